@@ -1,0 +1,19 @@
+/** @file Where bytes come from. Implementations: file.ts (Node), memory.ts. */
+
+/** Half-open range of bytes: `endByte` is exclusive. */
+export interface ByteRange {
+  readonly startByte: number;
+  readonly endByte: number;
+}
+
+/** Random access to a fixed number of bytes. */
+export interface ByteSource extends AsyncDisposable {
+  /** Short name for messages (basename or URL). */
+  readonly name: string;
+  readonly byteLength: number;
+  /**
+   * Fills all of `into` from `startByte`. Rejects with `ArtifactError` `E_TRUNCATED` if the source ends sooner, and
+   * with `E_CHANGED_DURING_READ` if it changed since it was opened.
+   */
+  read(startByte: number, into: Uint8Array, signal?: AbortSignal): Promise<void>;
+}

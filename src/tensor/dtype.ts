@@ -1,0 +1,115 @@
+/** @file The words shared by all: dtypes, their sizes, and exact fp16 / bf16 conversion. */
+
+export type DType =
+  | "f64"
+  | "f32"
+  | "f16"
+  | "bf16"
+  | "i64"
+  | "i32"
+  | "i16"
+  | "i8"
+  | "u64"
+  | "u32"
+  | "u16"
+  | "u8"
+  | "bool";
+
+export const DTYPE_BYTES: Readonly<Record<DType, number>> = {
+  f64: 8,
+  f32: 4,
+  f16: 2,
+  bf16: 2,
+  i64: 8,
+  i32: 4,
+  i16: 2,
+  i8: 1,
+  u64: 8,
+  u32: 4,
+  u16: 2,
+  u8: 1,
+  bool: 1,
+};
+
+/** Product of the dimensions; 1 for a scalar. */
+export function elementCount(shape: readonly number[]): number {
+  return shape.reduce((product, dim) => product * dim, 1);
+}
+
+const f32Scratch = new Float32Array(1);
+const u32Scratch = new Uint32Array(f32Scratch.buffer);
+
+/** IEEE binary16 bits to number, subnormals, infinities and NaN included. */
+export function f16ToNumber(bits: number): number {
+  const sign = bits & 0x8000 ? -1 : 1;
+  const exponent = (bits >> 10) & 0x1f;
+  const mantissa = bits & 0x3ff;
+  if (exponent === 0) return sign * mantissa * 2 ** -24;
+  if (exponent === 31) return mantissa ? Number.NaN : sign * Number.POSITIVE_INFINITY;
+  return sign * (1024 + mantissa) * 2 ** (exponent - 25);
+}
+
+/** Number (rounded to fp32 first) to IEEE binary16 bits, round to nearest even; overflow gives infinity. */
+export function numberToF16(value: number): number {
+  f32Scratch[0] = value;
+  const bits = u32Scratch[0]!;
+  const sign = (bits >>> 16) & 0x8000;
+  const magnitude = bits & 0x7fffffff;
+  if (magnitude > 0x7f800000) return sign | 0x7e00;
+  if (magnitude >= 0x477ff000) return sign | 0x7c00;
+  if (magnitude < 0x33000001) return sign;
+  let exponent = (magnitude >>> 23) - 112;
+  let mantissa = (magnitude & 0x7fffff) | 0x800000;
+  let shift = 13;
+  if (exponent <= 0) {
+    shift += 1 - exponent;
+    exponent = 0;
+  } else {
+    mantissa &= 0x7fffff;
+  }
+  const half = 1 << (shift - 1);
+  const kept = mantissa >>> shift;
+  const rest = mantissa & ((1 << shift) - 1);
+  const roundUp = rest > half || (rest === half && (kept & 1) === 1) ? 1 : 0;
+  return sign | ((exponent << 10) + kept + roundUp);
+}
+
+let f16Table: Float32Array | undefined;
+
+/** All 65,536 fp16 values, indexed by their bits; made once. */
+export function f16Values(): Float32Array {
+  if (!f16Table) {
+    f16Table = new Float32Array(65536);
+    for (let bits = 0; bits < 65536; bits++) f16Table[bits] = f16ToNumber(bits);
+  }
+  return f16Table;
+}
+
+/**
+ * Floating-point bytes (f16, bf16, f32, f64) as fp32. Every f16 and bf16 value is exact in fp32.
+ * `bytes` must be aligned to its element size.
+ */
+export function toFloat32(dtype: DType, bytes: Uint8Array): Float32Array {
+  const count = bytes.byteLength / DTYPE_BYTES[dtype];
+  switch (dtype) {
+    case "f32":
+      return new Float32Array(bytes.buffer, bytes.byteOffset, count);
+    case "f16": {
+      const table = f16Values();
+      const halves = new Uint16Array(bytes.buffer, bytes.byteOffset, count);
+      const out = new Float32Array(count);
+      for (let i = 0; i < count; i++) out[i] = table[halves[i]!]!;
+      return out;
+    }
+    case "bf16": {
+      const halves = new Uint16Array(bytes.buffer, bytes.byteOffset, count);
+      const words = new Uint32Array(count);
+      for (let i = 0; i < count; i++) words[i] = halves[i]! << 16;
+      return new Float32Array(words.buffer);
+    }
+    case "f64":
+      return Float32Array.from(new Float64Array(bytes.buffer, bytes.byteOffset, count));
+    default:
+      throw new TypeError(`${dtype} is not a floating-point dtype`);
+  }
+}
