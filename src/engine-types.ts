@@ -46,6 +46,8 @@ export type LoadEvent =
       readonly type: "artifact";
       readonly applied: number;
       readonly untouched: number;
+      /** UNet parameters that the artifact does not name; their base weights stay. */
+      readonly missing: number;
       readonly skippedOverlayRows: number;
       readonly elapsedMs: number;
     }

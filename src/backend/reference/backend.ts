@@ -1,0 +1,96 @@
+/**
+ * @file The reference backend: plain loops that define what every op means. fp32 values between ops, fp64 sums within.
+ * Runs anywhere JavaScript does; meant for small models, tests and for judging the other backends.
+ */
+import type { AnyNode, ValueId } from "../../ir/graph.ts";
+import type { OpAttrs, OpName } from "../../ir/ops.ts";
+import { toFloat32 } from "../../tensor/dtype.ts";
+import type { ActivationData, Backend, SegmentRun, WeightData } from "../backend.ts";
+import { attention } from "./attention.ts";
+import { concat, embedding, reshape, toImage, toTokens, upsampleNearest } from "./layout.ts";
+import { conv2d, linear } from "./matmul.ts";
+import { groupNorm, layerNorm } from "./norm.ts";
+import { add, addChannels, geglu, gelu, quickGelu, scale, silu } from "./pointwise.ts";
+import type { Kernel, ReferenceTensor } from "./tensor.ts";
+
+const KERNELS = {
+  conv2d,
+  linear,
+  groupNorm,
+  layerNorm,
+  silu,
+  gelu,
+  quickGelu,
+  geglu,
+  add,
+  addChannels,
+  scale,
+  attention,
+  embedding,
+  reshape,
+  toTokens,
+  toImage,
+  upsampleNearest,
+  concat,
+} satisfies { [Op in OpName]: Kernel<Op> };
+
+/** Longest stretch of computing before other work of the thread (timers, Ctrl-C) gets its turn. */
+const YIELD_AFTER_MS = 30;
+
+/**
+ * Weights are converted to fp32 once per `WeightData.bytes` object, whose contents must therefore not change; `release`
+ * forgets the conversions. `run` rejects with the signal's reason once it is aborted (looked at between nodes).
+ */
+export function createReferenceBackend(): Backend {
+  let converted = new WeakMap<Uint8Array, Float32Array>();
+  let lastYield = performance.now();
+
+  const weightFloats = ({ dtype, bytes }: WeightData): Float32Array => {
+    let data = converted.get(bytes);
+    if (!data) {
+      data = toFloat32(dtype, bytes);
+      converted.set(bytes, data);
+    }
+    return data;
+  };
+
+  const run = async ({ graph, segment, inputs, weights, outputs }: SegmentRun, signal?: AbortSignal) => {
+    const values = new Map<ValueId, ActivationData>(inputs);
+    for (const [id, weight] of weights) values.set(id, weightFloats(weight));
+    const read = (id: ValueId): ReferenceTensor => {
+      const data = values.get(id);
+      const value = graph.values[id];
+      if (!data || !value) throw new RangeError(`${segment.name}: value ${id} (${value?.name}) was not given`);
+      return { shape: value.shape, data };
+    };
+    const uses = new Map<ValueId, number>();
+    for (const node of segment.nodes) for (const id of node.inputs) uses.set(id, (uses.get(id) ?? 0) + 1);
+
+    for (const node of segment.nodes) {
+      if (performance.now() - lastYield > YIELD_AFTER_MS) {
+        await new Promise<void>((resolve) => setTimeout(resolve, 0));
+        lastYield = performance.now();
+      }
+      signal?.throwIfAborted();
+      const result = compute(node, node.inputs.map(read), graph.values[node.output]!.shape);
+      values.set(node.output, result);
+      outputs.get(node.output)?.set(result);
+      for (const id of node.inputs) {
+        const left = uses.get(id)! - 1;
+        uses.set(id, left);
+        if (left === 0) values.delete(id);
+      }
+    }
+  };
+
+  const release = async () => {
+    converted = new WeakMap();
+  };
+  return { name: "reference", run, release, [Symbol.asyncDispose]: release };
+}
+
+function compute(node: AnyNode, inputs: readonly ReferenceTensor[], shape: readonly number[]): Float32Array {
+  // Node<Op> pairs each op with its own attrs; TypeScript can't follow that through an indexed table.
+  const kernel = KERNELS[node.op] as (i: typeof inputs, attrs: OpAttrs[OpName], s: typeof shape) => Float32Array;
+  return kernel(inputs, node.attrs, shape);
+}

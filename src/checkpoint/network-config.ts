@@ -1,0 +1,132 @@
+/** @file config.json of each network -> the plain data of model/config.ts. Refuses variants that would be computed wrongly. */
+import type { ClipConfig, TextActivation, UNetConfig, VaeConfig } from "../model/config.ts";
+import type { JsonConfig } from "./json-config.ts";
+
+const MAX_CHANNELS = 16384;
+const MAX_LAYERS = 256;
+
+/** Fields of UNet2DConditionModel that change the computation, and the values this UNet text covers. */
+const UNET_REQUIRED: readonly (readonly [string, readonly (string | number | boolean | null)[]])[] = [
+  ["act_fn", ["silu", "swish", null]],
+  ["addition_embed_type", ["text_time"]],
+  ["attention_type", ["default", null]],
+  ["center_input_sample", [false, null]],
+  ["class_embed_type", [null]],
+  ["class_embeddings_concat", [false, null]],
+  ["conv_in_kernel", [3, null]],
+  ["conv_out_kernel", [3, null]],
+  ["cross_attention_norm", [null]],
+  ["dual_cross_attention", [false, null]],
+  ["encoder_hid_dim", [null]],
+  ["encoder_hid_dim_type", [null]],
+  ["mid_block_only_cross_attention", [false, null]],
+  ["mid_block_scale_factor", [1, null]],
+  ["mid_block_type", ["UNetMidBlock2DCrossAttn", "UNetMidBlock2D", null]],
+  ["only_cross_attention", [false, null]],
+  ["resnet_out_scale_factor", [1, null]],
+  ["resnet_skip_time_act", [false, null]],
+  ["resnet_time_scale_shift", ["default", null]],
+  ["time_cond_proj_dim", [null]],
+  ["time_embedding_act_fn", [null]],
+  ["time_embedding_dim", [null]],
+  ["time_embedding_type", ["positional", null]],
+  ["timestep_post_act", [null]],
+];
+
+export function unetConfig(json: JsonConfig): UNetConfig {
+  for (const [field, allowed] of UNET_REQUIRED) json.require(field, allowed);
+  const channels = json.ints("block_out_channels", 1, MAX_CHANNELS);
+  const count = channels.length;
+  const crossDown = blockKinds(json, "down_block_types", "CrossAttnDownBlock2D", "DownBlock2D", count);
+  const crossUp = blockKinds(json, "up_block_types", "CrossAttnUpBlock2D", "UpBlock2D", count);
+  const layers = json.intOrInts("layers_per_block", count, 1, MAX_LAYERS, 2);
+  // diffusers' old naming slip: "attention_head_dim" holds the number of heads unless "num_attention_heads" is given.
+  const headsField = json.has("num_attention_heads") ? "num_attention_heads" : "attention_head_dim";
+  const heads = json.intOrInts(headsField, count, 1, MAX_CHANNELS, 8);
+  const depths = json.nestedInts("transformer_layers_per_block", count, MAX_LAYERS, 1)!;
+  const upDepths = json.nestedInts("reverse_transformer_layers_per_block", count, MAX_LAYERS) ?? [...depths].reverse();
+  const spread = (depth: number | readonly number[] | undefined, places: number): readonly number[] =>
+    typeof depth === "number" ? new Array<number>(places).fill(depth) : (depth ?? []);
+  const midDepth = depths.at(-1)!;
+  json.require("mid_block_type", ["UNetMidBlock2DCrossAttn", "UNetMidBlock2D", null]);
+  return {
+    inChannels: json.int("in_channels", 1, 64, 4),
+    outChannels: json.int("out_channels", 1, 64, 4),
+    sampleSize: json.int("sample_size", 1, 1024, 128),
+    levels: channels.map((levelChannels, i) => ({
+      channels: levelChannels,
+      layers: layers[i]!,
+      heads: heads[i]!,
+      crossAttention: crossDown[i]!,
+      transformerLayers: spread(depths[i], layers[i]!),
+    })),
+    upLevels: channels.map((_, i) => ({
+      crossAttention: crossUp[i]!,
+      transformerLayers: spread(upDepths[i], layers[count - 1 - i]! + 1),
+    })),
+    mid: {
+      crossAttention: json.string("mid_block_type", "UNetMidBlock2DCrossAttn") === "UNetMidBlock2DCrossAttn",
+      transformerLayers: typeof midDepth === "number" ? midDepth : (midDepth[0] ?? 1),
+      heads: heads[count - 1]!,
+    },
+    crossAttentionDim: json.int("cross_attention_dim", 1, MAX_CHANNELS, 1280),
+    groups: json.int("norm_num_groups", 1, 1024, 32),
+    normEps: json.number("norm_eps", 1e-5),
+    linearProjection: json.bool("use_linear_projection", false),
+    flipSinToCos: json.bool("flip_sin_to_cos", true),
+    freqShift: json.number("freq_shift", 0),
+    additionTimeEmbedDim: json.int("addition_time_embed_dim", 1, MAX_CHANNELS),
+    additionInputDim: json.int("projection_class_embeddings_input_dim", 1, 65536),
+    downsamplePadding: json.int("downsample_padding", 0, 1, 1),
+  };
+}
+
+function blockKinds(json: JsonConfig, field: string, cross: string, plain: string, count: number): boolean[] {
+  const kinds = json.strings(field);
+  if (kinds.length !== count || kinds.some((kind) => kind !== cross && kind !== plain)) {
+    // `ints` words the refusal: the field is no list this UNet knows.
+    json.require(field, [`${count} of ${cross}, ${plain}`]);
+  }
+  return kinds.map((kind) => kind === cross);
+}
+
+const ACTIVATIONS: Readonly<Record<string, TextActivation>> = { quick_gelu: "quickGelu", gelu: "gelu" };
+
+export function clipConfig(json: JsonConfig): ClipConfig {
+  json.require("hidden_act", Object.keys(ACTIVATIONS));
+  const hiddenSize = json.int("hidden_size", 1, MAX_CHANNELS);
+  return {
+    hiddenSize,
+    intermediateSize: json.int("intermediate_size", 1, 4 * MAX_CHANNELS),
+    layers: json.int("num_hidden_layers", 2, MAX_LAYERS),
+    heads: json.int("num_attention_heads", 1, MAX_CHANNELS),
+    vocabSize: json.int("vocab_size", 1, 2 ** 20),
+    maxPositions: json.int("max_position_embeddings", 1, 4096, 77),
+    activation: ACTIVATIONS[json.string("hidden_act", "quick_gelu")]!,
+    eps: json.number("layer_norm_eps", 1e-5),
+    eosTokenId: json.int("eos_token_id", 0, 2 ** 20, 49407),
+    projectionDim: json.int("projection_dim", 1, MAX_CHANNELS, hiddenSize),
+  };
+}
+
+export function vaeConfig(json: JsonConfig): VaeConfig {
+  json.require("act_fn", ["silu", "swish", null]);
+  const blockChannels = json.ints("block_out_channels", 1, MAX_CHANNELS);
+  for (const kind of json.strings("up_block_types")) {
+    if (kind !== "UpDecoderBlock2D") json.require("up_block_types", ["UpDecoderBlock2D for every level"]);
+  }
+  const latentsMean = json.numbers("latents_mean");
+  const latentsStd = json.numbers("latents_std");
+  return {
+    latentChannels: json.int("latent_channels", 1, 64, 4),
+    outChannels: json.int("out_channels", 3, 3, 3),
+    blockChannels,
+    layersPerBlock: json.int("layers_per_block", 1, MAX_LAYERS, 1),
+    groups: json.int("norm_num_groups", 1, 1024, 32),
+    midAttention: json.bool("mid_block_add_attention", true),
+    postQuantConv: json.bool("use_post_quant_conv", true),
+    scalingFactor: json.number("scaling_factor", 0.18215),
+    shiftFactor: json.number("shift_factor", 0),
+    ...(latentsMean && latentsStd ? { latentsMean, latentsStd } : {}),
+  };
+}

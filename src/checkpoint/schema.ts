@@ -1,0 +1,99 @@
+/** @file Does a tensor table hold what a network needs, and nothing strange? Names are made canonical first (older exports). */
+import type { TensorEntry, TensorTable } from "../container/table.ts";
+import { ArtifactError } from "../errors.ts";
+
+export type Schema = ReadonlyMap<string, readonly number[]>;
+
+export interface ComponentRules {
+  /** Folder name, for messages. */
+  readonly component: string;
+  readonly schema: Schema;
+  /** Canonical name of a stored name. */
+  readonly canonical: (name: string) => string;
+  /** Stored tensors that this network's part doesn't read, and that are no mistake. */
+  readonly ignored: (canonicalName: string) => boolean;
+}
+
+const FLOAT_DTYPES: ReadonlySet<string> = new Set(["f16", "bf16", "f32"]);
+
+/** transformers 5 saves CLIPTextModel without its "text_model." prefix. */
+export function canonicalClipName(name: string): string {
+  return /^(embeddings|encoder|final_layer_norm)\./.test(name) ? `text_model.${name}` : name;
+}
+
+const OLD_VAE_ATTENTION: Readonly<Record<string, string>> = {
+  query: "to_q",
+  key: "to_k",
+  value: "to_v",
+  proj_attn: "to_out.0",
+};
+
+/** diffusers before 0.18 called the VAE's attention projections query, key, value and proj_attn. */
+export function canonicalVaeName(name: string): string {
+  return name.replace(
+    /(attentions\.\d+\.)(query|key|value|proj_attn)\./,
+    (_, path: string, part: string) => `${path}${OLD_VAE_ATTENTION[part]}.`,
+  );
+}
+
+export interface SchemaReport {
+  /** Canonical name -> entry, only what the schema asks for. */
+  readonly table: TensorTable;
+  /** One line each; empty if all fits. */
+  readonly problems: readonly string[];
+}
+
+/** Compares names, shapes and dtypes. A [N, K, 1, 1] weight counts as [N, K] (old exports stored such projections as 1x1 convolutions). */
+export function compareWithSchema(stored: TensorTable, rules: ComponentRules): SchemaReport {
+  const table = new Map<string, TensorEntry>();
+  const problems: string[] = [];
+  const strange: string[] = [];
+  for (const [name, entry] of stored) {
+    const key = rules.canonical(name);
+    const expected = rules.schema.get(key);
+    if (!expected) {
+      if (!rules.ignored(key)) strange.push(name);
+      continue;
+    }
+    const shape = entry.shape.length === expected.length + 2 ? trimUnitAxes(entry.shape) : entry.shape;
+    if (shape.length !== expected.length || shape.some((dim, i) => dim !== expected[i])) {
+      problems.push(`tensor "${name}": shape [${entry.shape}] expected [${expected}]`);
+    } else if (!FLOAT_DTYPES.has(entry.dtype)) {
+      problems.push(`tensor "${name}": dtype ${entry.dtype}, expected f16, bf16 or f32`);
+    } else {
+      table.set(key, { ...entry, name: key, shape });
+    }
+  }
+  const missing = [...rules.schema.keys()].filter(
+    (key) => !table.has(key) && !problems.some((p) => p.includes(`"${key}"`)),
+  );
+  if (missing.length > 0) problems.push(`${missing.length} tensors are missing, first ${quoteFirst(missing)}`);
+  if (strange.length > 0) problems.push(`${strange.length} tensors are not SDXL's, first ${quoteFirst(strange)}`);
+  return { table, problems };
+}
+
+/** The table by canonical name. Throws ArtifactError `E_SCHEMA` with the first problem and their count. */
+export function requireSchema(stored: TensorTable, rules: ComponentRules, subject: string): TensorTable {
+  const { table, problems } = compareWithSchema(stored, rules);
+  if (problems.length > 0) {
+    const more = problems.length > 1 ? ` (and ${problems.length - 1} more problems)` : "";
+    throw new ArtifactError({
+      code: "E_SCHEMA",
+      subject,
+      problem: `${problems[0]}${more}`,
+      next: "check that weights and config.json belong together: solvay verify FOLDER",
+    });
+  }
+  return table;
+}
+
+export function quoteFirst(names: readonly string[]): string {
+  return names
+    .slice(0, 3)
+    .map((name) => JSON.stringify(name.slice(0, 120)))
+    .join(", ");
+}
+
+function trimUnitAxes(shape: readonly number[]): readonly number[] {
+  return shape.at(-1) === 1 && shape.at(-2) === 1 ? shape.slice(0, -2) : shape;
+}

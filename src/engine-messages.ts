@@ -1,0 +1,64 @@
+/** @file What the engine's thread and its client say to each other, and how errors cross between them. */
+import type { BackendName, EngineInfo, GenerateEvent, GenerateJob, LoadEvent } from "./engine-types.ts";
+import { ArtifactError, BudgetError, DeviceError, SolvayError, UsageError } from "./errors.ts";
+
+export interface OpenRequest {
+  readonly model?: string;
+  readonly artifact?: string;
+  readonly backend?: BackendName;
+  readonly compat?: boolean;
+}
+
+export type ToEngine =
+  | { readonly type: "open"; readonly options: OpenRequest }
+  | { readonly type: "generate"; readonly id: number; readonly job: Omit<GenerateJob, "signal"> }
+  | { readonly type: "tokens"; readonly id: number; readonly prompt: string }
+  /** Stops one image; id 0 stops the opening. */
+  | { readonly type: "abort"; readonly id: number }
+  | { readonly type: "close" };
+
+export interface TokenIds {
+  readonly tokenizer: readonly number[];
+  readonly tokenizer_2: readonly number[];
+}
+
+export type FromEngine =
+  | { readonly type: "load"; readonly event: LoadEvent }
+  | { readonly type: "opened"; readonly info: EngineInfo }
+  | { readonly type: "event"; readonly id: number; readonly event: GenerateEvent }
+  | { readonly type: "tokens"; readonly id: number; readonly ids: TokenIds }
+  | { readonly type: "done"; readonly id: number }
+  | { readonly type: "failed"; readonly id: number; readonly error: ErrorMessage }
+  | { readonly type: "closed" };
+
+/** The id that stands for opening the engine. */
+export const OPEN_ID = 0;
+
+const CLASSES = { UsageError, ArtifactError, BudgetError, DeviceError, SolvayError };
+
+export type ErrorMessage =
+  | { readonly kind: "solvay"; readonly name: string; readonly fields: ConstructorParameters<typeof SolvayError>[0] }
+  | { readonly kind: "abort" }
+  | { readonly kind: "other"; readonly message: string; readonly stack: string };
+
+export function packError(error: unknown): ErrorMessage {
+  if (error instanceof SolvayError) {
+    const { name, code, subject, problem, next } = error;
+    return { kind: "solvay", name, fields: { code, subject, problem, next } };
+  }
+  if (error instanceof Error && error.name === "AbortError") return { kind: "abort" };
+  const { message, stack } = error instanceof Error ? error : new Error(String(error));
+  return { kind: "other", message, stack: stack ?? message };
+}
+
+/** `abortReason` is what the caller's own signal says. */
+export function unpackError(message: ErrorMessage, abortReason: unknown): unknown {
+  if (message.kind === "abort") return abortReason ?? new DOMException("The work was stopped", "AbortError");
+  if (message.kind === "other") {
+    const error = new Error(message.message);
+    error.stack = message.stack;
+    return error;
+  }
+  const Class = CLASSES[message.name as keyof typeof CLASSES] ?? SolvayError;
+  return new Class(message.fields);
+}

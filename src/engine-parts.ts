@@ -1,0 +1,82 @@
+/** @file What composeEngine needs, from this machine: files, the Hugging Face cache, a backend, clocks. */
+import { stat } from "node:fs/promises";
+import { fileURLToPath } from "node:url";
+import { createOnnxBackend } from "./backend/onnx/backend.ts";
+import { createReferenceBackend } from "./backend/reference/backend.ts";
+import { type EngineParts, unknownBackend } from "./engine.ts";
+import type { OpenRequest } from "./engine-messages.ts";
+import type { BackendName } from "./engine-types.ts";
+import { ArtifactError } from "./errors.ts";
+import { isHubId, resolveHubModel } from "./hub/cache.ts";
+import { openFileSource } from "./source/file.ts";
+import { openFileFolder } from "./source/file-folder.ts";
+
+/** The embedded demo model. */
+export const DEMO_MODEL = fileURLToPath(new URL("../models/demo", import.meta.url));
+
+export async function openNodeParts(
+  options: OpenRequest,
+  toAbsolute: (path: string) => string,
+): Promise<Omit<EngineParts, "onEvent" | "signal">> {
+  const demo = options.model === undefined;
+  const path = options.model === undefined ? DEMO_MODEL : await locateModel(options.model, toAbsolute);
+  const folder = await openFileFolder(path);
+  const artifact = options.artifact === undefined ? undefined : await openArtifact(toAbsolute(options.artifact));
+  return {
+    folder,
+    demo,
+    ...(artifact ? { artifact } : {}),
+    compat: options.compat ?? false,
+    backend: await openBackend(options.backend ?? "auto"),
+    now: () => performance.now(),
+    memory: () => ({
+      rssBytes: process.memoryUsage.rss(),
+      peakRssBytes: process.resourceUsage().maxRSS * 1024,
+    }),
+    pause: () => new Promise((resume) => setImmediate(resume)),
+  };
+}
+
+/** A folder on disk, or a Hugging Face id that is in the local cache. */
+export async function locateModel(model: string, toAbsolute: (path: string) => string): Promise<string> {
+  const path = toAbsolute(model);
+  if (await stat(path).catch(() => undefined)) return path;
+  if (!isHubId(model)) {
+    throw new ArtifactError({
+      code: "E_MISSING",
+      subject: model,
+      problem: "there is no such model folder",
+      next: "check the path, or name a Hugging Face id such as stabilityai/stable-diffusion-xl-base-1.0",
+    });
+  }
+  const snapshot = await resolveHubModel(model, { env: process.env });
+  if (snapshot !== undefined) return snapshot;
+  throw new ArtifactError({
+    code: "E_NOT_CACHED",
+    subject: model,
+    problem: "this model is neither a folder here nor in the Hugging Face cache",
+    next: `fetch it with: solvay pull ${model}`,
+  });
+}
+
+async function openArtifact(path: string): ReturnType<typeof openFileSource> {
+  if (await stat(path).catch(() => undefined)) return await openFileSource(path);
+  throw new ArtifactError({
+    code: "E_MISSING",
+    subject: path,
+    problem: `Missing artifact: ${path}`,
+    next: "check the path given to --artifact",
+  });
+}
+
+async function openBackend(name: BackendName): Promise<EngineParts["backend"]> {
+  switch (name) {
+    case "reference":
+      return createReferenceBackend() as EngineParts["backend"];
+    case "auto":
+    case "cpu":
+      return (await createOnnxBackend()) as EngineParts["backend"];
+    default:
+      throw unknownBackend(name satisfies never);
+  }
+}

@@ -1,0 +1,58 @@
+/** @file The engine's thread on Node: opens folder, artifact and backend, runs jobs, posts events. */
+import { resolve } from "node:path";
+import { parentPort } from "node:worker_threads";
+import { composeEngine } from "./engine.ts";
+import { type FromEngine, OPEN_ID, type OpenRequest, packError, type ToEngine } from "./engine-messages.ts";
+import { openNodeParts } from "./engine-parts.ts";
+import type { Engine } from "./engine-types.ts";
+
+const port = parentPort;
+if (!port) throw new Error("engine-worker.ts runs as a worker thread");
+const post = (message: FromEngine) => port.postMessage(message);
+const aborts = new Map<number, AbortController>();
+let engine: Engine | undefined;
+
+port.on("message", (message: ToEngine) => {
+  if (message.type === "abort") aborts.get(message.id)?.abort();
+  else if (message.type === "open") void attempt(OPEN_ID, (signal) => open(message.options, signal));
+  else if (message.type === "generate") {
+    const { id, job } = message;
+    void attempt(id, async (signal) => {
+      for await (const event of opened().generate({ ...job, signal })) post({ type: "event", id, event });
+      post({ type: "done", id });
+    });
+  } else if (message.type === "tokens") {
+    const { id, prompt } = message;
+    void attempt(id, async () => post({ type: "tokens", id, ids: await opened().tokens(prompt) }));
+  } else void close();
+});
+
+async function open(options: OpenRequest, signal: AbortSignal): Promise<void> {
+  const onEvent = (event: Parameters<NonNullable<Parameters<typeof composeEngine>[0]["onEvent"]>>[0]) =>
+    post({ type: "load", event });
+  engine = await composeEngine({ ...(await openNodeParts(options, resolve)), onEvent, signal });
+  post({ type: "opened", info: engine.info });
+}
+
+async function close(): Promise<void> {
+  for (const abort of aborts.values()) abort.abort();
+  await engine?.[Symbol.asyncDispose]();
+  port?.close();
+}
+
+function opened(): Engine {
+  if (!engine) throw new Error("the engine is not open");
+  return engine;
+}
+
+async function attempt(id: number, work: (signal: AbortSignal) => Promise<void>): Promise<void> {
+  const abort = new AbortController();
+  aborts.set(id, abort);
+  try {
+    await work(abort.signal);
+  } catch (error) {
+    post({ type: "failed", id, error: packError(error) });
+  } finally {
+    aborts.delete(id);
+  }
+}

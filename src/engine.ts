@@ -1,0 +1,224 @@
+/** @file The one composition root: folder + artifact + backend -> an Engine. Clocks, memory readings and I/O are handed in. */
+import type { Backend } from "./backend/backend.ts";
+import { overlayLzr2 } from "./checkpoint/lzr2-overlay.ts";
+import { openSdxlFolder, type SdxlCheckpoint } from "./checkpoint/sdxl-folder.ts";
+import type { Engine, EngineInfo, GenerateEvent, GenerateJob, LoadEvent } from "./engine-types.ts";
+import { DeviceError, UsageError } from "./errors.ts";
+import { a1111Parameters, solvayJson } from "./image/parameters.ts";
+import { encodePng } from "./image/png.ts";
+import { vaeScaleFactor } from "./model/config.ts";
+import { unetSchema } from "./model/unet.ts";
+import { SdxlRuntime } from "./pipeline/runtime.ts";
+import { type TextToImageJob, textToImage } from "./pipeline/text-to-image.ts";
+import type { Folder } from "./source/folder.ts";
+import type { ByteSource } from "./source/source.ts";
+import { SOLVAY_VERSION } from "./version.ts";
+
+/** Sizes and counts one image may ask for; hostile.md H06 has the server's tighter ones. */
+export const JOB_LIMITS = {
+  minPixels: 16,
+  maxPixels: 4096,
+  pixelStep: 8,
+  maxSteps: 1000,
+  maxGuidance: 100,
+  maxPromptChars: 65536,
+};
+
+export interface EngineParts {
+  readonly folder: Folder;
+  readonly demo: boolean;
+  readonly artifact?: ByteSource;
+  readonly compat: boolean;
+  readonly backend: Backend & { readonly name: EngineInfo["backend"] };
+  /** Milliseconds of a clock that never goes back. */
+  readonly now: () => number;
+  /** Resident and peak memory of this process. */
+  readonly memory: () => { readonly rssBytes: number; readonly peakRssBytes: number };
+  /** Lets waiting messages be handled. */
+  readonly pause: () => Promise<void>;
+  readonly onEvent?: (event: LoadEvent) => void;
+  readonly signal?: AbortSignal;
+}
+
+/** Opens and checks the model; weights are read when an image needs them. The engine owns `backend` and `artifact`. */
+export async function composeEngine(parts: EngineParts): Promise<Engine> {
+  const { folder, demo, backend, onEvent } = parts;
+  await using owned = new AsyncDisposableStack();
+  owned.use(backend);
+  if (parts.artifact) owned.use(parts.artifact);
+  const base = owned.use(await openSdxlFolder(folder, parts.signal));
+  const checkpoint = parts.artifact ? await withArtifact(base, parts.artifact, parts) : base;
+  const side = base.unet.config.sampleSize * vaeScaleFactor(base.vae.config);
+  const info: EngineInfo = {
+    model: folder.name,
+    demo,
+    ...(parts.artifact ? { artifact: parts.artifact.name } : {}),
+    backend: backend.name,
+    defaultWidth: side,
+    defaultHeight: side,
+  };
+  onEvent?.({ type: "model", path: folder.name, demo, backend: backend.name });
+  const runtime = new SdxlRuntime(checkpoint, backend, parts.pause);
+  let previous: Promise<void> = Promise.resolve();
+  const stack = owned.move();
+  return {
+    info,
+    async *generate(job) {
+      // One image at a time: the next waits for the one before, however that ended.
+      const turn = Promise.withResolvers<void>();
+      const before = previous;
+      previous = turn.promise;
+      try {
+        await before;
+        yield* generateImage(checkpoint, runtime, info, parts, job);
+      } finally {
+        turn.resolve();
+      }
+    },
+    async tokens(prompt) {
+      return { tokenizer: base.tokenizer.encode(prompt), tokenizer_2: base.tokenizer2.encode(prompt) };
+    },
+    [Symbol.asyncDispose]: () => stack.disposeAsync(),
+  };
+}
+
+async function withArtifact(base: SdxlCheckpoint, artifact: ByteSource, parts: EngineParts): Promise<SdxlCheckpoint> {
+  const { now, memory, onEvent, signal, compat } = parts;
+  const startedMs = now();
+  const overlay = await overlayLzr2(artifact, {
+    base: base.unet.table,
+    schema: unetSchema(base.unet.config),
+    compat,
+    ...(signal ? { signal } : {}),
+    onRecord: (count, key, readBytes) =>
+      onEvent?.({
+        type: "module",
+        count,
+        key,
+        rssBytes: memory().rssBytes,
+        readBytes,
+        totalBytes: artifact.byteLength,
+        elapsedMs: now() - startedMs,
+      }),
+  });
+  const { applied, untouched, missing, skippedOverlayRows } = overlay;
+  const elapsedMs = now() - startedMs;
+  onEvent?.({ type: "artifact", applied, untouched, missing: missing.length, skippedOverlayRows, elapsedMs });
+  return { ...base, unet: { config: base.unet.config, table: overlay.table } };
+}
+
+async function* generateImage(
+  checkpoint: SdxlCheckpoint,
+  runtime: SdxlRuntime,
+  info: EngineInfo,
+  parts: EngineParts,
+  job: GenerateJob,
+): AsyncGenerator<GenerateEvent, void, undefined> {
+  const { now, memory } = parts;
+  const full = completeJob(job, info);
+  const startedMs = now();
+  let stepStartedMs = startedMs;
+  let denoiseStartedMs = startedMs;
+  let stepStartBytes = 0;
+  runtime.useSignal(job.signal);
+  yield { type: "start", ...full, negativePrompt: full.negativePrompt ?? "", backend: info.backend };
+  for await (const event of textToImage(checkpoint, runtime, full)) {
+    if (event.type === "phase") {
+      stepStartedMs = denoiseStartedMs = now();
+      stepStartBytes = runtime.readBytes;
+      yield event;
+    } else if (event.type === "step") {
+      const stepMs = now() - stepStartedMs;
+      const stepBytes = runtime.readBytes - stepStartBytes;
+      const meanMs = (now() - denoiseStartedMs) / event.step;
+      yield {
+        ...event,
+        elapsedMs: now() - startedMs,
+        stepMs,
+        etaMs: meanMs * (event.steps - event.step),
+        readBytes: stepBytes,
+        bytesPerSecond: stepMs > 0 ? (stepBytes / stepMs) * 1000 : 0,
+      };
+      stepStartedMs = now();
+      stepStartBytes = runtime.readBytes;
+    } else {
+      const scale = vaeScaleFactor(checkpoint.vae.config);
+      const [width, height] = [full.width, full.height].map((side) => Math.floor(side / scale) * scale);
+      const settings = {
+        ...full,
+        negativePrompt: full.negativePrompt ?? "",
+        model: modelLabel(info),
+        backend: info.backend,
+      };
+      const text = [
+        { keyword: "parameters", text: a1111Parameters({ ...settings, version: SOLVAY_VERSION }) },
+        { keyword: "solvay", text: solvayJson({ ...settings, version: SOLVAY_VERSION }) },
+      ];
+      const png = await encodePng({ width: width!, height: height!, rgb: event.rgb, text });
+      const elapsedMs = now() - startedMs;
+      const { peakRssBytes } = memory();
+      yield { type: "image", png, width: width!, height: height!, seed: full.seed, elapsedMs, peakRssBytes };
+    }
+  }
+}
+
+function modelLabel(info: EngineInfo): string {
+  const model = info.model.split(/[\\/]/).filter(Boolean).at(-1) ?? info.model;
+  return info.artifact ? `${model} + ${info.artifact}` : model;
+}
+
+/** Fills in defaults and checks ranges. Throws UsageError naming the field. */
+export function completeJob(job: GenerateJob, info: EngineInfo): TextToImageJob {
+  const seed = job.seed ?? crypto.getRandomValues(new Uint32Array(1))[0]!;
+  const full = {
+    prompt: job.prompt,
+    ...(job.negativePrompt === undefined ? {} : { negativePrompt: job.negativePrompt }),
+    seed,
+    steps: job.steps ?? 30,
+    guidance: job.guidance ?? 5,
+    width: job.width ?? info.defaultWidth,
+    height: job.height ?? info.defaultHeight,
+  };
+  const { minPixels, maxPixels, pixelStep, maxSteps, maxGuidance, maxPromptChars } = JOB_LIMITS;
+  check("seed", seed, Number.isSafeInteger(seed) && seed >= 0, "an integer from 0 to 9007199254740991");
+  check("steps", full.steps, isInt(full.steps, 1, maxSteps), `an integer from 1 to ${maxSteps}`);
+  const guidanceFits = Number.isFinite(full.guidance) && full.guidance >= 0 && full.guidance <= maxGuidance;
+  check("guidance", full.guidance, guidanceFits, `0 to ${maxGuidance}`);
+  for (const side of ["width", "height"] as const) {
+    const fits = isInt(full[side], minPixels, maxPixels) && full[side] % pixelStep === 0;
+    check(side, full[side], fits, `${minPixels} to ${maxPixels} pixels in steps of ${pixelStep}`);
+  }
+  for (const text of [full.prompt, full.negativePrompt ?? ""]) {
+    check("prompt", `${text.length} characters`, text.length <= maxPromptChars, `${maxPromptChars} characters`);
+  }
+  return full;
+}
+
+function isInt(value: number, min: number, max: number): boolean {
+  return Number.isInteger(value) && value >= min && value <= max;
+}
+
+function check(field: string, found: string | number, fits: boolean, allowed: string): void {
+  if (fits) return;
+  throw new UsageError({
+    code: "E_JOB",
+    subject: field,
+    problem: `out of range (found ${found}, allowed ${allowed})`,
+    next: `give ${field} a value in that range`,
+  });
+}
+
+/** The reaction to work that was stopped on purpose. */
+export function isAbort(error: unknown): boolean {
+  return error instanceof Error && error.name === "AbortError";
+}
+
+/** For backends that are named but can't be had. */
+export function unknownBackend(name: string): DeviceError {
+  return new DeviceError({
+    code: "E_BACKEND",
+    subject: name,
+    problem: "there is no such backend (allowed auto, cpu, reference)",
+    next: "leave --backend out",
+  });
+}

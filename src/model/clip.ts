@@ -1,0 +1,64 @@
+/**
+ * @file The CLIP text encoder (transformers models/clip/modeling_clip.py), B batch, T tokens, C hidden size.
+ * SDXL reads the hidden states before the last layer, and from the second encoder the projected end-of-text state.
+ */
+import { GraphBuilder, type Tensor } from "../ir/builder.ts";
+import type { Graph } from "../ir/graph.ts";
+import type { ClipConfig } from "./config.ts";
+import { add, layerNorm, linear } from "./layers.ts";
+
+export interface ClipGraphOptions {
+  readonly batch: number;
+  readonly tokens: number;
+  /** Also compute "pooled" from input "eos_rows": flat row b T + position of the end-of-text token. */
+  readonly pooled: boolean;
+}
+
+/** Inputs "ids" [B, T] i32, "positions" [T] i32, with pooled "eos_rows" [B] i32. Outputs "hidden" [B, T, C], "pooled" [B, P]. */
+export function clipGraph(config: ClipConfig, options: ClipGraphOptions): Graph {
+  return clip(config, options).build();
+}
+
+/** All parameters of the checkpoint, the last layer included. */
+export function clipSchema(config: ClipConfig, projection: boolean): ReadonlyMap<string, readonly number[]> {
+  const g = clip(config, { batch: 1, tokens: config.maxPositions, pooled: true });
+  return new Map([...g.weightShapes()].filter(([name]) => projection || !name.startsWith("text_projection")));
+}
+
+function clip(config: ClipConfig, { batch, tokens, pooled }: ClipGraphOptions): GraphBuilder {
+  const { hiddenSize, eps } = config;
+  const g = new GraphBuilder("clip");
+  const ids = g.input("ids", [batch, tokens], "i32");
+  const positions = g.input("positions", [tokens], "i32");
+  const eosRows = pooled ? g.input("eos_rows", [batch], "i32") : undefined;
+  let x = g.segment("text_model.embeddings", () => {
+    const token = g.weight("text_model.embeddings.token_embedding.weight", [config.vocabSize, hiddenSize]);
+    const position = g.weight("text_model.embeddings.position_embedding.weight", [config.maxPositions, hiddenSize]);
+    return add(g, g.node("embedding", [token, ids], {}), g.node("embedding", [position, positions], {})); // [B, T, C]
+  });
+  for (let layer = 0; layer < config.layers; layer++) {
+    if (layer === config.layers - 1) g.output("hidden", x);
+    if (layer < config.layers - 1 || pooled) x = clipLayer(g, x, `text_model.encoder.layers.${layer}`, config);
+  }
+  if (eosRows) {
+    const projected = g.segment("text_projection", () => {
+      const last = layerNorm(g, x, "text_model.final_layer_norm", eps); // [B, T, C]
+      const rows = g.node("reshape", [last], { shape: [batch * tokens, hiddenSize] });
+      return linear(g, g.node("embedding", [rows, eosRows], {}), "text_projection", config.projectionDim, false); // [B, P]
+    });
+    g.output("pooled", projected);
+  }
+  return g;
+}
+
+function clipLayer(g: GraphBuilder, x: Tensor, name: string, config: ClipConfig): Tensor {
+  const { hiddenSize, heads, eps } = config;
+  return g.segment(name, () => {
+    const normed = layerNorm(g, x, `${name}.layer_norm1`, eps);
+    const [q, k, v] = ["q", "k", "v"].map((part) => linear(g, normed, `${name}.self_attn.${part}_proj`, hiddenSize));
+    const attended = g.node("attention", [q!, k!, v!], { heads, causal: true }); // [B, T, C]
+    const h = add(g, x, linear(g, attended, `${name}.self_attn.out_proj`, hiddenSize));
+    const inner = linear(g, layerNorm(g, h, `${name}.layer_norm2`, eps), `${name}.mlp.fc1`, config.intermediateSize);
+    return add(g, h, linear(g, g.node(config.activation, [inner], {}), `${name}.mlp.fc2`, hiddenSize));
+  });
+}

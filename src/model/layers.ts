@@ -1,0 +1,66 @@
+/** @file Layers shared by the networks: an op with its parameters, named as in diffusers. B batch, C channels, T tokens. */
+import type { GraphBuilder, Tensor } from "../ir/builder.ts";
+
+export function linear(g: GraphBuilder, x: Tensor, name: string, outputs: number, bias = true): Tensor {
+  const weight = g.weight(`${name}.weight`, [outputs, x.shape.at(-1)!]);
+  return g.node("linear", bias ? [x, weight, g.weight(`${name}.bias`, [outputs])] : [x, weight], {}, name); // [..., outputs]
+}
+
+export interface ConvOptions {
+  readonly kernel: number;
+  readonly stride?: number;
+  readonly padding?: number;
+}
+
+export function conv(g: GraphBuilder, x: Tensor, name: string, outChannels: number, options: ConvOptions): Tensor {
+  const { kernel, stride = 1, padding = (kernel - 1) / 2 } = options;
+  const weight = g.weight(`${name}.weight`, [outChannels, x.shape[1]!, kernel, kernel]);
+  const bias = g.weight(`${name}.bias`, [outChannels]);
+  return g.node("conv2d", [x, weight, bias], { stride, pad: [padding, padding, padding, padding] }, name); // [B, C', H', W']
+}
+
+export function groupNorm(g: GraphBuilder, x: Tensor, name: string, groups: number, eps: number): Tensor {
+  const channels = x.shape[1]!;
+  const inputs = [x, g.weight(`${name}.weight`, [channels]), g.weight(`${name}.bias`, [channels])];
+  return g.node("groupNorm", inputs, { groups, eps }, name);
+}
+
+export function layerNorm(g: GraphBuilder, x: Tensor, name: string, eps: number): Tensor {
+  const channels = x.shape.at(-1)!;
+  const inputs = [x, g.weight(`${name}.weight`, [channels]), g.weight(`${name}.bias`, [channels])];
+  return g.node("layerNorm", inputs, { eps }, name);
+}
+
+export function silu(g: GraphBuilder, x: Tensor): Tensor {
+  return g.node("silu", [x], {});
+}
+
+export function add(g: GraphBuilder, a: Tensor, b: Tensor): Tensor {
+  return g.node("add", [a, b], {});
+}
+
+export interface ResnetOptions {
+  readonly outChannels: number;
+  readonly groups: number;
+  readonly eps: number;
+  /** Projected time embedding [B, outChannels], already through time_emb_proj. */
+  readonly time?: Tensor;
+}
+
+/** ResnetBlock2D (diffusers models/resnet.py): x [B, C, H, W] -> [B, outChannels, H, W]. */
+export function resnet(g: GraphBuilder, x: Tensor, name: string, options: ResnetOptions): Tensor {
+  const { outChannels, groups, eps, time } = options;
+  let h = silu(g, groupNorm(g, x, `${name}.norm1`, groups, eps));
+  h = conv(g, h, `${name}.conv1`, outChannels, { kernel: 3 }); // [B, outChannels, H, W]
+  if (time) h = g.node("addChannels", [h, time], {});
+  h = silu(g, groupNorm(g, h, `${name}.norm2`, groups, eps));
+  h = conv(g, h, `${name}.conv2`, outChannels, { kernel: 3 });
+  const skip = x.shape[1] === outChannels ? x : conv(g, x, `${name}.conv_shortcut`, outChannels, { kernel: 1 });
+  return add(g, skip, h);
+}
+
+/** Upsample2D: nearest to the given size, then a 3x3 convolution. */
+export function upsample(g: GraphBuilder, x: Tensor, name: string, height: number, width: number): Tensor {
+  const larger = g.node("upsampleNearest", [x], { height, width }); // [B, C, height, width]
+  return conv(g, larger, `${name}.conv`, x.shape[1]!, { kernel: 3 });
+}

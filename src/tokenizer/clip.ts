@@ -1,0 +1,239 @@
+/**
+ * @file CLIP's tokenizer: text to exactly `modelMaxLength` ids, equal to transformers' `CLIPTokenizer`
+ * (`padding="max_length", truncation=True`) for any string. Pure: files come in as text.
+ */
+import { type Needle, splitAtTokens } from "./added-tokens.ts";
+import { MAX_TOKEN_ID, type MergeTable, mergePairs } from "./byte-pairs.ts";
+import {
+  isObject,
+  type JsonObject,
+  malformed,
+  parseObject,
+  quote,
+  rankMerges,
+  readMergeLines,
+  readMergeList,
+  readVocabulary,
+} from "./files.ts";
+import { type Role, readSpecialTokens } from "./special-tokens.ts";
+import { normalizeText, splitPieces } from "./unicode.ts";
+
+/** The texts of a tokenizer folder; `tokenizerJson`, or `vocabJson` and `mergesTxt`, must be there. */
+export interface ClipTokenizerFiles {
+  readonly vocabJson?: string;
+  readonly mergesTxt?: string;
+  readonly tokenizerJson?: string;
+  readonly tokenizerConfigJson?: string;
+  readonly specialTokensMapJson?: string;
+}
+
+/** A loaded tokenizer. */
+export interface ClipTokenizer {
+  readonly bosId: number;
+  readonly eosId: number;
+  readonly padId: number;
+  /** Ids that `encode` returns: 77 for every published CLIP. */
+  readonly modelMaxLength: number;
+  /** Largest id it can return, plus one: the least size of an embedding table that fits it. */
+  readonly idLimit: number;
+  /** bos, the text (cut to fit), eos, padding. Lone surrogates count as U+FFFD. */
+  encode(text: string): number[];
+}
+
+const DEFAULT_MAX_LENGTH = 77;
+/** Above any positional table; transformers writes 1e30 for "not known". */
+const MAX_LENGTH_LIMIT = 65_536;
+const WORD_END = "</w>";
+/** Long words recur in long prompts; more than this is not worth keeping. */
+const CACHE_WORDS = 10_000;
+
+/**
+ * Loads a tokenizer. tokenizer.json wins over vocab.json and merges.txt, as in transformers.
+ * @param name folder name for messages, e.g. "tokenizer_2"
+ * @throws ArtifactError `E_TOKENIZER` for missing or malformed files
+ */
+export function loadClipTokenizer(files: ClipTokenizerFiles, name: string): ClipTokenizer {
+  const path = (file: string): string => (name ? `${name}/${file}` : file);
+  const object = (text: string | undefined, file: string): { file: string; value: JsonObject } | undefined =>
+    text === undefined ? undefined : { file: path(file), value: parseObject(text, path(file)) };
+
+  const tokenizer = object(files.tokenizerJson, "tokenizer.json");
+  const config = object(files.tokenizerConfigJson, "tokenizer_config.json");
+  const map = object(files.specialTokensMapJson, "special_tokens_map.json");
+  const { vocabulary, merges } = tokenizer ? readModel(tokenizer) : readPair(files, path);
+  const special = readSpecialTokens(config, map, tokenizer);
+
+  const ids = new Map(vocabulary);
+  let largestAdded = -1;
+  const needles = new Map<string, Needle>();
+  for (const token of special.added) {
+    if (token.content === "") continue;
+    const id = ids.get(token.content) ?? Math.max(largestAdded + 1, vocabulary.size);
+    ids.set(token.content, id);
+    largestAdded = Math.max(largestAdded, id);
+    const pattern = token.normalized ? normalizeText(token.content) : token.content;
+    needles.set(token.content, { token, pattern, id });
+  }
+  const roleId = (role: Role): number => {
+    const id = ids.get(special.roles.get(role)?.content ?? "");
+    if (id === undefined) throw malformed(config?.file ?? path("tokenizer_config.json"), `${role} is null or empty`);
+    return id;
+  };
+  return new Clip(
+    {
+      bosId: roleId("bos_token"),
+      eosId: roleId("eos_token"),
+      padId: roleId("pad_token"),
+      modelMaxLength: readMaxLength(config),
+      padLeft: config?.value.padding_side === "left",
+      cutLeft: config?.value.truncation_side === "left",
+      idLimit: Math.max(...[vocabulary.values(), ids.values()].map((values) => maxOf(values))) + 1,
+    },
+    vocabulary,
+    vocabulary.get(special.roles.get("unk_token")?.content ?? ""),
+    merges,
+    [...needles.values()],
+    path("vocab.json"),
+  );
+}
+
+function maxOf(values: Iterable<number>): number {
+  let max = 0;
+  for (const value of values) if (value > max) max = value;
+  return Math.min(max, MAX_TOKEN_ID - 1);
+}
+
+interface Model {
+  readonly vocabulary: Map<string, number>;
+  readonly merges: MergeTable;
+}
+
+function readModel({ file, value }: { file: string; value: JsonObject }): Model {
+  const model = value.model;
+  if (!isObject(model)) throw malformed(file, "it has no model");
+  if (model.type !== undefined && model.type !== "BPE") {
+    throw malformed(file, `not byte-pair encoding (found model type ${quote(String(model.type))}, allowed "BPE")`);
+  }
+  const vocabulary = readVocabulary(model.vocab, file);
+  return { vocabulary, merges: rankMerges(readMergeList(model.merges, file), vocabulary, file) };
+}
+
+function readPair(files: ClipTokenizerFiles, path: (file: string) => string): Model {
+  if (files.vocabJson === undefined) throw malformed(path("vocab.json"), "missing, and so is tokenizer.json");
+  if (files.mergesTxt === undefined) throw malformed(path("merges.txt"), "missing, and so is tokenizer.json");
+  const vocabulary = readVocabulary(parseObject(files.vocabJson, path("vocab.json")), path("vocab.json"));
+  const pairs = readMergeLines(files.mergesTxt, path("merges.txt"));
+  return { vocabulary, merges: rankMerges(pairs, vocabulary, path("merges.txt")) };
+}
+
+function readMaxLength(config: { file: string; value: JsonObject } | undefined): number {
+  const length = config?.value.model_max_length;
+  if (length === undefined || length === null) return DEFAULT_MAX_LENGTH;
+  if (typeof length !== "number" || !(length >= 2)) {
+    throw malformed(
+      config?.file ?? "",
+      `model_max_length is not usable (found ${quote(String(length))}, allowed >= 2)`,
+    );
+  }
+  return length <= MAX_LENGTH_LIMIT ? Math.floor(length) : DEFAULT_MAX_LENGTH;
+}
+
+interface Settings {
+  readonly bosId: number;
+  readonly eosId: number;
+  readonly padId: number;
+  readonly modelMaxLength: number;
+  readonly padLeft: boolean;
+  readonly cutLeft: boolean;
+  readonly idLimit: number;
+}
+
+class Clip implements ClipTokenizer {
+  readonly bosId: number;
+  readonly eosId: number;
+  readonly padId: number;
+  readonly modelMaxLength: number;
+  readonly idLimit: number;
+  readonly #settings: Settings;
+  readonly #vocabulary: ReadonlyMap<string, number>;
+  readonly #unknownId: number | undefined;
+  readonly #merges: MergeTable;
+  readonly #asTyped: readonly Needle[];
+  readonly #normalized: readonly Needle[];
+  readonly #file: string;
+  readonly #cache = new Map<string, readonly number[]>();
+
+  constructor(
+    settings: Settings,
+    vocabulary: ReadonlyMap<string, number>,
+    unknownId: number | undefined,
+    merges: MergeTable,
+    needles: readonly Needle[],
+    file: string,
+  ) {
+    this.bosId = settings.bosId;
+    this.eosId = settings.eosId;
+    this.padId = settings.padId;
+    this.modelMaxLength = settings.modelMaxLength;
+    this.idLimit = settings.idLimit;
+    this.#settings = settings;
+    this.#vocabulary = vocabulary;
+    this.#unknownId = unknownId;
+    this.#merges = merges;
+    this.#asTyped = needles.filter(({ token }) => !token.normalized);
+    this.#normalized = needles.filter(({ token }) => token.normalized);
+    this.#file = file;
+  }
+
+  encode(text: string): number[] {
+    const { padLeft, cutLeft } = this.#settings;
+    const room = this.modelMaxLength - 2;
+    const all = this.#textIds(text.toWellFormed());
+    const ids = [this.bosId, ...(cutLeft ? all.slice(Math.max(0, all.length - room)) : all.slice(0, room)), this.eosId];
+    const padding = new Array<number>(this.modelMaxLength - ids.length).fill(this.padId);
+    return padLeft ? [...padding, ...ids] : [...ids, ...padding];
+  }
+
+  #textIds(text: string): number[] {
+    const ids: number[] = [];
+    for (const typed of splitAtTokens(text, this.#asTyped)) {
+      if ("id" in typed) {
+        ids.push(typed.id);
+        continue;
+      }
+      for (const segment of splitAtTokens(normalizeText(typed.text), this.#normalized)) {
+        if ("id" in segment) ids.push(segment.id);
+        else for (const piece of splitPieces(segment.text)) for (const id of this.#pieceIds(piece)) ids.push(id);
+      }
+    }
+    return ids;
+  }
+
+  #pieceIds(piece: string): readonly number[] {
+    const known = this.#cache.get(piece);
+    if (known) return known;
+    const letters = Array.from(ENCODER.encode(piece), (byte) => BYTE_LETTERS[byte]!);
+    const symbols = letters.map((letter, at) => this.#symbolId(at + 1 < letters.length ? letter : letter + WORD_END));
+    const ids = mergePairs(symbols, this.#merges);
+    if (this.#cache.size >= CACHE_WORDS) this.#cache.clear();
+    this.#cache.set(piece, ids);
+    return ids;
+  }
+
+  #symbolId(symbol: string): number {
+    const id = this.#vocabulary.get(symbol) ?? this.#unknownId;
+    if (id === undefined) throw malformed(this.#file, `it lacks both ${quote(symbol)} and the unknown token`);
+    return id;
+  }
+}
+
+const ENCODER = new TextEncoder();
+
+/** GPT-2's printable letter for each byte: itself where it prints, else the next letter from U+0100 on. */
+const BYTE_LETTERS: readonly string[] = (() => {
+  let shifted = 256;
+  return Array.from({ length: 256 }, (_, byte) => {
+    const prints = (byte >= 33 && byte <= 126) || (byte >= 161 && byte <= 172) || byte >= 174;
+    return String.fromCharCode(prints ? byte : shifted++);
+  });
+})();

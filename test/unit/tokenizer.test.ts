@@ -1,0 +1,162 @@
+/** @file CLIP's tokenizer against transformers' CLIPTokenizer, for several vocabularies, configurations and texts. */
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { test } from "node:test";
+import fc from "fast-check";
+import { ArtifactError } from "../../src/errors.ts";
+import { mergePairs, pairKey } from "../../src/tokenizer/byte-pairs.ts";
+import { type ClipTokenizer, type ClipTokenizerFiles, loadClipTokenizer } from "../../src/tokenizer/clip.ts";
+import { characterClass } from "../../src/tokenizer/unicode.ts";
+
+interface Case {
+  readonly name: string;
+  readonly config: Record<string, unknown>;
+  readonly map?: Record<string, unknown>;
+  readonly added?: readonly unknown[];
+  readonly json?: boolean;
+  readonly bos: number;
+  readonly eos: number;
+  readonly pad: number;
+  readonly ids: readonly (readonly number[])[];
+}
+
+const read = (path: string): string => readFileSync(new URL(`../../${path}`, import.meta.url), "utf8");
+const golden = JSON.parse(read("fixtures/tokenizer/golden.json")) as {
+  prompts: string[];
+  cases: Case[];
+  demo: Record<string, number[][]>;
+};
+const vocabJson = read("fixtures/tokenizer/vocab.json");
+const mergesTxt = read("fixtures/tokenizer/merges.txt");
+const vocab = JSON.parse(vocabJson) as Record<string, number>;
+
+function filesOf(given: Case): ClipTokenizerFiles {
+  const common = {
+    tokenizerConfigJson: JSON.stringify(given.config),
+    ...(given.map ? { specialTokensMapJson: JSON.stringify(given.map) } : {}),
+  };
+  if (!given.json) return { ...common, vocabJson, mergesTxt };
+  const merges = mergesTxt.trimEnd().split("\n").slice(1);
+  const model = { type: "BPE", vocab, merges };
+  return { ...common, tokenizerJson: JSON.stringify({ added_tokens: given.added, model }), vocabJson: "{}" };
+}
+
+function checkIds(tokenizer: ClipTokenizer, expected: readonly (readonly number[])[]): void {
+  golden.prompts.forEach((prompt, index) => {
+    const wanted = [...expected[index]!];
+    while (wanted.length < tokenizer.modelMaxLength) wanted.push(tokenizer.padId);
+    assert.deepEqual(tokenizer.encode(prompt), wanted, JSON.stringify(prompt));
+  });
+}
+
+for (const given of golden.cases) {
+  test(`${given.name}: ids equal transformers'`, () => {
+    const tokenizer = loadClipTokenizer(filesOf(given), "tokenizer");
+    assert.deepEqual([tokenizer.bosId, tokenizer.eosId, tokenizer.padId], [given.bos, given.eos, given.pad]);
+    checkIds(tokenizer, given.ids);
+  });
+}
+
+for (const name of ["tokenizer", "tokenizer_2"]) {
+  const folder = `models/demo/${name}`;
+  const tokenizerConfigJson = read(`${folder}/tokenizer_config.json`);
+  test(`the demo model's ${name}: ids equal transformers', from either form`, () => {
+    const fast = loadClipTokenizer({ tokenizerJson: read(`${folder}/tokenizer.json`), tokenizerConfigJson }, name);
+    checkIds(fast, golden.demo[name]!);
+    const pair = { vocabJson: read(`${folder}/vocab.json`), mergesTxt: read(`${folder}/merges.txt`) };
+    checkIds(loadClipTokenizer({ ...pair, tokenizerConfigJson }, name), golden.demo[name]!);
+  });
+}
+
+const sdxl = loadClipTokenizer(filesOf(golden.cases[0]!), "tokenizer");
+
+test("every code point falls in the class that tokenizers gives it", (context) => {
+  if (process.versions.unicode !== "17.0") {
+    context.skip(`skipped: this Node has Unicode ${process.versions.unicode}, the table is for 17.0`);
+    return;
+  }
+  const ranges = JSON.parse(read("fixtures/tokenizer/unicode.json")) as Record<string, [number, number][]>;
+  const classes = new Array<string>(0x110000).fill("other");
+  for (const [name, list] of Object.entries(ranges)) for (const [from, to] of list) classes.fill(name, from, to + 1);
+  const wrong: string[] = [];
+  for (let point = 0; point < 0x110000; point++) {
+    if (point >= 0xd800 && point < 0xe000) continue;
+    if (characterClass(String.fromCodePoint(point)) !== classes[point]) wrong.push(point.toString(16));
+  }
+  assert.deepEqual(wrong, []);
+});
+
+test("lone surrogates count as the replacement character", () => {
+  assert.deepEqual(sdxl.encode("a\ud800b \udc00"), sdxl.encode("a\ufffdb \ufffd"));
+});
+
+test("any string gives bos, the text, eos and padding, all below idLimit", () => {
+  fc.assert(
+    fc.property(fc.string({ unit: "binary", maxLength: 200 }), (text) => {
+      const ids = sdxl.encode(text);
+      assert.equal(ids.length, 77);
+      assert.equal(ids[0], sdxl.bosId);
+      assert.ok(ids.includes(sdxl.eosId));
+      assert.ok(ids.every((id) => Number.isInteger(id) && id >= 0 && id < sdxl.idLimit));
+    }),
+  );
+});
+
+test("a merge goes one pair at a time, lowest rank first, then leftmost", () => {
+  const table = new Map([
+    [pairKey(0, 0), { rank: 1, newId: 1 }],
+    [pairKey(1, 0), { rank: 0, newId: 2 }],
+  ]);
+  assert.deepEqual(mergePairs([0, 0, 0, 0], table), [2, 0]);
+  assert.deepEqual(mergePairs([0, 0, 3, 0, 0], table), [1, 3, 1]);
+  assert.deepEqual(mergePairs([], table), []);
+});
+
+test("malformed files name the file and the fault", () => {
+  const bad: [ClipTokenizerFiles, RegExp][] = [
+    [{}, /E_TOKENIZER t\/vocab\.json: missing, and so is tokenizer\.json/],
+    [{ vocabJson }, /t\/merges\.txt: missing/],
+    [{ vocabJson: "{", mergesTxt }, /t\/vocab\.json: not JSON/],
+    [{ vocabJson: "[]", mergesTxt }, /t\/vocab\.json: the root is not a JSON object/],
+    [{ vocabJson: "{}", mergesTxt }, /t\/vocab\.json: no vocabulary/],
+    [{ vocabJson: '{"a":-1}', mergesTxt }, /token "a" has no usable id \(found -1/],
+    [{ vocabJson: '{"a":"x"}', mergesTxt }, /token "a" has no usable id/],
+    [{ vocabJson, mergesTxt: "#version: 0.2\na b c\n" }, /t\/merges\.txt: line 2 is not two symbols/],
+    [{ vocabJson, mergesTxt: "\n\n" }, /t\/merges\.txt: line 1 is not two symbols/],
+    [{ vocabJson, mergesTxt: "zzqq x\n" }, /merge 0 needs "zzqq", which the vocabulary lacks/],
+    [{ tokenizerJson: "{}" }, /t\/tokenizer\.json: it has no model/],
+    [{ tokenizerJson: '{"model":{"type":"Unigram"}}' }, /not byte-pair encoding \(found model type "Unigram"/],
+    [{ tokenizerJson: '{"model":{"vocab":{"a":0},"merges":[["a"]]}}' }, /merge 0 is not a pair of strings/],
+    [{ tokenizerJson: '{"model":{"vocab":{"a":0},"merges":{}}}' }, /model\.merges is not a list/],
+    [
+      { tokenizerJson: '{"model":{"vocab":{"a":0},"merges":[]},"added_tokens":[{}]}' },
+      /added_tokens\[0\] has no usable/,
+    ],
+    [{ vocabJson, mergesTxt, tokenizerConfigJson: '{"pad_token":7}' }, /pad_token is neither a string nor/],
+    [{ vocabJson, mergesTxt, tokenizerConfigJson: '{"pad_token":null}' }, /pad_token is null or empty/],
+    [{ vocabJson, mergesTxt, tokenizerConfigJson: '{"model_max_length":1}' }, /model_max_length is not usable/],
+    [{ vocabJson, mergesTxt, specialTokensMapJson: "null" }, /special_tokens_map\.json: the root is not/],
+  ];
+  for (const [files, message] of bad) {
+    assert.throws(
+      () => loadClipTokenizer(files, "t"),
+      (error: unknown) => {
+        assert.ok(error instanceof ArtifactError, String(error));
+        assert.match(error.message, message);
+        return true;
+      },
+    );
+  }
+});
+
+test("a vocabulary without some byte uses the unknown token, or says what it lacks", () => {
+  const small = { "a</w>": 0, "<|endoftext|>": 1, "<|startoftext|>": 2 };
+  const config = JSON.stringify({ model_max_length: 6 });
+  const files = { vocabJson: JSON.stringify(small), mergesTxt: "", tokenizerConfigJson: config };
+  assert.deepEqual(loadClipTokenizer(files, "").encode("a ba"), [2, 0, 1, 0, 1, 1]);
+  const unknown = JSON.stringify({ unk_token: null });
+  assert.throws(
+    () => loadClipTokenizer({ ...files, tokenizerConfigJson: unknown }, "").encode("b"),
+    /lacks both "b<\/w>"/,
+  );
+});
