@@ -11,6 +11,7 @@ import { openFileFolder } from "../source/file-folder.ts";
 import type { ByteSource } from "../source/source.ts";
 import { firstNonFinite } from "../tensor/finite.ts";
 import { quoteFirst, type Schema } from "./schema.ts";
+import { SDXL_BASE_UNET } from "./sdxl-base.ts";
 import { openSdxlFolder } from "./sdxl-folder.ts";
 
 export interface VerifyReport {
@@ -103,30 +104,3 @@ function report(problems: readonly string[], what: string): VerifyReport {
   const ok = problems.length === 0;
   return { ok, problems, summary: ok ? `${what}: all sound` : `${what}: ${problems.length} problems` };
 }
-
-/** The UNet of stabilityai/stable-diffusion-xl-base-1.0 (its config.json): 2,567,463,684 parameters. */
-export const SDXL_BASE_UNET = {
-  inChannels: 4,
-  outChannels: 4,
-  sampleSize: 128,
-  levels: [
-    { channels: 320, layers: 2, heads: 5, crossAttention: false, transformerLayers: [] },
-    { channels: 640, layers: 2, heads: 10, crossAttention: true, transformerLayers: [2, 2] },
-    { channels: 1280, layers: 2, heads: 20, crossAttention: true, transformerLayers: [10, 10] },
-  ],
-  upLevels: [
-    { crossAttention: true, transformerLayers: [10, 10, 10] },
-    { crossAttention: true, transformerLayers: [2, 2, 2] },
-    { crossAttention: false, transformerLayers: [] },
-  ],
-  mid: { crossAttention: true, transformerLayers: 10, heads: 20 },
-  crossAttentionDim: 2048,
-  groups: 32,
-  normEps: 1e-5,
-  linearProjection: true,
-  flipSinToCos: true,
-  freqShift: 0,
-  additionTimeEmbedDim: 256,
-  additionInputDim: 2816,
-  downsamplePadding: 1,
-} as const;

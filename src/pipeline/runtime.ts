@@ -7,6 +7,7 @@ import { type ClipGraphOptions, clipGraph } from "../model/clip.ts";
 import type { ClipConfig } from "../model/config.ts";
 import { type LatentSize, unetStepGraph, unetTextGraph, unetTimeGraph } from "../model/unet.ts";
 import { vaeDecoderGraph } from "../model/vae.ts";
+import { type PhasePlan, planPhases } from "../plan/phases.ts";
 import { ActivationPool } from "../stream/activations.ts";
 import { runGraph } from "../stream/executor.ts";
 import { WeightStream } from "../stream/weights.ts";
@@ -14,8 +15,6 @@ import type { PromptEmbedding } from "./prompt-embedding.ts";
 
 export type ComponentName = "textEncoder" | "textEncoder2" | "unet" | "vae";
 
-/** A small model stays in memory from image to image; a large one gives each phase's memory back. */
-const KEEP_BETWEEN_PHASES_BYTES = 512 * 1024 ** 2;
 /** Text embeddings are 0.6 MB a prompt at full size. */
 const PROMPT_CACHE_ENTRIES = 32;
 
@@ -24,7 +23,7 @@ export class SdxlRuntime {
   readonly promptCache = new BoundedCache<string, PromptEmbedding>(PROMPT_CACHE_ENTRIES);
   readonly #backend: Backend;
   readonly #streams: Readonly<Record<ComponentName, WeightStream>>;
-  readonly #keepWeights: boolean;
+  readonly plan: PhasePlan;
   readonly #pause: () => Promise<void>;
   #pool = new ActivationPool();
   #signal: AbortSignal | undefined;
@@ -39,9 +38,9 @@ export class SdxlRuntime {
       unet: new WeightStream(checkpoint.unet.table),
       vae: new WeightStream(checkpoint.vae.table),
     };
-    const tables = [checkpoint.textEncoder, checkpoint.textEncoder2, checkpoint.unet, checkpoint.vae];
-    const weightBytes = tables.reduce((sum, component) => sum + tableBytes(component.table), 0);
-    this.#keepWeights = weightBytes <= KEEP_BETWEEN_PHASES_BYTES;
+    const { textEncoder, textEncoder2, unet, vae } = checkpoint;
+    const encodeBytes = tableBytes(textEncoder.table) + tableBytes(textEncoder2.table);
+    this.plan = planPhases([encodeBytes, tableBytes(unet.table), tableBytes(vae.table)]);
   }
 
   /** Weight bytes read so far, of all components. */
@@ -74,7 +73,7 @@ export class SdxlRuntime {
 
   /** Gives a phase's memory back (weights, activations, compiled segments) unless the whole model is small. */
   async endPhase(...components: readonly ComponentName[]): Promise<void> {
-    if (this.#keepWeights) return;
+    if (this.plan.keepWeights) return;
     for (const component of components) this.#streams[component].release();
     this.#pool = new ActivationPool();
     await this.#backend.release();

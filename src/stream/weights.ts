@@ -33,8 +33,12 @@ export class WeightStream {
   /** The segment's weights; starts reading those of `next` too, so that they arrive while this one computes. */
   async weights(graph: Graph, segment: Segment, next?: Segment): Promise<SegmentWeights> {
     const current = this.#load(graph, segment);
-    if (next) this.#load(graph, next).catch(() => undefined); // reported when its turn comes
-    const byName = await current;
+    if (next) void this.#load(graph, next);
+    const byName = await current.catch((error: unknown) => {
+      // Reported to this run; a failed or aborted read must not stand for the weights of a later one.
+      this.release();
+      throw error;
+    });
     return new Map(segment.weights.map((id) => [id, byName.get(graph.values[id]!.name)!]));
   }
 
@@ -48,8 +52,7 @@ export class WeightStream {
     const known = this.#loaded.get(key);
     if (known) return known;
     const loading = this.#read(segment.weights.map((id) => this.#entry(graph.values[id]!.name)));
-    // A failed or aborted read must not stand for the weights of a later image.
-    loading.catch(() => this.#loaded.delete(key));
+    loading.catch(() => undefined); // awaited when its turn comes
     this.#loaded.set(key, loading);
     return loading;
   }
