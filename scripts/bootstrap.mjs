@@ -53,7 +53,7 @@ async function install() {
   }
   process.stderr.write("Installing Solvay's packages (once), this takes a minute ...\n");
   const npm = process.env.npm_execpath;
-  const options = ["ci", "--no-audit", "--no-fund", "--include=dev", "--include=optional", "--loglevel=warn"];
+  const options = ["ci", "--no-audit", "--no-fund", "--include=dev", "--include=optional", "--loglevel=error"];
   const windows = process.platform === "win32";
   const [command, before] = npm?.endsWith(".js") ? [process.execPath, [npm]] : [windows ? "npm.cmd" : "npm", []];
   const code = await run(command, [...before, ...options], {
@@ -63,7 +63,8 @@ async function install() {
     shell: windows && before.length === 0,
   });
   if (code === 0) writeFileSync(stampFile, `${wanted}\n`);
-  else process.stderr.write("E_INSTALL: npm ci failed, its messages are above. Next: check the network and try again.\n");
+  else
+    process.stderr.write("E_INSTALL: npm ci failed, its messages are above. Next: check the network and try again.\n");
   return code === 0 || code === 130 ? code : 5;
 }
 

@@ -54,11 +54,10 @@ if (files.length > 0) {
   });
   stream.on("test:fail", (data) => {
     const error = data.details.error as Error & { failureType?: string };
-    if (error.failureType === "subtestsFailed" || data.details.type === "suite") {
-      if (error.failureType === "subtestsFailed") return;
-    }
+    if (error.failureType === "subtestsFailed") return;
     countOf(data.file).failed++;
-    const cause = error.cause instanceof Error ? (error.cause.stack ?? error.cause.message) : inspect(error.cause ?? error);
+    const cause =
+      error.cause instanceof Error ? (error.cause.stack ?? error.cause.message) : inspect(error.cause ?? error);
     failures.push(`FAILED: ${label(data)}\n${cause.replace(/^/gm, "    ")}`);
     say(failures.at(-1)!);
   });
@@ -66,7 +65,7 @@ if (files.length > 0) {
   stream.on("test:summary", (data) => {
     if (!data.file) return;
     const count = countOf(data.file);
-    const seconds = (data.duration_ms / 1000).toFixed(1);
+    const seconds = ((performance.now() - count.startedMs) / 1000).toFixed(1);
     const skipped = count.skipped ? `, ${count.skipped} skipped` : "";
     const verdict = count.failed ? "FAILED" : "ok";
     say(`${verdict} ${relative(data.file)}: ${count.passed} passed, ${count.failed} failed${skipped} (${seconds} s)`);

@@ -4,12 +4,13 @@ import { overlayLzr2 } from "./checkpoint/lzr2-overlay.ts";
 import { openSdxlFolder, type SdxlCheckpoint } from "./checkpoint/sdxl-folder.ts";
 import type { Engine, EngineInfo, GenerateEvent, GenerateJob, LoadEvent } from "./engine-types.ts";
 import { DeviceError, UsageError } from "./errors.ts";
-import { a1111Parameters, solvayJson } from "./image/parameters.ts";
+import { A1111_KEYWORD, a1111Parameters, type ImageRecord, SOLVAY_KEYWORD, solvayJson } from "./image/parameters.ts";
 import { encodePng } from "./image/png.ts";
 import { vaeScaleFactor } from "./model/config.ts";
 import { unetSchema } from "./model/unet.ts";
 import { SdxlRuntime } from "./pipeline/runtime.ts";
 import { type TextToImageJob, textToImage } from "./pipeline/text-to-image.ts";
+import { parseSchedulerConfig, scheduleTypeName } from "./sampler/schedule.ts";
 import type { Folder } from "./source/folder.ts";
 import type { ByteSource } from "./source/source.ts";
 import { SOLVAY_VERSION } from "./version.ts";
@@ -144,15 +145,20 @@ async function* generateImage(
     } else {
       const scale = vaeScaleFactor(checkpoint.vae.config);
       const [width, height] = [full.width, full.height].map((side) => Math.floor(side / scale) * scale);
-      const settings = {
+      const record: ImageRecord = {
         ...full,
         negativePrompt: full.negativePrompt ?? "",
-        model: modelLabel(info),
+        width: width!,
+        height: height!,
+        scheduleType: scheduleTypeName(parseSchedulerConfig(checkpoint.schedulerJson).config),
+        model: modelLabel(info.model),
+        ...(info.artifact ? { artifact: info.artifact } : {}),
         backend: info.backend,
+        version: SOLVAY_VERSION,
       };
       const text = [
-        { keyword: "parameters", text: a1111Parameters({ ...settings, version: SOLVAY_VERSION }) },
-        { keyword: "solvay", text: solvayJson({ ...settings, version: SOLVAY_VERSION }) },
+        { keyword: A1111_KEYWORD, text: a1111Parameters(record) },
+        { keyword: SOLVAY_KEYWORD, text: solvayJson(record) },
       ];
       const png = await encodePng({ width: width!, height: height!, rgb: event.rgb, text });
       const elapsedMs = now() - startedMs;
@@ -162,9 +168,8 @@ async function* generateImage(
   }
 }
 
-function modelLabel(info: EngineInfo): string {
-  const model = info.model.split(/[\\/]/).filter(Boolean).at(-1) ?? info.model;
-  return info.artifact ? `${model} + ${info.artifact}` : model;
+function modelLabel(model: string): string {
+  return model.split(/[\\/]/).filter(Boolean).at(-1) ?? model;
 }
 
 /** Fills in defaults and checks ranges. Throws UsageError naming the field. */

@@ -1,6 +1,7 @@
 """Makes fixtures/tokenizer: a random vocabulary, prompts, and the ids that transformers' CLIPTokenizer gives them.
 
 Run from the repository's root: ``python scripts/golden/tokenizer_golden.py`` (transformers 5.23, tokenizers 0.23).
+Training is not the same twice (ties), so a vocabulary that is there already is kept.
 """
 
 import json
@@ -110,6 +111,15 @@ def train() -> tuple[dict[str, int], list[tuple[str, str]]]:
     return {token: number for number, token in enumerate([*tokens, BOS, EOS])}, merges
 
 
+def kept() -> tuple[dict[str, int], list[tuple[str, str]]] | None:
+    """The vocabulary and merges that are in the fixtures, if any."""
+    if not (FIXTURES / "vocab.json").exists():
+        return None
+    vocab = json.loads((FIXTURES / "vocab.json").read_text(encoding="utf-8"))
+    lines = (FIXTURES / "merges.txt").read_text(encoding="utf-8").split("\n")[1:-1]
+    return vocab, [tuple(line.split(" ")) for line in lines]
+
+
 def token(content: str, **flags: bool) -> dict[str, object]:
     return {"content": content, "lstrip": False, "normalized": True, "rstrip": False, "single_word": False, **flags}
 
@@ -198,7 +208,7 @@ def class_ranges(pattern: str) -> list[list[int]]:
 
 def main() -> None:
     FIXTURES.mkdir(parents=True, exist_ok=True)
-    vocab, merges = train()
+    vocab, merges = kept() or train()
     texts = prompts()
     results = []
     for case in cases(vocab):

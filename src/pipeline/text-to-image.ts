@@ -79,7 +79,7 @@ async function* denoise(
   job: TextToImageJob,
   embeddings: readonly PromptEmbedding[],
   batch: number,
-): AsyncGenerator<TextToImageEvent, Float32Array<ArrayBuffer>, undefined> {
+): AsyncGenerator<TextToImageEvent, Float32Array, undefined> {
   const { config } = checkpoint.unet;
   const scale = vaeScaleFactor(checkpoint.vae.config);
   const size = { batch, height: Math.floor(job.height / scale), width: Math.floor(job.width / scale) };
@@ -92,7 +92,7 @@ async function* denoise(
   const textInputs = await runtime.run("unet", textGraph, new Map([["context", context]]));
 
   const count = config.inChannels * size.height * size.width;
-  let sample: Float32Array<ArrayBuffer> = torchRandn(job.seed, count); // [1, Cin, H, W]
+  let sample: Float32Array = torchRandn(job.seed, count); // [1, Cin, H, W]
   for (let i = 0; i < count; i++) sample[i] = sample[i]! * initNoiseSigma;
   const stepGraph = runtime.graphs.unetStep(size, textTokens);
   const addition = joinRows(embeddings.map((embedding) => additionRow(checkpoint, embedding, job))); // [B, A]

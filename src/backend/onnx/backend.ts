@@ -1,0 +1,143 @@
+/** @file The `cpu` backend: ONNX Runtime, one session per kind of segment. Blocks the thread it runs in. */
+import { availableParallelism } from "node:os";
+import type { InferenceSession, Tensor } from "onnxruntime-node";
+import { DeviceError } from "../../errors.ts";
+import type { Graph, Segment, ValueId } from "../../ir/graph.ts";
+import { toFloat32 } from "../../tensor/dtype.ts";
+import type { ActivationData, Backend, SegmentRun, WeightData } from "../backend.ts";
+import { type LoweredSegment, lowerSegment, segmentSignature, type WeightType } from "./lowering.ts";
+import { encodeOnnxModel } from "./protobuf.ts";
+
+export interface OnnxBackendOptions {
+  /** Threads that share one op. Default: the machine's cores. */
+  readonly threads?: number;
+}
+
+export interface OnnxBackend extends Backend {
+  readonly name: "cpu";
+  /** Sessions made so far and still held: equal segments share one. */
+  readonly sessionCount: number;
+}
+
+type Ort = typeof import("onnxruntime-node");
+
+interface CompiledSegment {
+  readonly session: InferenceSession;
+  readonly lowered: LoweredSegment;
+}
+
+/** Rejects with DeviceError `E_NO_ONNXRUNTIME` where the package's library can't be loaded. */
+export async function createOnnxBackend(options: OnnxBackendOptions = {}): Promise<OnnxBackend> {
+  const ort = await loadRuntime();
+  const sessions = new Map<string, Promise<CompiledSegment>>();
+  const sessionOptions: InferenceSession.SessionOptions = {
+    executionProviders: ["cpu"],
+    intraOpNumThreads: options.threads ?? availableParallelism(),
+    interOpNumThreads: 1,
+    executionMode: "sequential",
+    graphOptimizationLevel: "all",
+    enableCpuMemArena: true,
+    enableMemPattern: true,
+    // Warnings about unused initializers and the like are not for users.
+    logSeverityLevel: 3,
+  };
+
+  const compile = (graph: Graph, segment: Segment, weightTypes: readonly WeightType[]): Promise<CompiledSegment> => {
+    const signature = segmentSignature(graph, segment, weightTypes);
+    const known = sessions.get(signature);
+    if (known) return known;
+    const lowered = lowerSegment(graph, segment, weightTypes);
+    const compiled = ort.InferenceSession.create(encodeOnnxModel(lowered.graph), sessionOptions).then((session) => ({
+      session,
+      lowered,
+    }));
+    sessions.set(signature, compiled);
+    return compiled;
+  };
+
+  const release = async () => {
+    const held = [...sessions.values()];
+    sessions.clear();
+    for (const compiled of held) await (await compiled).session.release();
+  };
+
+  return {
+    name: "cpu",
+    get sessionCount() {
+      return sessions.size;
+    },
+    async run({ graph, segment, inputs, weights, outputs }: SegmentRun, signal) {
+      signal?.throwIfAborted();
+      try {
+        const weightTypes = segment.weights.map((id) => weightType(weights.get(id)!));
+        const { session, lowered } = await compile(graph, segment, weightTypes);
+        const shape = (id: ValueId) => graph.values[id]!.shape;
+        const feeds: Record<string, Tensor> = {};
+        segment.inputs.forEach((id, i) => {
+          feeds[lowered.inputNames[i]!] = activationTensor(ort, inputs.get(id)!, shape(id));
+        });
+        segment.weights.forEach((id, i) => {
+          feeds[lowered.weightNames[i]!] = weightTensor(ort, weights.get(id)!, shape(id));
+        });
+        const fetches: Record<string, Tensor> = {};
+        segment.outputs.forEach((id, i) => {
+          fetches[lowered.outputNames[i]!] = activationTensor(ort, outputs.get(id)!, shape(id));
+        });
+        await session.run(feeds, fetches);
+      } catch (cause) {
+        throw new DeviceError({
+          code: "E_ONNXRUNTIME",
+          subject: segment.name,
+          problem: `ONNX Runtime could not compute this block (${cause instanceof Error ? cause.message : String(cause)})`,
+          next: "try a smaller size, or --backend reference, and report this line",
+          cause,
+        });
+      }
+    },
+    release,
+    [Symbol.asyncDispose]: release,
+  };
+}
+
+async function loadRuntime(): Promise<Ort> {
+  try {
+    const ort = await import("onnxruntime-node");
+    keepHalvesAsBits(ort);
+    return ort;
+  } catch (cause) {
+    throw new DeviceError({
+      code: "E_NO_ONNXRUNTIME",
+      problem: `the package onnxruntime-node can't be loaded (${cause instanceof Error ? cause.message.split("\n")[0] : "unknown reason"})`,
+      next: "install it with ONNXRUNTIME_NODE_INSTALL=skip npm install onnxruntime-node, or use --backend reference",
+      cause,
+    });
+  }
+}
+
+function weightType({ dtype }: WeightData): WeightType {
+  return dtype === "f16" ? "f16" : "f32";
+}
+
+function activationTensor(ort: Ort, data: ActivationData, shape: readonly number[]): Tensor {
+  return data instanceof Int32Array ? new ort.Tensor("int32", data, shape) : new ort.Tensor("float32", data, shape);
+}
+
+function weightTensor(ort: Ort, { dtype, bytes }: WeightData, shape: readonly number[]): Tensor {
+  if (dtype !== "f16") return new ort.Tensor("float32", toFloat32(dtype, bytes), shape);
+  const halves = new Uint16Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 2);
+  return new ort.Tensor("float16", halves, shape);
+}
+
+/**
+ * onnxruntime-common asks once, at its first tensor, whether Float16Array exists, and then hands only those on; the native
+ * part of onnxruntime-node 1.30 reads them as empty. So Float16Array is out of sight while it asks.
+ */
+function keepHalvesAsBits(ort: Ort): void {
+  const hidden = Object.getOwnPropertyDescriptor(globalThis, "Float16Array");
+  if (hidden) Reflect.deleteProperty(globalThis, "Float16Array");
+  try {
+    new ort.Tensor("bool", [true]);
+  } finally {
+    if (hidden) Object.defineProperty(globalThis, "Float16Array", hidden);
+  }
+}

@@ -1,0 +1,40 @@
+/** @file The index of sharded safetensors: which tensor lies in which file of the same folder. */
+import { HeaderSyntaxError, parseHeaderJson } from "../container/header-json.ts";
+import { ArtifactError } from "../errors.ts";
+
+export interface ShardIndex {
+  /** File names in the order they first occur. */
+  readonly shards: readonly string[];
+  /** Tensor -> shard. */
+  readonly weightMap: ReadonlyMap<string, string>;
+}
+
+/** A shard is a plain file name in the index's own folder. */
+const SHARD_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,200}\.safetensors$/;
+const MAX_SHARDS = 1024;
+
+/** Throws ArtifactError `E_SHARD_INDEX`, or `E_DUP_KEY` for a tensor named twice. */
+export function parseShardIndex(text: string, file: string): ShardIndex {
+  const refuse = (problem: string, code = "E_SHARD_INDEX") =>
+    new ArtifactError({ code, subject: file, problem, next: "fetch the index again" });
+  const weightMap = new Map<string, string>();
+  let map: unknown;
+  try {
+    const index = parseHeaderJson(text);
+    map = index instanceof Map ? index.get("weight_map") : undefined;
+  } catch (error) {
+    if (error instanceof HeaderSyntaxError) throw refuse(`${error.message} at byte ${error.offset}`, error.code);
+    throw error;
+  }
+  if (!(map instanceof Map) || map.size === 0) throw refuse("no weight_map in it");
+  for (const [name, shard] of map) {
+    if (typeof shard !== "string" || !SHARD_NAME.test(shard)) {
+      const shown = JSON.stringify(shard)?.slice(0, 80);
+      throw refuse(`shard ${shown} is no plain .safetensors file name`);
+    }
+    weightMap.set(String(name), shard);
+  }
+  const shards = [...new Set(weightMap.values())];
+  if (shards.length > MAX_SHARDS) throw refuse(`too many shards (found ${shards.length}, allowed ${MAX_SHARDS})`);
+  return { shards, weightMap };
+}

@@ -1,0 +1,40 @@
+/** @file What a command may touch: streams, folder, environment, interrupts and the engine. Tests pass their own. */
+import type { Engine, OpenEngineOptions } from "../engine-types.ts";
+
+export interface CliContext {
+  readonly stdin: NodeJS.ReadableStream & { readonly isTTY?: boolean };
+  readonly stdout: NodeJS.WritableStream & { readonly isTTY?: boolean };
+  readonly stderr: NodeJS.WritableStream & { readonly isTTY?: boolean };
+  /** Absolute; relative paths of the user start here. */
+  readonly cwd: string;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly openEngine: (options: OpenEngineOptions) => Promise<Engine>;
+  /** Calls `handler` at every Ctrl-C until the returned function is called. */
+  readonly onInterrupt: (handler: () => void) => () => void;
+  /** Ends the process at once: for the second Ctrl-C of someone who can't wait. */
+  readonly exitNow: (code: number) => void;
+}
+
+/** The user pressed Ctrl-C: exit code 130. */
+export class Interrupted extends Error {
+  constructor() {
+    super("Interrupted.");
+    this.name = "Interrupted";
+  }
+}
+
+/** Runs `work` with a signal that the first Ctrl-C aborts. Rejects with `Interrupted` then, whatever `work` made of it. */
+export async function interruptible<T>(context: CliContext, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  const controller = new AbortController();
+  const detach = context.onInterrupt(() => {
+    if (controller.signal.aborted) context.exitNow(130);
+    controller.abort(new Interrupted());
+  });
+  try {
+    return await work(controller.signal);
+  } catch (error) {
+    throw controller.signal.aborted ? controller.signal.reason : error;
+  } finally {
+    detach();
+  }
+}

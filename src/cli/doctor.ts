@@ -1,0 +1,112 @@
+/** @file `solvay doctor`: what this machine has of what Solvay needs. */
+import { constants } from "node:fs";
+import { access, statfs } from "node:fs/promises";
+import os from "node:os";
+import path from "node:path";
+import { fileURLToPath } from "node:url";
+import type { Command } from "commander";
+import { DeviceError } from "../errors.ts";
+import { hubCacheDir, resolveHubModel } from "../hub/cache.ts";
+import { ARTIFACT_BASE, ARTIFACT_NAME } from "../repl/session.ts";
+import { SOLVAY_VERSION } from "../version.ts";
+import type { CliContext } from "./context.ts";
+import { byteCount, gigabytes } from "./format.ts";
+
+/** One finding. "note" is worth knowing; "problem" keeps the demo model from running. */
+interface Finding {
+  readonly topic: string;
+  readonly state: "ok" | "note" | "problem";
+  readonly text: string;
+}
+
+const DEMO_INDEX = fileURLToPath(new URL("../../models/demo/model_index.json", import.meta.url));
+
+export function addDoctor(program: Command, context: CliContext): void {
+  program
+    .command("doctor")
+    .description("show what this machine has of what Solvay needs")
+    .option("--json", "one JSON document")
+    .action(async (options: { json?: boolean }) => {
+      const findings = await examine(context);
+      if (options.json) context.stdout.write(`${JSON.stringify(findings)}\n`);
+      else for (const { topic, state, text } of findings) context.stdout.write(`${state.padEnd(8)}${topic}: ${text}\n`);
+      const bad = findings.filter(({ state }) => state === "problem");
+      if (bad.length === 0) return;
+      const problem = `${bad.length} found: ${bad.map(({ topic }) => topic).join(", ")}`;
+      throw new DeviceError({ code: "E_DOCTOR", problem, next: "follow the lines marked problem" });
+    });
+}
+
+async function examine(context: CliContext): Promise<Finding[]> {
+  const hub = hubCacheDir(context.env);
+  return [
+    nodeFinding(),
+    { topic: "solvay", state: "ok", text: SOLVAY_VERSION },
+    await backendFinding(),
+    { topic: "cpu", state: "ok", text: `${os.availableParallelism()} x ${os.cpus()[0]?.model.trim() ?? "unknown"}` },
+    memoryFinding(),
+    await diskFinding("disk here", context.cwd),
+    await diskFinding("disk of the cache", hub),
+    { topic: "hugging face cache", state: "ok", text: hub },
+    await baseFinding(context.env),
+    await artifactFinding(context.cwd),
+    await demoFinding(),
+  ];
+}
+
+function nodeFinding(): Finding {
+  const major = Number(process.versions.node.split(".")[0]);
+  return { topic: "node", state: major >= 24 ? "ok" : "note", text: `${process.version} at ${process.execPath}` };
+}
+
+async function backendFinding(): Promise<Finding> {
+  try {
+    await import("onnxruntime-node");
+    return { topic: "backends", state: "ok", text: "cpu (onnxruntime-node), reference" };
+  } catch (error) {
+    const why = error instanceof Error ? error.message.split("\n")[0] : String(error);
+    const text = `only reference (slow): onnxruntime-node does not load (${why}); install again with npm ci`;
+    return { topic: "backends", state: "problem", text };
+  }
+}
+
+function memoryFinding(): Finding {
+  const total = os.totalmem();
+  const text = `${gigabytes(total)}, ${gigabytes(os.freemem())} free`;
+  const enough = total >= 15e9;
+  return { topic: "ram", state: enough ? "ok" : "note", text: enough ? text : `${text}; full SDXL wants 16 GB` };
+}
+
+/** Free space where `folder` is, or will be once it is made. */
+async function diskFinding(topic: string, folder: string): Promise<Finding> {
+  for (let at = folder; ; at = path.dirname(at)) {
+    const space = await statfs(at).catch(() => undefined);
+    if (space) return { topic, state: "ok", text: `${byteCount(space.bavail * space.bsize)} free at ${folder}` };
+    if (at === path.dirname(at)) return { topic, state: "note", text: `unknown at ${folder}` };
+  }
+}
+
+async function baseFinding(env: CliContext["env"]): Promise<Finding> {
+  const topic = "sdxl base";
+  const snapshot = await resolveHubModel(ARTIFACT_BASE, { env });
+  if (snapshot !== undefined) return { topic, state: "ok", text: snapshot };
+  return { topic, state: "note", text: `not in the cache; fetch it with: solvay pull ${ARTIFACT_BASE}` };
+}
+
+async function artifactFinding(cwd: string): Promise<Finding> {
+  const there = await readable(path.join(cwd, ARTIFACT_NAME));
+  return { topic: "artifact", state: "ok", text: there ? `${ARTIFACT_NAME} is here` : `no ${ARTIFACT_NAME} here` };
+}
+
+async function demoFinding(): Promise<Finding> {
+  const there = await readable(DEMO_INDEX);
+  const text = there ? "in place" : "models/demo is missing; restore the project's files";
+  return { topic: "demo model", state: there ? "ok" : "problem", text };
+}
+
+async function readable(file: string): Promise<boolean> {
+  return await access(file, constants.R_OK).then(
+    () => true,
+    () => false,
+  );
+}

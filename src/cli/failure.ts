@@ -1,0 +1,88 @@
+/** @file From an error to one line and an exit code. */
+import { CommanderError } from "commander";
+import { ArtifactError, BudgetError, DeviceError, SolvayError, UsageError } from "../errors.ts";
+import { type CliContext, Interrupted } from "./context.ts";
+
+/** The process's exit codes; README lists them. */
+export const EXIT = { ok: 0, internal: 1, usage: 2, artifact: 3, budget: 4, device: 5, interrupted: 130 } as const;
+
+/** Machine name, full line and exit code of whatever was thrown. */
+export interface Failure {
+  readonly code: string;
+  readonly message: string;
+  readonly exitCode: number;
+}
+
+export function describeFailure(error: unknown): Failure {
+  if (error instanceof Interrupted)
+    return { code: "E_INTERRUPTED", message: error.message, exitCode: EXIT.interrupted };
+  const known = error instanceof SolvayError ? error : translate(error);
+  return { code: known.code, message: known.message, exitCode: exitCode(known) };
+}
+
+function exitCode(error: SolvayError): number {
+  if (error instanceof UsageError) return EXIT.usage;
+  if (error instanceof ArtifactError) return EXIT.artifact;
+  if (error instanceof BudgetError) return EXIT.budget;
+  return error instanceof DeviceError ? EXIT.device : EXIT.internal;
+}
+
+function translate(error: unknown): SolvayError {
+  if (error instanceof CommanderError) {
+    const problem = error.message.replace(/^error: /, "").replace(/\.$/, "");
+    return new UsageError({ code: "E_USAGE", problem, next: "run solvay --help" });
+  }
+  const cause = error instanceof Error ? error : new Error(String(error));
+  const { code, path } = cause as NodeJS.ErrnoException;
+  const subject = path ?? "";
+  switch (code) {
+    case "ENOSPC":
+    case "EDQUOT":
+      return new BudgetError({
+        code: "E_DISK_FULL",
+        subject,
+        problem: "the disk is full",
+        next: "free some space",
+        cause,
+      });
+    case "ENOENT":
+      return new ArtifactError({ code: "E_MISSING", subject, problem: "not found", next: "check the path", cause });
+    case "EACCES":
+    case "EPERM":
+    case "EROFS":
+      return new ArtifactError({
+        code: "E_ACCESS",
+        subject,
+        problem: "no permission",
+        next: "check its access rights",
+        cause,
+      });
+    default: {
+      const problem = `unexpected: ${cause.message.replace(/\.$/, "")}`;
+      return new SolvayError({
+        code: "E_INTERNAL",
+        problem,
+        next: "report it with the output of SOLVAY_DEBUG=1",
+        cause,
+      });
+    }
+  }
+}
+
+/** Prints the failure (stderr; in JSON mode also a line on stdout) and returns its exit code. */
+export function reportFailure(context: CliContext, error: unknown, json: boolean): number {
+  const failure = describeFailure(error);
+  if (json) {
+    const line = { type: "error", code: failure.code, message: failure.message };
+    context.stdout.write(`${JSON.stringify(line)}\n`);
+  }
+  context.stderr.write(`${printable(failure.message)}\n`);
+  if (context.env.SOLVAY_DEBUG === "1" && error instanceof Error) context.stderr.write(`${error.stack}\n`);
+  return failure.exitCode;
+}
+
+/** Control characters of hostile file names never reach a terminal. */
+export function printable(text: string): string {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: stripping them is the point
+  return text.replace(/[\u0000-\u001f\u007f-\u009f]+/g, " ");
+}

@@ -1,0 +1,28 @@
+/** @file `solvay verify FILE|DIR`: is it a whole, sound SDXL (or artifact for one)? */
+import path from "node:path";
+import type { Command } from "commander";
+import { verifyPath } from "../checkpoint/verify.ts";
+import { ArtifactError } from "../errors.ts";
+import { type CliContext, interruptible } from "./context.ts";
+import { printable } from "./failure.ts";
+
+export function addVerify(program: Command, context: CliContext): void {
+  program
+    .command("verify")
+    .description("check a model folder, safetensors or LZR2 file against the SDXL schema")
+    .argument("<file-or-dir>")
+    .option("--json", "one JSON document")
+    .action((target: string, options: { json?: boolean }) =>
+      interruptible(context, async (signal) => {
+        const { ok, problems, summary } = await verifyPath(path.resolve(context.cwd, target), { signal });
+        if (options.json) {
+          context.stdout.write(`${JSON.stringify({ ok, problems, summary })}\n`);
+        } else {
+          for (const line of [...problems, summary]) context.stdout.write(`${printable(line)}\n`);
+        }
+        if (ok) return;
+        const problem = `${problems.length} ${problems.length === 1 ? "problem" : "problems"}`;
+        throw new ArtifactError({ code: "E_VERIFY", subject: target, problem, next: "replace what is named above" });
+      }),
+    );
+}

@@ -1,0 +1,45 @@
+/** @file Where the Hugging Face hub client keeps models on this machine, and how to find one there (huggingface_hub, constants.py). */
+import { readFile, stat } from "node:fs/promises";
+import { homedir } from "node:os";
+import { join } from "node:path";
+
+export type Environment = Readonly<Record<string, string | undefined>>;
+
+/** "name" or "org/name", letters, digits, ".", "_" and "-", no ".." anywhere: safe as a folder name. */
+const HUB_ID = /^(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9._-]{0,95}\/[A-Za-z0-9][A-Za-z0-9._-]{0,95}$/;
+const COMMIT = /^[0-9a-f]{40}$/;
+
+export function isHubId(text: string): boolean {
+  return HUB_ID.test(text);
+}
+
+/** HF_HUB_CACHE (older: HUGGINGFACE_HUB_CACHE), else hub/ in HF_HOME, else in the XDG cache's huggingface/. */
+export function hubCacheDir(env: Environment): string {
+  const direct = env.HF_HUB_CACHE || env.HUGGINGFACE_HUB_CACHE;
+  if (direct) return direct;
+  const home = env.HF_HOME || join(env.XDG_CACHE_HOME || join(homedir(), ".cache"), "huggingface");
+  return join(home, "hub");
+}
+
+/** models--ORG--NAME in the cache. */
+export function hubRepoDir(id: string, env: Environment): string {
+  return join(hubCacheDir(env), `models--${id.replaceAll("/", "--")}`);
+}
+
+export interface ResolveOptions {
+  readonly env: Environment;
+  /** Branch, tag or commit. Default "main". */
+  readonly revision?: string;
+}
+
+/** The snapshot folder of a model in the cache that has its model_index.json, or undefined. */
+export async function resolveHubModel(id: string, { env, revision = "main" }: ResolveOptions): Promise<string | undefined> {
+  if (!isHubId(id)) return undefined;
+  const repo = hubRepoDir(id, env);
+  const named = COMMIT.test(revision) || /[\\/]|\.\./.test(revision) ? undefined : join(repo, "refs", revision);
+  const commit = named ? (await readFile(named, "utf8").catch(() => "")).trim() : revision;
+  if (!COMMIT.test(commit)) return undefined;
+  const snapshot = join(repo, "snapshots", commit);
+  const index = await stat(join(snapshot, "model_index.json")).catch(() => undefined);
+  return index?.isFile() ? snapshot : undefined;
+}

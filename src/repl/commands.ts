@@ -1,0 +1,103 @@
+/** @file The loop's line commands: `:help`, `:seed 7`, ... */
+import { parseGuidance, parseSeed, parseSide, parseSteps } from "../cli/options.ts";
+import { UsageError } from "../errors.ts";
+import type { Session } from "./session.ts";
+
+interface LineCommand {
+  readonly usage: string;
+  readonly help: string;
+  /** Returns what to print. Throws UsageError on an argument that does not fit. */
+  readonly run: (session: Session, argument: string, signal: AbortSignal) => string | Promise<string>;
+}
+
+const COMMANDS: Readonly<Record<string, LineCommand>> = {
+  help: { usage: ":help", help: "this list", run: () => helpText() },
+  seed: {
+    usage: ":seed N|random",
+    help: "seed of the images to come",
+    run: ({ settings }, argument) => {
+      if (argument !== "") settings.seed = argument === "random" ? undefined : parseSeed(argument);
+      return `Seed: ${settings.seed ?? "random"}`;
+    },
+  },
+  steps: {
+    usage: ":steps N",
+    help: "1 to 1000",
+    run: ({ settings }, argument) => {
+      if (argument !== "") settings.steps = parseSteps(argument);
+      return `Steps: ${settings.steps}`;
+    },
+  },
+  size: {
+    usage: ":size WxH|default",
+    help: "pixels, multiples of 8",
+    run: ({ settings }, argument) => {
+      if (argument === "default") {
+        settings.width = undefined;
+        settings.height = undefined;
+      } else if (argument !== "") {
+        const [width = "", height = ""] = argument.split("x");
+        const sides = [parseSide("width")(width), parseSide("height")(height)] as const;
+        [settings.width, settings.height] = sides;
+      }
+      return `Size: ${settings.width === undefined ? "the model's own" : `${settings.width}x${settings.height}`}`;
+    },
+  },
+  negative: {
+    usage: ":negative [TEXT]",
+    help: "what images should not show; nothing clears it",
+    run: ({ settings }, argument) => {
+      settings.negative = argument === "" ? undefined : argument;
+      return `Negative: ${argument === "" ? "none" : argument}`;
+    },
+  },
+  guidance: {
+    usage: ":guidance N",
+    help: "0 to 100; 1 or less turns it off",
+    run: ({ settings }, argument) => {
+      if (argument !== "") settings.guidance = parseGuidance(argument);
+      return `Guidance: ${settings.guidance}`;
+    },
+  },
+  model: {
+    usage: ":model DIR|HUB-ID|demo",
+    help: "another model",
+    run: async (session, argument, signal) => {
+      if (argument !== "") await session.changeModel(argument, signal);
+      return `Model: ${session.modelName}`;
+    },
+  },
+};
+
+/** Handled by the loop itself, since it makes an image. */
+const AGAIN = { usage: ":again", help: "the last prompt once more" };
+
+function helpText(): string {
+  const rows = [...Object.values(COMMANDS), AGAIN, { usage: "quit, exit, q", help: "leave (or Ctrl-C)" }];
+  return rows.map(({ usage, help }) => `  ${usage.padEnd(24)}${help}`).join("\n");
+}
+
+export type Line =
+  | { readonly kind: "empty" | "quit" | "again" }
+  | { readonly kind: "prompt"; readonly prompt: string }
+  | { readonly kind: "command"; readonly run: (session: Session, signal: AbortSignal) => string | Promise<string> };
+
+/** What a line asks for. Throws UsageError for an unknown `:command`. */
+export function parseLine(line: string): Line {
+  const text = line.trim();
+  if (text === "") return { kind: "empty" };
+  if (/^(quit|exit|q)$/i.test(text)) return { kind: "quit" };
+  if (!text.startsWith(":")) return { kind: "prompt", prompt: text };
+  const [, name = "", argument = ""] = /^:(\S*)\s*(.*)$/su.exec(text) ?? [];
+  if (/^(quit|exit|q)$/.test(name)) return { kind: "quit" };
+  if (name === "again") return { kind: "again" };
+  const command = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
+  if (!command) throw new UsageError({ code: "E_USAGE", problem: `unknown command :${name}`, next: "type :help" });
+  return { kind: "command", run: (session, signal) => command.run(session, argument, signal) };
+}
+
+/** For readline: the commands that begin like the line. */
+export function completeLine(line: string): [string[], string] {
+  const all = [...Object.keys(COMMANDS), "again", "quit"].map((name) => `:${name}`);
+  return [line.startsWith(":") ? all.filter((name) => name.startsWith(line)) : [], line];
+}

@@ -1,0 +1,77 @@
+/**
+ * @file The interactive loop, with the published loader's manners: prompt `[1] Prompt > `, `Saved: output_001.png`, an empty
+ * line is ignored, quit, exit and q leave, Ctrl-C stops a running image and else leaves, an error is shown and the loop goes on.
+ */
+import { type CliContext, Interrupted } from "../cli/context.ts";
+import { EXIT, reportFailure } from "../cli/failure.ts";
+import type { ImageOptions } from "../cli/options.ts";
+import { UsageError } from "../errors.ts";
+import { SOLVAY_VERSION } from "../version.ts";
+import { completeLine, parseLine } from "./commands.ts";
+import { openLines } from "./lines.ts";
+import { Session } from "./session.ts";
+
+/** Runs until the user leaves or the input ends. Rejects if the model can't be opened at the start. */
+export async function runLoop(context: CliContext, options: ImageOptions): Promise<void> {
+  const say = (line: string) => context.stdout.write(`${line}\n`);
+  let work: AbortController | undefined;
+  let leaving = false;
+  let close = () => {};
+  const interrupt = () => {
+    if (work && !work.signal.aborted) {
+      work.abort(new Interrupted());
+      return;
+    }
+    if (leaving) context.exitNow(EXIT.interrupted);
+    leaving = true;
+    close();
+  };
+  /** Runs `body` as the work that Ctrl-C stops. */
+  const stoppable = async (body: (signal: AbortSignal) => Promise<void>) => {
+    const controller = new AbortController();
+    work = controller;
+    try {
+      await body(controller.signal);
+    } catch (error) {
+      throw controller.signal.aborted ? controller.signal.reason : error;
+    } finally {
+      work = undefined;
+    }
+  };
+  const detach = context.onInterrupt(interrupt);
+  try {
+    if (context.stdin.isTTY) say(`Solvay ${SOLVAY_VERSION}: type a prompt, :help for commands, quit to leave.`);
+    await using session = new Session(context, options);
+    await stoppable((signal) => session.open(signal));
+    using lines = openLines(context, completeLine, interrupt);
+    close = () => lines[Symbol.dispose]();
+    for (let number = 1; !leaving; ) {
+      const line = await lines.next(`[${number}] Prompt > `);
+      if (line === undefined) break;
+      try {
+        const asked = parseLine(line);
+        if (asked.kind === "quit") break;
+        if (asked.kind === "empty") continue;
+        await stoppable(async (signal) => {
+          if (asked.kind === "command") {
+            say(await asked.run(session, signal));
+            return;
+          }
+          say(`Saved: ${await session.paint(asked.kind === "prompt" ? asked.prompt : lastPrompt(session), signal)}`);
+          number++;
+        });
+      } catch (error) {
+        if (error instanceof Interrupted) say("Stopped.");
+        else reportFailure(context, error, false);
+      }
+    }
+    say("Goodbye.");
+  } finally {
+    detach();
+  }
+}
+
+function lastPrompt({ lastPrompt }: Session): string {
+  if (lastPrompt !== undefined) return lastPrompt;
+  throw new UsageError({ code: "E_USAGE", problem: "there is no prompt to repeat yet", next: "type a prompt" });
+}

@@ -1,0 +1,102 @@
+/**
+ * @file PyTorch's CPU `randn`: Mersenne Twister (mt19937) and Box-Muller, so that a seed gives the picture it gives
+ * in diffusers. Follows ATen's core/MT19937RNGEngine.h, core/DistributionsHelper.h and native/cpu/DistributionTemplates.h.
+ */
+
+const STATE = 624;
+const SHIFT = 397;
+
+/** The 32-bit Mersenne Twister, seeded with the low 32 bits of the seed as PyTorch does. */
+class MersenneTwister {
+  readonly #state = new Uint32Array(STATE);
+  #next = STATE;
+
+  constructor(seed: number) {
+    const state = this.#state;
+    state[0] = seed % 2 ** 32;
+    for (let at = 1; at < STATE; at++) {
+      const last = state[at - 1]!;
+      state[at] = Math.imul(1812433253, last ^ (last >>> 30)) + at;
+    }
+  }
+
+  /** 32 random bits, as an unsigned integer. */
+  random(): number {
+    if (this.#next === STATE) this.#renew();
+    let bits = this.#state[this.#next++]!;
+    bits ^= bits >>> 11;
+    bits ^= (bits << 7) & 0x9d2c5680;
+    bits ^= (bits << 15) & 0xefc60000;
+    bits ^= bits >>> 18;
+    return bits >>> 0;
+  }
+
+  #renew(): void {
+    const state = this.#state;
+    for (let at = 0; at < STATE; at++) {
+      const mixed = (state[at]! & 0x80000000) | (state[(at + 1) % STATE]! & 0x7fffffff);
+      state[at] = state[(at + SHIFT) % STATE]! ^ (mixed >>> 1) ^ (mixed & 1 ? 0x9908b0df : 0);
+    }
+    this.#next = 0;
+  }
+}
+
+/** PyTorch computes this many normals at once, the cosine half before the sine half. */
+const BLOCK = 16;
+const HALF = BLOCK / 2;
+
+/**
+ * `torch.randn(count, generator=torch.Generator("cpu").manual_seed(seed))`, within 1e-6 of it.
+ * @param seed 0 .. 2^53 - 1; PyTorch uses its low 32 bits
+ * @param count how many; a shorter request is not the beginning of a longer one
+ */
+export function torchRandn(seed: number, count: number): Float32Array<ArrayBuffer> {
+  if (!Number.isSafeInteger(seed) || seed < 0) throw new RangeError(`seed ${seed} is not in 0..2^53-1`);
+  const generator = new MersenneTwister(seed);
+  return count < BLOCK ? serialNormals(generator, count) : blockNormals(generator, count);
+}
+
+/** Short requests: one pair of doubles at a time, the second kept for the next call. */
+function serialNormals(generator: MersenneTwister, count: number): Float32Array<ArrayBuffer> {
+  const normals = new Float32Array(count);
+  for (let at = 0; at < count; at += 2) {
+    const angle = 2 * Math.PI * uniformDouble(generator);
+    const radius = Math.sqrt(-2 * Math.log1p(-uniformDouble(generator)));
+    normals[at] = radius * Math.cos(angle);
+    if (at + 1 < count) normals[at + 1] = radius * Math.sin(angle);
+  }
+  return normals;
+}
+
+/** Long requests: uniforms for the whole tensor, then blocks in place; a ragged end draws its last block anew. */
+function blockNormals(generator: MersenneTwister, count: number): Float32Array<ArrayBuffer> {
+  const values = new Float32Array(count);
+  for (let at = 0; at < count; at++) values[at] = uniformFloat(generator);
+  for (let at = 0; at + BLOCK <= count; at += BLOCK) normalBlock(values, at);
+  if (count % BLOCK !== 0) {
+    const last = count - BLOCK;
+    for (let at = last; at < count; at++) values[at] = uniformFloat(generator);
+    normalBlock(values, last);
+  }
+  return values;
+}
+
+function normalBlock(values: Float32Array, start: number): void {
+  for (let at = start; at < start + HALF; at++) {
+    const radius = Math.fround(Math.sqrt(Math.fround(-2 * Math.fround(Math.log(Math.fround(1 - values[at]!))))));
+    const angle = Math.fround(Math.fround(2 * Math.PI) * values[at + HALF]!);
+    values[at] = radius * Math.fround(Math.cos(angle));
+    values[at + HALF] = radius * Math.fround(Math.sin(angle));
+  }
+}
+
+/** 24 random bits in [0, 1). */
+function uniformFloat(generator: MersenneTwister): number {
+  return (generator.random() & 0xffffff) / 2 ** 24;
+}
+
+/** 53 random bits in [0, 1), of two draws of which the first is the high half. */
+function uniformDouble(generator: MersenneTwister): number {
+  const high = generator.random() & 0x1fffff;
+  return (high * 2 ** 32 + generator.random()) / 2 ** 53;
+}

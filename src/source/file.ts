@@ -1,0 +1,67 @@
+/** @file Bytes of a regular file on this machine's disk. */
+import { constants, type FileHandle, open } from "node:fs/promises";
+import { basename } from "node:path";
+import { ArtifactError } from "../errors.ts";
+import type { ByteSource } from "./source.ts";
+
+/** One read call stays below this, so that libuv's threads share the work and an abort is noticed. */
+const MAX_READ_BYTES = 64 * 1024 ** 2;
+
+/**
+ * Opens a regular, non-empty file. Rejects with ArtifactError: `E_MISSING`, `E_NOT_A_FILE` (folder, pipe, device),
+ * `E_EMPTY`; reads reject with `E_TRUNCATED` and `E_CHANGED_DURING_READ`.
+ */
+export async function openFileSource(path: string): Promise<ByteSource> {
+  const name = basename(path);
+  const handle = await openHandle(path);
+  try {
+    const opened = await handle.stat();
+    if (!opened.isFile()) throw refusal("E_NOT_A_FILE", path, "not a regular file", "name the file itself");
+    if (opened.size === 0) throw refusal("E_EMPTY", path, "the file is empty (0 bytes)", "fetch it again");
+    const checkUnchanged = async () => {
+      const now = await handle.stat();
+      if (now.size === opened.size && now.mtimeMs === opened.mtimeMs) return;
+      throw refusal("E_CHANGED_DURING_READ", path, "the file changed while it was read", "let the writer finish and try again");
+    };
+    return {
+      name,
+      byteLength: opened.size,
+      async read(startByte, into, signal) {
+        let done = 0;
+        while (done < into.byteLength) {
+          signal?.throwIfAborted();
+          const lengthBytes = Math.min(MAX_READ_BYTES, into.byteLength - done);
+          const { bytesRead } = await handle.read(into, done, lengthBytes, startByte + done);
+          if (bytesRead === 0) {
+            await checkUnchanged();
+            const needed = startByte + into.byteLength;
+            const problem = `ends too soon (found ${opened.size} bytes, needs ${needed}) at byte ${startByte + done}`;
+            throw refusal("E_TRUNCATED", path, problem, "fetch the file again");
+          }
+          done += bytesRead;
+        }
+        await checkUnchanged();
+      },
+      [Symbol.asyncDispose]: () => handle.close(),
+    };
+  } catch (error) {
+    await handle.close();
+    throw error;
+  }
+}
+
+async function openHandle(path: string): Promise<FileHandle> {
+  try {
+    // Non-blocking: opening a pipe must not wait for its writer.
+    return await open(path, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0));
+  } catch (cause) {
+    const code = cause instanceof Error && "code" in cause ? cause.code : undefined;
+    if (code === "ENOENT") throw refusal("E_MISSING", path, "there is no such file", "check the path", cause);
+    if (code === "EISDIR") throw refusal("E_NOT_A_FILE", path, "not a regular file", "name the file itself", cause);
+    throw refusal("E_UNREADABLE", path, `can't be opened (${code ?? "unknown reason"})`, "check its permissions", cause);
+  }
+}
+
+function refusal(code: string, subject: string, problem: string, next: string, cause?: unknown): ArtifactError {
+  return new ArtifactError({ code, subject, problem, next, cause });
+}

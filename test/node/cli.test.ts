@@ -1,0 +1,172 @@
+/** @file The command line over a fake engine: output files, JSON lines, limits, errors and exit codes. */
+import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
+import { mkdtempSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { test } from "node:test";
+import { runCli } from "../../src/cli/program.ts";
+import { ArtifactError, BudgetError, DeviceError } from "../../src/errors.ts";
+import { fakeContext } from "./fake-context.ts";
+
+const folder = () => mkdtempSync(path.join(tmpdir(), "solvay-cli-"));
+const fields = { code: "E_TEST", subject: "x", problem: "broken", next: "mend it" };
+
+test("generate passes its options on and writes exactly the picture", async () => {
+  const fake = fakeContext({ cwd: folder() });
+  const line = ["generate", "a lake", "--negative", "fog", "--seed", "7", "--steps", "4", "--guidance", "2.5"];
+  const rest = ["--width", "64", "--height", "128", "--output", "lake.png", "--model", "m", "--backend", "cpu"];
+  writeFileSync(path.join(fake.context.cwd, "lake.png"), "old");
+  assert.equal(await runCli([...line, ...rest], fake.context), 0, fake.err());
+  assert.equal(fake.out(), "Saved: lake.png\n");
+  assert.deepEqual(readdirSync(fake.context.cwd), ["lake.png"]);
+  assert.deepEqual([...readFileSync(path.join(fake.context.cwd, "lake.png"))], [7, 6]);
+  const { signal, ...job } = fake.jobs[0]!;
+  assert.ok(signal);
+  const size = { width: 64, height: 128 };
+  assert.deepEqual(job, { prompt: "a lake", negativePrompt: "fog", seed: 7, steps: 4, guidance: 2.5, ...size });
+  assert.equal(fake.opened[0]?.model, "m");
+  assert.equal(fake.opened[0]?.backend, "cpu");
+});
+
+test("without --output the next free number is taken and nothing overwritten", async () => {
+  const cwd = folder();
+  writeFileSync(path.join(cwd, "output_002.png"), "mine");
+  const fake = fakeContext({ cwd });
+  assert.equal(await runCli(["generate", "x", "--count", "2"], fake.context), 0);
+  assert.equal(fake.out(), "Saved: output_003.png\nSaved: output_004.png\n");
+  assert.equal(readFileSync(path.join(cwd, "output_002.png"), "utf8"), "mine");
+});
+
+test("--count numbers the files and counts the seeds up", async () => {
+  const fake = fakeContext({ cwd: folder() });
+  assert.equal(await runCli(["generate", "", "--count", "3", "--seed", "40", "--output", "a.png"], fake.context), 0);
+  assert.deepEqual(readdirSync(fake.context.cwd), ["a_001.png", "a_002.png", "a_003.png"]);
+  assert.deepEqual(
+    fake.jobs.map((job) => job.seed),
+    [40, 41, 42],
+  );
+});
+
+test("--json prints nothing but events; the picture becomes file and sha256", async () => {
+  const fake = fakeContext({ cwd: folder() });
+  assert.equal(await runCli(["generate", "x", "--json", "--seed", "5"], fake.context), 0);
+  const events = fake
+    .out()
+    .trimEnd()
+    .split("\n")
+    .map((line) => JSON.parse(line) as Record<string, unknown>);
+  assert.deepEqual(
+    events.map((event) => event.type),
+    ["model", "start", "step", "image"],
+  );
+  const image = events.at(-1)!;
+  assert.equal(image.png, undefined);
+  assert.equal(image.file, path.join(fake.context.cwd, "output_001.png"));
+  assert.equal(image.sha256, createHash("sha256").update(Uint8Array.of(5, 1)).digest("hex"));
+  assert.equal(fake.err(), "");
+});
+
+const BAD: readonly (readonly [string, ...string[]])[] = [
+  ["--steps", "0"],
+  ["--steps", "1001"],
+  ["--steps", "1.5"],
+  ["--width", "60"],
+  ["--width", "4104"],
+  ["--height", "129"],
+  ["--guidance", "-1"],
+  ["--guidance", "NaN"],
+  ["--guidance", "101"],
+  ["--seed", "-1"],
+  ["--seed", "9007199254740992"],
+  ["--seed", "9007199254740991", "--count", "2"],
+  ["--count", "0"],
+  ["--backend", "gpu"],
+  ["--output", "no/such/folder/a.png"],
+  ["--output", "."],
+  ["--wrong"],
+  ["second prompt"],
+];
+for (const bad of BAD) {
+  test(`refused before the model opens: ${bad.join(" ")}`, async () => {
+    const fake = fakeContext({ cwd: folder() });
+    assert.equal(await runCli(["generate", "x", ...bad], fake.context), 2);
+    assert.match(fake.err(), /^E_[A-Z]+.*Next: .*\n$/);
+    assert.equal(fake.opened.length, 0);
+    assert.deepEqual(readdirSync(fake.context.cwd), []);
+  });
+}
+
+for (const [error, exitCode] of [
+  [new ArtifactError(fields), 3],
+  [new BudgetError(fields), 4],
+  [new DeviceError(fields), 5],
+  [new Error("surprise"), 1],
+] as const) {
+  test(`a failing job gives exit code ${exitCode}, one line, no file`, async () => {
+    const fake = fakeContext({
+      cwd: folder(),
+      fail: ({ job }) => {
+        if (job) throw error;
+      },
+    });
+    assert.equal(await runCli(["generate", "x", "--json"], fake.context), exitCode);
+    assert.match(fake.err(), /^E_.*Next: .*\n$/);
+    const last = JSON.parse(fake.out().trimEnd().split("\n").at(-1)!) as Record<string, unknown>;
+    assert.equal(last.type, "error");
+    assert.equal(last.message, fake.err().trimEnd());
+    assert.deepEqual(readdirSync(fake.context.cwd), []);
+  });
+}
+
+test("Ctrl-C stops the job: exit code 130, no file", async () => {
+  const fake = fakeContext({ cwd: folder(), atStep: ({ interrupt }) => interrupt() });
+  assert.equal(await runCli(["generate", "x"], fake.context), 130);
+  assert.match(fake.err(), /Interrupted\.\n$/);
+  assert.deepEqual(readdirSync(fake.context.cwd), []);
+});
+
+test("tokens as text and as JSON", async () => {
+  const fake = fakeContext({ cwd: folder() });
+  assert.equal(await runCli(["tokens", "abc", "--json"], fake.context), 0);
+  assert.deepEqual(JSON.parse(fake.out()), { tokenizer: [1, 3], tokenizer_2: [2] });
+  const plain = fakeContext({ cwd: folder() });
+  assert.equal(await runCli(["tokens", "abc"], plain.context), 0);
+  assert.equal(plain.out(), "tokenizer:   1 3\ntokenizer_2: 2\n");
+});
+
+test("help and version are no errors; an unknown command is", async () => {
+  for (const flag of ["--help", "--version"]) {
+    const fake = fakeContext({ cwd: folder() });
+    assert.equal(await runCli([flag], fake.context), 0);
+    assert.notEqual(fake.out(), "");
+  }
+  const fake = fakeContext({ cwd: folder() });
+  assert.equal(await runCli(["paint"], fake.context), 2);
+  assert.match(fake.err(), /unknown command "paint"/);
+});
+
+test("control characters of a file name do not reach the terminal", async () => {
+  const fake = fakeContext({ cwd: folder() });
+  assert.equal(await runCli(["inspect", "a\u001b[31m.safetensors"], fake.context), 3);
+  assert.ok(!fake.err().includes("\u001b"));
+});
+
+test("inspect lists the demo model's tensors", async () => {
+  const fake = fakeContext({ cwd: path.resolve(import.meta.dirname, "../../models/demo") });
+  const file = "unet/diffusion_pytorch_model.fp16.safetensors";
+  assert.equal(await runCli(["inspect", file, "--json"], fake.context), 0, fake.err());
+  const { container, tensors } = JSON.parse(fake.out()) as { container: string; tensors: { name: string }[] };
+  assert.equal(container, "safetensors");
+  const convIn = tensors.find(({ name }) => name === "conv_in.weight");
+  assert.deepEqual(
+    { ...convIn, startByte: 0, endByte: 0 },
+    {
+      name: "conv_in.weight",
+      dtype: "f16",
+      shape: [64, 4, 3, 3],
+      startByte: 0,
+      endByte: 0,
+    },
+  );
+});

@@ -1,0 +1,86 @@
+/** @file A CliContext on strings, with an engine that paints two-byte "pictures". */
+import { PassThrough, Readable } from "node:stream";
+import type { CliContext } from "../../src/cli/context.ts";
+import type { Engine, GenerateJob, OpenEngineOptions } from "../../src/engine-types.ts";
+
+export interface FakeContext {
+  readonly context: CliContext;
+  readonly out: () => string;
+  readonly err: () => string;
+  readonly opened: OpenEngineOptions[];
+  readonly jobs: GenerateJob[];
+  /** Presses Ctrl-C. */
+  readonly interrupt: () => void;
+}
+
+export interface FakeOptions {
+  readonly cwd: string;
+  /** Lines of standard input. */
+  readonly input?: string;
+  /** Throws for a job or an opening that shall fail. */
+  readonly fail?: (what: { readonly open?: OpenEngineOptions; readonly job?: GenerateJob }) => void;
+  /** Called when a job has made its first step; the job then waits for it, or for its signal. */
+  readonly atStep?: (fake: FakeContext) => Promise<void> | void;
+}
+
+export function fakeContext({ cwd, input = "", fail, atStep }: FakeOptions): FakeContext {
+  const handlers = new Set<() => void>();
+  const collect = () => {
+    const stream = new PassThrough();
+    const chunks: Buffer[] = [];
+    stream.on("data", (chunk: Buffer) => chunks.push(chunk));
+    return { stream, text: () => Buffer.concat(chunks).toString() };
+  };
+  const [out, err] = [collect(), collect()];
+  const fake: FakeContext = {
+    out: out.text,
+    err: err.text,
+    opened: [],
+    jobs: [],
+    interrupt: () => {
+      for (const handler of handlers) handler();
+    },
+    context: {
+      stdin: Readable.from(input === "" ? [] : [input]),
+      stdout: out.stream,
+      stderr: err.stream,
+      cwd,
+      env: {},
+      openEngine: async (options) => {
+        fake.opened.push(options);
+        fail?.({ open: options });
+        options.onEvent?.({ type: "model", path: options.model ?? "demo", demo: !options.model, backend: "reference" });
+        return fakeEngine(fake, fail, atStep);
+      },
+      onInterrupt: (handler) => {
+        handlers.add(handler);
+        return () => handlers.delete(handler);
+      },
+      exitNow: (code) => {
+        throw new Error(`exitNow(${code})`);
+      },
+    },
+  };
+  return fake;
+}
+
+function fakeEngine(fake: FakeContext, fail: FakeOptions["fail"], atStep: FakeOptions["atStep"]): Engine {
+  return {
+    info: { model: "fake", demo: true, backend: "reference", defaultWidth: 128, defaultHeight: 128 },
+    async *generate(job) {
+      fake.jobs.push(job);
+      fail?.({ job });
+      const { prompt, negativePrompt = "", seed = 0, steps = 30, guidance = 5, width = 128, height = 128 } = job;
+      const backend = "reference" as const;
+      yield { type: "start", prompt, negativePrompt, seed, steps, guidance, width, height, backend };
+      const pace = { elapsedMs: 1, stepMs: 1, etaMs: 1, readBytes: 0, bytesPerSecond: 0 };
+      yield { type: "step", step: 1, steps, ...pace };
+      await atStep?.(fake);
+      job.signal?.throwIfAborted();
+      const png = Uint8Array.of(seed % 256, prompt.length);
+      yield { type: "image", png, width, height, seed, elapsedMs: 2, peakRssBytes: 3 };
+    },
+    tokens: async (prompt) => ({ tokenizer: [1, prompt.length], tokenizer_2: [2] }),
+    [Symbol.asyncDispose]: async () => {},
+  };
+}

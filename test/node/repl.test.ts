@@ -1,0 +1,137 @@
+/** @file The interactive loop over a fake engine and piped input. */
+import assert from "node:assert/strict";
+import { mkdtempSync, readdirSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { test } from "node:test";
+import { runCli } from "../../src/cli/program.ts";
+import { ArtifactError } from "../../src/errors.ts";
+import { completeLine } from "../../src/repl/commands.ts";
+import { type FakeOptions, fakeContext } from "./fake-context.ts";
+
+const folder = () => mkdtempSync(path.join(tmpdir(), "solvay-repl-"));
+
+async function talk(input: string, options: Partial<FakeOptions> = {}, argv: string[] = []) {
+  const fake = fakeContext({ cwd: folder(), input, ...options });
+  const exitCode = await runCli(argv, fake.context);
+  return { ...fake, exitCode, files: readdirSync(fake.context.cwd) };
+}
+
+test("prompts are counted, empty lines ignored, quit leaves", async () => {
+  const { out, exitCode, jobs, files } = await talk("a lake\n\n  \na hill\nquit\nnever\n");
+  assert.equal(exitCode, 0);
+  assert.deepEqual(out().split("\n"), [
+    "[1] Prompt > a lake",
+    "Saved: output_001.png",
+    "[2] Prompt > ",
+    "[2] Prompt >   ",
+    "[2] Prompt > a hill",
+    "Saved: output_002.png",
+    "[3] Prompt > quit",
+    "Goodbye.",
+    "",
+  ]);
+  assert.deepEqual(files, ["output_001.png", "output_002.png"]);
+  assert.equal(jobs[0]?.steps, 30);
+});
+
+for (const word of ["quit", "exit", "q", "Q"]) {
+  test(`${word} leaves`, async () => {
+    const { jobs, exitCode } = await talk(`${word}\nnever\n`);
+    assert.equal(exitCode, 0);
+    assert.equal(jobs.length, 0);
+  });
+}
+
+test("the end of the input leaves, even in the middle of a line", async () => {
+  const { exitCode, jobs, out } = await talk("a lake");
+  assert.equal(exitCode, 0);
+  assert.equal(jobs.length, 1);
+  assert.match(out(), /Goodbye\.\n$/);
+});
+
+test("an error is shown and the loop goes on with the same number", async () => {
+  const failOnce = (job?: { prompt: string }) => {
+    if (job?.prompt === "bad") throw new Error("surprise");
+  };
+  const { out, err, files, exitCode } = await talk("bad\ngood\n", { fail: ({ job }) => failOnce(job) });
+  assert.equal(exitCode, 0);
+  assert.match(err(), /^E_INTERNAL: unexpected: surprise\. Next/m);
+  assert.match(out(), /\[1\] Prompt > bad\n\[1\] Prompt > good\nSaved: output_001\.png\n/);
+  assert.deepEqual(files, ["output_001.png"]);
+});
+
+test("Ctrl-C stops the running image and the loop goes on", async () => {
+  let presses = 0;
+  const { out, files, exitCode } = await talk("one\ntwo\n", {
+    atStep: ({ interrupt }) => {
+      if (presses++ === 0) interrupt();
+    },
+  });
+  assert.equal(exitCode, 0);
+  assert.match(out(), /\[1\] Prompt > one\nStopped\.\n\[1\] Prompt > two\nSaved: output_001\.png\n/);
+  assert.deepEqual(files, ["output_001.png"]);
+});
+
+test("line commands change the images to come", async () => {
+  const commands = [":seed 7", ":steps 4", ":size 64x128", ":negative fog, rain", ":guidance 2", "a lake", ":again"];
+  const more = [":seed random", ":negative", ":size default", "a hill", ":nonsense", ":steps 0", ":size 3x3"];
+  const { jobs, err } = await talk(`${[...commands, ...more].join("\n")}\n`);
+  const expected = { prompt: "a lake", negativePrompt: "fog, rain", seed: 7, steps: 4, guidance: 2 };
+  for (const job of jobs.slice(0, 2)) {
+    assert.deepEqual({ ...job, signal: undefined }, { ...expected, width: 64, height: 128, signal: undefined });
+  }
+  assert.equal(jobs.length, 3);
+  assert.equal(jobs[2]?.negativePrompt, undefined);
+  assert.equal(jobs[2]?.width, undefined);
+  assert.equal(err().match(/^E_USAGE/gm)?.length, 3);
+});
+
+test(":model opens another model; one that fails leaves the old one in use", async () => {
+  const fail: FakeOptions["fail"] = ({ open }) => {
+    if (open?.model === "bad") {
+      throw new ArtifactError({ code: "E_MISSING", subject: "bad", problem: "not there", next: "look" });
+    }
+  };
+  const { opened, err, out, jobs } = await talk(":model good\n:model bad\na lake\n", { fail });
+  assert.deepEqual(
+    opened.map(({ model }) => model),
+    [undefined, "good", "bad", "good"],
+  );
+  assert.match(err(), /E_MISSING bad/);
+  assert.match(out(), /Model: good\n/);
+  assert.equal(jobs.length, 1);
+});
+
+test("the demo model is announced, with the way to full SDXL", async () => {
+  const { err } = await talk("quit\n");
+  assert.match(err(), /demo.*solvay pull stabilityai\/stable-diffusion-xl-base-1\.0/);
+});
+
+test("the published artifact in the working folder goes over SDXL base, never over the demo", async () => {
+  const cwd = folder();
+  const artifact = path.join(cwd, "Marius_V18_SDXL.lzr2");
+  writeFileSync(artifact, "LZR2");
+  const { opened } = await talk("quit\n", { cwd });
+  assert.equal(opened[0]?.artifact, artifact);
+  assert.equal(opened[0]?.model, "stabilityai/stable-diffusion-xl-base-1.0");
+  const named = await talk("quit\n", { cwd }, ["--model", "mine"]);
+  assert.equal(named.opened[0]?.model, "mine");
+  assert.equal(named.opened[0]?.artifact, artifact);
+});
+
+test("a model that can't be opened at the start ends the loop with its exit code", async () => {
+  const missing = new ArtifactError({ code: "E_MISSING", subject: "m", problem: "not there", next: "look" });
+  const { exitCode, out } = await talk("a lake\n", {
+    fail: () => {
+      throw missing;
+    },
+  });
+  assert.equal(exitCode, 3);
+  assert.equal(out(), "");
+});
+
+test("completion knows the line commands", () => {
+  assert.deepEqual(completeLine(":s"), [[":seed", ":steps", ":size"], ":s"]);
+  assert.deepEqual(completeLine("a lake"), [[], "a lake"]);
+});

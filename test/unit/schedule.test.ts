@@ -1,0 +1,110 @@
+/** @file Schedules and scheduler configurations against diffusers' EulerDiscreteScheduler. */
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { test } from "node:test";
+import { ArtifactError, UsageError } from "../../src/errors.ts";
+import { eulerSchedule, parseSchedulerConfig, scheduleTypeName } from "../../src/sampler/schedule.ts";
+
+interface Row {
+  readonly config: Record<string, unknown>;
+  readonly steps: number;
+  readonly count: number;
+  readonly timesteps: readonly (readonly [number, number])[];
+  readonly sigmas: readonly (readonly [number, number])[];
+  readonly init: number;
+}
+
+const path = new URL("../../fixtures/schedule/golden.json", import.meta.url);
+const { schedules } = JSON.parse(readFileSync(path, "utf8")) as { schedules: Row[] };
+
+/**
+ * torch takes its square roots from MKL, within one rounding of fp32 but not always the nearest, and numpy its fp32
+ * logarithms from kernels of its own. Rescaling to a zero signal-to-noise ratio subtracts such roots.
+ */
+const SIGMA_RELATIVE = 2.4e-7;
+const RESCALED_RELATIVE = 1e-5;
+/** Where a timestep is looked up by its noise level, those roundings are divided by the slope of the schedule. */
+const LOOKED_UP_ABSOLUTE = 1e-4;
+const RESCALED_LOOKED_UP_ABSOLUTE = 2e-3;
+
+function close(found: number, wanted: number, tolerance: number, what: string): void {
+  assert.ok(Math.abs(found - wanted) <= tolerance, `${what}: ${found} is not ${wanted} within ${tolerance}`);
+}
+
+for (const config of new Set(schedules.map((row) => JSON.stringify(row.config)))) {
+  test(`schedule of ${config.slice(0, 200)}`, () => {
+    for (const row of schedules.filter((candidate) => JSON.stringify(candidate.config) === config)) {
+      const { config: parsed } = parseSchedulerConfig(config);
+      const found = eulerSchedule(parsed, row.steps);
+      const relative = parsed.rescaleBetasZeroSnr ? RESCALED_RELATIVE : SIGMA_RELATIVE;
+      const lookedUp = parsed.rescaleBetasZeroSnr ? RESCALED_LOOKED_UP_ABSOLUTE : LOOKED_UP_ABSOLUTE;
+      const continuous = parsed.timestepType === "continuous" && parsed.predictionType === "v_prediction";
+      const timestep = continuous ? SIGMA_RELATIVE : parsed.sigmaSpacing === "timesteps" ? 0 : lookedUp;
+      assert.equal(found.timesteps.length, row.count);
+      assert.equal(found.sigmas.length, row.count + 1);
+      for (const [at, sigma] of row.sigmas) {
+        close(found.sigmas[at]!, sigma, relative * sigma, `sigma ${at} of ${row.steps}`);
+      }
+      for (const [at, t] of row.timesteps) close(found.timesteps[at]!, t, timestep, `timestep ${at} of ${row.steps}`);
+      close(found.initNoiseSigma, row.init, relative * row.init, "initNoiseSigma");
+    }
+  });
+}
+
+test("another sampler's configuration runs Euler and says so", () => {
+  const { config, note } = parseSchedulerConfig('{"_class_name":"DDIMScheduler","timestep_spacing":"trailing"}');
+  assert.equal(config.timestepSpacing, "trailing");
+  assert.match(note ?? "", /DDIMScheduler; Euler runs instead/);
+  assert.equal(parseSchedulerConfig('{"_class_name":"EulerDiscreteScheduler"}').note, undefined);
+});
+
+test("what is not supported is a UsageError that names it", () => {
+  const bad: [string, RegExp][] = [
+    ['{"_class_name":"FlowMatchEulerDiscreteScheduler"}', /FlowMatchEulerDiscreteScheduler is not supported/],
+    ['{"use_beta_sigmas":true}', /use_beta_sigmas is not supported/],
+  ];
+  for (const [json, message] of bad) {
+    assert.throws(
+      () => parseSchedulerConfig(json),
+      (error) => error instanceof UsageError && message.test(error.message),
+    );
+  }
+});
+
+test("a malformed configuration is an ArtifactError that names the field", () => {
+  const bad: [string, RegExp][] = [
+    ["[", /not JSON/],
+    ["[]", /the root is not a JSON object/],
+    ['{"beta_schedule":"sigmoid"}', /beta_schedule is not usable \(found "sigmoid", allowed linear, scaled_linear/],
+    ['{"prediction_type":"flow"}', /prediction_type/],
+    ['{"num_train_timesteps":1e9}', /num_train_timesteps is not usable \(found 1000000000, allowed an integer/],
+    ['{"beta_start":"a"}', /beta_start/],
+    ['{"steps_offset":-1}', /steps_offset/],
+    ['{"sigma_max":0}', /sigma_max/],
+    ['{"trained_betas":[0.1,2]}', /trained_betas is not a list/],
+    ['{"use_karras_sigmas":"yes"}', /use_karras_sigmas/],
+    ['{"use_karras_sigmas":true,"use_exponential_sigmas":true}', /both use_karras_sigmas and/],
+  ];
+  for (const [json, message] of bad) {
+    assert.throws(
+      () => parseSchedulerConfig(json, "s.json"),
+      (error) => error instanceof ArtifactError && error.subject === "s.json" && message.test(error.message),
+      json,
+    );
+  }
+});
+
+test("steps that can't be placed are refused", () => {
+  const { config } = parseSchedulerConfig('{"timestep_spacing":"leading"}');
+  for (const steps of [0, -1, 1.5, Number.NaN, 1001]) assert.throws(() => eulerSchedule(config, steps), UsageError);
+  assert.equal(eulerSchedule(config, 1000).timesteps.length, 1000);
+});
+
+test("a schedule has the name that A1111 gives it", () => {
+  const name = (json: string): string => scheduleTypeName(parseSchedulerConfig(json).config);
+  assert.equal(name("{}"), "Uniform");
+  assert.equal(name('{"timestep_spacing":"leading"}'), "DDIM");
+  assert.equal(name('{"timestep_spacing":"trailing"}'), "SGM Uniform");
+  assert.equal(name('{"timestep_spacing":"trailing","use_karras_sigmas":true}'), "Karras");
+  assert.equal(name('{"use_exponential_sigmas":true}'), "Exponential");
+});
