@@ -37,8 +37,10 @@ async function main() {
       return tsc || lint;
     }
     default:
-      // npm changes to the project's folder; INIT_CWD is where the user stands.
-      return run(node, [inRoot("src", "cli", "main.ts"), ...args], { cwd: process.env.INIT_CWD ?? process.cwd() });
+      // `npm start` changes to the project's folder, and INIT_CWD is where the user stands; the `solvay` command does not.
+      return run(node, [inRoot("src", "cli", "main.ts"), ...args], {
+        cwd: (first === "start" && process.env.INIT_CWD) || process.cwd(),
+      });
   }
 }
 

@@ -96,13 +96,13 @@ async function* denoise(
   for (let i = 0; i < count; i++) sample[i] = sample[i]! * initNoiseSigma;
   const stepGraph = runtime.graphs.unetStep(size, textTokens);
   const addition = joinRows(embeddings.map((embedding) => additionRow(checkpoint, embedding, job))); // [B, A]
-  const stepsAtOnce = Math.max(1, Math.min(job.steps, Math.floor(TIME_ROWS_AT_ONCE / batch)));
+  const stepsAtOnce = Math.max(1, Math.min(timesteps.length, Math.floor(TIME_ROWS_AT_ONCE / batch)));
   let timeInputs = new Map<string, Float32Array<ArrayBuffer>>();
 
-  for (let step = 0; step < job.steps; step++) {
+  for (let step = 0; step < timesteps.length; step++) {
     if (step % stepsAtOnce === 0) {
       // The last group is filled up with repeats: one graph serves all groups.
-      const group = Array.from({ length: stepsAtOnce }, (_, i) => timesteps[Math.min(step + i, job.steps - 1)]!);
+      const group = Array.from({ length: stepsAtOnce }, (_, i) => timesteps[Math.min(step + i, timesteps.length - 1)]!);
       timeInputs = await timeEmbeddings(checkpoint, runtime, group, addition, batch);
     }
     const input = scaleModelInput(sample, sigmas[step]!);
@@ -127,7 +127,7 @@ async function* denoise(
       predictionType: scheduler.predictionType,
     });
     runtime.give(prediction);
-    yield { type: "step", step: step + 1, steps: job.steps };
+    yield { type: "step", step: step + 1, steps: timesteps.length };
   }
   for (const buffer of textInputs.values()) runtime.give(buffer);
   return sample;
