@@ -16,7 +16,10 @@ import { vaeEncoderSchema } from "./synth-sdxl/vae-encoder.ts";
 
 type Schema = ReadonlyMap<string, readonly number[]>;
 
-const { values, positionals } = parseArgs({ allowPositionals: true, options: { seed: { type: "string", default: "0" } } });
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: { seed: { type: "string", default: "0" } },
+});
 const out = positionals[0];
 const seed = Number(values.seed);
 if (out === undefined || !Number.isSafeInteger(seed)) {

@@ -21,7 +21,11 @@ export function vaeEncoderSchema(config: VaeConfig): ReadonlyMap<string, readonl
   conv("encoder.conv_in", config.outChannels, blockChannels[0]!, 3);
   blockChannels.forEach((channels, i) => {
     for (let j = 0; j < layersPerBlock; j++) {
-      resnet(`encoder.down_blocks.${i}.resnets.${j}`, j === 0 ? (blockChannels[i - 1] ?? channels) : channels, channels);
+      resnet(
+        `encoder.down_blocks.${i}.resnets.${j}`,
+        j === 0 ? (blockChannels[i - 1] ?? channels) : channels,
+        channels,
+      );
     }
     if (i < blockChannels.length - 1) conv(`encoder.down_blocks.${i}.downsamplers.0.conv`, channels, channels, 3);
   });

@@ -8,9 +8,9 @@ import type { Command } from "commander";
 import { DeviceError } from "../errors.ts";
 import { hubCacheDir, resolveHubModel } from "../hub/cache.ts";
 import { ARTIFACT_BASE, ARTIFACT_NAME } from "../repl/session.ts";
+import type { CliContext } from "../terminal/context.ts";
+import { byteCount, gigabytes } from "../terminal/format.ts";
 import { SOLVAY_VERSION } from "../version.ts";
-import type { CliContext } from "./context.ts";
-import { byteCount, gigabytes } from "./format.ts";
 
 /** One finding. "note" is worth knowing; "problem" keeps the demo model from running. */
 interface Finding {

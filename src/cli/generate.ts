@@ -1,13 +1,13 @@
 /** @file `solvay generate PROMPT`: one or more images, for people or as JSON lines. */
-import { createHash, randomInt } from "node:crypto";
+import { createHash } from "node:crypto";
 import path from "node:path";
 import type { Command } from "commander";
 import type { GenerateEvent, LoadEvent } from "../engine-types.ts";
 import { UsageError } from "../errors.ts";
-import { type CliContext, interruptible } from "./context.ts";
-import { addImageOptions, type ImageOptions, MAX_SEED, parseWhole } from "./options.ts";
-import { checkOutput, replaceFile, writeNextOutput } from "./output-file.ts";
-import { Progress } from "./progress.ts";
+import { type CliContext, interruptible } from "../terminal/context.ts";
+import { addImageOptions, drawSeed, type ImageOptions, MAX_SEED, parseWhole } from "../terminal/options.ts";
+import { checkOutput, replaceFile, writeNextOutput } from "../terminal/output-file.ts";
+import { Progress } from "../terminal/progress.ts";
 
 interface GenerateOptions extends ImageOptions {
   readonly output?: string;
@@ -28,11 +28,6 @@ export function addGenerate(program: Command, context: CliContext): void {
     )
     .option("--json", "events as JSON lines on stdout")
     .action((prompt: string, options: GenerateOptions) => generate(context, prompt, options));
-}
-
-/** Seed for those who name none: short enough to be typed. */
-export function drawSeed(): number {
-  return randomInt(2 ** 32);
 }
 
 async function generate(context: CliContext, prompt: string, options: GenerateOptions): Promise<void> {

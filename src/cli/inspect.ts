@@ -6,9 +6,9 @@ import { readSafetensorsHeader } from "../container/safetensors.ts";
 import { sniffContainer } from "../container/sniff.ts";
 import { openFileSource } from "../source/file.ts";
 import type { ByteSource } from "../source/source.ts";
-import { type CliContext, interruptible } from "./context.ts";
-import { printable } from "./failure.ts";
-import { byteCount } from "./format.ts";
+import { type CliContext, interruptible } from "../terminal/context.ts";
+import { printable } from "../terminal/failure.ts";
+import { byteCount } from "../terminal/format.ts";
 
 interface InspectOptions {
   readonly json?: boolean;

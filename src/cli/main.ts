@@ -1,6 +1,6 @@
 /** @file The `solvay` command: this process as a CliContext. */
 import { constants } from "node:os";
-import type { CliContext } from "./context.ts";
+import type { CliContext } from "../terminal/context.ts";
 import { runCli } from "./program.ts";
 
 // Whoever reads our output has gone (`| head`): nothing is left to tell.

@@ -2,15 +2,14 @@
 import { Command, CommanderError } from "commander";
 import { UsageError } from "../errors.ts";
 import { runLoop } from "../repl/loop.ts";
+import type { CliContext } from "../terminal/context.ts";
+import { EXIT, reportFailure } from "../terminal/failure.ts";
+import { addImageOptions, type ImageOptions } from "../terminal/options.ts";
 import { SOLVAY_VERSION } from "../version.ts";
-import type { CliContext } from "./context.ts";
 import { addDoctor } from "./doctor.ts";
-import { EXIT, reportFailure } from "./failure.ts";
 import { addGenerate } from "./generate.ts";
 import { addInspect } from "./inspect.ts";
-import { addImageOptions, type ImageOptions } from "./options.ts";
 import { addPack } from "./pack.ts";
-import { addPull } from "./pull.ts";
 import { addTokens } from "./tokens.ts";
 import { addVerify } from "./verify.ts";
 
@@ -49,7 +48,6 @@ function createProgram(context: CliContext): Command {
   addInspect(program, context);
   addVerify(program, context);
   addPack(program, context);
-  addPull(program, context);
   addDoctor(program, context);
   return program;
 }

@@ -1,7 +1,7 @@
 /** @file `solvay tokens PROMPT`: the ids both tokenizers make of a prompt. */
 import type { Command } from "commander";
-import { type CliContext, interruptible } from "./context.ts";
-import { Progress } from "./progress.ts";
+import { type CliContext, interruptible } from "../terminal/context.ts";
+import { Progress } from "../terminal/progress.ts";
 
 export function addTokens(program: Command, context: CliContext): void {
   program

@@ -3,8 +3,8 @@ import path from "node:path";
 import type { Command } from "commander";
 import { verifyPath } from "../checkpoint/verify.ts";
 import { ArtifactError } from "../errors.ts";
-import { type CliContext, interruptible } from "./context.ts";
-import { printable } from "./failure.ts";
+import { type CliContext, interruptible } from "../terminal/context.ts";
+import { printable } from "../terminal/failure.ts";
 
 export function addVerify(program: Command, context: CliContext): void {
   program

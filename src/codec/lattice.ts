@@ -1,8 +1,11 @@
 /**
  * @file The LZR2 lattice: codes of dimension dp are the product of (-1, 0, 1) taken dp times, first digit most significant.
- * All arithmetic is fp32, step by step, as the published loader's.
+ * Arithmetic is fp32, rounded after each operation, as the published loader's; a row holds three values only, so that the
+ * cast to fp16 is done three times a row.
  */
+import { numberToF16 } from "../tensor/dtype.ts";
 
+/** An index is a u16, and 3^10 = 59,049 is the largest codebook that it can name. */
 export const MAX_LATTICE_DIMENSION = 10;
 
 /** 3^dp, the number of codes. */
@@ -10,17 +13,28 @@ export function codebookSize(dp: number): number {
   return 3 ** dp;
 }
 
-/** All codes, row-major [3^dp, dp]. 590,490 values at most. */
+const codebooks = new Map<number, Int8Array>();
+
+/** All codes, row-major [3^dp, dp]: 590,490 values at most. Made once for each dp. */
 export function codebook(dp: number): Int8Array {
+  let codes = codebooks.get(dp);
+  if (codes) return codes;
   const count = codebookSize(dp);
-  const codes = new Int8Array(count * dp);
+  codes = new Int8Array(count * dp);
   for (let index = 0; index < count; index++) {
     for (let digit = dp - 1, rest = index; digit >= 0; digit--) {
       codes[index * dp + digit] = (rest % 3) - 1;
       rest = Math.floor(rest / 3);
     }
   }
+  codebooks.set(dp, codes);
   return codes;
+}
+
+/** fp16 bits of a row's three values, for the codes -1, 0 and 1: fp16((code + mean) scale). */
+export function rowLevels(mean: number, scale: number): readonly [number, number, number] {
+  const level = (code: number) => numberToF16(Math.fround(Math.fround(code + mean) * scale));
+  return [level(-1), level(0), level(1)];
 }
 
 export interface LatticeShape {
@@ -29,32 +43,48 @@ export interface LatticeShape {
   /** N: weights of a row. */
   readonly columns: number;
   readonly dp: number;
-  /** Blocks of dp weights stored for each row; a row is cut, or padded with zeros, to N. */
+  /** Blocks of dp weights stored for each row; a row is cut, or padded with code 0, to N. */
   readonly blocks: number;
 }
 
-/** w = (code + mean) scale, rounded to fp32 after each operation: [rows, columns]. */
+/** fp16 bits of all weights, row-major [rows, columns]. Every index must be below `codebookSize(dp)`. */
 export function decodeLattice(
   shape: LatticeShape,
   indices: Uint16Array,
   mean: Float32Array,
   scale: Float32Array,
-): Float32Array<ArrayBuffer> {
+): Uint16Array<ArrayBuffer> {
   const { rows, columns, dp, blocks } = shape;
   const codes = codebook(dp);
-  const out = new Float32Array(rows * columns);
+  const out = new Uint16Array(rows * columns);
   const coded = Math.min(columns, blocks * dp);
-  // A row holds only three values: -1, 0 and 1 through its mean and scale.
-  const levels = new Float32Array(3);
+  const levels = new Uint16Array(3);
   for (let row = 0; row < rows; row++) {
-    for (let digit = 0; digit < 3; digit++) levels[digit] = Math.fround(digit - 1 + mean[row]!) * scale[row]!;
+    levels.set(rowLevels(mean[row]!, scale[row]!));
     const start = row * columns;
     for (let block = 0, column = 0; column < coded; block++) {
       const code = indices[row * blocks + block]! * dp;
-      const end = Math.min(dp, coded - column);
-      for (let digit = 0; digit < end; digit++, column++) out[start + column] = levels[codes[code + digit]! + 1]!;
+      const digits = Math.min(dp, coded - column);
+      for (let digit = 0; digit < digits; digit++, column++) out[start + column] = levels[codes[code + digit]! + 1]!;
     }
     out.fill(levels[1]!, start + coded, start + columns);
+  }
+  return out;
+}
+
+/** The index of each block of dp codes: [rows, ceil(columns / dp)]; a last, shorter block is filled up with code 0. */
+export function encodeLattice(codes: Int8Array, rows: number, columns: number, dp: number): Uint16Array<ArrayBuffer> {
+  const blocks = Math.ceil(columns / dp);
+  const out = new Uint16Array(rows * blocks);
+  for (let row = 0; row < rows; row++) {
+    for (let block = 0; block < blocks; block++) {
+      let index = 0;
+      for (let digit = 0; digit < dp; digit++) {
+        const column = block * dp + digit;
+        index = index * 3 + 1 + (column < columns ? codes[row * columns + column]! : 0);
+      }
+      out[row * blocks + block] = index;
+    }
   }
   return out;
 }

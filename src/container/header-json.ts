@@ -9,6 +9,7 @@ export type HeaderValue = string | number | readonly HeaderValue[] | ReadonlyMap
 /** Where and why the text is refused; the container names the file. */
 export class HeaderSyntaxError extends Error {
   readonly code: "E_DUP_KEY" | "E_ST_HEADER";
+  /** In the text's UTF-8 bytes. */
   readonly offset: number;
 
   constructor(code: "E_DUP_KEY" | "E_ST_HEADER", problem: string, offset: number) {
@@ -53,8 +54,9 @@ class Reader {
   }
 
   #object(depth: number): ReadonlyMap<string, HeaderValue> {
-    const start = this.#at++;
+    this.#at++;
     const fields = new Map<string, HeaderValue>();
+    const keyOffsets: number[] = [];
     this.#space();
     if (this.#take("}")) return fields;
     while (true) {
@@ -63,9 +65,12 @@ class Reader {
       if (this.#text[keyAt] !== '"') throw this.#error("a key must be a string");
       const key = this.#string();
       if (fields.has(key)) {
-        const shown = JSON.stringify(key.slice(0, 80));
-        throw new HeaderSyntaxError("E_DUP_KEY", `the key ${shown} stands twice in one object that begins at ${start}`, keyAt);
+        const first = keyOffsets[[...fields.keys()].indexOf(key)]!;
+        const distance = this.#byteAt(keyAt) - this.#byteAt(first);
+        const problem = `${JSON.stringify(key.slice(0, 80))} stands twice: ${distance} bytes earlier, and`;
+        throw new HeaderSyntaxError("E_DUP_KEY", problem, this.#byteAt(keyAt));
       }
+      keyOffsets.push(keyAt);
       this.#space();
       if (!this.#take(":")) throw this.#error('":" expected');
       fields.set(key, this.value(depth + 1));
@@ -116,11 +121,14 @@ class Reader {
     while (isDigit(this.#text.charCodeAt(this.#at))) this.#at++;
     const digits = this.#text.slice(start, this.#at);
     const next = this.#text[this.#at];
-    const wrong = digits === "" || (digits.length > 1 && digits[0] === "0") || next === "." || next === "e" || next === "E";
+    const wrong =
+      digits === "" || (digits.length > 1 && digits[0] === "0") || next === "." || next === "e" || next === "E";
     const value = Number(digits);
     if (wrong || !Number.isSafeInteger(value)) {
       this.#at = start;
-      throw this.#error(`not an integer from 0 to 2^53-1 (found ${JSON.stringify(this.#text.slice(start, start + 24))})`);
+      throw this.#error(
+        `not an integer from 0 to 2^53-1 (found ${JSON.stringify(this.#text.slice(start, start + 24))})`,
+      );
     }
     return value;
   }
@@ -136,7 +144,12 @@ class Reader {
   }
 
   #error(problem: string): HeaderSyntaxError {
-    return new HeaderSyntaxError("E_ST_HEADER", problem, this.#at);
+    return new HeaderSyntaxError("E_ST_HEADER", problem, this.#byteAt(this.#at));
+  }
+
+  /** Offset in the UTF-8 bytes. */
+  #byteAt(index: number): number {
+    return new TextEncoder().encode(this.#text.slice(0, index)).byteLength;
   }
 }
 

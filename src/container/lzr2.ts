@@ -2,30 +2,39 @@
  * @file LZR2 reader: records from front to back, one in memory at a time, each claim checked against the bytes that remain
  * before anything is allocated for it. The byte table is docs/formats/lzr2.md.
  */
-import { inflateSync } from "node:zlib";
-import { codebookSize, decodeLattice, MAX_LATTICE_DIMENSION } from "../codec/lattice.ts";
+import { indexBytes, maxPackedBytes, unpackIndices } from "../codec/indices.ts";
+import { decodeLattice, MAX_LATTICE_DIMENSION } from "../codec/lattice.ts";
+import { OverlayTarget, overlayRowBytes } from "../codec/overlay.ts";
 import { ArtifactError } from "../errors.ts";
 import type { ByteSource } from "../source/source.ts";
-import { elementCount, numberToF16 } from "../tensor/dtype.ts";
+import { elementCount } from "../tensor/dtype.ts";
+import { firstNonFinite } from "../tensor/finite.ts";
 import { SequentialReader } from "./sequential.ts";
 
 /** Limits with their reasons: SDXL's longest key has 81 characters, its largest tensor 13 M elements. */
-export const LZR2_LIMITS = { maxKeyBytes: 1024, maxAxes: 8, maxElements: 2 ** 31, overlayChunkBytes: 4 * 1024 ** 2 };
-
-/** At `max(C, nBlocks) dp` from here on, overlay rows name row and column in u32. */
-export const WIDE_OVERLAY_FROM = 65536;
+export const LZR2_LIMITS = {
+  maxKeyBytes: 1024,
+  maxAxes: 8,
+  maxElements: 2 ** 31,
+  /** A shape that no model confirms may not make us allocate more than 64 MiB of fp16. */
+  maxUnconfirmedElements: 2 ** 25,
+  /** Overlay rows in memory at a time; a multiple of 8 and of 12. */
+  overlayChunkBytes: 3 * 1024 ** 2,
+};
 
 export interface Lzr2Record {
   readonly key: string;
   readonly shape: readonly number[];
   /** 1: with payload. Else the base model's weight stays. */
   readonly tf: number;
-  /** fp16 bits, row-major [C, N]; absent without payload. */
+  /** fp16 bits, row-major [C, N]; absent without payload, and with `headersOnly`. */
   readonly weight?: Uint16Array<ArrayBuffer>;
   /** Lattice dimension; 0 without payload. */
   readonly dp: number;
+  /** Lattice blocks stored for each row. */
+  readonly blocks: number;
   readonly overlayRows: number;
-  /** Overlay rows outside of the matrix: skipped, as the published loader does. */
+  /** Overlay rows outside of the matrix: skipped, as the published loader does. Not counted with `headersOnly`. */
   readonly skippedOverlayRows: number;
   readonly startByte: number;
   /** Exclusive. */
@@ -34,27 +43,30 @@ export interface Lzr2Record {
 
 export interface ReadLzr2Options {
   readonly signal?: AbortSignal;
-  /** Treat records with an unknown tf as without payload instead of refusing them. */
+  /**
+   * As lenient as the published loader: a record with an unknown tf counts as one without payload, a lattice may have more
+   * blocks than its rows need, and of two values for one cell the last one wins. Each of these is refused otherwise.
+   */
   readonly compat?: boolean;
-  /** Refuses a record whose shape differs before its payload is decoded; undefined: not checked here. */
+  /**
+   * Refuses a record whose shape differs before its payload is decoded. Undefined: not known, so that the record is only
+   * decoded up to `LZR2_LIMITS.maxUnconfirmedElements`.
+   */
   readonly expectedShape?: (key: string) => readonly number[] | undefined;
+  /** Jumps over overlays and decodes no weights: lists a 22 GB file in seconds. */
+  readonly headersOnly?: boolean;
+  /** Default 4 MiB; two such buffers are held. */
+  readonly readChunkBytes?: number;
 }
 
-/** Yields records in file order. Throws ArtifactError with the record's number and byte. */
+/** Yields records in file order, one in memory at a time. Throws ArtifactError with the record's number and byte. */
 export async function* readLzr2(source: ByteSource, options: ReadLzr2Options = {}): AsyncGenerator<Lzr2Record> {
-  const reader = new SequentialReader(source, options.signal);
+  const reader = new SequentialReader(source, options.signal, options.readChunkBytes);
   await requireSignature(source, reader);
   const keys = new Map<string, number>();
   for (let number = 1; reader.remainingBytes > 0; number++) {
     options.signal?.throwIfAborted();
-    const record = await new RecordReader(reader, number, options).read();
-    const first = keys.get(record.key);
-    if (first !== undefined) {
-      const problem = `the key ${JSON.stringify(record.key)} stands twice at bytes ${first} and ${record.startByte}`;
-      throw refusal(source, "E_DUP_KEY", problem);
-    }
-    keys.set(record.key, record.startByte);
-    yield record;
+    yield await new RecordReader(reader, number, options, keys).read();
   }
 }
 
@@ -76,8 +88,11 @@ class RecordReader {
   readonly #number: number;
   readonly #options: ReadLzr2Options;
   readonly #startByte: number;
+  /** Keys seen so far, and where. */
+  readonly #keys: Map<string, number>;
 
-  constructor(reader: SequentialReader, number: number, options: ReadLzr2Options) {
+  constructor(reader: SequentialReader, number: number, options: ReadLzr2Options, keys: Map<string, number>) {
+    this.#keys = keys;
     this.#reader = reader;
     this.#number = number;
     this.#options = options;
@@ -91,27 +106,37 @@ class RecordReader {
     const head = { key, shape, tf: tf!, startByte: this.#startByte };
     if (tf !== 1) {
       if (tf !== 0 && !this.#options.compat) {
-        throw this.#refuse("E_LZR_TYPE", `tf ${tf}, allowed 0 and 1`, "use --compat to keep the base weight for such records");
+        const next = "use --compat to keep the base weight for such records";
+        throw this.#refuse("E_LZR_TYPE", `tf ${tf}, allowed 0 and 1`, next);
       }
-      return { ...head, dp: 0, overlayRows: 0, skippedOverlayRows: 0, endByte: this.#reader.offset };
+      return { ...head, dp: 0, blocks: 0, overlayRows: 0, skippedOverlayRows: 0, endByte: this.#reader.offset };
     }
     const rows = shape[0]!;
     const columns = elementCount(shape) / rows;
+    this.#requireDecodable(key, shape);
     const dp = await this.#u32("dp");
     if (dp < 1 || dp > MAX_LATTICE_DIMENSION) {
       throw this.#refuse("E_LZR_DP", `dp ${dp}, allowed 1..${MAX_LATTICE_DIMENSION}`);
     }
-    await this.#floats(rows * dp, "a");
+    this.#skip(rows * dp * 4, "a");
     const mean = await this.#floats(rows, "mean");
     const scale = await this.#floats(rows, "scale");
-    this.#requireFinite(mean, "mean");
-    this.#requireFinite(scale, "scale");
     const indices = await this.#indices(rows, columns, dp);
     const blocks = indices.length / rows;
-    const weights = decodeLattice({ rows, columns, dp, blocks }, indices, mean, scale);
-    const overlay = await this.#overlay(weights, rows, columns, Math.max(rows, blocks) * dp >= WIDE_OVERLAY_FROM);
-    const weight = this.#toF16(weights);
-    return { ...head, weight, dp, ...overlay, endByte: this.#reader.offset };
+    const overlayRows = await this.#u32("nOverlay");
+    const rowBytes = overlayRowBytes(rows, blocks, dp);
+    this.#requireRemaining(overlayRows * rowBytes, `${overlayRows} overlay rows`);
+    const counts = { dp, blocks, overlayRows };
+    if (this.#options.headersOnly) {
+      this.#reader.skip(overlayRows * rowBytes);
+      return { ...head, ...counts, skippedOverlayRows: 0, endByte: this.#reader.offset };
+    }
+    const weight = decodeLattice({ rows, columns, dp, blocks }, indices, mean, scale);
+    const target = new OverlayTarget(weight, rows, columns, !this.#options.compat);
+    await this.#overlay(target, overlayRows, rowBytes);
+    this.#requireFinite("f16", weight, "its weights in fp16");
+    const skippedOverlayRows = target.skippedRows;
+    return { ...head, weight, ...counts, skippedOverlayRows, endByte: this.#reader.offset };
   }
 
   async #key(): Promise<string> {
@@ -120,12 +145,19 @@ class RecordReader {
     if (keyBytes < 1 || keyBytes > maxKeyBytes) {
       throw this.#refuse("E_LZR_HEADER", `keyLen ${keyBytes}, allowed 1..${maxKeyBytes}`);
     }
+    const keyRaw = await this.#take(keyBytes, "its key");
+    let key: string;
     try {
-      return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(await this.#take(keyBytes, "its key"));
-    } catch (error) {
-      if (error instanceof TypeError) throw this.#refuse("E_LZR_HEADER", "the key is not UTF-8");
-      throw error;
+      key = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(keyRaw);
+    } catch {
+      throw this.#refuse("E_LZR_HEADER", "the key is not UTF-8");
     }
+    const first = this.#keys.get(key);
+    if (first !== undefined) {
+      throw this.#refuse("E_DUP_KEY", `${JSON.stringify(key)} stands twice, at bytes ${first} and ${this.#startByte}`);
+    }
+    this.#keys.set(key, this.#startByte);
+    return key;
   }
 
   async #shape(key: string): Promise<readonly number[]> {
@@ -138,7 +170,10 @@ class RecordReader {
       const dim = await this.#u32("shape");
       elements *= dim;
       if (dim < 1 || elements > maxElements) {
-        throw this.#refuse("E_LZR_HEADER", `shape [${[...shape, dim]}] has ${elements} elements, allowed 1..${maxElements}`);
+        throw this.#refuse(
+          "E_LZR_HEADER",
+          `shape [${[...shape, dim]}] has ${elements} elements, allowed 1..${maxElements}`,
+        );
       }
       shape.push(dim);
     }
@@ -149,94 +184,74 @@ class RecordReader {
     return shape;
   }
 
+  #requireDecodable(key: string, shape: readonly number[]): void {
+    const { maxUnconfirmedElements } = LZR2_LIMITS;
+    const elements = elementCount(shape);
+    if (elements <= maxUnconfirmedElements || this.#options.expectedShape?.(key)) return;
+    const problem = `shape [${shape}] has ${elements} elements, allowed 1..${maxUnconfirmedElements} for a key of no known model`;
+    throw this.#refuse("E_LZR_HEADER", problem);
+  }
+
   async #indices(rows: number, columns: number, dp: number): Promise<Uint16Array> {
     const packedBytes = await this.#u32("zlen");
     const packedAt = this.#reader.offset;
-    const packed = await this.#take(packedBytes, "its indices");
-    // More blocks than a row needs are legal (rows are cut), but not without bound: one block too many, no more.
-    const maxBytes = rows * (Math.ceil(columns / dp) + 1) * 2;
-    const wrong = (problem: string) => this.#refuse("E_LZR_ZLIB", `${problem} at byte ${packedAt}`);
-    if (packedBytes === 0) return new Uint16Array(0);
-    let inflated: Buffer;
-    try {
-      const result = inflateSync(packed, { maxOutputLength: maxBytes, info: true }) as unknown as {
-        readonly buffer: Buffer;
-        readonly engine: { readonly bytesWritten: number };
-      };
-      if (result.engine.bytesWritten !== packedBytes) {
-        throw wrong(`${packedBytes - result.engine.bytesWritten} bytes follow the end of the zlib stream`);
-      }
-      inflated = result.buffer;
-    } catch (error) {
-      if (error instanceof ArtifactError) throw error;
-      const code = error instanceof Error && "code" in error ? error.code : "unreadable";
-      throw wrong(code === "ERR_BUFFER_TOO_LARGE" ? `expected at most ${maxBytes} bytes, stream continues` : `zlib stream is damaged (${code})`);
+    // Rows are cut to N, so that spare blocks do no harm, but a bomb would. One spare block may be a writer's rounding.
+    const maxBytes = indexBytes({ rows, columns, dp }, this.#options.compat ? Math.ceil(columns / dp) + 16 : 1);
+    this.#requireRemaining(packedBytes, "its indices");
+    if (packedBytes > maxPackedBytes(maxBytes)) {
+      throw this.#refuse(
+        "E_LZR_ZLIB",
+        `zlen ${packedBytes}, allowed up to ${maxPackedBytes(maxBytes)} at byte ${packedAt}`,
+      );
     }
-    if (inflated.byteLength % (rows * 2) !== 0) {
-      throw wrong(`${inflated.byteLength} bytes of indices are no whole number of blocks for ${rows} rows`);
-    }
-    const indices = new Uint16Array(inflated.byteLength / 2);
-    new Uint8Array(indices.buffer).set(inflated);
-    const size = codebookSize(dp);
-    const bad = indices.findIndex((index) => index >= size);
-    if (bad >= 0) {
-      const blocks = indices.length / rows;
-      const place = `row ${Math.floor(bad / blocks)} block ${bad % blocks}`;
-      throw this.#refuse("E_LZR_INDEX", `${place}: index ${indices[bad]}, codebook has ${size}`);
-    }
-    return indices;
+    const unpacked = unpackIndices(await this.#take(packedBytes, "its indices"), { rows, dp, maxBytes });
+    if (unpacked instanceof Uint16Array) return unpacked;
+    throw this.#refuse(unpacked.code, `${unpacked.problem} at byte ${packedAt}`);
   }
 
-  /** Overwrites cells chunk by chunk: at full size this section is most of a 22 GB file. */
-  async #overlay(
-    weights: Float32Array,
-    rows: number,
-    columns: number,
-    wide: boolean,
-  ): Promise<{ overlayRows: number; skippedOverlayRows: number }> {
-    const overlayRows = await this.#u32("nOverlay");
-    const rowBytes = wide ? 12 : 8;
-    this.#requireRemaining(overlayRows * rowBytes, `${overlayRows} overlay rows`);
-    const rowsAtOnce = Math.floor(LZR2_LIMITS.overlayChunkBytes / rowBytes);
-    const chunk = new Uint8Array(Math.min(rowsAtOnce, overlayRows) * rowBytes);
+  /** Chunk by chunk: at full size this section is most of a 22 GB file. The caller checked its length. */
+  async #overlay(target: OverlayTarget, overlayRows: number, rowBytes: 8 | 12): Promise<void> {
+    const rowsAtOnce = Math.min(overlayRows, LZR2_LIMITS.overlayChunkBytes / rowBytes);
+    const chunk = new Uint8Array(rowsAtOnce * rowBytes);
     const words = new Uint32Array(chunk.buffer);
-    const floats = new Float32Array(chunk.buffer);
-    let skippedOverlayRows = 0;
     for (let done = 0; done < overlayRows; ) {
       const count = Math.min(rowsAtOnce, overlayRows - done);
+      const startByte = this.#reader.offset;
       await this.#reader.fill(chunk.subarray(0, count * rowBytes));
       this.#options.signal?.throwIfAborted();
-      for (let i = 0; i < count; i++) {
-        const place = wide ? words[i * 3]! : words[i * 2]! & 0xffff;
-        const column = wide ? words[i * 3 + 1]! : words[i * 2]! >>> 16;
-        const value = floats[wide ? i * 3 + 2 : i * 2 + 1]!;
-        if (place < rows && column < columns) weights[place * columns + column] = value;
-        else skippedOverlayRows++;
+      const conflict = target.apply(words, count, rowBytes);
+      if (conflict >= 0) {
+        const at = startByte + conflict * rowBytes;
+        const next = "fetch the artifact again, or use --compat to let the last value win";
+        throw this.#refuse(
+          "E_LZR_OVERLAY",
+          `overlay row ${done + conflict} sets a cell to a second value at byte ${at}`,
+          next,
+        );
       }
       done += count;
     }
-    return { overlayRows, skippedOverlayRows };
   }
 
-  #toF16(weights: Float32Array): Uint16Array<ArrayBuffer> {
-    const out = new Uint16Array(weights.length);
-    for (let i = 0; i < weights.length; i++) {
-      const bits = numberToF16(weights[i]!);
-      if ((bits & 0x7c00) === 0x7c00) {
-        throw this.#refuse("E_NONFINITE", `weight ${i} is ${weights[i]}, not finite in fp16 (at most 65504)`);
-      }
-      out[i] = bits;
-    }
-    return out;
+  #requireFinite(dtype: "f16" | "f32", values: Uint16Array | Float32Array, what: string): void {
+    const bad = firstNonFinite(dtype, new Uint8Array(values.buffer, values.byteOffset, values.byteLength));
+    if (bad)
+      throw this.#refuse(
+        "E_NONFINITE",
+        `${what}: ${bad.count} values are NaN or infinite, first at index ${bad.index}`,
+      );
   }
 
-  #requireFinite(values: Float32Array, what: string): void {
-    const bad = values.findIndex((value) => !Number.isFinite(value));
-    if (bad >= 0) throw this.#refuse("E_NONFINITE", `${what} of row ${bad} is ${values[bad]}`);
-  }
-
+  /** Per row, and finite. */
   async #floats(count: number, what: string): Promise<Float32Array> {
-    return new Float32Array((await this.#take(count * 4, what)).buffer);
+    const values = new Float32Array((await this.#take(count * 4, what)).buffer);
+    this.#requireFinite("f32", values, what);
+    return values;
+  }
+
+  #skip(lengthBytes: number, what: string): void {
+    this.#requireRemaining(lengthBytes, what);
+    this.#reader.skip(lengthBytes);
   }
 
   async #u32(what: string): Promise<number> {

@@ -97,18 +97,21 @@ function readMetadata(source: ByteSource, value: HeaderValue): ReadonlyMap<strin
 }
 
 function readEntry(source: ByteSource, name: string, value: HeaderValue, dataStart: number): TensorEntry {
-  const wrong = (code: string, problem: string) => refuse(source, code, `tensor ${JSON.stringify(name.slice(0, 120))}: ${problem}`);
+  const wrong = (code: string, problem: string) =>
+    refuse(source, code, `tensor ${JSON.stringify(name.slice(0, 120))}: ${problem}`);
   if (!(value instanceof Map)) throw wrong("E_ST_HEADER", "no object");
   const fields = value as ReadonlyMap<string, HeaderValue>;
   for (const key of fields.keys()) {
-    if (!["dtype", "shape", "data_offsets"].includes(key)) throw wrong("E_ST_HEADER", `unknown field "${key.slice(0, 40)}"`);
+    if (!["dtype", "shape", "data_offsets"].includes(key))
+      throw wrong("E_ST_HEADER", `unknown field "${key.slice(0, 40)}"`);
   }
   const dtypeName = fields.get("dtype");
   const dtype = typeof dtypeName === "string" && Object.hasOwn(DTYPES, dtypeName) ? DTYPES[dtypeName] : undefined;
   if (!dtype) throw wrong("E_ST_DTYPE", `unknown dtype ${JSON.stringify(dtypeName)?.slice(0, 40)}`);
   const shape = fields.get("shape");
   const offsets = fields.get("data_offsets");
-  if (!isIntegers(shape) || shape.length > MAX_AXES) throw wrong("E_ST_HEADER", `shape is no list of up to ${MAX_AXES} integers`);
+  if (!isIntegers(shape) || shape.length > MAX_AXES)
+    throw wrong("E_ST_HEADER", `shape is no list of up to ${MAX_AXES} integers`);
   if (!isIntegers(offsets) || offsets.length !== 2) throw wrong("E_ST_HEADER", "data_offsets is no pair of integers");
   const [begin, end] = offsets as readonly [number, number];
   const neededBytes = elementCount(shape) * DTYPE_BYTES[dtype];
@@ -129,7 +132,8 @@ function requireGapless(source: ByteSource, entries: readonly TensorEntry[], dat
     if (entry.startByte === entry.endByte) {
       throw refuse(source, "E_ST_EMPTY", `tensor ${JSON.stringify(entry.name.slice(0, 120))} has no elements`);
     }
-    if (entry.startByte > at) throw refuse(source, "E_ST_HOLE", `bytes ${at}..${entry.startByte - 1} belong to no tensor`);
+    if (entry.startByte > at)
+      throw refuse(source, "E_ST_HOLE", `bytes ${at}..${entry.startByte - 1} belong to no tensor`);
     if (entry.startByte < at) {
       const name = JSON.stringify(entry.name.slice(0, 120));
       throw refuse(source, "E_ST_OVERLAP", `tensor ${name} overlaps its neighbour at byte ${entry.startByte}`);

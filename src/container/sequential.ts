@@ -1,6 +1,10 @@
-/** @file Reads a ByteSource from front to back in large chunks, one chunk ahead, with exact offsets. */
+/**
+ * @file Reads a ByteSource from front to back in large chunks, one chunk ahead, with exact offsets. Two buffers take turns,
+ * whatever the file's size.
+ */
 import type { ByteSource } from "../source/source.ts";
 
+/** Large enough that a disk's latency does not show, small beside one tensor. */
 const CHUNK_BYTES = 4 * 1024 ** 2;
 
 interface Chunk {
@@ -8,12 +12,16 @@ interface Chunk {
   readonly bytes: Uint8Array<ArrayBuffer>;
 }
 
+const NO_CHUNK: Chunk = { startByte: 0, bytes: new Uint8Array(0) };
+
+/** Every `fill`, `take` and `u32` expects that the caller compared with `remainingBytes` first. */
 export class SequentialReader {
   readonly source: ByteSource;
   readonly #signal: AbortSignal | undefined;
   readonly #chunkBytes: number;
-  #chunk: Chunk = { startByte: 0, bytes: new Uint8Array(0) };
-  #ahead: Promise<Chunk> | undefined;
+  readonly #buffers: Uint8Array<ArrayBuffer>[] = [];
+  #chunk: Chunk = NO_CHUNK;
+  #ahead: { readonly startByte: number; readonly chunk: Promise<Chunk> } | undefined;
   #offset = 0;
 
   constructor(source: ByteSource, signal?: AbortSignal, chunkBytes = CHUNK_BYTES) {
@@ -31,13 +39,16 @@ export class SequentialReader {
     return this.source.byteLength - this.#offset;
   }
 
-  /** Fills `into`; the caller has checked that so many bytes remain. */
+  /** Fills `into` with the next bytes. */
   async fill(into: Uint8Array): Promise<void> {
     let done = 0;
     while (done < into.byteLength) {
-      const part = await this.#part(into.byteLength - done);
+      if (this.#bufferedBytes() === 0) await this.#advance();
+      const within = this.#offset - this.#chunk.startByte;
+      const part = this.#chunk.bytes.subarray(within, within + into.byteLength - done);
       into.set(part, done);
       done += part.byteLength;
+      this.#offset += part.byteLength;
     }
   }
 
@@ -48,29 +59,41 @@ export class SequentialReader {
     return bytes;
   }
 
+  /** Little-endian. */
   async u32(): Promise<number> {
     return new DataView((await this.take(4)).buffer).getUint32(0, true);
   }
 
-  async #part(wantedBytes: number): Promise<Uint8Array> {
-    let within = this.#offset - this.#chunk.startByte;
-    if (within >= this.#chunk.bytes.byteLength) {
-      this.#chunk = await (this.#ahead ?? this.#read(this.#offset));
+  /** Passes over bytes; those that are not yet buffered are never read. */
+  skip(lengthBytes: number): void {
+    this.#offset += lengthBytes;
+  }
+
+  #bufferedBytes(): number {
+    return Math.max(0, this.#chunk.startByte + this.#chunk.bytes.byteLength - this.#offset);
+  }
+
+  async #advance(): Promise<void> {
+    if (this.remainingBytes <= 0) throw new RangeError(`read past the end of ${this.source.name}`);
+    let chunk: Chunk | undefined;
+    if (this.#ahead) {
+      const { startByte, chunk: arriving } = this.#ahead;
       this.#ahead = undefined;
-      const next = this.#chunk.startByte + this.#chunk.bytes.byteLength;
-      if (next < this.source.byteLength) {
-        this.#ahead = this.#read(next);
-        this.#ahead.catch(() => undefined); // awaited when its turn comes
-      }
-      within = 0;
+      const arrived = await arriving; // also if a skip made it useless: its buffer is busy until then
+      if (this.#offset >= startByte && this.#offset < startByte + arrived.bytes.byteLength) chunk = arrived;
     }
-    const part = this.#chunk.bytes.subarray(within, within + wantedBytes);
-    this.#offset += part.byteLength;
-    return part;
+    this.#chunk = chunk ?? (await this.#read(this.#offset));
+    const next = this.#chunk.startByte + this.#chunk.bytes.byteLength;
+    if (next >= this.source.byteLength) return;
+    this.#ahead = { startByte: next, chunk: this.#read(next) };
+    this.#ahead.chunk.catch(() => undefined); // reported when its turn comes
   }
 
   async #read(startByte: number): Promise<Chunk> {
-    const bytes = new Uint8Array(Math.min(this.#chunkBytes, this.source.byteLength - startByte));
+    const other = this.#buffers.findIndex((buffer) => buffer.buffer !== this.#chunk.bytes.buffer);
+    const buffer = this.#buffers[other] ?? new Uint8Array(Math.min(this.#chunkBytes, this.source.byteLength));
+    if (other < 0) this.#buffers.push(buffer);
+    const bytes = buffer.subarray(0, Math.min(buffer.byteLength, this.source.byteLength - startByte));
     await this.source.read(startByte, bytes, this.#signal);
     return { startByte, bytes };
   }

@@ -33,7 +33,7 @@ const FOREIGN: readonly Foreign[] = [
     code: "E_PICKLE_REFUSED",
     problem: "a zip file (a PyTorch checkpoint can run code when opened)",
     next: PICKLE_NEXT,
-    matches: (_, text) => text.startsWith("PK\u0003\u0004"),
+    matches: (_, text) => text.startsWith("PK\u0003\u0004") || text.startsWith("PK\u0005\u0006"),
   },
   {
     code: "E_GZIP",
@@ -61,8 +61,8 @@ export async function sniffContainer(source: ByteSource, signal?: AbortSignal): 
   await source.read(0, head, signal);
   const text = String.fromCharCode(...head);
   if (text.startsWith("LZR2")) return "lzr2";
-  // A pickle's first bytes could also be a plausible header length: a real header has "{" at byte 8.
-  if (head[8] === 0x7b) return "safetensors";
+  // A pickle's first bytes could also be a header length, and a web page may have "{" at byte 8: a real header has both.
+  if (head[8] === 0x7b && headerFits(head, source.byteLength)) return "safetensors";
   for (const { code, problem, next, matches } of FOREIGN) {
     if (matches(head, text)) throw new ArtifactError({ code, subject: source.name, problem, next });
   }
@@ -71,4 +71,9 @@ export async function sniffContainer(source: ByteSource, signal?: AbortSignal): 
     throw new ArtifactError({ code: "E_TRUNCATED", subject: source.name, problem, next: "fetch the file again" });
   }
   return "safetensors";
+}
+
+/** Is the u64 at the front a length that the file has room for? */
+function headerFits(head: Uint8Array, fileBytes: number): boolean {
+  return new DataView(head.buffer).getBigUint64(0, true) <= BigInt(fileBytes - 8);
 }

@@ -33,7 +33,10 @@ export interface ResolveOptions {
 }
 
 /** The snapshot folder of a model in the cache that has its model_index.json, or undefined. */
-export async function resolveHubModel(id: string, { env, revision = "main" }: ResolveOptions): Promise<string | undefined> {
+export async function resolveHubModel(
+  id: string,
+  { env, revision = "main" }: ResolveOptions,
+): Promise<string | undefined> {
   if (!isHubId(id)) return undefined;
   const repo = hubRepoDir(id, env);
   const named = COMMIT.test(revision) || /[\\/]|\.\./.test(revision) ? undefined : join(repo, "refs", revision);

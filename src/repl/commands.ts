@@ -1,6 +1,7 @@
 /** @file The loop's line commands: `:help`, `:seed 7`, ... */
-import { parseGuidance, parseSeed, parseSide, parseSteps } from "../cli/options.ts";
+
 import { UsageError } from "../errors.ts";
+import { parseGuidance, parseSeed, parseSide, parseSteps } from "../terminal/options.ts";
 import type { Session } from "./session.ts";
 
 interface LineCommand {

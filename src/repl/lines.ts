@@ -1,6 +1,6 @@
 /** @file Lines from a terminal (editing, history, completion) or a pipe, one at a time. */
 import { createInterface } from "node:readline";
-import type { CliContext } from "../cli/context.ts";
+import type { CliContext } from "../terminal/context.ts";
 
 export interface LineReader extends Disposable {
   /** Shows `prompt` and resolves to the next line; undefined at the end of the input. */

@@ -2,10 +2,11 @@
  * @file The interactive loop, with the published loader's manners: prompt `[1] Prompt > `, `Saved: output_001.png`, an empty
  * line is ignored, quit, exit and q leave, Ctrl-C stops a running image and else leaves, an error is shown and the loop goes on.
  */
-import { type CliContext, Interrupted } from "../cli/context.ts";
-import { EXIT, reportFailure } from "../cli/failure.ts";
-import type { ImageOptions } from "../cli/options.ts";
+
 import { UsageError } from "../errors.ts";
+import { type CliContext, Interrupted } from "../terminal/context.ts";
+import { EXIT, reportFailure } from "../terminal/failure.ts";
+import type { ImageOptions } from "../terminal/options.ts";
 import { SOLVAY_VERSION } from "../version.ts";
 import { completeLine, parseLine } from "./commands.ts";
 import { openLines } from "./lines.ts";

@@ -1,12 +1,11 @@
 /** @file What the interactive loop remembers: the settings, the open model, the last prompt. */
 import { existsSync } from "node:fs";
 import path from "node:path";
-import { type CliContext, Interrupted } from "../cli/context.ts";
-import { drawSeed } from "../cli/generate.ts";
-import type { ImageOptions } from "../cli/options.ts";
-import { writeNextOutput } from "../cli/output-file.ts";
-import { Progress } from "../cli/progress.ts";
 import type { Engine } from "../engine-types.ts";
+import { type CliContext, Interrupted } from "../terminal/context.ts";
+import { drawSeed, type ImageOptions } from "../terminal/options.ts";
+import { writeNextOutput } from "../terminal/output-file.ts";
+import { Progress } from "../terminal/progress.ts";
 
 /** The published loader's artifact: used when it lies in the working folder ... */
 export const ARTIFACT_NAME = "Marius_V18_SDXL.lzr2";

@@ -21,7 +21,12 @@ export async function openFileSource(path: string): Promise<ByteSource> {
     const checkUnchanged = async () => {
       const now = await handle.stat();
       if (now.size === opened.size && now.mtimeMs === opened.mtimeMs) return;
-      throw refusal("E_CHANGED_DURING_READ", path, "the file changed while it was read", "let the writer finish and try again");
+      throw refusal(
+        "E_CHANGED_DURING_READ",
+        path,
+        "the file changed while it was read",
+        "let the writer finish and try again",
+      );
     };
     return {
       name,
@@ -58,7 +63,13 @@ async function openHandle(path: string): Promise<FileHandle> {
     const code = cause instanceof Error && "code" in cause ? cause.code : undefined;
     if (code === "ENOENT") throw refusal("E_MISSING", path, "there is no such file", "check the path", cause);
     if (code === "EISDIR") throw refusal("E_NOT_A_FILE", path, "not a regular file", "name the file itself", cause);
-    throw refusal("E_UNREADABLE", path, `can't be opened (${code ?? "unknown reason"})`, "check its permissions", cause);
+    throw refusal(
+      "E_UNREADABLE",
+      path,
+      `can't be opened (${code ?? "unknown reason"})`,
+      "check its permissions",
+      cause,
+    );
   }
 }
 

@@ -1,7 +1,7 @@
 /** @file A CliContext on strings, with an engine that paints two-byte "pictures". */
 import { PassThrough, Readable } from "node:stream";
-import type { CliContext } from "../../src/cli/context.ts";
 import type { Engine, GenerateJob, OpenEngineOptions } from "../../src/engine-types.ts";
+import type { CliContext } from "../../src/terminal/context.ts";
 
 export interface FakeContext {
   readonly context: CliContext;

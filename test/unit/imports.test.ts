@@ -26,8 +26,9 @@ const LAYERS: Readonly<Record<string, number>> = {
   pipeline: 6,
   // "" is src itself: the engine and its thread.
   "": 7,
-  repl: 8,
-  cli: 9,
+  terminal: 8,
+  repl: 9,
+  cli: 10,
 };
 
 /** Words that every layer may use. */

@@ -36,7 +36,8 @@ export async function createOnnxBackend(options: OnnxBackendOptions = {}): Promi
     interOpNumThreads: 1,
     executionMode: "sequential",
     graphOptimizationLevel: "all",
-    enableCpuMemArena: true,
+    // An arena a session keeps its largest temporaries for ever: 9 GB of RSS at full size instead of 5.
+    enableCpuMemArena: false,
     enableMemPattern: true,
     // Warnings about unused initializers and the like are not for users.
     logSeverityLevel: 3,

@@ -73,7 +73,10 @@ const LOWER: { readonly [Op in OpName]: Lower<Op> } = {
     e.emit("Add", [scaled, e.reshape(e.weight(b!), perChannel)], output);
   },
   layerNorm(e, { inputs: [x, w, b], output, attrs: { eps } }) {
-    e.emit("LayerNormalization", [e.value(x!), e.weight(w!), e.weight(b!)], output, { axis: -1, epsilon: { float: eps } });
+    e.emit("LayerNormalization", [e.value(x!), e.weight(w!), e.weight(b!)], output, {
+      axis: -1,
+      epsilon: { float: eps },
+    });
   },
   silu(e, { inputs: [x], output }) {
     e.emit("QuickGelu", [e.value(x!)], output, { alpha: { float: 1 } }, "com.microsoft");

@@ -1,4 +1,5 @@
 /** @file Options that several commands share, with their limits. */
+import { randomInt } from "node:crypto";
 import { type Command, Option } from "commander";
 import type { BackendName } from "../engine-types.ts";
 import { UsageError } from "../errors.ts";
@@ -31,6 +32,11 @@ export const parseSeed = (text: string) => parseWhole("--seed", text, 0, MAX_SEE
 export const parseSteps = (text: string) => parseWhole("--steps", text, 1, 1000);
 export const parseGuidance = (text: string) => parseDecimal("--guidance", text, 0, 100);
 export const parseSide = (name: string) => (text: string) => parseWhole(name, text, 64, 4096, 8);
+
+/** Seed for those who name none: short enough to be typed. */
+export function drawSeed(): number {
+  return randomInt(2 ** 32);
+}
 
 /** Options of whoever opens a model. */
 export interface ModelOptions {

@@ -1,0 +1,145 @@
+/** @file safetensors: bytes written by hand, the writer against the reader, sharded indexes. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import fc from "fast-check";
+import { parseShardIndex } from "../../src/checkpoint/sharded.ts";
+import { parseHeaderJson } from "../../src/container/header-json.ts";
+import { readSafetensorsHeader } from "../../src/container/safetensors.ts";
+import { encodeSafetensors } from "../../src/container/safetensors-writer.ts";
+import { memorySource } from "../../src/source/memory.ts";
+import { DTYPE_BYTES, type DType } from "../../src/tensor/dtype.ts";
+
+const HEADER =
+  '{"__metadata__":{"format":"pt"},"b":{"dtype":"F16","shape":[2],"data_offsets":[4,8]},"a":{"dtype":"F32","shape":[],"data_offsets":[0,4]}} ';
+
+test("a file written by hand", async () => {
+  const bytes = Uint8Array.from(
+    Buffer.concat([Buffer.from([HEADER.length, 0, 0, 0, 0, 0, 0, 0]), Buffer.from(HEADER), Buffer.alloc(8)]),
+  );
+  const source = memorySource("hand.safetensors", bytes);
+  const { table, metadata } = await readSafetensorsHeader(source);
+  const start = 8 + HEADER.length;
+  assert.deepEqual([...metadata], [["format", "pt"]]);
+  assert.deepEqual(
+    [...table.values()],
+    [
+      { name: "b", dtype: "f16", shape: [2], source, startByte: start + 4, endByte: start + 8 },
+      { name: "a", dtype: "f32", shape: [], source, startByte: start, endByte: start + 4 },
+    ],
+  );
+});
+
+test("only the header is read", async () => {
+  const bytes = encodeSafetensors([{ name: "w", dtype: "u8", shape: [1000], bytes: new Uint8Array(1000) }]);
+  const whole = memorySource("w.safetensors", bytes);
+  let furthest = 0;
+  await readSafetensorsHeader({
+    ...whole,
+    read: async (startByte, into, signal) => {
+      furthest = Math.max(furthest, startByte + into.byteLength);
+      await whole.read(startByte, into, signal);
+    },
+  });
+  assert.ok(furthest <= bytes.length - 1000);
+});
+
+test("what is written is read back", async () => {
+  const tensor = fc
+    .record({
+      name: fc.oneof(
+        fc.string({ unit: "grapheme", maxLength: 20 }),
+        fc.constantFrom("__proto__", "constructor", "a\u0301", "\u00e1", '"\\\n'),
+      ),
+      dtype: fc.constantFrom(...(Object.keys(DTYPE_BYTES) as DType[])),
+      shape: fc.array(fc.integer({ min: 1, max: 4 }), { maxLength: 4 }),
+    })
+    .filter(({ name }) => name !== "__metadata__")
+    .map((entry) => ({
+      ...entry,
+      bytes: new Uint8Array(entry.shape.reduce((a, b) => a * b, 1) * DTYPE_BYTES[entry.dtype]),
+    }));
+  await fc.assert(
+    fc.asyncProperty(fc.uniqueArray(tensor, { selector: ({ name }) => name, minLength: 1 }), async (tensors) => {
+      const bytes = encodeSafetensors(tensors, { note: "é" });
+      const { table, metadata } = await readSafetensorsHeader(memorySource("t", bytes));
+      assert.equal(metadata.get("note"), "é");
+      assert.deepEqual(
+        [...table.values()].map(({ name, dtype, shape }) => ({ name, dtype, shape })),
+        tensors.map(({ name, dtype, shape }) => ({ name, dtype, shape })),
+      );
+    }),
+  );
+});
+
+test("the writer refuses wrong sizes and names given twice", () => {
+  const tensor = { name: "w", dtype: "f16", shape: [2], bytes: new Uint8Array(4) } as const;
+  assert.throws(
+    () => encodeSafetensors([{ ...tensor, shape: [3] }]),
+    /E_SIZE w: shape \[3\] of f16 needs 6 bytes \(found 4\)/,
+  );
+  assert.throws(() => encodeSafetensors([tensor, tensor]), /E_DUP_KEY/);
+});
+
+test("header values are JSON's own, apart from what no header needs", () => {
+  fc.assert(
+    fc.property(
+      fc.dictionary(
+        fc.string({ unit: "grapheme" }),
+        fc.oneof(fc.string({ unit: "grapheme" }), fc.maxSafeNat(), fc.array(fc.nat())),
+      ),
+      (value) => {
+        const plain = Object.fromEntries(Object.entries(value));
+        const read = parseHeaderJson(JSON.stringify(value, null, 1));
+        assert.deepEqual(Object.fromEntries(read as Map<string, unknown>), plain);
+      },
+    ),
+  );
+});
+
+const index = (map: object) => JSON.stringify({ metadata: { total_size: 12 }, weight_map: map });
+
+test("a shard index names its shards once, in order", () => {
+  const { shards, weightMap } = parseShardIndex(
+    index({ b: "m-2.safetensors", a: "m-1.safetensors", c: "m-2.safetensors" }),
+    "i.json",
+  );
+  assert.deepEqual(shards, ["m-2.safetensors", "m-1.safetensors"]);
+  assert.deepEqual(
+    [...weightMap],
+    [
+      ["b", "m-2.safetensors"],
+      ["a", "m-1.safetensors"],
+      ["c", "m-2.safetensors"],
+    ],
+  );
+});
+
+for (const shard of [
+  "../m.safetensors",
+  "/m.safetensors",
+  "a/m.safetensors",
+  "a\\m.safetensors",
+  "C:m.safetensors",
+  ".safetensors",
+  "m.bin",
+  "",
+  "m\u0000.safetensors",
+  5,
+]) {
+  test(`B24 shard name ${JSON.stringify(shard)} is refused`, () => {
+    assert.throws(() => parseShardIndex(index({ a: shard }), "i.json"), {
+      name: "ArtifactError",
+      code: "E_SHARD_INDEX",
+    });
+  });
+}
+
+test("B24 an index without tensors, with a tensor twice, or that is no JSON is refused", () => {
+  assert.throws(() => parseShardIndex("{}", "i.json"), /E_SHARD_INDEX i\.json: no weight_map/);
+  assert.throws(() => parseShardIndex(index({}), "i.json"), /E_SHARD_INDEX/);
+  assert.throws(() => parseShardIndex("<html>", "i.json"), /E_SHARD_INDEX|E_ST_HEADER/);
+  assert.throws(
+    () => parseShardIndex('{"weight_map":{"a":"m.safetensors","a":"n.safetensors"}}', "i.json"),
+    /E_DUP_KEY/,
+  );
+});
