@@ -65,13 +65,14 @@ async function inspect(context: CliContext, file: string, options: InspectOption
 }
 
 async function* lzr2Rows(source: ByteSource, compat: boolean, signal: AbortSignal): AsyncGenerator<Row> {
-  for await (const { key, shape, startByte, endByte, weight, skippedOverlayRows } of readLzr2(source, {
+  for await (const { key, shape, startByte, endByte, tf, overlayRows } of readLzr2(source, {
     compat,
     signal,
+    headersOnly: true,
   })) {
     const notes = [
-      weight ? "" : "no payload: the model's own weight stays",
-      skippedOverlayRows > 0 ? `${skippedOverlayRows} overlay rows out of range` : "",
+      tf === 1 ? "" : "no payload: the model's own weight stays",
+      overlayRows > 0 ? `${overlayRows} overlay rows` : "",
     ].filter((note) => note !== "");
     const row = { name: key, dtype: "f16", shape, startByte, endByte };
     yield notes.length > 0 ? { ...row, note: notes.join("; ") } : row;

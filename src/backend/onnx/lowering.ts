@@ -145,9 +145,9 @@ class Emitter {
     this.#graph = graph;
     this.#segment = segment;
     this.#weightTypes = weightTypes;
-    segment.inputs.forEach((id, i) => this.#names.set(id, `x${i}`));
-    segment.weights.forEach((id, i) => this.#names.set(id, `w${i}`));
-    segment.outputs.forEach((id, i) => this.#names.set(id, `y${i}`));
+    for (const [i, id] of segment.inputs.entries()) this.#names.set(id, `x${i}`);
+    for (const [i, id] of segment.weights.entries()) this.#names.set(id, `w${i}`);
+    for (const [i, id] of segment.outputs.entries()) this.#names.set(id, `y${i}`);
   }
 
   shape(id: ValueId): readonly number[] {
