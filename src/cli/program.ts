@@ -10,6 +10,7 @@ import { addDoctor } from "./doctor.ts";
 import { addGenerate } from "./generate.ts";
 import { addInspect } from "./inspect.ts";
 import { addPack } from "./pack.ts";
+import { addPull } from "./pull.ts";
 import { addTokens } from "./tokens.ts";
 import { addVerify } from "./verify.ts";
 
@@ -48,6 +49,7 @@ function createProgram(context: CliContext): Command {
   addInspect(program, context);
   addVerify(program, context);
   addPack(program, context);
+  addPull(program, context);
   addDoctor(program, context);
   return program;
 }

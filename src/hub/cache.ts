@@ -13,12 +13,18 @@ export function isHubId(text: string): boolean {
   return HUB_ID.test(text);
 }
 
-/** HF_HUB_CACHE (older: HUGGINGFACE_HUB_CACHE), else hub/ in HF_HOME, else in the XDG cache's huggingface/. */
+export function isCommit(text: string): boolean {
+  return COMMIT.test(text);
+}
+
+/** HF_HOME, else huggingface/ in the XDG cache. */
+export function hubHome(env: Environment): string {
+  return env.HF_HOME || join(env.XDG_CACHE_HOME || join(homedir(), ".cache"), "huggingface");
+}
+
+/** HF_HUB_CACHE (older: HUGGINGFACE_HUB_CACHE), else hub/ in the hub client's home. */
 export function hubCacheDir(env: Environment): string {
-  const direct = env.HF_HUB_CACHE || env.HUGGINGFACE_HUB_CACHE;
-  if (direct) return direct;
-  const home = env.HF_HOME || join(env.XDG_CACHE_HOME || join(homedir(), ".cache"), "huggingface");
-  return join(home, "hub");
+  return env.HF_HUB_CACHE || env.HUGGINGFACE_HUB_CACHE || join(hubHome(env), "hub");
 }
 
 /** models--ORG--NAME in the cache. */

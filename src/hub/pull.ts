@@ -1,0 +1,228 @@
+/** @file An SDXL model from the hub into the cache: what is needed and not there yet, checked, then named. */
+import { mkdir, readFile, statfs } from "node:fs/promises";
+import { basename, join } from "node:path";
+import { BudgetError, UsageError } from "../errors.ts";
+import { type Environment, hubCacheDir, hubRepoDir, isHubId } from "./cache.ts";
+import { type Blob, downloadBlob, identifyBlob, resolvePath } from "./download.ts";
+import { type HubClock, HubHttp, SYSTEM_CLOCK, withRetries } from "./http.ts";
+import { type HubListing, isSafeName, listModel } from "./listing.ts";
+import { acquireLock } from "./lock.ts";
+import { findCached } from "./offline.ts";
+import { chooseSdxlFiles, MODEL_INDEX, requireSdxl, shardsOf, type Variant } from "./sdxl-files.ts";
+import { type HubSettings, hubSettings } from "./settings.ts";
+import { Snapshot } from "./snapshot.ts";
+
+/** Progress of a pull. Byte counts are of the files, not of the wire. */
+export type PullEvent =
+  | { readonly type: "note"; readonly text: string }
+  | { readonly type: "wait"; readonly owner: string }
+  | {
+      readonly type: "plan";
+      readonly model: string;
+      readonly revision: string;
+      readonly commit: string;
+      readonly files: number;
+      readonly totalBytes: number;
+      /** Of `totalBytes`, what the cache lacks. */
+      readonly missingBytes: number;
+    }
+  /** A file is begun, or gone on with after `haveBytes`. */
+  | { readonly type: "file"; readonly file: string; readonly fileBytes: number; readonly haveBytes: number }
+  | { readonly type: "progress"; readonly file: string; readonly doneBytes: number; readonly totalBytes: number }
+  | { readonly type: "retry"; readonly file: string; readonly problem: string; readonly waitMs: number }
+  | {
+      readonly type: "done";
+      readonly model: string;
+      readonly commit: string;
+      /** The snapshot folder. */
+      readonly path: string;
+      readonly files: number;
+      readonly totalBytes: number;
+      readonly downloadedBytes: number;
+      /** False: the environment forbids the network, and the model was whole in the cache. */
+      readonly online: boolean;
+    };
+
+export type PullDone = Extract<PullEvent, { type: "done" }>;
+
+export interface PullOptions {
+  readonly env: Environment;
+  /** Branch, tag or commit. Default "main". */
+  readonly revision?: string | undefined;
+  readonly variant?: Variant;
+  readonly signal?: AbortSignal;
+  readonly onEvent?: (event: PullEvent) => void;
+  readonly clock?: HubClock;
+  /** Free bytes on the disk of a folder. */
+  readonly freeBytes?: (folder: string) => Promise<number>;
+}
+
+/** Kept free for everything else on the disk. */
+const SPARE_BYTES = 64 * 1024 ** 2;
+
+/** Throws UsageError, ArtifactError, BudgetError or DeviceError, or the signal's reason; what was fetched until then is kept. */
+export async function pullModel(id: string, options: PullOptions): Promise<PullDone> {
+  const { env, revision = "main", variant = "auto", clock = SYSTEM_CLOCK, signal, onEvent } = options;
+  requireNames(id, revision);
+  const settings = await hubSettings(env);
+  const { offlineBy, tokenNote } = settings;
+  if (offlineBy) {
+    const cached = await findCached(id, { env, revision, variant, offlineBy });
+    const done: PullDone = { type: "done", model: id, ...cached, downloadedBytes: 0, online: false };
+    onEvent?.(done);
+    return done;
+  }
+  if (tokenNote) onEvent?.({ type: "note", text: tokenNote });
+  const lockFile = join(hubCacheDir(env), ".locks", basename(hubRepoDir(id, env)), "solvay-pull.lock");
+  await using _lock = await acquireLock(lockFile, {
+    clock,
+    signal,
+    onWait: (owner) => onEvent?.({ type: "wait", owner }),
+  });
+  return await new Pull(id, revision, settings, options).run();
+}
+
+class Pull {
+  readonly #id: string;
+  readonly #revision: string;
+  readonly #settings: HubSettings;
+  readonly #options: PullOptions;
+  readonly #http: HubHttp;
+  readonly #clock: HubClock;
+  readonly #emit: (event: PullEvent) => void;
+  #doneBytes = 0;
+  #totalBytes = 0;
+  #downloadedBytes = 0;
+
+  constructor(id: string, revision: string, settings: HubSettings, options: PullOptions) {
+    this.#id = id;
+    this.#revision = revision;
+    this.#settings = settings;
+    this.#options = options;
+    this.#http = new HubHttp(settings);
+    this.#clock = options.clock ?? SYSTEM_CLOCK;
+    this.#emit = options.onEvent ?? (() => {});
+  }
+
+  async run(): Promise<PullDone> {
+    const { variant = "auto", signal, env } = this.#options;
+    const listing = await withRetries(
+      { what: this.#id, clock: this.#clock, signal, onRetry: this.#retry(this.#id) },
+      () => listModel(this.#http, this.#id, this.#revision, signal),
+    );
+    const { commit } = listing;
+    const snapshot = new Snapshot(hubRepoDir(this.#id, env), commit, this.#settings.symlinks);
+    const has = (name: string) => listing.files.has(name);
+    const { files, shardIndexes } = chooseSdxlFiles(has, this.#id, variant);
+
+    // These few small files tell whether it is the right model, and what else it needs.
+    const blobs: Blob[] = [];
+    const shards: string[] = [];
+    for (const name of [MODEL_INDEX, ...shardIndexes]) {
+      const blob = await this.#identify(name, listing);
+      await this.#fetch(blob, snapshot, commit);
+      blobs.push(blob);
+      const text = await readFile(snapshot.filePath(name), "utf8");
+      if (name === MODEL_INDEX) requireSdxl(text, this.#id);
+      else shards.push(...shardsOf(name, text, has, this.#id));
+    }
+    const read = new Set(blobs.map((blob) => blob.name));
+    for (const name of new Set([...files, ...shards])) {
+      if (!read.has(name)) blobs.push(await this.#identify(name, listing));
+    }
+
+    this.#totalBytes = blobs.reduce((sum, blob) => sum + blob.sizeBytes, 0);
+    let missingBytes = 0;
+    // Files of one content (both tokenizers have the same vocabulary) are one blob.
+    for (const blob of new Map(blobs.map((blob) => [blob.id, blob])).values()) {
+      missingBytes += blob.sizeBytes - (await snapshot.haveBytes(blob));
+    }
+    const count = { files: blobs.length, totalBytes: this.#totalBytes };
+    this.#emit({ type: "plan", model: this.#id, revision: this.#revision, commit, ...count, missingBytes });
+    await this.#requireSpace(missingBytes);
+
+    this.#doneBytes = 0;
+    for (const blob of blobs) {
+      await this.#fetch(blob, snapshot, commit);
+      this.#doneBytes += blob.sizeBytes;
+    }
+    await snapshot.seal(this.#revision);
+    const found = { model: this.#id, commit, path: snapshot.path, ...count };
+    const done: PullDone = { type: "done", ...found, downloadedBytes: this.#downloadedBytes, online: true };
+    this.#emit(done);
+    return done;
+  }
+
+  async #identify(name: string, listing: HubListing): Promise<Blob> {
+    return await identifyBlob(listing.files.get(name) ?? { name }, this.#request(name, listing.commit));
+  }
+
+  #request(name: string, commit: string) {
+    const { signal } = this.#options;
+    const path = resolvePath(this.#id, commit, name);
+    const what = `${this.#id}/${name}`;
+    return { http: this.#http, clock: this.#clock, signal, path, what, onRetry: this.#retry(name) };
+  }
+
+  #retry(file: string) {
+    return (problem: string, waitMs: number) => this.#emit({ type: "retry", file, problem, waitMs });
+  }
+
+  /** Does nothing for a file that is in its place. */
+  async #fetch(blob: Blob, snapshot: Snapshot, commit: string): Promise<void> {
+    if (await snapshot.publish(blob, false)) return;
+    const { name: file, sizeBytes: fileBytes } = blob;
+    let last = 0;
+    await downloadBlob(blob, snapshot.blobPath(blob), {
+      ...this.#request(file, commit),
+      commit,
+      onStart: (haveBytes) => {
+        last = haveBytes;
+        this.#emit({ type: "file", file, fileBytes, haveBytes });
+      },
+      onBytes: (haveBytes) => {
+        this.#downloadedBytes += Math.max(0, haveBytes - last);
+        last = haveBytes;
+        const [doneBytes, totalBytes] = [this.#doneBytes + haveBytes, this.#totalBytes];
+        if (totalBytes > 0) this.#emit({ type: "progress", file, doneBytes, totalBytes });
+      },
+    });
+    await snapshot.publish(blob, true);
+  }
+
+  async #requireSpace(missingBytes: number): Promise<void> {
+    const folder = hubCacheDir(this.#options.env);
+    await mkdir(folder, { recursive: true });
+    const free = await (this.#options.freeBytes ?? freeBytes)(folder);
+    if (missingBytes === 0 || free >= missingBytes + SPARE_BYTES) return;
+    throw new BudgetError({
+      code: "E_DISK_FULL",
+      subject: folder,
+      problem: `needs ${megabytes(missingBytes + SPARE_BYTES)}, ${megabytes(free)} are free`,
+      next: "free some space, or set HF_HOME to a folder on a larger disk",
+    });
+  }
+}
+
+async function freeBytes(folder: string): Promise<number> {
+  const { bavail, bsize } = await statfs(folder);
+  return bavail * bsize;
+}
+
+function megabytes(bytes: number): string {
+  return `${Math.ceil(bytes / 1e6).toLocaleString("en-US")} MB`;
+}
+
+function requireNames(id: string, revision: string): void {
+  if (!isHubId(id)) {
+    throw new UsageError({
+      code: "E_HUB_ID",
+      subject: id,
+      problem: "not the name of a model on the hub",
+      next: "give it as OWNER/NAME, such as stabilityai/stable-diffusion-xl-base-1.0",
+    });
+  }
+  if (isSafeName(revision) && /^[A-Za-z0-9][A-Za-z0-9._/+-]{0,199}$/.test(revision)) return;
+  const problem = `--revision ${JSON.stringify(revision.slice(0, 100))} is no branch, tag or commit`;
+  throw new UsageError({ code: "E_USAGE", problem, next: "check --revision" });
+}
