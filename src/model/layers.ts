@@ -9,14 +9,17 @@ export function linear(g: GraphBuilder, x: Tensor, name: string, outputs: number
 export interface ConvOptions {
   readonly kernel: number;
   readonly stride?: number;
-  readonly padding?: number;
+  /** [top, left, bottom, right]. Default: half the kernel on each side. */
+  readonly pad?: readonly [number, number, number, number];
 }
 
 export function conv(g: GraphBuilder, x: Tensor, name: string, outChannels: number, options: ConvOptions): Tensor {
-  const { kernel, stride = 1, padding = (kernel - 1) / 2 } = options;
+  const { kernel, stride = 1 } = options;
+  const half = (kernel - 1) / 2;
+  const pad = options.pad ?? ([half, half, half, half] as const);
   const weight = g.weight(`${name}.weight`, [outChannels, x.shape[1]!, kernel, kernel]);
   const bias = g.weight(`${name}.bias`, [outChannels]);
-  return g.node("conv2d", [x, weight, bias], { stride, pad: [padding, padding, padding, padding] }, name); // [B, C', H', W']
+  return g.node("conv2d", [x, weight, bias], { stride, pad }, name); // [B, C', H', W']
 }
 
 export function groupNorm(g: GraphBuilder, x: Tensor, name: string, groups: number, eps: number): Tensor {

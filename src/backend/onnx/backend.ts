@@ -5,7 +5,8 @@ import { DeviceError } from "../../errors.ts";
 import type { Graph, Segment, ValueId } from "../../ir/graph.ts";
 import { toFloat32 } from "../../tensor/dtype.ts";
 import type { ActivationData, Backend, SegmentRun, WeightData } from "../backend.ts";
-import { type LoweredSegment, lowerSegment, segmentSignature, type WeightType } from "./lowering.ts";
+import type { LoweredSegment, WeightType } from "./emitter.ts";
+import { lowerSegment, segmentSignature } from "./lowering.ts";
 import { encodeOnnxModel } from "./protobuf.ts";
 
 export interface OnnxBackendOptions {
@@ -39,6 +40,9 @@ export async function createOnnxBackend(options: OnnxBackendOptions = {}): Promi
     // An arena a session keeps its largest temporaries for ever: 9 GB of RSS at full size instead of 5.
     enableCpuMemArena: false,
     enableMemPattern: true,
+    // Every session has threads of its own; those of the last ones would spin on the cores that the next one needs
+    // (30 steps of the demo model: 20 times as long).
+    extra: { session: { intra_op: { allow_spinning: "0" } } },
     // Warnings about unused initializers and the like are not for users.
     logSeverityLevel: 3,
   };
