@@ -31,7 +31,6 @@ export const VAE: VaeConfig = {
   midAttention: true,
   postQuantConv: true,
   scalingFactor: 0.13025,
-  shiftFactor: 0,
 };
 
 function clipJson(config: ClipConfig, architecture: string, hiddenAct: string): object {

@@ -98,7 +98,7 @@ export function clipConfig(json: JsonConfig): ClipConfig {
   return {
     hiddenSize,
     intermediateSize: json.int("intermediate_size", 1, 4 * MAX_CHANNELS),
-    layers: json.int("num_hidden_layers", 2, MAX_LAYERS),
+    layers: json.int("num_hidden_layers", 1, MAX_LAYERS),
     heads: json.int("num_attention_heads", 1, MAX_CHANNELS),
     vocabSize: json.int("vocab_size", 1, 2 ** 20),
     maxPositions: json.int("max_position_embeddings", 1, 4096, 77),
@@ -126,7 +126,6 @@ export function vaeConfig(json: JsonConfig): VaeConfig {
     midAttention: json.bool("mid_block_add_attention", true),
     postQuantConv: json.bool("use_post_quant_conv", true),
     scalingFactor: json.number("scaling_factor", 0.18215),
-    shiftFactor: json.number("shift_factor", 0),
     ...(latentsMean && latentsStd ? { latentsMean, latentsStd } : {}),
   };
 }

@@ -57,7 +57,6 @@ export interface VaeConfig {
   readonly midAttention: boolean;
   readonly postQuantConv: boolean;
   readonly scalingFactor: number;
-  readonly shiftFactor: number;
   readonly latentsMean?: readonly number[];
   readonly latentsStd?: readonly number[];
 }

@@ -164,7 +164,9 @@ function step(config: UNetConfig, size: LatentSize, textTokens: number): GraphBu
     }
     if (level.resample) {
       const name = `${level.name}.downsamplers.0`;
-      const options = { kernel: 3, stride: 2, padding: config.downsamplePadding };
+      // diffusers' Downsample2D: without padding, a row and a column of zeros after the last ones.
+      const pad = config.downsamplePadding === 0 ? ([0, 0, 1, 1] as const) : ([1, 1, 1, 1] as const);
+      const options = { kernel: 3, stride: 2, pad };
       x = g.segment(name, () => conv(g, x, `${name}.conv`, level.channels, options));
       skips.push(x);
     }

@@ -5,10 +5,13 @@ import { readFile } from "node:fs/promises";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { decodePng } from "../../src/image/png.ts";
-import { type BackendName, openEngine } from "../../src/node.ts";
+import { type BackendName, type Engine, openEngine } from "../../src/node.ts";
 
 interface GoldenJob {
   readonly model: string;
+  /** Name of an LZR2 file in fixtures/lzr2. */
+  readonly artifact?: string;
+  readonly compat?: boolean;
   readonly prompt: string;
   readonly negative?: string;
   readonly seed: number;
@@ -28,25 +31,46 @@ const jobs = JSON.parse(readFileSync(new URL("manifest.json", golden), "utf8")) 
 for (const backend of ["cpu", "reference"] as const) {
   for (const job of jobs) {
     test(`${job.file} on ${backend} equals diffusers' picture`, async () => {
-      const found = await decodePng(await generate(job, backend));
-      const expected = await decodePng(new Uint8Array(await readFile(new URL(job.file, golden))));
-      assert.deepEqual([found.width, found.height], [expected.width, expected.height]);
-      const { largest, psnrDb } = compare(found.pixels, expected.pixels);
-      assert.ok(largest <= MAX_DIFFERENCE, `largest difference ${largest}, PSNR ${psnrDb.toFixed(1)} dB`);
-      assert.ok(psnrDb >= MIN_PSNR_DB, `PSNR ${psnrDb.toFixed(1)} dB`);
+      await using engine = await open(job, backend);
+      await requireEqual(job, await generate(engine, job));
     });
   }
+
+  test(`one engine on ${backend} makes picture after picture, of several sizes and guidances`, async () => {
+    const [first, second] = jobs.filter(({ model }) => model === "nested") as [GoldenJob, GoldenJob];
+    await using engine = await open(first, backend);
+    const once = await generate(engine, first);
+    await requireEqual(second, await generate(engine, second));
+    await generate(engine, { ...first, prompt: "another prompt", guidance: 1, width: 88 });
+    const again = await generate(engine, first);
+    await requireEqual(first, again);
+    assert.deepEqual((await decodePng(again)).pixels, (await decodePng(once)).pixels);
+  });
 }
 
-async function generate(job: GoldenJob, backend: BackendName): Promise<Uint8Array<ArrayBuffer>> {
+async function open(job: GoldenJob, backend: BackendName): Promise<Engine> {
   const model = job.model === "demo" ? {} : { model: fileURLToPath(new URL(job.model, golden)) };
+  const artifact =
+    job.artifact === undefined ? {} : { artifact: fileURLToPath(new URL(`../lzr2/${job.artifact}.lzr2`, golden)) };
+  return await openEngine({ ...model, ...artifact, compat: job.compat ?? false, backend });
+}
+
+async function generate(engine: Engine, job: GoldenJob): Promise<Uint8Array<ArrayBuffer>> {
   const { prompt, seed, steps, guidance, width, height } = job;
   const negative = job.negative === undefined ? {} : { negativePrompt: job.negative };
-  await using engine = await openEngine({ ...model, backend });
   for await (const event of engine.generate({ prompt, ...negative, seed, steps, guidance, width, height })) {
     if (event.type === "image") return new Uint8Array(event.png);
   }
   throw new Error("the job ended without a picture");
+}
+
+async function requireEqual(job: GoldenJob, png: Uint8Array<ArrayBuffer>): Promise<void> {
+  const found = await decodePng(png);
+  const expected = await decodePng(new Uint8Array(await readFile(new URL(job.file, golden))));
+  assert.deepEqual([found.width, found.height], [expected.width, expected.height]);
+  const { largest, psnrDb } = compare(found.pixels, expected.pixels);
+  assert.ok(largest <= MAX_DIFFERENCE, `largest difference ${largest}, PSNR ${psnrDb.toFixed(1)} dB`);
+  assert.ok(psnrDb >= MIN_PSNR_DB, `PSNR ${psnrDb.toFixed(1)} dB`);
 }
 
 function compare(a: Uint8Array, b: Uint8Array): { largest: number; psnrDb: number } {
