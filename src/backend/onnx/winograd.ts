@@ -42,6 +42,17 @@ export function winogradPays({ x, w, stride, pad }: ConvShape): boolean {
   return direct > products + traffic + pairs * POSITIONS * COST.weight;
 }
 
+/** Most bytes of temporaries at once: transformed weights, a band's input and products twice (before and after moves), all bands' results. */
+export function winogradScratchBytes({ x, w }: Pick<ConvShape, "x" | "w">): number {
+  const [batch, channels, height, width] = x as [number, number, number, number];
+  const [outChannels] = w as [number];
+  const [tileRows, tileColumns] = [Math.ceil(height / TILE), Math.ceil(width / TILE)];
+  const rowBytes = batch * tileColumns * (channels + outChannels) * POSITIONS * 4;
+  const rows = Math.max(...tileBands(tileRows, rowBytes, BAND_BYTES).map(([from, to]) => to - from));
+  const results = batch * outChannels * tileRows * tileColumns * TILE ** 2 * 4;
+  return channels * outChannels * POSITIONS * 4 + 2 * rows * rowBytes + 2 * results;
+}
+
 /** Emits the convolution of x by w (fp32 names) with padding 1 into `output` [B, O, H, W]; `bandBytes` is for tests. */
 export function lowerWinograd(
   e: Emitter,
