@@ -1,14 +1,17 @@
 /** @file What a pipeline needs to compute with: graphs by size, the components' weight streams, a backend. */
 import type { ActivationData, Backend } from "../backend/backend.ts";
+import type { HostData } from "../backend/device.ts";
 import type { SdxlCheckpoint } from "../checkpoint/sdxl-folder.ts";
 import type { TensorTable } from "../container/table.ts";
-import type { Graph } from "../ir/graph.ts";
+import { type BandProgram, bandProgram } from "../ir/bands.ts";
+import type { Graph, ValueId } from "../ir/graph.ts";
 import { type ClipGraphOptions, clipGraph } from "../model/clip.ts";
 import type { ClipConfig } from "../model/config.ts";
 import { type LatentSize, unetStepGraph, unetTextGraph, unetTimeGraph } from "../model/unet.ts";
-import { vaeDecoderGraph } from "../model/vae.ts";
+import { DECODE_BAND_BYTES, vaeDecoderGraph } from "../model/vae.ts";
 import { type PhasePlan, planPhases } from "../plan/phases.ts";
 import { ActivationPool } from "../stream/activations.ts";
+import { runBands } from "../stream/banded.ts";
 import { runGraph } from "../stream/executor.ts";
 import { WeightStream } from "../stream/weights.ts";
 import type { PromptEmbedding } from "./prompt-embedding.ts";
@@ -67,6 +70,35 @@ export class SdxlRuntime {
     });
   }
 
+  /** As `run`, in bands of rows. */
+  async runBanded(
+    component: ComponentName,
+    program: BandProgram,
+    inputs: ReadonlyMap<string, HostData>,
+  ): Promise<Map<string, Float32Array<ArrayBuffer>>> {
+    const signal = this.#signal;
+    return await runBands(program, inputs, {
+      run: async (graph, bandInputs, bandOutputs) => {
+        const segment = graph.segments[0]!;
+        const weights = await this.#streams[component].weights(graph, segment);
+        const named = (names: ReadonlyMap<string, ValueId>, data: ReadonlyMap<string, HostData>) =>
+          new Map([...names].map(([name, id]) => [id, data.get(name)!]));
+        await this.#backend.run(
+          {
+            graph,
+            segment,
+            weights,
+            inputs: named(graph.inputs, bandInputs),
+            outputs: named(graph.outputs, bandOutputs) as Map<ValueId, Float32Array>,
+          },
+          signal,
+        );
+        await this.#pause();
+      },
+      ...(signal ? { signal } : {}),
+    });
+  }
+
   give(buffer: Float32Array<ArrayBuffer>): void {
     this.#pool.give(buffer);
   }
@@ -84,6 +116,7 @@ export class SdxlRuntime {
 class GraphCache {
   readonly #checkpoint: SdxlCheckpoint;
   readonly #graphs = new BoundedCache<string, Graph>(16);
+  readonly #programs = new BoundedCache<string, BandProgram>(4);
 
   constructor(checkpoint: SdxlCheckpoint) {
     this.#checkpoint = checkpoint;
@@ -109,18 +142,14 @@ class GraphCache {
     );
   }
 
-  vaeDecoder(batch: number, height: number, width: number): Graph {
-    return this.#get(`vae ${batch} ${height} ${width}`, () =>
-      vaeDecoderGraph(this.#checkpoint.vae.config, batch, height, width),
+  vaeDecoder(batch: number, height: number, width: number): BandProgram {
+    return cached(this.#programs, `vae ${batch} ${height} ${width}`, () =>
+      bandProgram(vaeDecoderGraph(this.#checkpoint.vae.config, batch, height, width), { bandBytes: DECODE_BAND_BYTES }),
     );
   }
 
   #get(key: string, make: () => Graph): Graph {
-    const known = this.#graphs.get(key);
-    if (known) return known;
-    const graph = make();
-    this.#graphs.set(key, graph);
-    return graph;
+    return cached(this.#graphs, key, make);
   }
 }
 
@@ -146,6 +175,14 @@ class BoundedCache<Key, Item> {
       }
     }
   }
+}
+
+function cached<Key, Item>(cache: BoundedCache<Key, Item>, key: Key, make: () => Item): Item {
+  const known = cache.get(key);
+  if (known) return known;
+  const item = make();
+  cache.set(key, item);
+  return item;
 }
 
 function tableBytes(table: TensorTable): number {

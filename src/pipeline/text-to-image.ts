@@ -55,8 +55,8 @@ export async function* textToImage(
   const scale = vaeScaleFactor(vae.config);
   const [height, width] = [Math.floor(job.height / scale), Math.floor(job.width / scale)];
   unscaleLatent(latent, vae.config);
-  const graph = runtime.graphs.vaeDecoder(1, height, width);
-  const decoded = await runtime.run("vae", graph, new Map([["latent", latent]]));
+  const program = runtime.graphs.vaeDecoder(1, height, width);
+  const decoded = await runtime.runBanded("vae", program, new Map([["latent", latent]]));
   const image = decoded.get("image")!; // [1, 3, H, W]
   requireFiniteValues(image, "the decoded picture");
   await runtime.endPhase("vae");

@@ -208,8 +208,8 @@ async function unetResults(golden: Golden, checkpoint: SdxlCheckpoint, runtime: 
 
 async function vaeResults(golden: Golden, _: SdxlCheckpoint, runtime: SdxlRuntime): Promise<Results> {
   const { shape, data } = golden.arrays.get("vae.latent")!;
-  const graph = runtime.graphs.vaeDecoder(shape[0]!, shape[2]!, shape[3]!);
-  return [["vae.image", (await runtime.run("vae", graph, new Map([["latent", data]]))).get("image")!]];
+  const program = runtime.graphs.vaeDecoder(shape[0]!, shape[2]!, shape[3]!);
+  return [["vae.image", (await runtime.runBanded("vae", program, new Map([["latent", data]]))).get("image")!]];
 }
 
 async function readGolden(name: ModelName): Promise<Golden> {
