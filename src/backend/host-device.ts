@@ -2,41 +2,19 @@
  * @file A Device whose memory is the host's own: arenas are ArrayBuffers, weights are read straight into them, activations are
  * typed arrays over them. A Backend computes.
  */
-import { BudgetError } from "../errors.ts";
 import type { Graph, Segment, ValueId } from "../ir/graph.ts";
 import { DTYPE_BYTES, elementCount, toFloat32 } from "../tensor/dtype.ts";
 import type { Backend, WeightData } from "./backend.ts";
 import type { Arena, BlockUpload, Device, DeviceWeight, HostData, SegmentCall, Span, StoredWeight } from "./device.ts";
+import { HostMemory } from "./host-memory.ts";
 
 /** Enough for any vector unit; also satisfies typed-array views of every dtype. */
 const ALIGNMENT_BYTES = 64;
 
-class HostArena implements Arena {
-  readonly label: string;
-  readonly lengthBytes: number;
-  #buffer: ArrayBuffer | undefined;
-
-  constructor(label: string, lengthBytes: number) {
-    this.label = label;
-    this.lengthBytes = lengthBytes;
-    this.#buffer = new ArrayBuffer(lengthBytes);
-  }
-
-  get buffer(): ArrayBuffer {
-    if (!this.#buffer) throw new Error(`${this.label}: used after its release`);
-    return this.#buffer;
-  }
-
-  [Symbol.dispose](): void {
-    // A transfer to nothing gives the memory back now, not when the collector comes by.
-    this.buffer.transfer(0);
-    this.#buffer = undefined;
-  }
-}
-
 export class HostDevice implements Device {
   readonly alignmentBytes = ALIGNMENT_BYTES;
   readonly overheadBytes = 0;
+  readonly sharesHostMemory = true;
   readonly #compute: Backend;
 
   constructor(compute: Backend) {
@@ -60,17 +38,7 @@ export class HostDevice implements Device {
   }
 
   async createArena(lengthBytes: number, label: string): Promise<Arena> {
-    try {
-      return new HostArena(label, lengthBytes);
-    } catch (cause) {
-      throw new BudgetError({
-        code: "E_MEMORY",
-        subject: label,
-        problem: `the system has no ${lengthBytes} bytes of memory in one piece`,
-        next: "close other programs, or give smaller --vram and --ram",
-        cause,
-      });
-    }
+    return new HostMemory(label, lengthBytes);
   }
 
   /** Compute takes its temporaries from the system itself; the plan has counted them. */
@@ -112,20 +80,20 @@ export class HostDevice implements Device {
   }
 
   async write(graph: Graph, id: ValueId, span: Span, data: HostData): Promise<void> {
-    const target = valueOf(graph, id, span);
+    const target = spanValues(graph, id, span);
     if (data.length !== target.length) {
       throw new RangeError(`${graph.name} ${graph.values[id]!.name}: ${data.length} of ${target.length} elements`);
     }
     target.set(data);
   }
 
-  async read(graph: Graph, id: ValueId, span: Span): Promise<Float32Array<ArrayBuffer>> {
-    return Float32Array.from(valueOf(graph, id, span));
+  async read(graph: Graph, id: ValueId, span: Span, into: Float32Array): Promise<void> {
+    into.set(spanValues(graph, id, span));
   }
 
   async run({ graph, segment, inputs, weights, outputs }: SegmentCall, signal?: AbortSignal): Promise<void> {
     const values = (spans: ReadonlyMap<ValueId, Span>) =>
-      new Map([...spans].map(([id, span]) => [id, valueOf(graph, id, span)] as const));
+      new Map([...spans].map(([id, span]) => [id, spanValues(graph, id, span)] as const));
     await this.#compute.run(
       {
         graph,
@@ -155,11 +123,11 @@ export class HostDevice implements Device {
 }
 
 function bytesOf({ arena, offsetBytes, lengthBytes }: Span): Uint8Array<ArrayBuffer> {
-  if (!(arena instanceof HostArena)) throw new TypeError(`${arena.label} is another device's memory`);
+  if (!(arena instanceof HostMemory)) throw new TypeError(`${arena.label} is another device's memory`);
   return new Uint8Array(arena.buffer, offsetBytes, lengthBytes);
 }
 
-function valueOf(graph: Graph, id: ValueId, span: Span): HostData {
+function spanValues(graph: Graph, id: ValueId, span: Span): HostData {
   const { dtype, shape } = graph.values[id]!;
   const { buffer, byteOffset } = bytesOf(span);
   const count = elementCount(shape);

@@ -1,58 +1,67 @@
 /**
- * @file Offsets within one arena from lifetimes, so that values which never live at the same time share bytes.
- * Greedy by size (Pisarchyk & Lee 2020, arXiv:2001.03288): the largest first, each at the lowest gap between those it
- * lives with.
+ * @file Offsets in one arena for things whose lifetimes are known, so that those which never live at the same time share bytes.
+ * Pure.
  */
 
-/** Something that needs `lengthBytes` from step `from` to step `to`, both inclusive. */
-export interface Lifetime<Key> {
-  readonly key: Key;
+export interface Lifetime {
   readonly lengthBytes: number;
-  readonly from: number;
-  readonly to: number;
-}
-
-export interface ArenaLayout<Key> {
-  readonly offsets: ReadonlyMap<Key, number>;
-  /** End of the highest item: the arena's length. */
-  readonly peakBytes: number;
+  /** Steps between which it must keep its bytes, both included. */
+  readonly firstStep: number;
+  readonly lastStep: number;
 }
 
 export function alignUp(bytes: number, alignmentBytes: number): number {
   return Math.ceil(bytes / alignmentBytes) * alignmentBytes;
 }
 
-/** Items with equal keys are an error of the caller. Offsets are multiples of `alignmentBytes`. */
-export function layOutArena<Key>(items: readonly Lifetime<Key>[], alignmentBytes: number): ArenaLayout<Key> {
-  const placed: { readonly item: Lifetime<Key>; readonly startByte: number; readonly endByte: number }[] = [];
-  let peakBytes = 0;
-  const largestFirst = [...items].sort((a, b) => b.lengthBytes - a.lengthBytes || a.from - b.from);
-  for (const item of largestFirst) {
-    const lengthBytes = alignUp(item.lengthBytes, alignmentBytes);
-    const neighbours = placed
-      .filter((other) => other.item.from <= item.to && item.from <= other.item.to)
-      .sort((a, b) => a.startByte - b.startByte);
-    let startByte = 0;
-    for (const other of neighbours) {
-      if (other.startByte - startByte >= lengthBytes) break;
-      startByte = Math.max(startByte, other.endByte);
-    }
-    placed.push({ item, startByte, endByte: startByte + lengthBytes });
-    peakBytes = Math.max(peakBytes, startByte + lengthBytes);
-  }
-  return { offsets: new Map(placed.map(({ item, startByte }) => [item.key, startByte])), peakBytes };
+export interface ArenaLayout {
+  /** By place in the list. */
+  readonly offsetsBytes: readonly number[];
+  readonly lengthBytes: number;
 }
 
-/** Lower bound of any layout: the most bytes that live at one step. */
-export function liveBytes<Key>(items: readonly Lifetime<Key>[], alignmentBytes: number): number {
-  const steps = new Set(items.map((item) => item.from));
-  let most = 0;
-  for (const step of steps) {
-    const live = items.filter((item) => item.from <= step && step <= item.to);
-    most = Math.max(
-      most,
-      live.reduce((sum, item) => sum + alignUp(item.lengthBytes, alignmentBytes), 0),
-    );
+/**
+ * Things that are there in one step never share a byte. Lowest free offset first, once for the longest things first and once
+ * in order of time; the shorter of both layouts. Offsets are multiples of `alignmentBytes`.
+ */
+export function layOutArena(items: readonly Lifetime[], alignmentBytes: number): ArenaLayout {
+  const order = items.map((_, index) => index);
+  const byLength = order.toSorted((a, b) => items[b]!.lengthBytes - items[a]!.lengthBytes || a - b);
+  const byTime = order.toSorted((a, b) => items[a]!.firstStep - items[b]!.firstStep || a - b);
+  const [first, second] = [byLength, byTime].map((some) => layOutInOrder(items, some, alignmentBytes)) as [
+    ArenaLayout,
+    ArenaLayout,
+  ];
+  return second.lengthBytes < first.lengthBytes ? second : first;
+}
+
+function layOutInOrder(items: readonly Lifetime[], order: readonly number[], alignmentBytes: number): ArenaLayout {
+  const offsetsBytes = items.map(() => 0);
+  /** Placed so far, by offset. */
+  const placed: number[] = [];
+  let lengthBytes = 0;
+  for (const index of order) {
+    const item = items[index]!;
+    let offset = 0;
+    for (const other of placed) {
+      const { firstStep, lastStep, lengthBytes: taken } = items[other]!;
+      if (lastStep < item.firstStep || item.lastStep < firstStep) continue;
+      if (offset + item.lengthBytes <= offsetsBytes[other]!) break;
+      offset = Math.max(offset, alignUp(offsetsBytes[other]! + taken, alignmentBytes));
+    }
+    offsetsBytes[index] = offset;
+    lengthBytes = Math.max(lengthBytes, alignUp(offset + item.lengthBytes, alignmentBytes));
+    placed.splice(insertionPoint(placed, offsetsBytes, offset), 0, index);
   }
-  return most;
+  return { offsetsBytes, lengthBytes };
+}
+
+function insertionPoint(placed: readonly number[], offsetsBytes: readonly number[], offset: number): number {
+  let [low, high] = [0, placed.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (offsetsBytes[placed[middle]!]! < offset) low = middle + 1;
+    else high = middle;
+  }
+  return low;
 }

@@ -2,8 +2,8 @@
 import type { Device, StoredWeight } from "../backend/device.ts";
 import { segmentFlops } from "../ir/cost.ts";
 import type { Graph, Segment, ValueId } from "../ir/graph.ts";
-import { alignUp, type Lifetime } from "./arena.ts";
-import type { PlanPass, PlanSegment } from "./plan.ts";
+import { alignUp } from "./arena.ts";
+import type { PlanDevice, PlanPass, PlanSegment, PlanValue } from "./plan.ts";
 
 /** A weight's place within the stored bytes of its block. */
 export interface StoredTensor {
@@ -24,7 +24,7 @@ export interface StoredBlock {
 export type BlockCatalog = (segmentName: string, weightNames: readonly string[]) => StoredBlock;
 
 /** Sizes that only the device knows. */
-export type DeviceSizes = Pick<Device, "alignmentBytes" | "activationBytes" | "weightBytes" | "scratchBytes">;
+export type DeviceSizes = PlanDevice & Pick<Device, "activationBytes" | "weightBytes" | "scratchBytes">;
 
 /** Offsets of a block's weights on the device, and its length there. */
 export function layOutBlock(
@@ -48,17 +48,23 @@ export function segmentBlock(graph: Graph, segment: Segment, catalog: BlockCatal
   );
 }
 
-/** `links`: names of graph inputs and outputs that live in the phase's link arena instead of the pass's. */
+export interface PassDescription {
+  readonly repeats?: number;
+  readonly cyclic?: boolean;
+  /** Names of graph inputs and outputs that live in the phase's link arena instead of the pass's. */
+  readonly links?: ReadonlySet<string>;
+}
+
 export function describePass(
   device: DeviceSizes,
   graph: Graph,
   catalog: BlockCatalog,
-  options: { readonly repeats: number; readonly links?: ReadonlySet<string> },
+  { repeats = 1, cyclic = false, links = new Set() }: PassDescription = {},
 ): PlanPass {
-  const links = options.links ?? new Set<string>();
   return {
     name: graph.name,
-    repeats: options.repeats,
+    repeats,
+    cyclic,
     segments: graph.segments.map((segment) => describeSegment(device, graph, segment, catalog)),
     values: valueLifetimes(device, graph, links),
   };
@@ -86,7 +92,7 @@ export function storedWeights(graph: Graph, segment: Segment, block: StoredBlock
 }
 
 /** Graph inputs live from the start to their last reader, graph outputs from their segment to the end. */
-export function valueLifetimes(device: DeviceSizes, graph: Graph, links: ReadonlySet<string>): Lifetime<ValueId>[] {
+export function valueLifetimes(device: DeviceSizes, graph: Graph, links: ReadonlySet<string>): PlanValue[] {
   const from = new Map<ValueId, number>();
   const to = new Map<ValueId, number>();
   const linked = new Set<ValueId>();
@@ -108,5 +114,10 @@ export function valueLifetimes(device: DeviceSizes, graph: Graph, links: Readonl
   }
   return [...from.keys()]
     .filter((id) => !linked.has(id))
-    .map((id) => ({ key: id, lengthBytes: device.activationBytes(graph, id), from: from.get(id)!, to: to.get(id)! }));
+    .map((id) => ({
+      id,
+      lengthBytes: device.activationBytes(graph, id),
+      firstStep: from.get(id)!,
+      lastStep: to.get(id)!,
+    }));
 }

@@ -27,13 +27,20 @@ export interface PlanSegment {
   readonly scratchBytes: number;
 }
 
-export interface PlanPass<Key = number> {
+/** A value on the device; steps are segment indexes. */
+export interface PlanValue extends Lifetime {
+  readonly id: number;
+}
+
+export interface PlanPass {
   readonly name: string;
   /** Runs in one image. */
   readonly repeats: number;
+  /** True if all weights are used before any is used again, `repeats` times: worth pinning. Else each is used in one stretch. */
+  readonly cyclic: boolean;
   readonly segments: readonly PlanSegment[];
-  /** Values that live on the device by segment index; links are not among them. */
-  readonly values: readonly Lifetime<Key>[];
+  /** Values of the pass itself; links are not among them. */
+  readonly values: readonly PlanValue[];
 }
 
 /** A named amount that stays for a whole phase. */
@@ -49,8 +56,8 @@ export interface PlanPhaseInput {
   readonly links: readonly NamedBytes[];
   /** Host memory that the phase needs whatever is chosen. */
   readonly hostBytes: number;
-  /** Whole tensors that wait while bands of them pass through the device; steps are pass indexes. */
-  readonly waiting: readonly Lifetime<string>[];
+  /** Tensors that wait while bands of them pass through the device. */
+  readonly waitingBytes: number;
 }
 
 export interface PlanDevice {
@@ -101,7 +108,6 @@ export interface PhasePlan {
   readonly linkBytes: number;
   readonly scratchBytes: number;
   readonly waitingPlace: WaitingPlace;
-  readonly waitingOffsets: ReadonlyMap<string, number>;
   readonly waitingBytes: number;
   /** Peaks of this phase, overhead and process included. */
   readonly deviceBytes: number;
@@ -175,8 +181,8 @@ function planPhase(input: PlanInput, phase: PlanPhaseInput, roomBytes: number, k
     return {
       name: pass.name,
       repeats: pass.repeats,
-      offsets: fixed.layouts[i]!.offsets,
-      activationBytes: fixed.layouts[i]!.peakBytes,
+      offsets: new Map(pass.values.map(({ id }, j) => [id, fixed.layouts[i]!.offsetsBytes[j]!])),
+      activationBytes: fixed.layouts[i]!.lengthBytes,
       movedBytes: total(moving),
       diskBytes: total(moving.filter(({ key }) => !cached.keys.has(key))),
     };
@@ -188,15 +194,14 @@ function planPhase(input: PlanInput, phase: PlanPhaseInput, roomBytes: number, k
     cachedKeys: [...cached.keys],
     cachedBytes: cached.bytes,
     activationBytes: fixed.activationBytes,
-    links: fixed.links.offsets,
-    linkBytes: fixed.links.peakBytes,
+    links: fixed.links,
+    linkBytes: fixed.linkBytes,
     scratchBytes: fixed.scratchBytes,
     waitingPlace: place,
-    waitingOffsets: fixed.waiting.offsets,
-    waitingBytes: fixed.waiting.peakBytes,
+    waitingBytes: phase.waitingBytes,
     deviceBytes: fixed.deviceBytes + residency.pinnedBytes + residency.ringBytes,
     ramBytes: fixed.ramBytes + cached.bytes,
-    reasons: explain(phase, residency, blocks, cached, { place, bytes: fixed.waiting.peakBytes }, capacityBytes, keep),
+    reasons: explain(phase, residency, blocks, cached, { place, bytes: phase.waitingBytes }, capacityBytes, keep),
   };
 }
 
@@ -204,28 +209,29 @@ function planPhase(input: PlanInput, phase: PlanPhaseInput, roomBytes: number, k
 function fixedBytes(input: PlanInput, phase: PlanPhaseInput, place: WaitingPlace) {
   const { alignmentBytes, overheadBytes } = input.device;
   const layouts = phase.passes.map((pass) => layOutArena(pass.values, alignmentBytes));
-  const activationBytes = Math.max(0, ...layouts.map((layout) => layout.peakBytes));
-  const links = layOutArena(
-    phase.links.map(({ name, lengthBytes }) => ({ key: name, lengthBytes, from: 0, to: 0 })),
-    alignmentBytes,
-  );
-  const waiting = layOutArena(phase.waiting, alignmentBytes);
+  const activationBytes = Math.max(0, ...layouts.map((layout) => layout.lengthBytes));
+  let linkBytes = 0;
+  const links = new Map<string, number>();
+  for (const { name, lengthBytes } of phase.links) {
+    links.set(name, linkBytes);
+    linkBytes += alignUp(lengthBytes, alignmentBytes);
+  }
   const scratchBytes = Math.max(0, ...phase.passes.flatMap(({ segments }) => segments.map((s) => s.scratchBytes)));
-  const [onDevice, inRam] = place === "device" ? [waiting.peakBytes, 0] : [0, waiting.peakBytes];
+  const [onDevice, inRam] = place === "device" ? [phase.waitingBytes, 0] : [0, phase.waitingBytes];
   return {
     layouts,
     activationBytes,
     links,
-    waiting,
+    linkBytes,
     scratchBytes,
-    deviceBytes: overheadBytes + activationBytes + links.peakBytes + scratchBytes + onDevice,
+    deviceBytes: overheadBytes + activationBytes + linkBytes + scratchBytes + onDevice,
     ramBytes: input.processBytes + phase.hostBytes + inRam,
   };
 }
 
-/** RAM, where they fit; else the device. */
+/** RAM, where they fit; else the device, if that is host memory too. */
 function waitingPlace(input: PlanInput, phase: PlanPhaseInput): WaitingPlace {
-  if (phase.waiting.length === 0) return "ram";
+  if (phase.waitingBytes === 0 || !input.device.sharesHostMemory) return "ram";
   return fixedBytes(input, phase, "ram").ramBytes <= input.budgets.ramBytes ? "ram" : "device";
 }
 
@@ -241,14 +247,16 @@ function requireBudgets(input: PlanInput): void {
     const device = fixed.deviceBytes + largest;
     const { deviceBytes, ramBytes } = input.budgets;
     if (fixed.ramBytes > ramBytes) {
-      const parts = `the process ${formatBytes(input.processBytes)}, the phase's own ${formatBytes(phase.hostBytes)}`;
+      const parts =
+        `the process ${formatBytes(input.processBytes)}, buffers ${formatBytes(phase.hostBytes)}` +
+        (place === "ram" && phase.waitingBytes > 0 ? `, waiting ${formatBytes(phase.waitingBytes)}` : "");
       throw refusal("E_RAM", "--ram", phase.name, fixed.ramBytes, ramBytes, parts);
     }
     if (device > deviceBytes) {
       const parts =
-        `activations ${formatBytes(fixed.activationBytes + fixed.links.peakBytes)}, scratch ${formatBytes(fixed.scratchBytes)}, ` +
+        `activations ${formatBytes(fixed.activationBytes + fixed.linkBytes)}, scratch ${formatBytes(fixed.scratchBytes)}, ` +
         `largest block ${formatBytes(largest)}, overhead ${formatBytes(input.device.overheadBytes)}` +
-        (place === "device" ? `, waiting ${formatBytes(fixed.waiting.peakBytes)}` : "");
+        (place === "device" ? `, waiting ${formatBytes(phase.waitingBytes)}` : "");
       throw refusal("E_VRAM", "--vram", phase.name, smallestDeviceBytes(input), deviceBytes, parts);
     }
   }
@@ -297,11 +305,11 @@ function cycleBlocks(phase: PlanPhaseInput, machine: Machine, keep: boolean): Cy
       const { block } = segment;
       if (block) {
         const known = blocks.get(block.key);
-        last = known ?? { deviceBytes: block.deviceBytes, coverMs: 0, once: !keep && pass.repeats <= 1 };
+        last = known ?? { deviceBytes: block.deviceBytes, coverMs: 0, once: !keep && !pass.cyclic };
         if (!known) blocks.set(block.key, last as { deviceBytes: number; coverMs: number; once: boolean });
-        else if (pass.repeats > 1) known.once = false;
+        else if (pass.cyclic) known.once = false;
       }
-      if (last) last.coverMs += computeMs(segment, machine);
+      if (last) last.coverMs += computeMs(segment, machine) * (pass.cyclic ? 1 : pass.repeats);
     }
   }
   return [...blocks].map(([key, block]) => ({ key, ...block }));

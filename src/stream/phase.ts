@@ -6,6 +6,7 @@ import type { Arena, Device, DeviceWeight, HostData, Span } from "../backend/dev
 import type { Graph, Segment, ValueId } from "../ir/graph.ts";
 import { type BlockCatalog, segmentBlock } from "../plan/describe.ts";
 import type { PassPlan, PhasePlan } from "../plan/plan.ts";
+import { elementCount } from "../tensor/dtype.ts";
 import type { BlockReader } from "./blocks.ts";
 import type { Ledger } from "./ledger.ts";
 import type { Telemetry } from "./telemetry.ts";
@@ -30,8 +31,10 @@ export interface PhaseContext {
 
 export interface PassOptions {
   readonly signal?: AbortSignal;
-  /** The same pass runs once more after this: its first weights are read ahead. */
-  readonly again?: boolean;
+  /** What runs after this, in its order: its first weights are read ahead, and shared ones kept. */
+  readonly upcoming?: readonly PhasePass[];
+  /** Results go there by name; others are allocated. */
+  readonly into?: ReadonlyMap<string, Float32Array<ArrayBuffer>>;
 }
 
 export class PhaseRun implements AsyncDisposable {
@@ -92,14 +95,20 @@ export class PhaseRun implements AsyncDisposable {
       if (!data) throw new RangeError(`${graph.name}: no input ${name}`);
       await device.write(graph, id, spans.get(id)!, data);
     }
-    const uses = blockUses(pass);
+    const own = blockUses(pass);
+    const after = upcomingUses(options.upcoming ?? []);
     for (const [index, segment] of graph.segments.entries()) {
       signal?.throwIfAborted();
-      await this.#runSegment(pass, segment, index, uses, spans, options);
+      const use = own[index];
+      const next = [...own.slice(index + 1), ...after].filter((other) => other !== undefined).slice(0, LOOK_AHEAD);
+      await this.#runSegment(pass, segment, { use, next }, spans, signal);
     }
     const outputs = new Map<string, Float32Array<ArrayBuffer>>();
     for (const [name, id] of graph.outputs) {
-      if (!this.#links.has(name)) outputs.set(name, await device.read(graph, id, spans.get(id)!));
+      if (this.#links.has(name)) continue;
+      const into = options.into?.get(name) ?? new Float32Array(elementCount(graph.values[id]!.shape));
+      await device.read(graph, id, spans.get(id)!, into);
+      outputs.set(name, into);
     }
     return outputs;
   }
@@ -107,15 +116,11 @@ export class PhaseRun implements AsyncDisposable {
   async #runSegment(
     { graph }: PhasePass,
     segment: Segment,
-    index: number,
-    uses: readonly (BlockUse | undefined)[],
+    { use, next }: { readonly use: BlockUse | undefined; readonly next: readonly BlockUse[] },
     spans: ReadonlyMap<ValueId, Span>,
-    { signal, again }: PassOptions,
+    signal: AbortSignal | undefined,
   ): Promise<void> {
     const { device, weights, telemetry, now, pause } = this.#context;
-    const use = uses[index];
-    const rest = [...uses.slice(index + 1), ...(again ? uses.slice(0, index + 1) : [])];
-    const next = rest.filter((other) => other !== undefined).slice(0, LOOK_AHEAD);
     const askedMs = now();
     const byName = use ? await weights.weights(use, next, signal) : new Map<string, DeviceWeight>();
     if (!use) weights.ahead(next, signal);
@@ -131,7 +136,7 @@ export class PhaseRun implements AsyncDisposable {
       },
       signal,
     );
-    if (use) weights.computed(use.block.key);
+    if (use && next[0]?.block.key !== use.block.key) weights.computed(use.block.key);
     const endedMs = now();
     telemetry.segment({
       pass: graph.name,
@@ -171,4 +176,14 @@ function blockUses({ graph, reader }: PhasePass): (BlockUse | undefined)[] {
     const block = segmentBlock(graph, segment, catalog);
     return block && { block, reader };
   });
+}
+
+/** The first few, by block. */
+function upcomingUses(passes: readonly PhasePass[]): BlockUse[] {
+  const uses: BlockUse[] = [];
+  for (const pass of passes) {
+    for (const use of blockUses(pass)) if (use && use.block.key !== uses.at(-1)?.block.key) uses.push(use);
+    if (uses.length >= LOOK_AHEAD) break;
+  }
+  return uses;
 }

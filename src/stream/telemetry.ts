@@ -49,6 +49,11 @@ export class Telemetry {
     this.#loads.push({ ...timing, pass: this.#pass });
   }
 
+  /** Since the last `clear`. */
+  get waitMs(): number {
+    return this.#segments.reduce((sum, timing) => sum + timing.waitMs, 0);
+  }
+
   get segments(): readonly SegmentTiming[] {
     return this.#segments;
   }

@@ -46,6 +46,10 @@ const TEMPORARY_BYTES: { readonly [Op in OpName]: (shapes: OpShapes) => number }
   toImage: () => 0,
   upsampleNearest: () => 0,
   concat: () => 0,
+  slice: () => 0,
+  // Squared differences.
+  groupStats: ({ inputs: [x] }) => 2 * bytes(x),
+  groupNormApply: ({ output }) => bytes(output),
 };
 
 /** Upper bound in bytes. `weights` in the order of `segment.weights`. */

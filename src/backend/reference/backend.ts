@@ -7,9 +7,9 @@ import type { OpAttrs, OpName } from "../../ir/ops.ts";
 import { elementCount, toFloat32 } from "../../tensor/dtype.ts";
 import type { ActivationData, Backend, SegmentRun } from "../backend.ts";
 import { attention } from "./attention.ts";
-import { concat, embedding, reshape, toImage, toTokens, upsampleNearest } from "./layout.ts";
+import { concat, embedding, reshape, slice, toImage, toTokens, upsampleNearest } from "./layout.ts";
 import { conv2d, linear } from "./matmul.ts";
-import { groupNorm, layerNorm } from "./norm.ts";
+import { groupNorm, groupNormApply, groupStats, layerNorm } from "./norm.ts";
 import { add, addChannels, geglu, gelu, quickGelu, scale, silu } from "./pointwise.ts";
 import type { Kernel, ReferenceTensor } from "./tensor.ts";
 
@@ -32,6 +32,9 @@ const KERNELS = {
   toImage,
   upsampleNearest,
   concat,
+  slice,
+  groupStats,
+  groupNormApply,
 } satisfies { [Op in OpName]: Kernel<Op> };
 
 /** Longest stretch of computing before other work of the thread (timers, Ctrl-C) gets its turn. */
