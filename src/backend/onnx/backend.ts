@@ -3,12 +3,13 @@ import { availableParallelism } from "node:os";
 import type { InferenceSession, Tensor } from "onnxruntime-node";
 import { DeviceError } from "../../errors.ts";
 import type { Graph, Segment, ValueId } from "../../ir/graph.ts";
-import { toFloat32 } from "../../tensor/dtype.ts";
+import { alignUp } from "../../tensor/align.ts";
+import { elementCount, toFloat32 } from "../../tensor/dtype.ts";
 import type { ActivationData, Backend, SegmentRun, WeightData } from "../backend.ts";
 import type { LoweredSegment, WeightType } from "./emitter.ts";
 import { lowerSegment, segmentSignature } from "./lowering.ts";
 import { encodeOnnxModel } from "./protobuf.ts";
-import { onnxScratchBytes } from "./scratch.ts";
+import { CAST_ALIGNMENT_BYTES, onnxScratchBytes } from "./scratch.ts";
 
 export interface OnnxBackendOptions {
   /** Threads that share one op. Default: the machine's cores. */
@@ -20,6 +21,9 @@ export interface OnnxBackend extends Backend {
   /** Sessions made so far and still held: equal segments share one. */
   readonly sessionCount: number;
 }
+
+/** Sessions of full-size SDXL with their threads: measured 60 to 90 MiB (bench/README.md). */
+const OVERHEAD_BYTES = 96 * 1024 ** 2;
 
 type Ort = typeof import("onnxruntime-node");
 
@@ -48,6 +52,8 @@ export async function createOnnxBackend(options: OnnxBackendOptions = {}): Promi
     logSeverityLevel: 3,
   };
 
+  let castMemory: ArrayBuffer | undefined;
+
   const compile = (graph: Graph, segment: Segment, weightTypes: readonly WeightType[]): Promise<CompiledSegment> => {
     const signature = segmentSignature(graph, segment, weightTypes);
     const known = sessions.get(signature);
@@ -69,8 +75,12 @@ export async function createOnnxBackend(options: OnnxBackendOptions = {}): Promi
 
   return {
     name: "cpu",
+    overheadBytes: OVERHEAD_BYTES,
     weightDTypes: new Set(["f16", "f32"]),
     scratchBytes: onnxScratchBytes,
+    useScratch(memory) {
+      castMemory = memory;
+    },
     get sessionCount() {
       return sessions.size;
     },
@@ -91,6 +101,14 @@ export async function createOnnxBackend(options: OnnxBackendOptions = {}): Promi
         segment.outputs.forEach((id, i) => {
           fetches[lowered.outputNames[i]!] = activationTensor(ort, outputs.get(id)!, shape(id));
         });
+        let castByte = 0;
+        for (const { name, shape: of } of lowered.casts) {
+          const count = elementCount(of);
+          const fits = castMemory !== undefined && castByte + 4 * count <= castMemory.byteLength;
+          const data = fits ? new Float32Array(castMemory!, castByte, count) : new Float32Array(count);
+          fetches[name] = new ort.Tensor("float32", data, of);
+          castByte = alignUp(castByte + 4 * count, CAST_ALIGNMENT_BYTES);
+        }
         await session.run(feeds, fetches);
       } catch (cause) {
         throw new DeviceError({

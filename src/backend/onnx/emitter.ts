@@ -11,6 +11,8 @@ export interface LoweredSegment {
   readonly inputNames: readonly string[];
   readonly weightNames: readonly string[];
   readonly outputNames: readonly string[];
+  /** Weights cast to fp32, as further outputs: they go to memory that is given, not taken anew in each run. */
+  readonly casts: readonly OnnxValue[];
 }
 
 export class Emitter {
@@ -21,6 +23,7 @@ export class Emitter {
   readonly #constants: OnnxConstant[] = [];
   readonly #names = new Map<ValueId, string>();
   readonly #cast = new Map<ValueId, string>();
+  readonly #casts: OnnxValue[] = [];
   #count = 0;
 
   constructor(graph: Graph, segment: Segment, weightTypes: readonly WeightType[]) {
@@ -49,6 +52,7 @@ export class Emitter {
     if (known) return known;
     const name = this.temporary("Cast", [this.stored(id)], { to: 1 });
     this.#cast.set(id, name);
+    this.#casts.push({ name, type: "f32", shape: this.shape(id) });
     return name;
   }
 
@@ -120,9 +124,15 @@ export class Emitter {
         ...inputs.map((id) => value(id, this.#graph.values[id]!.dtype)),
         ...weights.map((id, i) => value(id, this.#weightTypes[i]!)),
       ],
-      outputs: outputs.map((id) => value(id, "f32")),
+      outputs: [...outputs.map((id) => value(id, "f32")), ...this.#casts],
     };
     const names = (ids: readonly ValueId[]) => ids.map((id) => this.stored(id));
-    return { graph, inputNames: names(inputs), weightNames: names(weights), outputNames: names(outputs) };
+    return {
+      graph,
+      inputNames: names(inputs),
+      weightNames: names(weights),
+      outputNames: names(outputs),
+      casts: this.#casts,
+    };
   }
 }

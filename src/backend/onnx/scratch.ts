@@ -1,14 +1,18 @@
 /**
  * @file What ONNX Runtime takes for itself while it runs a segment: the values between nodes for as long as they live, and
- * each op's temporaries (casts of fp16 weights above all). Figures of the lowering in lowering.ts and winograd.ts; an upper
- * bound, checked against the process's memory by bench/scratch.ts.
+ * each op's temporaries. Figures of the lowering in lowering.ts and winograd.ts; an upper
+ * bound, checked against the process's memory by bench/scratch.ts. Casts of fp16 weights go to given memory.
  */
 
 import type { AnyNode, Graph, Segment, ValueId } from "../../ir/graph.ts";
 import type { OpName } from "../../ir/ops.ts";
+import { alignUp } from "../../tensor/align.ts";
 import { elementCount } from "../../tensor/dtype.ts";
-import type { StoredWeight } from "../device.ts";
+import type { ScratchBytes, StoredWeight } from "../device.ts";
 import { winogradPays, winogradScratchBytes } from "./winograd.ts";
+
+/** Of each weight within the given memory. */
+export const CAST_ALIGNMENT_BYTES = 64;
 
 /** What an op looks at: shapes of its inputs and output. */
 interface OpShapes {
@@ -24,8 +28,8 @@ const TEMPORARY_BYTES: { readonly [Op in OpName]: (shapes: OpShapes) => number }
   conv2d: ({ inputs: [x, w], output, node }) => {
     if (node.op !== "conv2d") return 0;
     const shape = { x: x!, w: w!, stride: node.attrs.stride, pad: node.attrs.pad };
-    // Direct: im2col of a strip, and a blocked copy of input and output.
-    return winogradPays(shape) ? winogradScratchBytes(shape) : bytes(x) + bytes(output);
+    // Copies of input and output: padded and sliced, or in the blocked layout of direct convolution.
+    return bytes(x) + bytes(output) + (winogradPays(shape) ? winogradScratchBytes(shape) : 0);
   },
   linear: () => 0,
   groupNorm: ({ output }) => 2 * bytes(output),
@@ -52,11 +56,31 @@ const TEMPORARY_BYTES: { readonly [Op in OpName]: (shapes: OpShapes) => number }
   groupNormApply: ({ output }) => bytes(output),
 };
 
-/** Upper bound in bytes. `weights` in the order of `segment.weights`. */
-export function onnxScratchBytes(graph: Graph, segment: Segment, weights: readonly StoredWeight[]): number {
-  const cast = new Map<ValueId, number>();
+/** Rows of a product below which ONNX Runtime was seen to copy the weights once more. */
+const FEW_ROWS = 128;
+
+/** Weights that the runtime copies for itself, as measured: those of direct convolutions, and of products with few rows. */
+function copiedWeightBytes(graph: Graph, { nodes }: Segment): number {
+  const shape = (id: ValueId | undefined) => graph.values[id!]!.shape;
+  return nodes.reduce((sum, node) => {
+    const [x, w] = node.inputs;
+    if (node.op === "conv2d") {
+      const { stride, pad } = node.attrs;
+      return winogradPays({ x: shape(x), w: shape(w), stride, pad }) ? sum : sum + bytes(shape(w));
+    }
+    if (node.op !== "linear") return sum;
+    return elementCount(shape(x).slice(0, -1)) < FEW_ROWS ? sum + bytes(shape(w)) : sum;
+  }, 0);
+}
+
+/** Upper bounds. Given: the weights cast to fp32, all at once. `weights` in the order of `segment.weights`. */
+export function onnxScratchBytes(graph: Graph, segment: Segment, weights: readonly StoredWeight[]): ScratchBytes {
+  // A table that is only looked up is never cast as a whole.
+  const products = new Set(segment.nodes.flatMap(({ op, inputs }) => (op === "embedding" ? inputs.slice(1) : inputs)));
+  let given = 0;
   segment.weights.forEach((id, i) => {
-    if (weights[i]?.dtype === "f16") cast.set(id, bytes(weights[i]!.shape));
+    if (weights[i]?.dtype === "f16" && products.has(id))
+      given += alignUp(bytes(weights[i]!.shape), CAST_ALIGNMENT_BYTES);
   });
   const lastUse = new Map<ValueId, number>();
   segment.nodes.forEach((node, index) => {
@@ -68,11 +92,10 @@ export function onnxScratchBytes(graph: Graph, segment: Segment, weights: readon
   for (const [index, node] of segment.nodes.entries()) {
     const shape = (id: ValueId) => graph.values[id]!.shape;
     if (!outputs.has(node.output)) live.set(node.output, bytes(shape(node.output)));
-    for (const id of node.inputs) if (cast.has(id)) live.set(id, cast.get(id)!);
     const temporary = TEMPORARY_BYTES[node.op]({ inputs: node.inputs.map(shape), output: shape(node.output), node });
     const now = [...live.values()].reduce((sum, size) => sum + size, temporary);
     peakBytes = Math.max(peakBytes, now);
     for (const id of [...node.inputs, node.output]) if ((lastUse.get(id) ?? -1) <= index) live.delete(id);
   }
-  return peakBytes;
+  return { given, taken: peakBytes + copiedWeightBytes(graph, segment) };
 }
