@@ -22,6 +22,9 @@ export const LZR2_LIMITS = {
   overlayChunkBytes: 3 * 1024 ** 2,
 };
 
+/** Blocks a row may have beyond twice what it needs: padding matters in short rows only. */
+const SPARE_BLOCKS = 16;
+
 export interface Lzr2Record {
   readonly key: string;
   readonly shape: readonly number[];
@@ -44,8 +47,8 @@ export interface Lzr2Record {
 export interface ReadLzr2Options {
   readonly signal?: AbortSignal;
   /**
-   * As lenient as the published loader: a record with an unknown tf counts as one without payload, a lattice may have more
-   * blocks than its rows need, and of two values for one cell the last one wins. Each of these is refused otherwise.
+   * As lenient as the published loader: a record with an unknown tf counts as one without payload, and of two values for
+   * one cell the last one wins. Both are refused otherwise.
    */
   readonly compat?: boolean;
   /**
@@ -195,8 +198,8 @@ class RecordReader {
   async #indices(rows: number, columns: number, dp: number): Promise<Uint16Array> {
     const packedBytes = await this.#u32("zlen");
     const packedAt = this.#reader.offset;
-    // Rows are cut to N, so that spare blocks do no harm, but a bomb would. One spare block may be a writer's rounding.
-    const maxBytes = indexBytes({ rows, columns, dp }, this.#options.compat ? Math.ceil(columns / dp) + 16 : 1);
+    // Rows are cut to N, so that spare blocks do no harm, but a bomb would: twice what the rows need, and a little.
+    const maxBytes = indexBytes({ rows, columns, dp }, Math.ceil(columns / dp) + SPARE_BLOCKS);
     this.#requireRemaining(packedBytes, "its indices");
     if (packedBytes > maxPackedBytes(maxBytes)) {
       throw this.#refuse(
