@@ -10,7 +10,7 @@ import { vaeScaleFactor } from "./model/config.ts";
 import { unetSchema } from "./model/unet.ts";
 import { SdxlRuntime } from "./pipeline/runtime.ts";
 import { type TextToImageJob, textToImage } from "./pipeline/text-to-image.ts";
-import { parseSchedulerConfig, scheduleTypeName } from "./sampler/schedule.ts";
+import { scheduleTypeName } from "./sampler/schedule.ts";
 import type { Folder } from "./source/folder.ts";
 import type { ByteSource } from "./source/source.ts";
 import { SOLVAY_VERSION } from "./version.ts";
@@ -59,6 +59,7 @@ export async function composeEngine(parts: EngineParts): Promise<Engine> {
     defaultHeight: side,
   };
   onEvent?.({ type: "model", path: folder.name, demo, backend: backend.name });
+  if (base.schedulerNote !== undefined) onEvent?.({ type: "note", text: base.schedulerNote });
   const runtime = new SdxlRuntime(checkpoint, backend, parts.pause);
   let previous: Promise<void> = Promise.resolve();
   const stack = owned.move();
@@ -150,7 +151,7 @@ async function* generateImage(
         negativePrompt: full.negativePrompt ?? "",
         width: width!,
         height: height!,
-        scheduleType: scheduleTypeName(parseSchedulerConfig(checkpoint.schedulerJson).config),
+        scheduleType: scheduleTypeName(checkpoint.scheduler),
         model: modelLabel(info.model),
         ...(info.artifact ? { artifact: info.artifact } : {}),
         backend: info.backend,

@@ -6,6 +6,7 @@ import { clipSchema } from "../model/clip.ts";
 import type { ClipConfig, UNetConfig, VaeConfig } from "../model/config.ts";
 import { unetSchema } from "../model/unet.ts";
 import { vaeDecoderSchema } from "../model/vae.ts";
+import { parseSchedulerConfig, type SchedulerConfig } from "../sampler/config.ts";
 import type { Folder } from "../source/folder.ts";
 import type { ByteSource } from "../source/source.ts";
 import { type ClipTokenizer, loadClipTokenizer } from "../tokenizer/clip.ts";
@@ -29,8 +30,9 @@ export interface SdxlCheckpoint extends AsyncDisposable {
   readonly vae: Component<VaeConfig>;
   readonly tokenizer: ClipTokenizer;
   readonly tokenizer2: ClipTokenizer;
-  /** Text of scheduler_config.json. */
-  readonly schedulerJson: string;
+  readonly scheduler: SchedulerConfig;
+  /** For the user, where the model names another sampler than the one that will run. */
+  readonly schedulerNote: string | undefined;
   readonly forceZerosForEmptyPrompt: boolean;
 }
 
@@ -41,6 +43,12 @@ export async function openSdxlFolder(folder: Folder, signal?: AbortSignal): Prom
   await using sources = new AsyncDisposableStack();
   const index = await config(folder, "model_index.json", "name the folder that holds model_index.json");
   requirePipelineClass(folder, index);
+  const schedulerFile = "scheduler/scheduler_config.json";
+  const { config: scheduler, note } = parseSchedulerConfig(
+    await requireText(folder, schedulerFile),
+    `${folder.name}/${schedulerFile}`,
+    index.has("scheduler") ? index.strings("scheduler")[1] : undefined,
+  );
 
   const [unetSettings, clipSettings, clip2Settings, vaeSettings] = [
     unetConfig(await config(folder, "unet/config.json")),
@@ -57,7 +65,8 @@ export async function openSdxlFolder(folder: Folder, signal?: AbortSignal): Prom
     textEncoder2: { config: clip2Settings, table: await load(clipRules("text_encoder_2", clip2Settings), "model") },
     vae: { config: vaeSettings, table: await load(vaeRules(vaeSettings), "diffusion_pytorch_model") },
     ...(await openTokenizers(folder)),
-    schedulerJson: await requireText(folder, "scheduler/scheduler_config.json"),
+    scheduler,
+    schedulerNote: note,
     forceZerosForEmptyPrompt: index.bool("force_zeros_for_empty_prompt", true),
   };
   const owned = sources.move();

@@ -9,7 +9,7 @@ import { timeEmbeddingDim } from "../model/unet.ts";
 import { timestepEmbedding } from "../sampler/embedding.ts";
 import { combineGuidance, eulerStep, scaleModelInput } from "../sampler/euler.ts";
 import { torchRandn } from "../sampler/noise.ts";
-import { eulerSchedule, parseSchedulerConfig } from "../sampler/schedule.ts";
+import { eulerSchedule } from "../sampler/schedule.ts";
 import { requireFiniteValues } from "./guard.ts";
 import { encodePrompt, type PromptEmbedding, zeroEmbedding } from "./prompt-embedding.ts";
 import type { SdxlRuntime } from "./runtime.ts";
@@ -83,7 +83,7 @@ async function* denoise(
   const { config } = checkpoint.unet;
   const scale = vaeScaleFactor(checkpoint.vae.config);
   const size = { batch, height: Math.floor(job.height / scale), width: Math.floor(job.width / scale) };
-  const { config: scheduler } = parseSchedulerConfig(checkpoint.schedulerJson);
+  const { scheduler } = checkpoint;
   const { sigmas, timesteps, initNoiseSigma } = eulerSchedule(scheduler, job.steps);
 
   const textTokens = embeddings[0]!.tokens;
