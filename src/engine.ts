@@ -118,6 +118,7 @@ async function* generateImage(
 ): AsyncGenerator<GenerateEvent, void, undefined> {
   const { now, memory } = parts;
   const full = completeJob(job, info);
+  requireLatent(full, vaeScaleFactor(checkpoint.vae.config));
   const startedMs = now();
   let stepStartedMs = startedMs;
   let denoiseStartedMs = startedMs;
@@ -198,6 +199,13 @@ export function completeJob(job: GenerateJob, info: EngineInfo): TextToImageJob 
     check("prompt", `${text.length} characters`, text.length <= maxPromptChars, `${maxPromptChars} characters`);
   }
   return full;
+}
+
+/** The VAE makes `scale` pixels of one latent cell, and one there must be. */
+function requireLatent({ width, height }: TextToImageJob, scale: number): void {
+  for (const [field, pixels] of Object.entries({ width, height })) {
+    check(field, pixels, pixels >= scale, `at least ${scale} pixels with this model`);
+  }
 }
 
 function isInt(value: number, min: number, max: number): boolean {

@@ -56,7 +56,9 @@ export async function openSdxlFolder(folder: Folder, signal?: AbortSignal): Prom
     clipConfig(await config(folder, "text_encoder_2/config.json")),
     vaeConfig(await config(folder, "vae/config.json")),
   ];
-  requireMatchingWidths(folder, unetSettings, clipSettings, clip2Settings);
+  requireMatchingWidths(folder, unetSettings, clipSettings, clip2Settings, vaeSettings);
+  const tokenizers = await openTokenizers(folder);
+  requireMatchingTokens(folder, tokenizers, clipSettings, clip2Settings);
   const load = (rules: ComponentRules, stem: string) => loadComponent(folder, rules, stem, sources, signal);
   const checkpoint = {
     name: folder.name,
@@ -64,7 +66,7 @@ export async function openSdxlFolder(folder: Folder, signal?: AbortSignal): Prom
     textEncoder: { config: clipSettings, table: await load(clipRules("text_encoder", clipSettings), "model") },
     textEncoder2: { config: clip2Settings, table: await load(clipRules("text_encoder_2", clip2Settings), "model") },
     vae: { config: vaeSettings, table: await load(vaeRules(vaeSettings), "diffusion_pytorch_model") },
-    ...(await openTokenizers(folder)),
+    ...tokenizers,
     scheduler,
     schedulerNote: note,
     forceZerosForEmptyPrompt: index.bool("force_zeros_for_empty_prompt", true),
@@ -73,10 +75,13 @@ export async function openSdxlFolder(folder: Folder, signal?: AbortSignal): Prom
   return { ...checkpoint, [Symbol.asyncDispose]: () => owned.disposeAsync() };
 }
 
+export interface Tokenizers {
+  readonly tokenizer: ClipTokenizer;
+  readonly tokenizer2: ClipTokenizer;
+}
+
 /** Both tokenizers alone: no weights are opened. */
-export async function openTokenizers(
-  folder: Folder,
-): Promise<{ readonly tokenizer: ClipTokenizer; readonly tokenizer2: ClipTokenizer }> {
+export async function openTokenizers(folder: Folder): Promise<Tokenizers> {
   return { tokenizer: await tokenizer(folder, "tokenizer"), tokenizer2: await tokenizer(folder, "tokenizer_2") };
 }
 
@@ -188,7 +193,13 @@ function requirePipelineClass(folder: Folder, index: JsonConfig): void {
   });
 }
 
-function requireMatchingWidths(folder: Folder, unet: UNetConfig, clip: ClipConfig, clip2: ClipConfig): void {
+function requireMatchingWidths(
+  folder: Folder,
+  unet: UNetConfig,
+  clip: ClipConfig,
+  clip2: ClipConfig,
+  vae: VaeConfig,
+): void {
   const context = clip.hiddenSize + clip2.hiddenSize;
   const addition = clip2.projectionDim + 6 * unet.additionTimeEmbedDim;
   const wrong =
@@ -196,14 +207,49 @@ function requireMatchingWidths(folder: Folder, unet: UNetConfig, clip: ClipConfi
       ? `the text encoders give ${context} channels, the UNet reads ${unet.crossAttentionDim}`
       : addition !== unet.additionInputDim
         ? `pooled text and time ids give ${addition} channels, the UNet reads ${unet.additionInputDim}`
-        : undefined;
+        : unet.inChannels !== vae.latentChannels || unet.outChannels !== vae.latentChannels
+          ? `the UNet reads ${unet.inChannels} latent channels and gives ${unet.outChannels}, the VAE has ${vae.latentChannels}`
+          : undefined;
   if (wrong === undefined) return;
   throw new ArtifactError({
     code: "E_SCHEMA",
     subject: folder.name,
     problem: wrong,
-    next: "take text encoders and UNet from one model",
+    next: "take text encoders, UNet and VAE from one text-to-image model",
   });
+}
+
+/** What every prompt uses must be in the text encoders' tables; rarer ids are checked when a prompt has them. */
+function requireMatchingTokens(
+  folder: Folder,
+  { tokenizer, tokenizer2 }: Tokenizers,
+  clip: ClipConfig,
+  clip2: ClipConfig,
+): void {
+  const refuse = (dir: string, problem: string) =>
+    new ArtifactError({
+      code: "E_TOKENIZER",
+      subject: `${folder.name}/${dir}`,
+      problem,
+      next: "take tokenizers and text encoders from one model",
+    });
+  for (const [dir, { bosId, eosId, padId, modelMaxLength }, { vocabSize, maxPositions }] of [
+    ["tokenizer", tokenizer, clip],
+    ["tokenizer_2", tokenizer2, clip2],
+  ] as const) {
+    const largest = Math.max(bosId, eosId, padId);
+    if (largest >= vocabSize) {
+      throw refuse(dir, `its special token ${largest} is not in the text encoder's vocabulary of ${vocabSize}`);
+    }
+    if (modelMaxLength > maxPositions) {
+      throw refuse(dir, `prompts of ${modelMaxLength} tokens don't fit the text encoder's ${maxPositions} positions`);
+    }
+  }
+  if (tokenizer.modelMaxLength === tokenizer2.modelMaxLength) return;
+  throw refuse(
+    "tokenizer_2",
+    `it gives ${tokenizer2.modelMaxLength} tokens, the first tokenizer ${tokenizer.modelMaxLength}`,
+  );
 }
 
 async function config(folder: Folder, file: string, next?: string): Promise<JsonConfig> {

@@ -12,6 +12,7 @@ import { openFileFolder } from "../source/file-folder.ts";
 import { toFloat32 } from "../tensor/dtype.ts";
 import { type CliContext, interruptible } from "../terminal/context.ts";
 import { byteCount } from "../terminal/format.ts";
+import { checkOutput } from "../terminal/output-file.ts";
 
 interface PackOptions {
   readonly output: string;
@@ -38,6 +39,7 @@ async function pack(context: CliContext, model: string, options: PackOptions, si
   await using sources = new AsyncDisposableStack();
   const entries = await openWeights(path.resolve(context.cwd, model), sources, signal);
   const output = path.resolve(context.cwd, options.output);
+  await checkOutput(output);
   const partial = `${output}.${process.pid}.partial`;
   let totals: PackTotals;
   try {

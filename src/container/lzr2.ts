@@ -10,6 +10,7 @@ import type { ByteSource } from "../source/source.ts";
 import { elementCount } from "../tensor/dtype.ts";
 import { firstNonFinite } from "../tensor/finite.ts";
 import { SequentialReader } from "./sequential.ts";
+import { describeForeign } from "./sniff.ts";
 
 /** Limits with their reasons: SDXL's longest key has 81 characters, its largest tensor 13 M elements. */
 export const LZR2_LIMITS = {
@@ -77,12 +78,14 @@ async function requireSignature(source: ByteSource, reader: SequentialReader): P
   const magic = await reader.take(Math.min(4, source.byteLength));
   const found = String.fromCharCode(...magic);
   if (found === "LZR2") return;
-  const shown = JSON.stringify(found);
+  const head = new Uint8Array(Math.min(64, source.byteLength));
+  await source.read(0, head);
+  const foreign = describeForeign(head);
   throw new ArtifactError({
     code: "E_LZR_SIGNATURE",
     subject: source.name,
-    problem: `Invalid Signature (found ${shown}, expected "LZR2") at byte 0`,
-    next: "fetch the artifact again, or name an LZR2 file",
+    problem: `Invalid Signature (found ${JSON.stringify(found)}, expected "LZR2") at byte 0${foreign ? `: ${foreign.problem}` : ""}`,
+    next: foreign?.next ?? "fetch the artifact again, or name an LZR2 file",
   });
 }
 
