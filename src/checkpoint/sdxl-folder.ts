@@ -89,7 +89,7 @@ export function unetRules(settings: UNetConfig): ComponentRules {
   return { component: "unet", schema: unetSchema(settings), canonical: (name) => name, ignored: () => false };
 }
 
-function clipRules(component: string, settings: ClipConfig): ComponentRules {
+export function clipRules(component: string, settings: ClipConfig): ComponentRules {
   const projection = component === "text_encoder_2";
   return {
     component,
@@ -99,7 +99,7 @@ function clipRules(component: string, settings: ClipConfig): ComponentRules {
   };
 }
 
-function vaeRules(settings: VaeConfig): ComponentRules {
+export function vaeRules(settings: VaeConfig): ComponentRules {
   return {
     component: "vae",
     schema: vaeDecoderSchema(settings),
