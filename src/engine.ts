@@ -186,6 +186,9 @@ export function completeJob(job: GenerateJob, info: EngineInfo): TextToImageJob 
     width: job.width ?? info.defaultWidth,
     height: job.height ?? info.defaultHeight,
   };
+  for (const [field, text] of Object.entries({ prompt: job.prompt, negativePrompt: job.negativePrompt ?? "" })) {
+    check(field, typeof text, typeof text === "string", "a string");
+  }
   const { minPixels, maxPixels, pixelStep, maxSteps, maxGuidance, maxPromptChars } = JOB_LIMITS;
   check("seed", seed, Number.isSafeInteger(seed) && seed >= 0, "an integer from 0 to 9007199254740991");
   check("steps", full.steps, isInt(full.steps, 1, maxSteps), `an integer from 1 to ${maxSteps}`);

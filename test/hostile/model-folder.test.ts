@@ -4,8 +4,8 @@ import { globSync, readFileSync } from "node:fs";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { createReferenceBackend } from "../../src/backend/reference/backend.ts";
-import { composeEngine, type EngineParts } from "../../src/engine.ts";
-import type { LoadEvent } from "../../src/engine-types.ts";
+import { completeJob, composeEngine, type EngineParts } from "../../src/engine.ts";
+import type { GenerateJob, LoadEvent } from "../../src/engine-types.ts";
 import { ArtifactError, SolvayError } from "../../src/errors.ts";
 import type { Folder } from "../../src/source/folder.ts";
 import { memorySource } from "../../src/source/memory.ts";
@@ -164,6 +164,13 @@ test("a picture smaller than one latent cell is refused", async () => {
   const levels = { block_out_channels: [6, 9, 9, 9, 9, 9], up_block_types: new Array(6).fill("UpDecoderBlock2D") };
   await assert.rejects(draw(withFields("vae/config.json", levels)), /E_SCHEMA/);
   await assert.rejects(draw(FILES, "a lake", 8), /E_JOB width/);
+});
+
+test("a job without a prompt, or with one that is no text, is refused", () => {
+  const info = { model: "m", demo: false, backend: "reference", defaultWidth: 64, defaultHeight: 64 } as const;
+  for (const job of [{}, { prompt: 5 }, { prompt: "x", negativePrompt: ["y"] }]) {
+    assert.throws(() => completeJob(job as unknown as GenerateJob, info), { name: "UsageError", code: "E_JOB" });
+  }
 });
 
 test("random damage to any file: a picture or an error of ours", async () => {
