@@ -3,8 +3,8 @@ import assert from "node:assert/strict";
 import { globSync, readFileSync } from "node:fs";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
-import { createReferenceBackend } from "../../src/backend/reference/backend.ts";
-import { completeJob, composeEngine, type EngineParts } from "../../src/engine.ts";
+import { completeJob, composeEngine } from "../../src/engine.ts";
+import { openNodeParts } from "../../src/engine-parts.ts";
 import type { GenerateJob, LoadEvent } from "../../src/engine-types.ts";
 import { ArtifactError, SolvayError } from "../../src/errors.ts";
 import type { Folder } from "../../src/source/folder.ts";
@@ -43,16 +43,9 @@ function memoryFolder(files: Files): Folder {
 /** Opens the model and draws with it; returns what it said while it opened. */
 async function draw(files: Files, prompt = "a lake, 4k!", side = 24): Promise<LoadEvent[]> {
   const events: LoadEvent[] = [];
-  await using engine = await composeEngine({
-    folder: memoryFolder(files),
-    demo: false,
-    compat: false,
-    backend: createReferenceBackend() as EngineParts["backend"],
-    now: () => 0,
-    memory: () => ({ rssBytes: 0, peakRssBytes: 0 }),
-    pause: async () => {},
-    onEvent: (event) => events.push(event),
-  });
+  const parts = await openNodeParts({ backend: "reference" }, (path) => path);
+  const folder = memoryFolder(files);
+  await using engine = await composeEngine({ ...parts, folder, onEvent: (event) => events.push(event) });
   for await (const _ of engine.generate({ prompt, seed: 1, steps: 1, guidance: 1, width: side, height: side }));
   return events;
 }
