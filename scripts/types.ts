@@ -5,33 +5,43 @@
 import { execFileSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join, posix } from "node:path";
 import { fileURLToPath } from "node:url";
 
 const ROOT = fileURLToPath(new URL("..", import.meta.url));
 export const TYPES_FOLDER = join(ROOT, "types");
-/** What src/node.ts and src/index.ts say, and what that refers to. */
-const PUBLIC = ["node", "index", "engine-types", "errors", "version"];
+/** What "solvay" is on Node and in a browser; what these refer to comes along. */
+const ENTRIES = ["node", "index"];
+const RELATIVE = /((?:from |import\()"\.[^"]+)\.ts"/g;
 
-/** File name -> text. */
+/** File name in types/ -> text. */
 export function makeDeclarations(): Map<string, string> {
   const folder = mkdtempSync(join(tmpdir(), "solvay-types-"));
   try {
     const tsc = join(ROOT, "node_modules", "typescript", "bin", "tsc");
     const emit = ["--noEmit", "false", "--declaration", "--emitDeclarationOnly", "--outDir", folder, "--rootDir", ROOT];
     execFileSync(process.execPath, [tsc, "-p", ROOT, ...emit], { stdio: ["ignore", 2, 2] });
-    return new Map(
-      PUBLIC.map((name) => {
-        const text = readFileSync(join(folder, "src", `${name}.d.ts`), "utf8");
-        return [`${name}.d.ts`, text.replace(/(from "\.\/[\w-]+)\.ts"/g, '$1.js"')];
-      }),
-    );
+    const made = new Map<string, string>();
+    const waiting = [...ENTRIES];
+    for (let name = waiting.pop(); name !== undefined; name = waiting.pop()) {
+      const file = `${name}.d.ts`;
+      if (made.has(file)) continue;
+      const text = readFileSync(join(folder, "src", file), "utf8");
+      for (const [, start] of text.matchAll(RELATIVE)) {
+        waiting.push(posix.join(posix.dirname(name), start!.slice(start!.indexOf('"') + 1)));
+      }
+      made.set(file, text.replace(RELATIVE, '$1.js"'));
+    }
+    return made;
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  mkdirSync(TYPES_FOLDER, { recursive: true });
-  for (const [name, text] of makeDeclarations()) writeFileSync(join(TYPES_FOLDER, name), text);
+  rmSync(TYPES_FOLDER, { recursive: true, force: true });
+  for (const [name, text] of makeDeclarations()) {
+    mkdirSync(dirname(join(TYPES_FOLDER, name)), { recursive: true });
+    writeFileSync(join(TYPES_FOLDER, name), text);
+  }
 }
