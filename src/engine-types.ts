@@ -76,7 +76,9 @@ export type LoadEvent =
       readonly path: string;
       readonly demo: boolean;
       readonly backend: Exclude<BackendName, "auto">;
-    };
+    }
+  /** What the user should know, such as a scheduler of the model's that Euler stands in for. */
+  | { readonly type: "note"; readonly text: string };
 
 /** While an image is made. All of it is plain JSON except `image.png`. */
 export type GenerateEvent =

@@ -23,7 +23,7 @@ import type { DeviceSizes } from "./plan/describe.ts";
 import type { Machine } from "./plan/machine.ts";
 import { makePlan, type PlanBudgets } from "./plan/plan.ts";
 import { reportPlan } from "./plan/report.ts";
-import { parseSchedulerConfig, scheduleTypeName } from "./sampler/schedule.ts";
+import { scheduleTypeName } from "./sampler/schedule.ts";
 import type { Folder } from "./source/folder.ts";
 import type { ByteSource } from "./source/source.ts";
 import { TableBlocks } from "./stream/blocks.ts";
@@ -82,6 +82,7 @@ export async function composeEngine(parts: EngineParts): Promise<Engine> {
     defaultHeight: side,
   };
   onEvent?.({ type: "model", path: folder.name, demo, backend: device.name });
+  if (base.schedulerNote !== undefined) onEvent?.({ type: "note", text: base.schedulerNote });
   const readers = {
     textEncoder: new TableBlocks("text_encoder", checkpoint.textEncoder.table),
     textEncoder2: new TableBlocks("text_encoder_2", checkpoint.textEncoder2.table),
@@ -168,6 +169,7 @@ async function* generateImage(
 ): AsyncGenerator<GenerateEvent, void, undefined> {
   const { now, memory } = parts;
   const full = completeJob(job, info);
+  requireLatent(full, vaeScaleFactor(checkpoint.vae.config));
   const startedMs = now();
   let stepStartedMs = startedMs;
   let denoiseStartedMs = startedMs;
@@ -208,7 +210,7 @@ async function* generateImage(
         negativePrompt: full.negativePrompt ?? "",
         width: width!,
         height: height!,
-        scheduleType: scheduleTypeName(parseSchedulerConfig(checkpoint.schedulerJson).config),
+        scheduleType: scheduleTypeName(checkpoint.scheduler),
         model: modelLabel(info.model),
         ...(info.artifact ? { artifact: info.artifact } : {}),
         backend: info.backend,
@@ -269,6 +271,9 @@ export function completeJob(job: GenerateJob, info: EngineInfo): TextToImageJob 
     width: job.width ?? info.defaultWidth,
     height: job.height ?? info.defaultHeight,
   };
+  for (const [field, text] of Object.entries({ prompt: job.prompt, negativePrompt: job.negativePrompt ?? "" })) {
+    check(field, typeof text, typeof text === "string", "a string");
+  }
   const { minPixels, maxPixels, pixelStep, maxSteps, maxGuidance, maxPromptChars } = JOB_LIMITS;
   check("seed", seed, Number.isSafeInteger(seed) && seed >= 0, "an integer from 0 to 9007199254740991");
   check("steps", full.steps, isInt(full.steps, 1, maxSteps), `an integer from 1 to ${maxSteps}`);
@@ -282,6 +287,13 @@ export function completeJob(job: GenerateJob, info: EngineInfo): TextToImageJob 
     check("prompt", `${text.length} characters`, text.length <= maxPromptChars, `${maxPromptChars} characters`);
   }
   return full;
+}
+
+/** The VAE makes `scale` pixels of one latent cell, and one there must be. */
+function requireLatent({ width, height }: TextToImageJob, scale: number): void {
+  for (const [field, pixels] of Object.entries({ width, height })) {
+    check(field, pixels, pixels >= scale, `at least ${scale} pixels with this model`);
+  }
 }
 
 function isInt(value: number, min: number, max: number): boolean {

@@ -10,6 +10,7 @@ import type { ByteSource } from "../source/source.ts";
 import { elementCount } from "../tensor/dtype.ts";
 import { firstNonFinite } from "../tensor/finite.ts";
 import { SequentialReader } from "./sequential.ts";
+import { describeForeign } from "./sniff.ts";
 
 /** Limits with their reasons: SDXL's longest key has 81 characters, its largest tensor 13 M elements. */
 export const LZR2_LIMITS = {
@@ -21,6 +22,9 @@ export const LZR2_LIMITS = {
   /** Overlay rows in memory at a time; a multiple of 8 and of 12. */
   overlayChunkBytes: 3 * 1024 ** 2,
 };
+
+/** Blocks a row may have beyond twice what it needs: padding matters in short rows only. */
+const SPARE_BLOCKS = 16;
 
 export interface Lzr2Record {
   readonly key: string;
@@ -44,8 +48,8 @@ export interface Lzr2Record {
 export interface ReadLzr2Options {
   readonly signal?: AbortSignal;
   /**
-   * As lenient as the published loader: a record with an unknown tf counts as one without payload, a lattice may have more
-   * blocks than its rows need, and of two values for one cell the last one wins. Each of these is refused otherwise.
+   * As lenient as the published loader: a record with an unknown tf counts as one without payload, and of two values for
+   * one cell the last one wins. Both are refused otherwise.
    */
   readonly compat?: boolean;
   /**
@@ -74,12 +78,14 @@ async function requireSignature(source: ByteSource, reader: SequentialReader): P
   const magic = await reader.take(Math.min(4, source.byteLength));
   const found = String.fromCharCode(...magic);
   if (found === "LZR2") return;
-  const shown = JSON.stringify(found);
+  const head = new Uint8Array(Math.min(64, source.byteLength));
+  await source.read(0, head);
+  const foreign = describeForeign(head);
   throw new ArtifactError({
     code: "E_LZR_SIGNATURE",
     subject: source.name,
-    problem: `Invalid Signature (found ${shown}, expected "LZR2") at byte 0`,
-    next: "fetch the artifact again, or name an LZR2 file",
+    problem: `Invalid Signature (found ${JSON.stringify(found)}, expected "LZR2") at byte 0${foreign ? `: ${foreign.problem}` : ""}`,
+    next: foreign?.next ?? "fetch the artifact again, or name an LZR2 file",
   });
 }
 
@@ -195,8 +201,8 @@ class RecordReader {
   async #indices(rows: number, columns: number, dp: number): Promise<Uint16Array> {
     const packedBytes = await this.#u32("zlen");
     const packedAt = this.#reader.offset;
-    // Rows are cut to N, so that spare blocks do no harm, but a bomb would. One spare block may be a writer's rounding.
-    const maxBytes = indexBytes({ rows, columns, dp }, this.#options.compat ? Math.ceil(columns / dp) + 16 : 1);
+    // Rows are cut to N, so that spare blocks do no harm, but a bomb would: twice what the rows need, and a little.
+    const maxBytes = indexBytes({ rows, columns, dp }, Math.ceil(columns / dp) + SPARE_BLOCKS);
     this.#requireRemaining(packedBytes, "its indices");
     if (packedBytes > maxPackedBytes(maxBytes)) {
       throw this.#refuse(

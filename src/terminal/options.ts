@@ -32,7 +32,7 @@ export function parseDecimal(name: string, text: string, min: number, max: numbe
 export const parseSeed = (text: string) => parseWhole("--seed", text, 0, MAX_SEED);
 export const parseSteps = (text: string) => parseWhole("--steps", text, 1, 1000);
 export const parseGuidance = (text: string) => parseDecimal("--guidance", text, 0, 100);
-export const parseSide = (name: string) => (text: string) => parseWhole(name, text, 64, 4096, 8);
+export const parseSide = (name: string) => (text: string) => parseWhole(name, text, 16, 4096, 8);
 
 /** Seed for those who name none: short enough to be typed. */
 export function drawSeed(): number {
@@ -90,8 +90,8 @@ export function addSizeOptions(command: Command): Command {
   return command
     .option("--steps <n>", "1 to 1000", parseSteps, 30)
     .option("--guidance <n>", "0 to 100; 1 or less turns it off", parseGuidance, 5)
-    .option("--width <pixels>", "multiple of 8, 64 to 4096 (default: the model's own)", parseSide("--width"))
-    .option("--height <pixels>", "multiple of 8, 64 to 4096 (default: the model's own)", parseSide("--height"));
+    .option("--width <pixels>", "multiple of 8, 16 to 4096 (default: the model's own)", parseSide("--width"))
+    .option("--height <pixels>", "multiple of 8, 16 to 4096 (default: the model's own)", parseSide("--height"));
 }
 
 export function addImageOptions(command: Command): Command {

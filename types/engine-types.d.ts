@@ -1,0 +1,109 @@
+/** @file The engine's published words: options, jobs and events. Runs nowhere, imports nothing. */
+export type BackendName = "auto" | "cpu" | "reference";
+export interface OpenEngineOptions {
+    /** Diffusers folder, or Hugging Face id looked up in the local cache. Default: the embedded demo model. */
+    readonly model?: string;
+    /** LZR2 file that overlays the UNet. */
+    readonly artifact?: string;
+    /** Default "auto": the CPU backend. */
+    readonly backend?: BackendName;
+    /** Accept LZR2 records of unknown kind, as the published loader does (the base weight stays; they are counted). Default false. */
+    readonly compat?: boolean;
+    readonly signal?: AbortSignal;
+    /** Load progress (artifact records, text). */
+    readonly onEvent?: (event: LoadEvent) => void;
+}
+export interface GenerateJob {
+    readonly prompt: string;
+    readonly negativePrompt?: string;
+    /** 0 .. 2^53-1. Default: drawn at random and reported in the events. */
+    readonly seed?: number;
+    /** 1..1000. Default 30. */
+    readonly steps?: number;
+    /** Guidance scale; <= 1 turns classifier-free guidance off. Default 5. */
+    readonly guidance?: number;
+    /** Pixels, a multiple of 8. Default: the model's own size (unet sample_size x 8). */
+    readonly width?: number;
+    readonly height?: number;
+    readonly signal?: AbortSignal;
+}
+/** While the engine opens. */
+export type LoadEvent = {
+    readonly type: "module";
+    readonly count: number;
+    readonly key: string;
+    readonly rssBytes: number;
+    readonly readBytes: number;
+    readonly totalBytes: number;
+    readonly elapsedMs: number;
+} | {
+    readonly type: "artifact";
+    readonly applied: number;
+    readonly untouched: number;
+    /** UNet parameters that the artifact does not name; their base weights stay. */
+    readonly missing: number;
+    readonly skippedOverlayRows: number;
+    readonly elapsedMs: number;
+} | {
+    readonly type: "model";
+    readonly path: string;
+    readonly demo: boolean;
+    readonly backend: Exclude<BackendName, "auto">;
+}
+/** What the user should know, such as a scheduler of the model's that Euler stands in for. */
+ | {
+    readonly type: "note";
+    readonly text: string;
+};
+/** While an image is made. All of it is plain JSON except `image.png`. */
+export type GenerateEvent = {
+    readonly type: "start";
+    readonly prompt: string;
+    readonly negativePrompt: string;
+    readonly seed: number;
+    readonly steps: number;
+    readonly guidance: number;
+    readonly width: number;
+    readonly height: number;
+    readonly backend: Exclude<BackendName, "auto">;
+} | {
+    readonly type: "phase";
+    readonly phase: "encode" | "denoise" | "decode";
+} | {
+    readonly type: "step";
+    readonly step: number;
+    readonly steps: number;
+    readonly elapsedMs: number;
+    readonly stepMs: number;
+    readonly etaMs: number;
+    readonly readBytes: number;
+    readonly bytesPerSecond: number;
+} | {
+    readonly type: "image";
+    readonly png: Uint8Array;
+    readonly width: number;
+    readonly height: number;
+    readonly seed: number;
+    readonly elapsedMs: number;
+    readonly peakRssBytes: number;
+};
+export interface EngineInfo {
+    readonly model: string;
+    readonly demo: boolean;
+    readonly artifact?: string;
+    readonly backend: Exclude<BackendName, "auto">;
+    /** Default picture size in pixels. */
+    readonly defaultWidth: number;
+    readonly defaultHeight: number;
+}
+/** An opened model. Dispose it to free its memory. One image at a time; a second call waits. */
+export interface Engine extends AsyncDisposable {
+    readonly info: EngineInfo;
+    /** Events of one image; the last is "image". Leaving the loop, or `job.signal`, stops the work. */
+    generate(job: GenerateJob): AsyncGenerator<GenerateEvent, void, undefined>;
+    /** Token ids of both tokenizers, padded to 77. */
+    tokens(prompt: string): Promise<{
+        readonly tokenizer: readonly number[];
+        readonly tokenizer_2: readonly number[];
+    }>;
+}
