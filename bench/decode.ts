@@ -1,7 +1,7 @@
 /**
  * @file The VAE decode on the CPU, whole and in bands of several sizes, each in a process of its own, and PyTorch's beside it.
- * Usage: node bench/decode.ts --model DIR [--latent 64] [--bands 16,32,64,128] [--whole] [--python PYTHON] [--repeat 1]
- * One line of JSON a way: seconds, peak RSS, and the largest difference of a pixel of the -1..1 picture from the first way's.
+ * Usage: node bench/decode.ts --model DIR [--latent 64] [--ways whole,32,64,128] [--python PYTHON] [--repeat 1]
+ * A way is the bytes of a band in MiB, or "whole": one segment after another over the whole picture. One line of JSON a way: seconds, peak RSS, and the largest difference of a pixel of the -1..1 picture from the first way's.
  */
 import { execFileSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -9,20 +9,20 @@ import { availableParallelism, tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
+import type { WeightData } from "../src/backend/backend.ts";
 import { createOnnxBackend } from "../src/backend/onnx/backend.ts";
 import { openSdxlFolder } from "../src/checkpoint/sdxl-folder.ts";
 import { bandProgram } from "../src/ir/bands.ts";
 import { vaeDecoderGraph } from "../src/model/vae.ts";
-import { SdxlRuntime } from "../src/pipeline/runtime.ts";
 import { torchRandn } from "../src/sampler/noise.ts";
 import { openFileFolder } from "../src/source/file-folder.ts";
+import { runInBands, runWhole } from "../test/band-run.ts";
 
 const { values: options } = parseArgs({
   options: {
     model: { type: "string" },
     latent: { type: "string", default: "64" },
-    bands: { type: "string", default: "16,32,64,128" },
-    whole: { type: "boolean", default: false },
+    ways: { type: "string", default: "whole,32,64,128" },
     python: { type: "string" },
     repeat: { type: "string", default: "1" },
     // A process of this script that decodes in one way: "whole" or a band size in MiB.
@@ -31,7 +31,7 @@ const { values: options } = parseArgs({
   },
 });
 if (options.model === undefined) {
-  console.error("Usage: node bench/decode.ts --model DIR [--latent N] [--bands MIB,MIB] [--whole] [--python PYTHON]");
+  console.error("Usage: node bench/decode.ts --model DIR [--latent N] [--ways whole,MIB,...] [--python PYTHON]");
   process.exit(2);
 }
 const [side, repeat] = [Number(options.latent), Number(options.repeat)];
@@ -41,17 +41,24 @@ const latent = torchRandn(1, latentChannels * side * side).map((value) => value 
 async function decodeOnce(way: string): Promise<void> {
   await using checkpoint = await openSdxlFolder(await openFileFolder(options.model!));
   await using backend = await createOnnxBackend();
-  const runtime = new SdxlRuntime(checkpoint, backend, async () => {});
   const graph = vaeDecoderGraph(checkpoint.vae.config, 1, side, side);
   const inputs = new Map([["latent", Float32Array.from(latent)]]);
+  const weights = new Map<string, WeightData>();
+  for (const { name } of graph.values.filter(({ kind }) => kind === "weight")) {
+    const { source, startByte, endByte, dtype } = checkpoint.vae.table.get(name)!;
+    const bytes = new Uint8Array(endByte - startByte);
+    await source.read(startByte, bytes);
+    weights.set(name, { dtype, bytes });
+  }
   const seconds: number[] = [];
   let image: Float32Array | undefined;
   for (let i = 0; i < repeat; i++) {
+    await backend.release();
     const begin = performance.now();
     const outputs =
       way === "whole"
-        ? await runtime.run("vae", graph, inputs)
-        : await runtime.runBanded("vae", bandProgram(graph, { bandBytes: Number(way) * 1024 ** 2 }), inputs);
+        ? await runWhole(backend, graph, inputs, weights)
+        : await runInBands(backend, bandProgram(graph, { bandBytes: Number(way) * 1024 ** 2 }), inputs, weights);
     seconds.push((performance.now() - begin) / 1000);
     image = outputs.get("image")!;
   }
@@ -65,8 +72,7 @@ function compareAll(): void {
   const script = fileURLToPath(import.meta.url);
   let first: Float32Array | undefined;
   try {
-    const ways = [...(options.whole ? ["whole"] : []), ...options.bands.split(",").filter((way) => way !== "")];
-    for (const way of ways) {
+    for (const way of options.ways.split(",")) {
       const output = join(folder, "image");
       const args = ["--model", options.model!, "--latent", options.latent, "--repeat", options.repeat];
       const line = execFileSync(process.execPath, [script, ...args, "--one", way, "--output", output], {
