@@ -290,6 +290,26 @@ test("no row of a convolution is computed twice", () => {
   );
 });
 
+test("no keys or values of attention are computed twice", () => {
+  const g = new GraphBuilder("attention");
+  const tokens = g.segment("tokens", () => g.node("toTokens", [g.input("x", [1, 4, 8, 3])], {}));
+  const image = g.segment("attention", () => {
+    const [q, k, v] = ["q", "k", "v"].map((part) => linear(g, tokens, part, 4)) as [Tensor, Tensor, Tensor];
+    return g.node("toImage", [g.node("attention", [q, k, v], { heads: 1, causal: false })], { height: 8, width: 3 });
+  });
+  g.output("y", image);
+  const program = bandProgram(g.build(), { bandBytes: 1 });
+  for (const part of ["q", "k", "v"]) {
+    const tokensOf = (graph: Graph) =>
+      graph.values.find(({ kind, name }) => kind === "node" && name === part)?.shape[1];
+    const counts = program.layers.flatMap(({ bands }) => bands.map(({ graph }) => tokensOf(graph) ?? 0));
+    assert.equal(
+      counts.reduce((sum, count) => sum + count, 0),
+      8 * 3,
+    );
+  }
+});
+
 test("a projected shortcut is computed beside the convolution that reads the same tensor", () => {
   const g = new GraphBuilder("block");
   const x = g.input("x", [1, 8, 16, 8]);
