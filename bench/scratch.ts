@@ -82,8 +82,6 @@ if (options.json) writeFileSync(options.json, `${JSON.stringify({ shape, rows },
 
 async function measure(graph: Graph, segment: Segment, weights: ReturnType<typeof storedWeights>): Promise<Row> {
   const planned = backend.scratchBytes(graph, segment, weights);
-  const given = new Uint8Array(planned.given).fill(1);
-  backend.useScratch?.(given.buffer);
   const touched = (bytes: number) => new Uint8Array(bytes).fill(0x11);
   const floats = (id: number) => new Float32Array(touched(4 * elementCount(graph.values[id]!.shape)).buffer);
   const inputs = new Map(
@@ -114,7 +112,7 @@ async function measure(graph: Graph, segment: Segment, weights: ReturnType<typeo
   const mib = (bytes: number) => Math.round((bytes / 1024 ** 2) * 10) / 10;
   return {
     segment: `${graph.name} ${segment.name}`,
-    plannedMiB: mib(planned.taken),
+    plannedMiB: mib(planned),
     measuredMiB: mib(mostBytes),
   };
 }

@@ -4,7 +4,7 @@
  */
 import type { Graph, Segment, ValueId } from "../ir/graph.ts";
 import type { DType } from "../tensor/dtype.ts";
-import type { ScratchBytes, StoredWeight } from "./device.ts";
+import type { StoredWeight } from "./device.ts";
 
 /** A weight as it is stored: raw bytes in its own dtype, aligned to 8 bytes. */
 export interface WeightData {
@@ -36,9 +36,7 @@ export interface Backend extends AsyncDisposable {
    * Most bytes that a segment takes for itself while it runs: temporaries, casts. `weights` in the order of `segment.weights`.
    * Pure: a function of shapes and dtypes.
    */
-  scratchBytes(graph: Graph, segment: Segment, weights: readonly StoredWeight[]): ScratchBytes;
-  /** Memory for what `scratchBytes` calls given; undefined takes it back. Without it, a run allocates its own. */
-  useScratch?(memory: ArrayBuffer | undefined): void;
+  scratchBytes(graph: Graph, segment: Segment, weights: readonly StoredWeight[]): number;
   /** Computes one segment. May block the thread it runs in; the engine gives it its own. */
   run(run: SegmentRun, signal?: AbortSignal): Promise<void>;
   /** Drops caches of compiled segments (between phases). */

@@ -47,22 +47,16 @@ export class HostDevice implements Device {
   }
 
   scratchBytes(graph: Graph, segment: Segment, weights: readonly StoredWeight[]): ScratchBytes {
-    return this.#compute.scratchBytes(graph, segment, weights);
+    return { given: 0, taken: this.#compute.scratchBytes(graph, segment, weights) };
   }
 
   async createArena(lengthBytes: number, label: string): Promise<Arena> {
     return new HostMemory(label, lengthBytes);
   }
 
-  async createScratch(givenBytes: number): Promise<Disposable> {
-    const memory = new HostMemory("scratch", givenBytes);
-    this.#compute.useScratch?.(memory.buffer);
-    return {
-      [Symbol.dispose]: () => {
-        this.#compute.useScratch?.(undefined);
-        memory[Symbol.dispose]();
-      },
-    };
+  /** Backends take their temporaries from the system themselves; the plan has counted them. */
+  async createScratch(): Promise<Disposable> {
+    return { [Symbol.dispose]() {} };
   }
 
   async upload(block: BlockUpload, signal?: AbortSignal): Promise<void> {

@@ -3,13 +3,12 @@ import { availableParallelism } from "node:os";
 import type { InferenceSession, Tensor } from "onnxruntime-node";
 import { DeviceError } from "../../errors.ts";
 import type { Graph, Segment, ValueId } from "../../ir/graph.ts";
-import { alignUp } from "../../tensor/align.ts";
-import { elementCount, toFloat32 } from "../../tensor/dtype.ts";
+import { toFloat32 } from "../../tensor/dtype.ts";
 import type { ActivationData, Backend, SegmentRun, WeightData } from "../backend.ts";
 import type { LoweredSegment, WeightType } from "./emitter.ts";
 import { lowerSegment, segmentSignature } from "./lowering.ts";
 import { encodeOnnxModel } from "./protobuf.ts";
-import { CAST_ALIGNMENT_BYTES, onnxScratchBytes } from "./scratch.ts";
+import { onnxScratchBytes } from "./scratch.ts";
 
 export interface OnnxBackendOptions {
   /** Threads that share one op. Default: the machine's cores. */
@@ -44,15 +43,15 @@ export async function createOnnxBackend(options: OnnxBackendOptions = {}): Promi
     graphOptimizationLevel: "all",
     // An arena a session keeps its largest temporaries for ever: 9 GB of RSS at full size instead of 5.
     enableCpuMemArena: false,
-    enableMemPattern: true,
+    // A pattern is one allocation for all temporaries of a run, and one so large that the C library gives it back to the
+    // system each time: a third of the decode's time went into clearing its pages anew.
+    enableMemPattern: false,
     // Every session has threads of its own; those of the last ones would spin on the cores that the next one needs
     // (30 steps of the demo model: 20 times as long).
     extra: { session: { intra_op: { allow_spinning: "0" } } },
     // Warnings about unused initializers and the like are not for users.
     logSeverityLevel: 3,
   };
-
-  let castMemory: ArrayBuffer | undefined;
 
   const compile = (graph: Graph, segment: Segment, weightTypes: readonly WeightType[]): Promise<CompiledSegment> => {
     const signature = segmentSignature(graph, segment, weightTypes);
@@ -78,9 +77,6 @@ export async function createOnnxBackend(options: OnnxBackendOptions = {}): Promi
     overheadBytes: OVERHEAD_BYTES,
     weightDTypes: new Set(["f16", "f32"]),
     scratchBytes: onnxScratchBytes,
-    useScratch(memory) {
-      castMemory = memory;
-    },
     get sessionCount() {
       return sessions.size;
     },
@@ -101,15 +97,8 @@ export async function createOnnxBackend(options: OnnxBackendOptions = {}): Promi
         segment.outputs.forEach((id, i) => {
           fetches[lowered.outputNames[i]!] = activationTensor(ort, outputs.get(id)!, shape(id));
         });
-        let castByte = 0;
-        for (const { name, shape: of } of lowered.casts) {
-          const count = elementCount(of);
-          const fits = castMemory !== undefined && castByte + 4 * count <= castMemory.byteLength;
-          const data = fits ? new Float32Array(castMemory!, castByte, count) : new Float32Array(count);
-          fetches[name] = new ort.Tensor("float32", data, of);
-          castByte = alignUp(castByte + 4 * count, CAST_ALIGNMENT_BYTES);
-        }
-        await session.run(feeds, fetches);
+        const copies = await session.run(feeds, fetches);
+        for (const copy of Object.values(copies)) freeCopy(copy);
       } catch (cause) {
         throw new DeviceError({
           code: "E_ONNXRUNTIME",
@@ -152,6 +141,15 @@ function weightTensor(ort: Ort, { dtype, bytes }: WeightData, shape: readonly nu
   if (dtype !== "f16") return new ort.Tensor("float32", toFloat32(dtype, bytes), shape);
   const halves = new Uint16Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 2);
   return new ort.Tensor("float16", halves, shape);
+}
+
+/**
+ * onnxruntime-node 1.30 fills the given memory and then copies every result once more, into a new buffer that nobody asked
+ * for. Left to the garbage collector, such buffers pile up.
+ */
+function freeCopy(tensor: Tensor): void {
+  const { buffer } = tensor.data as Float32Array<ArrayBuffer>;
+  buffer.transfer(0);
 }
 
 /**

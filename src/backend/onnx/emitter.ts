@@ -11,8 +11,6 @@ export interface LoweredSegment {
   readonly inputNames: readonly string[];
   readonly weightNames: readonly string[];
   readonly outputNames: readonly string[];
-  /** Weights cast to fp32, as further outputs: they go to memory that is given, not taken anew in each run. */
-  readonly casts: readonly OnnxValue[];
 }
 
 export class Emitter {
@@ -23,7 +21,6 @@ export class Emitter {
   readonly #constants: OnnxConstant[] = [];
   readonly #names = new Map<ValueId, string>();
   readonly #cast = new Map<ValueId, string>();
-  readonly #casts: OnnxValue[] = [];
   #count = 0;
 
   constructor(graph: Graph, segment: Segment, weightTypes: readonly WeightType[]) {
@@ -52,7 +49,6 @@ export class Emitter {
     if (known) return known;
     const name = this.temporary("Cast", [this.stored(id)], { to: 1 });
     this.#cast.set(id, name);
-    this.#casts.push({ name, type: "f32", shape: this.shape(id) });
     return name;
   }
 
@@ -124,7 +120,7 @@ export class Emitter {
         ...inputs.map((id) => value(id, this.#graph.values[id]!.dtype)),
         ...weights.map((id, i) => value(id, this.#weightTypes[i]!)),
       ],
-      outputs: [...outputs.map((id) => value(id, "f32")), ...this.#casts],
+      outputs: outputs.map((id) => value(id, "f32")),
     };
     const names = (ids: readonly ValueId[]) => ids.map((id) => this.stored(id));
     return {
@@ -132,7 +128,6 @@ export class Emitter {
       inputNames: names(inputs),
       weightNames: names(weights),
       outputNames: names(outputs),
-      casts: this.#casts,
     };
   }
 }

@@ -1,18 +1,14 @@
 /**
  * @file What ONNX Runtime takes for itself while it runs a segment: the values between nodes for as long as they live, and
  * each op's temporaries. Figures of the lowering in lowering.ts and winograd.ts; an upper
- * bound, checked against the process's memory by bench/scratch.ts. Casts of fp16 weights go to given memory.
+ * bound, checked against the process's memory by bench/scratch.ts.
  */
 
 import type { AnyNode, Graph, Segment, ValueId } from "../../ir/graph.ts";
 import type { OpName } from "../../ir/ops.ts";
-import { alignUp } from "../../tensor/align.ts";
 import { elementCount } from "../../tensor/dtype.ts";
-import type { ScratchBytes, StoredWeight } from "../device.ts";
+import type { StoredWeight } from "../device.ts";
 import { winogradPays, winogradScratchBytes } from "./winograd.ts";
-
-/** Of each weight within the given memory. */
-export const CAST_ALIGNMENT_BYTES = 64;
 
 /** What an op looks at: shapes of its inputs and output. */
 interface OpShapes {
@@ -56,38 +52,20 @@ const TEMPORARY_BYTES: { readonly [Op in OpName]: (shapes: OpShapes) => number }
   groupNormApply: ({ output }) => bytes(output),
 };
 
-/** Rows of a product below which ONNX Runtime was seen to copy the weights once more. */
-const FEW_ROWS = 128;
-
-/** Weights that the runtime copies for itself, as measured: those of direct convolutions, and of products with few rows. */
-function copiedWeightBytes(graph: Graph, { nodes }: Segment): number {
-  const shape = (id: ValueId | undefined) => graph.values[id!]!.shape;
-  return nodes.reduce((sum, node) => {
-    const [x, w] = node.inputs;
-    if (node.op === "conv2d") {
-      const { stride, pad } = node.attrs;
-      return winogradPays({ x: shape(x), w: shape(w), stride, pad }) ? sum : sum + bytes(shape(w));
-    }
-    if (node.op !== "linear") return sum;
-    return elementCount(shape(x).slice(0, -1)) < FEW_ROWS ? sum + bytes(shape(w)) : sum;
-  }, 0);
-}
-
-/** Upper bounds. Given: the weights cast to fp32, all at once. `weights` in the order of `segment.weights`. */
-export function onnxScratchBytes(graph: Graph, segment: Segment, weights: readonly StoredWeight[]): ScratchBytes {
-  // A table that is only looked up is never cast as a whole.
+/** Upper bound in bytes. `weights` in the order of `segment.weights`. */
+export function onnxScratchBytes(graph: Graph, segment: Segment, weights: readonly StoredWeight[]): number {
+  // A table that is only looked up is never cast as a whole. Weights are cast well before their use: all that are yet to be
+  // used may be there.
   const products = new Set(segment.nodes.flatMap(({ op, inputs }) => (op === "embedding" ? inputs.slice(1) : inputs)));
-  let given = 0;
+  const live = new Map<ValueId, number>();
   segment.weights.forEach((id, i) => {
-    if (weights[i]?.dtype === "f16" && products.has(id))
-      given += alignUp(bytes(weights[i]!.shape), CAST_ALIGNMENT_BYTES);
+    if (weights[i]?.dtype === "f16" && products.has(id)) live.set(id, bytes(weights[i]!.shape));
   });
   const lastUse = new Map<ValueId, number>();
   segment.nodes.forEach((node, index) => {
     for (const id of node.inputs) lastUse.set(id, index);
   });
   const outputs = new Set(segment.outputs);
-  const live = new Map<ValueId, number>();
   let peakBytes = 0;
   for (const [index, node] of segment.nodes.entries()) {
     const shape = (id: ValueId) => graph.values[id]!.shape;
@@ -97,5 +75,7 @@ export function onnxScratchBytes(graph: Graph, segment: Segment, weights: readon
     peakBytes = Math.max(peakBytes, now);
     for (const id of [...node.inputs, node.output]) if ((lastUse.get(id) ?? -1) <= index) live.delete(id);
   }
-  return { given, taken: peakBytes + copiedWeightBytes(graph, segment) };
+  // onnxruntime-node copies every result once more (freed in backend.ts) when all else is gone.
+  const copiesBytes = segment.outputs.reduce((sum, id) => sum + bytes(graph.values[id]!.shape), 0);
+  return Math.max(peakBytes, copiesBytes);
 }

@@ -6,7 +6,6 @@ import type { AnyNode, Graph, Segment, ValueId } from "../../ir/graph.ts";
 import type { OpAttrs, OpName } from "../../ir/ops.ts";
 import { elementCount, toFloat32 } from "../../tensor/dtype.ts";
 import type { ActivationData, Backend, SegmentRun } from "../backend.ts";
-import type { ScratchBytes } from "../device.ts";
 import { attention } from "./attention.ts";
 import { concat, embedding, reshape, slice, toImage, toTokens, upsampleNearest } from "./layout.ts";
 import { conv2d, linear } from "./matmul.ts";
@@ -87,9 +86,9 @@ export function createReferenceBackend(): Backend {
 }
 
 /** All values between the segment's nodes at once, and a copy of the largest (results are made aside). */
-function scratchBytes(graph: Graph, segment: Segment): ScratchBytes {
+function scratchBytes(graph: Graph, segment: Segment): number {
   const sizes = segment.nodes.map((node) => elementCount(graph.values[node.output]!.shape) * 4);
-  return { given: 0, taken: sizes.reduce((sum, bytes) => sum + bytes, 0) + Math.max(0, ...sizes) };
+  return sizes.reduce((sum, bytes) => sum + bytes, 0) + Math.max(0, ...sizes);
 }
 
 function compute(node: AnyNode, inputs: readonly ReferenceTensor[], shape: readonly number[]): Float32Array {
