@@ -47,16 +47,16 @@ export interface LatticeShape {
   readonly blocks: number;
 }
 
-/** fp16 bits of all weights, row-major [rows, columns]. Every index must be below `codebookSize(dp)`. */
+/** fp16 bits of all weights, row-major [rows, columns]; all of `out` is overwritten. Every index must be below `codebookSize(dp)`. */
 export function decodeLattice(
   shape: LatticeShape,
   indices: Uint16Array,
   mean: Float32Array,
   scale: Float32Array,
+  out = new Uint16Array(shape.rows * shape.columns),
 ): Uint16Array<ArrayBuffer> {
   const { rows, columns, dp, blocks } = shape;
   const codes = codebook(dp);
-  const out = new Uint16Array(rows * columns);
   const coded = Math.min(columns, blocks * dp);
   const levels = new Uint16Array(3);
   for (let row = 0; row < rows; row++) {

@@ -57,14 +57,29 @@ export interface ReadLzr2Options {
   readonly headersOnly?: boolean;
   /** Default 4 MiB; two such buffers are held. */
   readonly readChunkBytes?: number;
+  /** Memory for a record's weights, whatever it holds. Default: new arrays. */
+  readonly allocateWeights?: (elements: number) => Uint16Array<ArrayBuffer>;
+  /** Goes on at a record that was found before. */
+  readonly from?: Lzr2Position;
+}
+
+/** A place between two records. */
+export interface Lzr2Position {
+  readonly startByte: number;
+  /** Of the record that begins there, counted from 1. */
+  readonly number: number;
+  /** Keys of the records before, and where they begin. */
+  readonly keys: ReadonlyMap<string, number>;
 }
 
 /** Yields records in file order, one in memory at a time. Throws ArtifactError with the record's number and byte. */
 export async function* readLzr2(source: ByteSource, options: ReadLzr2Options = {}): AsyncGenerator<Lzr2Record> {
   const reader = new SequentialReader(source, options.signal, options.readChunkBytes);
   await requireSignature(source, reader);
-  const keys = new Map<string, number>();
-  for (let number = 1; reader.remainingBytes > 0; number++) {
+  const { from } = options;
+  const keys = new Map(from?.keys);
+  if (from) reader.skip(from.startByte - reader.offset);
+  for (let number = from?.number ?? 1; reader.remainingBytes > 0; number++) {
     options.signal?.throwIfAborted();
     yield await new RecordReader(reader, number, options, keys).read();
   }
@@ -131,7 +146,8 @@ class RecordReader {
       this.#reader.skip(overlayRows * rowBytes);
       return { ...head, ...counts, skippedOverlayRows: 0, endByte: this.#reader.offset };
     }
-    const weight = decodeLattice({ rows, columns, dp, blocks }, indices, mean, scale);
+    const out = this.#options.allocateWeights?.(rows * columns);
+    const weight = decodeLattice({ rows, columns, dp, blocks }, indices, mean, scale, out);
     const target = new OverlayTarget(weight, rows, columns, !this.#options.compat);
     await this.#overlay(target, overlayRows, rowBytes);
     this.#requireFinite("f16", weight, "its weights in fp16");

@@ -16,6 +16,7 @@ export async function openFileSource(path: string): Promise<ByteSource> {
   const handle = await openHandle(path);
   try {
     const opened = await handle.stat();
+    const { mtimeNs, ino } = await handle.stat({ bigint: true });
     if (!opened.isFile()) throw refusal("E_NOT_A_FILE", path, "not a regular file", "name the file itself");
     if (opened.size === 0) throw refusal("E_EMPTY", path, "the file is empty (0 bytes)", "fetch it again");
     const checkUnchanged = async () => {
@@ -31,6 +32,7 @@ export async function openFileSource(path: string): Promise<ByteSource> {
     return {
       name,
       byteLength: opened.size,
+      file: { path, stamp: `${opened.size}-${mtimeNs}-${ino}` },
       async read(startByte, into, signal) {
         let done = 0;
         while (done < into.byteLength) {

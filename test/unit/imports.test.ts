@@ -21,6 +21,7 @@ const LAYERS: Readonly<Record<string, number>> = {
   model: 3,
   backend: 4,
   plan: 4,
+  store: 4,
   stream: 5,
   checkpoint: 5,
   pipeline: 6,
