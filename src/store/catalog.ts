@@ -1,5 +1,6 @@
 /** @file All blocks that the store holds, by content: what is there already is not stored again. */
 import type { Pack } from "./pack.ts";
+import type { BlockCodec, PackBlock } from "./pack-format.ts";
 import { openPack, packNames, type Store } from "./store.ts";
 
 export class Catalog implements AsyncDisposable {
@@ -29,25 +30,34 @@ export class Catalog implements AsyncDisposable {
     return pack !== undefined;
   }
 
-  /** Whether some block begins like this one. */
-  hasCandidate(plainBytes: number, headCrc: number): boolean {
-    for (const pack of this.#packs.values()) {
-      if (pack.blocks.some((block) => block.plainBytes === plainBytes && block.headCrc === headCrc)) return true;
-    }
-    return false;
+  get isEmpty(): boolean {
+    return this.#packs.size === 0;
+  }
+
+  /** Whether some block begins like this one. Without `codec`: however it is stored. */
+  hasCandidate(plainBytes: number, headCrc: number, codec?: BlockCodec): boolean {
+    const alike = (block: PackBlock) =>
+      block.plainBytes === plainBytes && block.headCrc === headCrc && (!codec || block.codec === codec);
+    return [...this.#packs.values()].some((pack) => pack.blocks.some(alike));
   }
 
   /** The pack that holds this block, its bytes having been read and found sound. */
-  async find(id: string, label: string, signal?: AbortSignal): Promise<string | undefined> {
+  async find(id: string, label: string, codec?: BlockCodec, signal?: AbortSignal): Promise<string | undefined> {
     for (const [name, pack] of this.#packs) {
-      if (pack.get(id) && (await pack.problemOf(id, label, signal)) === undefined) return name;
+      const block = pack.get(id);
+      if (!block || (codec && block.codec !== codec)) continue;
+      if ((await pack.problemOf(id, label, signal)) === undefined) return name;
     }
     return undefined;
   }
 
+  codecOf(name: string, id: string): BlockCodec | undefined {
+    return this.#packs.get(name)?.get(id)?.codec;
+  }
+
   /** Whether a pack claims to hold this block; it is checked when it is read. */
   claims(name: string, id: string): boolean {
-    return this.#packs.get(name)?.get(id) !== undefined;
+    return this.codecOf(name, id) !== undefined;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

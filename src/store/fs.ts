@@ -71,7 +71,8 @@ export async function readSmallFile(
 ): Promise<Uint8Array<ArrayBuffer> | undefined> {
   const there = await fs.stat(path);
   if (!there) return undefined;
-  if (there.sizeBytes > maxBytes) throw damaged(path, `too large (found ${there.sizeBytes}, allowed ${maxBytes} bytes)`);
+  if (there.sizeBytes > maxBytes)
+    throw damaged(path, `too large (found ${there.sizeBytes}, allowed ${maxBytes} bytes)`);
   const file = await fs.open(path, "read");
   try {
     const bytes = new Uint8Array(there.sizeBytes);
@@ -113,11 +114,23 @@ export function storeFailure(error: unknown, folder: string, freeBytes?: number)
   if (code === "ENOSPC" || code === "EDQUOT") {
     const free = freeBytes === undefined ? "" : ` (${freeBytes} bytes free)`;
     const next = "free some space and run it again: what was finished is kept, and checked before use";
-    return new BudgetError({ code: "E_DISK_FULL", subject: folder, problem: `the disk is full${free}`, next, cause: error });
+    return new BudgetError({
+      code: "E_DISK_FULL",
+      subject: folder,
+      problem: `the disk is full${free}`,
+      next,
+      cause: error,
+    });
   }
   if (code === "EACCES" || code === "EPERM" || code === "EROFS") {
     const next = "check its access rights, or choose another folder with --store";
-    return new ArtifactError({ code: "E_ACCESS", subject: folder, problem: `no permission (${code})`, next, cause: error });
+    return new ArtifactError({
+      code: "E_ACCESS",
+      subject: folder,
+      problem: `no permission (${code})`,
+      next,
+      cause: error,
+    });
   }
   if (!/^E[A-Z0-9]+$/.test(code)) return error;
   const problem = `the disk or its file system failed (${code}: ${error.message})`;

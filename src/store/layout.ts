@@ -1,5 +1,5 @@
 /** @file Where a segment's weights lie within its block: pure arithmetic, no model, no file. */
-import { type DType, DTYPE_BYTES, elementCount } from "../tensor/dtype.ts";
+import { DTYPE_BYTES, type DType, elementCount } from "../tensor/dtype.ts";
 
 /** Blocks begin at multiples of a page, so that they can be read directly or mapped. */
 export const BLOCK_ALIGNMENT_BYTES = 4096;
@@ -7,6 +7,9 @@ export const BLOCK_ALIGNMENT_BYTES = 4096;
 export const TENSOR_ALIGNMENT_BYTES = 64;
 /** Plain bytes under one checksum: small beside a block, large beside a read call. A multiple of the block alignment. */
 export const CHUNK_BYTES = 2 * 1024 ** 2;
+
+/** Most that one checksum covers: a chunk and the zeros up to the next block. */
+export const MAX_COVERED_BYTES = CHUNK_BYTES + BLOCK_ALIGNMENT_BYTES;
 
 export interface TensorSpec {
   readonly name: string;

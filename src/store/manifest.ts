@@ -143,7 +143,10 @@ export function decodeManifestBlock(field: Field): ManifestBlock {
       const stored = {
         name: tensor.get("name").text(),
         dtype: tensor.get("dtype").oneOf(...DTYPES),
-        shape: tensor.get("shape").list(8).map((dim) => dim.whole(1, 2 ** 31)),
+        shape: tensor
+          .get("shape")
+          .list(8)
+          .map((dim) => dim.whole(1, 2 ** 31)),
         offsetBytes: tensor.get("offsetBytes").whole(0, plainBytes),
       };
       if (stored.offsetBytes + tensorBytes(stored) > plainBytes) {

@@ -1,7 +1,8 @@
 /** @file The store's file operations on this machine's disk. */
+
+import type { BigIntStats } from "node:fs";
 import { type FileHandle, mkdir, open, readdir, rm, stat, statfs, unlink } from "node:fs/promises";
 import { dirname } from "node:path";
-import type { BigIntStats } from "node:fs";
 import { renamePatiently } from "../hub/partial.ts";
 import type { FileStamp, StoreFile, StoreFs } from "./fs.ts";
 

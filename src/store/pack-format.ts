@@ -91,21 +91,32 @@ export interface Footer {
 export function decodeFooter(footer: Uint8Array, sizeBytes: number, subject: string): Footer {
   const view = new DataView(footer.buffer, footer.byteOffset, FOOTER_BYTES);
   const found = crc32(footer.subarray(0, 60));
-  if (found !== view.getUint32(60, true)) throw damaged(subject, `the footer is damaged at byte ${sizeBytes - FOOTER_BYTES}`);
+  if (found !== view.getUint32(60, true))
+    throw damaged(subject, `the footer is damaged at byte ${sizeBytes - FOOTER_BYTES}`);
   const magic = String.fromCharCode(...footer.subarray(0, 8));
   if (magic !== FOOTER_MAGIC) throw damaged(subject, `not a pack (found ${JSON.stringify(magic)} in its footer)`);
   const indexStart = Number(view.getBigUint64(8, true));
   const indexBytes = Number(view.getBigUint64(16, true));
-  if (indexBytes > MAX_INDEX_BYTES || indexStart < HEADER_BYTES || indexStart + indexBytes + FOOTER_BYTES !== sizeBytes) {
+  if (
+    indexBytes > MAX_INDEX_BYTES ||
+    indexStart < HEADER_BYTES ||
+    indexStart + indexBytes + FOOTER_BYTES !== sizeBytes
+  ) {
     throw damaged(subject, `its footer places ${indexBytes} bytes of index at byte ${indexStart} of ${sizeBytes}`);
   }
-  return { indexStart, indexBytes, name: Buffer.from(footer.subarray(24, 56)).toString("hex"), blocks: view.getUint32(56, true) };
+  return {
+    indexStart,
+    indexBytes,
+    name: Buffer.from(footer.subarray(24, 56)).toString("hex"),
+    blocks: view.getUint32(56, true),
+  };
 }
 
 /** Throws ArtifactError `E_STORE_DAMAGED`: the index must be the one that gave the pack its name, and make sense. */
 export function decodeIndex(bytes: Uint8Array, footer: Footer, name: string, subject: string): PackBlock[] {
   const found = sha256Hex(bytes);
-  if (found !== footer.name || found !== name) throw damaged(subject, `the index is damaged at byte ${footer.indexStart}`);
+  if (found !== footer.name || found !== name)
+    throw damaged(subject, `the index is damaged at byte ${footer.indexStart}`);
   const root = Field.parse(subject, new TextDecoder().decode(bytes));
   root.get("format").oneOf(FORMAT);
   const blocks = root.get("blocks").list(MAX_BLOCKS).map(decodePackBlock);
@@ -115,7 +126,8 @@ export function decodeIndex(bytes: Uint8Array, footer: Footer, name: string, sub
     end = block.startByte + extentBytes(block);
   }
   if (end > footer.indexStart) throw damaged(subject, `its blocks end at byte ${end}, behind the index`);
-  if (blocks.length !== footer.blocks) throw damaged(subject, `${blocks.length} blocks, ${footer.blocks} in the footer`);
+  if (blocks.length !== footer.blocks)
+    throw damaged(subject, `${blocks.length} blocks, ${footer.blocks} in the footer`);
   return blocks;
 }
 
@@ -125,7 +137,10 @@ export function decodePackBlock(field: Field): PackBlock {
   const plainBytes = field.get("plainBytes").whole(1, MAX_BLOCK_BYTES);
   const startByte = field.get("startByte").whole(HEADER_BYTES, Number.MAX_SAFE_INTEGER);
   const chunks = chunkCount(plainBytes);
-  const crcs = field.get("crcs").list(chunks).map((crc) => crc.whole(0, 0xffffffff));
+  const crcs = field
+    .get("crcs")
+    .list(chunks)
+    .map((crc) => crc.whole(0, 0xffffffff));
   const sizes =
     codec === "plain"
       ? undefined

@@ -6,7 +6,7 @@ import { unpackPlanes } from "../codec/byte-planes.ts";
 import { BufferPool, forEachConcurrent, mapAhead } from "./concurrency.ts";
 import { blockId, chunkDigest, crc32 } from "./digest.ts";
 import { damaged, MAX_IO_BYTES, readFully, type StoreFile, type StoreFs } from "./fs.ts";
-import { CHUNK_BYTES, chunkLength } from "./layout.ts";
+import { CHUNK_BYTES, chunkLength, MAX_COVERED_BYTES } from "./layout.ts";
 import {
   type ChunkPlace,
   chunkPlaces,
@@ -38,10 +38,17 @@ export class Pack implements AsyncDisposable {
   readonly #subject: string;
   readonly #indexStart: number;
   readonly #open = new Map<string, OpenBlock>();
-  readonly #scratch = new BufferPool(CHUNK_BYTES);
+  readonly #scratch = new BufferPool(MAX_COVERED_BYTES);
   #stamp: string;
 
-  private constructor(file: StoreFile, name: string, sizeBytes: number, stamp: string, indexStart: number, blocks: PackBlock[]) {
+  private constructor(
+    file: StoreFile,
+    name: string,
+    sizeBytes: number,
+    stamp: string,
+    indexStart: number,
+    blocks: PackBlock[],
+  ) {
     this.#file = file;
     this.name = name;
     this.#subject = packSubject(name);
@@ -133,7 +140,9 @@ export class Pack implements AsyncDisposable {
       throw error;
     }
     const found = blockId(open.block.plainBytes, digests);
-    return found === id ? undefined : `block ${label}: content ${found.slice(0, 12)}..., its name is ${id.slice(0, 12)}...`;
+    return found === id
+      ? undefined
+      : `block ${label}: content ${found.slice(0, 12)}..., its name is ${id.slice(0, 12)}...`;
   }
 
   /** Between blocks there may be room that was never written: it must be zero. Returns what is wrong, or undefined. */
@@ -165,7 +174,8 @@ export class Pack implements AsyncDisposable {
 
   async #noticeChange(): Promise<void> {
     const { sizeBytes, stamp } = await this.#file.stat();
-    if (sizeBytes !== this.sizeBytes) throw damaged(this.#subject, `its size changed from ${this.sizeBytes} to ${sizeBytes}`);
+    if (sizeBytes !== this.sizeBytes)
+      throw damaged(this.#subject, `its size changed from ${this.sizeBytes} to ${sizeBytes}`);
     if (stamp === this.#stamp) return;
     this.#stamp = stamp;
     for (const { checked } of this.#open.values()) checked.fill(0);
@@ -203,13 +213,19 @@ export class Pack implements AsyncDisposable {
   }
 
   /** Part of one chunk by way of a scratch buffer. */
-  async #readChunk(open: OpenBlock, chunk: number, skipBytes: number, target: Uint8Array, label: string): Promise<void> {
+  async #readChunk(
+    open: OpenBlock,
+    chunk: number,
+    skipBytes: number,
+    target: Uint8Array,
+    label: string,
+  ): Promise<void> {
     const { startByte, storedBytes, coveredBytes } = open.chunks[chunk]!;
     const length = chunkLength(open.block.plainBytes, chunk);
     const scratch = this.#scratch.take();
     const plainScratch = target.byteLength === length ? undefined : this.#scratch.take();
     try {
-      const covered = scratch.subarray(0, Math.min(coveredBytes, CHUNK_BYTES));
+      const covered = scratch.subarray(0, coveredBytes);
       await readFully(this.#file, covered, startByte, this.#subject);
       if (!open.checked[chunk]) this.#check(open, chunk, covered, label);
       const stored = covered.subarray(0, storedBytes);

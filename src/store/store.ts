@@ -2,27 +2,38 @@
  * @file The store's folder: packs/ holds blocks, models/ their lists, imports/ what is not finished. One process writes at a
  * time; readers need no lock, because what has its final name never changes its content.
  */
+import { readFile } from "node:fs/promises";
 import { homedir } from "node:os";
 import { join } from "node:path";
-import { UsageError } from "../errors.ts";
-import { acquireLock } from "../hub/lock.ts";
+import { DeviceError, UsageError } from "../errors.ts";
 import { SYSTEM_CLOCK } from "../hub/http.ts";
+import { acquireLock } from "../hub/lock.ts";
+import type { DiskSpeed } from "./codec-choice.ts";
+import { measureDisk } from "./disk-speed.ts";
 import { HEX64 } from "./fields.ts";
 import type { StoreFs } from "./fs.ts";
 import { type Manifest, readManifest } from "./manifest.ts";
 import { NODE_FS } from "./node-fs.ts";
 import { Pack } from "./pack.ts";
 
+/** The right to write, until it is disposed. */
+export interface HeldLock extends AsyncDisposable {
+  /** Rejects if another process took the lock over, as it may from one that was suspended for long. */
+  check(): Promise<void>;
+}
+
 /** Waits until this process may write. Rejects with the signal's reason. */
 export type WriterLock = (options: {
   readonly signal?: AbortSignal | undefined;
   readonly onWait: (owner: string) => void;
-}) => Promise<AsyncDisposable>;
+}) => Promise<HeldLock>;
 
 export interface Store {
   readonly folder: string;
   readonly fs: StoreFs;
   readonly lock: WriterLock;
+  /** Absent where it can't be known. */
+  readonly measureDisk?: (signal?: AbortSignal) => Promise<DiskSpeed>;
 }
 
 /** `$SOLVAY_STORE`, or the user's cache folder. */
@@ -34,8 +45,23 @@ export function defaultStoreFolder(env: Readonly<Record<string, string | undefin
 /** A store on this machine's disk; its folders are made when something is written. */
 export function nodeStore(folder: string): Store {
   const lockFile = join(folder, "writer.lock");
-  const lock: WriterLock = ({ signal, onWait }) => acquireLock(lockFile, { clock: SYSTEM_CLOCK, signal, onWait });
-  return { folder, fs: NODE_FS, lock };
+  const lock: WriterLock = async ({ signal, onWait }) => {
+    const held = await acquireLock(lockFile, { clock: SYSTEM_CLOCK, signal, onWait });
+    const own = await readFile(lockFile, "utf8").catch(() => "");
+    return {
+      async check() {
+        if (own !== "" && (await readFile(lockFile, "utf8").catch(() => "")) === own) return;
+        throw new DeviceError({
+          code: "E_STORE_LOCK",
+          subject: folder,
+          problem: "another process took the store over while this one was stopped",
+          next: "run it again: what was finished is kept",
+        });
+      },
+      [Symbol.asyncDispose]: () => held[Symbol.asyncDispose](),
+    };
+  };
+  return { folder, fs: NODE_FS, lock, measureDisk: (signal) => measureDisk(folder, signal) };
 }
 
 export function packsFolder({ folder }: Store): string {
