@@ -3,7 +3,7 @@
  * before anything is allocated for it. The byte table is docs/formats/lzr2.md.
  */
 import { indexBytes, maxPackedBytes, unpackIndices } from "../codec/indices.ts";
-import { decodeLattice, MAX_LATTICE_DIMENSION } from "../codec/lattice.ts";
+import { decodeLattice, MAX_LATTICE_DIMENSION, mayOverflow } from "../codec/lattice.ts";
 import { OverlayTarget, overlayRowBytes } from "../codec/overlay.ts";
 import { ArtifactError } from "../errors.ts";
 import type { ByteSource } from "../source/source.ts";
@@ -150,7 +150,7 @@ class RecordReader {
     const weight = decodeLattice({ rows, columns, dp, blocks }, indices, mean, scale, out);
     const target = new OverlayTarget(weight, rows, columns, !this.#options.compat);
     await this.#overlay(target, overlayRows, rowBytes);
-    this.#requireFinite("f16", weight, "its weights in fp16");
+    if (target.sawNonFinite || mayOverflow(mean, scale)) this.#requireFinite("f16", weight, "its weights in fp16");
     const skippedOverlayRows = target.skippedRows;
     return { ...head, weight, ...counts, skippedOverlayRows, endByte: this.#reader.offset };
   }
