@@ -55,7 +55,7 @@ export interface ReadLzr2Options {
   readonly expectedShape?: (key: string) => readonly number[] | undefined;
   /** Jumps over overlays and decodes no weights: lists a 22 GB file in seconds. */
   readonly headersOnly?: boolean;
-  /** Default 4 MiB; two such buffers are held. */
+  /** Default 4 MiB; three such buffers are held. */
   readonly readChunkBytes?: number;
   /** Memory for a record's weights, whatever it holds. Default: new arrays. */
   readonly allocateWeights?: (elements: number) => Uint16Array<ArrayBuffer>;
@@ -74,14 +74,15 @@ export interface Lzr2Position {
 
 /** Yields records in file order, one in memory at a time. Throws ArtifactError with the record's number and byte. */
 export async function* readLzr2(source: ByteSource, options: ReadLzr2Options = {}): AsyncGenerator<Lzr2Record> {
-  const reader = new SequentialReader(source, options.signal, options.readChunkBytes);
+  const reader = new SequentialReader(source, options.signal, options.readChunkBytes, options.headersOnly ? 1 : 2);
   await requireSignature(source, reader);
   const { from } = options;
+  const rowsBuffer = new Uint32Array(options.headersOnly ? 0 : LZR2_LIMITS.overlayChunkBytes / 4);
   const keys = new Map(from?.keys);
   if (from) reader.skip(from.startByte - reader.offset);
   for (let number = from?.number ?? 1; reader.remainingBytes > 0; number++) {
     options.signal?.throwIfAborted();
-    yield await new RecordReader(reader, number, options, keys).read();
+    yield await new RecordReader(reader, number, options, keys, rowsBuffer).read();
   }
 }
 
@@ -105,8 +106,17 @@ class RecordReader {
   readonly #startByte: number;
   /** Keys seen so far, and where. */
   readonly #keys: Map<string, number>;
+  /** Overlay rows on their way. */
+  readonly #rows: Uint32Array<ArrayBuffer>;
 
-  constructor(reader: SequentialReader, number: number, options: ReadLzr2Options, keys: Map<string, number>) {
+  constructor(
+    reader: SequentialReader,
+    number: number,
+    options: ReadLzr2Options,
+    keys: Map<string, number>,
+    rows: Uint32Array<ArrayBuffer>,
+  ) {
+    this.#rows = rows;
     this.#keys = keys;
     this.#reader = reader;
     this.#number = number;
@@ -227,9 +237,9 @@ class RecordReader {
 
   /** Chunk by chunk: at full size this section is most of a 22 GB file. The caller checked its length. */
   async #overlay(target: OverlayTarget, overlayRows: number, rowBytes: 8 | 12): Promise<void> {
-    const rowsAtOnce = Math.min(overlayRows, LZR2_LIMITS.overlayChunkBytes / rowBytes);
-    const chunk = new Uint8Array(rowsAtOnce * rowBytes);
-    const words = new Uint32Array(chunk.buffer);
+    const rowsAtOnce = LZR2_LIMITS.overlayChunkBytes / rowBytes;
+    const words = this.#rows;
+    const chunk = new Uint8Array(words.buffer);
     for (let done = 0; done < overlayRows; ) {
       const count = Math.min(rowsAtOnce, overlayRows - done);
       const startByte = this.#reader.offset;

@@ -137,6 +137,7 @@ export class ArtifactBuild {
       this.#checkpoint = new Checkpoint(this.#part, journal, requireLock);
       return await work();
     } finally {
+      await this.#checkpoint?.settle().catch(() => undefined);
       await this.#part.close();
     }
   }
@@ -229,7 +230,8 @@ export class ArtifactBuild {
           readBytes: endByte,
           totalBytes: source.byteLength,
         });
-        if (this.#checkpoint.isDue) await this.#flush();
+        this.#throwFailure();
+        await this.#checkpoint.flushIfDue(() => Promise.all([...this.#writing]));
       }
       await this.#finishing;
       await this.#flush();
@@ -353,7 +355,7 @@ export class ArtifactBuild {
       }
       await this.#copyMissing(index);
       await this.#finishBlock(index);
-      if (this.#checkpoint.isDue) await this.#checkpoint.flush();
+      await this.#checkpoint.flushIfDue();
     }
     return shared;
   }

@@ -56,8 +56,8 @@ export async function buildSequential(
   const path = `${folder}/${key}.part`;
   const steps = await resume(context, key, path, layouts);
   const part = await store.fs.open(path, steps.length > 0 && (await store.fs.stat(path)) ? "edit" : "create");
+  const checkpoint = new Checkpoint(part, journal, context.requireLock);
   try {
-    const checkpoint = new Checkpoint(part, journal, context.requireLock);
     const own = new Map<string, PackBlock>();
     let end = HEADER_BYTES;
     const keep = (block: PackBlock) => {
@@ -87,7 +87,7 @@ export async function buildSequential(
         }
       }
       context.advance(key, layout.plainBytes);
-      if (checkpoint.isDue) await checkpoint.flush();
+      await checkpoint.flushIfDue();
     }
     await checkpoint.flush();
     const sharedBlocks = steps.filter((step) => "pack" in step && step.pack !== OWN).length;
@@ -100,6 +100,7 @@ export async function buildSequential(
     const blocks = manifestBlocks(layouts, placed, facts);
     return { blocks, sharedBlocks, writtenBytes: own.size === 0 ? 0 : end, ...(facts ? { artifact: facts } : {}) };
   } finally {
+    await checkpoint.settle().catch(() => undefined);
     await part.close();
   }
 }

@@ -11,6 +11,8 @@ export class Checkpoint {
   readonly #requireLock: () => Promise<void>;
   #items: object[] = [];
   #bytes = 0;
+  #running: Promise<void> = Promise.resolve();
+  #failure: { readonly error: unknown } | undefined;
 
   constructor(part: StoreFile, journal: Journal, requireLock: () => Promise<void>) {
     this.#part = part;
@@ -18,24 +20,50 @@ export class Checkpoint {
     this.#requireLock = requireLock;
   }
 
-  /** Something was written; `item` is its line. */
+  /** Something was written, or is being written; `item` is its line. */
   add(item: object, writtenBytes: number): void {
     this.#items.push(item);
     this.#bytes += writtenBytes;
   }
 
-  get isDue(): boolean {
-    return this.#bytes >= CHECKPOINT_BYTES;
+  /**
+   * Starts to make what was added so far last, if there is enough of it, once `written()` resolves. The work goes on meanwhile,
+   * but never two checkpoints ahead of the disk.
+   */
+  async flushIfDue(written: () => Promise<unknown> = async () => undefined): Promise<void> {
+    if (this.#failure) throw this.#failure.error;
+    if (this.#bytes < CHECKPOINT_BYTES) return;
+    await this.#running;
+    this.#start(written);
   }
 
-  /** All that was added so far is on the disk when this resolves. What is being written meanwhile doesn't matter. */
+  /** All that was added so far is on the disk when this resolves. */
   async flush(): Promise<void> {
+    await this.settle();
+    this.#start(async () => undefined);
+    await this.settle();
+  }
+
+  /** Waits for what was started. */
+  async settle(): Promise<void> {
+    await this.#running;
+    if (this.#failure) throw this.#failure.error;
+  }
+
+  #start(written: () => Promise<unknown>): void {
     const items = this.#items;
     this.#items = [];
     this.#bytes = 0;
     if (items.length === 0) return;
-    await this.#requireLock();
-    await this.#part.sync();
-    await this.#journal.append(items);
+    const work = async () => {
+      await written();
+      await this.#requireLock();
+      await this.#part.sync();
+      await this.#journal.append(items);
+    };
+    this.#running = work().catch((error: unknown) => {
+      // After a failed sync nobody knows what is on the disk: those lines are never written.
+      this.#failure ??= { error };
+    });
   }
 }
