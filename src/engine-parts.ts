@@ -3,13 +3,16 @@ import { stat } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import { createOnnxBackend } from "./backend/onnx/backend.ts";
 import { createReferenceBackend } from "./backend/reference/backend.ts";
+import { openStoredSdxl } from "./checkpoint/stored-sdxl.ts";
 import { type EngineParts, unknownBackend } from "./engine.ts";
 import type { OpenRequest } from "./engine-messages.ts";
 import type { BackendName } from "./engine-types.ts";
-import { ArtifactError } from "./errors.ts";
+import { ArtifactError, UsageError } from "./errors.ts";
 import { isHubId, resolveHubModel } from "./hub/cache.ts";
 import { openFileSource } from "./source/file.ts";
 import { openFileFolder } from "./source/file-folder.ts";
+import type { Folder } from "./source/folder.ts";
+import { defaultStoreFolder, findModelId, nodeStore } from "./store/store.ts";
 
 /** The embedded demo model. */
 export const DEMO_MODEL = fileURLToPath(new URL("../models/demo", import.meta.url));
@@ -19,6 +22,24 @@ export async function openNodeParts(
   toAbsolute: (path: string) => string,
 ): Promise<Omit<EngineParts, "onEvent" | "signal">> {
   const demo = options.model === undefined;
+  const store = nodeStore(toAbsolute(options.store ?? defaultStoreFolder(process.env)));
+  const machine = {
+    store,
+    compat: options.compat ?? false,
+    now: () => performance.now(),
+    memory: () => ({
+      rssBytes: process.memoryUsage.rss(),
+      peakRssBytes: process.resourceUsage().maxRSS * 1024,
+    }),
+    pause: () => new Promise<void>((resume) => setImmediate(resume)),
+  };
+  if (options.model?.startsWith(STORED)) {
+    if (options.artifact !== undefined) throw artifactOverStored(options.model);
+    const id = await findModelId(store, options.model.slice(STORED.length));
+    const open = async (signal?: AbortSignal) => (await openStoredSdxl(store, id, signal)).checkpoint;
+    const folder: Folder = { name: options.model, readText: async () => undefined, open: async () => undefined };
+    return { ...machine, folder, open, demo, backend: await openBackend(options.backend ?? "auto") };
+  }
   const path = options.model === undefined ? DEMO_MODEL : await locateModel(options.model, toAbsolute);
   const folder = await openFileFolder(path);
   const artifact = options.artifact === undefined ? undefined : await openArtifact(toAbsolute(options.artifact));
@@ -26,15 +47,21 @@ export async function openNodeParts(
     folder,
     demo,
     ...(artifact ? { artifact } : {}),
-    compat: options.compat ?? false,
+    ...machine,
     backend: await openBackend(options.backend ?? "auto"),
-    now: () => performance.now(),
-    memory: () => ({
-      rssBytes: process.memoryUsage.rss(),
-      peakRssBytes: process.resourceUsage().maxRSS * 1024,
-    }),
-    pause: () => new Promise((resume) => setImmediate(resume)),
   };
+}
+
+/** Names a model of the block store. */
+const STORED = "store:";
+
+function artifactOverStored(model: string): UsageError {
+  return new UsageError({
+    code: "E_USAGE",
+    subject: model,
+    problem: "an artifact can't be laid over a model in the store",
+    next: "import both together: solvay import MODEL --artifact FILE",
+  });
 }
 
 /** A folder on disk, or a Hugging Face id that is in the local cache. */

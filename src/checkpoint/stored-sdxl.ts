@@ -83,7 +83,7 @@ async function textComponent(folder: Folder): Promise<ImportComponent> {
     const shape = [bytes.byteLength];
     const place = { source: memorySource(path, bytes), startByte: 0, endByte: bytes.byteLength };
     table.set(path, { name: path, dtype: "u8", shape, ...place });
-    sources.push({ role: path, path: "", stamp: sha256Hex(bytes) });
+    sources.push({ role: path, path: `${folder.name}/${path}`, stamp: `sha256:${sha256Hex(bytes)}` });
   }
   const tensors = [...table.values()].map(({ name, dtype, shape }) => ({ name, dtype, shape }));
   return { name: TEXT_COMPONENT, blocks: [{ graph: "files", label: "files", tensors }], table, sources };

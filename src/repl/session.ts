@@ -41,10 +41,10 @@ export class Session implements AsyncDisposable {
   /** Opens the model of the settings in place of the open one, which is closed first: there may be no room for two. */
   async open(signal: AbortSignal): Promise<void> {
     await this[Symbol.asyncDispose]();
-    const { model, artifact, backend, compat } = this.settings;
+    const { model, artifact, store, backend, compat } = this.settings;
     const onEvent = this.progress.load.bind(this.progress);
     try {
-      this.#engine = await this.#context.openEngine({ model, artifact, backend, compat, signal, onEvent });
+      this.#engine = await this.#context.openEngine({ model, artifact, store, backend, compat, signal, onEvent });
     } finally {
       this.progress.clear();
     }

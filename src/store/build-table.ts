@@ -65,7 +65,7 @@ export async function buildSequential(
       end = block.startByte + extentBytes(block);
     };
     for (const step of steps) if ("block" in step) keep(step.block);
-    steps.forEach((_, i) => context.advance(key, layouts[i]!.plainBytes));
+    for (const i of steps.keys()) context.advance(key, layouts[i]!.plainBytes);
     for (let i = steps.length; i < layouts.length; i++) {
       signal?.throwIfAborted();
       const layout = layouts[i]!;

@@ -3,6 +3,7 @@
  * changed; whole chunks of plain blocks go straight into the caller's memory.
  */
 import { unpackPlanes } from "../codec/byte-planes.ts";
+import type { ByteRange } from "../source/source.ts";
 import { BufferPool, forEachConcurrent, mapAhead } from "./concurrency.ts";
 import { blockId, chunkDigest, crc32 } from "./digest.ts";
 import { damaged, MAX_IO_BYTES, readFully, type StoreFile, type StoreFs } from "./fs.ts";
@@ -145,22 +146,30 @@ export class Pack implements AsyncDisposable {
       : `block ${label}: content ${found.slice(0, 12)}..., its name is ${id.slice(0, 12)}...`;
   }
 
-  /** Between blocks there may be room that was never written: it must be zero. Returns what is wrong, or undefined. */
-  async problemOfGaps(signal?: AbortSignal): Promise<string | undefined> {
+  /** Room between blocks that was never written. */
+  gaps(): ByteRange[] {
+    const gaps: ByteRange[] = [];
     let end = HEADER_BYTES;
-    const ends = [...this.blocks.map((block) => [block.startByte, block.startByte + extentBytes(block)] as const)];
-    ends.push([this.#indexStart, this.#indexStart]);
+    for (const block of this.blocks) {
+      if (block.startByte > end) gaps.push({ startByte: end, endByte: block.startByte });
+      end = block.startByte + extentBytes(block);
+    }
+    if (this.#indexStart > end) gaps.push({ startByte: end, endByte: this.#indexStart });
+    return gaps;
+  }
+
+  /** Gaps must be zero. Returns what is wrong, or undefined. */
+  async problemOfGaps(signal?: AbortSignal): Promise<string | undefined> {
     const buffer = this.#scratch.take();
     try {
-      for (const [start, next] of ends) {
-        for (; end < start; end += CHUNK_BYTES) {
+      for (const { startByte, endByte } of this.gaps()) {
+        for (let at = startByte; at < endByte; at += CHUNK_BYTES) {
           signal?.throwIfAborted();
-          const part = buffer.subarray(0, Math.min(CHUNK_BYTES, start - end));
-          await readFully(this.#file, part, end, this.#subject);
+          const part = buffer.subarray(0, Math.min(CHUNK_BYTES, endByte - at));
+          await readFully(this.#file, part, at, this.#subject);
           const bad = part.findIndex((byte) => byte !== 0);
-          if (bad >= 0) return `${this.#subject}: unused bytes are not zero at byte ${end + bad}`;
+          if (bad >= 0) return `${this.#subject}: unused bytes are not zero at byte ${at + bad}`;
         }
-        end = next;
       }
     } finally {
       this.#scratch.give(buffer);
