@@ -57,10 +57,11 @@ export async function composeEngine(parts: EngineParts): Promise<Engine> {
   const base = owned.use(await (parts.open?.(parts.signal) ?? openSdxlFolder(folder, parts.signal)));
   const checkpoint = parts.artifact ? await withArtifact(base, parts.artifact, parts, owned) : base;
   const side = base.unet.config.sampleSize * vaeScaleFactor(base.vae.config);
+  const artifactName = parts.artifact?.name ?? base.artifactName;
   const info: EngineInfo = {
-    model: folder.name,
+    model: base.name,
     demo,
-    ...(parts.artifact ? { artifact: parts.artifact.name } : {}),
+    ...(artifactName === undefined ? {} : { artifact: artifactName }),
     backend: backend.name,
     defaultWidth: side,
     defaultHeight: side,

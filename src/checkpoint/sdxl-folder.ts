@@ -23,6 +23,8 @@ export interface Component<Config> {
 
 export interface SdxlCheckpoint extends AsyncDisposable {
   readonly name: string;
+  /** The artifact that is in these weights already, if they come from the block store. */
+  readonly artifactName?: string;
   readonly unet: Component<UNetConfig>;
   readonly textEncoder: Component<ClipConfig>;
   readonly textEncoder2: Component<ClipConfig>;

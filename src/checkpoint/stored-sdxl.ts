@@ -38,7 +38,6 @@ export async function importSdxl(store: Store, model: SdxlImport, options: Impor
 
 export async function sdxlImportRequest(model: SdxlImport): Promise<ImportRequest> {
   const { folder, checkpoint, artifact, compat, packed } = model;
-  const name = artifact ? `${folder.name} + ${artifact.name}` : folder.name;
   const weights = SDXL_COMPONENTS.map((component): ImportComponent => {
     const { table } = checkpoint[component];
     const over = component === "unet" && artifact ? { source: artifact, compat } : undefined;
@@ -58,7 +57,7 @@ export async function sdxlImportRequest(model: SdxlImport): Promise<ImportReques
       ...(over ? { artifact: over } : {}),
     };
   });
-  return { name, components: [await textComponent(folder), ...weights], packed };
+  return { name: folder.name, components: [await textComponent(folder), ...weights], packed };
 }
 
 /** Each file once, by name. */
@@ -116,7 +115,9 @@ export async function openStoredSdxl(
   const tables = (folder: string) => storedTable(stored, byFolder.get(folder)!);
   const checkpoint = await openSdxlFolder(storedFolder(stored), signal, tables);
   const stack = owned.move();
-  return { stored, checkpoint: { ...checkpoint, [Symbol.asyncDispose]: () => stack.disposeAsync() } };
+  const over = stored.components.get("unet")?.sources.find(({ role }) => role === "artifact");
+  const artifact = over ? { artifactName: over.path.split(/[\\/]/).at(-1)! } : {};
+  return { stored, checkpoint: { ...checkpoint, ...artifact, [Symbol.asyncDispose]: () => stack.disposeAsync() } };
 }
 
 function storedTable(stored: StoredModel, component: string): TensorTable {

@@ -39,7 +39,10 @@ export function addStore(program: Command, context: CliContext): void {
         const blocks = manifest?.components.flatMap((component) => component.blocks) ?? [];
         const plainBytes = blocks.reduce((sum, block) => sum + block.plainBytes, 0);
         const packs = new Set(blocks.map(({ pack }) => pack)).size;
-        return { id, name: manifest?.name, blocks: blocks.length, packs, plainBytes, problem };
+        const sources = manifest?.components.flatMap((component) => component.sources) ?? [];
+        const artifact = sources.find(({ role }) => role === "artifact")?.path;
+        const name = artifact === undefined ? manifest?.name : `${manifest?.name} + ${artifact}`;
+        return { id, name, blocks: blocks.length, packs, plainBytes, problem };
       });
       const lines = models.map(({ id, name, blocks, plainBytes, problem }) =>
         problem
