@@ -2,6 +2,7 @@
 import type { Device } from "./backend/device.ts";
 import { overlayLzr2 } from "./checkpoint/lzr2-overlay.ts";
 import { openSdxlFolder, type SdxlCheckpoint } from "./checkpoint/sdxl-folder.ts";
+import { importSdxl, withStoredWeights } from "./checkpoint/stored-sdxl.ts";
 import type {
   BudgetOptions,
   Engine,
@@ -26,6 +27,8 @@ import { reportPlan } from "./plan/report.ts";
 import { scheduleTypeName } from "./sampler/schedule.ts";
 import type { Folder } from "./source/folder.ts";
 import type { ByteSource } from "./source/source.ts";
+import type { Store } from "./store/store.ts";
+import { openStoredModel } from "./store/stored-model.ts";
 import { TableBlocks } from "./stream/blocks.ts";
 import { SOLVAY_VERSION } from "./version.ts";
 
@@ -43,6 +46,10 @@ export interface EngineParts {
   readonly folder: Folder;
   readonly demo: boolean;
   readonly artifact?: ByteSource;
+  /** Where artifacts go that are too large to be decoded into memory at each start. */
+  readonly store?: Store;
+  /** Opens the model where it is no folder; `folder` then only names it. */
+  readonly open?: (signal?: AbortSignal) => Promise<SdxlCheckpoint>;
   readonly compat: boolean;
   readonly device: Device & { readonly name: EngineInfo["backend"] };
   /** What computes, as plans see it. */
@@ -70,13 +77,14 @@ export async function composeEngine(parts: EngineParts): Promise<Engine> {
   await using owned = new AsyncDisposableStack();
   owned.use(device);
   if (parts.artifact) owned.use(parts.artifact);
-  const base = owned.use(await openSdxlFolder(folder, parts.signal));
-  const checkpoint = parts.artifact ? await withArtifact(base, parts.artifact, parts) : base;
+  const base = owned.use(await (parts.open?.(parts.signal) ?? openSdxlFolder(folder, parts.signal)));
+  const checkpoint = parts.artifact ? await withArtifact(base, parts.artifact, parts, owned) : base;
   const side = base.unet.config.sampleSize * vaeScaleFactor(base.vae.config);
+  const artifactName = parts.artifact?.name ?? base.artifactName;
   const info: EngineInfo = {
-    model: folder.name,
+    model: base.name,
     demo,
-    ...(parts.artifact ? { artifact: parts.artifact.name } : {}),
+    ...(artifactName === undefined ? {} : { artifact: artifactName }),
     backend: device.name,
     defaultWidth: side,
     defaultHeight: side,
@@ -135,24 +143,43 @@ export async function composeEngine(parts: EngineParts): Promise<Engine> {
   };
 }
 
-async function withArtifact(base: SdxlCheckpoint, artifact: ByteSource, parts: EngineParts): Promise<SdxlCheckpoint> {
-  const { now, memory, onEvent, signal, compat } = parts;
+/** Smaller artifacts are decoded into memory; larger ones go into the block store, once. */
+const IMPORT_FROM_BYTES = 256 * 1024 ** 2;
+
+async function withArtifact(
+  base: SdxlCheckpoint,
+  artifact: ByteSource,
+  parts: EngineParts,
+  owned: AsyncDisposableStack,
+): Promise<SdxlCheckpoint> {
+  const { now, memory, onEvent, signal, compat, store } = parts;
   const startedMs = now();
+  const onRecord = (count: number, key: string, readBytes: number) =>
+    onEvent?.({
+      type: "module",
+      count,
+      key,
+      rssBytes: memory().rssBytes,
+      readBytes,
+      totalBytes: artifact.byteLength,
+      elapsedMs: now() - startedMs,
+    });
+  if (store && artifact.byteLength >= IMPORT_FROM_BYTES) {
+    const request = { folder: parts.folder, checkpoint: base, artifact, compat, packed: "auto" as const };
+    const result = await importSdxl(store, request, {
+      signal,
+      onEvent: (event) => event.type === "record" && onRecord(event.count, event.key, event.readBytes),
+    });
+    const { applied, untouched, missing, skippedOverlayRows } = result.artifact!;
+    onEvent?.({ type: "artifact", applied, untouched, missing, skippedOverlayRows, elapsedMs: now() - startedMs });
+    return withStoredWeights(base, owned.use(await openStoredModel(store, result.id)));
+  }
   const overlay = await overlayLzr2(artifact, {
     base: base.unet.table,
     schema: unetSchema(base.unet.config),
     compat,
     ...(signal ? { signal } : {}),
-    onRecord: (count, key, readBytes) =>
-      onEvent?.({
-        type: "module",
-        count,
-        key,
-        rssBytes: memory().rssBytes,
-        readBytes,
-        totalBytes: artifact.byteLength,
-        elapsedMs: now() - startedMs,
-      }),
+    onRecord,
   });
   const { applied, untouched, missing, skippedOverlayRows } = overlay;
   const elapsedMs = now() - startedMs;

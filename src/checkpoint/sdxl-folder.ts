@@ -24,6 +24,8 @@ export interface Component<Config> {
 
 export interface SdxlCheckpoint extends AsyncDisposable {
   readonly name: string;
+  /** The artifact that is in these weights already, if they come from the block store. */
+  readonly artifactName?: string;
   readonly unet: Component<UNetConfig>;
   readonly textEncoder: Component<ClipConfig>;
   readonly textEncoder2: Component<ClipConfig>;
@@ -36,10 +38,32 @@ export interface SdxlCheckpoint extends AsyncDisposable {
   readonly forceZerosForEmptyPrompt: boolean;
 }
 
-const TOKENIZER_FILES_BYTES = 64 * 1024 ** 2;
+export const TOKENIZER_FILES_BYTES = 64 * 1024 ** 2;
 
-/** Opens and checks a whole folder; reads headers and configs only. Throws ArtifactError. */
-export async function openSdxlFolder(folder: Folder, signal?: AbortSignal): Promise<SdxlCheckpoint> {
+/** All text files that an SDXL may consist of, beside its weights. */
+export const SDXL_TEXT_FILES: readonly string[] = [
+  "model_index.json",
+  ...["unet", "text_encoder", "text_encoder_2", "vae"].map((dir) => `${dir}/config.json`),
+  "scheduler/scheduler_config.json",
+  ...["tokenizer", "tokenizer_2"].flatMap((dir) =>
+    ["vocab.json", "merges.txt", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"].map(
+      (file) => `${dir}/${file}`,
+    ),
+  ),
+];
+
+/** Weights by component folder, from elsewhere than the folder's safetensors. */
+export type TableLoader = (component: string) => TensorTable;
+
+/**
+ * Opens and checks a whole folder; reads headers and configs only. With `tables`, weights come from there, and only configs
+ * and tokenizers from the folder. Throws ArtifactError.
+ */
+export async function openSdxlFolder(
+  folder: Folder,
+  signal?: AbortSignal,
+  tables?: TableLoader,
+): Promise<SdxlCheckpoint> {
   await using sources = new AsyncDisposableStack();
   const index = await config(folder, "model_index.json", "name the folder that holds model_index.json");
   requirePipelineClass(folder, index);
@@ -59,7 +83,10 @@ export async function openSdxlFolder(folder: Folder, signal?: AbortSignal): Prom
   requireMatchingWidths(folder, unetSettings, clipSettings, clip2Settings, vaeSettings);
   const tokenizers = await openTokenizers(folder);
   requireMatchingTokens(folder, tokenizers, clipSettings, clip2Settings);
-  const load = (rules: ComponentRules, stem: string) => loadComponent(folder, rules, stem, sources, signal);
+  const load = (rules: ComponentRules, stem: string) =>
+    tables
+      ? requireSchema(tables(rules.component), rules, `${folder.name}/${rules.component}`)
+      : loadComponent(folder, rules, stem, sources, signal);
   const checkpoint = {
     name: folder.name,
     unet: { config: unetSettings, table: await load(unetRules(unetSettings), "diffusion_pytorch_model") },

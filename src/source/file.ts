@@ -17,6 +17,7 @@ export async function openFileSource(path: string, name = basename(path), shown 
   const handle = await openHandle(path, shown);
   try {
     const opened = await handle.stat();
+    const { mtimeNs, ino } = await handle.stat({ bigint: true });
     if (!opened.isFile()) throw refusal("E_NOT_A_FILE", shown, "not a regular file", "name the file itself");
     if (opened.size === 0) throw refusal("E_EMPTY", shown, "the file is empty (0 bytes)", "fetch it again");
     const checkUnchanged = async () => {
@@ -32,6 +33,7 @@ export async function openFileSource(path: string, name = basename(path), shown 
     return {
       name,
       byteLength: opened.size,
+      file: { path, stamp: `${opened.size}-${mtimeNs}-${ino}` },
       async read(startByte, into, signal) {
         let done = 0;
         while (done < into.byteLength) {

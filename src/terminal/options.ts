@@ -43,6 +43,7 @@ export function drawSeed(): number {
 export interface ModelOptions {
   readonly model?: string;
   readonly artifact?: string;
+  readonly store?: string;
   readonly backend: BackendName;
   readonly compat?: boolean;
   readonly vram?: string;
@@ -78,8 +79,12 @@ export function budgetsOf({ vram, ram }: ModelOptions): BudgetOptions {
 /** `name` becomes the option's key: none of ours are negated or variadic. */
 export function addModelOptions(command: Command): Command {
   return command
-    .option("--model <dir|hub-id>", "diffusers folder, or Hugging Face id in the local cache (default: the demo model)")
+    .option(
+      "--model <dir|hub-id>",
+      "diffusers folder, Hugging Face id in the local cache, or store:ID (default: the demo model)",
+    )
     .option("--artifact <file.lzr2>", "LZR2 artifact laid over the model's UNet")
+    .option("--store <dir>", "block store for large artifacts (default: $SOLVAY_STORE, or in the user's cache)")
     .option("--compat", "accept LZR2 records of unknown kind (the model's own weight stays)")
     .addOption(new Option("--backend <name>", "what computes").choices(["auto", "cpu", "reference"]).default("auto"))
     .option("--vram <amount>", "bound of device memory: 6G, 512M, or -1G for all but 1 GiB", parseVram)
