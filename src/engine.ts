@@ -128,7 +128,15 @@ export async function composeEngine(parts: EngineParts): Promise<Engine> {
       }
     },
     async plan(job, { as, budgets: other } = {}) {
-      return planJob(checkpoint, runtime, info, parts, { ...budgets, ...other }, job, as);
+      return planJob(
+        checkpoint,
+        runtime,
+        info,
+        parts,
+        as === undefined ? { ...budgets, ...other } : { ...other },
+        job,
+        as,
+      );
     },
     setBudgets: (changed) =>
       inTurn(async () => {
