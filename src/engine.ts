@@ -283,7 +283,9 @@ function planJob(
   job: PlanJob,
   as: string | undefined,
 ): PlanReport {
-  const shape = jobShape(checkpoint, completeJob({ prompt: "", ...job }, info));
+  const full = completeJob({ prompt: "", ...job }, info);
+  requireLatent(full, vaeScaleFactor(checkpoint.vae.config));
+  const shape = jobShape(checkpoint, full);
   const { machine, device } = as === undefined ? parts : parts.described(as);
   const { input } = runtime.planInput(shape, device);
   const plan = makePlan({ ...input, machine, budgets: parts.resolveBudgets(budgets, machine) });
