@@ -1,0 +1,399 @@
+/**
+ * @file The `webgpu` device: arenas, uploads and segments on a graphics adapter through Dawn. Segments are lowered once per
+ * shape (lowering.ts), bound once per set of spans, and recorded anew at each call: the step loop makes and frees nothing.
+ */
+import type { BlockUpload, Device, HostData, SegmentCall, Span, StoredWeight } from "../device.ts";
+import { UsageError } from "../../errors.ts";
+import type { Graph, Segment, ValueId } from "../../ir/graph.ts";
+import { elementCount } from "../../tensor/dtype.ts";
+import type { AdapterFacts } from "./adapter.ts";
+import { type OpenedDevice, openDawn } from "./dawn.ts";
+import type { Dispatch, DispatchList } from "./dispatches.ts";
+import { DeviceHealth, gpuError, lostError, POISON, staleError } from "./failure.ts";
+import { MAP, USAGE } from "./gpu-flags.ts";
+import { RECORD_BYTES } from "./kernel.ts";
+import { ALIGNMENT_BYTES, activationBytes, fromDeviceOrder, toDeviceOrder, weightBytes } from "./layout.ts";
+import { type LoweringOptions, lowerSegment, segmentSignature } from "./lowering.ts";
+import { DeviceMemory, type GpuArena } from "./memory.ts";
+import { Pacer, type PacingState } from "./pacing.ts";
+import { PipelineCache } from "./pipelines.ts";
+import type { TileChoice } from "./products.ts";
+import { SubmitQueue } from "./submission.ts";
+import { type StagingSize, stagingBytes, Uploader } from "./uploads.ts";
+
+export interface WebGpuOptions {
+  /** Part of an adapter's name; needed for software adapters. Default: the first real adapter. */
+  readonly adapter?: string;
+  /** Opens the device instead of Dawn on this machine: for tests. */
+  readonly open?: () => Promise<OpenedDevice>;
+  readonly staging?: StagingSize;
+  /** Milliseconds; for pacing. */
+  readonly now?: () => number;
+  /** What an earlier device on this adapter measured. */
+  readonly pacing?: Partial<PacingState>;
+  readonly chooseTile?: TileChoice;
+  /** Smaller limits than the adapter's: for tests of large tensors. */
+  readonly limits?: Partial<LoweringOptions["limits"]>;
+}
+
+export interface WebGpuDevice extends Device {
+  readonly name: "webgpu";
+  readonly adapter: AdapterFacts;
+  /** An arena can't be larger: WebGPU's limit on one buffer. */
+  readonly maxArenaBytes: number;
+  /** To be kept for the next device on this adapter. */
+  readonly pacing: PacingState;
+  /** Bytes of weights whose transfer to the device is done. */
+  readonly uploadedBytes: number;
+  /** Arenas and scratch held now. */
+  readonly heldBytes: number;
+  /** Kernels compiled so far. */
+  readonly pipelineCount: number;
+}
+
+const MiB = 1024 ** 2;
+const DEFAULT_STAGING: StagingSize = { slots: 3, slotBytes: 16 * MiB };
+/**
+ * What the driver takes for itself (context, shaders, its own staging), stated rather than measured: Dawn can't be asked.
+ * Parameter records and read-back buffers are small change within it.
+ */
+const DRIVER_BYTES = 192 * MiB;
+/** Bound calls kept at most: a plan has one per segment and set of spans. */
+const MAX_BOUND_CALLS = 4096;
+
+/** Rejects with DeviceError where there is no adapter, or none that suffices. */
+export async function createWebGpuDevice(options: WebGpuOptions = {}): Promise<WebGpuDevice> {
+  const opened = await (options.open ?? (() => openDawn(options.adapter)))();
+  return new DawnDevice(opened, options);
+}
+
+interface Compiled {
+  readonly list: DispatchList;
+  readonly pipelines: readonly GPUComputePipeline[];
+  readonly records: GPUBuffer | undefined;
+  readonly number: number;
+}
+
+class DawnDevice implements WebGpuDevice {
+  readonly name = "webgpu";
+  readonly alignmentBytes = ALIGNMENT_BYTES;
+  readonly overheadBytes: number;
+  readonly adapter: AdapterFacts;
+  readonly maxArenaBytes: number;
+  readonly #opened: OpenedDevice;
+  readonly #device: GPUDevice;
+  readonly #health = new DeviceHealth();
+  readonly #pipelines: PipelineCache;
+  readonly #memory: DeviceMemory;
+  readonly #queue: SubmitQueue;
+  readonly #uploader: Uploader;
+  readonly #pacer: Pacer;
+  readonly #lowering: LoweringOptions;
+  readonly #poison: GPUBuffer;
+  readonly #lists = new Map<string, DispatchList>();
+  readonly #compiled = new Map<string, Promise<Compiled>>();
+  readonly #bound = new Map<string, readonly (readonly GPUBindGroup[])[]>();
+  readonly #readbacks = new Map<number, GPUBuffer[]>();
+  #scratch: GpuArena[] = [];
+  #turn: Promise<unknown> = Promise.resolve();
+  #made = 0;
+  #closing = false;
+
+  constructor(opened: OpenedDevice, options: WebGpuOptions) {
+    this.#opened = opened;
+    this.#device = opened.device;
+    this.adapter = opened.facts;
+    this.maxArenaBytes = opened.facts.limits.maxBufferSize;
+    const device = opened.device;
+    const health = this.#health;
+    this.#pacer = new Pacer(options.pacing);
+    this.#pipelines = new PipelineCache(device, health);
+    this.#memory = new DeviceMemory(device, health, () => this.release());
+    this.#queue = new SubmitQueue(device, health, this.#pacer, options.now ?? (() => performance.now()));
+    const staging = options.staging ?? DEFAULT_STAGING;
+    const parts = { health, memory: this.#memory, pipelines: this.#pipelines };
+    this.#uploader = new Uploader(device, parts, staging);
+    this.overheadBytes = stagingBytes(staging) + DRIVER_BYTES;
+    this.#lowering = {
+      limits: {
+        bindingBytes: opened.facts.limits.maxStorageBufferBindingSize,
+        workgroupBytes: opened.facts.limits.maxComputeWorkgroupStorageSize,
+        ...options.limits,
+      },
+      ...(options.chooseTile ? { chooseTile: options.chooseTile } : {}),
+    };
+    this.#poison = device.createBuffer({
+      label: "poison",
+      size: POISON_BYTES,
+      usage: USAGE.copySource | USAGE.copyTarget,
+    });
+    device.queue.writeBuffer(this.#poison, 0, new Uint32Array(POISON_BYTES / 4).fill(POISON));
+    void device.lost.then(({ reason, message }) => {
+      if (this.#closing) return;
+      this.#pacer.halve();
+      health.fail(lostError(reason, message));
+    });
+    device.onuncapturederror = ({ error }) => health.fail(gpuError(this.adapter.device, error.message));
+  }
+
+  get pacing(): PacingState {
+    return this.#pacer.state;
+  }
+
+  get uploadedBytes(): number {
+    return this.#uploader.returnedBytes;
+  }
+
+  get heldBytes(): number {
+    return this.#memory.heldBytes;
+  }
+
+  get pipelineCount(): number {
+    return this.#pipelines.size;
+  }
+
+  activationBytes(graph: Graph, id: ValueId): number {
+    return activationBytes(graph, id);
+  }
+
+  weightBytes(weight: StoredWeight): number {
+    return weightBytes(weight);
+  }
+
+  scratchBytes(graph: Graph, segment: Segment, weights: readonly StoredWeight[]): number {
+    return this.#list(graph, segment, weights).scratchBytes;
+  }
+
+  createArena(lengthBytes: number, label: string): Promise<GpuArena> {
+    if (lengthBytes > this.maxArenaBytes) {
+      throw new UsageError({
+        code: "E_GPU_LIMIT",
+        subject: label,
+        problem: `an arena is larger than this adapter allows (found ${lengthBytes} bytes, allowed ${this.maxArenaBytes})`,
+        next: "lower --vram",
+      });
+    }
+    return this.#memory.create(lengthBytes, label);
+  }
+
+  async createScratch(lengthBytes: number): Promise<Disposable> {
+    if (lengthBytes === 0) return { [Symbol.dispose]: () => undefined };
+    const arena = await this.#memory.create(lengthBytes, "scratch");
+    this.#scratch.push(arena);
+    return {
+      [Symbol.dispose]: () => {
+        this.#scratch = this.#scratch.filter((held) => held !== arena);
+        arena[Symbol.dispose]();
+      },
+    };
+  }
+
+  async upload(block: BlockUpload, signal?: AbortSignal): Promise<void> {
+    this.#health.check();
+    await this.#uploader.upload(block, signal);
+  }
+
+  write(graph: Graph, id: ValueId, span: Span, data: HostData): Promise<void> {
+    return this.#inTurn(async () => {
+      const { shape } = graph.values[id]!;
+      const { buffer } = this.#memory.arenaOf(span);
+      const ordered = toDeviceOrder(shape, data) as HostData & ArrayBufferView<ArrayBuffer>;
+      this.#queue.flush();
+      this.#device.queue.writeBuffer(buffer, span.offsetBytes, ordered);
+    });
+  }
+
+  async read(graph: Graph, id: ValueId, span: Span): Promise<Float32Array<ArrayBuffer>> {
+    const { shape, name } = graph.values[id]!;
+    const bytes = elementCount(shape) * 4;
+    const size = 2 ** Math.ceil(Math.log2(Math.max(bytes, 256)));
+    const staged = await this.#inTurn(async () => {
+      const { buffer } = this.#memory.arenaOf(span);
+      const target =
+        this.#readbacks.get(size)?.pop() ??
+        this.#device.createBuffer({ label: "read-back", size, usage: USAGE.mapRead | USAGE.copyTarget });
+      this.#queue.copy(buffer, span.offsetBytes, target, 0, bytes);
+      this.#queue.flush();
+      return target;
+    });
+    await this.#health.guard(staged.mapAsync(MAP.read, 0, bytes));
+    const words = new Uint32Array(bytes / 4);
+    words.set(new Uint32Array(staged.getMappedRange(0, bytes)));
+    staged.unmap();
+    this.#readbacks.set(size, [...(this.#readbacks.get(size) ?? []), staged]);
+    // An error of the queue may be reported after the data that it spoiled.
+    await this.#health.guard(this.#device.queue.onSubmittedWorkDone());
+    if (words[0] === POISON || words.at(-1) === POISON) throw staleError(`${graph.name} ${name}`);
+    return fromDeviceOrder(shape, new Float32Array(words.buffer));
+  }
+
+  run(call: SegmentCall, signal?: AbortSignal): Promise<void> {
+    return this.#inTurn(async () => {
+      signal?.throwIfAborted();
+      const { graph, segment, weights } = call;
+      const stored = segment.weights.map((id) => weights.get(id)!.stored);
+      const compiled = await this.#compile(graph, segment, stored);
+      const groups = this.#bind(call, compiled);
+      signal?.throwIfAborted();
+      for (const id of segment.outputs) this.#spoil(graph, id, call.outputs.get(id)!);
+      for (const [i, dispatch] of compiled.list.dispatches.entries())
+        await this.#record(dispatch, compiled.pipelines[i]!, groups[i]!, signal);
+      this.#queue.flush();
+      this.#health.check();
+    });
+  }
+
+  async settle(): Promise<void> {
+    await this.#inTurn(() => this.#queue.settle());
+  }
+
+  async release(): Promise<void> {
+    const held = [...this.#compiled.values()];
+    this.#compiled.clear();
+    this.#lists.clear();
+    this.#bound.clear();
+    this.#uploader.release();
+    for (const buffers of this.#readbacks.values()) for (const buffer of buffers) buffer.destroy();
+    this.#readbacks.clear();
+    for (const compiled of await Promise.allSettled(held))
+      if (compiled.status === "fulfilled") compiled.value.records?.destroy();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#closing) return;
+    await this.#inTurn(() => this.#queue.settle()).catch(() => undefined);
+    this.#closing = true;
+    await this.release();
+    this.#memory.destroy();
+    this.#uploader.destroy();
+    this.#poison.destroy();
+    this.#device.destroy();
+    await this.#device.lost;
+    void this.#opened.gpu;
+  }
+
+  /** Calls that use the queue follow each other in the order in which they were made. */
+  #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const turn = this.#turn.then(async () => {
+      this.#health.check();
+      return await work();
+    });
+    this.#turn = turn.catch(() => undefined);
+    return turn;
+  }
+
+  #list(graph: Graph, segment: Segment, weights: readonly StoredWeight[]): DispatchList {
+    const signature = segmentSignature(graph, segment, weights);
+    let list = this.#lists.get(signature);
+    if (!list) {
+      list = lowerSegment(graph, segment, weights, this.#lowering);
+      this.#lists.set(signature, list);
+    }
+    return list;
+  }
+
+  #compile(graph: Graph, segment: Segment, weights: readonly StoredWeight[]): Promise<Compiled> {
+    const signature = segmentSignature(graph, segment, weights);
+    let compiled = this.#compiled.get(signature);
+    if (!compiled) {
+      compiled = this.#compileList(this.#list(graph, segment, weights));
+      compiled.catch(() => this.#compiled.delete(signature));
+      this.#compiled.set(signature, compiled);
+    }
+    return compiled;
+  }
+
+  async #compileList(list: DispatchList): Promise<Compiled> {
+    const pipelines = await Promise.all(list.dispatches.map(({ kernel }) => this.#pipelines.get(kernel)));
+    const number = ++this.#made;
+    if (list.records.length === 0) return { list, pipelines, records: undefined, number };
+    const records = this.#device.createBuffer({
+      label: "parameters",
+      size: list.records.length,
+      usage: USAGE.uniform | USAGE.copyTarget,
+    });
+    this.#device.queue.writeBuffer(records, 0, list.records);
+    return { list, pipelines, records, number };
+  }
+
+  /** Bind groups of each part of each dispatch. */
+  #bind({ segment, inputs, weights, outputs }: SegmentCall, compiled: Compiled): readonly (readonly GPUBindGroup[])[] {
+    const { list, records, number } = compiled;
+    const scratch = list.scratchBytes > 0 ? this.#scratchFor(list.scratchBytes, segment) : undefined;
+    const spans = {
+      input: segment.inputs.map((id) => inputs.get(id)!),
+      weight: segment.weights.map((id) => weights.get(id)!.span),
+      output: segment.outputs.map((id) => outputs.get(id)!),
+    };
+    const places = list.storages.map(({ kind, index }, i) => {
+      if (kind === "scratch") return { arena: scratch!, offset: list.scratchOffsets[i]! };
+      const span = spans[kind][index!]!;
+      return { arena: this.#memory.arenaOf(span), offset: span.offsetBytes };
+    });
+    const key = `${number}@${places.map(({ arena, offset }) => `${arena.number}:${offset}`)}`;
+    const known = this.#bound.get(key);
+    if (known) return known;
+    const groups = list.dispatches.map(({ kernel, slots, parts }) =>
+      parts.map(({ windows }) =>
+        this.#device.createBindGroup({
+          label: kernel.key,
+          layout: this.#pipelines.bindingLayout(slots.length),
+          entries: [
+            ...slots.map((storage, binding) => {
+              const { arena, offset } = places[storage]!;
+              const [from, to] = windows[binding]!;
+              return { binding, resource: { buffer: arena.buffer, offset: offset + from, size: to - from } };
+            }),
+            { binding: slots.length, resource: { buffer: records!, offset: 0, size: RECORD_BYTES } },
+          ],
+        }),
+      ),
+    );
+    if (this.#bound.size >= MAX_BOUND_CALLS) this.#bound.delete(this.#bound.keys().next().value!);
+    this.#bound.set(key, groups);
+    return groups;
+  }
+
+  #scratchFor(bytes: number, segment: Segment): GpuArena {
+    const fitting = this.#scratch.find((arena) => arena.lengthBytes >= bytes);
+    if (!fitting) throw new Error(`${segment.name} needs ${bytes} bytes of scratch memory, none so large is held`);
+    return fitting;
+  }
+
+  async #record(
+    { parts }: Dispatch,
+    pipeline: GPUComputePipeline,
+    groups: readonly GPUBindGroup[],
+    signal: AbortSignal | undefined,
+  ): Promise<void> {
+    for (const [i, { runs }] of parts.entries()) {
+      for (let at = 0; at < runs.length; ) {
+        await this.#queue.makeRoom();
+        signal?.throwIfAborted();
+        const { recordOffset } = runs[at]!;
+        let { workgroups, cost } = runs[at]!;
+        at++;
+        while (at < runs.length) {
+          const next = runs[at]!;
+          if (cost + next.cost > this.#queue.room || workgroups + next.workgroups > MAX_WORKGROUPS) break;
+          workgroups += next.workgroups;
+          cost += next.cost;
+          at++;
+        }
+        this.#queue.dispatch(pipeline, groups[i]!, recordOffset, workgroups, cost);
+      }
+    }
+  }
+
+  /** Marks a result as not computed yet, at its start and its end. */
+  #spoil(graph: Graph, id: ValueId, span: Span): void {
+    const { buffer } = this.#memory.arenaOf(span);
+    const bytes = elementCount(graph.values[id]!.shape) * 4;
+    const marked = Math.min(POISON_BYTES, bytes);
+    this.#queue.copy(this.#poison, 0, buffer, span.offsetBytes, marked);
+    if (bytes > marked) this.#queue.copy(this.#poison, 0, buffer, span.offsetBytes + bytes - marked, marked);
+  }
+}
+
+const POISON_BYTES = 64;
+const MAX_WORKGROUPS = 65535;
