@@ -47,21 +47,23 @@ export function deviceBackend(device: Device, stray = 2): Backend {
       segment.weights.map((id, i) => [id, { span: weightSpans.get(id)!, stored: stored[i]! }]),
     );
 
-    const block: number[] = [];
+    let storedBytes = 0;
     const tensors = segment.weights.map((id): BlockTensor => {
       const { bytes, dtype } = weights.get(id)!;
       const size = dtype === "f32" ? 4 : 2;
-      for (let i = 0; i < stray || block.length % size !== 0; i++) block.push(0xff);
-      const storedOffsetBytes = block.length;
-      block.push(...bytes);
+      const storedOffsetBytes = Math.ceil((storedBytes + stray) / size) * size;
+      storedBytes = storedOffsetBytes + bytes.length;
       return { name: graph.values[id]!.name, storedOffsetBytes, ...deviceWeights.get(id)! };
     });
-    const source = Uint8Array.from(block);
+    const source = new Uint8Array(storedBytes).fill(0xff);
+    segment.weights.forEach((id, i) => {
+      source.set(weights.get(id)!.bytes, tensors[i]!.storedOffsetBytes);
+    });
     const read = async (startByte: number, into: Uint8Array) => {
       into.set(source.subarray(startByte, startByte + into.length));
     };
     signal?.throwIfAborted();
-    await device.upload({ label: segment.name, storedBytes: source.length, tensors, read }, signal);
+    await device.upload({ label: segment.name, storedBytes, tensors, read }, signal);
     for (const [id, data] of inputs) await device.write(graph, id, spans.get(id)!, data);
     const only = (ids: readonly ValueId[]) => new Map(ids.map((id) => [id, spans.get(id)!]));
     await device.run(

@@ -370,16 +370,22 @@ ${each(threadRows, (r) =>
 /** Bias, channels, activation, factor, residual: in this order, then the store. */
 function epilogue(v: GemmVariant, tile: Tile, at: At): string {
   const groups = v.geglu ? 1 : tile.threadColumns / 4;
+  const columns = each(groups, (g) => {
+    const offset = g === 1 ? `${tile.columns / 2}u + ` : "";
+    const bias = (name: string, index: string) =>
+      `\n  var ${name} = vec4<f32>();\n  { let n = n${g};\n${readRow(v, at, "bias", v.biasStorage!, index, name)}\n  }`;
+    const gate = v.geglu ? bias(`gateBias${g}`, "P.n + n") : "";
+    return `  let n${g} = n0 + ${offset}tx * 4u;${v.slots.bias === undefined ? "" : bias(`bias${g}`, "n") + gate}`;
+  });
   const rows = each(tile.threadRows, (r) => {
     const m = `m0 + ${r >= 4 ? tile.rows / 2 : 0}u + ty * 4u + ${r % 4}u`;
-    const columns = each(groups, (g) => {
-      const n = `n0 + ${g === 1 ? tile.columns / 2 : 0}u + tx * 4u`;
-      const value = v.geglu ? gegluValue(v, at, r) : plainValue(v, at, r, g);
-      return `    { let n = ${n};\n${value}\n${finish(v, at)}\n    }`;
+    const results = each(groups, (g) => {
+      const value = v.geglu ? gegluValue(v, r) : plainValue(v, at, r, g);
+      return `    { let n = n${g};\n${value}\n${finish(v, at)}\n    }`;
     }).join("\n");
-    return `  { let m = ${m};\n    if (m < P.m) {\n${columns}\n    }\n  }`;
+    return `  { let m = ${m};\n    if (m < P.m) {\n${results}\n    }\n  }`;
   });
-  return rows.join("\n");
+  return [...columns, ...rows].join("\n");
 }
 
 /** Four numbers at flat index `index`, those from column n + j >= P.n on left at zero. */
@@ -393,28 +399,18 @@ function readRow(v: GemmVariant, at: At, operand: string, storage: Storage, inde
 }
 
 function plainValue(v: GemmVariant, at: At, r: number, g: number): string {
-  const bias =
-    v.slots.bias === undefined
-      ? ""
-      : `\n      var bias = vec4<f32>();\n${readRow(v, at, "bias", v.biasStorage!, "n", "bias")}\n      value += bias;`;
+  const bias = v.slots.bias === undefined ? "" : ` + bias${g}`;
   const channels =
     v.slots.channels === undefined
       ? ""
       : `\n      var added = vec4<f32>();\n${readRow(v, at, "channels", "f32", "(m / P.pixels) * P.n + n", "added")}\n      value += added;`;
   const activation = v.activation ? `\n      value = ${v.activation}4(value);` : "";
-  return `      var value = c${r}_${g};${bias}${channels}${activation}`;
+  return `      var value = c${r}_${g}${bias};${channels}${activation}`;
 }
 
-function gegluValue(v: GemmVariant, at: At, r: number): string {
-  const bias =
-    v.slots.bias === undefined
-      ? ""
-      : `
-      var bias = vec4<f32>(); var gateBias = vec4<f32>();
-${readRow(v, at, "bias", v.biasStorage!, "n", "bias")}
-${readRow(v, at, "bias", v.biasStorage!, "P.n + n", "gateBias")}
-      value += bias; gate += gateBias;`;
-  return `      var value = c${r}_0; var gate = c${r}_1;${bias}\n      value *= gelu4(gate);`;
+function gegluValue(v: GemmVariant, r: number): string {
+  const [bias, gateBias] = v.slots.bias === undefined ? ["", ""] : [" + bias0", " + gateBias0"];
+  return `      var value = (c${r}_0${bias}) * gelu4(c${r}_1${gateBias});`;
 }
 
 function finish(v: GemmVariant, at: At): string {
