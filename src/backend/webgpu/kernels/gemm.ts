@@ -373,15 +373,15 @@ function epilogue(v: GemmVariant, tile: Tile, at: At): string {
   const columns = each(groups, (g) => {
     const offset = g === 1 ? `${tile.columns / 2}u + ` : "";
     const bias = (name: string, index: string) =>
-      `\n  var ${name} = vec4<f32>();\n  { let n = n${g};\n${readRow(v, at, "bias", v.biasStorage!, index, name)}\n  }`;
+      `\n  var ${name} = vec4<f32>();\n  { let n = column${g};\n${readRow(v, at, "bias", v.biasStorage!, index, name)}\n  }`;
     const gate = v.geglu ? bias(`gateBias${g}`, "P.n + n") : "";
-    return `  let n${g} = n0 + ${offset}tx * 4u;${v.slots.bias === undefined ? "" : bias(`bias${g}`, "n") + gate}`;
+    return `  let column${g} = n0 + ${offset}tx * 4u;${v.slots.bias === undefined ? "" : bias(`bias${g}`, "n") + gate}`;
   });
   const rows = each(tile.threadRows, (r) => {
     const m = `m0 + ${r >= 4 ? tile.rows / 2 : 0}u + ty * 4u + ${r % 4}u`;
     const results = each(groups, (g) => {
       const value = v.geglu ? gegluValue(v, r) : plainValue(v, at, r, g);
-      return `    { let n = n${g};\n${value}\n${finish(v, at)}\n    }`;
+      return `    { let n = column${g};\n${value}\n${finish(v, at)}\n    }`;
     }).join("\n");
     return `  { let m = ${m};\n    if (m < P.m) {\n${results}\n    }\n  }`;
   });
