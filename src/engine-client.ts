@@ -8,7 +8,16 @@ import {
   type TokenIds,
   unpackError,
 } from "./engine-messages.ts";
-import type { Engine, EngineInfo, GenerateEvent, GenerateJob, OpenEngineOptions } from "./engine-types.ts";
+import type {
+  BudgetOptions,
+  Engine,
+  EngineInfo,
+  GenerateEvent,
+  GenerateJob,
+  OpenEngineOptions,
+  PlanJob,
+  PlanReport,
+} from "./engine-types.ts";
 import type { DeviceError } from "./errors.ts";
 
 interface Listener {
@@ -37,12 +46,13 @@ export class EngineClient implements Engine {
 
   static async open(worker: Worker, options: OpenEngineOptions): Promise<EngineClient> {
     const client = new EngineClient(worker, options);
-    const { signal, model, artifact, backend, compat } = options;
+    const { signal, model, artifact, backend, compat, budgets } = options;
     const request = {
       ...(model === undefined ? {} : { model }),
       ...(artifact === undefined ? {} : { artifact }),
       ...(backend === undefined ? {} : { backend }),
       ...(compat === undefined ? {} : { compat }),
+      ...(budgets === undefined ? {} : { budgets }),
     };
     try {
       client.#info = await client.#ask(OPEN_ID, { type: "open", options: request }, signal, (message) =>
@@ -107,6 +117,18 @@ export class EngineClient implements Engine {
     return await this.#ask(id, { type: "tokens", id, prompt }, undefined, (message) =>
       message.type === "tokens" ? message.ids : undefined,
     );
+  }
+
+  async plan(job: PlanJob, options: Parameters<Engine["plan"]>[1] = {}): Promise<PlanReport> {
+    const id = this.#nextId++;
+    return await this.#ask(id, { type: "plan", id, job, options }, undefined, (message) =>
+      message.type === "plan" ? message.plan : undefined,
+    );
+  }
+
+  async setBudgets(budgets: BudgetOptions): Promise<void> {
+    const id = this.#nextId++;
+    await this.#ask(id, { type: "budgets", id, budgets }, undefined, (message) => message.type === "done" || undefined);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -1,5 +1,14 @@
 /** @file What the engine's thread and its client say to each other, and how errors cross between them. */
-import type { BackendName, EngineInfo, GenerateEvent, GenerateJob, LoadEvent } from "./engine-types.ts";
+import type {
+  BackendName,
+  BudgetOptions,
+  EngineInfo,
+  GenerateEvent,
+  GenerateJob,
+  LoadEvent,
+  PlanJob,
+  PlanReport,
+} from "./engine-types.ts";
 import { ArtifactError, BudgetError, DeviceError, SolvayError, UsageError } from "./errors.ts";
 
 export interface OpenRequest {
@@ -7,12 +16,20 @@ export interface OpenRequest {
   readonly artifact?: string;
   readonly backend?: BackendName;
   readonly compat?: boolean;
+  readonly budgets?: BudgetOptions;
 }
 
 export type ToEngine =
   | { readonly type: "open"; readonly options: OpenRequest }
   | { readonly type: "generate"; readonly id: number; readonly job: Omit<GenerateJob, "signal"> }
   | { readonly type: "tokens"; readonly id: number; readonly prompt: string }
+  | {
+      readonly type: "plan";
+      readonly id: number;
+      readonly job: PlanJob;
+      readonly options: { readonly as?: string; readonly budgets?: BudgetOptions };
+    }
+  | { readonly type: "budgets"; readonly id: number; readonly budgets: BudgetOptions }
   /** Stops one image; id 0 stops the opening. */
   | { readonly type: "abort"; readonly id: number }
   | { readonly type: "close" };
@@ -27,6 +44,7 @@ export type FromEngine =
   | { readonly type: "opened"; readonly info: EngineInfo }
   | { readonly type: "event"; readonly id: number; readonly event: GenerateEvent }
   | { readonly type: "tokens"; readonly id: number; readonly ids: TokenIds }
+  | { readonly type: "plan"; readonly id: number; readonly plan: PlanReport }
   | { readonly type: "done"; readonly id: number }
   | { readonly type: "failed"; readonly id: number; readonly error: ErrorMessage }
   | { readonly type: "closed" };

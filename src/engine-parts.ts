@@ -1,12 +1,15 @@
 /** @file What composeEngine needs, from this machine: files, the Hugging Face cache, a backend, clocks. */
 import { stat } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
+import { DESCRIBED_CARD } from "./backend/described-card.ts";
+import { HostDevice } from "./backend/host-device.ts";
 import { createOnnxBackend } from "./backend/onnx/backend.ts";
 import { createReferenceBackend } from "./backend/reference/backend.ts";
 import { type EngineParts, unknownBackend } from "./engine.ts";
 import type { OpenRequest } from "./engine-messages.ts";
 import type { BackendName } from "./engine-types.ts";
 import { ArtifactError } from "./errors.ts";
+import { hostMachine, machineNamed, PROCESS_BYTES, resolveBudgets } from "./host-machine.ts";
 import { isHubId, resolveHubModel } from "./hub/cache.ts";
 import { openFileSource } from "./source/file.ts";
 import { openFileFolder } from "./source/file-folder.ts";
@@ -27,7 +30,12 @@ export async function openNodeParts(
     demo,
     ...(artifact ? { artifact } : {}),
     compat: options.compat ?? false,
-    backend: await openBackend(options.backend ?? "auto"),
+    device: await openDevice(options.backend ?? "auto"),
+    machine: hostMachine(),
+    described: (name) => ({ machine: machineNamed(name), device: DESCRIBED_CARD }),
+    budgets: options.budgets ?? {},
+    resolveBudgets,
+    processBytes: PROCESS_BYTES,
     now: () => performance.now(),
     memory: () => ({
       rssBytes: process.memoryUsage.rss(),
@@ -69,13 +77,13 @@ async function openArtifact(path: string): ReturnType<typeof openFileSource> {
   });
 }
 
-async function openBackend(name: BackendName): Promise<EngineParts["backend"]> {
+async function openDevice(name: BackendName): Promise<EngineParts["device"]> {
   switch (name) {
     case "reference":
-      return createReferenceBackend() as EngineParts["backend"];
+      return new HostDevice(createReferenceBackend()) as EngineParts["device"];
     case "auto":
     case "cpu":
-      return (await createOnnxBackend()) as EngineParts["backend"];
+      return new HostDevice(await createOnnxBackend()) as EngineParts["device"];
     default:
       throw unknownBackend(name satisfies never);
   }

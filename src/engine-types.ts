@@ -1,4 +1,9 @@
-/** @file The engine's published words: options, jobs and events. Runs nowhere, imports nothing. */
+/** @file The engine's published words: options, jobs and events. Types only; runs nowhere. */
+import type { PlanReport } from "./plan/report.ts";
+import type { PassTotals } from "./stream/telemetry.ts";
+
+export type { PassReport, PhaseReport, PlanReport } from "./plan/report.ts";
+export type { PassTotals } from "./stream/telemetry.ts";
 
 export type BackendName = "auto" | "cpu" | "reference";
 
@@ -11,10 +16,25 @@ export interface OpenEngineOptions {
   readonly backend?: BackendName;
   /** Accept LZR2 records of unknown kind, as the published loader does (the base weight stays; they are counted). Default false. */
   readonly compat?: boolean;
+  readonly budgets?: BudgetOptions;
   readonly signal?: AbortSignal;
   /** Load progress (artifact records, text). */
   readonly onEvent?: (event: LoadEvent) => void;
 }
+
+/**
+ * Hard bounds, as amounts of memory: "6G", "512M", "5.5G" (powers of 1024), or "-1G" for all but 1 GiB. Pictures do not depend
+ * on them.
+ */
+export interface BudgetOptions {
+  /** Device memory: weights, activations, staging and decode. With the CPU backend, the memory that compute uses. */
+  readonly vram?: string;
+  /** Everything else in host memory, the process itself included. */
+  readonly ram?: string;
+}
+
+/** What a plan depends on. */
+export type PlanJob = Pick<GenerateJob, "steps" | "guidance" | "width" | "height">;
 
 export interface GenerateJob {
   readonly prompt: string;
@@ -71,6 +91,8 @@ export type GenerateEvent =
       readonly height: number;
       readonly backend: Exclude<BackendName, "auto">;
     }
+  /** Known before the first byte moves. */
+  | { readonly type: "plan"; readonly plan: PlanReport }
   | { readonly type: "phase"; readonly phase: "encode" | "denoise" | "decode" }
   | {
       readonly type: "step";
@@ -81,6 +103,8 @@ export type GenerateEvent =
       readonly etaMs: number;
       readonly readBytes: number;
       readonly bytesPerSecond: number;
+      /** Time in which compute stood still for weights. */
+      readonly waitMs: number;
     }
   | {
       readonly type: "image";
@@ -90,6 +114,11 @@ export type GenerateEvent =
       readonly seed: number;
       readonly elapsedMs: number;
       readonly peakRssBytes: number;
+      /** Most that the ledger held on each tier. */
+      readonly peakDeviceBytes: number;
+      readonly peakRamBytes: number;
+      /** Where the time went. */
+      readonly passes: readonly PassTotals[];
     };
 
 export interface EngineInfo {
@@ -107,6 +136,10 @@ export interface Engine extends AsyncDisposable {
   readonly info: EngineInfo;
   /** Events of one image; the last is "image". Leaving the loop, or `job.signal`, stops the work. */
   generate(job: GenerateJob): AsyncGenerator<GenerateEvent, void, undefined>;
+  /** The plan for such a job, on this machine or on a described one (`as`: see `solvay plan --help`). Nothing is computed. */
+  plan(job: PlanJob, options?: { readonly as?: string; readonly budgets?: BudgetOptions }): Promise<PlanReport>;
+  /** Other budgets from the next image on. Rejects with UsageError; the old ones then stay. */
+  setBudgets(budgets: BudgetOptions): Promise<void>;
   /** Token ids of both tokenizers, padded to 77. */
   tokens(prompt: string): Promise<{ readonly tokenizer: readonly number[]; readonly tokenizer_2: readonly number[] }>;
 }

@@ -24,6 +24,15 @@ port.on("message", (message: ToEngine) => {
   } else if (message.type === "tokens") {
     const { id, prompt } = message;
     void attempt(id, async () => post({ type: "tokens", id, ids: await opened().tokens(prompt) }));
+  } else if (message.type === "plan") {
+    const { id, job, options: asked } = message;
+    void attempt(id, async () => post({ type: "plan", id, plan: await opened().plan(job, asked) }));
+  } else if (message.type === "budgets") {
+    const { id, budgets } = message;
+    void attempt(id, async () => {
+      await opened().setBudgets(budgets);
+      post({ type: "done", id });
+    });
   } else void close();
 });
 

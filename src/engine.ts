@@ -1,18 +1,32 @@
 /** @file The one composition root: folder + artifact + backend -> an Engine. Clocks, memory readings and I/O are handed in. */
-import type { Backend } from "./backend/backend.ts";
+import type { Device } from "./backend/device.ts";
 import { overlayLzr2 } from "./checkpoint/lzr2-overlay.ts";
 import { openSdxlFolder, type SdxlCheckpoint } from "./checkpoint/sdxl-folder.ts";
-import type { Engine, EngineInfo, GenerateEvent, GenerateJob, LoadEvent } from "./engine-types.ts";
+import type {
+  BudgetOptions,
+  Engine,
+  EngineInfo,
+  GenerateEvent,
+  GenerateJob,
+  LoadEvent,
+  PlanJob,
+  PlanReport,
+} from "./engine-types.ts";
 import { DeviceError, UsageError } from "./errors.ts";
 import { A1111_KEYWORD, a1111Parameters, type ImageRecord, SOLVAY_KEYWORD, solvayJson } from "./image/parameters.ts";
 import { encodePng } from "./image/png.ts";
 import { vaeScaleFactor } from "./model/config.ts";
 import { unetSchema } from "./model/unet.ts";
 import { SdxlRuntime } from "./pipeline/runtime.ts";
-import { type TextToImageJob, textToImage } from "./pipeline/text-to-image.ts";
+import { jobShape, type TextToImageJob, textToImage } from "./pipeline/text-to-image.ts";
+import type { DeviceSizes } from "./plan/describe.ts";
+import type { Machine } from "./plan/machine.ts";
+import { makePlan, type PlanBudgets } from "./plan/plan.ts";
+import { reportPlan } from "./plan/report.ts";
 import { parseSchedulerConfig, scheduleTypeName } from "./sampler/schedule.ts";
 import type { Folder } from "./source/folder.ts";
 import type { ByteSource } from "./source/source.ts";
+import { TableBlocks } from "./stream/blocks.ts";
 import { SOLVAY_VERSION } from "./version.ts";
 
 /** Sizes and counts one image may ask for; hostile.md H06 has the server's tighter ones. */
@@ -30,7 +44,16 @@ export interface EngineParts {
   readonly demo: boolean;
   readonly artifact?: ByteSource;
   readonly compat: boolean;
-  readonly backend: Backend & { readonly name: EngineInfo["backend"] };
+  readonly device: Device & { readonly name: EngineInfo["backend"] };
+  /** What computes, as plans see it. */
+  readonly machine: Machine;
+  /** A machine to plan for by name, and its device's sizes. Throws UsageError for an unknown name. */
+  readonly described: (name: string) => { readonly machine: Machine; readonly device: DeviceSizes };
+  readonly budgets: BudgetOptions;
+  /** Amounts for budgets that are not given, or given as "all but". Throws UsageError. */
+  readonly resolveBudgets: (budgets: BudgetOptions, machine: Machine) => PlanBudgets;
+  /** RAM that the process itself takes. */
+  readonly processBytes: number;
   /** Milliseconds of a clock that never goes back. */
   readonly now: () => number;
   /** Resident and peak memory of this process. */
@@ -41,11 +64,11 @@ export interface EngineParts {
   readonly signal?: AbortSignal;
 }
 
-/** Opens and checks the model; weights are read when an image needs them. The engine owns `backend` and `artifact`. */
+/** Opens and checks the model; weights are read when an image needs them. The engine owns `device` and `artifact`. */
 export async function composeEngine(parts: EngineParts): Promise<Engine> {
-  const { folder, demo, backend, onEvent } = parts;
+  const { folder, demo, device, machine, onEvent } = parts;
   await using owned = new AsyncDisposableStack();
-  owned.use(backend);
+  owned.use(device);
   if (parts.artifact) owned.use(parts.artifact);
   const base = owned.use(await openSdxlFolder(folder, parts.signal));
   const checkpoint = parts.artifact ? await withArtifact(base, parts.artifact, parts) : base;
@@ -54,14 +77,33 @@ export async function composeEngine(parts: EngineParts): Promise<Engine> {
     model: folder.name,
     demo,
     ...(parts.artifact ? { artifact: parts.artifact.name } : {}),
-    backend: backend.name,
+    backend: device.name,
     defaultWidth: side,
     defaultHeight: side,
   };
-  onEvent?.({ type: "model", path: folder.name, demo, backend: backend.name });
-  const runtime = new SdxlRuntime(checkpoint, backend, parts.pause);
+  onEvent?.({ type: "model", path: folder.name, demo, backend: device.name });
+  const readers = {
+    textEncoder: new TableBlocks("text_encoder", checkpoint.textEncoder.table),
+    textEncoder2: new TableBlocks("text_encoder_2", checkpoint.textEncoder2.table),
+    unet: new TableBlocks("unet", checkpoint.unet.table),
+    vae: new TableBlocks("vae", checkpoint.vae.table),
+  };
+  let budgets = parts.budgets;
+  const { now, pause, processBytes, resolveBudgets } = parts;
+  const settings = { budgets: resolveBudgets(budgets, machine), machine, processBytes, now, pause };
+  const runtime = owned.use(new SdxlRuntime(checkpoint, device, readers, settings));
   let previous: Promise<void> = Promise.resolve();
   const stack = owned.move();
+  /** Runs `work` when all before it has ended, however it ended. */
+  const inTurn = async <Result>(work: () => Promise<Result>): Promise<Result> => {
+    const before = previous;
+    const result = before.then(work);
+    previous = result.then(
+      () => undefined,
+      () => undefined,
+    );
+    return await result;
+  };
   return {
     info,
     async *generate(job) {
@@ -76,6 +118,15 @@ export async function composeEngine(parts: EngineParts): Promise<Engine> {
         turn.resolve();
       }
     },
+    async plan(job, { as, budgets: other } = {}) {
+      return planJob(checkpoint, runtime, info, parts, { ...budgets, ...other }, job, as);
+    },
+    setBudgets: (changed) =>
+      inTurn(async () => {
+        const wanted = { ...budgets, ...changed };
+        await runtime.setBudgets(resolveBudgets(wanted, machine));
+        budgets = wanted;
+      }),
     async tokens(prompt) {
       return { tokenizer: base.tokenizer.encode(prompt), tokenizer_2: base.tokenizer2.encode(prompt) };
     },
@@ -121,16 +172,21 @@ async function* generateImage(
   let stepStartedMs = startedMs;
   let denoiseStartedMs = startedMs;
   let stepStartBytes = 0;
-  runtime.useSignal(job.signal);
+  runtime.telemetry.clear();
   yield { type: "start", ...full, negativePrompt: full.negativePrompt ?? "", backend: info.backend };
-  for await (const event of textToImage(checkpoint, runtime, full)) {
+  const planned = runtime.plan(jobShape(checkpoint, full));
+  yield { type: "plan", plan: reportPlan(planned.plan, planned.description.phases) };
+  let waitedMs = 0;
+  for await (const event of textToImage(checkpoint, runtime, planned, full, job.signal)) {
     if (event.type === "phase") {
       stepStartedMs = denoiseStartedMs = now();
       stepStartBytes = runtime.readBytes;
+      waitedMs = runtime.telemetry.waitMs;
       yield event;
     } else if (event.type === "step") {
       const stepMs = now() - stepStartedMs;
       const stepBytes = runtime.readBytes - stepStartBytes;
+      const waitMs = runtime.telemetry.waitMs - waitedMs;
       const meanMs = (now() - denoiseStartedMs) / event.step;
       yield {
         ...event,
@@ -139,7 +195,9 @@ async function* generateImage(
         etaMs: meanMs * (event.steps - event.step),
         readBytes: stepBytes,
         bytesPerSecond: stepMs > 0 ? (stepBytes / stepMs) * 1000 : 0,
+        waitMs,
       };
+      waitedMs += waitMs;
       stepStartedMs = now();
       stepStartBytes = runtime.readBytes;
     } else {
@@ -163,9 +221,36 @@ async function* generateImage(
       const png = await encodePng({ width: width!, height: height!, rgb: event.rgb, text });
       const elapsedMs = now() - startedMs;
       const { peakRssBytes } = memory();
-      yield { type: "image", png, width: width!, height: height!, seed: full.seed, elapsedMs, peakRssBytes };
+      yield {
+        type: "image",
+        png,
+        width: width!,
+        height: height!,
+        seed: full.seed,
+        elapsedMs,
+        peakRssBytes,
+        peakDeviceBytes: runtime.ledger.state("device").peakBytes,
+        peakRamBytes: runtime.ledger.state("ram").peakBytes,
+        passes: runtime.telemetry.totals(),
+      };
     }
   }
+}
+
+function planJob(
+  checkpoint: SdxlCheckpoint,
+  runtime: SdxlRuntime,
+  info: EngineInfo,
+  parts: EngineParts,
+  budgets: BudgetOptions,
+  job: PlanJob,
+  as: string | undefined,
+): PlanReport {
+  const shape = jobShape(checkpoint, completeJob({ prompt: "", ...job }, info));
+  const { machine, device } = as === undefined ? parts : parts.described(as);
+  const { input } = runtime.planInput(shape, device);
+  const plan = makePlan({ ...input, machine, budgets: parts.resolveBudgets(budgets, machine) });
+  return reportPlan(plan, input.phases);
 }
 
 function modelLabel(model: string): string {

@@ -93,6 +93,27 @@ for axis in (0, 1, 2):
     a, b = rand(2, 3, 4), rand(*shape)
     case(f"axis {axis}", "concat", {"axis": axis}, [a, b], torch.cat([a, b], axis))
 
+x = rand(2, 5, 4)
+case("middle axis", "slice", {"axis": 1, "from": 1, "to": 4}, [x], x[:, 1:4])
+case("from the start of the last", "slice", {"axis": 2, "from": 0, "to": 1}, [x], x[..., :1])
+
+
+def group_stats(x, groups):
+    grouped = x.reshape(x.shape[0], groups, -1)
+    return torch.stack([grouped.mean(-1), grouped.var(-1, unbiased=False)], -1)
+
+
+x = rand(2, 6, 2, 3)
+case("3 groups of 2 channels", "groupStats", {"groups": 3}, [x], group_stats(x, 3))
+x = rand(1, 4, 3, 2) + 100
+case("far from zero", "groupStats", {"groups": 2}, [x], group_stats(x, 2))
+x, w, b = rand(2, 6, 2, 3), rand(6), rand(6)
+# Statistics of another, larger tensor, as a band of a picture gets them; rounded to what fp32 holds.
+stats = group_stats(rand(2, 6, 4, 3), 3).float().double()
+mean, variance = (stats[..., i].repeat_interleave(2, 1)[:, :, None, None] for i in (0, 1))
+y = (x - mean) / (variance + 1e-5).sqrt() * w[:, None, None] + b[:, None, None]
+case("statistics from outside", "groupNormApply", {"groups": 3, "eps": 1e-5}, [x, stats, w, b], y)
+
 path = Path(__file__).resolve().parents[2] / "fixtures" / "ops" / "ops.json"
 path.parent.mkdir(parents=True, exist_ok=True)
 erf = [{"x": x, "erf": math.erf(x)} for x in [-7, -5.9, -3, -1, -0.1, 1e-9, 0.3, 0.5, 1, 1.5, 2, 2.5, 3, 4, 5.5]]

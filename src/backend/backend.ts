@@ -1,6 +1,10 @@
-/** @file The seam between the stream executor and whatever computes. A backend knows ops and segments, no model and no file. */
+/**
+ * @file What computes in host memory: ONNX Runtime, or plain loops, over typed arrays. HostDevice makes a Device of it. Knows
+ * ops and segments, no model and no file.
+ */
 import type { Graph, Segment, ValueId } from "../ir/graph.ts";
 import type { DType } from "../tensor/dtype.ts";
+import type { StoredWeight } from "./device.ts";
 
 /** A weight as it is stored: raw bytes in its own dtype, aligned to 8 bytes. */
 export interface WeightData {
@@ -23,7 +27,14 @@ export interface SegmentRun {
 }
 
 export interface Backend extends AsyncDisposable {
-  readonly name: "reference" | "cpu" | "webgpu" | "null";
+  readonly name: "reference" | "cpu" | "null";
+  /** Stored dtypes that it computes with; others are converted to fp32 as they arrive. */
+  readonly weightDTypes: ReadonlySet<DType>;
+  /**
+   * Most bytes that a segment takes for itself while it runs: temporaries, casts. `weights` in the order of `segment.weights`.
+   * Pure: a function of shapes and dtypes.
+   */
+  scratchBytes(graph: Graph, segment: Segment, weights: readonly StoredWeight[]): number;
   /** Computes one segment. May block the thread it runs in; the engine gives it its own. */
   run(run: SegmentRun, signal?: AbortSignal): Promise<void>;
   /** Drops caches of compiled segments (between phases). */

@@ -68,6 +68,8 @@ export interface Device extends AsyncDisposable {
   readonly name: "reference" | "cpu" | "webgpu" | "null";
   /** Offsets and lengths of spans are multiples of this. */
   readonly alignmentBytes: number;
+  /** True if spans lie in host memory: what is in RAM needs no way to the device. */
+  readonly sharesHostMemory: boolean;
   /** Memory that the device has taken besides arenas and scratch (staging, driver allowance): part of every budget. Pure. */
   readonly overheadBytes: number;
 
@@ -93,9 +95,9 @@ export interface Device extends AsyncDisposable {
    */
   upload(block: BlockUpload, signal?: AbortSignal): Promise<void>;
 
-  /** Host to device and back. The device may convert (fp16, NHWC); `read` gives fp32 in logical order. */
+  /** Host to device and back. The device may convert (fp16, NHWC); `read` fills `into` with fp32 in logical order. */
   write(graph: Graph, id: ValueId, span: Span, data: HostData): Promise<void>;
-  read(graph: Graph, id: ValueId, span: Span): Promise<Float32Array<ArrayBuffer>>;
+  read(graph: Graph, id: ValueId, span: Span, into: Float32Array): Promise<void>;
 
   /**
    * Computes one segment, after all earlier calls. May resolve when the work is merely queued: then a later `upload` or `run`

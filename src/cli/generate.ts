@@ -5,7 +5,7 @@ import type { Command } from "commander";
 import type { GenerateEvent, LoadEvent } from "../engine-types.ts";
 import { UsageError } from "../errors.ts";
 import { type CliContext, interruptible } from "../terminal/context.ts";
-import { addImageOptions, drawSeed, type ImageOptions, MAX_SEED, parseWhole } from "../terminal/options.ts";
+import { addImageOptions, budgetsOf, drawSeed, type ImageOptions, MAX_SEED, parseWhole } from "../terminal/options.ts";
 import { checkOutput, replaceFile, writeNextOutput } from "../terminal/output-file.ts";
 import { Progress } from "../terminal/progress.ts";
 
@@ -53,6 +53,7 @@ async function generate(context: CliContext, prompt: string, options: GenerateOp
         artifact: options.artifact,
         backend: options.backend,
         compat: options.compat,
+        budgets: budgetsOf(options),
         signal,
         onEvent: show.load,
       });

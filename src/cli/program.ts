@@ -10,6 +10,7 @@ import { addDoctor } from "./doctor.ts";
 import { addGenerate } from "./generate.ts";
 import { addInspect } from "./inspect.ts";
 import { addPack } from "./pack.ts";
+import { addPlan } from "./plan.ts";
 import { addPull } from "./pull.ts";
 import { addTokens } from "./tokens.ts";
 import { addVerify } from "./verify.ts";
@@ -45,6 +46,7 @@ function createProgram(context: CliContext): Command {
     await runLoop(context, options);
   });
   addGenerate(program, context);
+  addPlan(program, context);
   addTokens(program, context);
   addInspect(program, context);
   addVerify(program, context);

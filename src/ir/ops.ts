@@ -42,6 +42,19 @@ export interface OpAttrs {
   upsampleNearest: { readonly height: number; readonly width: number };
   /** a [.., A, ..], b [.., B, ..] -> [.., A+B, ..] on `axis` (0-based). */
   concat: { readonly axis: number };
+  /** x [.., A, ..] -> [.., to-from, ..]: elements `from` up to, not including, `to` of `axis` (0-based). */
+  slice: { readonly axis: number; readonly from: number; readonly to: number };
+  /**
+   * x [B, C, ...] -> [B, groups, 2]: of the C/groups channels of each group together, [.., 0] the mean and [.., 1] the biased
+   * variance (the mean square of x - mean: take the mean first, E[x^2] - mean^2 cancels). Of a band of rows these are partial
+   * statistics, to be combined by Chan's formula with the bands' element counts.
+   */
+  groupStats: { readonly groups: number };
+  /**
+   * x [B, C, ...], statistics [B, groups, 2] as groupStats gives them, w [C], b [C] -> x's shape:
+   * (x - mean) / sqrt(variance + eps) w + b, mean and variance of the channel's group: groupNorm with statistics from outside.
+   */
+  groupNormApply: { readonly groups: number; readonly eps: number };
 }
 
 export type OpName = keyof OpAttrs;
@@ -73,7 +86,7 @@ export const INFER_SHAPE: InferShape = {
   groupNorm: ([x, w, b], { groups }) => {
     same(w?.[0], x?.[1], "groupNorm weight");
     same(b?.[0], x?.[1], "groupNorm bias");
-    if (x![1]! % groups !== 0) throw new RangeError(`groupNorm: ${x![1]} channels in ${groups} groups`);
+    wholeGroups(x!, groups, "groupNorm");
     return x!;
   },
   layerNorm: ([x, w, b]) => {
@@ -138,7 +151,31 @@ export const INFER_SHAPE: InferShape = {
       return dim;
     });
   },
+  slice: ([x], { axis, from, to }) => {
+    if (!(from >= 0 && from < to && to <= (x![axis] ?? 0))) {
+      throw new RangeError(`slice: ${from}..${to} of axis ${axis} of [${x}]`);
+    }
+    return x!.map((dim, i) => (i === axis ? to - from : dim));
+  },
+  groupStats: ([x], { groups }) => {
+    wholeGroups(x!, groups, "groupStats");
+    return [x![0]!, groups, 2];
+  },
+  groupNormApply: ([x, statistics, w, b], { groups }) => {
+    wholeGroups(x!, groups, "groupNormApply");
+    const [batch, found, pair] = rank(statistics, 3, "groupNormApply statistics");
+    same(batch, x![0], "groupNormApply batch");
+    same(found, groups, "groupNormApply groups");
+    same(pair, 2, "groupNormApply mean and variance");
+    same(w?.[0], x![1], "groupNormApply weight");
+    same(b?.[0], x![1], "groupNormApply bias");
+    return x!;
+  },
 };
+
+function wholeGroups(x: Shape, groups: number, what: string): void {
+  if (x[1]! % groups !== 0) throw new RangeError(`${what}: ${x[1]} channels in ${groups} groups`);
+}
 
 function rank(shape: Shape | undefined, axes: number, what: string): Shape {
   if (shape?.length !== axes) throw new RangeError(`${what}: expected ${axes} axes, got [${shape}]`);

@@ -1,8 +1,9 @@
 /** @file A prompt through both text encoders (diffusers encode_prompt). S text tokens, D = C1 + C2 channels. */
 import type { Component, SdxlCheckpoint } from "../checkpoint/sdxl-folder.ts";
+import type { Graph } from "../ir/graph.ts";
 import type { ClipConfig } from "../model/config.ts";
 import type { ClipTokenizer } from "../tokenizer/clip.ts";
-import type { SdxlRuntime } from "./runtime.ts";
+import type { OpenPhase, PlannedJob, SdxlRuntime } from "./runtime.ts";
 
 export interface PromptEmbedding {
   readonly tokens: number;
@@ -12,15 +13,42 @@ export interface PromptEmbedding {
   readonly pooled: Float32Array<ArrayBuffer>;
 }
 
-export async function encodePrompt(
+/** The embeddings of `prompts`, in their order; the phase is opened only if one of them is not known yet. */
+export async function encodePrompts(
   checkpoint: SdxlCheckpoint,
   runtime: SdxlRuntime,
+  job: PlannedJob,
+  prompts: readonly string[],
+  signal?: AbortSignal,
+): Promise<PromptEmbedding[]> {
+  const known = prompts.map((prompt) => runtime.promptCache.get(prompt));
+  if (known.every((embedding) => embedding !== undefined)) return known;
+  await using phase = await runtime.openPhase(job, "encode");
+  const embeddings: PromptEmbedding[] = [];
+  for (const [i, prompt] of prompts.entries()) {
+    const embedding =
+      known[i] ?? runtime.promptCache.get(prompt) ?? (await encodePrompt(checkpoint, job, phase, prompt, signal));
+    runtime.promptCache.set(prompt, embedding);
+    embeddings.push(embedding);
+  }
+  return embeddings;
+}
+
+async function encodePrompt(
+  checkpoint: SdxlCheckpoint,
+  { graphs }: PlannedJob,
+  phase: OpenPhase,
   prompt: string,
+  signal: AbortSignal | undefined,
 ): Promise<PromptEmbedding> {
-  const known = runtime.promptCache.get(prompt);
-  if (known) return known;
-  const first = await encode(runtime, "textEncoder", checkpoint.textEncoder, checkpoint.tokenizer, prompt);
-  const second = await encode(runtime, "textEncoder2", checkpoint.textEncoder2, checkpoint.tokenizer2, prompt);
+  const run = (graph: Graph, inputs: ReadonlyMap<string, Int32Array>) =>
+    phase.run(graph, inputs, {
+      ...(signal ? { signal } : {}),
+      ...(graph === graphs.clip ? { upcoming: [graphs.clip2] } : {}),
+    });
+  const { textEncoder, textEncoder2, tokenizer, tokenizer2 } = checkpoint;
+  const first = await encode(run, graphs.clip, textEncoder, tokenizer, prompt);
+  const second = await encode(run, graphs.clip2, textEncoder2, tokenizer2, prompt);
   const tokens = first.ids.length;
   const [width1, width2] = [checkpoint.textEncoder.config.hiddenSize, checkpoint.textEncoder2.config.hiddenSize];
   const hidden = new Float32Array(tokens * (width1 + width2));
@@ -28,9 +56,7 @@ export async function encodePrompt(
     hidden.set(first.hidden.subarray(t * width1, (t + 1) * width1), t * (width1 + width2));
     hidden.set(second.hidden.subarray(t * width2, (t + 1) * width2), t * (width1 + width2) + width1);
   }
-  const embedding = { tokens, hidden, pooled: second.pooled! };
-  runtime.promptCache.set(prompt, embedding);
-  return embedding;
+  return { tokens, hidden, pooled: second.pooled! };
 }
 
 /** What SDXL base takes for a negative prompt that was not given. */
@@ -43,21 +69,21 @@ export function zeroEmbedding(like: PromptEmbedding): PromptEmbedding {
 }
 
 async function encode(
-  runtime: SdxlRuntime,
-  component: "textEncoder" | "textEncoder2",
+  run: (graph: Graph, inputs: ReadonlyMap<string, Int32Array>) => Promise<Map<string, Float32Array<ArrayBuffer>>>,
+  graph: Graph,
   { config }: Component<ClipConfig>,
   tokenizer: ClipTokenizer,
   prompt: string,
 ): Promise<{ ids: readonly number[]; hidden: Float32Array; pooled?: Float32Array<ArrayBuffer> }> {
   const ids = tokenizer.encode(prompt);
-  const pooled = component === "textEncoder2";
-  const graph = runtime.graphs.clip(component, config, { batch: 1, tokens: ids.length, pooled });
   const inputs = new Map([
     ["ids", Int32Array.from(ids)],
     ["positions", Int32Array.from(ids, (_, i) => i)],
-    ...(pooled ? [["eos_rows", Int32Array.of(eosPosition(ids, config.eosTokenId))] as const] : []),
+    ...(graph.inputs.has("eos_rows")
+      ? [["eos_rows", Int32Array.of(eosPosition(ids, config.eosTokenId))] as const]
+      : []),
   ]);
-  const outputs = await runtime.run(component, graph, inputs);
+  const outputs = await run(graph, inputs);
   const pooledOutput = outputs.get("pooled");
   return { ids, hidden: outputs.get("hidden")!, ...(pooledOutput ? { pooled: pooledOutput } : {}) };
 }

@@ -1,127 +1,253 @@
-/** @file What a pipeline needs to compute with: graphs by size, the components' weight streams, a backend. */
-import type { ActivationData, Backend } from "../backend/backend.ts";
+/**
+ * @file What a pipeline computes with: a device, the components' blocks of weights, a ledger, and plans by job shape. A phase
+ * is opened, runs its passes and gives its memory back; weights stay from image to image only where the plan says so.
+ */
+import type { Device, HostData } from "../backend/device.ts";
+import { HostMemory } from "../backend/host-memory.ts";
 import type { SdxlCheckpoint } from "../checkpoint/sdxl-folder.ts";
-import type { TensorTable } from "../container/table.ts";
 import type { Graph } from "../ir/graph.ts";
-import { type ClipGraphOptions, clipGraph } from "../model/clip.ts";
-import type { ClipConfig } from "../model/config.ts";
-import { type LatentSize, unetStepGraph, unetTextGraph, unetTimeGraph } from "../model/unet.ts";
-import { vaeDecoderGraph } from "../model/vae.ts";
-import { type PhasePlan, planPhases } from "../plan/phases.ts";
-import { ActivationPool } from "../stream/activations.ts";
-import { runGraph } from "../stream/executor.ts";
-import { WeightStream } from "../stream/weights.ts";
+import type { DeviceSizes } from "../plan/describe.ts";
+import type { Machine } from "../plan/machine.ts";
+import { makePlan, type PhasePlan, type Plan, type PlanBudgets, type PlanInput } from "../plan/plan.ts";
+import { bandStorage, runBands } from "../stream/banded.ts";
+import type { BlockReader } from "../stream/blocks.ts";
+import { Ledger } from "../stream/ledger.ts";
+import { type PassOptions, type PhasePass, PhaseRun } from "../stream/phase.ts";
+import { Telemetry } from "../stream/telemetry.ts";
+import { ResidentWeights } from "../stream/weights.ts";
+import {
+  type ComponentName,
+  describeJob,
+  type JobDescription,
+  type JobGraphs,
+  type JobShape,
+  type PhaseName,
+  PROMPT_CACHE_ENTRIES,
+} from "./job-plan.ts";
 import type { PromptEmbedding } from "./prompt-embedding.ts";
 
-export type ComponentName = "textEncoder" | "textEncoder2" | "unet" | "vae";
+export interface RuntimeSettings {
+  readonly budgets: PlanBudgets;
+  readonly machine: Machine;
+  /** RAM of the process itself. */
+  readonly processBytes: number;
+  readonly now: () => number;
+  /** Lets waiting messages be handled between segments. */
+  readonly pause: () => Promise<void>;
+}
 
-/** Text embeddings are 0.6 MB a prompt at full size. */
-const PROMPT_CACHE_ENTRIES = 32;
+/** A job's graphs with their plan. */
+export interface PlannedJob {
+  readonly shape: JobShape;
+  readonly plan: Plan;
+  readonly graphs: JobGraphs;
+  readonly description: JobDescription;
+}
 
-export class SdxlRuntime {
-  readonly graphs: GraphCache;
+const PLANS_KEPT = 8;
+
+export class SdxlRuntime implements AsyncDisposable {
+  readonly device: Device;
+  readonly telemetry = new Telemetry();
   readonly promptCache = new BoundedCache<string, PromptEmbedding>(PROMPT_CACHE_ENTRIES);
-  readonly #backend: Backend;
-  readonly #streams: Readonly<Record<ComponentName, WeightStream>>;
-  readonly plan: PhasePlan;
-  readonly #pause: () => Promise<void>;
-  #pool = new ActivationPool();
-  #signal: AbortSignal | undefined;
+  readonly #checkpoint: SdxlCheckpoint;
+  readonly #readers: Readonly<Record<ComponentName, BlockReader>>;
+  readonly #settings: RuntimeSettings;
+  readonly #jobs = new BoundedCache<string, PlannedJob>(PLANS_KEPT);
+  /** Weights that outlive their phase, by phase. */
+  readonly #kept = new Map<PhaseName, ResidentWeights>();
+  #budgets: PlanBudgets;
+  #ledger: Ledger;
+  #process: Disposable;
 
-  constructor(checkpoint: SdxlCheckpoint, backend: Backend, pause: () => Promise<void>) {
-    this.graphs = new GraphCache(checkpoint);
-    this.#backend = backend;
-    this.#pause = pause;
-    this.#streams = {
-      textEncoder: new WeightStream(checkpoint.textEncoder.table),
-      textEncoder2: new WeightStream(checkpoint.textEncoder2.table),
-      unet: new WeightStream(checkpoint.unet.table),
-      vae: new WeightStream(checkpoint.vae.table),
-    };
-    const { textEncoder, textEncoder2, unet, vae } = checkpoint;
-    const encodeBytes = tableBytes(textEncoder.table) + tableBytes(textEncoder2.table);
-    this.plan = planPhases([encodeBytes, tableBytes(unet.table), tableBytes(vae.table)]);
+  constructor(
+    checkpoint: SdxlCheckpoint,
+    device: Device,
+    readers: Readonly<Record<ComponentName, BlockReader>>,
+    settings: RuntimeSettings,
+  ) {
+    this.device = device;
+    this.#checkpoint = checkpoint;
+    this.#readers = readers;
+    this.#settings = settings;
+    this.#budgets = settings.budgets;
+    this.#ledger = newLedger(settings.budgets);
+    this.#process = this.#ledger.reserve("ram", Math.min(settings.processBytes, settings.budgets.ramBytes), "process");
+  }
+
+  get ledger(): Ledger {
+    return this.#ledger;
+  }
+
+  get budgets(): PlanBudgets {
+    return this.#budgets;
   }
 
   /** Weight bytes read so far, of all components. */
   get readBytes(): number {
-    return Object.values(this.#streams).reduce((sum, stream) => sum + stream.readBytes, 0);
+    return Object.values(this.#readers).reduce((sum, reader) => sum + reader.readBytes, 0);
   }
 
-  /** The signal that stops the image in work. */
-  useSignal(signal: AbortSignal | undefined): void {
-    this.#signal = signal;
+  /** The plan for a job's shape. Throws BudgetError if it can't be done within the budgets. */
+  plan(shape: JobShape): PlannedJob {
+    const key = JSON.stringify(shape);
+    const known = this.#jobs.get(key);
+    if (known) return known;
+    const { description, input } = this.planInput(shape);
+    const job = { shape, description, graphs: description.graphs, plan: makePlan(input) };
+    this.#jobs.set(key, job);
+    return job;
   }
 
-  async run(
-    component: ComponentName,
-    graph: Graph,
-    inputs: ReadonlyMap<string, ActivationData>,
-  ): Promise<Map<string, Float32Array<ArrayBuffer>>> {
-    return await runGraph(graph, inputs, {
-      backend: this.#backend,
-      weights: this.#streams[component],
-      pool: this.#pool,
-      pause: this.#pause,
-      ...(this.#signal ? { signal: this.#signal } : {}),
+  /** What `plan` plans from; another machine or budget can be put in its place. */
+  planInput(
+    shape: JobShape,
+    device: DeviceSizes = this.device,
+  ): { readonly description: JobDescription; readonly input: PlanInput } {
+    const { machine, processBytes } = this.#settings;
+    const catalog = (name: ComponentName) => this.#readers[name].block.bind(this.#readers[name]);
+    const catalogs = {
+      textEncoder: catalog("textEncoder"),
+      textEncoder2: catalog("textEncoder2"),
+      unet: catalog("unet"),
+      vae: catalog("vae"),
+    };
+    const description = describeJob(this.#checkpoint, device, catalogs, shape);
+    const { name, alignmentBytes, overheadBytes, sharesHostMemory } = device;
+    const input = {
+      device: { name, alignmentBytes, overheadBytes, sharesHostMemory },
+      machine,
+      budgets: this.#budgets,
+      processBytes,
+      phases: description.phases,
+    };
+    return { description, input };
+  }
+
+  /** Other budgets from the next image on. All weights are given back. */
+  async setBudgets(budgets: PlanBudgets): Promise<void> {
+    await this.#releaseKept();
+    this.#jobs.clear();
+    this.#process[Symbol.dispose]();
+    this.#budgets = budgets;
+    this.#ledger = newLedger(budgets);
+    this.#process = this.#ledger.reserve("ram", Math.min(this.#settings.processBytes, budgets.ramBytes), "process");
+  }
+
+  /** Takes a phase's memory. The caller disposes it before the next one. */
+  async openPhase(job: PlannedJob, name: PhaseName): Promise<OpenPhase> {
+    const { device, telemetry } = this;
+    const { now, pause } = this.#settings;
+    const ledger = this.#ledger;
+    const plan = job.plan.phases.find((phase) => phase.name === name)!;
+    const input = job.description.phases.find((phase) => phase.name === name)!;
+    await using scope = new AsyncDisposableStack();
+    scope.use(ledger.reserve("ram", input.hostBytes, `${name}: host buffers`));
+    scope.use(ledger.reserve("device", device.overheadBytes, "device overhead"));
+    const weights = await this.#weights(job.plan, plan, name);
+    if (!job.plan.keepsAll) {
+      scope.defer(() => device.release());
+      scope.use(weights);
+    }
+    scope.use(ledger.reserve(plan.waitingPlace, plan.waitingBytes, `${name}: activations in wait`));
+    const waiting = scope.use(new HostMemory(`${name}: activations in wait`, plan.waitingBytes));
+    const links = new Map(input.links.map((link) => [link.name, link.lengthBytes]));
+    const context = { device, ledger, weights, telemetry, now, pause };
+    const run = scope.use(await PhaseRun.open(plan, links, context));
+    const passes = new Map(
+      job.description.passes[name].map(({ graph, component }, i): [Graph, PhasePass] => [
+        graph,
+        { graph, plan: plan.passes[i]!, reader: this.#readers[component] },
+      ]),
+    );
+    return new OpenPhase(run, passes, waiting, scope.move());
+  }
+
+  async #weights(plan: Plan, phase: PhasePlan, name: PhaseName): Promise<ResidentWeights> {
+    const kept = this.#kept.get(name);
+    if (kept && plan.keepsAll && JSON.stringify(kept.residency) === JSON.stringify(phase.residency)) return kept;
+    // Another picture size keeps the same weights if all of them stay; any other change starts anew.
+    await this.#releaseKept();
+    const weights = await ResidentWeights.open(phase.residency, this.device, this.#ledger, {
+      now: this.#settings.now,
+      onLoad: ({ key, storedBytes, startedMs, endedMs, readMs }) =>
+        this.telemetry.load({ key, storedBytes, readMs, totalMs: endedMs - startedMs }),
     });
+    if (plan.keepsAll) this.#kept.set(name, weights);
+    return weights;
   }
 
-  give(buffer: Float32Array<ArrayBuffer>): void {
-    this.#pool.give(buffer);
+  async #releaseKept(): Promise<void> {
+    if (this.#kept.size === 0) return;
+    for (const weights of this.#kept.values()) await weights[Symbol.asyncDispose]();
+    this.#kept.clear();
+    await this.device.release();
   }
 
-  /** Gives a phase's memory back (weights, activations, compiled segments) unless the whole model is small. */
-  async endPhase(...components: readonly ComponentName[]): Promise<void> {
-    if (this.plan.keepWeights) return;
-    for (const component of components) this.#streams[component].release();
-    this.#pool = new ActivationPool();
-    await this.#backend.release();
+  /** The device is the caller's. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#releaseKept();
+    this.#process[Symbol.dispose]();
   }
 }
 
-/** Graphs are values: built once per size. */
-class GraphCache {
-  readonly #checkpoint: SdxlCheckpoint;
-  readonly #graphs = new BoundedCache<string, Graph>(16);
+/** A phase with its memory. */
+export class OpenPhase implements AsyncDisposable {
+  readonly #run: PhaseRun;
+  readonly #passes: ReadonlyMap<Graph, PhasePass>;
+  readonly #waiting: HostMemory;
+  readonly #scope: AsyncDisposableStack;
 
-  constructor(checkpoint: SdxlCheckpoint) {
-    this.#checkpoint = checkpoint;
+  constructor(run: PhaseRun, passes: ReadonlyMap<Graph, PhasePass>, waiting: HostMemory, scope: AsyncDisposableStack) {
+    this.#run = run;
+    this.#passes = passes;
+    this.#waiting = waiting;
+    this.#scope = scope;
   }
 
-  clip(component: ComponentName, config: ClipConfig, options: ClipGraphOptions): Graph {
-    return this.#get(`${component} ${JSON.stringify(options)}`, () => clipGraph(config, options));
+  /** Runs one of the phase's graphs; `upcoming` are those that follow. See PhaseRun.run. */
+  async run(
+    graph: Graph,
+    inputs: ReadonlyMap<string, HostData>,
+    options: Omit<PassOptions, "upcoming"> & { readonly upcoming?: readonly Graph[] } = {},
+  ): Promise<Map<string, Float32Array<ArrayBuffer>>> {
+    const { upcoming = [], ...rest } = options;
+    const following = upcoming.map((other) => this.#passes.get(other)!);
+    return await this.#run.run(this.#passes.get(graph)!, inputs, { ...rest, upcoming: following });
   }
 
-  unetTime(rows: number): Graph {
-    return this.#get(`time ${rows}`, () => unetTimeGraph(this.#checkpoint.unet.config, rows));
+  /** Carries out a program of bands whose graphs are the phase's. */
+  async runBands(
+    program: JobGraphs["decoder"],
+    inputs: ReadonlyMap<string, HostData>,
+    signal?: AbortSignal,
+  ): Promise<Map<string, Float32Array<ArrayBuffer>>> {
+    const storage = bandStorage(program);
+    const sequence = program.layers.flatMap(({ bands }) => bands.map(({ graph }) => graph));
+    using gathered = new HostMemory("rows put together", storage.gatherBytes);
+    return await runBands(program, inputs, {
+      memory: {
+        waiting: new Float32Array(this.#waiting.buffer),
+        gathered: new Float32Array(gathered.buffer),
+      },
+      run: async (step, graph, bandInputs, into) => {
+        const upcoming = sequence.slice(step + 1, step + 1 + BANDS_AHEAD);
+        await this.run(graph, bandInputs, { upcoming, into, ...(signal ? { signal } : {}) });
+      },
+      ...(signal ? { signal } : {}),
+    });
   }
 
-  unetText(batch: number, textTokens: number): Graph {
-    return this.#get(`text ${batch} ${textTokens}`, () =>
-      unetTextGraph(this.#checkpoint.unet.config, batch, textTokens),
-    );
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.#scope.disposeAsync();
   }
+}
 
-  unetStep(size: LatentSize, textTokens: number): Graph {
-    return this.#get(`step ${JSON.stringify(size)} ${textTokens}`, () =>
-      unetStepGraph(this.#checkpoint.unet.config, size, textTokens),
-    );
-  }
+/** Bands looked at for weights to read ahead. */
+const BANDS_AHEAD = 4;
 
-  vaeDecoder(batch: number, height: number, width: number): Graph {
-    return this.#get(`vae ${batch} ${height} ${width}`, () =>
-      vaeDecoderGraph(this.#checkpoint.vae.config, batch, height, width),
-    );
-  }
-
-  #get(key: string, make: () => Graph): Graph {
-    const known = this.#graphs.get(key);
-    if (known) return known;
-    const graph = make();
-    this.#graphs.set(key, graph);
-    return graph;
-  }
+function newLedger({ deviceBytes, ramBytes }: PlanBudgets): Ledger {
+  return new Ledger({ device: deviceBytes, ram: ramBytes, disk: Number.MAX_SAFE_INTEGER });
 }
 
 /** A map that forgets its oldest entry. */
@@ -139,17 +265,14 @@ class BoundedCache<Key, Item> {
 
   set(key: Key, item: Item): void {
     this.#items.set(key, item);
-    if (this.#items.size > this.#limit) {
-      for (const oldest of this.#items.keys()) {
-        this.#items.delete(oldest);
-        break;
-      }
+    if (this.#items.size <= this.#limit) return;
+    for (const oldest of this.#items.keys()) {
+      this.#items.delete(oldest);
+      break;
     }
   }
-}
 
-function tableBytes(table: TensorTable): number {
-  let bytes = 0;
-  for (const entry of table.values()) bytes += entry.endByte - entry.startByte;
-  return bytes;
+  clear(): void {
+    this.#items.clear();
+  }
 }

@@ -11,8 +11,9 @@ import { combineGuidance, eulerStep, scaleModelInput } from "../sampler/euler.ts
 import { torchRandn } from "../sampler/noise.ts";
 import { eulerSchedule, parseSchedulerConfig } from "../sampler/schedule.ts";
 import { requireFiniteValues } from "./guard.ts";
-import { encodePrompt, type PromptEmbedding, zeroEmbedding } from "./prompt-embedding.ts";
-import type { SdxlRuntime } from "./runtime.ts";
+import type { JobShape } from "./job-plan.ts";
+import { encodePrompts, type PromptEmbedding, zeroEmbedding } from "./prompt-embedding.ts";
+import type { OpenPhase, PlannedJob, SdxlRuntime } from "./runtime.ts";
 
 export interface TextToImageJob {
   readonly prompt: string;
@@ -30,90 +31,110 @@ export type TextToImageEvent =
   | { readonly type: "step"; readonly step: number; readonly steps: number }
   | { readonly type: "pixels"; readonly rgb: Uint8Array };
 
-/** Rows of time embeddings computed at once; bounds their memory for long schedules. */
-const TIME_ROWS_AT_ONCE = 64;
+/** What the plan of a job depends on. */
+export function jobShape(
+  checkpoint: SdxlCheckpoint,
+  job: Pick<TextToImageJob, "guidance" | "steps" | "width" | "height">,
+): JobShape {
+  const { width, height, steps } = job;
+  return { batch: job.guidance > 1 ? 2 : 1, width, height, steps, textTokens: checkpoint.tokenizer.encode("").length };
+}
 
+/** `planned` is the runtime's plan for the job's shape. */
 export async function* textToImage(
   checkpoint: SdxlCheckpoint,
   runtime: SdxlRuntime,
+  planned: PlannedJob,
   job: TextToImageJob,
+  signal?: AbortSignal,
 ): AsyncGenerator<TextToImageEvent, void, undefined> {
-  const guided = job.guidance > 1;
-  const batch = guided ? 2 : 1;
-
   yield { type: "phase", phase: "encode" };
-  const positive = await encodePrompt(checkpoint, runtime, job.prompt);
-  const embeddings = guided ? [await negativeEmbedding(checkpoint, runtime, job, positive), positive] : [positive];
-  await runtime.endPhase("textEncoder", "textEncoder2");
+  const embeddings = await embedPrompts(checkpoint, runtime, planned, job, signal);
 
   yield { type: "phase", phase: "denoise" };
-  const latent = yield* denoise(checkpoint, runtime, job, embeddings, batch);
-  await runtime.endPhase("unet");
+  const latent = yield* denoise(checkpoint, runtime, planned, job, embeddings, signal);
 
   yield { type: "phase", phase: "decode" };
   const { vae } = checkpoint;
   const scale = vaeScaleFactor(vae.config);
   const [height, width] = [Math.floor(job.height / scale), Math.floor(job.width / scale)];
   unscaleLatent(latent, vae.config);
-  const graph = runtime.graphs.vaeDecoder(1, height, width);
-  const decoded = await runtime.run("vae", graph, new Map([["latent", latent]]));
-  const image = decoded.get("image")!; // [1, 3, H, W]
+  const image = await decode(runtime, planned, latent, signal); // [1, 3, H, W]
   requireFiniteValues(image, "the decoded picture");
-  await runtime.endPhase("vae");
   yield { type: "pixels", rgb: imageFromDecoded(image, width * scale, height * scale) };
 }
 
-async function negativeEmbedding(
+/** Guided: of the negative prompt, then of the prompt. */
+async function embedPrompts(
   checkpoint: SdxlCheckpoint,
   runtime: SdxlRuntime,
+  planned: PlannedJob,
   job: TextToImageJob,
-  like: PromptEmbedding,
-): Promise<PromptEmbedding> {
-  if (job.negativePrompt === undefined && checkpoint.forceZerosForEmptyPrompt) return zeroEmbedding(like);
-  return await encodePrompt(checkpoint, runtime, job.negativePrompt ?? "");
+  signal: AbortSignal | undefined,
+): Promise<PromptEmbedding[]> {
+  const { prompt, negativePrompt } = job;
+  if (planned.shape.batch === 1) return await encodePrompts(checkpoint, runtime, planned, [prompt], signal);
+  if (negativePrompt === undefined && checkpoint.forceZerosForEmptyPrompt) {
+    const [positive] = await encodePrompts(checkpoint, runtime, planned, [prompt], signal);
+    return [zeroEmbedding(positive!), positive!];
+  }
+  return await encodePrompts(checkpoint, runtime, planned, [negativePrompt ?? "", prompt], signal);
+}
+
+async function decode(
+  runtime: SdxlRuntime,
+  planned: PlannedJob,
+  latent: Float32Array,
+  signal: AbortSignal | undefined,
+): Promise<Float32Array> {
+  await using phase = await runtime.openPhase(planned, "decode");
+  const decoded = await phase.runBands(planned.graphs.decoder, new Map([["latent", latent]]), signal);
+  return decoded.get("image")!;
 }
 
 async function* denoise(
   checkpoint: SdxlCheckpoint,
   runtime: SdxlRuntime,
+  planned: PlannedJob,
   job: TextToImageJob,
   embeddings: readonly PromptEmbedding[],
-  batch: number,
+  signal: AbortSignal | undefined,
 ): AsyncGenerator<TextToImageEvent, Float32Array, undefined> {
   const { config } = checkpoint.unet;
+  const { graphs } = planned;
+  const { batch } = planned.shape;
   const scale = vaeScaleFactor(checkpoint.vae.config);
-  const size = { batch, height: Math.floor(job.height / scale), width: Math.floor(job.width / scale) };
   const { config: scheduler } = parseSchedulerConfig(checkpoint.schedulerJson);
   const { sigmas, timesteps, initNoiseSigma } = eulerSchedule(scheduler, job.steps);
+  const stopping = signal ? { signal } : {};
 
-  const textTokens = embeddings[0]!.tokens;
+  await using phase = await runtime.openPhase(planned, "denoise");
   const context = joinRows(embeddings.map((embedding) => embedding.hidden)); // [B, S, D]
-  const textGraph = runtime.graphs.unetText(batch, textTokens);
-  const textInputs = await runtime.run("unet", textGraph, new Map([["context", context]]));
+  await phase.run(graphs.text, new Map([["context", context]]), { ...stopping, upcoming: [graphs.time] });
 
-  const count = config.inChannels * size.height * size.width;
+  const count = config.inChannels * Math.floor(job.height / scale) * Math.floor(job.width / scale);
   let sample: Float32Array = torchRandn(job.seed, count); // [1, Cin, H, W]
   for (let i = 0; i < count; i++) sample[i] = sample[i]! * initNoiseSigma;
-  const stepGraph = runtime.graphs.unetStep(size, textTokens);
   const addition = joinRows(embeddings.map((embedding) => additionRow(checkpoint, embedding, job))); // [B, A]
-  const stepsAtOnce = Math.max(1, Math.min(timesteps.length, Math.floor(TIME_ROWS_AT_ONCE / batch)));
+  const { stepsAtOnce } = graphs;
   let timeInputs = new Map<string, Float32Array<ArrayBuffer>>();
 
   for (let step = 0; step < timesteps.length; step++) {
     if (step % stepsAtOnce === 0) {
       // The last group is filled up with repeats: one graph serves all groups.
       const group = Array.from({ length: stepsAtOnce }, (_, i) => timesteps[Math.min(step + i, timesteps.length - 1)]!);
-      timeInputs = await timeEmbeddings(checkpoint, runtime, group, addition, batch);
+      timeInputs = await timeEmbeddings(checkpoint, planned, phase, group, addition, signal);
     }
     const input = scaleModelInput(sample, sigmas[step]!);
     const latent = batch === 1 ? input : joinRows([input, input]); // [B, Cin, H, W]
-    const inputs = new Map<string, Float32Array>([["latent", latent], ...textInputs]);
+    const inputs = new Map<string, Float32Array>([["latent", latent]]);
     for (const [name, rows] of timeInputs) {
       const stride = rows.length / stepsAtOnce;
       const start = (step % stepsAtOnce) * stride;
       inputs.set(name, rows.subarray(start, start + stride));
     }
-    const outputs = await runtime.run("unet", stepGraph, inputs);
+    const last = step + 1 === timesteps.length;
+    const outputs = await phase.run(graphs.step, inputs, { ...stopping, upcoming: last ? [] : [graphs.step] });
     const prediction = outputs.get("prediction")!; // [B, Cout, H, W]
     requireFiniteValues(prediction, `the UNet's prediction in step ${step + 1}`);
     const half = prediction.length / batch;
@@ -126,30 +147,28 @@ async function* denoise(
       sigmaNext: sigmas[step + 1]!,
       predictionType: scheduler.predictionType,
     });
-    runtime.give(prediction);
     yield { type: "step", step: step + 1, steps: timesteps.length };
   }
-  for (const buffer of textInputs.values()) runtime.give(buffer);
   return sample;
 }
 
 /** Runs the time graph for some steps: per ResNet block [steps B, C], step-major. */
 async function timeEmbeddings(
   checkpoint: SdxlCheckpoint,
-  runtime: SdxlRuntime,
+  { graphs, shape }: PlannedJob,
+  phase: OpenPhase,
   timesteps: readonly number[],
   addition: Float32Array,
-  batch: number,
+  signal: AbortSignal | undefined,
 ): Promise<Map<string, Float32Array<ArrayBuffer>>> {
   const { config } = checkpoint.unet;
-  const rows = timesteps.flatMap((timestep) => new Array<number>(batch).fill(timestep));
+  const rows = timesteps.flatMap((timestep) => new Array<number>(shape.batch).fill(timestep));
   const sinusoid = timestepEmbedding(rows, timeEmbeddingDim(config), config);
-  const graph = runtime.graphs.unetTime(rows.length);
   const inputs = new Map([
     ["sinusoid", sinusoid],
     ["addition", joinRows(timesteps.map(() => addition))],
   ]);
-  return await runtime.run("unet", graph, inputs);
+  return await phase.run(graphs.time, inputs, { ...(signal ? { signal } : {}), upcoming: [graphs.step] });
 }
 
 /** [pooled text, sinusoids of (height, width, 0, 0, height, width)]: SDXL's micro-conditioning. */

@@ -1,7 +1,9 @@
 /** @file The loop's line commands: `:help`, `:seed 7`, ... */
 
 import { UsageError } from "../errors.ts";
+import { parseBudget } from "../plan/budget.ts";
 import { parseGuidance, parseSeed, parseSide, parseSteps } from "../terminal/options.ts";
+import { planText } from "../terminal/plan-text.ts";
 import type { Session } from "./session.ts";
 
 interface LineCommand {
@@ -60,6 +62,21 @@ const COMMANDS: Readonly<Record<string, LineCommand>> = {
       return `Guidance: ${settings.guidance}`;
     },
   },
+  vram: {
+    usage: ":vram AMOUNT",
+    help: "bound of device memory from the next image on: 4G, 512M, -1G",
+    run: (session, argument) => changeBudget(session, "vram", argument),
+  },
+  ram: {
+    usage: ":ram AMOUNT",
+    help: "bound of other memory",
+    run: (session, argument) => changeBudget(session, "ram", argument),
+  },
+  plan: {
+    usage: ":plan",
+    help: "what the next image takes, and why",
+    run: async (session, _, signal) => planText(await session.plan(signal)),
+  },
   model: {
     usage: ":model DIR|HUB-ID|demo",
     help: "another model",
@@ -69,6 +86,15 @@ const COMMANDS: Readonly<Record<string, LineCommand>> = {
     },
   },
 };
+
+async function changeBudget(session: Session, tier: "vram" | "ram", argument: string): Promise<string> {
+  const name = tier === "vram" ? "VRAM" : "RAM";
+  if (argument !== "") {
+    parseBudget(`:${tier}`, argument);
+    await session.changeBudgets({ [tier]: argument });
+  }
+  return `${name}: ${session.settings[tier] ?? "chosen by what is free"}`;
+}
 
 /** Handled by the loop itself, since it makes an image. */
 const AGAIN = { usage: ":again", help: "the last prompt once more" };

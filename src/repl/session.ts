@@ -1,9 +1,9 @@
 /** @file What the interactive loop remembers: the settings, the open model, the last prompt. */
 import { existsSync } from "node:fs";
 import path from "node:path";
-import type { Engine } from "../engine-types.ts";
+import type { BudgetOptions, Engine, PlanReport } from "../engine-types.ts";
 import { type CliContext, Interrupted } from "../terminal/context.ts";
-import { drawSeed, type ImageOptions } from "../terminal/options.ts";
+import { budgetsOf, drawSeed, type ImageOptions } from "../terminal/options.ts";
 import { writeNextOutput } from "../terminal/output-file.ts";
 import { Progress } from "../terminal/progress.ts";
 
@@ -44,7 +44,8 @@ export class Session implements AsyncDisposable {
     const { model, artifact, backend, compat } = this.settings;
     const onEvent = this.progress.load.bind(this.progress);
     try {
-      this.#engine = await this.#context.openEngine({ model, artifact, backend, compat, signal, onEvent });
+      const budgets = budgetsOf(this.settings);
+      this.#engine = await this.#context.openEngine({ model, artifact, backend, compat, budgets, signal, onEvent });
     } finally {
       this.progress.clear();
     }
@@ -61,6 +62,19 @@ export class Session implements AsyncDisposable {
       Object.assign(this.settings, before);
       throw error;
     }
+  }
+
+  /** Other budgets from the next image on; on failure the old ones stay, and the error is thrown. */
+  async changeBudgets(budgets: BudgetOptions): Promise<void> {
+    await this.#engine?.setBudgets(budgets);
+    Object.assign(this.settings, budgets);
+  }
+
+  /** What the next image would take. */
+  async plan(signal: AbortSignal): Promise<PlanReport> {
+    if (!this.#engine) await this.open(signal);
+    const { steps, guidance, width, height } = this.settings;
+    return await this.#engine!.plan({ steps, guidance, width, height });
   }
 
   /** Makes one image and saves it as the next free output_NNN.png. Returns the file's name. */

@@ -1,101 +1,215 @@
 /**
- * @file Weights on their way from a tensor table to a backend: read by segment, one segment ahead of compute, kept for the
- * next step. Knows no model. Values are checked for NaN and infinities the first time they pass.
+ * @file Weights on the device as a residency says: pinned blocks stay, the others pass through the ring, read ahead of
+ * compute. Owns the arenas and their ledger entries. Knows no model.
  */
-import type { WeightData } from "../backend/backend.ts";
-import type { TensorEntry, TensorTable } from "../container/table.ts";
-import { ArtifactError } from "../errors.ts";
-import type { Graph, Segment, ValueId } from "../ir/graph.ts";
-import { firstNonFinite } from "../tensor/finite.ts";
+import type { Arena, Device, DeviceWeight, Span } from "../backend/device.ts";
+import { layOutBlock, type StoredBlock } from "../plan/describe.ts";
+import type { Residency } from "../plan/residency.ts";
+import type { BlockReader } from "./blocks.ts";
+import type { Ledger } from "./ledger.ts";
 
-/** Enough for any vector unit; also satisfies typed-array views of every dtype. */
-const ALIGNMENT_BYTES = 64;
+/** Blocks on their way at a time: the next one, and the one after it where there is room. */
+const LOADS_AT_ONCE = 2;
 
-type SegmentWeights = ReadonlyMap<ValueId, WeightData>;
+/** A block and who reads it. */
+export interface BlockUse {
+  readonly block: StoredBlock;
+  readonly reader: BlockReader;
+}
 
-export class WeightStream {
-  readonly #table: TensorTable;
-  /** By graph and segment name: graphs of other picture sizes read the same weights. */
-  readonly #loaded = new Map<string, Promise<ReadonlyMap<string, WeightData>>>();
-  readonly #signal: AbortSignal | undefined;
-  #readBytes = 0;
+export interface LoadReport {
+  readonly key: string;
+  readonly storedBytes: number;
+  readonly startedMs: number;
+  readonly endedMs: number;
+  /** Within reads of the source, summed over reads that ran side by side. */
+  readonly readMs: number;
+}
 
-  constructor(table: TensorTable, signal?: AbortSignal) {
-    this.#table = table;
-    this.#signal = signal;
+/** By parameter name. */
+export type BlockWeights = ReadonlyMap<string, DeviceWeight>;
+
+interface Load {
+  readonly key: string;
+  readonly span: Span;
+  readonly pinned: boolean;
+  readonly weights: Promise<BlockWeights>;
+  /** Whether the block is still to be read by compute; a block in the ring may be overwritten when it is not. */
+  needed: boolean;
+  settled: boolean;
+}
+
+export class ResidentWeights implements AsyncDisposable {
+  readonly residency: Residency;
+  readonly #device: Device;
+  readonly #places: ReadonlyMap<string, Span & { readonly pinned: boolean }>;
+  readonly #scope: AsyncDisposableStack;
+  readonly #now: () => number;
+  readonly #onLoad: (report: LoadReport) => void;
+  #loads: Load[] = [];
+
+  private constructor(
+    residency: Residency,
+    device: Device,
+    places: ReadonlyMap<string, Span & { readonly pinned: boolean }>,
+    scope: AsyncDisposableStack,
+    clock: { readonly now: () => number; readonly onLoad: (report: LoadReport) => void },
+  ) {
+    this.residency = residency;
+    this.#device = device;
+    this.#places = places;
+    this.#scope = scope;
+    this.#now = clock.now;
+    this.#onLoad = clock.onLoad;
   }
 
-  /** Bytes read from sources so far. */
-  get readBytes(): number {
-    return this.#readBytes;
+  /** Takes the memory. Rejects with BudgetError if a tier has it not. */
+  static async open(
+    residency: Residency,
+    device: Device,
+    ledger: Ledger,
+    clock: { readonly now: () => number; readonly onLoad: (report: LoadReport) => void },
+  ): Promise<ResidentWeights> {
+    await using scope = new AsyncDisposableStack();
+    const arena = async (lengthBytes: number, label: string): Promise<Arena> => {
+      scope.use(ledger.reserve("device", lengthBytes, label));
+      return scope.use(await device.createArena(lengthBytes, label));
+    };
+    const places = new Map<string, Span & { readonly pinned: boolean }>();
+    if (residency.pinnedBytes > 0) {
+      const pins = await arena(residency.pinnedBytes, "pinned weights");
+      let offsetBytes = 0;
+      for (const { key, lengthBytes } of residency.pinned) {
+        places.set(key, { arena: pins, offsetBytes, lengthBytes, pinned: true });
+        offsetBytes += lengthBytes;
+      }
+    }
+    if (residency.ringBytes > 0) {
+      const ring = await arena(residency.ringBytes, "weights passing through");
+      for (const { key, offsetBytes, lengthBytes } of residency.streamed) {
+        places.set(key, { arena: ring, offsetBytes, lengthBytes, pinned: false });
+      }
+    }
+    return new ResidentWeights(residency, device, places, scope.move(), clock);
   }
 
-  /** The segment's weights; starts reading those of `next` too, so that they arrive while this one computes. */
-  async weights(graph: Graph, segment: Segment, next?: Segment): Promise<SegmentWeights> {
-    const current = this.#load(graph, segment);
-    if (next) void this.#load(graph, next);
-    const byName = await current.catch((error: unknown) => {
-      // Reported to this run; a failed or aborted read must not stand for the weights of a later one.
-      this.release();
-      throw error;
-    });
-    return new Map(segment.weights.map((id) => [id, byName.get(graph.values[id]!.name)!]));
+  /**
+   * The weights of `use`, and reads ahead for `next`, the blocks used after it in their order. The block may be overwritten
+   * once `computed` is called for it.
+   */
+  async weights(use: BlockUse, next: readonly BlockUse[], signal?: AbortSignal): Promise<BlockWeights> {
+    const { key } = use.block;
+    let load = this.#find(key);
+    if (!load) {
+      await this.#makeRoom(key);
+      load = this.#start(use, signal);
+    }
+    load.needed = true;
+    this.ahead(next, signal);
+    return await load.weights;
   }
 
-  /** Forgets all weights; the next use reads them again. */
-  release(): void {
-    this.#loaded.clear();
+  /** Starts reading the blocks to come, in their order, as far as there is room. */
+  ahead(next: readonly BlockUse[], signal?: AbortSignal): void {
+    for (const use of next) {
+      const known = this.#find(use.block.key);
+      if (known) {
+        known.needed = true;
+        continue;
+      }
+      const busy = this.#loads.filter((load) => !load.settled).length;
+      if (busy >= LOADS_AT_ONCE || !this.#isFree(this.#place(use.block.key))) return;
+      this.#start(use, signal);
+    }
   }
 
-  #load(graph: Graph, segment: Segment): Promise<ReadonlyMap<string, WeightData>> {
-    const key = `${graph.name}/${segment.name}`;
-    const known = this.#loaded.get(key);
-    if (known) return known;
-    const loading = this.#read(segment.weights.map((id) => this.#entry(graph.values[id]!.name)));
-    loading.catch(() => undefined); // awaited when its turn comes
-    this.#loaded.set(key, loading);
-    return loading;
+  computed(key: string): void {
+    const load = this.#find(key);
+    if (load) load.needed = false;
   }
 
-  async #read(entries: readonly TensorEntry[]): Promise<ReadonlyMap<string, WeightData>> {
-    let arenaBytes = 0;
-    const placed = entries.map((entry) => {
-      const offset = arenaBytes;
-      const shared = entry.source.view?.(entry.startByte, entry.endByte);
-      if (!shared) arenaBytes += Math.ceil((entry.endByte - entry.startByte) / ALIGNMENT_BYTES) * ALIGNMENT_BYTES;
-      return { entry, offset, shared };
-    });
-    const arena = new ArrayBuffer(arenaBytes);
-    const weights = new Map<string, WeightData>();
-    await Promise.all(
-      placed.map(async ({ entry, offset, shared }) => {
-        const bytes = shared ?? new Uint8Array(arena, offset, entry.endByte - entry.startByte);
-        if (!shared) {
-          await entry.source.read(entry.startByte, bytes, this.#signal);
-          this.#readBytes += bytes.byteLength;
-          requireFinite(entry, bytes);
-        }
-        weights.set(entry.name, { dtype: entry.dtype, bytes });
-      }),
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.allSettled(this.#loads.map((load) => load.weights));
+    this.#loads = [];
+    await this.#scope.disposeAsync();
+  }
+
+  #find(key: string): Load | undefined {
+    return this.#loads.find((load) => load.key === key);
+  }
+
+  #place(key: string): Span & { readonly pinned: boolean } {
+    const place = this.#places.get(key);
+    if (!place) throw new Error(`the plan has no place for ${key}`);
+    return place;
+  }
+
+  /** Whether nothing that is still needed, or still arriving, lies there. */
+  #isFree(place: Span): boolean {
+    return !this.#loads.some((load) => overlap(load.span, place) && (load.needed || !load.settled));
+  }
+
+  /** Waits for what is arriving there; whatever lies there has been computed, or was read ahead in vain. */
+  async #makeRoom(key: string): Promise<void> {
+    const place = this.#place(key);
+    await Promise.allSettled(this.#loads.filter((load) => overlap(load.span, place)).map((load) => load.weights));
+  }
+
+  #start({ block, reader }: BlockUse, signal: AbortSignal | undefined): Load {
+    const place = this.#place(block.key);
+    this.#loads = this.#loads.filter((load) => !overlap(load.span, place));
+    const weights = this.#upload(block, reader, place, signal);
+    const load: Load = { key: block.key, span: place, pinned: place.pinned, weights, needed: true, settled: false };
+    this.#loads.push(load);
+    weights.then(
+      () => {
+        load.settled = true;
+      },
+      () => {
+        // Told to whoever waits for it. A failed or stopped read must not stand for the weights of a later run.
+        load.settled = true;
+        this.#loads = this.#loads.filter((other) => other !== load);
+      },
     );
-    return weights;
+    return load;
   }
 
-  #entry(name: string): TensorEntry {
-    const entry = this.#table.get(name);
-    if (!entry) throw new Error(`no weight named ${name} in the table`);
-    return entry;
+  async #upload(block: StoredBlock, reader: BlockReader, place: Span, signal?: AbortSignal): Promise<BlockWeights> {
+    const { offsets } = layOutBlock(this.#device, block);
+    const startedMs = this.#now();
+    let readMs = 0;
+    const tensors = block.tensors.map(({ name, stored, offsetBytes }, i) => ({
+      name,
+      stored,
+      storedOffsetBytes: offsetBytes,
+      span: {
+        arena: place.arena,
+        offsetBytes: place.offsetBytes + offsets[i]!,
+        lengthBytes: (offsets[i + 1] ?? place.lengthBytes) - offsets[i]!,
+      },
+    }));
+    await this.#device.upload(
+      {
+        label: block.key,
+        storedBytes: block.storedBytes,
+        tensors,
+        read: async (startByte, into) => {
+          const beganMs = this.#now();
+          await reader.read(block, startByte, into, signal);
+          readMs += this.#now() - beganMs;
+        },
+      },
+      signal,
+    );
+    this.#onLoad({ key: block.key, storedBytes: block.storedBytes, startedMs, endedMs: this.#now(), readMs });
+    return new Map(tensors.map(({ name, stored, span }) => [name, { stored, span }]));
   }
 }
 
-/** Exponent bits all ones: NaN or infinity. */
-function requireFinite(entry: TensorEntry, bytes: Uint8Array): void {
-  const bad = firstNonFinite(entry.dtype, bytes);
-  if (bad === undefined) return;
-  throw new ArtifactError({
-    code: "E_NONFINITE",
-    subject: entry.source.name,
-    problem: `tensor "${entry.name}" holds ${bad.count} values that are NaN or infinite, first at index ${bad.index}`,
-    next: "fetch this file again, or use another model",
-  });
+function overlap(a: Span, b: Span): boolean {
+  return (
+    a.arena === b.arena &&
+    a.offsetBytes < b.offsetBytes + b.lengthBytes &&
+    b.offsetBytes < a.offsetBytes + a.lengthBytes
+  );
 }

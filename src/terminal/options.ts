@@ -1,8 +1,9 @@
 /** @file Options that several commands share, with their limits. */
 import { randomInt } from "node:crypto";
 import { type Command, Option } from "commander";
-import type { BackendName } from "../engine-types.ts";
+import type { BackendName, BudgetOptions } from "../engine-types.ts";
 import { UsageError } from "../errors.ts";
+import { parseBudget } from "../plan/budget.ts";
 
 /** Largest seed: every whole number up to it is exact in JavaScript. */
 export const MAX_SEED = Number.MAX_SAFE_INTEGER;
@@ -44,16 +45,34 @@ export interface ModelOptions {
   readonly artifact?: string;
   readonly backend: BackendName;
   readonly compat?: boolean;
+  readonly vram?: string;
+  readonly ram?: string;
 }
 
-/** Options of whoever makes images. */
-export interface ImageOptions extends ModelOptions {
-  readonly negative?: string;
-  readonly seed?: number;
+/** Options that a plan depends on. */
+export interface SizeOptions {
   readonly steps: number;
   readonly guidance: number;
   readonly width?: number;
   readonly height?: number;
+}
+
+/** Options of whoever makes images. */
+export interface ImageOptions extends ModelOptions, SizeOptions {
+  readonly negative?: string;
+  readonly seed?: number;
+}
+
+/** Checks an amount of memory now, and keeps it as it was written: "all but" depends on the machine. */
+const parseAmount = (name: string) => (text: string) => {
+  parseBudget(name, text);
+  return text;
+};
+export const parseVram = parseAmount("--vram");
+export const parseRam = parseAmount("--ram");
+
+export function budgetsOf({ vram, ram }: ModelOptions): BudgetOptions {
+  return { ...(vram === undefined ? {} : { vram }), ...(ram === undefined ? {} : { ram }) };
 }
 
 /** `name` becomes the option's key: none of ours are negated or variadic. */
@@ -62,15 +81,23 @@ export function addModelOptions(command: Command): Command {
     .option("--model <dir|hub-id>", "diffusers folder, or Hugging Face id in the local cache (default: the demo model)")
     .option("--artifact <file.lzr2>", "LZR2 artifact laid over the model's UNet")
     .option("--compat", "accept LZR2 records of unknown kind (the model's own weight stays)")
-    .addOption(new Option("--backend <name>", "what computes").choices(["auto", "cpu", "reference"]).default("auto"));
+    .addOption(new Option("--backend <name>", "what computes").choices(["auto", "cpu", "reference"]).default("auto"))
+    .option("--vram <amount>", "bound of device memory: 6G, 512M, or -1G for all but 1 GiB", parseVram)
+    .option("--ram <amount>", "bound of other memory, the process included", parseRam);
 }
 
-export function addImageOptions(command: Command): Command {
-  return addModelOptions(command)
-    .option("--negative <text>", "what the image should not show")
-    .option("--seed <n>", `0 to ${MAX_SEED} (default: drawn at random)`, parseSeed)
+export function addSizeOptions(command: Command): Command {
+  return command
     .option("--steps <n>", "1 to 1000", parseSteps, 30)
     .option("--guidance <n>", "0 to 100; 1 or less turns it off", parseGuidance, 5)
     .option("--width <pixels>", "multiple of 8, 64 to 4096 (default: the model's own)", parseSide("--width"))
     .option("--height <pixels>", "multiple of 8, 64 to 4096 (default: the model's own)", parseSide("--height"));
+}
+
+export function addImageOptions(command: Command): Command {
+  return addSizeOptions(
+    addModelOptions(command)
+      .option("--negative <text>", "what the image should not show")
+      .option("--seed <n>", `0 to ${MAX_SEED} (default: drawn at random)`, parseSeed),
+  );
 }

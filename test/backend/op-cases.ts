@@ -40,6 +40,12 @@ const conv = (
   pad: OpAttrs["conv2d"]["pad"] = [1, 1, 1, 1],
 ): OpCase => ({ op: "conv2d", name, attrs: { stride, pad }, inputs });
 const linear = (name: string, ...inputs: readonly CaseInput[]): OpCase => ({ op: "linear", name, attrs: {}, inputs });
+/** [B, groups, 2]: means about 0, variances from 1/4 on. */
+const statistics = (batch: number, groups: number): CaseInput => ({
+  kind: "activation",
+  shape: [batch, groups, 2],
+  values: Array.from({ length: batch * groups * 2 }, (_, i) => (i % 2 === 0 ? (i % 5) / 4 - 0.5 : (i + 1) / 8)),
+});
 const attention = (
   name: string,
   heads: number,
@@ -154,4 +160,23 @@ export const OP_CASES: readonly OpCase[] = [
   { op: "concat", name: "channels", attrs: { axis: 1 }, inputs: [x(2, 3, 4, 5), x(2, 6, 4, 5)] },
   { op: "concat", name: "batch", attrs: { axis: 0 }, inputs: [x(1, 3, 4), x(2, 3, 4)] },
   { op: "concat", name: "last axis", attrs: { axis: 2 }, inputs: [x(2, 3, 1), x(2, 3, 4)] },
+
+  { op: "slice", name: "rows of an image", attrs: { axis: 2, from: 1, to: 4 }, inputs: [x(2, 3, 5, 4)] },
+  { op: "slice", name: "the last of the last axis", attrs: { axis: 1, from: 6, to: 7 }, inputs: [x(3, 7)] },
+  { op: "slice", name: "all of the first axis", attrs: { axis: 0, from: 0, to: 2 }, inputs: [x(2, 3)] },
+  { op: "groupStats", name: "batch of 2", attrs: { groups: 4 }, inputs: [x(2, 8, 5, 3)] },
+  { op: "groupStats", name: "one line of one channel", attrs: { groups: 3 }, inputs: [x(1, 3, 1, 7)] },
+  { op: "groupStats", name: "far from zero", attrs: { groups: 2 }, inputs: [{ ...x(1, 4, 16, 16), offset: 4 }] },
+  {
+    op: "groupNormApply",
+    name: "batch of 2",
+    attrs: { groups: 4, eps: 1e-5 },
+    inputs: [x(2, 8, 5, 3), statistics(2, 4), w(8), w(8)],
+  },
+  {
+    op: "groupNormApply",
+    name: "one channel a group, no spread",
+    attrs: { groups: 3, eps: 0.25 },
+    inputs: [x(1, 3, 2, 2), { ...statistics(1, 3), values: [0, 0, 1, 0, -2, 0] }, w(3), w(3)],
+  },
 ];

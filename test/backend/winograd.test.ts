@@ -33,15 +33,18 @@ interface ConvCase {
   readonly height: number;
   readonly width: number;
   readonly bias?: boolean;
+  readonly pad?: readonly [number, number, number, number];
 }
 
-function convGraph({ batch, channels, outChannels, height, width, bias = true }: ConvCase) {
+const PAD = [1, 1, 1, 1] as const;
+
+function convGraph({ batch, channels, outChannels, height, width, bias = true, pad = PAD }: ConvCase) {
   const g = new GraphBuilder("conv");
   const x = g.input("x", [batch, channels, height, width]);
   const result = g.segment("conv", () => {
     const w = g.weight("w", [outChannels, channels, 3, 3]);
     const inputs = bias ? [x, w, g.weight("b", [outChannels])] : [x, w];
-    return g.node("conv2d", inputs, { stride: 1, pad: [1, 1, 1, 1] });
+    return g.node("conv2d", inputs, { stride: 1, pad });
   });
   g.output("y", result);
   return g.build();
@@ -76,12 +79,18 @@ const SMALL: readonly (ConvCase & { readonly bandRows?: number })[] = [
   { batch: 2, channels: 5, outChannels: 3, height: 21, width: 10, bandRows: 1 },
   { batch: 1, channels: 6, outChannels: 4, height: 20, width: 12, bandRows: 2 },
   { batch: 2, channels: 3, outChannels: 8, height: 27, width: 7, bandRows: 3, bias: false },
+  // Bands of a picture, whose halo is given: no padding there.
+  { batch: 2, channels: 3, outChannels: 4, height: 10, width: 8, pad: [0, 1, 0, 1] },
+  { batch: 1, channels: 5, outChannels: 2, height: 13, width: 9, pad: [1, 1, 0, 1], bandRows: 1 },
+  { batch: 2, channels: 2, outChannels: 3, height: 12, width: 7, pad: [0, 1, 1, 1], bandRows: 2 },
+  { batch: 1, channels: 3, outChannels: 3, height: 11, width: 10, pad: [0, 0, 1, 0], bandRows: 1 },
+  { batch: 1, channels: 3, outChannels: 3, height: 3, width: 3, pad: [0, 0, 0, 0] },
 ];
 
 for (const item of SMALL) {
-  const { batch, channels, outChannels, height, width, bandRows } = item;
+  const { batch, channels, outChannels, height, width, bandRows, pad = PAD } = item;
   const bands = bandRows === undefined ? "" : `, in bands of ${bandRows} tile rows`;
-  test(`${batch}x${channels}x${height}x${width} to ${outChannels}${item.bias === false ? ", no bias" : ""}${bands}`, async () => {
+  test(`${batch}x${channels}x${height}x${width} to ${outChannels}${item.bias === false ? ", no bias" : ""}${bands}${item.pad ? `, padding ${pad}` : ""}`, async () => {
     const graph = convGraph(item);
     const data = drawData(graph, 11);
     const segment = graph.segments[0]!;
@@ -94,7 +103,7 @@ for (const item of SMALL) {
       x: [batch, channels, height, width],
       w: [outChannels, channels, 3, 3],
       stride: 1,
-      pad: [1, 1, 1, 1],
+      pad,
     };
     const [x, w, b] = [segment.inputs[0]!, segment.weights[0]!, segment.weights[1]];
     const names = { x: emitter.value(x), w: emitter.weight(w), ...(b === undefined ? {} : { b: emitter.weight(b) }) };
@@ -127,18 +136,17 @@ test("the cpu backend takes them for wide, large convolutions and stays close to
 });
 
 test("chosen by shape alone: not for few pixels, narrow layers, strides or other kernels", () => {
-  const pad = [1, 1, 1, 1];
   const shape = (channels: number, size: number) => ({
     x: [2, channels, size, size],
     w: [channels, channels, 3, 3],
     stride: 1,
-    pad,
+    pad: PAD,
   });
   assert.equal(winogradPays(shape(640, 64)), true);
   assert.equal(winogradPays(shape(1280, 32)), true);
   assert.equal(winogradPays(shape(1280, 8)), false);
   assert.equal(winogradPays(shape(128, 512)), false);
   assert.equal(winogradPays({ ...shape(640, 64), stride: 2 }), false);
-  assert.equal(winogradPays({ ...shape(640, 64), pad: [0, 0, 1, 1] }), false);
+  assert.equal(winogradPays({ ...shape(640, 64), pad: [0, 0, 2, 2] }), false);
   assert.equal(winogradPays({ ...shape(640, 64), w: [640, 640, 1, 1] }), false);
 });

@@ -8,20 +8,26 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { fileURLToPath } from "node:url";
-import type { Backend } from "../../src/backend/backend.ts";
+import type { Device } from "../../src/backend/device.ts";
+import { HostDevice } from "../../src/backend/host-device.ts";
 import { createOnnxBackend } from "../../src/backend/onnx/backend.ts";
 import { createReferenceBackend } from "../../src/backend/reference/backend.ts";
 import { openSdxlFolder, type SdxlCheckpoint } from "../../src/checkpoint/sdxl-folder.ts";
 import { readSafetensorsHeader } from "../../src/container/safetensors.ts";
 import type { TensorEntry, TensorTable } from "../../src/container/table.ts";
-import { timeEmbeddingDim } from "../../src/model/unet.ts";
-import { encodePrompt } from "../../src/pipeline/prompt-embedding.ts";
-import { type ComponentName, SdxlRuntime } from "../../src/pipeline/runtime.ts";
+import { bandProgram } from "../../src/ir/bands.ts";
+import { timeEmbeddingDim, unetStepGraph, unetTextGraph, unetTimeGraph } from "../../src/model/unet.ts";
+import { DECODE_BAND_BYTES, vaeDecoderGraph } from "../../src/model/vae.ts";
+import type { ComponentName } from "../../src/pipeline/job-plan.ts";
+import { encodePrompts } from "../../src/pipeline/prompt-embedding.ts";
+import { SdxlRuntime } from "../../src/pipeline/runtime.ts";
 import { timestepEmbedding } from "../../src/sampler/embedding.ts";
 import { openFileSource } from "../../src/source/file.ts";
 import { openFileFolder } from "../../src/source/file-folder.ts";
 import { memorySource } from "../../src/source/memory.ts";
+import { TableBlocks } from "../../src/stream/blocks.ts";
 import { toFloat32 } from "../../src/tensor/dtype.ts";
+import { runBandProgram, runGraph, TEST_MACHINE } from "../graph-run.ts";
 
 const TOLERANCE = 5e-5;
 const MODELS = ["deep", "nested"] as const;
@@ -40,15 +46,15 @@ interface Loaded {
 
 const fixtures = new URL("../../fixtures/", import.meta.url);
 const loaded = new Map<ModelName, Loaded>();
-const backends = new Map<"cpu" | "reference", Backend>();
+const backends = new Map<"cpu" | "reference", Device>();
 
 before(async () => {
   for (const name of MODELS) {
     const folder = await openFileFolder(fileURLToPath(new URL(`golden/${name}`, fixtures)));
     loaded.set(name, { golden: await readGolden(name), checkpoint: await openSdxlFolder(folder) });
   }
-  backends.set("cpu", await createOnnxBackend());
-  backends.set("reference", createReferenceBackend());
+  backends.set("cpu", new HostDevice(await createOnnxBackend()));
+  backends.set("reference", new HostDevice(createReferenceBackend()));
 });
 after(async () => {
   for (const { checkpoint } of loaded.values()) await checkpoint[Symbol.asyncDispose]();
@@ -146,14 +152,8 @@ function partOf(component: ComponentName): Part {
 }
 
 /** Largest absolute difference of any result of this part, over that result's largest magnitude. */
-async function relativeError(
-  part: Part,
-  golden: Golden,
-  checkpoint: SdxlCheckpoint,
-  backend: Backend,
-): Promise<number> {
-  const runtime = new SdxlRuntime(checkpoint, backend, async () => {});
-  const results = await { text: textResults, unet: unetResults, vae: vaeResults }[part](golden, checkpoint, runtime);
+async function relativeError(part: Part, golden: Golden, checkpoint: SdxlCheckpoint, device: Device): Promise<number> {
+  const results = await { text: textResults, unet: unetResults, vae: vaeResults }[part](golden, checkpoint, device);
   let worst = 0;
   for (const [name, found] of results) {
     const { data } = golden.arrays.get(name)!;
@@ -169,8 +169,24 @@ async function relativeError(
 
 type Results = readonly (readonly [string, Float32Array])[];
 
-async function textResults(golden: Golden, checkpoint: SdxlCheckpoint, runtime: SdxlRuntime): Promise<Results> {
-  const { tokens, hidden, pooled } = await encodePrompt(checkpoint, runtime, golden.prompt);
+async function textResults(golden: Golden, checkpoint: SdxlCheckpoint, device: Device): Promise<Results> {
+  const readers = {
+    textEncoder: new TableBlocks("text_encoder", checkpoint.textEncoder.table),
+    textEncoder2: new TableBlocks("text_encoder_2", checkpoint.textEncoder2.table),
+    unet: new TableBlocks("unet", checkpoint.unet.table),
+    vae: new TableBlocks("vae", checkpoint.vae.table),
+  };
+  await using runtime = new SdxlRuntime(checkpoint, device, readers, {
+    budgets: { deviceBytes: TEST_MACHINE.deviceBytes, ramBytes: TEST_MACHINE.ramBytes },
+    machine: TEST_MACHINE,
+    processBytes: 0,
+    now: () => performance.now(),
+    pause: async () => {},
+  });
+  const textTokens = checkpoint.tokenizer.encode("").length;
+  const job = runtime.plan({ batch: 1, width: 128, height: 128, steps: 1, textTokens });
+  const [embedding] = await encodePrompts(checkpoint, runtime, job, [golden.prompt]);
+  const { tokens, hidden, pooled } = embedding!;
   const [width1, width2] = [checkpoint.textEncoder.config.hiddenSize, checkpoint.textEncoder2.config.hiddenSize];
   const columns = (start: number, count: number) =>
     Float32Array.from({ length: tokens * count }, (_, i) => {
@@ -183,7 +199,7 @@ async function textResults(golden: Golden, checkpoint: SdxlCheckpoint, runtime: 
   ];
 }
 
-async function unetResults(golden: Golden, checkpoint: SdxlCheckpoint, runtime: SdxlRuntime): Promise<Results> {
+async function unetResults(golden: Golden, checkpoint: SdxlCheckpoint, device: Device): Promise<Results> {
   const { config } = checkpoint.unet;
   const [latent, context, pooled] = ["latent", "context", "pooled"].map((name) => golden.arrays.get(`unet.${name}`)!);
   const [batch, , height, width] = latent!.shape as [number, number, number, number];
@@ -192,24 +208,33 @@ async function unetResults(golden: Golden, checkpoint: SdxlCheckpoint, runtime: 
     ...pooled!.data.subarray(row * pooled!.shape[1]!, (row + 1) * pooled!.shape[1]!),
     ...timestepEmbedding(ids, config.additionTimeEmbedDim, config),
   ]);
-  const time = await runtime.run(
-    "unet",
-    runtime.graphs.unetTime(batch),
+  const reader = new TableBlocks("unet", checkpoint.unet.table);
+  const time = await runGraph(
+    device,
+    reader,
+    unetTimeGraph(config, batch),
     new Map([
       ["sinusoid", timestepEmbedding(new Array<number>(batch).fill(golden.timestep), timeEmbeddingDim(config), config)],
       ["addition", Float32Array.from(addition)],
     ]),
   );
-  const text = await runtime.run("unet", runtime.graphs.unetText(batch, tokens), new Map([["context", context!.data]]));
+  const text = await runGraph(
+    device,
+    reader,
+    unetTextGraph(config, batch, tokens),
+    new Map([["context", context!.data]]),
+  );
   const inputs = new Map<string, Float32Array>([["latent", latent!.data], ...time, ...text]);
-  const outputs = await runtime.run("unet", runtime.graphs.unetStep({ batch, height, width }, tokens), inputs);
+  const outputs = await runGraph(device, reader, unetStepGraph(config, { batch, height, width }, tokens), inputs);
   return [["unet.prediction", outputs.get("prediction")!]];
 }
 
-async function vaeResults(golden: Golden, _: SdxlCheckpoint, runtime: SdxlRuntime): Promise<Results> {
+async function vaeResults(golden: Golden, { vae }: SdxlCheckpoint, device: Device): Promise<Results> {
   const { shape, data } = golden.arrays.get("vae.latent")!;
-  const graph = runtime.graphs.vaeDecoder(shape[0]!, shape[2]!, shape[3]!);
-  return [["vae.image", (await runtime.run("vae", graph, new Map([["latent", data]]))).get("image")!]];
+  const graph = vaeDecoderGraph(vae.config, shape[0]!, shape[2]!, shape[3]!);
+  const program = bandProgram(graph, { bandBytes: DECODE_BAND_BYTES });
+  const results = await runBandProgram(device, new TableBlocks("vae", vae.table), program, new Map([["latent", data]]));
+  return [["vae.image", results.get("image")!]];
 }
 
 async function readGolden(name: ModelName): Promise<Golden> {

@@ -1,6 +1,6 @@
 /** @file A CliContext on strings, with an engine that paints two-byte "pictures". */
 import { PassThrough, Readable } from "node:stream";
-import type { Engine, GenerateJob, OpenEngineOptions } from "../../src/engine-types.ts";
+import type { BudgetOptions, Engine, GenerateJob, OpenEngineOptions } from "../../src/engine-types.ts";
 import type { CliContext } from "../../src/terminal/context.ts";
 
 export interface FakeContext {
@@ -8,6 +8,8 @@ export interface FakeContext {
   readonly out: () => string;
   readonly err: () => string;
   readonly opened: OpenEngineOptions[];
+  /** Of setBudgets. */
+  readonly budgets: BudgetOptions[];
   readonly jobs: GenerateJob[];
   /** Presses Ctrl-C. */
   readonly interrupt: () => void;
@@ -37,6 +39,7 @@ export function fakeContext({ cwd, input = "", fail, atStep }: FakeOptions): Fak
     err: err.text,
     opened: [],
     jobs: [],
+    budgets: [],
     interrupt: () => {
       for (const handler of handlers) handler();
     },
@@ -73,12 +76,19 @@ function fakeEngine(fake: FakeContext, fail: FakeOptions["fail"], atStep: FakeOp
       const { prompt, negativePrompt = "", seed = 0, steps = 30, guidance = 5, width = 128, height = 128 } = job;
       const backend = "reference" as const;
       yield { type: "start", prompt, negativePrompt, seed, steps, guidance, width, height, backend };
-      const pace = { elapsedMs: 1, stepMs: 1, etaMs: 1, readBytes: 0, bytesPerSecond: 0 };
+      const pace = { elapsedMs: 1, stepMs: 1, etaMs: 1, readBytes: 0, bytesPerSecond: 0, waitMs: 0 };
       yield { type: "step", step: 1, steps, ...pace };
       await atStep?.(fake);
       job.signal?.throwIfAborted();
       const png = Uint8Array.of(seed % 256, prompt.length);
-      yield { type: "image", png, width, height, seed, elapsedMs: 2, peakRssBytes: 3 };
+      const peaks = { peakRssBytes: 3, peakDeviceBytes: 1, peakRamBytes: 2 };
+      yield { type: "image", png, width, height, seed, elapsedMs: 2, ...peaks, passes: [] };
+    },
+    plan: async () => {
+      throw new Error("the fake engine plans nothing");
+    },
+    setBudgets: async (budgets) => {
+      fake.budgets.push(budgets);
     },
     tokens: async (prompt) => ({ tokenizer: [1, prompt.length], tokenizer_2: [2] }),
     [Symbol.asyncDispose]: async () => {},

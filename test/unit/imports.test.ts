@@ -20,15 +20,15 @@ const LAYERS: Readonly<Record<string, number>> = {
   hub: 2,
   model: 3,
   backend: 4,
-  plan: 4,
-  stream: 5,
+  plan: 5,
   checkpoint: 5,
-  pipeline: 6,
+  stream: 6,
+  pipeline: 7,
   // "" is src itself: the engine and its thread.
-  "": 7,
-  terminal: 8,
-  repl: 9,
-  cli: 10,
+  "": 8,
+  terminal: 9,
+  repl: 10,
+  cli: 11,
 };
 
 /** Words that every layer may use. */

@@ -8,6 +8,7 @@ import type { ActivationData, Backend, SegmentRun, WeightData } from "../backend
 import type { LoweredSegment, WeightType } from "./emitter.ts";
 import { lowerSegment, segmentSignature } from "./lowering.ts";
 import { encodeOnnxModel } from "./protobuf.ts";
+import { onnxScratchBytes } from "./scratch.ts";
 
 export interface OnnxBackendOptions {
   /** Threads that share one op. Default: the machine's cores. */
@@ -68,6 +69,8 @@ export async function createOnnxBackend(options: OnnxBackendOptions = {}): Promi
 
   return {
     name: "cpu",
+    weightDTypes: new Set(["f16", "f32"]),
+    scratchBytes: onnxScratchBytes,
     get sessionCount() {
       return sessions.size;
     },

@@ -4,6 +4,7 @@
  */
 import type { AnyNode, Graph, Node, Segment, ValueId } from "../../ir/graph.ts";
 import type { OpName } from "../../ir/ops.ts";
+import { elementCount } from "../../tensor/dtype.ts";
 import { Emitter, type LoweredSegment, type WeightType } from "./emitter.ts";
 import { lowerWinograd, winogradPays } from "./winograd.ts";
 
@@ -128,5 +129,51 @@ const LOWER: { readonly [Op in OpName]: Lower<Op> } = {
   },
   concat(e, { inputs: [a, b], output, attrs: { axis } }) {
     e.emit("Concat", [e.value(a!), e.value(b!)], output, { axis });
+  },
+  slice(e, { inputs: [x], output, attrs: { axis, from, to } }) {
+    const list = (value: number) => e.constant("i64", [1], [value]);
+    e.emit("Slice", [e.value(x!), list(from), list(to), list(axis)], output);
+  },
+  groupStats(e, { inputs: [x], output, attrs: { groups } }) {
+    // Sums over one line first and over the lines then: fp32 sums of millions would lose digits.
+    const shape = e.shape(x!);
+    const all = [shape[0]!, groups, 1];
+    const line = shape.at(-1)!;
+    const lines = elementCount(shape.slice(0, -1)) / (shape[0]! * groups);
+    const axis = e.constant("i64", [1], [3]);
+    const grouped = e.reshape(e.value(x!), [shape[0]!, groups, lines, line]);
+    const meanOf = (lineValues: string) =>
+      e.temporary("ReduceMean", [lineValues, e.constant("i64", [1], [2])], { keepdims: 1 }); // [B, G, 1]
+    const mean = meanOf(e.temporary("ReduceMean", [grouped, axis], { keepdims: 0 }));
+    const centred = e.temporary("Sub", [grouped, e.reshape(mean, [...all, 1])]);
+    const squares = meanOf(e.temporary("ReduceSumSquare", [centred, axis], { keepdims: 0 }));
+    const variance = e.temporary("Mul", [squares, e.constant("f32", [], [1 / line])]);
+    e.emit("Concat", [mean, variance], output, { axis: 2 });
+  },
+  groupNormApply(e, { inputs: [x, statistics, w, b], output, attrs: { groups, eps } }) {
+    // One product and one sum an element; all else is as small as the statistics.
+    const shape = e.shape(x!);
+    const perGroup = [shape[0]!, groups, 1];
+    const perChannel = [shape[0]!, groups, shape[1]! / groups];
+    const both = e.value(statistics!);
+    const mean = e.slice(both, 2, 0, 1);
+    const deviation = e.temporary("Sqrt", [
+      e.temporary("Add", [
+        e.slice(both, 2, 1, 2),
+        e.constant(
+          "f32",
+          perGroup.map(() => 1),
+          [eps],
+        ),
+      ]),
+    ]);
+    const factor = e.temporary("Div", [e.reshape(e.weight(w!), [1, ...perChannel.slice(1)]), deviation]);
+    const shift = e.temporary("Sub", [
+      e.reshape(e.weight(b!), [1, ...perChannel.slice(1)]),
+      e.temporary("Mul", [mean, factor]),
+    ]);
+    const spread = [shape[0]!, shape[1]!, ...shape.slice(2).map(() => 1)];
+    const scaled = e.temporary("Mul", [e.value(x!), e.reshape(factor, spread)]);
+    e.emit("Add", [scaled, e.reshape(shift, spread)], output);
   },
 };

@@ -32,8 +32,9 @@ const BAND_BYTES = 32 * 1024 ** 2;
 /** True where the transforms cost less than the multiplications they save. A function of shapes alone. */
 export function winogradPays({ x, w, stride, pad }: ConvShape): boolean {
   const [outChannels, channels, kernelHeight, kernelWidth] = w as [number, number, number, number];
-  if (kernelHeight !== 3 || kernelWidth !== 3 || stride !== 1 || pad.some((side) => side !== 1)) return false;
-  const [batch, , height, width] = x as [number, number, number, number];
+  if (kernelHeight !== 3 || kernelWidth !== 3 || stride !== 1) return false;
+  if (pad.some((side) => side !== 0 && side !== 1)) return false;
+  const { batch, height, width } = outputOf({ x, pad });
   const tiles = batch * Math.ceil(height / TILE) * Math.ceil(width / TILE);
   const pairs = channels * outChannels;
   const direct = batch * height * width * pairs * 9 * COST.multiplyAdd;
@@ -42,15 +43,38 @@ export function winogradPays({ x, w, stride, pad }: ConvShape): boolean {
   return direct > products + traffic + pairs * POSITIONS * COST.weight;
 }
 
-/** Emits the convolution of x by w (fp32 names) with padding 1 into `output` [B, O, H, W]; `bandBytes` is for tests. */
+/** Batch, rows and columns of the result. */
+function outputOf({ x, pad }: Pick<ConvShape, "x" | "pad">) {
+  const [batch, , height, width] = x as [number, number, number, number];
+  const [top, left, bottom, right] = pad as [number, number, number, number];
+  return { batch, height: height + top + bottom - 2, width: width + left + right - 2 };
+}
+
+/**
+ * Most bytes of temporaries at once: transformed weights, a band's input and products twice (before and after moves), all
+ * bands' results twice (in parts and joined).
+ */
+export function winogradScratchBytes({ x, w, pad }: Pick<ConvShape, "x" | "w" | "pad">): number {
+  const { batch, height, width } = outputOf({ x, pad });
+  const [outChannels, channels] = w as [number, number];
+  const [tileRows, tileColumns] = [Math.ceil(height / TILE), Math.ceil(width / TILE)];
+  const rowBytes = batch * tileColumns * (channels + outChannels) * POSITIONS * 4;
+  const rows = Math.max(...tileBands(tileRows, rowBytes, BAND_BYTES).map(([from, to]) => to - from));
+  const results = batch * outChannels * tileRows * tileColumns * TILE ** 2 * 4;
+  return channels * outChannels * POSITIONS * 4 + 2 * rows * rowBytes + 2 * results;
+}
+
+/** Emits the convolution of x by w (fp32 names), each side padded by 0 or 1, into `output` [B, O, H', W']; `bandBytes` is for tests. */
 export function lowerWinograd(
   e: Emitter,
-  { x, w }: ConvShape,
+  { x, w, pad }: ConvShape,
   names: { readonly x: string; readonly w: string; readonly b?: string },
   output: ValueId,
   bandBytes: number = BAND_BYTES,
 ): void {
-  const [batch, channels, height, width] = x as [number, number, number, number];
+  const [, channels, inHeight, inWidth] = x as [number, number, number, number];
+  const [padTop, padLeft] = pad as [number, number];
+  const { batch, height, width } = outputOf({ x, pad });
   const [outChannels] = w as [number];
   const [tileRows, tileColumns] = [Math.ceil(height / TILE), Math.ceil(width / TILE)];
   const matrices = winogradMatrices();
@@ -64,16 +88,16 @@ export function lowerWinograd(
   const transformed = e.temporary("Gemm", [weightTransform, kernels], { transB: 1 });
   const weights = e.reshape(transformed, [POSITIONS, outChannels, channels]);
 
-  const planes = e.reshape(names.x, [batch * channels, 1, height, width]);
+  const planes = e.reshape(names.x, [batch * channels, 1, inHeight, inWidth]);
   const bands = tileBands(tileRows, batch * tileColumns * (channels + outChannels) * POSITIONS * 4, bandBytes);
   const parts = bands.map(([from, to]) => {
     const rows = to - from;
     const tiles = rows * tileColumns;
     // The band's input with its halo; what the picture lacks at its edges is padding.
-    const [top, bottom] = [Math.max(0, from * TILE - 1), Math.min(height, to * TILE + 1)];
-    const band = bands.length === 1 ? planes : e.slice(planes, 2, top, bottom);
-    const padTop = top - (from * TILE - 1);
-    const pads = [padTop, 1, rows * TILE + 2 - padTop - (bottom - top), tileColumns * TILE + 1 - width];
+    const [first, end] = [from * TILE - padTop, to * TILE + 2 - padTop];
+    const [top, bottom] = [Math.max(0, first), Math.min(inHeight, end)];
+    const band = top === 0 && bottom === inHeight ? planes : e.slice(planes, 2, top, bottom);
+    const pads = [top - first, padLeft, end - bottom, tileColumns * TILE + 2 - padLeft - inWidth];
     const strides = [TILE, TILE];
     // As a convolution of single planes: one output channel for each position of the tile. [B C, 36, h, w]
     const spread = e.temporary("Conv", [band, inputTransform], {

@@ -2,14 +2,14 @@
  * @file The reference backend: plain loops that define what every op means. fp32 values between ops, fp64 sums within.
  * Runs anywhere JavaScript does; meant for small models, tests and for judging the other backends.
  */
-import type { AnyNode, ValueId } from "../../ir/graph.ts";
+import type { AnyNode, Graph, Segment, ValueId } from "../../ir/graph.ts";
 import type { OpAttrs, OpName } from "../../ir/ops.ts";
-import { toFloat32 } from "../../tensor/dtype.ts";
-import type { ActivationData, Backend, SegmentRun, WeightData } from "../backend.ts";
+import { elementCount, toFloat32 } from "../../tensor/dtype.ts";
+import type { ActivationData, Backend, SegmentRun } from "../backend.ts";
 import { attention } from "./attention.ts";
-import { concat, embedding, reshape, toImage, toTokens, upsampleNearest } from "./layout.ts";
+import { concat, embedding, reshape, slice, toImage, toTokens, upsampleNearest } from "./layout.ts";
 import { conv2d, linear } from "./matmul.ts";
-import { groupNorm, layerNorm } from "./norm.ts";
+import { groupNorm, groupNormApply, groupStats, layerNorm } from "./norm.ts";
 import { add, addChannels, geglu, gelu, quickGelu, scale, silu } from "./pointwise.ts";
 import type { Kernel, ReferenceTensor } from "./tensor.ts";
 
@@ -32,31 +32,21 @@ const KERNELS = {
   toImage,
   upsampleNearest,
   concat,
+  slice,
+  groupStats,
+  groupNormApply,
 } satisfies { [Op in OpName]: Kernel<Op> };
 
 /** Longest stretch of computing before other work of the thread (timers, Ctrl-C) gets its turn. */
 const YIELD_AFTER_MS = 30;
 
-/**
- * Weights are converted to fp32 once per `WeightData.bytes` object, whose contents must therefore not change; `release`
- * forgets the conversions. `run` rejects with the signal's reason once it is aborted (looked at between nodes).
- */
+/** `run` rejects with the signal's reason once it is aborted (looked at between nodes). */
 export function createReferenceBackend(): Backend {
-  let converted = new WeakMap<Uint8Array, Float32Array>();
   let lastYield = performance.now();
-
-  const weightFloats = ({ dtype, bytes }: WeightData): Float32Array => {
-    let data = converted.get(bytes);
-    if (!data) {
-      data = toFloat32(dtype, bytes);
-      converted.set(bytes, data);
-    }
-    return data;
-  };
 
   const run = async ({ graph, segment, inputs, weights, outputs }: SegmentRun, signal?: AbortSignal) => {
     const values = new Map<ValueId, ActivationData>(inputs);
-    for (const [id, weight] of weights) values.set(id, weightFloats(weight));
+    for (const [id, weight] of weights) values.set(id, toFloat32(weight.dtype, weight.bytes));
     const read = (id: ValueId): ReferenceTensor => {
       const data = values.get(id);
       const value = graph.values[id];
@@ -83,10 +73,21 @@ export function createReferenceBackend(): Backend {
     }
   };
 
-  const release = async () => {
-    converted = new WeakMap();
+  const release = async () => {};
+  return {
+    name: "reference",
+    weightDTypes: new Set(["f32"]),
+    scratchBytes,
+    run,
+    release,
+    [Symbol.asyncDispose]: release,
   };
-  return { name: "reference", run, release, [Symbol.asyncDispose]: release };
+}
+
+/** All values between the segment's nodes at once, and a copy of the largest (results are made aside). */
+function scratchBytes(graph: Graph, segment: Segment): number {
+  const sizes = segment.nodes.map((node) => elementCount(graph.values[node.output]!.shape) * 4);
+  return sizes.reduce((sum, bytes) => sum + bytes, 0) + Math.max(0, ...sizes);
 }
 
 function compute(node: AnyNode, inputs: readonly ReferenceTensor[], shape: readonly number[]): Float32Array {

@@ -1,4 +1,4 @@
-/** @file Ops that only move elements: embedding, reshape, tokens and images, upsampling, concat. */
+/** @file Ops that only move elements: embedding, reshape, tokens and images, upsampling, concat, slice. */
 import { elementCount } from "../../tensor/dtype.ts";
 import { floats, integers, type Kernel, shapeOf } from "./tensor.ts";
 
@@ -64,6 +64,20 @@ export const concat: Kernel<"concat"> = (inputs, { axis }, shape) => {
   for (let i = 0; i < runs; i++) {
     out.set(a.subarray(i * aRun, (i + 1) * aRun), i * (aRun + bRun));
     out.set(b.subarray(i * bRun, (i + 1) * bRun), i * (aRun + bRun) + aRun);
+  }
+  return out;
+};
+
+/** x [.., A, ..] -> [.., to-from, ..] of `axis`. */
+export const slice: Kernel<"slice"> = (inputs, { axis, from, to }, shape) => {
+  const x = floats(inputs, 0);
+  const inner = elementCount(shape.slice(axis + 1));
+  const stride = shapeOf(inputs, 0)[axis]! * inner;
+  const run = (to - from) * inner;
+  const out = new Float32Array(elementCount(shape));
+  for (let i = 0; i * run < out.length; i++) {
+    const start = i * stride + from * inner;
+    out.set(x.subarray(start, start + run), i * run);
   }
   return out;
 };

@@ -1,0 +1,73 @@
+/** @file This machine as plans see it: its memory, its default budgets, and rates for the CPU backend. */
+import { availableParallelism, cpus, totalmem } from "node:os";
+import type { BudgetOptions } from "./engine-types.ts";
+import { UsageError } from "./errors.ts";
+import { GiB, MiB, parseBudget, resolveBudget } from "./plan/budget.ts";
+import { DESCRIBED_MACHINES, describedMachine, type Machine } from "./plan/machine.ts";
+import type { PlanBudgets } from "./plan/plan.ts";
+
+/** Node with ONNX Runtime, its sessions, the loaded tokenizers: measured 150 to 180 MiB with full-size SDXL. */
+export const PROCESS_BYTES = 192 * MiB;
+
+/** Rates of a core, to plan with until something was measured: AVX2 at 3 GHz. */
+const GFLOPS_PER_CORE = 60;
+const MEMORY_GBPS = 8;
+const DISK_GBPS = 2;
+
+/** Without `--vram` and `--ram`: shares of what is available now, and no more than these. */
+const DEFAULTS = { deviceShare: 0.6, deviceBytes: 6 * GiB, ramShare: 0.25, ramBytes: 2 * GiB };
+
+/** Memory that this process may use at most: the container's limit, or the machine's memory. */
+export function hostMemoryBytes(): number {
+  const limit = process.constrainedMemory();
+  return limit > 0 && limit < totalmem() ? limit : totalmem();
+}
+
+/** The CPU as a device: compute in host memory, weights read beside compute. */
+export function hostMachine(): Machine {
+  const cores = availableParallelism();
+  const bytes = hostMemoryBytes();
+  return {
+    name: "this machine's CPU",
+    deviceBytes: bytes,
+    ramBytes: bytes,
+    gflops: cores * GFLOPS_PER_CORE,
+    memoryGBps: MEMORY_GBPS,
+    linkGBps: MEMORY_GBPS,
+    diskGBps: DISK_GBPS,
+    overlaps: true,
+    basis:
+      `${cores} cores, ${cpus()[0]?.model.trim() ?? "unknown"}, assumed at ${GFLOPS_PER_CORE} GFLOP/s a core, ` +
+      `${MEMORY_GBPS} GB/s memory, ${DISK_GBPS} GB/s disk`,
+  };
+}
+
+/** Budgets in bytes for `machine`; what is not asked for follows from what is available. Throws UsageError. */
+export function resolveBudgets({ vram, ram }: BudgetOptions, machine: Machine): PlanBudgets {
+  const here = machine.name === hostMachine().name;
+  const available = here ? process.availableMemory() : machine.ramBytes;
+  const deviceDefault = here
+    ? Math.min(DEFAULTS.deviceBytes, Math.floor(available * DEFAULTS.deviceShare))
+    : machine.deviceBytes;
+  const ramDefault = Math.min(
+    here ? DEFAULTS.ramBytes : machine.ramBytes / 2,
+    Math.floor(available * DEFAULTS.ramShare),
+  );
+  return {
+    deviceBytes:
+      vram === undefined ? deviceDefault : resolveBudget("--vram", parseBudget("--vram", vram), machine.deviceBytes),
+    ramBytes: ram === undefined ? ramDefault : resolveBudget("--ram", parseBudget("--ram", ram), machine.ramBytes),
+  };
+}
+
+/** Throws UsageError for a name that is not described. */
+export function machineNamed(name: string): Machine {
+  const machine = describedMachine(name);
+  if (machine) return machine;
+  throw new UsageError({
+    code: "E_MACHINE",
+    subject: name,
+    problem: `no machine of that name is described (allowed ${DESCRIBED_MACHINES.join(", ")})`,
+    next: "choose one of them, or leave --as out for this machine",
+  });
+}

@@ -1,0 +1,72 @@
+/**
+ * @file How long a plan's passes take on its machine: a timeline of compute and transfers, block by block. Two lines run side
+ * by side where the machine overlaps them; else times add up. Pure arithmetic, for choosing and for comparing with what was
+ * measured.
+ */
+import type { Machine } from "./machine.ts";
+import { computeMs, type PhasePlan, type Plan, type PlanPass, type PlanPhaseInput } from "./plan.ts";
+
+export interface PassPrediction {
+  readonly name: string;
+  readonly repeats: number;
+  /** One run, in the steady state. */
+  readonly totalMs: number;
+  readonly computeMs: number;
+  /** Time in which compute stands still for weights. */
+  readonly waitMs: number;
+  readonly movedBytes: number;
+}
+
+/** In the order of the plan's phases and their passes. */
+export function predictPlan(plan: Plan, phases: readonly PlanPhaseInput[]): PassPrediction[] {
+  return phases.flatMap((phase, i) => {
+    const phasePlan = plan.phases[i]!;
+    return phase.passes.map((pass, j) => ({
+      ...predictPass(pass, phasePlan, plan),
+      movedBytes: phasePlan.passes[j]!.movedBytes,
+    }));
+  });
+}
+
+function predictPass(pass: PlanPass, phase: PhasePlan, plan: Plan): Omit<PassPrediction, "movedBytes"> {
+  const { machine, device } = plan;
+  const streamed = new Map(phase.residency.streamed.map((block) => [block.key, block]));
+  const cached = new Set(phase.cachedKeys);
+  const segments = pass.segments.map((segment) => ({
+    ms: computeMs(segment, machine),
+    load:
+      segment.block && streamed.has(segment.block.key)
+        ? transferMs(segment.block.storedBytes, cached.has(segment.block.key), device.sharesHostMemory, machine)
+        : 0,
+  }));
+  const compute = segments.reduce((sum, { ms }) => sum + ms, 0);
+  const load = segments.reduce((sum, segment) => sum + segment.load, 0);
+  const { repeats, name } = pass;
+  if (!machine.overlaps) return { name, repeats, totalMs: compute + load, computeMs: compute, waitMs: load };
+  // Two rounds; the second is the steady state. A slot is free once the block `slots` before has been computed.
+  const slots = Math.max(1, phase.residency.slots);
+  let clockMs = 0;
+  let linkMs = 0;
+  let roundStartMs = 0;
+  const ends: number[] = [];
+  for (let round = 0; round < 2; round++) {
+    roundStartMs = clockMs;
+    for (const segment of segments) {
+      if (segment.load > 0) {
+        linkMs = Math.max(linkMs, ends.at(-slots) ?? 0) + segment.load;
+        clockMs = Math.max(clockMs, linkMs);
+      }
+      clockMs += segment.ms;
+      if (segment.load > 0) ends.push(clockMs);
+    }
+  }
+  const totalMs = clockMs - roundStartMs;
+  return { name, repeats, totalMs, computeMs: compute, waitMs: Math.max(0, totalMs - compute) };
+}
+
+/** From RAM over the link, or from disk and over the link at once: the slower of the two. */
+function transferMs(bytes: number, inRam: boolean, sharesHostMemory: boolean, machine: Machine): number {
+  const link = sharesHostMemory ? machine.memoryGBps : machine.linkGBps;
+  const rate = inRam ? link : Math.min(link, machine.diskGBps);
+  return bytes / (rate * 1e6);
+}

@@ -1,0 +1,102 @@
+/** @file A plan as plain JSON for people and programs: what `solvay plan` prints and what events carry. */
+import type { PhasePlan, Plan, PlanBudgets, PlanPhaseInput } from "./plan.ts";
+import { predictPlan } from "./predict.ts";
+
+export type Place = "pinned" | "streamed from RAM" | "streamed" | "passing";
+
+export interface PhaseReport {
+  readonly name: string;
+  readonly deviceBytes: number;
+  readonly ramBytes: number;
+  readonly weightBytes: number;
+  readonly pinnedBytes: number;
+  readonly streamedBytes: number;
+  readonly ringBytes: number;
+  readonly activationBytes: number;
+  readonly scratchBytes: number;
+  readonly waitingBytes: number;
+  readonly waitingPlace: "ram" | "device";
+  readonly reasons: readonly string[];
+  readonly passes: readonly PassReport[];
+}
+
+export interface PassReport {
+  readonly name: string;
+  readonly repeats: number;
+  /** Weight bytes that reach the device in each run. */
+  readonly movedBytes: number;
+  readonly diskBytes: number;
+  readonly predictedMs: number;
+  readonly predictedComputeMs: number;
+  readonly predictedWaitMs: number;
+  /** Blocks in the order of use. */
+  readonly map: readonly { readonly segment: string; readonly bytes: number; readonly place: Place }[];
+}
+
+export interface PlanReport {
+  readonly machine: string;
+  readonly basis: string;
+  readonly budgets: PlanBudgets;
+  readonly peak: PlanBudgets;
+  readonly overheadBytes: number;
+  readonly processBytes: number;
+  readonly keepsAll: boolean;
+  readonly phases: readonly PhaseReport[];
+  /** Of one image. */
+  readonly predictedMs: number;
+}
+
+export function reportPlan(plan: Plan, inputs: readonly PlanPhaseInput[]): PlanReport {
+  const predictions = predictPlan(plan, inputs);
+  let next = 0;
+  const phases = plan.phases.map((phase, i): PhaseReport => {
+    const passes = inputs[i]!.passes.map((pass, j): PassReport => {
+      const predicted = predictions[next++]!;
+      return {
+        name: pass.name,
+        repeats: pass.repeats,
+        movedBytes: phase.passes[j]!.movedBytes,
+        diskBytes: phase.passes[j]!.diskBytes,
+        predictedMs: predicted.totalMs,
+        predictedComputeMs: predicted.computeMs,
+        predictedWaitMs: predicted.waitMs,
+        map: pass.segments.flatMap(({ name, block }) =>
+          block ? [{ segment: name, bytes: block.deviceBytes, place: placeOf(phase, block.key, pass.cyclic) }] : [],
+        ),
+      };
+    });
+    const streamedBytes = phase.residency.streamed.reduce((sum, block) => sum + block.lengthBytes, 0);
+    return {
+      name: phase.name,
+      deviceBytes: phase.deviceBytes,
+      ramBytes: phase.ramBytes,
+      weightBytes: phase.residency.pinnedBytes + streamedBytes,
+      pinnedBytes: phase.residency.pinnedBytes,
+      streamedBytes,
+      ringBytes: phase.residency.ringBytes,
+      activationBytes: phase.activationBytes + phase.linkBytes,
+      scratchBytes: phase.scratchBytes,
+      waitingBytes: phase.waitingBytes,
+      waitingPlace: phase.waitingPlace,
+      reasons: phase.reasons,
+      passes,
+    };
+  });
+  return {
+    machine: plan.machine.name,
+    basis: plan.machine.basis,
+    budgets: plan.budgets,
+    peak: plan.peak,
+    overheadBytes: plan.device.overheadBytes,
+    processBytes: plan.processBytes,
+    keepsAll: plan.keepsAll,
+    phases,
+    predictedMs: predictions.reduce((sum, { totalMs, repeats }) => sum + totalMs * repeats, 0),
+  };
+}
+
+function placeOf(phase: PhasePlan, key: string, cyclic: boolean): Place {
+  if (phase.residency.pinned.some((block) => block.key === key)) return "pinned";
+  if (phase.cachedKeys.includes(key)) return "streamed from RAM";
+  return cyclic ? "streamed" : "passing";
+}

@@ -1,0 +1,203 @@
+/**
+ * @file Carries out a program of bands (ir/bands.ts): tensors wait in one stretch of host memory, bands of rows pass through
+ * whatever computes, statistics of the bands are combined in fp64 in the order of the rows.
+ */
+import type { HostData } from "../backend/device.ts";
+import type { Band, BandProgram } from "../ir/bands.ts";
+import type { Graph, ValueId } from "../ir/graph.ts";
+import type { RowRange } from "../ir/rows.ts";
+import { layOutArena } from "../plan/arena.ts";
+import { elementCount } from "../tensor/dtype.ts";
+import { GroupStatistics } from "./group-statistics.ts";
+
+/**
+ * Computes the graph of a band, `step` bands after the first: fills `outputs`, by name; the memory it is given may be used
+ * again once it is done.
+ */
+export type RunBand = (
+  step: number,
+  graph: Graph,
+  inputs: ReadonlyMap<string, HostData>,
+  outputs: ReadonlyMap<string, Float32Array<ArrayBuffer>>,
+) => Promise<void>;
+
+export interface BandContext {
+  readonly run: RunBand;
+  /** As long as `bandStorage` says. */
+  readonly memory: { readonly waiting: Float32Array<ArrayBuffer>; readonly gathered: Float32Array<ArrayBuffer> };
+  readonly signal?: AbortSignal;
+  /** A layer begins. */
+  readonly onLayer?: (layer: number, layers: number, name: string) => void;
+}
+
+/** Host memory that carrying a program out takes, the caller's inputs and the results aside. Pure. */
+export interface BandStorage {
+  /** Where each block of each tensor lies. */
+  readonly blocks: ReadonlyMap<ValueId, readonly number[]>;
+  readonly waitingBytes: number;
+  /** Where a band's rows are put together that lie in several blocks. */
+  readonly gatherBytes: number;
+}
+
+const ALIGNMENT_BYTES = 64;
+
+export function bandStorage(program: BandProgram): BandStorage {
+  const tensors = [...program.tensors.values()];
+  const layout = layOutArena(
+    tensors.flatMap(({ blocks }) => blocks),
+    ALIGNMENT_BYTES,
+  );
+  let next = 0;
+  const blocks = new Map(
+    tensors.map((tensor) => {
+      next += tensor.blocks.length;
+      return [tensor.value, layout.offsetsBytes.slice(next - tensor.blocks.length, next)] as const;
+    }),
+  );
+  const bands = program.layers.flatMap((layer) => layer.bands);
+  const gatherBytes = Math.max(0, ...bands.map((band) => bandGatherBytes(program, band)));
+  return { blocks, waitingBytes: layout.lengthBytes, gatherBytes };
+}
+
+/**
+ * Feeds `inputs` by the names of the source graph and returns its results by name; they belong to the caller. The bits of
+ * the results depend on the program and on what computes, on nothing else. Throws the signal's reason on abort, between bands.
+ */
+export async function runBands(
+  program: BandProgram,
+  inputs: ReadonlyMap<string, HostData>,
+  { run, memory, signal, onLayer }: BandContext,
+): Promise<Map<string, Float32Array<ArrayBuffer>>> {
+  const { source, tensors, layers } = program;
+  const fed = fedValues(source, inputs);
+  const storage = bandStorage(program);
+  const { waiting: arena, gathered } = memory;
+  const statistics = new Map<string, GroupStatistics>();
+  const blockData = (value: ValueId, block: number) => {
+    const start = storage.blocks.get(value)![block]! / 4;
+    return arena.subarray(start, start + tensors.get(value)!.blocks[block]!.lengthBytes / 4);
+  };
+  const stretches = (value: ValueId): readonly Stretch[] => {
+    const tensor = tensors.get(value);
+    // The caller's; what has rows is an image, never ids.
+    if (!tensor) return [{ rows: allRows(program, value), data: fed.get(value)! as Float32Array }];
+    return tensor.blocks.map(({ rows }, block) => ({ rows, data: blockData(value, block) }));
+  };
+
+  let step = 0;
+  for (const [index, layer] of layers.entries()) {
+    onLayer?.(index, layers.length, layer.name);
+    for (const band of layer.bands) {
+      signal?.throwIfAborted();
+      const bandInputs = new Map<string, HostData>(band.feeds.map(({ name, value }) => [name, fed.get(value)!]));
+      let gatheredElements = 0;
+      for (const { name, value, rows } of band.reads) {
+        const holding = stretches(value).filter((some) => overlaps(some.rows, rows));
+        if (isJust(holding, rows)) {
+          bandInputs.set(name, holding[0]!.data);
+          continue;
+        }
+        const place = layoutOf(program, value);
+        const length = rowsElements(place, rows);
+        const into = gathered.subarray(gatheredElements, gatheredElements + length);
+        gatheredElements += length;
+        for (const stretch of holding) copyRows(stretch, { rows, data: into }, place);
+        bandInputs.set(name, into);
+      }
+      for (const { name } of band.uses) bandInputs.set(name, statistics.get(name)!.meanAndVariance());
+
+      const outputs = new Map(band.results.map(({ name, value, block }) => [name, blockData(value, block)]));
+      const partial = band.makes.map((of) => ({
+        ...of,
+        values: new Float32Array(2 * of.groups * source.values[of.value]!.shape[0]!),
+      }));
+      for (const { name, values } of partial) outputs.set(name, values);
+      await run(step++, band.graph, bandInputs, outputs);
+      for (const { name, values, elements } of partial) {
+        const all = statistics.get(name) ?? new GroupStatistics(values.length / 2);
+        all.include(values, elements);
+        statistics.set(name, all);
+      }
+    }
+  }
+
+  const results = new Map<string, Float32Array<ArrayBuffer>>();
+  for (const [name, value] of source.outputs) {
+    const whole = { rows: allRows(program, value), data: new Float32Array(elementCount(source.values[value]!.shape)) };
+    for (const stretch of stretches(value)) copyRows(stretch, whole, layoutOf(program, value));
+    results.set(name, whole.data);
+  }
+  return results;
+}
+
+/** Rows of a value with their data. */
+interface Stretch {
+  readonly rows: RowRange;
+  readonly data: Float32Array;
+}
+
+/** How a value's elements are passed through row by row: `outer` times (once a channel plane) all rows of `rowElements`. */
+interface RowLayout {
+  readonly outer: number;
+  readonly rowElements: number;
+}
+
+function layoutOf({ source, rows }: BandProgram, value: ValueId): RowLayout {
+  const { shape } = source.values[value]!;
+  const { axis, unit } = rows.get(value)!;
+  return { outer: elementCount(shape.slice(0, axis)), rowElements: unit * elementCount(shape.slice(axis + 1)) };
+}
+
+function rowsElements({ outer, rowElements }: RowLayout, rows: RowRange): number {
+  return outer * (rows.to - rows.from) * rowElements;
+}
+
+function allRows({ rows }: BandProgram, value: ValueId): RowRange {
+  return { from: 0, to: rows.get(value)!.count };
+}
+
+function overlaps(a: RowRange, b: RowRange): boolean {
+  return a.from < b.to && b.from < a.to;
+}
+
+/** True if the rows lie together as they are. */
+function isJust(stretches: readonly { readonly rows: RowRange }[], rows: RowRange): boolean {
+  const [first] = stretches;
+  return stretches.length === 1 && first!.rows.from === rows.from && first!.rows.to === rows.to;
+}
+
+function bandGatherBytes(program: BandProgram, { reads }: Band): number {
+  const lengths = reads.map(({ value, rows }) => {
+    const blocks = program.tensors.get(value)?.blocks ?? [{ rows: allRows(program, value) }];
+    const holding = blocks.filter((block) => overlaps(block.rows, rows));
+    return isJust(holding, rows) ? 0 : 4 * rowsElements(layoutOf(program, value), rows);
+  });
+  return lengths.reduce((sum, length) => sum + length, 0);
+}
+
+/** Copies the rows that both have. */
+function copyRows(from: Stretch, into: Stretch, { outer, rowElements }: RowLayout): void {
+  const first = Math.max(from.rows.from, into.rows.from);
+  const count = (Math.min(from.rows.to, into.rows.to) - first) * rowElements;
+  const [fromPlane, intoPlane] = [from, into].map(({ rows }) => (rows.to - rows.from) * rowElements) as [
+    number,
+    number,
+  ];
+  for (let plane = 0; plane < outer; plane++) {
+    const start = plane * fromPlane + (first - from.rows.from) * rowElements;
+    const at = plane * intoPlane + (first - into.rows.from) * rowElements;
+    into.data.set(from.data.subarray(start, start + count), at);
+  }
+}
+
+function fedValues(source: Graph, inputs: ReadonlyMap<string, HostData>): ReadonlyMap<ValueId, HostData> {
+  return new Map(
+    [...source.inputs].map(([name, id]) => {
+      const [data, count] = [inputs.get(name), elementCount(source.values[id]!.shape)];
+      if (data?.length !== count) {
+        throw new RangeError(`${source.name} input ${name}: ${data?.length} of ${count} elements`);
+      }
+      return [id, data] as const;
+    }),
+  );
+}

@@ -1,0 +1,117 @@
+/**
+ * @file Blocks of weights straight from a tensor table: one segment's parameters side by side, read by byte range in place.
+ * Values are checked for NaN and infinities the first time they pass.
+ */
+import type { TensorEntry, TensorTable } from "../container/table.ts";
+import { ArtifactError } from "../errors.ts";
+import { alignUp } from "../plan/arena.ts";
+import type { StoredBlock } from "../plan/describe.ts";
+import { firstNonFinite } from "../tensor/finite.ts";
+
+/** Enough for any vector unit and any dtype. */
+const TENSOR_ALIGNMENT_BYTES = 64;
+/** Reads in flight at a time within a block: what libuv's four threads can work on. */
+const READS_AT_ONCE = 4;
+/** A larger tensor is read in parts, so that threads share it. */
+const PART_BYTES = 32 * 1024 ** 2;
+
+/** Where blocks of weights come from: a model read in place, or a block store. */
+export interface BlockReader {
+  /** Blocks are named `prefix/segment`. */
+  block(segmentName: string, weightNames: readonly string[]): StoredBlock;
+  /** Fills `into` with the block's stored bytes from `startByte`; gaps between tensors are left as they are. */
+  read(block: StoredBlock, startByte: number, into: Uint8Array, signal?: AbortSignal): Promise<void>;
+  /** Bytes read from sources so far. */
+  readonly readBytes: number;
+}
+
+/** A model's weights in place. `prefix` keeps components apart. */
+export class TableBlocks implements BlockReader {
+  readonly #prefix: string;
+  readonly #table: TensorTable;
+  readonly #blocks = new Map<string, StoredBlock>();
+  readonly #checked = new Set<string>();
+  #readBytes = 0;
+
+  constructor(prefix: string, table: TensorTable) {
+    this.#prefix = prefix;
+    this.#table = table;
+  }
+
+  get readBytes(): number {
+    return this.#readBytes;
+  }
+
+  block(segmentName: string, weightNames: readonly string[]): StoredBlock {
+    const key = `${this.#prefix}/${segmentName}`;
+    const known = this.#blocks.get(key);
+    if (known) return known;
+    let storedBytes = 0;
+    const tensors = weightNames.map((name) => {
+      const entry = this.#entry(name);
+      const offsetBytes = storedBytes;
+      storedBytes += alignUp(entry.endByte - entry.startByte, TENSOR_ALIGNMENT_BYTES);
+      return { name, stored: { dtype: entry.dtype, shape: entry.shape }, offsetBytes };
+    });
+    const block = { key, storedBytes, tensors };
+    this.#blocks.set(key, block);
+    return block;
+  }
+
+  async read(block: StoredBlock, startByte: number, into: Uint8Array, signal?: AbortSignal): Promise<void> {
+    const endByte = startByte + into.byteLength;
+    const parts: { readonly entry: TensorEntry; readonly fromByte: number; readonly bytes: Uint8Array }[] = [];
+    const whole: { readonly entry: TensorEntry; readonly bytes: Uint8Array }[] = [];
+    for (const { name, offsetBytes } of block.tensors) {
+      const entry = this.#entry(name);
+      const from = Math.max(startByte, offsetBytes);
+      const to = Math.min(endByte, offsetBytes + entry.endByte - entry.startByte);
+      if (from >= to) continue;
+      const bytes = into.subarray(from - startByte, to - startByte);
+      for (let at = 0; at < bytes.byteLength; at += PART_BYTES) {
+        parts.push({
+          entry,
+          fromByte: entry.startByte + from - offsetBytes + at,
+          bytes: bytes.subarray(at, Math.min(bytes.byteLength, at + PART_BYTES)),
+        });
+      }
+      whole.push({ entry, bytes });
+    }
+    let next = 0;
+    const readSome = async () => {
+      for (let part = parts[next++]; part; part = parts[next++]) {
+        await part.entry.source.read(part.fromByte, part.bytes, signal);
+        this.#readBytes += part.bytes.byteLength;
+      }
+    };
+    // All of them end before a failure is passed on: a late read must not write into memory that is someone else's by then.
+    const ended = await Promise.allSettled(Array.from({ length: Math.min(READS_AT_ONCE, parts.length) }, readSome));
+    for (const result of ended) if (result.status === "rejected") throw result.reason;
+    for (const { entry, bytes } of whole) this.#check(entry, bytes);
+  }
+
+  /** A tensor that arrives in parts is checked each time it passes: parts are few, and only on devices with staging. */
+  #check(entry: TensorEntry, bytes: Uint8Array): void {
+    if (this.#checked.has(entry.name)) return;
+    requireFinite(entry, bytes);
+    if (bytes.byteLength === entry.endByte - entry.startByte) this.#checked.add(entry.name);
+  }
+
+  #entry(name: string): TensorEntry {
+    const entry = this.#table.get(name);
+    if (!entry) throw new Error(`no weight named ${name} in the table`);
+    return entry;
+  }
+}
+
+/** Exponent bits all ones: NaN or infinity. */
+function requireFinite(entry: TensorEntry, bytes: Uint8Array): void {
+  const bad = firstNonFinite(entry.dtype, bytes);
+  if (bad === undefined) return;
+  throw new ArtifactError({
+    code: "E_NONFINITE",
+    subject: entry.source.name,
+    problem: `tensor "${entry.name}" holds ${bad.count} values that are NaN or infinite, first at index ${bad.index}`,
+    next: "fetch this file again, or use another model",
+  });
+}

@@ -1,0 +1,103 @@
+/** @file A plan for people: tiers, phases, the map of blocks, predicted times, and why. Lines of at most about 100 columns. */
+import type { PassReport, PhaseReport, PlanReport } from "../engine-types.ts";
+import { formatBytes } from "../plan/budget.ts";
+
+/** One character for a stretch of blocks of about equal bytes. */
+const MAP_COLUMNS = 64;
+const SIGNS = { pinned: "█", "streamed from RAM": "▒", streamed: "░", passing: "·" } as const;
+
+export function planText(plan: PlanReport): string {
+  const { budgets, peak } = plan;
+  const lines = [
+    `Plan for ${plan.machine} (${plan.basis})`,
+    `  VRAM ${tier(peak.deviceBytes, budgets.deviceBytes)}, ${formatBytes(plan.overheadBytes)} of it staging and driver`,
+    `  RAM  ${tier(peak.ramBytes, budgets.ramBytes)}, ${formatBytes(plan.processBytes)} of it the process`,
+    plan.keepsAll
+      ? "  All phases' weights stay from image to image."
+      : "  Each phase gives its memory back before the next begins.",
+    ...plan.phases.flatMap(phaseLines),
+    `Predicted: ${seconds(plan.predictedMs)} an image${stepText(plan)}.`,
+    `Map: ${SIGNS.pinned} stays  ${SIGNS["streamed from RAM"]} streams from RAM  ${SIGNS.streamed} streams from disk  ${SIGNS.passing} used once, passes through`,
+  ];
+  return lines.join("\n");
+}
+
+function tier(peakBytes: number, budgetBytes: number): string {
+  return `${formatBytes(peakBytes)} at the peak of ${formatBytes(budgetBytes)}`;
+}
+
+function phaseLines(phase: PhaseReport): string[] {
+  const parts = [
+    `weights ${formatBytes(phase.pinnedBytes + phase.ringBytes)}`,
+    `activations ${formatBytes(phase.activationBytes)}`,
+    `scratch ${formatBytes(phase.scratchBytes)}`,
+    ...(phase.waitingBytes > 0 ? [`waiting ${formatBytes(phase.waitingBytes)} (${phase.waitingPlace})`] : []),
+  ];
+  return [
+    "",
+    `${phase.name}: VRAM ${formatBytes(phase.deviceBytes)} (${parts.join(", ")}), RAM ${formatBytes(phase.ramBytes)}`,
+    ...phase.reasons.map((reason) => `  - ${reason}`),
+    ...mapLines(phase.passes),
+  ];
+}
+
+/** Decode has many small graphs that share blocks: their maps are one line. */
+function mapLines(passes: readonly PassReport[]): string[] {
+  const shared = passes.filter(({ map }) => map.length > 1);
+  const single = passes.filter(({ map }) => map.length === 1);
+  const joined: PassReport[] = single.length > 1 ? [joinPasses(single)] : single;
+  return [...shared, ...joined].map((pass) => {
+    const moved = pass.movedBytes > 0 ? `, ${formatBytes(pass.movedBytes)} a run` : "";
+    const disk =
+      pass.diskBytes > 0 && pass.diskBytes < pass.movedBytes ? ` (${formatBytes(pass.diskBytes)} from disk)` : "";
+    const waits = pass.predictedWaitMs > 0 ? `, ${seconds(pass.predictedWaitMs)} of it waiting` : "";
+    return `  [${mapPicture(pass.map)}] ${pass.name} x${pass.repeats}${moved}${disk}: ${seconds(pass.predictedMs)}${waits}`;
+  });
+}
+
+function joinPasses(passes: readonly PassReport[]): PassReport {
+  const total = (of: (pass: PassReport) => number) => passes.reduce((sum, pass) => sum + of(pass), 0);
+  const blocks = new Map(passes.flatMap(({ map }) => map.map((block) => [block.segment, block])));
+  return {
+    name: "bands",
+    repeats: 1,
+    movedBytes: [...blocks.values()].reduce((sum, { bytes, place }) => sum + (place === "pinned" ? 0 : bytes), 0),
+    diskBytes: 0,
+    predictedMs: total((pass) => pass.predictedMs * pass.repeats),
+    predictedComputeMs: total((pass) => pass.predictedComputeMs * pass.repeats),
+    predictedWaitMs: total((pass) => pass.predictedWaitMs * pass.repeats),
+    map: [...blocks.values()],
+  };
+}
+
+/** Columns stand for equal shares of the bytes; each shows what most of its bytes do. */
+export function mapPicture(map: PassReport["map"], columns = MAP_COLUMNS): string {
+  const totalBytes = map.reduce((sum, { bytes }) => sum + bytes, 0);
+  if (totalBytes === 0) return "";
+  let picture = "";
+  let block = 0;
+  let blockEnd = map[0]!.bytes;
+  for (let column = 0; column < columns; column++) {
+    const middle = ((column + 0.5) / columns) * totalBytes;
+    while (blockEnd < middle && block + 1 < map.length) blockEnd += map[++block]!.bytes;
+    picture += SIGNS[map[block]!.place];
+  }
+  return picture;
+}
+
+function stepText({ phases }: PlanReport): string {
+  const step = phases
+    .flatMap(({ passes }) => passes)
+    .reduce<PassReport | undefined>(
+      (longest, pass) =>
+        pass.predictedMs * pass.repeats > (longest?.predictedMs ?? 0) * (longest?.repeats ?? 0) ? pass : longest,
+      undefined,
+    );
+  return step && step.repeats > 1 ? `, ${seconds(step.predictedMs)} a step (s/it)` : "";
+}
+
+/** `1.24 s`, `12.3 s`, `840 ms`. */
+export function seconds(ms: number): string {
+  if (ms < 1000) return `${ms < 10 ? ms.toFixed(1) : Math.round(ms)} ms`;
+  return `${(ms / 1000).toFixed(ms < 10_000 ? 2 : 1)} s`;
+}
