@@ -70,11 +70,14 @@ export function deviceBackend(device: Device, stray = 2): Backend {
       { graph, segment, inputs: only(segment.inputs), weights: deviceWeights, outputs: only(segment.outputs) },
       signal,
     );
-    for (const [id, data] of outputs) data.set(await device.read(graph, id, spans.get(id)!));
+    for (const [id, data] of outputs) await device.read(graph, id, spans.get(id)!, data);
     await device.settle();
   };
   return {
-    name: device.name,
+    // The name matters to nobody here.
+    name: "null",
+    weightDTypes: new Set(["f16", "bf16", "f32"]),
+    scratchBytes: (graph, segment, weights) => device.scratchBytes(graph, segment, weights),
     run,
     release: () => device.release(),
     [Symbol.asyncDispose]: () => device[Symbol.asyncDispose](),

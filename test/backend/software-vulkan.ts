@@ -1,7 +1,7 @@
 /** @file The graphics adapter that tests run on: a software one where there is no other; its absence is a reason to skip. */
 import { existsSync, globSync } from "node:fs";
-import { createWebGpuDevice, type WebGpuDevice, type WebGpuOptions } from "../../src/backend/webgpu/device.ts";
 import { listAdapters } from "../../src/backend/webgpu/dawn.ts";
+import { createWebGpuDevice, type WebGpuDevice, type WebGpuOptions } from "../../src/backend/webgpu/device.ts";
 import { DeviceError } from "../../src/errors.ts";
 
 /** Drivers of lavapipe and SwiftShader (Debian's paths), used where VK_ICD_FILENAMES says nothing. */
@@ -15,9 +15,9 @@ export interface TestAdapter {
 }
 
 export async function findTestAdapter(): Promise<TestAdapter> {
-  if (!process.env["VK_ICD_FILENAMES"]) {
+  if (!process.env.VK_ICD_FILENAMES) {
     const driver = DRIVERS.flatMap((pattern) => globSync(pattern)).find((file) => existsSync(file));
-    if (driver) process.env["VK_ICD_FILENAMES"] = driver;
+    if (driver) process.env.VK_ICD_FILENAMES = driver;
   }
   try {
     const adapters = await listAdapters();

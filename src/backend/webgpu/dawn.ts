@@ -117,12 +117,13 @@ const FEATURES = ["shader-f16", "subgroups", "timestamp-query", "chromium-experi
 export async function openDawn(asked?: string): Promise<OpenedDevice> {
   const dawn = await loadDawn();
   const found = await candidates(dawn);
-  const { facts, flags, request } = found[
-    chooseAdapter(
-      found.map((candidate) => candidate.facts),
-      asked,
-    )
-  ]!;
+  const { facts, flags, request } =
+    found[
+      chooseAdapter(
+        found.map((candidate) => candidate.facts),
+        asked,
+      )
+    ]!;
   return await requestFrom(dawn.create([...flags]), facts.backend, request);
 }
 

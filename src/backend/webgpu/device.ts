@@ -2,24 +2,27 @@
  * @file The `webgpu` device: arenas, uploads and segments on a graphics adapter through Dawn. Segments are lowered once per
  * shape (lowering.ts), bound once per set of spans, and recorded anew at each call: the step loop makes and frees nothing.
  */
-import type { BlockUpload, Device, HostData, SegmentCall, Span, StoredWeight } from "../device.ts";
+
 import { UsageError } from "../../errors.ts";
 import type { Graph, Segment, ValueId } from "../../ir/graph.ts";
 import { elementCount } from "../../tensor/dtype.ts";
+import type { BlockUpload, Device, HostData, SegmentCall, Span, StoredWeight } from "../device.ts";
 import type { AdapterFacts } from "./adapter.ts";
 import { type OpenedDevice, openDawn } from "./dawn.ts";
 import type { Dispatch, DispatchList } from "./dispatches.ts";
 import { DeviceHealth, gpuError, lostError, POISON, staleError } from "./failure.ts";
 import { MAP, USAGE } from "./gpu-flags.ts";
 import { RECORD_BYTES } from "./kernel.ts";
-import { ALIGNMENT_BYTES, activationBytes, fromDeviceOrder, toDeviceOrder, weightBytes } from "./layout.ts";
-import { type LoweringOptions, lowerSegment, segmentSignature } from "./lowering.ts";
+import { fromDeviceOrder, toDeviceOrder } from "./layout.ts";
+import type { LoweringOptions } from "./lowering-scope.ts";
 import { DeviceMemory, type GpuArena } from "./memory.ts";
 import { Pacer, type PacingState } from "./pacing.ts";
 import { PipelineCache } from "./pipelines.ts";
 import type { TileChoice } from "./products.ts";
+import { DEFAULT_STAGING, WebGpuSizes } from "./sizes.ts";
 import { SubmitQueue } from "./submission.ts";
-import { type StagingSize, stagingBytes, Uploader } from "./uploads.ts";
+import type { StagingSize } from "./upload-plan.ts";
+import { Uploader } from "./uploads.ts";
 
 export interface WebGpuOptions {
   /** Part of an adapter's name; needed for software adapters. Default: the first real adapter. */
@@ -51,13 +54,6 @@ export interface WebGpuDevice extends Device {
   readonly pipelineCount: number;
 }
 
-const MiB = 1024 ** 2;
-const DEFAULT_STAGING: StagingSize = { slots: 3, slotBytes: 16 * MiB };
-/**
- * What the driver takes for itself (context, shaders, its own staging), stated rather than measured: Dawn can't be asked.
- * Parameter records and read-back buffers are small change within it.
- */
-const DRIVER_BYTES = 192 * MiB;
 /** Bound calls kept at most: a plan has one per segment and set of spans. */
 const MAX_BOUND_CALLS = 4096;
 
@@ -76,7 +72,9 @@ interface Compiled {
 
 class DawnDevice implements WebGpuDevice {
   readonly name = "webgpu";
-  readonly alignmentBytes = ALIGNMENT_BYTES;
+  readonly alignmentBytes: number;
+  readonly sharesHostMemory = false;
+  readonly #sizes: WebGpuSizes;
   readonly overheadBytes: number;
   readonly adapter: AdapterFacts;
   readonly maxArenaBytes: number;
@@ -88,9 +86,7 @@ class DawnDevice implements WebGpuDevice {
   readonly #queue: SubmitQueue;
   readonly #uploader: Uploader;
   readonly #pacer: Pacer;
-  readonly #lowering: LoweringOptions;
   readonly #poison: GPUBuffer;
-  readonly #lists = new Map<string, DispatchList>();
   readonly #compiled = new Map<string, Promise<Compiled>>();
   readonly #bound = new Map<string, readonly (readonly GPUBindGroup[])[]>();
   readonly #readbacks = new Map<number, GPUBuffer[]>();
@@ -113,8 +109,7 @@ class DawnDevice implements WebGpuDevice {
     const staging = options.staging ?? DEFAULT_STAGING;
     const parts = { health, memory: this.#memory, pipelines: this.#pipelines };
     this.#uploader = new Uploader(device, parts, staging);
-    this.overheadBytes = stagingBytes(staging) + DRIVER_BYTES;
-    this.#lowering = {
+    const lowering: LoweringOptions = {
       limits: {
         bindingBytes: opened.facts.limits.maxStorageBufferBindingSize,
         workgroupBytes: opened.facts.limits.maxComputeWorkgroupStorageSize,
@@ -122,6 +117,9 @@ class DawnDevice implements WebGpuDevice {
       },
       ...(options.chooseTile ? { chooseTile: options.chooseTile } : {}),
     };
+    this.#sizes = new WebGpuSizes(lowering, staging);
+    this.alignmentBytes = this.#sizes.alignmentBytes;
+    this.overheadBytes = this.#sizes.overheadBytes;
     this.#poison = device.createBuffer({
       label: "poison",
       size: POISON_BYTES,
@@ -153,15 +151,15 @@ class DawnDevice implements WebGpuDevice {
   }
 
   activationBytes(graph: Graph, id: ValueId): number {
-    return activationBytes(graph, id);
+    return this.#sizes.activationBytes(graph, id);
   }
 
   weightBytes(weight: StoredWeight): number {
-    return weightBytes(weight);
+    return this.#sizes.weightBytes(weight);
   }
 
   scratchBytes(graph: Graph, segment: Segment, weights: readonly StoredWeight[]): number {
-    return this.#list(graph, segment, weights).scratchBytes;
+    return this.#sizes.scratchBytes(graph, segment, weights);
   }
 
   createArena(lengthBytes: number, label: string): Promise<GpuArena> {
@@ -203,7 +201,7 @@ class DawnDevice implements WebGpuDevice {
     });
   }
 
-  async read(graph: Graph, id: ValueId, span: Span): Promise<Float32Array<ArrayBuffer>> {
+  async read(graph: Graph, id: ValueId, span: Span, into: Float32Array): Promise<void> {
     const { shape, name } = graph.values[id]!;
     const bytes = elementCount(shape) * 4;
     const size = 2 ** Math.ceil(Math.log2(Math.max(bytes, 256)));
@@ -224,7 +222,7 @@ class DawnDevice implements WebGpuDevice {
     // An error of the queue may be reported after the data that it spoiled.
     await this.#health.guard(this.#device.queue.onSubmittedWorkDone());
     if (words[0] === POISON || words.at(-1) === POISON) throw staleError(`${graph.name} ${name}`);
-    return fromDeviceOrder(shape, new Float32Array(words.buffer));
+    into.set(fromDeviceOrder(shape, new Float32Array(words.buffer)));
   }
 
   run(call: SegmentCall, signal?: AbortSignal): Promise<void> {
@@ -250,7 +248,7 @@ class DawnDevice implements WebGpuDevice {
   async release(): Promise<void> {
     const held = [...this.#compiled.values()];
     this.#compiled.clear();
-    this.#lists.clear();
+    this.#sizes.release();
     this.#bound.clear();
     this.#uploader.release();
     for (const buffers of this.#readbacks.values()) for (const buffer of buffers) buffer.destroy();
@@ -282,21 +280,11 @@ class DawnDevice implements WebGpuDevice {
     return turn;
   }
 
-  #list(graph: Graph, segment: Segment, weights: readonly StoredWeight[]): DispatchList {
-    const signature = segmentSignature(graph, segment, weights);
-    let list = this.#lists.get(signature);
-    if (!list) {
-      list = lowerSegment(graph, segment, weights, this.#lowering);
-      this.#lists.set(signature, list);
-    }
-    return list;
-  }
-
   #compile(graph: Graph, segment: Segment, weights: readonly StoredWeight[]): Promise<Compiled> {
-    const signature = segmentSignature(graph, segment, weights);
+    const { signature, list } = this.#sizes.list(graph, segment, weights);
     let compiled = this.#compiled.get(signature);
     if (!compiled) {
-      compiled = this.#compileList(this.#list(graph, segment, weights));
+      compiled = this.#compileList(list);
       compiled.catch(() => this.#compiled.delete(signature));
       this.#compiled.set(signature, compiled);
     }

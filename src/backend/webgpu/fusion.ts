@@ -4,6 +4,7 @@
  * enlarging, the join of two images); group normalization takes silu. Only values that nothing else reads disappear.
  */
 import type { AnyNode, Graph, Segment, ValueId } from "../../ir/graph.ts";
+import type { OpName } from "../../ir/ops.ts";
 import { elementCount } from "../../tensor/dtype.ts";
 import { isRowMajor } from "./layout.ts";
 import type { Activation } from "./wgsl.ts";
@@ -48,6 +49,8 @@ export interface ImageSource {
 export interface GroupNormStep {
   readonly kind: "groupNorm";
   readonly x: readonly ValueId[];
+  /** Means and variances from outside; absent: of x itself. */
+  readonly moments?: ValueId;
   readonly w: ValueId;
   readonly b: ValueId;
   readonly groups: number;
@@ -75,7 +78,8 @@ export interface PlainStep {
 
 export type Step = ProductStep | GroupNormStep | AliasStep | PlainStep;
 
-const ACTIVATIONS: ReadonlySet<string> = new Set<Activation>(["silu", "gelu", "quickGelu"]);
+/** Ops that read two images as one. */
+const JOINING: ReadonlySet<string> = new Set<OpName>(["conv2d", "groupNorm", "groupNormApply"]);
 
 export function fuseSegment(graph: Graph, segment: Segment): readonly Step[] {
   return new Fusion(graph, segment).run();
@@ -196,16 +200,19 @@ class Fusion {
       }
       case "conv2d":
         return this.#convolution(node);
-      case "groupNorm": {
+      case "groupNorm":
+      case "groupNormApply": {
         const shape = this.#shape(node.inputs[0]!);
         if (shape.length !== 4) break;
         const [batch, channels, height, width] = shape as [number, number, number, number];
-        const [x, w, b] = node.inputs as [ValueId, ValueId, ValueId];
+        const outside = node.op === "groupNormApply";
+        const [x, w, b] = (outside ? node.inputs.toSpliced(1, 1) : node.inputs) as [ValueId, ValueId, ValueId];
         const pixels = height * width;
         const sources = this.#joined(x) ?? [x];
         const { groups, eps } = node.attrs;
         const sizes = { groups, eps, batch, pixels, channels };
-        return { kind: "groupNorm", x: sources, w, b, ...sizes, silu: false, output: node.output };
+        const moments = outside ? { moments: node.inputs[1]! } : {};
+        return { kind: "groupNorm", x: sources, ...moments, w, b, ...sizes, silu: false, output: node.output };
       }
       case "concat":
         // Made only for those who can't read two images as one.
@@ -267,9 +274,10 @@ class Fusion {
     const shape = this.#shape(id);
     if (this.#outputs.has(id) || node.op !== "concat" || node.attrs.axis !== 1 || shape.length !== 4) return false;
     const [a, b] = node.inputs as [ValueId, ValueId];
-    if (a === b || ![a, b].every((half) => this.#shape(half)[1]! % 4 === 0 && isNumbers(this.#graph, half))) return false;
+    if (a === b || ![a, b].every((half) => this.#shape(half)[1]! % 4 === 0 && isNumbers(this.#graph, half)))
+      return false;
     const readers = this.#uses.get(id) ?? [];
-    return readers.every(({ op, inputs }) => (op === "conv2d" || op === "groupNorm") && inputs.indexOf(id) === 0);
+    return readers.every(({ op, inputs }) => JOINING.has(op) && inputs[0] === id && inputs.lastIndexOf(id) === 0);
   }
 }
 
@@ -284,10 +292,7 @@ function isPlainProduct(step: ProductStep): boolean {
   return !geglu && ![activation, channels, factor, residual].some((part) => part !== undefined);
 }
 
-function product(
-  node: AnyNode,
-  sizes: Pick<ProductStep, "x" | "rows" | "columns" | "depth">,
-): ProductStep {
+function product(node: AnyNode, sizes: Pick<ProductStep, "x" | "rows" | "columns" | "depth">): ProductStep {
   const bias = node.inputs[2];
   return {
     kind: "product",
@@ -297,8 +302,4 @@ function product(
     geglu: false,
     output: node.output,
   };
-}
-
-export function isActivation(op: string): op is Activation {
-  return ACTIVATIONS.has(op);
 }

@@ -3,7 +3,7 @@
  * [B, C, H, W] -> [B, H, W, C], [Co, Ci, kh, kw] -> [Co, kh, kw, Ci]. All others are row-major.
  */
 import type { Graph, ValueId } from "../../ir/graph.ts";
-import { type DType, DTYPE_BYTES, elementCount } from "../../tensor/dtype.ts";
+import { DTYPE_BYTES, type DType, elementCount } from "../../tensor/dtype.ts";
 import type { HostData, StoredWeight } from "../device.ts";
 import { STORAGE_BYTES, type Storage } from "./wgsl.ts";
 

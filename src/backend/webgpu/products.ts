@@ -1,8 +1,9 @@
 /** @file Dispatches of one product step: its kernel variant, parameters, and the windows of large tensors. Pure. */
-import type { ImageSource } from "./fusion.ts";
+
 import { BYTE_COST, type DispatchBuilder, type OperandUse, type Window } from "./dispatches.ts";
-import { chooseTile, type ProductShape, TILES, type TileName } from "./kernels/gemm-tiles.ts";
+import type { ImageSource } from "./fusion.ts";
 import { type GemmParams, type GemmSlots, gemmKernel, TILE_GROUP } from "./kernels/gemm.ts";
+import { chooseTile, type ProductShape, TILES, type TileName } from "./kernels/gemm-tiles.ts";
 import type { Activation, Storage } from "./wgsl.ts";
 
 /** Which tile a product gets; may hang on measurements, because no tile changes a bit. */
@@ -81,8 +82,7 @@ export function addProduct(builder: DispatchBuilder, p: Product, choose: TileCho
     { name: "out", storage: p.out.storage, window: cWindow },
   ];
   if (p.joined) {
-    const window: Window = (first, last) =>
-      imageWindow(image!, ...rowsOf(first, last), channelsIn - channelsFirst);
+    const window: Window = (first, last) => imageWindow(image!, ...rowsOf(first, last), channelsIn - channelsFirst);
     operands.push({ name: "a2", storage: p.joined.storage, window });
   }
   if (p.bias) operands.push({ name: "bias", storage: p.bias.storage });

@@ -12,7 +12,10 @@ export interface Lifetime {
  * Offsets, and the bytes of the whole. Largest first, each at the lowest place where nothing that lives at the same time
  * lies; a dispatch's operands live at the same time.
  */
-export function placeScratch(items: readonly Lifetime[]): { readonly offsets: readonly number[]; readonly bytes: number } {
+export function placeScratch(items: readonly Lifetime[]): {
+  readonly offsets: readonly number[];
+  readonly bytes: number;
+} {
   const order = items.map((_, i) => i).sort((a, b) => items[b]!.bytes - items[a]!.bytes || a - b);
   const offsets = new Array<number>(items.length).fill(0);
   const placed: number[] = [];

@@ -4,6 +4,7 @@
  * whole rows (Co) at a time; all others are copied as they are.
  */
 import type { BlockTensor } from "../device.ts";
+import { RECORD_BYTES } from "./kernel.ts";
 import { storedBytes, weightStorage } from "./layout.ts";
 import { STORAGE_BYTES } from "./wgsl.ts";
 
@@ -45,7 +46,20 @@ export interface StagedPiece {
 
 const SLOT_ALIGNMENT = 16;
 /** Repackings of one piece: each has a parameter record. */
-export const MAX_REPACKS = 32;
+const MAX_REPACKS = 32;
+/** Bytes of a slot's end that hold those records. */
+export const RECORDS_BYTES = MAX_REPACKS * RECORD_BYTES;
+
+export interface StagingSize {
+  readonly slots: number;
+  /** Of each; a multiple of 256. */
+  readonly slotBytes: number;
+}
+
+/** Bytes that uploads take besides the arenas: slots, the landing place of what is repacked, its parameters. */
+export function stagingBytes({ slots, slotBytes }: StagingSize): number {
+  return (slots + 1) * slotBytes + RECORDS_BYTES;
+}
 
 /** Throws RangeError if a slot can't hold two rows of a convolution's weights. */
 export function planUpload(tensors: readonly BlockTensor[], slotBytes: number): readonly StagedPiece[] {

@@ -6,24 +6,12 @@ import { type Kernel, RECORD_BYTES, writeRecord } from "./kernel.ts";
 import { COPY_ITEMS, repackKernel } from "./kernels/layout.ts";
 import type { DeviceMemory } from "./memory.ts";
 import type { PipelineCache } from "./pipelines.ts";
-import { type StagingSlot, StagingRing } from "./staging.ts";
-import { MAX_REPACKS, planUpload, type StagedPiece, type StagedRepack } from "./upload-plan.ts";
+import { StagingRing, type StagingSlot } from "./staging.ts";
+import { planUpload, RECORDS_BYTES, type StagedPiece, type StagedRepack, type StagingSize } from "./upload-plan.ts";
 
 /** A longer read is cut, so that several threads of the system share it. */
 const READ_BYTES = 4 * 1024 ** 2;
-const RECORDS_BYTES = MAX_REPACKS * RECORD_BYTES;
 const MAX_WORKGROUPS = 65535;
-
-export interface StagingSize {
-  readonly slots: number;
-  /** Of each; a multiple of 256. */
-  readonly slotBytes: number;
-}
-
-/** Bytes that uploads take besides the arenas: slots, the landing place of what is repacked, its parameters. */
-export function stagingBytes({ slots, slotBytes }: StagingSize): number {
-  return (slots + 1) * slotBytes + RECORDS_BYTES;
-}
 
 export class Uploader {
   readonly #device: GPUDevice;

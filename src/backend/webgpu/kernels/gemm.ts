@@ -16,8 +16,8 @@ import {
   quadView,
   readQuad,
   readScalar,
-  type Storage,
   STORAGE_FUNCTIONS,
+  type Storage,
   scalarView,
 } from "../wgsl.ts";
 import { DEPTH, TILES, type Tile, type TileName, tileThreads } from "./gemm-tiles.ts";
@@ -298,7 +298,8 @@ function fetch(v: GemmVariant, load: Load): string {
 }
 
 function fetchPatch(v: GemmVariant, i: number): string {
-  const pixel = (j: number, x: string, y: string) => `pixelAt(image${i}_${j}, y${i}_${j} + i32(${y}), x${i}_${j} + i32(${x}))`;
+  const pixel = (j: number, x: string, y: string) =>
+    `pixelAt(image${i}_${j}, y${i}_${j} + i32(${y}), x${i}_${j} + i32(${x}))`;
   if (v.quadK) {
     return each(
       4,
@@ -359,10 +360,7 @@ function multiply({ rows, columns, threadRows, threadColumns }: Tile, k: number)
 ${each(rowGroups, (g) => `        let a${g} = ${readA(g)};`).join("\n")}
 ${each(columnGroups, (g) => `        let b${g} = ${readB(g)};`).join("\n")}
 ${each(threadRows, (r) =>
-  each(
-    columnGroups,
-    (g) => `        c${r}_${g} = fma(vec4<f32>(a${Math.floor(r / 4)}[${r % 4}]), b${g}, c${r}_${g});`,
-  ),
+  each(columnGroups, (g) => `        c${r}_${g} = fma(vec4<f32>(a${Math.floor(r / 4)}[${r % 4}]), b${g}, c${r}_${g});`),
 ).join("\n")}
       }`;
 }
@@ -390,7 +388,8 @@ function epilogue(v: GemmVariant, tile: Tile, at: At): string {
 
 /** Four numbers at flat index `index`, those from column n + j >= P.n on left at zero. */
 function readRow(v: GemmVariant, at: At, operand: string, storage: Storage, index: string, name: string): string {
-  if (v.quadN) return `      if (n < P.n) { ${name} = ${readQuad(storage, (i) => at(operand, i), `(${index}) >> 2u`)}; }`;
+  if (v.quadN)
+    return `      if (n < P.n) { ${name} = ${readQuad(storage, (i) => at(operand, i), `(${index}) >> 2u`)}; }`;
   return each(
     4,
     (j) =>

@@ -10,8 +10,8 @@ import {
   quadView,
   readQuad,
   readScalar,
-  type Storage,
   STORAGE_FUNCTIONS,
+  type Storage,
   scalarView,
 } from "../wgsl.ts";
 
@@ -80,7 +80,7 @@ fn read(pixel: u32, c: u32) -> f32 {
   });
 }
 
-/** parts -> moments [B, groups] of (mean, 1 / sqrt(variance + eps)). A workgroup a group. */
+/** parts -> moments [B, groups] of (mean, biased variance), as the op groupStats gives them. A workgroup a group. */
 export function groupMomentsKernel(): Kernel {
   return makeKernel({
     name: "groupMoments",
@@ -89,7 +89,7 @@ export function groupMomentsKernel(): Kernel {
       { name: "parts", view: "f32", slot: 0 },
       { name: "moments", view: "f32", slot: 1 },
     ],
-    params: { pixels: "u32", channels: "u32", run: "u32", runs: "u32", groups: "u32", eps: "f32" },
+    params: { pixels: "u32", channels: "u32", run: "u32", runs: "u32", groups: "u32" },
     workgroupSize: THREADS,
     text: (at) => ({
       head: `
@@ -122,14 +122,21 @@ fn merge(a: vec3<f32>, b: vec3<f32>) -> vec3<f32> {
   }
   if (t == 0u) {
     ${at("moments", "wg * 2u")} = part[0].y;
-    ${at("moments", "wg * 2u + 1u")} = 1.0 / sqrt(part[0].z / part[0].x + P.eps);
+    ${at("moments", "wg * 2u + 1u")} = part[0].z / part[0].x;
   }`,
     }),
   });
 }
 
 export interface NormalizeVariant {
-  readonly slots: { readonly x: number; readonly x2?: number; readonly moments: number; readonly w: number; readonly b: number; readonly out: number };
+  readonly slots: {
+    readonly x: number;
+    readonly x2?: number;
+    readonly moments: number;
+    readonly w: number;
+    readonly b: number;
+    readonly out: number;
+  };
   readonly wStorage: Storage;
   readonly bStorage: Storage;
   readonly silu: boolean;
@@ -140,7 +147,7 @@ export interface NormalizeVariant {
 /** Numbers (or quads of them) that a workgroup of the last kernel writes. */
 export const NORMALIZE_ITEMS = THREADS * 4;
 
-/** (x - mean) inverse w + b, then silu if wanted. Workgroups: NORMALIZE_ITEMS items each. */
+/** (x - mean) / sqrt(variance + eps) w + b, then silu if wanted. Workgroups: NORMALIZE_ITEMS items each. */
 export function normalizeKernel(v: NormalizeVariant): Kernel {
   const { slots, quad } = v;
   const view = quad ? quadView("f32") : scalarView("f32");
@@ -157,7 +164,7 @@ export function normalizeKernel(v: NormalizeVariant): Kernel {
       { name: "b", view: quad ? quadView(v.bStorage) : scalarView(v.bStorage), slot: slots.b },
       { name: "out", view, slot: slots.out },
     ],
-    params: { items: "u32", pixels: "u32", channels: "u32", channelsFirst: "u32", groups: "u32" },
+    params: { items: "u32", pixels: "u32", channels: "u32", channelsFirst: "u32", groups: "u32", eps: "f32" },
     workgroupSize: THREADS,
     text: (at) => ({
       head: `${STORAGE_FUNCTIONS}${ACTIVATION_FUNCTIONS}`,
@@ -182,12 +189,13 @@ export function normalizeKernel(v: NormalizeVariant): Kernel {
       quad
         ? `let group = (vec4<u32>(c * 4u) + vec4<u32>(0u, 1u, 2u, 3u)) / perGroup + image * P.groups;
     let mean = vec4<f32>(${[0, 1, 2, 3].map((k) => at("moments", `group[${k}] * 2u`)).join(", ")});
-    let inverse = vec4<f32>(${[0, 1, 2, 3].map((k) => at("moments", `group[${k}] * 2u + 1u`)).join(", ")});
+    let variance = vec4<f32>(${[0, 1, 2, 3].map((k) => at("moments", `group[${k}] * 2u + 1u`)).join(", ")});
+    let inverse = 1.0 / sqrt(variance + P.eps);
     let w = ${readQuad(v.wStorage, (i) => at("w", i), "c")};
     let b = ${readQuad(v.bStorage, (i) => at("b", i), "c")};`
         : `let group = c / perGroup + image * P.groups;
     let mean = ${at("moments", "group * 2u")};
-    let inverse = ${at("moments", "group * 2u + 1u")};
+    let inverse = 1.0 / sqrt(${at("moments", "group * 2u + 1u")} + P.eps);
     let w = ${readScalar(v.wStorage, (i) => at("w", i), "c")};
     let b = ${readScalar(v.bStorage, (i) => at("b", i), "c")};`
     }

@@ -3,7 +3,7 @@
  * second from cache). Cost: reads x three times, of which two hit the cache; memory-bound.
  */
 import { type Kernel, makeKernel } from "../kernel.ts";
-import { readScalar, type Storage, STORAGE_FUNCTIONS, scalarView } from "../wgsl.ts";
+import { readScalar, STORAGE_FUNCTIONS, type Storage, scalarView } from "../wgsl.ts";
 
 const THREADS = 64;
 

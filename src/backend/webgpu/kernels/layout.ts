@@ -1,6 +1,6 @@
 /** @file Kernels that only move numbers: strided copies, enlarging, rows of a table, weights of convolutions. Memory-bound. */
 import { type Kernel, makeKernel } from "../kernel.ts";
-import { readScalar, type Storage, STORAGE_FUNCTIONS, scalarView } from "../wgsl.ts";
+import { readScalar, STORAGE_FUNCTIONS, type Storage, scalarView } from "../wgsl.ts";
 
 const THREADS = 256;
 /** Numbers that a workgroup writes. */
@@ -109,7 +109,8 @@ export function embeddingKernel(storage: Storage): Kernel {
  * bits in a word. Bits are moved, never converted. `to` is the first word of `out`.
  */
 export function repackKernel(halves: boolean): Kernel {
-  const source = (i: string) => `((${i}) / (P.taps * P.channels)) * P.taps * P.channels + ((${i}) % P.channels) * P.taps + ((${i}) / P.channels) % P.taps`;
+  const source = (i: string) =>
+    `((${i}) / (P.taps * P.channels)) * P.taps * P.channels + ((${i}) % P.channels) * P.taps + ((${i}) / P.channels) % P.taps`;
   return makeKernel({
     name: "repack",
     variant: halves ? "16" : "32",
