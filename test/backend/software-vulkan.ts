@@ -19,6 +19,8 @@ export async function findTestAdapter(): Promise<TestAdapter> {
     const driver = DRIVERS.flatMap((pattern) => globSync(pattern)).find((file) => existsSync(file));
     if (driver) process.env.VK_ICD_FILENAMES = driver;
   }
+  // Lavapipe compiles a kernel in half the time for vectors of half the length; for tiny tensors that is all that counts.
+  process.env.LP_NATIVE_VECTOR_WIDTH ??= "128";
   try {
     const adapters = await listAdapters();
     const adapter = adapters.find(({ software }) => software) ?? adapters[0];
