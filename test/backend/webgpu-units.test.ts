@@ -167,7 +167,8 @@ test("what is read twice, or is a result, stays", () => {
   );
   const up = fused("upsampling to an odd size");
   assert.equal(up.length, 1);
-  assert.deepEqual(up[0]!.kind === "product" && [up[0].image?.inHeight, up[0].image?.gridHeight], [4, 7]);
+  const image = up[0]?.kind === "product" ? up[0].image : undefined;
+  assert.deepEqual([image?.inHeight, image?.gridHeight], [4, 7]);
 });
 
 test("every tile fits in WebGPU's default workgroup memory; the choice follows the shape", () => {

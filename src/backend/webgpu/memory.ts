@@ -41,13 +41,16 @@ export class DeviceMemory {
     }
     if (!buffer) throw outOfMemory(label, lengthBytes, this.heldBytes);
     const held = buffer;
+    let disposed = false;
     const arena: GpuArena = {
       label,
       lengthBytes,
       buffer: held,
       number: ++this.#made,
       [Symbol.dispose]: () => {
-        if (!this.#live.delete(arena)) throw new Error(`arena ${label} is disposed twice`);
+        if (disposed) throw new Error(`arena ${label} is disposed twice`);
+        disposed = true;
+        this.#live.delete(arena);
         // WebGPU frees it when the last submit that uses it is done.
         held.destroy();
       },
