@@ -5,12 +5,12 @@
 import { type FileHandle, mkdir, open, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { SDXL_BASE_UNET } from "../src/checkpoint/sdxl-base.ts";
+import { SDXL_BASE_CLIP_BIG_G, SDXL_BASE_CLIP_L, SDXL_BASE_UNET, SDXL_BASE_VAE } from "../src/checkpoint/sdxl-base.ts";
 import { clipSchema } from "../src/model/clip.ts";
 import { unetSchema } from "../src/model/unet.ts";
 import { vaeDecoderSchema } from "../src/model/vae.ts";
 import { elementCount, numberToF16 } from "../src/tensor/dtype.ts";
-import { CLIP_BIG_G, CLIP_L, CONFIG_FILES, VAE } from "./synth-sdxl/configs.ts";
+import { CONFIG_FILES } from "./synth-sdxl/configs.ts";
 import { tokenizerFiles } from "./synth-sdxl/tokenizer.ts";
 import { vaeEncoderSchema } from "./synth-sdxl/vae-encoder.ts";
 
@@ -108,9 +108,12 @@ for (const [file, content] of [...Object.entries(CONFIG_FILES), ...tokenizerFile
 }
 const files: readonly (readonly [string, Schema])[] = [
   ["unet/diffusion_pytorch_model.fp16.safetensors", unetSchema(SDXL_BASE_UNET)],
-  ["text_encoder/model.fp16.safetensors", clipSchema(CLIP_L, false)],
-  ["text_encoder_2/model.fp16.safetensors", clipSchema(CLIP_BIG_G, true)],
-  ["vae/diffusion_pytorch_model.fp16.safetensors", new Map([...vaeEncoderSchema(VAE), ...vaeDecoderSchema(VAE)])],
+  ["text_encoder/model.fp16.safetensors", clipSchema(SDXL_BASE_CLIP_L, false)],
+  ["text_encoder_2/model.fp16.safetensors", clipSchema(SDXL_BASE_CLIP_BIG_G, true)],
+  [
+    "vae/diffusion_pytorch_model.fp16.safetensors",
+    new Map([...vaeEncoderSchema(SDXL_BASE_VAE), ...vaeDecoderSchema(SDXL_BASE_VAE)]),
+  ],
 ];
 let totalBytes = 0;
 for (const [file, schema] of files) totalBytes += await writeTensors(join(out, file), schema);

@@ -46,10 +46,11 @@ export class EngineClient implements Engine {
 
   static async open(worker: Worker, options: OpenEngineOptions): Promise<EngineClient> {
     const client = new EngineClient(worker, options);
-    const { signal, model, artifact, backend, compat, budgets } = options;
+    const { signal, model, artifact, store, backend, compat, budgets } = options;
     const request = {
       ...(model === undefined ? {} : { model }),
       ...(artifact === undefined ? {} : { artifact }),
+      ...(store === undefined ? {} : { store }),
       ...(backend === undefined ? {} : { backend }),
       ...(compat === undefined ? {} : { compat }),
       ...(budgets === undefined ? {} : { budgets }),

@@ -14,6 +14,7 @@ import { ArtifactError, BudgetError, DeviceError, SolvayError, UsageError } from
 export interface OpenRequest {
   readonly model?: string;
   readonly artifact?: string;
+  readonly store?: string;
   readonly backend?: BackendName;
   readonly compat?: boolean;
   readonly budgets?: BudgetOptions;

@@ -5,14 +5,17 @@ import { DESCRIBED_CARD } from "./backend/described-card.ts";
 import { HostDevice } from "./backend/host-device.ts";
 import { createOnnxBackend } from "./backend/onnx/backend.ts";
 import { createReferenceBackend } from "./backend/reference/backend.ts";
+import { openStoredSdxl } from "./checkpoint/stored-sdxl.ts";
 import { type EngineParts, unknownBackend } from "./engine.ts";
 import type { OpenRequest } from "./engine-messages.ts";
 import type { BackendName } from "./engine-types.ts";
-import { ArtifactError } from "./errors.ts";
+import { ArtifactError, UsageError } from "./errors.ts";
 import { hostMachine, machineNamed, PROCESS_BYTES, resolveBudgets } from "./host-machine.ts";
 import { isHubId, resolveHubModel } from "./hub/cache.ts";
 import { openFileSource } from "./source/file.ts";
 import { openFileFolder } from "./source/file-folder.ts";
+import type { Folder } from "./source/folder.ts";
+import { defaultStoreFolder, findModelId, nodeStore } from "./store/store.ts";
 
 /** The embedded demo model. */
 export const DEMO_MODEL = fileURLToPath(new URL("../models/demo", import.meta.url));
@@ -22,6 +25,30 @@ export async function openNodeParts(
   toAbsolute: (path: string) => string,
 ): Promise<Omit<EngineParts, "onEvent" | "signal">> {
   const demo = options.model === undefined;
+  const store = nodeStore(toAbsolute(options.store ?? defaultStoreFolder(process.env)));
+  const common = {
+    store,
+    device: await openDevice(options.backend ?? "auto"),
+    machine: hostMachine(),
+    described: (name: string) => ({ machine: machineNamed(name), device: DESCRIBED_CARD }),
+    budgets: options.budgets ?? {},
+    resolveBudgets,
+    processBytes: PROCESS_BYTES,
+    compat: options.compat ?? false,
+    now: () => performance.now(),
+    memory: () => ({
+      rssBytes: process.memoryUsage.rss(),
+      peakRssBytes: process.resourceUsage().maxRSS * 1024,
+    }),
+    pause: () => new Promise<void>((resume) => setImmediate(resume)),
+  };
+  if (options.model?.startsWith(STORED)) {
+    if (options.artifact !== undefined) throw artifactOverStored(options.model);
+    const id = await findModelId(store, options.model.slice(STORED.length));
+    const open = async (signal?: AbortSignal) => (await openStoredSdxl(store, id, signal)).checkpoint;
+    const folder: Folder = { name: options.model, readText: async () => undefined, open: async () => undefined };
+    return { ...common, folder, open, demo };
+  }
   const path = options.model === undefined ? DEMO_MODEL : await locateModel(options.model, toAbsolute);
   const folder = await openFileFolder(path);
   const artifact = options.artifact === undefined ? undefined : await openArtifact(toAbsolute(options.artifact));
@@ -29,20 +56,20 @@ export async function openNodeParts(
     folder,
     demo,
     ...(artifact ? { artifact } : {}),
-    compat: options.compat ?? false,
-    device: await openDevice(options.backend ?? "auto"),
-    machine: hostMachine(),
-    described: (name) => ({ machine: machineNamed(name), device: DESCRIBED_CARD }),
-    budgets: options.budgets ?? {},
-    resolveBudgets,
-    processBytes: PROCESS_BYTES,
-    now: () => performance.now(),
-    memory: () => ({
-      rssBytes: process.memoryUsage.rss(),
-      peakRssBytes: process.resourceUsage().maxRSS * 1024,
-    }),
-    pause: () => new Promise((resume) => setImmediate(resume)),
+    ...common,
   };
+}
+
+/** Names a model of the block store. */
+const STORED = "store:";
+
+function artifactOverStored(model: string): UsageError {
+  return new UsageError({
+    code: "E_USAGE",
+    subject: model,
+    problem: "an artifact can't be laid over a model in the store",
+    next: "import both together: solvay import MODEL --artifact FILE",
+  });
 }
 
 /** A folder on disk, or a Hugging Face id that is in the local cache. */

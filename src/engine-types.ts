@@ -8,10 +8,15 @@ export type { PassTotals } from "./stream/telemetry.ts";
 export type BackendName = "auto" | "cpu" | "reference";
 
 export interface OpenEngineOptions {
-  /** Diffusers folder, or Hugging Face id looked up in the local cache. Default: the embedded demo model. */
+  /** Diffusers folder, Hugging Face id looked up in the local cache, or "store:ID". Default: the embedded demo model. */
   readonly model?: string;
   /** LZR2 file that overlays the UNet. */
   readonly artifact?: string;
+  /**
+   * Folder of the block store, which large artifacts are imported into once; `model` may be "store:ID" too. Default:
+   * `$SOLVAY_STORE`, or `solvay/store` in the user's cache folder.
+   */
+  readonly store?: string;
   /** Default "auto": the CPU backend. */
   readonly backend?: BackendName;
   /** Accept LZR2 records of unknown kind, as the published loader does (the base weight stays; they are counted). Default false. */
@@ -76,7 +81,9 @@ export type LoadEvent =
       readonly path: string;
       readonly demo: boolean;
       readonly backend: Exclude<BackendName, "auto">;
-    };
+    }
+  /** What the user should know, such as a scheduler of the model's that Euler stands in for. */
+  | { readonly type: "note"; readonly text: string };
 
 /** While an image is made. All of it is plain JSON except `image.png`. */
 export type GenerateEvent =

@@ -2,6 +2,7 @@
 import type { Device } from "./backend/device.ts";
 import { overlayLzr2 } from "./checkpoint/lzr2-overlay.ts";
 import { openSdxlFolder, type SdxlCheckpoint } from "./checkpoint/sdxl-folder.ts";
+import { importSdxl, withStoredWeights } from "./checkpoint/stored-sdxl.ts";
 import type {
   BudgetOptions,
   Engine,
@@ -23,9 +24,11 @@ import type { DeviceSizes } from "./plan/describe.ts";
 import type { Machine } from "./plan/machine.ts";
 import { makePlan, type PlanBudgets } from "./plan/plan.ts";
 import { reportPlan } from "./plan/report.ts";
-import { parseSchedulerConfig, scheduleTypeName } from "./sampler/schedule.ts";
+import { scheduleTypeName } from "./sampler/schedule.ts";
 import type { Folder } from "./source/folder.ts";
 import type { ByteSource } from "./source/source.ts";
+import type { Store } from "./store/store.ts";
+import { openStoredModel } from "./store/stored-model.ts";
 import { TableBlocks } from "./stream/blocks.ts";
 import { SOLVAY_VERSION } from "./version.ts";
 
@@ -43,6 +46,10 @@ export interface EngineParts {
   readonly folder: Folder;
   readonly demo: boolean;
   readonly artifact?: ByteSource;
+  /** Where artifacts go that are too large to be decoded into memory at each start. */
+  readonly store?: Store;
+  /** Opens the model where it is no folder; `folder` then only names it. */
+  readonly open?: (signal?: AbortSignal) => Promise<SdxlCheckpoint>;
   readonly compat: boolean;
   readonly device: Device & { readonly name: EngineInfo["backend"] };
   /** What computes, as plans see it. */
@@ -70,18 +77,20 @@ export async function composeEngine(parts: EngineParts): Promise<Engine> {
   await using owned = new AsyncDisposableStack();
   owned.use(device);
   if (parts.artifact) owned.use(parts.artifact);
-  const base = owned.use(await openSdxlFolder(folder, parts.signal));
-  const checkpoint = parts.artifact ? await withArtifact(base, parts.artifact, parts) : base;
+  const base = owned.use(await (parts.open?.(parts.signal) ?? openSdxlFolder(folder, parts.signal)));
+  const checkpoint = parts.artifact ? await withArtifact(base, parts.artifact, parts, owned) : base;
   const side = base.unet.config.sampleSize * vaeScaleFactor(base.vae.config);
+  const artifactName = parts.artifact?.name ?? base.artifactName;
   const info: EngineInfo = {
-    model: folder.name,
+    model: base.name,
     demo,
-    ...(parts.artifact ? { artifact: parts.artifact.name } : {}),
+    ...(artifactName === undefined ? {} : { artifact: artifactName }),
     backend: device.name,
     defaultWidth: side,
     defaultHeight: side,
   };
   onEvent?.({ type: "model", path: folder.name, demo, backend: device.name });
+  if (base.schedulerNote !== undefined) onEvent?.({ type: "note", text: base.schedulerNote });
   const readers = {
     textEncoder: new TableBlocks("text_encoder", checkpoint.textEncoder.table),
     textEncoder2: new TableBlocks("text_encoder_2", checkpoint.textEncoder2.table),
@@ -134,24 +143,43 @@ export async function composeEngine(parts: EngineParts): Promise<Engine> {
   };
 }
 
-async function withArtifact(base: SdxlCheckpoint, artifact: ByteSource, parts: EngineParts): Promise<SdxlCheckpoint> {
-  const { now, memory, onEvent, signal, compat } = parts;
+/** Smaller artifacts are decoded into memory; larger ones go into the block store, once. */
+const IMPORT_FROM_BYTES = 256 * 1024 ** 2;
+
+async function withArtifact(
+  base: SdxlCheckpoint,
+  artifact: ByteSource,
+  parts: EngineParts,
+  owned: AsyncDisposableStack,
+): Promise<SdxlCheckpoint> {
+  const { now, memory, onEvent, signal, compat, store } = parts;
   const startedMs = now();
+  const onRecord = (count: number, key: string, readBytes: number) =>
+    onEvent?.({
+      type: "module",
+      count,
+      key,
+      rssBytes: memory().rssBytes,
+      readBytes,
+      totalBytes: artifact.byteLength,
+      elapsedMs: now() - startedMs,
+    });
+  if (store && artifact.byteLength >= IMPORT_FROM_BYTES) {
+    const request = { folder: parts.folder, checkpoint: base, artifact, compat, packed: "auto" as const };
+    const result = await importSdxl(store, request, {
+      signal,
+      onEvent: (event) => event.type === "record" && onRecord(event.count, event.key, event.readBytes),
+    });
+    const { applied, untouched, missing, skippedOverlayRows } = result.artifact!;
+    onEvent?.({ type: "artifact", applied, untouched, missing, skippedOverlayRows, elapsedMs: now() - startedMs });
+    return withStoredWeights(base, owned.use(await openStoredModel(store, result.id)));
+  }
   const overlay = await overlayLzr2(artifact, {
     base: base.unet.table,
     schema: unetSchema(base.unet.config),
     compat,
     ...(signal ? { signal } : {}),
-    onRecord: (count, key, readBytes) =>
-      onEvent?.({
-        type: "module",
-        count,
-        key,
-        rssBytes: memory().rssBytes,
-        readBytes,
-        totalBytes: artifact.byteLength,
-        elapsedMs: now() - startedMs,
-      }),
+    onRecord,
   });
   const { applied, untouched, missing, skippedOverlayRows } = overlay;
   const elapsedMs = now() - startedMs;
@@ -168,6 +196,7 @@ async function* generateImage(
 ): AsyncGenerator<GenerateEvent, void, undefined> {
   const { now, memory } = parts;
   const full = completeJob(job, info);
+  requireLatent(full, vaeScaleFactor(checkpoint.vae.config));
   const startedMs = now();
   let stepStartedMs = startedMs;
   let denoiseStartedMs = startedMs;
@@ -208,7 +237,7 @@ async function* generateImage(
         negativePrompt: full.negativePrompt ?? "",
         width: width!,
         height: height!,
-        scheduleType: scheduleTypeName(parseSchedulerConfig(checkpoint.schedulerJson).config),
+        scheduleType: scheduleTypeName(checkpoint.scheduler),
         model: modelLabel(info.model),
         ...(info.artifact ? { artifact: info.artifact } : {}),
         backend: info.backend,
@@ -269,6 +298,9 @@ export function completeJob(job: GenerateJob, info: EngineInfo): TextToImageJob 
     width: job.width ?? info.defaultWidth,
     height: job.height ?? info.defaultHeight,
   };
+  for (const [field, text] of Object.entries({ prompt: job.prompt, negativePrompt: job.negativePrompt ?? "" })) {
+    check(field, typeof text, typeof text === "string", "a string");
+  }
   const { minPixels, maxPixels, pixelStep, maxSteps, maxGuidance, maxPromptChars } = JOB_LIMITS;
   check("seed", seed, Number.isSafeInteger(seed) && seed >= 0, "an integer from 0 to 9007199254740991");
   check("steps", full.steps, isInt(full.steps, 1, maxSteps), `an integer from 1 to ${maxSteps}`);
@@ -282,6 +314,13 @@ export function completeJob(job: GenerateJob, info: EngineInfo): TextToImageJob 
     check("prompt", `${text.length} characters`, text.length <= maxPromptChars, `${maxPromptChars} characters`);
   }
   return full;
+}
+
+/** The VAE makes `scale` pixels of one latent cell, and one there must be. */
+function requireLatent({ width, height }: TextToImageJob, scale: number): void {
+  for (const [field, pixels] of Object.entries({ width, height })) {
+    check(field, pixels, pixels >= scale, `at least ${scale} pixels with this model`);
+  }
 }
 
 function isInt(value: number, min: number, max: number): boolean {

@@ -1,37 +1,10 @@
 /** @file SDXL base 1.0's config files, and the same as data. */
-import type { ClipConfig, VaeConfig } from "../../src/model/config.ts";
-
-const CLIP = { layers: 12, vocabSize: 49408, maxPositions: 77, eps: 1e-5, eosTokenId: 49407 };
-
-export const CLIP_L: ClipConfig = {
-  ...CLIP,
-  hiddenSize: 768,
-  intermediateSize: 3072,
-  heads: 12,
-  activation: "quickGelu",
-  projectionDim: 768,
-};
-
-export const CLIP_BIG_G: ClipConfig = {
-  ...CLIP,
-  layers: 32,
-  hiddenSize: 1280,
-  intermediateSize: 5120,
-  heads: 20,
-  activation: "gelu",
-  projectionDim: 1280,
-};
-
-export const VAE: VaeConfig = {
-  latentChannels: 4,
-  outChannels: 3,
-  blockChannels: [128, 256, 512, 512],
-  layersPerBlock: 2,
-  groups: 32,
-  midAttention: true,
-  postQuantConv: true,
-  scalingFactor: 0.13025,
-};
+import {
+  SDXL_BASE_CLIP_BIG_G as CLIP_BIG_G,
+  SDXL_BASE_CLIP_L as CLIP_L,
+  SDXL_BASE_VAE as VAE,
+} from "../../src/checkpoint/sdxl-base.ts";
+import type { ClipConfig } from "../../src/model/config.ts";
 
 function clipJson(config: ClipConfig, architecture: string, hiddenAct: string): object {
   return {

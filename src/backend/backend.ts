@@ -28,6 +28,8 @@ export interface SegmentRun {
 
 export interface Backend extends AsyncDisposable {
   readonly name: "reference" | "cpu" | "null";
+  /** What it takes for itself as long as it is open: sessions, threads. */
+  readonly overheadBytes: number;
   /** Stored dtypes that it computes with; others are converted to fp32 as they arrive. */
   readonly weightDTypes: ReadonlySet<DType>;
   /**

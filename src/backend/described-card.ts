@@ -4,7 +4,7 @@
  */
 import type { Graph, Segment, ValueId } from "../ir/graph.ts";
 import { elementCount } from "../tensor/dtype.ts";
-import type { Device, StoredWeight } from "./device.ts";
+import type { Device, ScratchBytes, StoredWeight } from "./device.ts";
 
 const MiB = 1024 ** 2;
 /** Three staging buffers, and what a driver takes for its context and pipelines. */
@@ -27,7 +27,7 @@ export const DESCRIBED_CARD: DescribedDevice = {
 };
 
 /** Values between a segment's nodes, as long as they live. */
-function liveBytes(graph: Graph, segment: Segment): number {
+function liveBytes(graph: Graph, segment: Segment): ScratchBytes {
   const bytes = (id: ValueId) => elementCount(graph.values[id]!.shape) * 4;
   const lastUse = new Map<ValueId, number>();
   segment.nodes.forEach((node, index) => {
@@ -42,5 +42,5 @@ function liveBytes(graph: Graph, segment: Segment): number {
     peakBytes = Math.max(peakBytes, now);
     for (const id of node.inputs) if (lastUse.get(id) === index) inner.delete(id);
   });
-  return peakBytes;
+  return { given: peakBytes, taken: 0 };
 }

@@ -19,6 +19,14 @@ export interface Span {
   readonly lengthBytes: number;
 }
 
+/** Memory that a segment needs besides its inputs, outputs and weights. */
+export interface ScratchBytes {
+  /** In the memory of `createScratch`, which all segments share. */
+  readonly given: number;
+  /** Taken from the system by the runtime underneath while the segment runs. */
+  readonly taken: number;
+}
+
 /** A weight as it is stored. */
 export interface StoredWeight {
   readonly dtype: DType;
@@ -81,12 +89,12 @@ export interface Device extends AsyncDisposable {
    * Most memory a segment needs besides its inputs, outputs and weights while it runs. Pure: a function of shapes and dtypes.
    * `weights` in the order of `segment.weights`.
    */
-  scratchBytes(graph: Graph, segment: Segment, weights: readonly StoredWeight[]): number;
+  scratchBytes(graph: Graph, segment: Segment, weights: readonly StoredWeight[]): ScratchBytes;
 
   /** Rejects with BudgetError `E_VRAM` if the device has not that much; DeviceError if it is lost. */
   createArena(lengthBytes: number, label: string): Promise<Arena>;
-  /** Holds memory for the largest `scratchBytes` of the segments to come, until disposed. */
-  createScratch(lengthBytes: number): Promise<Disposable>;
+  /** Holds the largest `given` scratch of the segments to come, until disposed. */
+  createScratch(givenBytes: number): Promise<Disposable>;
 
   /**
    * Brings a block's weights to their spans, in the device's own layout. Reads straight into memory that the device uses

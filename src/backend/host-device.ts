@@ -5,7 +5,17 @@
 import type { Graph, Segment, ValueId } from "../ir/graph.ts";
 import { DTYPE_BYTES, elementCount, toFloat32 } from "../tensor/dtype.ts";
 import type { Backend, WeightData } from "./backend.ts";
-import type { Arena, BlockUpload, Device, DeviceWeight, HostData, SegmentCall, Span, StoredWeight } from "./device.ts";
+import type {
+  Arena,
+  BlockUpload,
+  Device,
+  DeviceWeight,
+  HostData,
+  ScratchBytes,
+  SegmentCall,
+  Span,
+  StoredWeight,
+} from "./device.ts";
 import { HostMemory } from "./host-memory.ts";
 
 /** Enough for any vector unit; also satisfies typed-array views of every dtype. */
@@ -13,7 +23,6 @@ const ALIGNMENT_BYTES = 64;
 
 export class HostDevice implements Device {
   readonly alignmentBytes = ALIGNMENT_BYTES;
-  readonly overheadBytes = 0;
   readonly sharesHostMemory = true;
   readonly #compute: Backend;
 
@@ -25,6 +34,10 @@ export class HostDevice implements Device {
     return this.#compute.name;
   }
 
+  get overheadBytes(): number {
+    return this.#compute.overheadBytes;
+  }
+
   activationBytes(graph: Graph, id: ValueId): number {
     return elementCount(graph.values[id]!.shape) * 4;
   }
@@ -33,15 +46,15 @@ export class HostDevice implements Device {
     return elementCount(shape) * (this.#compute.weightDTypes.has(dtype) ? DTYPE_BYTES[dtype] : 4);
   }
 
-  scratchBytes(graph: Graph, segment: Segment, weights: readonly StoredWeight[]): number {
-    return this.#compute.scratchBytes(graph, segment, weights);
+  scratchBytes(graph: Graph, segment: Segment, weights: readonly StoredWeight[]): ScratchBytes {
+    return { given: 0, taken: this.#compute.scratchBytes(graph, segment, weights) };
   }
 
   async createArena(lengthBytes: number, label: string): Promise<Arena> {
     return new HostMemory(label, lengthBytes);
   }
 
-  /** Compute takes its temporaries from the system itself; the plan has counted them. */
+  /** Backends take their temporaries from the system themselves; the plan has counted them. */
   async createScratch(): Promise<Disposable> {
     return { [Symbol.dispose]() {} };
   }

@@ -39,25 +39,25 @@ export class JsonConfig {
   int(field: string, min: number, max: number, fallback?: number): number {
     const value = this.#fields.get(field) ?? fallback;
     if (typeof value === "number" && Number.isInteger(value) && value >= min && value <= max) return value;
-    throw this.#wrong(field, value, `an integer from ${min} to ${max}`);
+    throw this.wrong(field, value, `an integer from ${min} to ${max}`);
   }
 
   number(field: string, fallback?: number): number {
     const value = this.#fields.get(field) ?? fallback;
     if (typeof value === "number" && Number.isFinite(value)) return value;
-    throw this.#wrong(field, value, "a number");
+    throw this.wrong(field, value, "a number");
   }
 
   bool(field: string, fallback: boolean): boolean {
     const value = this.#fields.get(field) ?? fallback;
     if (typeof value === "boolean") return value;
-    throw this.#wrong(field, value, "true or false");
+    throw this.wrong(field, value, "true or false");
   }
 
   string(field: string, fallback?: string): string {
     const value = this.#fields.get(field) ?? fallback;
     if (typeof value === "string") return value;
-    throw this.#wrong(field, value, "a string");
+    throw this.wrong(field, value, "a string");
   }
 
   has(field: string): boolean {
@@ -69,7 +69,7 @@ export class JsonConfig {
     if (Array.isArray(value) && value.length <= MAX_LIST && value.every((item) => typeof item === "string")) {
       return value as string[];
     }
-    throw this.#wrong(field, value, "a list of strings");
+    throw this.wrong(field, value, "a list of strings");
   }
 
   numbers(field: string): number[] | undefined {
@@ -78,13 +78,15 @@ export class JsonConfig {
     if (Array.isArray(value) && value.length <= MAX_LIST && value.every((item) => typeof item === "number")) {
       return value as number[];
     }
-    throw this.#wrong(field, value, "a list of numbers");
+    throw this.wrong(field, value, "a list of numbers");
   }
 
-  ints(field: string, min: number, max: number): number[] {
+  /** A list of 1 to `maxCount` integers in [min, max]. */
+  ints(field: string, min: number, max: number, maxCount = MAX_LIST): number[] {
     const value = this.numbers(field);
+    if (value !== undefined && value.length > maxCount) throw this.wrong(field, value, `up to ${maxCount} entries`);
     if (value?.length && value.every((item) => Number.isInteger(item) && item >= min && item <= max)) return value;
-    throw this.#wrong(field, value, `a list of integers from ${min} to ${max}`);
+    throw this.wrong(field, value, `a list of integers from ${min} to ${max}`);
   }
 
   /** An integer for all of `count` places, or a list of that many integers. */
@@ -92,7 +94,7 @@ export class JsonConfig {
     const value = this.#fields.get(field) ?? fallback;
     if (typeof value === "number") return new Array<number>(count).fill(this.int(field, min, max, fallback));
     const list = this.ints(field, min, max);
-    if (list.length !== count) throw this.#wrong(field, value, `${count} entries`);
+    if (list.length !== count) throw this.wrong(field, value, `${count} entries`);
     return list;
   }
 
@@ -109,7 +111,7 @@ export class JsonConfig {
         return items as (number | readonly number[])[];
       }
     }
-    throw this.#wrong(field, value, `${count} integers from 0 to ${max}, or lists of them`);
+    throw this.wrong(field, value, `${count} integers from 0 to ${max}, or lists of them`);
   }
 
   /** Refuses any value but the given ones (absent counts as the first). */
@@ -117,11 +119,12 @@ export class JsonConfig {
     const value = this.#fields.get(field) ?? null;
     if (value === null && (allowed.includes(null) || !this.#fields.has(field))) return;
     if (!(allowed as readonly Json[]).includes(value)) {
-      throw this.#wrong(field, value, `one of ${allowed.map((item) => JSON.stringify(item)).join(", ")}`);
+      throw this.wrong(field, value, `one of ${allowed.map((item) => JSON.stringify(item)).join(", ")}`);
     }
   }
 
-  #wrong(field: string, found: Json | undefined, allowed: string): ArtifactError {
+  /** The refusal of a field's value. */
+  wrong(field: string, found: unknown, allowed: string): ArtifactError {
     const shown = (JSON.stringify(found) ?? "nothing").slice(0, 80);
     return new ArtifactError({
       code: "E_CONFIG",

@@ -4,6 +4,10 @@ import type { JsonConfig } from "./json-config.ts";
 
 const MAX_CHANNELS = 16384;
 const MAX_LAYERS = 256;
+/** A level halves the latent's or doubles the picture's sides: eight are far beyond any model. */
+const MAX_LEVELS = 8;
+/** SDXL's UNet has 70; a schema is built for all of them before any weight is looked at. */
+const MAX_TRANSFORMER_BLOCKS = 4096;
 
 /** Fields of UNet2DConditionModel that change the computation, and the values this UNet text covers. */
 const UNET_REQUIRED: readonly (readonly [string, readonly (string | number | boolean | null)[]])[] = [
@@ -35,8 +39,9 @@ const UNET_REQUIRED: readonly (readonly [string, readonly (string | number | boo
 
 export function unetConfig(json: JsonConfig): UNetConfig {
   for (const [field, allowed] of UNET_REQUIRED) json.require(field, allowed);
-  const channels = json.ints("block_out_channels", 1, MAX_CHANNELS);
+  const channels = json.ints("block_out_channels", 1, MAX_CHANNELS, MAX_LEVELS);
   const count = channels.length;
+  const groups = groupsOf(json, channels);
   const crossDown = blockKinds(json, "down_block_types", "CrossAttnDownBlock2D", "DownBlock2D", count);
   const crossUp = blockKinds(json, "up_block_types", "CrossAttnUpBlock2D", "UpBlock2D", count);
   const layers = json.intOrInts("layers_per_block", count, 1, MAX_LAYERS, 2);
@@ -48,8 +53,12 @@ export function unetConfig(json: JsonConfig): UNetConfig {
   const spread = (depth: number | readonly number[] | undefined, places: number): readonly number[] =>
     typeof depth === "number" ? new Array<number>(places).fill(depth) : (depth ?? []);
   const midDepth = depths.at(-1)!;
-  json.require("mid_block_type", ["UNetMidBlock2DCrossAttn", "UNetMidBlock2D", null]);
-  return {
+  const midCross = json.string("mid_block_type", "UNetMidBlock2DCrossAttn") === "UNetMidBlock2DCrossAttn";
+  heads.forEach((levelHeads, i) => {
+    const attends = crossDown[i] || crossUp[count - 1 - i] || (midCross && i === count - 1);
+    if (attends && levelHeads > channels[i]!) throw json.wrong(headsField, heads, `1 to ${channels[i]} at level ${i}`);
+  });
+  const config: UNetConfig = {
     inChannels: json.int("in_channels", 1, 64, 4),
     outChannels: json.int("out_channels", 1, 64, 4),
     sampleSize: json.int("sample_size", 1, 1024, 128),
@@ -65,12 +74,12 @@ export function unetConfig(json: JsonConfig): UNetConfig {
       transformerLayers: spread(upDepths[i], layers[count - 1 - i]! + 1),
     })),
     mid: {
-      crossAttention: json.string("mid_block_type", "UNetMidBlock2DCrossAttn") === "UNetMidBlock2DCrossAttn",
+      crossAttention: midCross,
       transformerLayers: typeof midDepth === "number" ? midDepth : (midDepth[0] ?? 1),
       heads: heads[count - 1]!,
     },
     crossAttentionDim: json.int("cross_attention_dim", 1, MAX_CHANNELS, 1280),
-    groups: json.int("norm_num_groups", 1, 1024, 32),
+    groups,
     normEps: json.number("norm_eps", 1e-5),
     linearProjection: json.bool("use_linear_projection", false),
     flipSinToCos: json.bool("flip_sin_to_cos", true),
@@ -79,6 +88,19 @@ export function unetConfig(json: JsonConfig): UNetConfig {
     additionInputDim: json.int("projection_class_embeddings_input_dim", 1, 65536),
     downsamplePadding: json.int("downsample_padding", 0, 1, 1),
   };
+  const blocks = [...config.levels, ...config.upLevels].flatMap(({ transformerLayers }) => transformerLayers);
+  if (blocks.reduce((sum, depth) => sum + depth, 0) > MAX_TRANSFORMER_BLOCKS) {
+    throw json.wrong("transformer_layers_per_block", depths, `${MAX_TRANSFORMER_BLOCKS} transformer blocks in all`);
+  }
+  return config;
+}
+
+/** norm_num_groups, which must divide every level's channels. */
+function groupsOf(json: JsonConfig, channels: readonly number[]): number {
+  const groups = json.int("norm_num_groups", 1, 1024, 32);
+  const odd = channels.find((count) => count % groups !== 0);
+  if (odd !== undefined) throw json.wrong("norm_num_groups", groups, `a divisor of ${odd} channels`);
+  return groups;
 }
 
 function blockKinds(json: JsonConfig, field: string, cross: string, plain: string, count: number): boolean[] {
@@ -95,11 +117,13 @@ const ACTIVATIONS: Readonly<Record<string, TextActivation>> = { quick_gelu: "qui
 export function clipConfig(json: JsonConfig): ClipConfig {
   json.require("hidden_act", Object.keys(ACTIVATIONS));
   const hiddenSize = json.int("hidden_size", 1, MAX_CHANNELS);
+  const heads = json.int("num_attention_heads", 1, MAX_CHANNELS);
+  if (hiddenSize % heads !== 0) throw json.wrong("num_attention_heads", heads, `a divisor of ${hiddenSize}`);
   return {
     hiddenSize,
     intermediateSize: json.int("intermediate_size", 1, 4 * MAX_CHANNELS),
     layers: json.int("num_hidden_layers", 1, MAX_LAYERS),
-    heads: json.int("num_attention_heads", 1, MAX_CHANNELS),
+    heads,
     vocabSize: json.int("vocab_size", 1, 2 ** 20),
     maxPositions: json.int("max_position_embeddings", 1, 4096, 77),
     activation: ACTIVATIONS[json.string("hidden_act", "quick_gelu")]!,
@@ -111,18 +135,22 @@ export function clipConfig(json: JsonConfig): ClipConfig {
 
 export function vaeConfig(json: JsonConfig): VaeConfig {
   json.require("act_fn", ["silu", "swish", null]);
-  const blockChannels = json.ints("block_out_channels", 1, MAX_CHANNELS);
+  const blockChannels = json.ints("block_out_channels", 1, MAX_CHANNELS, MAX_LEVELS);
+  const latentChannels = json.int("latent_channels", 1, 64, 4);
   for (const kind of json.strings("up_block_types")) {
     if (kind !== "UpDecoderBlock2D") json.require("up_block_types", ["UpDecoderBlock2D for every level"]);
   }
   const latentsMean = json.numbers("latents_mean");
   const latentsStd = json.numbers("latents_std");
+  for (const [field, list] of Object.entries({ latents_mean: latentsMean, latents_std: latentsStd })) {
+    if (list && list.length !== latentChannels) throw json.wrong(field, list, `${latentChannels} numbers`);
+  }
   return {
-    latentChannels: json.int("latent_channels", 1, 64, 4),
+    latentChannels,
     outChannels: json.int("out_channels", 3, 3, 3),
     blockChannels,
     layersPerBlock: json.int("layers_per_block", 1, MAX_LAYERS, 1),
-    groups: json.int("norm_num_groups", 1, 1024, 32),
+    groups: groupsOf(json, blockChannels),
     midAttention: json.bool("mid_block_add_attention", true),
     postQuantConv: json.bool("use_post_quant_conv", true),
     scalingFactor: json.number("scaling_factor", 0.18215),

@@ -40,11 +40,11 @@ export interface SchemaReport {
   /** Canonical name -> entry, only what the schema asks for. */
   readonly table: TensorTable;
   /** One line each; empty if all fits. */
-  readonly problems: readonly string[];
+  readonly problems: string[];
 }
 
-/** Compares names, shapes and dtypes. A [N, K, 1, 1] weight counts as [N, K] (old exports stored such projections as 1x1 convolutions). */
-export function compareWithSchema(stored: TensorTable, rules: ComponentRules): SchemaReport {
+/** Compares names, shapes and dtypes. A [N, K, 1, 1] weight counts as [N, K] (old exports stored such projections as 1x1 convolutions). A shard misses nothing. */
+export function compareWithSchema(stored: TensorTable, rules: ComponentRules, isShard = false): SchemaReport {
   const table = new Map<string, TensorEntry>();
   const problems: string[] = [];
   const strange: string[] = [];
@@ -67,7 +67,8 @@ export function compareWithSchema(stored: TensorTable, rules: ComponentRules): S
   const missing = [...rules.schema.keys()].filter(
     (key) => !table.has(key) && !problems.some((p) => p.includes(`"${key}"`)),
   );
-  if (missing.length > 0) problems.push(`${missing.length} tensors are missing, first ${quoteFirst(missing)}`);
+  if (missing.length > 0 && !isShard)
+    problems.push(`${missing.length} tensors are missing, first ${quoteFirst(missing)}`);
   if (strange.length > 0) problems.push(`${strange.length} tensors are not SDXL's, first ${quoteFirst(strange)}`);
   return { table, problems };
 }

@@ -1,5 +1,5 @@
 /** @file SDXL base 1.0 as data. */
-import type { UNetConfig } from "../model/config.ts";
+import type { ClipConfig, UNetConfig, VaeConfig } from "../model/config.ts";
 
 /** The UNet of stabilityai/stable-diffusion-xl-base-1.0 (its config.json): 2,567,463,684 parameters. */
 export const SDXL_BASE_UNET: UNetConfig = {
@@ -26,4 +26,40 @@ export const SDXL_BASE_UNET: UNetConfig = {
   additionTimeEmbedDim: 256,
   additionInputDim: 2816,
   downsamplePadding: 1,
+};
+
+/** What both text encoders have in common. */
+const CLIP = { layers: 12, vocabSize: 49408, maxPositions: 77, eps: 1e-5, eosTokenId: 49407 };
+
+/** text_encoder/config.json. */
+export const SDXL_BASE_CLIP_L: ClipConfig = {
+  ...CLIP,
+  hiddenSize: 768,
+  intermediateSize: 3072,
+  heads: 12,
+  activation: "quickGelu",
+  projectionDim: 768,
+};
+
+/** text_encoder_2/config.json. */
+export const SDXL_BASE_CLIP_BIG_G: ClipConfig = {
+  ...CLIP,
+  layers: 32,
+  hiddenSize: 1280,
+  intermediateSize: 5120,
+  heads: 20,
+  activation: "gelu",
+  projectionDim: 1280,
+};
+
+/** vae/config.json. */
+export const SDXL_BASE_VAE: VaeConfig = {
+  latentChannels: 4,
+  outChannels: 3,
+  blockChannels: [128, 256, 512, 512],
+  layersPerBlock: 2,
+  groups: 32,
+  midAttention: true,
+  postQuantConv: true,
+  scalingFactor: 0.13025,
 };

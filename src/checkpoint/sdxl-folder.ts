@@ -6,6 +6,7 @@ import { clipSchema } from "../model/clip.ts";
 import type { ClipConfig, UNetConfig, VaeConfig } from "../model/config.ts";
 import { unetSchema } from "../model/unet.ts";
 import { vaeDecoderSchema } from "../model/vae.ts";
+import { parseSchedulerConfig, type SchedulerConfig } from "../sampler/config.ts";
 import type { Folder } from "../source/folder.ts";
 import type { ByteSource } from "../source/source.ts";
 import { type ClipTokenizer, loadClipTokenizer } from "../tokenizer/clip.ts";
@@ -23,24 +24,55 @@ export interface Component<Config> {
 
 export interface SdxlCheckpoint extends AsyncDisposable {
   readonly name: string;
+  /** The artifact that is in these weights already, if they come from the block store. */
+  readonly artifactName?: string;
   readonly unet: Component<UNetConfig>;
   readonly textEncoder: Component<ClipConfig>;
   readonly textEncoder2: Component<ClipConfig>;
   readonly vae: Component<VaeConfig>;
   readonly tokenizer: ClipTokenizer;
   readonly tokenizer2: ClipTokenizer;
-  /** Text of scheduler_config.json. */
-  readonly schedulerJson: string;
+  readonly scheduler: SchedulerConfig;
+  /** For the user, where the model names another sampler than the one that will run. */
+  readonly schedulerNote: string | undefined;
   readonly forceZerosForEmptyPrompt: boolean;
 }
 
-const TOKENIZER_FILES_BYTES = 64 * 1024 ** 2;
+export const TOKENIZER_FILES_BYTES = 64 * 1024 ** 2;
 
-/** Opens and checks a whole folder; reads headers and configs only. Throws ArtifactError. */
-export async function openSdxlFolder(folder: Folder, signal?: AbortSignal): Promise<SdxlCheckpoint> {
+/** All text files that an SDXL may consist of, beside its weights. */
+export const SDXL_TEXT_FILES: readonly string[] = [
+  "model_index.json",
+  ...["unet", "text_encoder", "text_encoder_2", "vae"].map((dir) => `${dir}/config.json`),
+  "scheduler/scheduler_config.json",
+  ...["tokenizer", "tokenizer_2"].flatMap((dir) =>
+    ["vocab.json", "merges.txt", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"].map(
+      (file) => `${dir}/${file}`,
+    ),
+  ),
+];
+
+/** Weights by component folder, from elsewhere than the folder's safetensors. */
+export type TableLoader = (component: string) => TensorTable;
+
+/**
+ * Opens and checks a whole folder; reads headers and configs only. With `tables`, weights come from there, and only configs
+ * and tokenizers from the folder. Throws ArtifactError.
+ */
+export async function openSdxlFolder(
+  folder: Folder,
+  signal?: AbortSignal,
+  tables?: TableLoader,
+): Promise<SdxlCheckpoint> {
   await using sources = new AsyncDisposableStack();
   const index = await config(folder, "model_index.json", "name the folder that holds model_index.json");
   requirePipelineClass(folder, index);
+  const schedulerFile = "scheduler/scheduler_config.json";
+  const { config: scheduler, note } = parseSchedulerConfig(
+    await requireText(folder, schedulerFile),
+    `${folder.name}/${schedulerFile}`,
+    index.has("scheduler") ? index.strings("scheduler")[1] : undefined,
+  );
 
   const [unetSettings, clipSettings, clip2Settings, vaeSettings] = [
     unetConfig(await config(folder, "unet/config.json")),
@@ -48,26 +80,35 @@ export async function openSdxlFolder(folder: Folder, signal?: AbortSignal): Prom
     clipConfig(await config(folder, "text_encoder_2/config.json")),
     vaeConfig(await config(folder, "vae/config.json")),
   ];
-  requireMatchingWidths(folder, unetSettings, clipSettings, clip2Settings);
-  const load = (rules: ComponentRules, stem: string) => loadComponent(folder, rules, stem, sources, signal);
+  requireMatchingWidths(folder, unetSettings, clipSettings, clip2Settings, vaeSettings);
+  const tokenizers = await openTokenizers(folder);
+  requireMatchingTokens(folder, tokenizers, clipSettings, clip2Settings);
+  const load = (rules: ComponentRules, stem: string) =>
+    tables
+      ? requireSchema(tables(rules.component), rules, `${folder.name}/${rules.component}`)
+      : loadComponent(folder, rules, stem, sources, signal);
   const checkpoint = {
     name: folder.name,
     unet: { config: unetSettings, table: await load(unetRules(unetSettings), "diffusion_pytorch_model") },
     textEncoder: { config: clipSettings, table: await load(clipRules("text_encoder", clipSettings), "model") },
     textEncoder2: { config: clip2Settings, table: await load(clipRules("text_encoder_2", clip2Settings), "model") },
     vae: { config: vaeSettings, table: await load(vaeRules(vaeSettings), "diffusion_pytorch_model") },
-    ...(await openTokenizers(folder)),
-    schedulerJson: await requireText(folder, "scheduler/scheduler_config.json"),
+    ...tokenizers,
+    scheduler,
+    schedulerNote: note,
     forceZerosForEmptyPrompt: index.bool("force_zeros_for_empty_prompt", true),
   };
   const owned = sources.move();
   return { ...checkpoint, [Symbol.asyncDispose]: () => owned.disposeAsync() };
 }
 
+export interface Tokenizers {
+  readonly tokenizer: ClipTokenizer;
+  readonly tokenizer2: ClipTokenizer;
+}
+
 /** Both tokenizers alone: no weights are opened. */
-export async function openTokenizers(
-  folder: Folder,
-): Promise<{ readonly tokenizer: ClipTokenizer; readonly tokenizer2: ClipTokenizer }> {
+export async function openTokenizers(folder: Folder): Promise<Tokenizers> {
   return { tokenizer: await tokenizer(folder, "tokenizer"), tokenizer2: await tokenizer(folder, "tokenizer_2") };
 }
 
@@ -75,7 +116,7 @@ export function unetRules(settings: UNetConfig): ComponentRules {
   return { component: "unet", schema: unetSchema(settings), canonical: (name) => name, ignored: () => false };
 }
 
-function clipRules(component: string, settings: ClipConfig): ComponentRules {
+export function clipRules(component: string, settings: ClipConfig): ComponentRules {
   const projection = component === "text_encoder_2";
   return {
     component,
@@ -85,7 +126,7 @@ function clipRules(component: string, settings: ClipConfig): ComponentRules {
   };
 }
 
-function vaeRules(settings: VaeConfig): ComponentRules {
+export function vaeRules(settings: VaeConfig): ComponentRules {
   return {
     component: "vae",
     schema: vaeDecoderSchema(settings),
@@ -179,7 +220,13 @@ function requirePipelineClass(folder: Folder, index: JsonConfig): void {
   });
 }
 
-function requireMatchingWidths(folder: Folder, unet: UNetConfig, clip: ClipConfig, clip2: ClipConfig): void {
+function requireMatchingWidths(
+  folder: Folder,
+  unet: UNetConfig,
+  clip: ClipConfig,
+  clip2: ClipConfig,
+  vae: VaeConfig,
+): void {
   const context = clip.hiddenSize + clip2.hiddenSize;
   const addition = clip2.projectionDim + 6 * unet.additionTimeEmbedDim;
   const wrong =
@@ -187,14 +234,49 @@ function requireMatchingWidths(folder: Folder, unet: UNetConfig, clip: ClipConfi
       ? `the text encoders give ${context} channels, the UNet reads ${unet.crossAttentionDim}`
       : addition !== unet.additionInputDim
         ? `pooled text and time ids give ${addition} channels, the UNet reads ${unet.additionInputDim}`
-        : undefined;
+        : unet.inChannels !== vae.latentChannels || unet.outChannels !== vae.latentChannels
+          ? `the UNet reads ${unet.inChannels} latent channels and gives ${unet.outChannels}, the VAE has ${vae.latentChannels}`
+          : undefined;
   if (wrong === undefined) return;
   throw new ArtifactError({
     code: "E_SCHEMA",
     subject: folder.name,
     problem: wrong,
-    next: "take text encoders and UNet from one model",
+    next: "take text encoders, UNet and VAE from one text-to-image model",
   });
+}
+
+/** What every prompt uses must be in the text encoders' tables; rarer ids are checked when a prompt has them. */
+function requireMatchingTokens(
+  folder: Folder,
+  { tokenizer, tokenizer2 }: Tokenizers,
+  clip: ClipConfig,
+  clip2: ClipConfig,
+): void {
+  const refuse = (dir: string, problem: string) =>
+    new ArtifactError({
+      code: "E_TOKENIZER",
+      subject: `${folder.name}/${dir}`,
+      problem,
+      next: "take tokenizers and text encoders from one model",
+    });
+  for (const [dir, { bosId, eosId, padId, modelMaxLength }, { vocabSize, maxPositions }] of [
+    ["tokenizer", tokenizer, clip],
+    ["tokenizer_2", tokenizer2, clip2],
+  ] as const) {
+    const largest = Math.max(bosId, eosId, padId);
+    if (largest >= vocabSize) {
+      throw refuse(dir, `its special token ${largest} is not in the text encoder's vocabulary of ${vocabSize}`);
+    }
+    if (modelMaxLength > maxPositions) {
+      throw refuse(dir, `prompts of ${modelMaxLength} tokens don't fit the text encoder's ${maxPositions} positions`);
+    }
+  }
+  if (tokenizer.modelMaxLength === tokenizer2.modelMaxLength) return;
+  throw refuse(
+    "tokenizer_2",
+    `it gives ${tokenizer2.modelMaxLength} tokens, the first tokenizer ${tokenizer.modelMaxLength}`,
+  );
 }
 
 async function config(folder: Folder, file: string, next?: string): Promise<JsonConfig> {

@@ -1,5 +1,6 @@
 /** @file The index of sharded safetensors: which tensor lies in which file of the same folder. */
 import { HeaderSyntaxError, parseHeaderJson } from "../container/header-json.ts";
+import { MAX_TENSORS } from "../container/safetensors.ts";
 import { ArtifactError } from "../errors.ts";
 
 export interface ShardIndex {
@@ -20,7 +21,7 @@ export function parseShardIndex(text: string, file: string): ShardIndex {
   const weightMap = new Map<string, string>();
   let map: unknown;
   try {
-    const index = parseHeaderJson(text);
+    const index = parseHeaderJson(text, MAX_TENSORS);
     map = index instanceof Map ? index.get("weight_map") : undefined;
   } catch (error) {
     if (error instanceof HeaderSyntaxError) throw refuse(`${error.message} at byte ${error.offset}`, error.code);

@@ -10,7 +10,8 @@ import { openFileSource } from "../source/file.ts";
 import { openFileFolder } from "../source/file-folder.ts";
 import type { ByteSource } from "../source/source.ts";
 import { firstNonFinite } from "../tensor/finite.ts";
-import { quoteFirst, type Schema } from "./schema.ts";
+import { rulesForFile } from "./component-file.ts";
+import { compareWithSchema, quoteFirst, type Schema } from "./schema.ts";
 import { SDXL_BASE_UNET } from "./sdxl-base.ts";
 import { openSdxlFolder } from "./sdxl-folder.ts";
 
@@ -27,6 +28,9 @@ export interface VerifyOptions {
   readonly unetSchema?: Schema;
 }
 
+/** A file of several: its name says so, and what it lacks is in the others. */
+const SHARD = /-\d{5}-of-\d{5}\b/;
+
 /** Never rejects for what is wrong with the files: that is the report. */
 export async function verifyPath(path: string, options: VerifyOptions = {}): Promise<VerifyReport> {
   try {
@@ -36,7 +40,12 @@ export async function verifyPath(path: string, options: VerifyOptions = {}): Pro
     const kind = await sniffContainer(source, options.signal);
     if (kind === "lzr2") return await verifyLzr2(source, options);
     const { table } = await readSafetensorsHeader(source, options.signal);
-    return report(await weighTable(table, options.signal), `${table.size} tensors in ${path}`);
+    const found = await rulesForFile(path, table);
+    const problems = found
+      ? compareWithSchema(table, found.rules, SHARD.test(path)).problems
+      : ["none of its tensors is SDXL's"];
+    problems.push(...(await weighTable(table, options.signal)));
+    return report(problems, `${table.size} tensors${found ? ` of ${found.network}` : ""} in ${path}`);
   } catch (error) {
     if (!(error instanceof SolvayError)) throw error;
     return { ok: false, problems: [error.message], summary: `${path} can't be read` };

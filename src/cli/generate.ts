@@ -51,6 +51,7 @@ async function generate(context: CliContext, prompt: string, options: GenerateOp
       await using engine = await context.openEngine({
         model: options.model,
         artifact: options.artifact,
+        store: options.store,
         backend: options.backend,
         compat: options.compat,
         budgets: budgetsOf(options),

@@ -1,7 +1,7 @@
 /** @file `solvay pack`: the UNet of a folder (or one safetensors file) as an LZR2 artifact, lossless or smaller. */
 import { open, rename, rm } from "node:fs/promises";
 import path from "node:path";
-import type { Command } from "commander";
+import { type Command, Option } from "commander";
 import { openSdxlFolder } from "../checkpoint/sdxl-folder.ts";
 import { encodeLzr2Record, LZR2_SIGNATURE, type Lzr2Mode } from "../container/lzr2-writer.ts";
 import { readSafetensorsHeader } from "../container/safetensors.ts";
@@ -9,9 +9,10 @@ import type { TensorEntry } from "../container/table.ts";
 import { UsageError } from "../errors.ts";
 import { openFileSource } from "../source/file.ts";
 import { openFileFolder } from "../source/file-folder.ts";
-import { toFloat32 } from "../tensor/dtype.ts";
+import { f16ToNumber, numberToF16, toFloat32 } from "../tensor/dtype.ts";
 import { type CliContext, interruptible } from "../terminal/context.ts";
 import { byteCount } from "../terminal/format.ts";
+import { checkOutput } from "../terminal/output-file.ts";
 
 interface PackOptions {
   readonly output: string;
@@ -26,7 +27,7 @@ export function addPack(program: Command, context: CliContext): void {
     .argument("<model>", "diffusers folder, or one safetensors file with the UNet's weights")
     .requiredOption("-o, --output <file.lzr2>", "the artifact to write")
     .option("--overlay <fraction>", "lossy: share of the weights kept exactly, 0 to 1")
-    .option("--lossless", "every weight bit-exact after reading (the default)")
+    .addOption(new Option("--lossless", "every weight bit-exact after reading (the default)").conflicts("overlay"))
     .option("--json", "one JSON document")
     .action((model: string, options: PackOptions) =>
       interruptible(context, (signal) => pack(context, model, options, signal)),
@@ -38,6 +39,7 @@ async function pack(context: CliContext, model: string, options: PackOptions, si
   await using sources = new AsyncDisposableStack();
   const entries = await openWeights(path.resolve(context.cwd, model), sources, signal);
   const output = path.resolve(context.cwd, options.output);
+  await checkOutput(output);
   const partial = `${output}.${process.pid}.partial`;
   let totals: PackTotals;
   try {
@@ -51,11 +53,23 @@ async function pack(context: CliContext, model: string, options: PackOptions, si
     context.stdout.write(`${JSON.stringify({ file: options.output, ...totals })}\n`);
     return;
   }
-  const error = `largest error ${totals.maxAbsError.toExponential(2)}, root mean square ${totals.rmsError.toExponential(2)}`;
-  const exact = mode.kind === "lossless" ? "every weight bit-exact" : error;
+  const { tensors, bytes, overlayRows } = totals;
   context.stdout.write(
-    `${options.output}: ${totals.tensors} tensors, ${byteCount(totals.bytes)}, ${totals.overlayRows} overlay rows; ${exact}\n`,
+    `${options.output}: ${tensors} tensors, ${byteCount(bytes)}, ${overlayRows} overlay rows; ${exactness(mode, totals)}\n`,
   );
+}
+
+function exactness(
+  mode: Lzr2Mode,
+  { weights, maxAbsError, rmsError, roundedWeights, maxRounding }: PackTotals,
+): string {
+  const error =
+    mode.kind === "lossless"
+      ? "every weight bit-exact"
+      : `largest error ${maxAbsError.toExponential(2)}, root mean square ${rmsError.toExponential(2)}`;
+  if (roundedWeights === 0) return error;
+  const share = `${roundedWeights} of ${weights} weights are not fp16 in the model`;
+  return `${error} in fp16, which is all that LZR2 holds: ${share} and were rounded, by up to ${maxRounding.toExponential(2)}`;
 }
 
 function packMode({ overlay }: PackOptions): Lzr2Mode {
@@ -87,8 +101,12 @@ interface PackTotals {
   readonly tensors: number;
   readonly weights: number;
   readonly overlayRows: number;
+  /** Against the weights in fp16. */
   readonly maxAbsError: number;
   readonly rmsError: number;
+  /** Weights of a wider type that fp16 doesn't hold, and the largest change to one. */
+  readonly roundedWeights: number;
+  readonly maxRounding: number;
   readonly bytes: number;
 }
 
@@ -101,6 +119,7 @@ async function writeArtifact(
   await using handle = await open(file, "wx");
   await handle.write(LZR2_SIGNATURE);
   let [weights, overlayRows, maxAbsError, squares, bytes] = [0, 0, 0, 0, LZR2_SIGNATURE.byteLength];
+  let [roundedWeights, maxRounding] = [0, 0];
   for (const entry of entries) {
     signal.throwIfAborted();
     const raw = new Uint8Array(entry.endByte - entry.startByte);
@@ -108,6 +127,14 @@ async function writeArtifact(
     const values = entry.dtype === "f16" ? new Uint16Array(raw.buffer) : toFloat32(entry.dtype, raw);
     const record = encodeLzr2Record({ key: entry.name, shape: entry.shape, values, mode });
     for (const chunk of record.chunks()) await handle.writeFile(chunk);
+    if (values instanceof Float32Array) {
+      for (const value of values) {
+        const change = Math.abs(value - f16ToNumber(numberToF16(value)));
+        if (change === 0) continue;
+        roundedWeights++;
+        maxRounding = Math.max(maxRounding, change);
+      }
+    }
     weights += record.stats.weights;
     overlayRows += record.stats.overlayRows;
     maxAbsError = Math.max(maxAbsError, record.stats.maxAbsError);
@@ -116,5 +143,5 @@ async function writeArtifact(
   }
   await handle.sync();
   const rmsError = Math.sqrt(squares / Math.max(1, weights));
-  return { tensors: entries.length, weights, overlayRows, maxAbsError, rmsError, bytes };
+  return { tensors: entries.length, weights, overlayRows, maxAbsError, rmsError, roundedWeights, maxRounding, bytes };
 }

@@ -8,10 +8,12 @@ import { addImageOptions, type ImageOptions } from "../terminal/options.ts";
 import { SOLVAY_VERSION } from "../version.ts";
 import { addDoctor } from "./doctor.ts";
 import { addGenerate } from "./generate.ts";
+import { addImport } from "./import.ts";
 import { addInspect } from "./inspect.ts";
 import { addPack } from "./pack.ts";
 import { addPlan } from "./plan.ts";
 import { addPull } from "./pull.ts";
+import { addStore } from "./store.ts";
 import { addTokens } from "./tokens.ts";
 import { addVerify } from "./verify.ts";
 
@@ -52,6 +54,8 @@ function createProgram(context: CliContext): Command {
   addVerify(program, context);
   addPack(program, context);
   addPull(program, context);
+  addImport(program, context);
+  addStore(program, context);
   addDoctor(program, context);
   return program;
 }

@@ -2,6 +2,9 @@
 import { deflateSync, inflateSync } from "node:zlib";
 import { codebookSize, type LatticeShape } from "./lattice.ts";
 
+/** No deflate stream expands more (zlib's own figure is 1032). */
+const DEFLATE_MAX_RATIO = 1040;
+
 /** What is wrong with a stream, in words for an error message; its container knows the place. */
 export interface IndicesProblem {
   readonly code: "E_LZR_ZLIB" | "E_LZR_INDEX";
@@ -20,8 +23,8 @@ export function unpackIndices(
     const problem = `${inflated.byteLength} bytes of indices are no whole number of blocks for ${rows} rows`;
     return { code: "E_LZR_ZLIB", problem };
   }
-  const indices = new Uint16Array(inflated.byteLength / 2);
-  new Uint8Array(indices.buffer).set(inflated);
+  const { buffer, byteOffset, byteLength } = byteOffsetIsEven(inflated) ? inflated : Uint8Array.from(inflated);
+  const indices = new Uint16Array(buffer, byteOffset, byteLength / 2);
   const size = codebookSize(dp);
   for (let i = 0; i < indices.length; i++) {
     if (indices[i]! < size) continue;
@@ -30,6 +33,10 @@ export function unpackIndices(
     return { code: "E_LZR_INDEX", problem };
   }
   return indices;
+}
+
+function byteOffsetIsEven(bytes: Uint8Array): bytes is Uint8Array<ArrayBuffer> {
+  return bytes.byteOffset % 2 === 0;
 }
 
 /** The stream that `unpackIndices` reads. */
@@ -51,7 +58,10 @@ export function indexBytes({ rows, columns, dp }: Omit<LatticeShape, "blocks">, 
 function inflateExactly(packed: Uint8Array, maxBytes: number): Uint8Array | IndicesProblem {
   const wrong = (problem: string): IndicesProblem => ({ code: "E_LZR_ZLIB", problem });
   try {
-    const { buffer, engine } = inflateSync(packed, { maxOutputLength: maxBytes, info: true }) as unknown as {
+    // One output buffer, where a stream of this length could fill it: joining many would need twice the memory.
+    const chunkSize = Math.max(64, Math.min(maxBytes, packed.byteLength * DEFLATE_MAX_RATIO) + 1);
+    const options = { maxOutputLength: maxBytes, chunkSize, info: true };
+    const { buffer, engine } = inflateSync(packed, options) as unknown as {
       readonly buffer: Uint8Array;
       readonly engine: { readonly bytesWritten: number };
     };

@@ -47,30 +47,69 @@ export interface LatticeShape {
   readonly blocks: number;
 }
 
-/** fp16 bits of all weights, row-major [rows, columns]. Every index must be below `codebookSize(dp)`. */
+/** fp16 bits of all weights, row-major [rows, columns]; all of `out` is overwritten. Every index must be below `codebookSize(dp)`. */
 export function decodeLattice(
   shape: LatticeShape,
   indices: Uint16Array,
   mean: Float32Array,
   scale: Float32Array,
+  out = new Uint16Array(shape.rows * shape.columns),
 ): Uint16Array<ArrayBuffer> {
   const { rows, columns, dp, blocks } = shape;
   const codes = codebook(dp);
-  const out = new Uint16Array(rows * columns);
   const coded = Math.min(columns, blocks * dp);
+  // Two weights at a time where all rows begin at a whole word.
+  const pairs =
+    dp % 2 === 0 && columns % 2 === 0 && out.byteOffset % 4 === 0 && LITTLE_ENDIAN ? codePairs(dp) : undefined;
+  const words = pairs && new Uint32Array(out.buffer, out.byteOffset, (rows * columns) / 2);
   const levels = new Uint16Array(3);
+  const levelPairs = new Uint32Array(9);
   for (let row = 0; row < rows; row++) {
     levels.set(rowLevels(mean[row]!, scale[row]!));
     const start = row * columns;
-    for (let block = 0, column = 0; column < coded; block++) {
-      const code = indices[row * blocks + block]! * dp;
-      const digits = Math.min(dp, coded - column);
-      for (let digit = 0; digit < digits; digit++, column++) out[start + column] = levels[codes[code + digit]! + 1]!;
+    if (pairs && words) {
+      for (let pair = 0; pair < 9; pair++) {
+        levelPairs[pair] = levels[Math.floor(pair / 3)]! | (levels[pair % 3]! << 16);
+      }
+      const end = (start + coded) / 2;
+      for (let index = row * blocks, at = start / 2; at < end; index++) {
+        let code = (indices[index]! * dp) / 2;
+        for (const last = Math.min(end, at + dp / 2); at < last; ) words[at++] = levelPairs[pairs[code++]!]!;
+      }
+    } else {
+      for (let block = 0, column = 0; column < coded; block++) {
+        const code = indices[row * blocks + block]! * dp;
+        const digits = Math.min(dp, coded - column);
+        for (let digit = 0; digit < digits; digit++, column++) out[start + column] = levels[codes[code + digit]! + 1]!;
+      }
     }
     out.fill(levels[1]!, start + coded, start + columns);
   }
   return out;
 }
+
+const LITTLE_ENDIAN = new Uint8Array(new Uint16Array([1]).buffer)[0] === 1;
+const pairsByDimension = new Map<number, Uint8Array>();
+
+/** Codes two digits at a time, 3 (first + 1) + second + 1: [3^dp, dp / 2]. `dp` is even. */
+function codePairs(dp: number): Uint8Array {
+  let pairs = pairsByDimension.get(dp);
+  if (!pairs) {
+    const codes = codebook(dp);
+    pairs = new Uint8Array(codes.length / 2);
+    for (let i = 0; i < pairs.length; i++) pairs[i] = 3 * (codes[2 * i]! + 1) + codes[2 * i + 1]! + 1;
+    pairsByDimension.set(dp, pairs);
+  }
+  return pairs;
+}
+
+/** Whether some weight of a lattice with these rows may not be finite in fp16. */
+export function mayOverflow(mean: Float32Array, scale: Float32Array): boolean {
+  return mean.some((value, row) => !(Math.abs(scale[row]!) * (Math.abs(value) + 1) < SAFE_F16));
+}
+
+/** Well below 65,504, so that roundings on the way don't matter. */
+const SAFE_F16 = 60000;
 
 /** The index of each block of dp codes: [rows, ceil(columns / dp)]; a last, shorter block is filled up with code 0. */
 export function encodeLattice(codes: Int8Array, rows: number, columns: number, dp: number): Uint16Array<ArrayBuffer> {

@@ -4,6 +4,9 @@ import { f16FromF32Bits } from "./half.ts";
 /** At `max(rows, blocks) dp` from here on, overlay rows name row and column in u32 instead of u16. */
 const WIDE_FROM = 65536;
 
+/** Shorter runs gain nothing. */
+const MIN_RUN = 64;
+
 /** Bytes of one overlay row. Note that the number of columns has no say in it, only the number of blocks. */
 export function overlayRowBytes(rows: number, blocks: number, dp: number): 8 | 12 {
   return Math.max(rows, blocks) * dp < WIDE_FROM ? 8 : 12;
@@ -17,6 +20,8 @@ export class OverlayTarget {
   readonly columns: number;
   /** Overlay rows outside of the matrix so far. */
   skippedRows = 0;
+  /** Some value was NaN, infinite or beyond fp16: whether it stayed is to be looked up. */
+  sawNonFinite = false;
   /** One bit a cell, if two values for one cell are to be found. */
   readonly #written: Uint32Array | undefined;
 
@@ -33,11 +38,77 @@ export class OverlayTarget {
    * cell already has another value (different in fp16), or -1.
    */
   apply(words: Uint32Array, count: number, rowBytes: 8 | 12): number {
+    let done = 0;
+    while (done < count) {
+      // Artifacts that spell a tensor out name its cells in order: long runs need no look at each cell.
+      const run = rowBytes === 8 ? this.#applyRun(words, done, count) : 0;
+      if (run > 0) done += run;
+      else {
+        const end = Math.min(count, done + MIN_RUN);
+        const conflict = this.#applyEach(words, done, end, rowBytes);
+        if (conflict >= 0) return conflict;
+        done = end;
+      }
+    }
+    return -1;
+  }
+
+  /** Cells of one matrix row in order, none of them written before: how many of them there were from `first` on, or 0. */
+  #applyRun(words: Uint32Array, first: number, count: number): number {
+    const { weight, rows, columns } = this;
+    const start = words[first * 2]!;
+    const row = start & 0xffff;
+    const column = start >>> 16;
+    if (row >= rows || column >= columns) return 0;
+    const most = Math.min(count - first, columns - column);
+    if (most < MIN_RUN || words[(first + MIN_RUN - 1) * 2] !== (start + ((MIN_RUN - 1) << 16)) >>> 0) return 0;
+    let length = 1;
+    for (
+      let at = first * 2 + 2, next = start + 0x10000;
+      length < most && words[at] === next;
+      at += 2, next += 0x10000
+    ) {
+      length++;
+    }
+    const cell = row * columns + column;
+    if (length < MIN_RUN || !this.#mark(cell, cell + length)) return 0;
+    let seen = 0;
+    for (let i = cell, at = first * 2 + 1; i < cell + length; i++, at += 2) {
+      const bits = f16FromF32Bits(words[at]!);
+      seen |= (bits & 0x7c00) + 0x400; // bit 15: the exponent is all ones
+      weight[i] = bits;
+    }
+    if ((seen & 0x8000) !== 0) this.sawNonFinite = true;
+    return length;
+  }
+
+  /** Marks cells as written; false, and nothing is marked, if some of them are already. */
+  #mark(start: number, end: number): boolean {
+    const written = this.#written;
+    if (!written) return true;
+    const [firstWord, lastWord] = [start >>> 5, (end - 1) >>> 5];
+    const headMask = -1 << (start & 31);
+    const tailMask = -1 >>> (31 - ((end - 1) & 31));
+    if (firstWord === lastWord) {
+      const mask = headMask & tailMask;
+      if ((written[firstWord]! & mask) !== 0) return false;
+      written[firstWord] = written[firstWord]! | mask;
+      return true;
+    }
+    if ((written[firstWord]! & headMask) !== 0 || (written[lastWord]! & tailMask) !== 0) return false;
+    for (let word = firstWord + 1; word < lastWord; word++) if (written[word] !== 0) return false;
+    written[firstWord] = written[firstWord]! | headMask;
+    written.fill(0xffffffff, firstWord + 1, lastWord);
+    written[lastWord] = written[lastWord]! | tailMask;
+    return true;
+  }
+
+  #applyEach(words: Uint32Array, first: number, end: number, rowBytes: 8 | 12): number {
     const { weight, rows, columns } = this;
     const written = this.#written;
     const wide = rowBytes === 12;
     const stride = rowBytes / 4;
-    for (let i = 0, at = 0; i < count; i++, at += stride) {
+    for (let i = first, at = first * stride; i < end; i++, at += stride) {
       const place = words[at]!;
       const row = wide ? place : place & 0xffff;
       const column = wide ? words[at + 1]! : place >>> 16;
@@ -47,6 +118,7 @@ export class OverlayTarget {
       }
       const cell = row * columns + column;
       const bits = f16FromF32Bits(words[at + stride - 1]!);
+      if ((bits & 0x7c00) === 0x7c00) this.sawNonFinite = true;
       if (written) {
         const mask = 1 << (cell & 31);
         const word = written[cell >>> 5]!;

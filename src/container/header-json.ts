@@ -22,9 +22,12 @@ export class HeaderSyntaxError extends Error {
 /** tensor -> fields -> data_offsets: deeper nesting is no header. */
 const MAX_DEPTH = 4;
 
-/** Parses one value: objects, arrays, strings, and integers from 0 to 2^53-1. Trailing spaces are allowed, as writers pad. */
-export function parseHeaderJson(text: string): HeaderValue {
-  const reader = new Reader(text);
+/**
+ * Parses one value: objects, arrays, strings, and integers from 0 to 2^53-1. Trailing spaces are allowed, as writers pad.
+ * @param maxFields an object with more is refused as soon as that shows
+ */
+export function parseHeaderJson(text: string, maxFields: number): HeaderValue {
+  const reader = new Reader(text, maxFields);
   const value = reader.value(1);
   reader.end();
   return value;
@@ -32,10 +35,12 @@ export function parseHeaderJson(text: string): HeaderValue {
 
 class Reader {
   readonly #text: string;
+  readonly #maxFields: number;
   #at = 0;
 
-  constructor(text: string) {
+  constructor(text: string, maxFields: number) {
     this.#text = text;
+    this.#maxFields = maxFields;
   }
 
   value(depth: number): HeaderValue {
@@ -70,6 +75,7 @@ class Reader {
         const problem = `${JSON.stringify(key.slice(0, 80))} stands twice: ${distance} bytes earlier, and`;
         throw new HeaderSyntaxError("E_DUP_KEY", problem, this.#byteAt(keyAt));
       }
+      if (fields.size === this.#maxFields) throw this.#error(`too many entries (allowed ${this.#maxFields})`);
       keyOffsets.push(keyAt);
       this.#space();
       if (!this.#take(":")) throw this.#error('":" expected');

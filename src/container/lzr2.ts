@@ -3,13 +3,14 @@
  * before anything is allocated for it. The byte table is docs/formats/lzr2.md.
  */
 import { indexBytes, maxPackedBytes, unpackIndices } from "../codec/indices.ts";
-import { decodeLattice, MAX_LATTICE_DIMENSION } from "../codec/lattice.ts";
+import { decodeLattice, MAX_LATTICE_DIMENSION, mayOverflow } from "../codec/lattice.ts";
 import { OverlayTarget, overlayRowBytes } from "../codec/overlay.ts";
 import { ArtifactError } from "../errors.ts";
 import type { ByteSource } from "../source/source.ts";
 import { elementCount } from "../tensor/dtype.ts";
 import { firstNonFinite } from "../tensor/finite.ts";
 import { SequentialReader } from "./sequential.ts";
+import { describeForeign } from "./sniff.ts";
 
 /** Limits with their reasons: SDXL's longest key has 81 characters, its largest tensor 13 M elements. */
 export const LZR2_LIMITS = {
@@ -21,6 +22,9 @@ export const LZR2_LIMITS = {
   /** Overlay rows in memory at a time; a multiple of 8 and of 12. */
   overlayChunkBytes: 3 * 1024 ** 2,
 };
+
+/** Blocks a row may have beyond twice what it needs: padding matters in short rows only. */
+const SPARE_BLOCKS = 16;
 
 export interface Lzr2Record {
   readonly key: string;
@@ -44,8 +48,8 @@ export interface Lzr2Record {
 export interface ReadLzr2Options {
   readonly signal?: AbortSignal;
   /**
-   * As lenient as the published loader: a record with an unknown tf counts as one without payload, a lattice may have more
-   * blocks than its rows need, and of two values for one cell the last one wins. Each of these is refused otherwise.
+   * As lenient as the published loader: a record with an unknown tf counts as one without payload, and of two values for
+   * one cell the last one wins. Both are refused otherwise.
    */
   readonly compat?: boolean;
   /**
@@ -55,18 +59,34 @@ export interface ReadLzr2Options {
   readonly expectedShape?: (key: string) => readonly number[] | undefined;
   /** Jumps over overlays and decodes no weights: lists a 22 GB file in seconds. */
   readonly headersOnly?: boolean;
-  /** Default 4 MiB; two such buffers are held. */
+  /** Default 4 MiB; three such buffers are held. */
   readonly readChunkBytes?: number;
+  /** Memory for a record's weights, whatever it holds. Default: new arrays. */
+  readonly allocateWeights?: (elements: number) => Uint16Array<ArrayBuffer>;
+  /** Goes on at a record that was found before. */
+  readonly from?: Lzr2Position;
+}
+
+/** A place between two records. */
+export interface Lzr2Position {
+  readonly startByte: number;
+  /** Of the record that begins there, counted from 1. */
+  readonly number: number;
+  /** Keys of the records before, and where they begin. */
+  readonly keys: ReadonlyMap<string, number>;
 }
 
 /** Yields records in file order, one in memory at a time. Throws ArtifactError with the record's number and byte. */
 export async function* readLzr2(source: ByteSource, options: ReadLzr2Options = {}): AsyncGenerator<Lzr2Record> {
-  const reader = new SequentialReader(source, options.signal, options.readChunkBytes);
+  const reader = new SequentialReader(source, options.signal, options.readChunkBytes, options.headersOnly ? 1 : 2);
   await requireSignature(source, reader);
-  const keys = new Map<string, number>();
-  for (let number = 1; reader.remainingBytes > 0; number++) {
+  const { from } = options;
+  const rowsBuffer = new Uint32Array(options.headersOnly ? 0 : LZR2_LIMITS.overlayChunkBytes / 4);
+  const keys = new Map(from?.keys);
+  if (from) reader.skip(from.startByte - reader.offset);
+  for (let number = from?.number ?? 1; reader.remainingBytes > 0; number++) {
     options.signal?.throwIfAborted();
-    yield await new RecordReader(reader, number, options, keys).read();
+    yield await new RecordReader(reader, number, options, keys, rowsBuffer).read();
   }
 }
 
@@ -74,12 +94,14 @@ async function requireSignature(source: ByteSource, reader: SequentialReader): P
   const magic = await reader.take(Math.min(4, source.byteLength));
   const found = String.fromCharCode(...magic);
   if (found === "LZR2") return;
-  const shown = JSON.stringify(found);
+  const head = new Uint8Array(Math.min(64, source.byteLength));
+  await source.read(0, head);
+  const foreign = describeForeign(head);
   throw new ArtifactError({
     code: "E_LZR_SIGNATURE",
     subject: source.name,
-    problem: `Invalid Signature (found ${shown}, expected "LZR2") at byte 0`,
-    next: "fetch the artifact again, or name an LZR2 file",
+    problem: `Invalid Signature (found ${JSON.stringify(found)}, expected "LZR2") at byte 0${foreign ? `: ${foreign.problem}` : ""}`,
+    next: foreign?.next ?? "fetch the artifact again, or name an LZR2 file",
   });
 }
 
@@ -90,8 +112,17 @@ class RecordReader {
   readonly #startByte: number;
   /** Keys seen so far, and where. */
   readonly #keys: Map<string, number>;
+  /** Overlay rows on their way. */
+  readonly #rows: Uint32Array<ArrayBuffer>;
 
-  constructor(reader: SequentialReader, number: number, options: ReadLzr2Options, keys: Map<string, number>) {
+  constructor(
+    reader: SequentialReader,
+    number: number,
+    options: ReadLzr2Options,
+    keys: Map<string, number>,
+    rows: Uint32Array<ArrayBuffer>,
+  ) {
+    this.#rows = rows;
     this.#keys = keys;
     this.#reader = reader;
     this.#number = number;
@@ -131,10 +162,11 @@ class RecordReader {
       this.#reader.skip(overlayRows * rowBytes);
       return { ...head, ...counts, skippedOverlayRows: 0, endByte: this.#reader.offset };
     }
-    const weight = decodeLattice({ rows, columns, dp, blocks }, indices, mean, scale);
+    const out = this.#options.allocateWeights?.(rows * columns);
+    const weight = decodeLattice({ rows, columns, dp, blocks }, indices, mean, scale, out);
     const target = new OverlayTarget(weight, rows, columns, !this.#options.compat);
     await this.#overlay(target, overlayRows, rowBytes);
-    this.#requireFinite("f16", weight, "its weights in fp16");
+    if (target.sawNonFinite || mayOverflow(mean, scale)) this.#requireFinite("f16", weight, "its weights in fp16");
     const skippedOverlayRows = target.skippedRows;
     return { ...head, weight, ...counts, skippedOverlayRows, endByte: this.#reader.offset };
   }
@@ -195,8 +227,8 @@ class RecordReader {
   async #indices(rows: number, columns: number, dp: number): Promise<Uint16Array> {
     const packedBytes = await this.#u32("zlen");
     const packedAt = this.#reader.offset;
-    // Rows are cut to N, so that spare blocks do no harm, but a bomb would. One spare block may be a writer's rounding.
-    const maxBytes = indexBytes({ rows, columns, dp }, this.#options.compat ? Math.ceil(columns / dp) + 16 : 1);
+    // Rows are cut to N, so that spare blocks do no harm, but a bomb would: twice what the rows need, and a little.
+    const maxBytes = indexBytes({ rows, columns, dp }, Math.ceil(columns / dp) + SPARE_BLOCKS);
     this.#requireRemaining(packedBytes, "its indices");
     if (packedBytes > maxPackedBytes(maxBytes)) {
       throw this.#refuse(
@@ -211,9 +243,9 @@ class RecordReader {
 
   /** Chunk by chunk: at full size this section is most of a 22 GB file. The caller checked its length. */
   async #overlay(target: OverlayTarget, overlayRows: number, rowBytes: 8 | 12): Promise<void> {
-    const rowsAtOnce = Math.min(overlayRows, LZR2_LIMITS.overlayChunkBytes / rowBytes);
-    const chunk = new Uint8Array(rowsAtOnce * rowBytes);
-    const words = new Uint32Array(chunk.buffer);
+    const rowsAtOnce = LZR2_LIMITS.overlayChunkBytes / rowBytes;
+    const words = this.#rows;
+    const chunk = new Uint8Array(words.buffer);
     for (let done = 0; done < overlayRows; ) {
       const count = Math.min(rowsAtOnce, overlayRows - done);
       const startByte = this.#reader.offset;

@@ -1,5 +1,5 @@
 /**
- * @file Reads a ByteSource from front to back in large chunks, one chunk ahead, with exact offsets. Two buffers take turns,
+ * @file Reads a ByteSource from front to back in large chunks, some chunks ahead, with exact offsets. A few buffers take turns,
  * whatever the file's size.
  */
 import type { ByteSource } from "../source/source.ts";
@@ -19,15 +19,18 @@ export class SequentialReader {
   readonly source: ByteSource;
   readonly #signal: AbortSignal | undefined;
   readonly #chunkBytes: number;
+  readonly #depth: number;
   readonly #buffers: Uint8Array<ArrayBuffer>[] = [];
   #chunk: Chunk = NO_CHUNK;
-  #ahead: { readonly startByte: number; readonly chunk: Promise<Chunk> } | undefined;
+  readonly #ahead: { readonly buffer: ArrayBuffer; readonly chunk: Promise<Chunk> }[] = [];
   #offset = 0;
 
-  constructor(source: ByteSource, signal?: AbortSignal, chunkBytes = CHUNK_BYTES) {
+  /** `depth`: chunks read ahead; one where much will be skipped. */
+  constructor(source: ByteSource, signal?: AbortSignal, chunkBytes = CHUNK_BYTES, depth = 2) {
     this.source = source;
     this.#signal = signal;
     this.#chunkBytes = chunkBytes;
+    this.#depth = depth;
   }
 
   /** Absolute position of the next byte. */
@@ -76,25 +79,51 @@ export class SequentialReader {
   async #advance(): Promise<void> {
     if (this.remainingBytes <= 0) throw new RangeError(`read past the end of ${this.source.name}`);
     let chunk: Chunk | undefined;
-    if (this.#ahead) {
-      const { startByte, chunk: arriving } = this.#ahead;
-      this.#ahead = undefined;
-      const arrived = await arriving; // also if a skip made it useless: its buffer is busy until then
-      if (this.#offset >= startByte && this.#offset < startByte + arrived.bytes.byteLength) chunk = arrived;
+    while (!chunk && this.#ahead.length > 0) {
+      const arrived = await this.#ahead.shift()!.chunk; // also if a skip made it useless: its buffer is busy until then
+      const endByte = arrived.startByte + arrived.bytes.byteLength;
+      if (this.#offset >= arrived.startByte && this.#offset < endByte) chunk = arrived;
     }
-    this.#chunk = chunk ?? (await this.#read(this.#offset));
-    const next = this.#chunk.startByte + this.#chunk.bytes.byteLength;
-    if (next >= this.source.byteLength) return;
-    this.#ahead = { startByte: next, chunk: this.#read(next) };
-    this.#ahead.chunk.catch(() => undefined); // reported when its turn comes
+    let next = chunk ? this.#aheadEnd(chunk) : this.#offset;
+    if (!chunk) {
+      this.#chunk = NO_CHUNK;
+      const started = this.#start(next);
+      next = this.#endOf(next);
+      chunk = await started.chunk;
+    }
+    this.#chunk = chunk;
+    while (this.#ahead.length < this.#depth && next < this.source.byteLength) {
+      const started = this.#start(next);
+      started.chunk.catch(() => undefined); // reported when its turn comes
+      this.#ahead.push(started);
+      next = this.#endOf(next);
+    }
   }
 
-  async #read(startByte: number): Promise<Chunk> {
-    const other = this.#buffers.findIndex((buffer) => buffer.buffer !== this.#chunk.bytes.buffer);
-    const buffer = this.#buffers[other] ?? new Uint8Array(Math.min(this.#chunkBytes, this.source.byteLength));
-    if (other < 0) this.#buffers.push(buffer);
-    const bytes = buffer.subarray(0, Math.min(buffer.byteLength, this.source.byteLength - startByte));
-    await this.source.read(startByte, bytes, this.#signal);
-    return { startByte, bytes };
+  /** Where the chunks that are here or on their way end. */
+  #aheadEnd(chunk: Chunk): number {
+    let end = chunk.startByte + chunk.bytes.byteLength;
+    for (const _ of this.#ahead) end = this.#endOf(end);
+    return end;
+  }
+
+  #endOf(startByte: number): number {
+    return Math.min(startByte + this.#chunkBytes, this.source.byteLength);
+  }
+
+  #start(startByte: number): { readonly buffer: ArrayBuffer; readonly chunk: Promise<Chunk> } {
+    const busy = (buffer: Uint8Array<ArrayBuffer>) =>
+      buffer.buffer === this.#chunk.bytes.buffer || this.#ahead.some((ahead) => ahead.buffer === buffer.buffer);
+    let buffer = this.#buffers.find((candidate) => !busy(candidate));
+    if (!buffer) {
+      buffer = new Uint8Array(Math.min(this.#chunkBytes, this.source.byteLength));
+      this.#buffers.push(buffer);
+    }
+    const bytes = buffer.subarray(0, this.#endOf(startByte) - startByte);
+    const read = async () => {
+      await this.source.read(startByte, bytes, this.#signal);
+      return { startByte, bytes };
+    };
+    return { buffer: buffer.buffer, chunk: read() };
   }
 }

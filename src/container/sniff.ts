@@ -55,6 +55,12 @@ const FOREIGN: readonly Foreign[] = [
   },
 ];
 
+/** What a file that begins so seems to be, in words, and what helps; undefined if that is not known. */
+export function describeForeign(head: Uint8Array): { readonly problem: string; readonly next: string } | undefined {
+  const text = String.fromCharCode(...head.subarray(0, SNIFF_BYTES));
+  return FOREIGN.find(({ matches }) => matches(head, text));
+}
+
 /** Throws ArtifactError: the refusals above, or `E_TRUNCATED` for files too short to be anything. */
 export async function sniffContainer(source: ByteSource, signal?: AbortSignal): Promise<ContainerKind> {
   const head = new Uint8Array(Math.min(SNIFF_BYTES, source.byteLength));

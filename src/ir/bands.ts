@@ -178,7 +178,8 @@ function draftLayer(source: BandSource, bandBytes: number): LayerDraft {
     (sum, id) => sum + 4 * elementCount(graph.values[id]!.shape),
     0,
   );
-  const peakOf = (height: number) => {
+  const peakOf = (wanted: number) => {
+    const height = Math.max(wanted, Math.ceil(tallest / Math.min(...counts)));
     const from = Math.floor((tallest - height) / 2 / ROW_STEP) * ROW_STEP;
     return bandPeakBytes(bandGraph(source, bandRanges(source, share({ from, to: from + height }))));
   };

@@ -50,6 +50,7 @@ interface ResnetPlace {
 }
 interface AttentionPlace {
   readonly name: string;
+  /** Inside of it: all heads side by side, which is less than the level's channels where the heads don't divide them. */
   readonly channels: number;
   readonly heads: number;
   readonly depth: number;
@@ -68,7 +69,16 @@ interface Level {
 function places(config: UNetConfig): { down: Level[]; mid: Stage[]; up: Level[] } {
   const stage = (level: string, index: number, channels: number, heads: number, depth: number | undefined): Stage => ({
     resnet: { name: `${level}.resnets.${index}`, channels },
-    ...(depth === undefined ? {} : { attention: { name: `${level}.attentions.${index}`, channels, heads, depth } }),
+    ...(depth === undefined
+      ? {}
+      : {
+          attention: {
+            name: `${level}.attentions.${index}`,
+            channels: heads * Math.floor(channels / heads),
+            heads,
+            depth,
+          },
+        }),
   });
   const last = config.levels.length - 1;
   const down = config.levels.map((level, i): Level => {
@@ -198,7 +208,7 @@ function transformer(
   textTokens: number,
 ): Tensor {
   const { name, channels, heads, depth } = place;
-  const [batch, , height, width] = x.shape;
+  const [batch, outer, height, width] = x.shape;
   let h = g.segment(`${name}.proj_in`, () => {
     const normed = groupNorm(g, x, `${name}.norm`, config.groups, 1e-6);
     if (config.linearProjection) return linear(g, g.node("toTokens", [normed], {}), `${name}.proj_in`, channels);
@@ -213,8 +223,8 @@ function transformer(
   return g.segment(`${name}.proj_out`, () => {
     const image = { height: height!, width: width! };
     const projected = config.linearProjection
-      ? g.node("toImage", [linear(g, h, `${name}.proj_out`, channels)], image)
-      : conv(g, g.node("toImage", [h], image), `${name}.proj_out`, channels, { kernel: 1 });
+      ? g.node("toImage", [linear(g, h, `${name}.proj_out`, outer!)], image)
+      : conv(g, g.node("toImage", [h], image), `${name}.proj_out`, outer!, { kernel: 1 });
     return add(g, projected, x); // [B, C, H, W]
   });
 }

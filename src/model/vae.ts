@@ -10,7 +10,7 @@ const EPS = 1e-6;
  * Decoding goes in bands of rows (ir/bands.ts) of about this much, always and everywhere: it decides the last bits of every
  * picture. Measurements: docs/decisions/banded-decode.md.
  */
-export const DECODE_BAND_BYTES = 32 * 1024 ** 2;
+export const DECODE_BAND_BYTES = 64 * 1024 ** 2;
 
 /** Input "latent" [B, Cl, H, W], already divided by the scaling factor. Output "image" [B, 3, H s, W s], about -1..1. */
 export function vaeDecoderGraph(config: VaeConfig, batch: number, height: number, width: number): Graph {

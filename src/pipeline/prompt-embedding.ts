@@ -1,5 +1,6 @@
 /** @file A prompt through both text encoders (diffusers encode_prompt). S text tokens, D = C1 + C2 channels. */
 import type { Component, SdxlCheckpoint } from "../checkpoint/sdxl-folder.ts";
+import { ArtifactError } from "../errors.ts";
 import type { Graph } from "../ir/graph.ts";
 import type { ClipConfig } from "../model/config.ts";
 import type { ClipTokenizer } from "../tokenizer/clip.ts";
@@ -76,6 +77,14 @@ async function encode(
   prompt: string,
 ): Promise<{ ids: readonly number[]; hidden: Float32Array; pooled?: Float32Array<ArrayBuffer> }> {
   const ids = tokenizer.encode(prompt);
+  const foreign = ids.find((id) => id >= config.vocabSize);
+  if (foreign !== undefined) {
+    throw new ArtifactError({
+      code: "E_TOKENIZER",
+      problem: `the prompt has token ${foreign}, which the text encoder's vocabulary of ${config.vocabSize} lacks`,
+      next: "take tokenizers and text encoders from one model",
+    });
+  }
   const inputs = new Map([
     ["ids", Int32Array.from(ids)],
     ["positions", Int32Array.from(ids, (_, i) => i)],

@@ -9,7 +9,7 @@ import { timeEmbeddingDim } from "../model/unet.ts";
 import { timestepEmbedding } from "../sampler/embedding.ts";
 import { combineGuidance, eulerStep, scaleModelInput } from "../sampler/euler.ts";
 import { torchRandn } from "../sampler/noise.ts";
-import { eulerSchedule, parseSchedulerConfig } from "../sampler/schedule.ts";
+import { eulerSchedule } from "../sampler/schedule.ts";
 import { requireFiniteValues } from "./guard.ts";
 import type { JobShape } from "./job-plan.ts";
 import { encodePrompts, type PromptEmbedding, zeroEmbedding } from "./prompt-embedding.ts";
@@ -104,7 +104,7 @@ async function* denoise(
   const { graphs } = planned;
   const { batch } = planned.shape;
   const scale = vaeScaleFactor(checkpoint.vae.config);
-  const { config: scheduler } = parseSchedulerConfig(checkpoint.schedulerJson);
+  const { scheduler } = checkpoint;
   const { sigmas, timesteps, initNoiseSigma } = eulerSchedule(scheduler, job.steps);
   const stopping = signal ? { signal } : {};
 

@@ -2,16 +2,13 @@
  * @file Offsets in one arena for things whose lifetimes are known, so that those which never live at the same time share bytes.
  * Pure.
  */
+import { alignUp } from "../tensor/align.ts";
 
 export interface Lifetime {
   readonly lengthBytes: number;
   /** Steps between which it must keep its bytes, both included. */
   readonly firstStep: number;
   readonly lastStep: number;
-}
-
-export function alignUp(bytes: number, alignmentBytes: number): number {
-  return Math.ceil(bytes / alignmentBytes) * alignmentBytes;
 }
 
 export interface ArenaLayout {

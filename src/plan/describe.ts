@@ -2,7 +2,7 @@
 import type { Device, StoredWeight } from "../backend/device.ts";
 import { segmentFlops } from "../ir/cost.ts";
 import type { Graph, Segment, ValueId } from "../ir/graph.ts";
-import { alignUp } from "./arena.ts";
+import { alignUp } from "../tensor/align.ts";
 import type { PlanDevice, PlanPass, PlanSegment, PlanValue } from "./plan.ts";
 
 /** A weight's place within the stored bytes of its block. */
@@ -81,7 +81,7 @@ function describeSegment(device: DeviceSizes, graph: Graph, segment: Segment, ca
     ...(stored ? { block: { key: stored.key, deviceBytes, storedBytes: stored.storedBytes } } : {}),
     flops: segmentFlops(graph, segment),
     trafficBytes: activationBytes + deviceBytes,
-    scratchBytes: device.scratchBytes(graph, segment, weights),
+    scratch: device.scratchBytes(graph, segment, weights),
   };
 }
 

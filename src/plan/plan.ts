@@ -6,7 +6,8 @@
  */
 
 import { BudgetError } from "../errors.ts";
-import { alignUp, type Lifetime, layOutArena } from "./arena.ts";
+import { alignUp } from "../tensor/align.ts";
+import { type Lifetime, layOutArena } from "./arena.ts";
 import { budgetText, formatBytes } from "./budget.ts";
 import type { Machine } from "./machine.ts";
 import { type CycleBlock, chooseResidency, type Residency } from "./residency.ts";
@@ -24,7 +25,8 @@ export interface PlanSegment {
   readonly flops: number;
   /** Activations and weights that the segment reads and writes. */
   readonly trafficBytes: number;
-  readonly scratchBytes: number;
+  /** As the device tells it: of memory that segments share, and of what each takes for itself. */
+  readonly scratch: { readonly given: number; readonly taken: number };
 }
 
 /** A value on the device; steps are segment indexes. */
@@ -106,6 +108,8 @@ export interface PhasePlan {
   readonly activationBytes: number;
   readonly links: ReadonlyMap<string, number>;
   readonly linkBytes: number;
+  /** Given scratch, and with what is taken. */
+  readonly givenBytes: number;
   readonly scratchBytes: number;
   readonly waitingPlace: WaitingPlace;
   readonly waitingBytes: number;
@@ -196,6 +200,7 @@ function planPhase(input: PlanInput, phase: PlanPhaseInput, roomBytes: number, k
     activationBytes: fixed.activationBytes,
     links: fixed.links,
     linkBytes: fixed.linkBytes,
+    givenBytes: fixed.givenBytes,
     scratchBytes: fixed.scratchBytes,
     waitingPlace: place,
     waitingBytes: phase.waitingBytes,
@@ -216,13 +221,16 @@ function fixedBytes(input: PlanInput, phase: PlanPhaseInput, place: WaitingPlace
     links.set(name, linkBytes);
     linkBytes += alignUp(lengthBytes, alignmentBytes);
   }
-  const scratchBytes = Math.max(0, ...phase.passes.flatMap(({ segments }) => segments.map((s) => s.scratchBytes)));
+  const scratches = phase.passes.flatMap(({ segments }) => segments.map(({ scratch }) => scratch));
+  const givenBytes = Math.max(0, ...scratches.map(({ given }) => given));
+  const scratchBytes = givenBytes + Math.max(0, ...scratches.map(({ taken }) => taken));
   const [onDevice, inRam] = place === "device" ? [phase.waitingBytes, 0] : [0, phase.waitingBytes];
   return {
     layouts,
     activationBytes,
     links,
     linkBytes,
+    givenBytes,
     scratchBytes,
     deviceBytes: overheadBytes + activationBytes + linkBytes + scratchBytes + onDevice,
     ramBytes: input.processBytes + phase.hostBytes + inRam,

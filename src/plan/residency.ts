@@ -3,7 +3,7 @@
  * cyclic, where LRU misses always: so a fixed set is pinned, and the rest goes through a ring of two slots, each block read
  * while the one before it computes (Belady's rule for a cycle). Pure; knows neither models nor devices.
  */
-import { alignUp } from "./arena.ts";
+import { alignUp } from "../tensor/align.ts";
 
 /** Weights of one segment, in the order of use. */
 export interface CycleBlock {

@@ -46,6 +46,7 @@ const RELATED = new Set([
  * Reads scheduler_config.json.
  * @param json the file's text
  * @param name the file, for messages
+ * @param pipelineClass the scheduler that model_index.json names, which diffusers would run whatever the file says
  * @returns the configuration, and a note for the user where the file names another sampler than the one that will run
  * @throws ArtifactError `E_SCHEDULER` where the file is malformed; UsageError `E_SCHEDULER` where it asks for what is
  * not supported
@@ -53,9 +54,10 @@ const RELATED = new Set([
 export function parseSchedulerConfig(
   json: string,
   name = "scheduler_config.json",
+  pipelineClass?: string,
 ): { config: SchedulerConfig; note: string | undefined } {
   const fields = new Fields(json, name);
-  const className = fields.text("_class_name", "EulerDiscreteScheduler");
+  const className = pipelineClass ?? fields.text("_class_name", "EulerDiscreteScheduler");
   if (className !== "EulerDiscreteScheduler" && !RELATED.has(className)) {
     throw unsupported(name, `the scheduler ${className} is not supported (allowed EulerDiscreteScheduler)`);
   }

@@ -47,7 +47,7 @@ export async function openFileFolder(path: string): Promise<Folder> {
     async readText(relativePath, maxBytes) {
       const file = await locate(relativePath);
       if (file === undefined) return undefined;
-      await using source = await openFileSource(file);
+      await using source = await openFileSource(file, relativePath, join(path, relativePath));
       if (source.byteLength > maxBytes) {
         throw new ArtifactError({
           code: "E_SIZE",
@@ -72,7 +72,7 @@ export async function openFileFolder(path: string): Promise<Folder> {
     },
     async open(relativePath) {
       const file = await locate(relativePath);
-      return file === undefined ? undefined : await openFileSource(file);
+      return file === undefined ? undefined : await openFileSource(file, relativePath, join(path, relativePath));
     },
   };
 }

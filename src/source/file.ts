@@ -10,20 +10,22 @@ const MAX_READ_BYTES = 64 * 1024 ** 2;
 /**
  * Opens a regular, non-empty file. Rejects with ArtifactError: `E_MISSING`, `E_NOT_A_FILE` (folder, pipe, device),
  * `E_EMPTY`; reads reject with `E_TRUNCATED` and `E_CHANGED_DURING_READ`.
+ * @param name of the source, in messages about its content
+ * @param shown the file in messages about the file itself; a path that led here through links
  */
-export async function openFileSource(path: string): Promise<ByteSource> {
-  const name = basename(path);
-  const handle = await openHandle(path);
+export async function openFileSource(path: string, name = basename(path), shown = path): Promise<ByteSource> {
+  const handle = await openHandle(path, shown);
   try {
     const opened = await handle.stat();
-    if (!opened.isFile()) throw refusal("E_NOT_A_FILE", path, "not a regular file", "name the file itself");
-    if (opened.size === 0) throw refusal("E_EMPTY", path, "the file is empty (0 bytes)", "fetch it again");
+    const { mtimeNs, ino } = await handle.stat({ bigint: true });
+    if (!opened.isFile()) throw refusal("E_NOT_A_FILE", shown, "not a regular file", "name the file itself");
+    if (opened.size === 0) throw refusal("E_EMPTY", shown, "the file is empty (0 bytes)", "fetch it again");
     const checkUnchanged = async () => {
       const now = await handle.stat();
       if (now.size === opened.size && now.mtimeMs === opened.mtimeMs) return;
       throw refusal(
         "E_CHANGED_DURING_READ",
-        path,
+        shown,
         "the file changed while it was read",
         "let the writer finish and try again",
       );
@@ -31,6 +33,7 @@ export async function openFileSource(path: string): Promise<ByteSource> {
     return {
       name,
       byteLength: opened.size,
+      file: { path, stamp: `${opened.size}-${mtimeNs}-${ino}` },
       async read(startByte, into, signal) {
         let done = 0;
         while (done < into.byteLength) {
@@ -41,7 +44,7 @@ export async function openFileSource(path: string): Promise<ByteSource> {
             await checkUnchanged();
             const needed = startByte + into.byteLength;
             const problem = `ends too soon (found ${opened.size} bytes, needs ${needed}) at byte ${startByte + done}`;
-            throw refusal("E_TRUNCATED", path, problem, "fetch the file again");
+            throw refusal("E_TRUNCATED", shown, problem, "fetch the file again");
           }
           done += bytesRead;
         }
@@ -55,17 +58,17 @@ export async function openFileSource(path: string): Promise<ByteSource> {
   }
 }
 
-async function openHandle(path: string): Promise<FileHandle> {
+async function openHandle(path: string, shown: string): Promise<FileHandle> {
   try {
     // Non-blocking: opening a pipe must not wait for its writer.
     return await open(path, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0));
   } catch (cause) {
     const code = cause instanceof Error && "code" in cause ? cause.code : undefined;
-    if (code === "ENOENT") throw refusal("E_MISSING", path, "there is no such file", "check the path", cause);
-    if (code === "EISDIR") throw refusal("E_NOT_A_FILE", path, "not a regular file", "name the file itself", cause);
+    if (code === "ENOENT") throw refusal("E_MISSING", shown, "there is no such file", "check the path", cause);
+    if (code === "EISDIR") throw refusal("E_NOT_A_FILE", shown, "not a regular file", "name the file itself", cause);
     throw refusal(
       "E_UNREADABLE",
-      path,
+      shown,
       `can't be opened (${code ?? "unknown reason"})`,
       "check its permissions",
       cause,

@@ -11,6 +11,8 @@ export interface ByteSource extends AsyncDisposable {
   /** Short name for messages (basename or URL). */
   readonly name: string;
   readonly byteLength: number;
+  /** For files: where it is, and a text that differs once it was changed or replaced (size, time of change, inode). */
+  readonly file?: { readonly path: string; readonly stamp: string };
   /**
    * Fills all of `into` from `startByte`. Rejects with `ArtifactError` `E_TRUNCATED` if the source ends sooner, and
    * with `E_CHANGED_DURING_READ` if it changed since it was opened.

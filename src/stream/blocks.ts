@@ -4,8 +4,8 @@
  */
 import type { TensorEntry, TensorTable } from "../container/table.ts";
 import { ArtifactError } from "../errors.ts";
-import { alignUp } from "../plan/arena.ts";
 import type { StoredBlock } from "../plan/describe.ts";
+import { alignUp } from "../tensor/align.ts";
 import { firstNonFinite } from "../tensor/finite.ts";
 
 /** Enough for any vector unit and any dtype. */

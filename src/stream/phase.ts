@@ -67,7 +67,7 @@ export class PhaseRun implements AsyncDisposable {
     const activations = await arena(plan.activationBytes, "activations");
     const linkArena = await arena(plan.linkBytes, "links");
     scope.use(ledger.reserve("device", plan.scratchBytes, `${plan.name}: scratch`));
-    scope.use(await device.createScratch(plan.scratchBytes));
+    scope.use(await device.createScratch(plan.givenBytes));
     const links = new Map<string, Span>();
     for (const [name, offsetBytes] of plan.links) {
       links.set(name, { arena: linkArena!, offsetBytes, lengthBytes: linkBytes.get(name)! });

@@ -69,10 +69,13 @@ function translate(error: unknown): SolvayError {
   }
 }
 
+/** Commands whose one JSON document on stdout has said it all before they fail. */
+const REPORTED: ReadonlySet<string> = new Set(["E_VERIFY", "E_DOCTOR"]);
+
 /** Prints the failure (stderr; in JSON mode also a line on stdout) and returns its exit code. */
 export function reportFailure(context: CliContext, error: unknown, json: boolean): number {
   const failure = describeFailure(error);
-  if (json) {
+  if (json && !REPORTED.has(failure.code)) {
     const line = { type: "error", code: failure.code, message: failure.message };
     context.stdout.write(`${JSON.stringify(line)}\n`);
   }

@@ -32,7 +32,7 @@ export function parseDecimal(name: string, text: string, min: number, max: numbe
 export const parseSeed = (text: string) => parseWhole("--seed", text, 0, MAX_SEED);
 export const parseSteps = (text: string) => parseWhole("--steps", text, 1, 1000);
 export const parseGuidance = (text: string) => parseDecimal("--guidance", text, 0, 100);
-export const parseSide = (name: string) => (text: string) => parseWhole(name, text, 64, 4096, 8);
+export const parseSide = (name: string) => (text: string) => parseWhole(name, text, 16, 4096, 8);
 
 /** Seed for those who name none: short enough to be typed. */
 export function drawSeed(): number {
@@ -43,6 +43,7 @@ export function drawSeed(): number {
 export interface ModelOptions {
   readonly model?: string;
   readonly artifact?: string;
+  readonly store?: string;
   readonly backend: BackendName;
   readonly compat?: boolean;
   readonly vram?: string;
@@ -78,8 +79,12 @@ export function budgetsOf({ vram, ram }: ModelOptions): BudgetOptions {
 /** `name` becomes the option's key: none of ours are negated or variadic. */
 export function addModelOptions(command: Command): Command {
   return command
-    .option("--model <dir|hub-id>", "diffusers folder, or Hugging Face id in the local cache (default: the demo model)")
+    .option(
+      "--model <dir|hub-id>",
+      "diffusers folder, Hugging Face id in the local cache, or store:ID (default: the demo model)",
+    )
     .option("--artifact <file.lzr2>", "LZR2 artifact laid over the model's UNet")
+    .option("--store <dir>", "block store for large artifacts (default: $SOLVAY_STORE, or in the user's cache)")
     .option("--compat", "accept LZR2 records of unknown kind (the model's own weight stays)")
     .addOption(new Option("--backend <name>", "what computes").choices(["auto", "cpu", "reference"]).default("auto"))
     .option("--vram <amount>", "bound of device memory: 6G, 512M, or -1G for all but 1 GiB", parseVram)
@@ -90,8 +95,8 @@ export function addSizeOptions(command: Command): Command {
   return command
     .option("--steps <n>", "1 to 1000", parseSteps, 30)
     .option("--guidance <n>", "0 to 100; 1 or less turns it off", parseGuidance, 5)
-    .option("--width <pixels>", "multiple of 8, 64 to 4096 (default: the model's own)", parseSide("--width"))
-    .option("--height <pixels>", "multiple of 8, 64 to 4096 (default: the model's own)", parseSide("--height"));
+    .option("--width <pixels>", "multiple of 8, 16 to 4096 (default: the model's own)", parseSide("--width"))
+    .option("--height <pixels>", "multiple of 8, 16 to 4096 (default: the model's own)", parseSide("--height"));
 }
 
 export function addImageOptions(command: Command): Command {

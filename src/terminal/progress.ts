@@ -1,6 +1,7 @@
 /** @file Progress for people, on stderr: one line that rewrites itself on a terminal, only the essential lines elsewhere. */
 import type { GenerateEvent, LoadEvent } from "../engine-types.ts";
 import type { CliContext } from "./context.ts";
+import { printable } from "./failure.ts";
 import { byteCount, clock, gigabytes } from "./format.ts";
 
 const DEMO_NOTICE =
@@ -32,6 +33,9 @@ export class Progress {
       case "model":
         if (event.demo) this.say(DEMO_NOTICE);
         else this.say(`Model: ${event.path} (${event.backend})`);
+        break;
+      case "note":
+        this.say(`Note: ${printable(event.text)}`);
         break;
       case "module":
         if (event.count % 10 === 0) {

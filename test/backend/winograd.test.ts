@@ -145,7 +145,8 @@ test("chosen by shape alone: not for few pixels, narrow layers, strides or other
   assert.equal(winogradPays(shape(640, 64)), true);
   assert.equal(winogradPays(shape(1280, 32)), true);
   assert.equal(winogradPays(shape(1280, 8)), false);
-  assert.equal(winogradPays(shape(128, 512)), false);
+  assert.equal(winogradPays(shape(128, 512)), true);
+  assert.equal(winogradPays(shape(64, 512)), false);
   assert.equal(winogradPays({ ...shape(640, 64), stride: 2 }), false);
   assert.equal(winogradPays({ ...shape(640, 64), pad: [0, 0, 2, 2] }), false);
   assert.equal(winogradPays({ ...shape(640, 64), w: [640, 640, 1, 1] }), false);

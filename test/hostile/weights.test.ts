@@ -92,8 +92,8 @@ const SAFETENSORS: readonly [name: string, bytes: Uint8Array<ArrayBuffer>, error
   ["B01 data cut", safetensors(good, 3), /E_TRUNCATED .*file ends after/],
   [
     "B22 too many tensors",
-    safetensors(`{${Array.from({ length: 200_001 }, (_, i) => `"${i}":0`).join()}}`, 0),
-    /E_ST_HEADER .*found 200001, allowed 200000/,
+    safetensors(`{${Array.from({ length: 200_002 }, (_, i) => `"${i}":0`).join()}}`, 0),
+    /E_ST_HEADER .*too many entries \(allowed 200001\)/,
   ],
   [
     "B23 metadata not strings",
@@ -200,7 +200,7 @@ const LZR2: readonly [name: string, record: RawRecord | Uint8Array, error: RegEx
   [
     "B14 bomb",
     { ...base, packed: deflateSync(Buffer.alloc(50_000_000)) },
-    /E_LZR_ZLIB .*expected at most 12 bytes, the stream continues/,
+    /E_LZR_ZLIB .*expected at most 80 bytes, the stream continues/,
   ],
   ["B14 not zlib", { ...base, packed: Buffer.from("plain text") }, /E_LZR_ZLIB/],
   [

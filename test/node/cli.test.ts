@@ -1,11 +1,13 @@
 /** @file The command line over a fake engine: output files, JSON lines, limits, errors and exit codes. */
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
-import { mkdtempSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { copyFileSync, mkdtempSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { test } from "node:test";
+import { fileURLToPath } from "node:url";
 import { runCli } from "../../src/cli/program.ts";
+import { encodeSafetensors } from "../../src/container/safetensors-writer.ts";
 import { ArtifactError, BudgetError, DeviceError } from "../../src/errors.ts";
 import { fakeContext } from "./fake-context.ts";
 
@@ -169,4 +171,54 @@ test("inspect lists the demo model's tensors", async () => {
       endByte: 0,
     },
   );
+});
+
+test("pack says how many weights fp16 could not hold; --lossless and --overlay exclude each other", async () => {
+  const cwd = folder();
+  // 1 and -2 are fp16, 0.1 is not: its neighbour is 0.0999755859375.
+  const bytes = new Uint8Array(Float32Array.of(1, 0.1, -2, 0.1).buffer);
+  const file = encodeSafetensors([{ name: "w", dtype: "f32", shape: [2, 2], bytes }]);
+  writeFileSync(path.join(cwd, "w.safetensors"), file);
+  const fake = fakeContext({ cwd });
+  assert.equal(await runCli(["pack", "w.safetensors", "-o", "w.lzr2"], fake.context), 0, fake.err());
+  assert.match(fake.out(), /in fp16, which is all that LZR2 holds: 2 of 4 weights .* rounded, by up to 2\.44e-5/);
+  const json = fakeContext({ cwd });
+  assert.equal(await runCli(["pack", "w.safetensors", "-o", "w.lzr2", "--json"], json.context), 0);
+  const { roundedWeights, maxRounding } = JSON.parse(json.out());
+  assert.equal(roundedWeights, 2);
+  assert.ok(Math.abs(maxRounding - (Math.fround(0.1) - 0.0999755859375)) < 1e-12);
+  const both = fakeContext({ cwd });
+  assert.equal(
+    await runCli(["pack", "w.safetensors", "-o", "x.lzr2", "--overlay", "0.1", "--lossless"], both.context),
+    2,
+  );
+  assert.match(both.err(), /--lossless.*--overlay/);
+  const nowhere = fakeContext({ cwd });
+  assert.equal(await runCli(["pack", "w.safetensors", "-o", "no/x.lzr2"], nowhere.context), 2);
+  assert.match(nowhere.err(), /E_OUTPUT .*its folder does not exist/);
+  assert.deepEqual(readdirSync(cwd).sort(), ["w.lzr2", "w.safetensors"]);
+});
+
+test("verify holds a lone weight file against the network it is of, in one JSON document", async () => {
+  const demo = fileURLToPath(
+    new URL("../../models/demo/unet/diffusion_pytorch_model.fp16.safetensors", import.meta.url),
+  );
+  const inPlace = fakeContext({ cwd: folder() });
+  assert.equal(await runCli(["verify", demo], inPlace.context), 0, inPlace.out());
+  assert.match(inPlace.out(), /tensors of this model's unet in .*: all sound/);
+
+  const cwd = folder();
+  copyFileSync(demo, path.join(cwd, "small.safetensors"));
+  const alone = fakeContext({ cwd });
+  assert.equal(await runCli(["verify", "small.safetensors", "--json"], alone.context), 3);
+  const { ok, problems, summary } = JSON.parse(alone.out());
+  assert.equal(ok, false);
+  assert.match(summary, /SDXL base's unet/);
+  assert.match(problems[0], /shape \[256\] expected \[1280\]/);
+
+  const bytes = new Uint8Array(8);
+  writeFileSync(path.join(cwd, "x.safetensors"), encodeSafetensors([{ name: "x", dtype: "f32", shape: [2], bytes }]));
+  const foreign = fakeContext({ cwd });
+  assert.equal(await runCli(["verify", "x.safetensors"], foreign.context), 3);
+  assert.match(foreign.out(), /none of its tensors is SDXL's/);
 });

@@ -21,6 +21,7 @@ const LAYERS: Readonly<Record<string, number>> = {
   model: 3,
   backend: 4,
   plan: 5,
+  store: 4,
   checkpoint: 5,
   stream: 6,
   pipeline: 7,

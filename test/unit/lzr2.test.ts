@@ -66,7 +66,7 @@ test("rows are cut and padded with code 0; no blocks is all padding; a vector is
     { key: "padded", shape: [1, 5], dp: 2, indices: [8], mean: [0.25], scale: [4] },
     { key: "none", shape: [2, 2], mean: [1, 2], scale: [3, 4] },
     { key: "vector", shape: [3], indices: [0, 1, 2] },
-    { key: "spare block", shape: [1, 2], dp: 2, indices: [8, 0] },
+    { key: "spare blocks", shape: [1, 2], dp: 2, indices: [8, 0, 3, 1, 0] },
   );
   const records = await readAll(file);
   const values = records.map(({ weight }) => [...new Float16Array(weight!.buffer)]);

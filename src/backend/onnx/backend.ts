@@ -21,6 +21,9 @@ export interface OnnxBackend extends Backend {
   readonly sessionCount: number;
 }
 
+/** Sessions of full-size SDXL with their threads: measured 60 to 90 MiB (bench/README.md). */
+const OVERHEAD_BYTES = 96 * 1024 ** 2;
+
 type Ort = typeof import("onnxruntime-node");
 
 interface CompiledSegment {
@@ -40,7 +43,9 @@ export async function createOnnxBackend(options: OnnxBackendOptions = {}): Promi
     graphOptimizationLevel: "all",
     // An arena a session keeps its largest temporaries for ever: 9 GB of RSS at full size instead of 5.
     enableCpuMemArena: false,
-    enableMemPattern: true,
+    // A pattern is one allocation for all temporaries of a run, and one so large that the C library gives it back to the
+    // system each time: a third of the decode's time went into clearing its pages anew.
+    enableMemPattern: false,
     // Every session has threads of its own; those of the last ones would spin on the cores that the next one needs
     // (30 steps of the demo model: 20 times as long).
     extra: { session: { intra_op: { allow_spinning: "0" } } },
@@ -69,6 +74,7 @@ export async function createOnnxBackend(options: OnnxBackendOptions = {}): Promi
 
   return {
     name: "cpu",
+    overheadBytes: OVERHEAD_BYTES,
     weightDTypes: new Set(["f16", "f32"]),
     scratchBytes: onnxScratchBytes,
     get sessionCount() {
@@ -91,7 +97,8 @@ export async function createOnnxBackend(options: OnnxBackendOptions = {}): Promi
         segment.outputs.forEach((id, i) => {
           fetches[lowered.outputNames[i]!] = activationTensor(ort, outputs.get(id)!, shape(id));
         });
-        await session.run(feeds, fetches);
+        const copies = await session.run(feeds, fetches);
+        for (const copy of Object.values(copies)) freeCopy(copy);
       } catch (cause) {
         throw new DeviceError({
           code: "E_ONNXRUNTIME",
@@ -134,6 +141,15 @@ function weightTensor(ort: Ort, { dtype, bytes }: WeightData, shape: readonly nu
   if (dtype !== "f16") return new ort.Tensor("float32", toFloat32(dtype, bytes), shape);
   const halves = new Uint16Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 2);
   return new ort.Tensor("float16", halves, shape);
+}
+
+/**
+ * onnxruntime-node 1.30 fills the given memory and then copies every result once more, into a new buffer that nobody asked
+ * for. Left to the garbage collector, such buffers pile up.
+ */
+function freeCopy(tensor: Tensor): void {
+  const { buffer } = tensor.data as Float32Array<ArrayBuffer>;
+  buffer.transfer(0);
 }
 
 /**

@@ -123,6 +123,11 @@ export class Emitter {
       outputs: outputs.map((id) => value(id, "f32")),
     };
     const names = (ids: readonly ValueId[]) => ids.map((id) => this.stored(id));
-    return { graph, inputNames: names(inputs), weightNames: names(weights), outputNames: names(outputs) };
+    return {
+      graph,
+      inputNames: names(inputs),
+      weightNames: names(weights),
+      outputNames: names(outputs),
+    };
   }
 }

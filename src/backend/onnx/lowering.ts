@@ -64,14 +64,8 @@ const LOWER: { readonly [Op in OpName]: Lower<Op> } = {
     e.reshapeTo(product, e.shape(output), output);
   },
   groupNorm(e, { inputs: [x, w, b], output, attrs: { groups, eps } }) {
-    const shape = e.shape(x!);
-    const perChannel = [shape[1]!, ...shape.slice(2).map(() => 1)];
-    const grouped = e.reshape(e.value(x!), [shape[0]!, groups, -1]);
-    const ones = e.constant("f32", [groups], new Array<number>(groups).fill(1));
-    const zeros = e.constant("f32", [groups], new Array<number>(groups).fill(0));
-    const normed = e.temporary("InstanceNormalization", [grouped, ones, zeros], { epsilon: { float: eps } });
-    const scaled = e.temporary("Mul", [e.reshape(normed, shape), e.reshape(e.weight(w!), perChannel)]);
-    e.emit("Add", [scaled, e.reshape(e.weight(b!), perChannel)], output);
+    // Not InstanceNormalization: its fp32 sums over whole groups cost 5e-5 of a 512x512 picture, and more time.
+    lowerGroupNorm(e, { x: x!, w: w!, b: b!, output, groups, eps }, lowerGroupStatistics(e, x!, groups));
   },
   layerNorm(e, { inputs: [x, w, b], output, attrs: { eps } }) {
     e.emit("LayerNormalization", [e.value(x!), e.weight(w!), e.weight(b!)], output, {
@@ -135,45 +129,54 @@ const LOWER: { readonly [Op in OpName]: Lower<Op> } = {
     e.emit("Slice", [e.value(x!), list(from), list(to), list(axis)], output);
   },
   groupStats(e, { inputs: [x], output, attrs: { groups } }) {
-    // Sums over one line first and over the lines then: fp32 sums of millions would lose digits.
-    const shape = e.shape(x!);
-    const all = [shape[0]!, groups, 1];
-    const line = shape.at(-1)!;
-    const lines = elementCount(shape.slice(0, -1)) / (shape[0]! * groups);
-    const axis = e.constant("i64", [1], [3]);
-    const grouped = e.reshape(e.value(x!), [shape[0]!, groups, lines, line]);
-    const meanOf = (lineValues: string) =>
-      e.temporary("ReduceMean", [lineValues, e.constant("i64", [1], [2])], { keepdims: 1 }); // [B, G, 1]
-    const mean = meanOf(e.temporary("ReduceMean", [grouped, axis], { keepdims: 0 }));
-    const centred = e.temporary("Sub", [grouped, e.reshape(mean, [...all, 1])]);
-    const squares = meanOf(e.temporary("ReduceSumSquare", [centred, axis], { keepdims: 0 }));
-    const variance = e.temporary("Mul", [squares, e.constant("f32", [], [1 / line])]);
+    const { mean, variance } = lowerGroupStatistics(e, x!, groups);
     e.emit("Concat", [mean, variance], output, { axis: 2 });
   },
   groupNormApply(e, { inputs: [x, statistics, w, b], output, attrs: { groups, eps } }) {
-    // One product and one sum an element; all else is as small as the statistics.
-    const shape = e.shape(x!);
-    const perGroup = [shape[0]!, groups, 1];
-    const perChannel = [shape[0]!, groups, shape[1]! / groups];
     const both = e.value(statistics!);
-    const mean = e.slice(both, 2, 0, 1);
-    const deviation = e.temporary("Sqrt", [
-      e.temporary("Add", [
-        e.slice(both, 2, 1, 2),
-        e.constant(
-          "f32",
-          perGroup.map(() => 1),
-          [eps],
-        ),
-      ]),
-    ]);
-    const factor = e.temporary("Div", [e.reshape(e.weight(w!), [1, ...perChannel.slice(1)]), deviation]);
-    const shift = e.temporary("Sub", [
-      e.reshape(e.weight(b!), [1, ...perChannel.slice(1)]),
-      e.temporary("Mul", [mean, factor]),
-    ]);
-    const spread = [shape[0]!, shape[1]!, ...shape.slice(2).map(() => 1)];
-    const scaled = e.temporary("Mul", [e.value(x!), e.reshape(factor, spread)]);
-    e.emit("Add", [scaled, e.reshape(shift, spread)], output);
+    const [mean, variance] = [e.slice(both, 2, 0, 1), e.slice(both, 2, 1, 2)];
+    lowerGroupNorm(e, { x: x!, w: w!, b: b!, output, groups, eps }, { mean, variance });
   },
 };
+
+/** Names of [B, groups, 1] values. */
+interface GroupStatistics {
+  readonly mean: string;
+  readonly variance: string;
+}
+
+/** Sums over one line first and over the lines then: fp32 sums of millions would lose digits. */
+function lowerGroupStatistics(e: Emitter, x: ValueId, groups: number): GroupStatistics {
+  const shape = e.shape(x);
+  const line = shape.at(-1)!;
+  const lines = elementCount(shape.slice(0, -1)) / (shape[0]! * groups);
+  const [axis2, axis3] = [e.constant("i64", [1], [2]), e.constant("i64", [1], [3])];
+  const grouped = e.reshape(e.value(x), [shape[0]!, groups, lines, line]);
+  const overLines = (values: string) => e.temporary("ReduceMean", [values, axis2], { keepdims: 1 });
+  const mean = overLines(e.temporary("ReduceMean", [grouped, axis3], { keepdims: 0 }));
+  const centred = e.temporary("Sub", [grouped, e.reshape(mean, [shape[0]!, groups, 1, 1])]);
+  const squares = overLines(e.temporary("ReduceSumSquare", [centred, axis3], { keepdims: 0 }));
+  return { mean, variance: e.temporary("Mul", [squares, e.constant("f32", [], [1 / line])]) };
+}
+
+interface GroupNormPlaces {
+  readonly x: ValueId;
+  readonly w: ValueId;
+  readonly b: ValueId;
+  readonly output: ValueId;
+  readonly groups: number;
+  readonly eps: number;
+}
+
+/** One product and one sum an element; all else is as small as the statistics. */
+function lowerGroupNorm(e: Emitter, places: GroupNormPlaces, { mean, variance }: GroupStatistics): void {
+  const { x, w, b, output, groups, eps } = places;
+  const shape = e.shape(x);
+  const perGroup = [1, groups, shape[1]! / groups];
+  const deviation = e.temporary("Sqrt", [e.temporary("Add", [variance, e.constant("f32", [], [eps])])]);
+  const factor = e.temporary("Div", [e.reshape(e.weight(w), perGroup), deviation]); // [B, groups, C / groups]
+  const shift = e.temporary("Sub", [e.reshape(e.weight(b), perGroup), e.temporary("Mul", [mean, factor])]);
+  const perPlane = [shape[0]!, shape[1]!, ...shape.slice(2).map(() => 1)];
+  const scaled = e.temporary("Mul", [e.value(x), e.reshape(factor, perPlane)]);
+  e.emit("Add", [scaled, e.reshape(shift, perPlane)], output);
+}

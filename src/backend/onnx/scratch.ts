@@ -1,6 +1,6 @@
 /**
  * @file What ONNX Runtime takes for itself while it runs a segment: the values between nodes for as long as they live, and
- * each op's temporaries (casts of fp16 weights above all). Figures of the lowering in lowering.ts and winograd.ts; an upper
+ * each op's temporaries. Figures of the lowering in lowering.ts and winograd.ts; an upper
  * bound, checked against the process's memory by bench/scratch.ts.
  */
 
@@ -24,8 +24,8 @@ const TEMPORARY_BYTES: { readonly [Op in OpName]: (shapes: OpShapes) => number }
   conv2d: ({ inputs: [x, w], output, node }) => {
     if (node.op !== "conv2d") return 0;
     const shape = { x: x!, w: w!, stride: node.attrs.stride, pad: node.attrs.pad };
-    // Direct: im2col of a strip, and a blocked copy of input and output.
-    return winogradPays(shape) ? winogradScratchBytes(shape) : bytes(x) + bytes(output);
+    // Copies of input and output: padded and sliced, or in the blocked layout of direct convolution.
+    return bytes(x) + bytes(output) + (winogradPays(shape) ? winogradScratchBytes(shape) : 0);
   },
   linear: () => 0,
   groupNorm: ({ output }) => 2 * bytes(output),
@@ -54,25 +54,28 @@ const TEMPORARY_BYTES: { readonly [Op in OpName]: (shapes: OpShapes) => number }
 
 /** Upper bound in bytes. `weights` in the order of `segment.weights`. */
 export function onnxScratchBytes(graph: Graph, segment: Segment, weights: readonly StoredWeight[]): number {
-  const cast = new Map<ValueId, number>();
+  // A table that is only looked up is never cast as a whole. Weights are cast well before their use: all that are yet to be
+  // used may be there.
+  const products = new Set(segment.nodes.flatMap(({ op, inputs }) => (op === "embedding" ? inputs.slice(1) : inputs)));
+  const live = new Map<ValueId, number>();
   segment.weights.forEach((id, i) => {
-    if (weights[i]?.dtype === "f16") cast.set(id, bytes(weights[i]!.shape));
+    if (weights[i]?.dtype === "f16" && products.has(id)) live.set(id, bytes(weights[i]!.shape));
   });
   const lastUse = new Map<ValueId, number>();
   segment.nodes.forEach((node, index) => {
     for (const id of node.inputs) lastUse.set(id, index);
   });
   const outputs = new Set(segment.outputs);
-  const live = new Map<ValueId, number>();
   let peakBytes = 0;
   for (const [index, node] of segment.nodes.entries()) {
     const shape = (id: ValueId) => graph.values[id]!.shape;
     if (!outputs.has(node.output)) live.set(node.output, bytes(shape(node.output)));
-    for (const id of node.inputs) if (cast.has(id)) live.set(id, cast.get(id)!);
     const temporary = TEMPORARY_BYTES[node.op]({ inputs: node.inputs.map(shape), output: shape(node.output), node });
     const now = [...live.values()].reduce((sum, size) => sum + size, temporary);
     peakBytes = Math.max(peakBytes, now);
     for (const id of [...node.inputs, node.output]) if ((lastUse.get(id) ?? -1) <= index) live.delete(id);
   }
-  return peakBytes;
+  // onnxruntime-node copies every result once more (freed in backend.ts) when all else is gone.
+  const copiesBytes = segment.outputs.reduce((sum, id) => sum + bytes(graph.values[id]!.shape), 0);
+  return Math.max(peakBytes, copiesBytes);
 }

@@ -76,6 +76,7 @@ export function createReferenceBackend(): Backend {
   const release = async () => {};
   return {
     name: "reference",
+    overheadBytes: 0,
     weightDTypes: new Set(["f32"]),
     scratchBytes,
     run,

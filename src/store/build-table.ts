@@ -1,0 +1,204 @@
+/** @file Stores a component block after block, in execution order; blocks that the store has already are left out. */
+import type { TensorTable } from "../container/table.ts";
+import { DTYPE_BYTES } from "../tensor/dtype.ts";
+import { Checkpoint } from "./checkpoint.ts";
+import { crc32 } from "./digest.ts";
+import type { Field } from "./fields.ts";
+import { readFully, type StoreFile } from "./fs.ts";
+import { type BuildContext, type BuiltComponent, manifestBlocks, type PlacedBlock } from "./import-types.ts";
+import { type BlockLayout, chunkLength, MAX_COVERED_BYTES, tensorBytes } from "./layout.ts";
+import type { ArtifactFacts } from "./manifest.ts";
+import {
+  type BlockCodec,
+  chunkPlaces,
+  decodePackBlock,
+  extentBytes,
+  HEADER_BYTES,
+  type PackBlock,
+} from "./pack-format.ts";
+import { digestBlock, finishPack, type PlainReader, writeBlock } from "./pack-writer.ts";
+import { packPath, packsFolder } from "./store.ts";
+
+/** In place of a pack's name: the pack that is being written. */
+const OWN = "";
+
+/** Plain bytes of a block, gathered from a tensor table. */
+export function tableReader(layout: BlockLayout, table: TensorTable, signal?: AbortSignal): PlainReader {
+  return async (startByte, into) => {
+    const endByte = startByte + into.byteLength;
+    into.fill(0);
+    for (const tensor of layout.tensors) {
+      const from = Math.max(startByte, tensor.offsetBytes);
+      const to = Math.min(endByte, tensor.offsetBytes + tensorBytes(tensor));
+      if (from >= to) continue;
+      const entry = table.get(tensor.name);
+      if (!entry) throw new Error(`no tensor named ${tensor.name} in the table`);
+      const target = into.subarray(from - startByte, to - startByte);
+      await entry.source.read(entry.startByte + (from - tensor.offsetBytes), target, signal);
+    }
+  };
+}
+
+/** Only 16-bit weights have planes worth packing. */
+export function codecFor(layout: BlockLayout, codec: BlockCodec): BlockCodec {
+  return layout.tensors.every(({ dtype }) => DTYPE_BYTES[dtype] === 2) ? codec : "plain";
+}
+
+/** `readers[i]` gives block i's plain bytes. `key` names this work in the journal. `facts`: of the artifact behind the readers. */
+export async function buildSequential(
+  context: BuildContext,
+  key: string,
+  layouts: readonly BlockLayout[],
+  readers: readonly PlainReader[],
+  facts?: ArtifactFacts,
+): Promise<BuiltComponent> {
+  const { store, folder, journal, signal } = context;
+  const path = `${folder}/${key}.part`;
+  const steps = await resume(context, key, path, layouts);
+  const part = await store.fs.open(path, steps.length > 0 && (await store.fs.stat(path)) ? "edit" : "create");
+  const checkpoint = new Checkpoint(part, journal, context.requireLock);
+  try {
+    const own = new Map<string, PackBlock>();
+    let end = HEADER_BYTES;
+    const keep = (block: PackBlock) => {
+      own.set(block.id, block);
+      end = block.startByte + extentBytes(block);
+    };
+    for (const step of steps) if ("block" in step) keep(step.block);
+    for (const i of steps.keys()) context.advance(key, layouts[i]!.plainBytes);
+    for (let i = steps.length; i < layouts.length; i++) {
+      signal?.throwIfAborted();
+      const layout = layouts[i]!;
+      const shared = await findShared(context, layout, readers[i]!);
+      if (shared) {
+        steps.push(shared);
+        checkpoint.add({ t: "ref", key, i, ...shared }, 0);
+      } else {
+        const shape = { plainBytes: layout.plainBytes, codec: codecFor(layout, context.codec) };
+        const block = await writeBlock(part, end, shape, readers[i]!, signal);
+        if (own.has(block.id)) {
+          // The same content twice in one component: the next block is written over the second.
+          steps.push({ id: block.id, pack: OWN });
+          checkpoint.add({ t: "ref", key, i, id: block.id, pack: OWN }, 0);
+        } else {
+          keep(block);
+          steps.push({ block });
+          checkpoint.add({ t: "block", key, i, block }, extentBytes(block));
+        }
+      }
+      context.advance(key, layout.plainBytes);
+      await checkpoint.flushIfDue();
+    }
+    await checkpoint.flush();
+    const sharedBlocks = steps.filter((step) => "pack" in step && step.pack !== OWN).length;
+    const name = own.size === 0 ? OWN : await finishPack(part, [...own.values()], end);
+    const placed = steps.map((step) => {
+      if ("block" in step) return { id: step.block.id, pack: name };
+      return step.pack === OWN ? { id: step.id, pack: name } : step;
+    });
+    await publish(context, { key, path, name, placed, sharedBlocks, facts });
+    const blocks = manifestBlocks(layouts, placed, facts);
+    return { blocks, sharedBlocks, writtenBytes: own.size === 0 ? 0 : end, ...(facts ? { artifact: facts } : {}) };
+  } finally {
+    await checkpoint.settle().catch(() => undefined);
+    await part.close();
+  }
+}
+
+/** A block like this one that the store has, in the wanted coding. */
+export async function findShared(
+  { catalog, codec, packed, signal }: BuildContext,
+  layout: BlockLayout,
+  read: PlainReader,
+): Promise<PlacedBlock | undefined> {
+  const head = new Uint8Array(chunkLength(layout.plainBytes, 0));
+  const wanted = packed === "auto" ? undefined : codecFor(layout, codec);
+  if (catalog.isEmpty) return undefined;
+  await read(0, head);
+  if (!catalog.hasCandidate(layout.plainBytes, crc32(head), wanted)) return undefined;
+  const { id } = await digestBlock(layout.plainBytes, read, signal);
+  const pack = await catalog.find(id, layout.label, wanted, signal);
+  return pack === undefined ? undefined : { id, pack };
+}
+
+export interface FinishedWork {
+  readonly key: string;
+  /** The pack as it lies in the work folder. */
+  readonly path: string;
+  /** Empty: everything was in the store, and there is no new pack. */
+  readonly name: string;
+  readonly placed: readonly PlacedBlock[];
+  readonly sharedBlocks: number;
+  readonly facts: ArtifactFacts | undefined;
+}
+
+/** The journal learns of the result first: a crash right after the pack got its name then costs nothing. */
+export async function publish(context: BuildContext, work: FinishedWork): Promise<void> {
+  const { store, journal, catalog, requireLock } = context;
+  const { key, path, name, placed, sharedBlocks, facts } = work;
+  await requireLock();
+  await journal.append([{ t: "done", key, placed, sharedBlocks, ...(facts ? { facts } : {}) }]);
+  if (name === OWN) {
+    await store.fs.remove(path);
+    return;
+  }
+  await store.fs.rename(path, packPath(store, name));
+  await store.fs.syncFolder(packsFolder(store));
+  await catalog.add(name);
+}
+
+type Step = { readonly block: PackBlock } | PlacedBlock;
+
+/** The blocks, from the first on, that an import before this one has finished and that are sound. */
+async function resume(
+  context: BuildContext,
+  key: string,
+  path: string,
+  layouts: readonly BlockLayout[],
+): Promise<Step[]> {
+  const { journal, store, catalog, signal } = context;
+  const steps: Step[] = [];
+  const entries = journal.entries.filter((entry) => entry.get("key").text() === key);
+  const part = (await store.fs.stat(path)) ? await store.fs.open(path, "read") : undefined;
+  try {
+    for (const entry of entries) {
+      const step = decodeStep(entry);
+      // A later attempt may have begun again before the end of an earlier one: then its lines count.
+      const index = entry.get("i").whole(0, layouts.length);
+      const layout = layouts[index];
+      if (index < steps.length) steps.length = index;
+      if (index !== steps.length || !step || !layout) continue;
+      if ("block" in step) {
+        if (!part || step.block.plainBytes !== layout.plainBytes) continue;
+        if (!(await isSound(part, step.block, signal))) continue;
+      } else if (step.pack === OWN) {
+        if (!steps.some((earlier) => "block" in earlier && earlier.block.id === step.id)) continue;
+      } else if (!catalog.claims(step.pack, step.id)) continue;
+      steps.push(step);
+    }
+  } finally {
+    await part?.close();
+  }
+  if (steps.length > 0) context.onEvent({ type: "resume", component: key, blocks: steps.length, records: 0 });
+  return steps;
+}
+
+function decodeStep(entry: Field): Step | undefined {
+  const kind = entry.get("t").text();
+  if (kind === "block") return { block: decodePackBlock(entry.get("block")) };
+  return kind === "ref" ? { id: entry.get("id").text(), pack: entry.get("pack").text() } : undefined;
+}
+
+/** Whether a block of a part that was left behind has its checksums. */
+export async function isSound(part: StoreFile, block: PackBlock, signal?: AbortSignal): Promise<boolean> {
+  const { sizeBytes } = await part.stat();
+  if (block.startByte + extentBytes(block) > sizeBytes) return false;
+  const buffer = new Uint8Array(MAX_COVERED_BYTES);
+  for (const [i, { startByte, coveredBytes }] of chunkPlaces(block).entries()) {
+    signal?.throwIfAborted();
+    const bytes = buffer.subarray(0, coveredBytes);
+    await readFully(part, bytes, startByte, "the part of an import");
+    if (crc32(bytes) !== block.crcs[i]) return false;
+  }
+  return true;
+}

@@ -1,0 +1,139 @@
+/**
+ * @file The few file operations that the store is made of, so that tests can fail each of them in turn, record them, and lose
+ * what was not synced. The real ones: node-fs.ts.
+ */
+import { ArtifactError, BudgetError, DeviceError, SolvayError } from "../errors.ts";
+
+export interface FileStamp {
+  readonly sizeBytes: number;
+  /** Differs when the file was changed or replaced: size, time of change, inode. */
+  readonly stamp: string;
+}
+
+export interface StoreFile {
+  /** Bytes read; 0 at the end of the file. May be fewer than asked for. */
+  read(into: Uint8Array, at: number): Promise<number>;
+  /** Bytes written, perhaps fewer than given. */
+  write(bytes: Uint8Array, at: number): Promise<number>;
+  /** Cuts the file, or lengthens it by zeros. */
+  truncate(sizeBytes: number): Promise<void>;
+  /** Content and length are on the disk when this resolves. */
+  sync(): Promise<void>;
+  stat(): Promise<FileStamp>;
+  close(): Promise<void>;
+}
+
+export interface StoreFs {
+  /** "create": a new, empty file in place of whatever was there; "edit": one that exists, for reading and writing. */
+  open(path: string, mode: "read" | "create" | "edit"): Promise<StoreFile>;
+  /** Undefined if there is no such file. */
+  stat(path: string): Promise<FileStamp | undefined>;
+  /** Names in a folder; empty if there is no such folder. */
+  list(folder: string): Promise<readonly string[]>;
+  /** With its parents; no error if it is there. */
+  makeFolder(folder: string): Promise<void>;
+  /** Replaces `to`. */
+  rename(from: string, to: string): Promise<void>;
+  /** No error if it is not there. */
+  remove(path: string): Promise<void>;
+  /** With all that is in it; no error if it is not there. */
+  removeFolder(folder: string): Promise<void>;
+  /** Names in the folder are on the disk when this resolves. */
+  syncFolder(folder: string): Promise<void>;
+  freeBytes(folder: string): Promise<number>;
+}
+
+/** One read call stays below this, so that several threads share the work and an abort is noticed. */
+export const MAX_IO_BYTES = 8 * 1024 ** 2;
+
+/** Fills all of `into`. Throws ArtifactError `E_STORE_DAMAGED` if the file ends sooner. */
+export async function readFully(file: StoreFile, into: Uint8Array, at: number, subject: string): Promise<void> {
+  for (let done = 0; done < into.byteLength; ) {
+    const count = await file.read(into.subarray(done, done + MAX_IO_BYTES), at + done);
+    if (count === 0) throw damaged(subject, `ends too soon (needs ${at + into.byteLength} bytes) at byte ${at + done}`);
+    done += count;
+  }
+}
+
+export async function writeFully(file: StoreFile, bytes: Uint8Array, at: number): Promise<void> {
+  for (let done = 0; done < bytes.byteLength; ) {
+    const count = await file.write(bytes.subarray(done, done + MAX_IO_BYTES), at + done);
+    if (count === 0) throw Object.assign(new Error("a write wrote nothing"), { code: "EIO" });
+    done += count;
+  }
+}
+
+/** The whole of a small file, or undefined if there is none. */
+export async function readSmallFile(
+  fs: StoreFs,
+  path: string,
+  maxBytes: number,
+): Promise<Uint8Array<ArrayBuffer> | undefined> {
+  const there = await fs.stat(path);
+  if (!there) return undefined;
+  if (there.sizeBytes > maxBytes)
+    throw damaged(path, `too large (found ${there.sizeBytes}, allowed ${maxBytes} bytes)`);
+  const file = await fs.open(path, "read");
+  try {
+    const bytes = new Uint8Array(there.sizeBytes);
+    await readFully(file, bytes, 0, path);
+    return bytes;
+  } finally {
+    await file.close();
+  }
+}
+
+/** Puts a small file under its name whole, synced, or not at all. */
+export async function publishSmallFile(fs: StoreFs, folder: string, name: string, bytes: Uint8Array): Promise<void> {
+  const partial = `${folder}/${name}.partial`;
+  try {
+    const file = await fs.open(partial, "create");
+    try {
+      await writeFully(file, bytes, 0);
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    await fs.rename(partial, `${folder}/${name}`);
+  } catch (error) {
+    await fs.remove(partial).catch(() => undefined);
+    throw error;
+  }
+  await fs.syncFolder(folder);
+}
+
+export function damaged(subject: string, problem: string, next?: string): ArtifactError {
+  const action = next ?? "repair the store with: solvay store repair";
+  return new ArtifactError({ code: "E_STORE_DAMAGED", subject, problem, next: action });
+}
+
+/** What the operating system refused, as an error that says what to do. Other errors pass through. */
+export function storeFailure(error: unknown, folder: string, freeBytes?: number): unknown {
+  if (error instanceof SolvayError || !(error instanceof Error) || !("code" in error)) return error;
+  const code = String(error.code);
+  if (code === "ENOSPC" || code === "EDQUOT") {
+    const free = freeBytes === undefined ? "" : ` (${freeBytes} bytes free)`;
+    const next = "free some space and run it again: what was finished is kept, and checked before use";
+    return new BudgetError({
+      code: "E_DISK_FULL",
+      subject: folder,
+      problem: `the disk is full${free}`,
+      next,
+      cause: error,
+    });
+  }
+  if (code === "EACCES" || code === "EPERM" || code === "EROFS") {
+    const next = "check its access rights, or choose another folder with --store";
+    return new ArtifactError({
+      code: "E_ACCESS",
+      subject: folder,
+      problem: `no permission (${code})`,
+      next,
+      cause: error,
+    });
+  }
+  if (!/^E[A-Z0-9]+$/.test(code)) return error;
+  const problem = `the disk or its file system failed (${code}: ${error.message})`;
+  const next = "run it again; if it stays so, check the disk";
+  return new DeviceError({ code: "E_DISK", subject: folder, problem, next, cause: error });
+}

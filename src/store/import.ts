@@ -1,0 +1,248 @@
+/**
+ * @file Imports a model into the store: what it has is used, what is missing is written, and nothing is visible under its final
+ * name before it is whole, synced and checked. Cut off at any moment, the next import of the same sources goes on from there.
+ */
+import { randomUUID } from "node:crypto";
+import { ArtifactError, BudgetError } from "../errors.ts";
+import { ArtifactBuild } from "./build-artifact.ts";
+import { buildSequential, codecFor, tableReader } from "./build-table.ts";
+import { Catalog } from "./catalog.ts";
+import { chooseCodec } from "./codec-choice.ts";
+import { sha256Hex } from "./digest.ts";
+import { storeFailure } from "./fs.ts";
+import {
+  type BuildContext,
+  type BuiltComponent,
+  type ImportComponent,
+  type ImportEvent,
+  type ImportRequest,
+  type ImportResult,
+  manifestBlocks,
+} from "./import-types.ts";
+import { Journal } from "./journal.ts";
+import { type BlockLayout, layoutBlock } from "./layout.ts";
+import { decodeFacts, type Manifest, type ManifestComponent, modelId, publishManifest } from "./manifest.ts";
+import type { BlockCodec } from "./pack-format.ts";
+import { decodePackBlock, extentBytes } from "./pack-format.ts";
+import { importsFolder, listModels, modelsFolder, packsFolder, type Store } from "./store.ts";
+
+export interface ImportOptions {
+  readonly signal?: AbortSignal | undefined;
+  readonly onEvent?: (event: ImportEvent) => void;
+}
+
+/** Part of every import's key: another layout is another import. */
+const LAYOUT = "blocks 1";
+
+/**
+ * Rejects with ArtifactError (a source or the store is damaged, or changed meanwhile), BudgetError `E_DISK_FULL`, DeviceError
+ * `E_DISK`, or the signal's reason. What was finished then stays for the next attempt.
+ */
+export async function importModel(
+  store: Store,
+  request: ImportRequest,
+  options: ImportOptions = {},
+): Promise<ImportResult> {
+  const { signal, onEvent = () => undefined } = options;
+  try {
+    const known = await findImported(store, request);
+    if (known) return known;
+    await using lock = await store.lock({ signal, onWait: (owner) => onEvent({ type: "wait", owner }) });
+    // The process that was waited for may have imported this very model.
+    return (
+      (await findImported(store, request)) ?? (await runImport(store, request, () => lock.check(), signal, onEvent))
+    );
+  } catch (error) {
+    signal?.throwIfAborted();
+    throw storeFailure(error, store.folder, await store.fs.freeBytes(store.folder).catch(() => undefined));
+  }
+}
+
+/** The model, if these sources were imported before and its packs are in place. Reads no block. */
+export async function findImported(store: Store, request: ImportRequest): Promise<ImportResult | undefined> {
+  for (const { manifest } of await listModels(store)) {
+    if (!manifest || manifest.components.length !== request.components.length) continue;
+    const same = request.components.every((component, i) => isSame(manifest.components[i]!, component));
+    if (!same) continue;
+    await using catalog = await Catalog.open(store);
+    const { components } = manifest;
+    if (!components.every((component) => isStored(component, catalog, request.packed))) continue;
+    const artifact = components.find((component) => component.artifact)?.artifact;
+    const plainBytes = sumPlain(components);
+    return { id: manifest.id, reused: true, plainBytes, writtenBytes: 0, ...(artifact ? { artifact } : {}) };
+  }
+  return undefined;
+}
+
+function isSame(stored: ManifestComponent, wanted: ImportComponent): boolean {
+  if (stored.name !== wanted.name || stored.sources.length !== wanted.sources.length) return false;
+  return wanted.sources.every(({ role, stamp }, i) => {
+    const source = stored.sources[i]!;
+    return stamp !== "" && source.role === role && source.stamp === stamp;
+  });
+}
+
+function isStored(component: ManifestComponent, catalog: Catalog, packed: ImportRequest["packed"]): boolean {
+  const wanted: BlockCodec | undefined = packed === "auto" ? undefined : packed === "on" ? "planes" : "plain";
+  return component.blocks.every((block) => {
+    const codec = catalog.codecOf(block.pack, block.id);
+    return codec !== undefined && (wanted === undefined || codec === codecFor(block, wanted));
+  });
+}
+
+async function runImport(
+  store: Store,
+  request: ImportRequest,
+  requireLock: () => Promise<void>,
+  signal: AbortSignal | undefined,
+  onEvent: (event: ImportEvent) => void,
+): Promise<ImportResult> {
+  const { components, packed } = request;
+  const folder = `${importsFolder(store)}/${workKey(request)}`;
+  for (const path of [packsFolder(store), modelsFolder(store), folder]) await store.fs.makeFolder(path);
+  await using catalog = await Catalog.open(store);
+  await using journal = await Journal.open(store.fs, `${folder}/journal`);
+  const models = await listModels(store);
+  const shared = components.map((component) => {
+    const all = models.flatMap(({ manifest }) => manifest?.components ?? []);
+    return all.find((stored) => isSame(stored, component) && isStored(stored, catalog, packed));
+  });
+  const layouts = components.map(({ blocks }) => blocks.map(layoutBlock));
+  const totalBytes = layouts.flat().reduce((sum, { plainBytes }) => sum + plainBytes, 0);
+  const { codec, reason } = await chooseCodec(store, packed, totalBytes, signal);
+  onEvent({ type: "codec", codec, reason });
+  await requireSpace(store, neededBytes(request, layouts, shared, codec, journal));
+
+  let doneBytes = 0;
+  const advance = (component: string, plainBytes: number) => {
+    doneBytes += plainBytes;
+    onEvent({ type: "progress", component, doneBytes, totalBytes });
+  };
+  const context = { store, folder, journal, catalog, packed, codec, signal, onEvent, requireLock, advance };
+  const built: ManifestComponent[] = [];
+  let writtenBytes = 0;
+  for (const [i, component] of components.entries()) {
+    const { name, sources } = component;
+    const known = shared[i];
+    const result: BuiltComponent = known
+      ? { ...known, sharedBlocks: known.blocks.length, writtenBytes: 0 }
+      : await buildComponent(context, component, layouts[i]!);
+    const { blocks, sharedBlocks, artifact } = result;
+    const plainBytes = blocks.reduce((sum, block) => sum + block.plainBytes, 0);
+    if (known) advance(name, plainBytes);
+    writtenBytes += result.writtenBytes;
+    onEvent({ type: "component", component: name, blocks: blocks.length, sharedBlocks, plainBytes });
+    built.push({ name, sources, blocks, ...(artifact ? { artifact } : {}) });
+  }
+  await requireUnchanged(store, components);
+  const manifest: Manifest = { id: modelId(built), name: request.name, components: built };
+  await requireLock();
+  await publishManifest(store.fs, modelsFolder(store), manifest);
+  await store.fs.removeFolder(folder);
+  const artifact = built.find((component) => component.artifact)?.artifact;
+  return { id: manifest.id, reused: false, plainBytes: totalBytes, writtenBytes, ...(artifact ? { artifact } : {}) };
+}
+
+async function buildComponent(
+  context: BuildContext,
+  component: ImportComponent,
+  layouts: readonly BlockLayout[],
+): Promise<BuiltComponent> {
+  const { name: key, table, artifact } = component;
+  const finished = takeUpFinished(context, key, layouts);
+  if (finished) return finished;
+  if (!artifact) {
+    const readers = layouts.map((layout) => tableReader(layout, table, context.signal));
+    return await buildSequential(context, key, layouts, readers);
+  }
+  if (context.codec === "plain") return await new ArtifactBuild(context, key, component, layouts).run();
+  const decoding = new ArtifactBuild(context, `${key}.scratch`, component, layouts);
+  const packed = await decoding.runScratch((readers, facts) => buildSequential(context, key, layouts, readers, facts));
+  await context.store.fs.remove(decoding.path);
+  return packed;
+}
+
+/** A component that an earlier attempt has finished, its pack being in place. */
+function takeUpFinished(
+  { journal, catalog, onEvent, advance }: BuildContext,
+  key: string,
+  layouts: readonly BlockLayout[],
+): BuiltComponent | undefined {
+  for (const entry of journal.entries.toReversed()) {
+    if (entry.get("t").text() !== "done" || entry.get("key").text() !== key) continue;
+    const placed = entry
+      .get("placed")
+      .list()
+      .map((item) => ({ id: item.get("id").text(), pack: item.get("pack").text() }));
+    if (placed.length !== layouts.length || !placed.every(({ id, pack }) => catalog.claims(pack, id))) continue;
+    const facts = entry.get("facts").exists ? decodeFacts(entry.get("facts")) : undefined;
+    onEvent({ type: "resume", component: key, blocks: placed.length, records: facts?.records.length ?? 0 });
+    for (const { plainBytes } of layouts) advance(key, plainBytes);
+    const sharedBlocks = entry.get("sharedBlocks").whole(0, layouts.length);
+    const blocks = manifestBlocks(layouts, placed, facts);
+    return { blocks, sharedBlocks, writtenBytes: 0, ...(facts ? { artifact: facts } : {}) };
+  }
+  return undefined;
+}
+
+/** Bytes that may have to be written, at most. */
+function neededBytes(
+  { components }: ImportRequest,
+  layouts: readonly (readonly BlockLayout[])[],
+  shared: readonly unknown[],
+  codec: BlockCodec,
+  journal: Journal,
+): number {
+  let bytes = 0;
+  for (const [i, component] of components.entries()) {
+    if (shared[i]) continue;
+    // Decoding needs a scratch file of its own where blocks are packed.
+    const copies = component.artifact && codec !== "plain" ? 2 : 1;
+    bytes += copies * layouts[i]!.reduce((sum, { plainBytes }) => sum + plainBytes, 0);
+  }
+  const done = new Map<string, number>();
+  for (const entry of journal.entries) {
+    if (entry.get("t").text() !== "block") continue;
+    const place = `${entry.get("key").text()} ${entry.get("i").whole(0, 1_000_000)}`;
+    done.set(place, extentBytes(decodePackBlock(entry.get("block"))));
+  }
+  return bytes - [...done.values()].reduce((sum, extent) => sum + extent, 0);
+}
+
+async function requireSpace(store: Store, bytes: number): Promise<void> {
+  const freeBytes = await store.fs.freeBytes(store.folder);
+  if (bytes <= freeBytes) return;
+  const gigabytes = (count: number) => `${(count / 1e9).toFixed(2)} GB`;
+  throw new BudgetError({
+    code: "E_DISK_FULL",
+    subject: store.folder,
+    problem: `the import needs ${gigabytes(bytes)}, ${gigabytes(freeBytes)} free`,
+    next: "free some space, or choose another folder with --store",
+  });
+}
+
+async function requireUnchanged(store: Store, components: readonly ImportComponent[]): Promise<void> {
+  for (const { path, stamp } of components.flatMap(({ sources }) => sources)) {
+    // Small texts are known by their content.
+    if (path === "" || stamp.startsWith("sha256:") || (await store.fs.stat(path))?.stamp === stamp) continue;
+    throw new ArtifactError({
+      code: "E_CHANGED_DURING_READ",
+      subject: path,
+      problem: "the file changed while it was imported",
+      next: "let the writer finish and import again",
+    });
+  }
+}
+
+/** The same sources and the same wish: the same work folder. */
+function workKey({ components, packed }: ImportRequest): string {
+  const parts = components.map(({ name, sources }) => [
+    name,
+    sources.map(({ role, stamp }) => [role, stamp === "" ? randomUUID() : stamp]),
+  ]);
+  return sha256Hex(JSON.stringify([LAYOUT, packed, parts])).slice(0, 32);
+}
+
+function sumPlain(components: readonly ManifestComponent[]): number {
+  return components.flatMap(({ blocks }) => blocks).reduce((sum, { plainBytes }) => sum + plainBytes, 0);
+}

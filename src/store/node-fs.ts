@@ -1,0 +1,92 @@
+/** @file The store's file operations on this machine's disk. */
+
+import type { BigIntStats } from "node:fs";
+import { type FileHandle, mkdir, open, readdir, rm, stat, statfs, unlink } from "node:fs/promises";
+import { dirname } from "node:path";
+import { renamePatiently } from "../hub/partial.ts";
+import type { FileStamp, StoreFile, StoreFs } from "./fs.ts";
+
+const FLAGS = { read: "r", create: "w+", edit: "r+" } as const;
+
+export const NODE_FS: StoreFs = {
+  async open(path, mode) {
+    return new NodeFile(await open(path, FLAGS[mode]));
+  },
+  async stat(path) {
+    const info = await stat(path, { bigint: true }).catch(absent);
+    return info && stampOf(info);
+  },
+  list: async (folder) => (await readdir(folder).catch(absent)) ?? [],
+  async makeFolder(folder) {
+    await mkdir(folder, { recursive: true });
+  },
+  rename: renamePatiently,
+  async remove(path) {
+    await unlink(path).catch(absent);
+  },
+  async removeFolder(folder) {
+    await rm(folder, { recursive: true, force: true });
+  },
+  async syncFolder(folder) {
+    // Windows lets no folder be opened, and makes names durable by itself.
+    const handle = await open(folder, "r").catch(unlessWindows);
+    try {
+      await handle?.sync().catch(unlessWindows);
+    } finally {
+      await handle?.close();
+    }
+  },
+  async freeBytes(folder) {
+    for (let at = folder; ; at = dirname(at)) {
+      const info = await statfs(at).catch(absent);
+      if (info) return info.bavail * info.bsize;
+      if (at === dirname(at)) return Number.POSITIVE_INFINITY;
+    }
+  },
+};
+
+class NodeFile implements StoreFile {
+  readonly #handle: FileHandle;
+
+  constructor(handle: FileHandle) {
+    this.#handle = handle;
+  }
+
+  async read(into: Uint8Array, at: number): Promise<number> {
+    return (await this.#handle.read(into, 0, into.byteLength, at)).bytesRead;
+  }
+
+  async write(bytes: Uint8Array, at: number): Promise<number> {
+    return (await this.#handle.write(bytes, 0, bytes.byteLength, at)).bytesWritten;
+  }
+
+  truncate(sizeBytes: number): Promise<void> {
+    return this.#handle.truncate(sizeBytes);
+  }
+
+  sync(): Promise<void> {
+    return this.#handle.datasync();
+  }
+
+  async stat(): Promise<FileStamp> {
+    return stampOf(await this.#handle.stat({ bigint: true }));
+  }
+
+  close(): Promise<void> {
+    return this.#handle.close();
+  }
+}
+
+function stampOf(info: BigIntStats): FileStamp {
+  return { sizeBytes: Number(info.size), stamp: `${info.size}-${info.mtimeNs}-${info.ino}` };
+}
+
+function absent(error: unknown): undefined {
+  if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+  throw error;
+}
+
+function unlessWindows(error: unknown): undefined {
+  if (process.platform === "win32") return undefined;
+  throw error;
+}

@@ -1,0 +1,133 @@
+/**
+ * @file The store's folder: packs/ holds blocks, models/ their lists, imports/ what is not finished. One process writes at a
+ * time; readers need no lock, because what has its final name never changes its content.
+ */
+import { readFile } from "node:fs/promises";
+import { homedir } from "node:os";
+import { join } from "node:path";
+import { DeviceError, UsageError } from "../errors.ts";
+import { SYSTEM_CLOCK } from "../hub/http.ts";
+import { acquireLock } from "../hub/lock.ts";
+import type { DiskSpeed } from "./codec-choice.ts";
+import { measureDisk } from "./disk-speed.ts";
+import { HEX64 } from "./fields.ts";
+import type { StoreFs } from "./fs.ts";
+import { type Manifest, readManifest } from "./manifest.ts";
+import { NODE_FS } from "./node-fs.ts";
+import { Pack } from "./pack.ts";
+
+/** The right to write, until it is disposed. */
+export interface HeldLock extends AsyncDisposable {
+  /** Rejects if another process took the lock over, as it may from one that was suspended for long. */
+  check(): Promise<void>;
+}
+
+/** Waits until this process may write. Rejects with the signal's reason. */
+export type WriterLock = (options: {
+  readonly signal?: AbortSignal | undefined;
+  readonly onWait: (owner: string) => void;
+}) => Promise<HeldLock>;
+
+export interface Store {
+  readonly folder: string;
+  readonly fs: StoreFs;
+  readonly lock: WriterLock;
+  /** Absent where it can't be known. */
+  readonly measureDisk?: (signal?: AbortSignal) => Promise<DiskSpeed>;
+}
+
+/** `$SOLVAY_STORE`, or the user's cache folder. */
+export function defaultStoreFolder(env: Readonly<Record<string, string | undefined>>): string {
+  if (env.SOLVAY_STORE) return env.SOLVAY_STORE;
+  return join(env.XDG_CACHE_HOME || join(homedir(), ".cache"), "solvay", "store");
+}
+
+/** A store on this machine's disk; its folders are made when something is written. */
+export function nodeStore(folder: string): Store {
+  const lockFile = join(folder, "writer.lock");
+  const lock: WriterLock = async ({ signal, onWait }) => {
+    const held = await acquireLock(lockFile, { clock: SYSTEM_CLOCK, signal, onWait });
+    const own = await readFile(lockFile, "utf8").catch(() => "");
+    return {
+      async check() {
+        if (own !== "" && (await readFile(lockFile, "utf8").catch(() => "")) === own) return;
+        throw new DeviceError({
+          code: "E_STORE_LOCK",
+          subject: folder,
+          problem: "another process took the store over while this one was stopped",
+          next: "run it again: what was finished is kept",
+        });
+      },
+      [Symbol.asyncDispose]: () => held[Symbol.asyncDispose](),
+    };
+  };
+  return { folder, fs: NODE_FS, lock, measureDisk: (signal) => measureDisk(folder, signal) };
+}
+
+export function packsFolder({ folder }: Store): string {
+  return `${folder}/packs`;
+}
+
+export function modelsFolder({ folder }: Store): string {
+  return `${folder}/models`;
+}
+
+export function importsFolder({ folder }: Store): string {
+  return `${folder}/imports`;
+}
+
+export function packPath(store: Store, name: string): string {
+  return `${packsFolder(store)}/${name}.pack`;
+}
+
+export function openPack(store: Store, name: string): Promise<Pack> {
+  return Pack.open(store.fs, packPath(store, name), name);
+}
+
+/** Names of all packs, sound or not. */
+export async function packNames(store: Store): Promise<string[]> {
+  return namesWith(await store.fs.list(packsFolder(store)), ".pack");
+}
+
+/** Ids of all models, sound or not. */
+export async function modelIds(store: Store): Promise<string[]> {
+  return namesWith(await store.fs.list(modelsFolder(store)), ".model");
+}
+
+function namesWith(files: readonly string[], suffix: string): string[] {
+  const names = files.filter((file) => file.endsWith(suffix)).map((file) => file.slice(0, -suffix.length));
+  return names.filter((name) => HEX64.test(name)).sort();
+}
+
+export interface ListedModel {
+  readonly id: string;
+  readonly manifest?: Manifest;
+  /** Why there is no manifest. */
+  readonly problem?: string;
+}
+
+/** All models; damaged ones with their problem. */
+export async function listModels(store: Store): Promise<ListedModel[]> {
+  const models: ListedModel[] = [];
+  for (const id of await modelIds(store)) {
+    try {
+      const manifest = await readManifest(store.fs, modelsFolder(store), id);
+      if (manifest) models.push({ id, manifest });
+    } catch (error) {
+      models.push({ id, problem: error instanceof Error ? error.message : String(error) });
+    }
+  }
+  return models;
+}
+
+/** The one model whose id begins so. Throws UsageError `E_STORE_MODEL`. */
+export async function findModelId(store: Store, prefix: string): Promise<string> {
+  const ids = (await modelIds(store)).filter((id) => /^[0-9a-f]{4,64}$/.test(prefix) && id.startsWith(prefix));
+  if (ids.length === 1) return ids[0]!;
+  throw new UsageError({
+    code: "E_STORE_MODEL",
+    subject: prefix,
+    problem: ids.length === 0 ? "no model in the store has an id that begins so" : `${ids.length} models begin so`,
+    next: "take an id from: solvay store list",
+  });
+}

@@ -1,0 +1,243 @@
+/** @file A model folder whose files were tampered with: refused in one line or computed, and never anything else. */
+import assert from "node:assert/strict";
+import { globSync, readFileSync } from "node:fs";
+import { test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { completeJob, composeEngine } from "../../src/engine.ts";
+import { openNodeParts } from "../../src/engine-parts.ts";
+import type { GenerateJob, LoadEvent } from "../../src/engine-types.ts";
+import { ArtifactError, SolvayError } from "../../src/errors.ts";
+import type { Folder } from "../../src/source/folder.ts";
+import { memorySource } from "../../src/source/memory.ts";
+
+type Files = ReadonlyMap<string, Uint8Array<ArrayBuffer>>;
+type Json = null | boolean | number | string | Json[] | { [key: string]: Json };
+
+/** The smallest of the golden models: every mutation draws a whole picture if it is not refused. */
+const MODEL = fileURLToPath(new URL("../../fixtures/golden/odd", import.meta.url));
+const FILES: Files = new Map(
+  globSync("**/*.{json,txt,safetensors}", { cwd: MODEL })
+    .sort()
+    .map((file) => [file.replaceAll("\\", "/"), Uint8Array.from(readFileSync(`${MODEL}/${file}`))]),
+);
+
+function memoryFolder(files: Files): Folder {
+  return {
+    name: "model",
+    async readText(path) {
+      const bytes = files.get(path);
+      if (bytes === undefined) return undefined;
+      try {
+        return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+      } catch {
+        throw new ArtifactError({ code: "E_CONFIG", subject: path, problem: "not UTF-8 text", next: "fetch it again" });
+      }
+    },
+    async open(path) {
+      const bytes = files.get(path);
+      return bytes && memorySource(path, bytes);
+    },
+  };
+}
+
+/** Opens the model and draws with it; returns what it said while it opened. */
+async function draw(files: Files, prompt = "a lake, 4k!", side = 24): Promise<LoadEvent[]> {
+  const events: LoadEvent[] = [];
+  const parts = await openNodeParts({ backend: "reference" }, (path) => path);
+  const folder = memoryFolder(files);
+  await using engine = await composeEngine({ ...parts, folder, onEvent: (event) => events.push(event) });
+  for await (const _ of engine.generate({ prompt, seed: 1, steps: 1, guidance: 1, width: side, height: side }));
+  return events;
+}
+
+/** The model with fields of one JSON file set, or removed where the value is undefined. */
+function withFields(file: string, fields: Readonly<Record<string, Json | undefined>>): Files {
+  const json = { ...JSON.parse(Buffer.from(FILES.get(file)!).toString()), ...fields };
+  return new Map([...FILES, [file, Uint8Array.from(Buffer.from(JSON.stringify(json)))]]);
+}
+
+const REFUSED: readonly [name: string, file: string, fields: Record<string, Json | undefined>, message: RegExp][] = [
+  [
+    "groups that don't divide the channels",
+    "unet/config.json",
+    { norm_num_groups: 4 },
+    /E_CONFIG model\/unet.*found 4, allowed a divisor of 15/,
+  ],
+  [
+    "the same in the VAE",
+    "vae/config.json",
+    { block_out_channels: [6, 9, 10] },
+    /E_CONFIG model\/vae.*a divisor of 10/,
+  ],
+  [
+    "heads that don't divide an encoder's width",
+    "text_encoder_2/config.json",
+    { num_attention_heads: 5 },
+    /E_CONFIG .*found 5, allowed a divisor of 14/,
+  ],
+  [
+    "more heads than channels",
+    "unet/config.json",
+    { attention_head_dim: [16, 4] },
+    /E_CONFIG .*allowed 1 to 15 at level 0/,
+  ],
+  [
+    "a hundred levels",
+    "unet/config.json",
+    { block_out_channels: new Array(100).fill(5) },
+    /E_CONFIG .*up to 8 entries/,
+  ],
+  [
+    "a million transformer blocks",
+    "unet/config.json",
+    { layers_per_block: 256, transformer_layers_per_block: 256 },
+    /E_CONFIG .*4096 transformer blocks in all/,
+  ],
+  ["an inpainting UNet", "unet/config.json", { in_channels: 9 }, /E_SCHEMA model: the UNet reads 9 latent channels/],
+  ["a mean for fewer channels", "vae/config.json", { latents_mean: [0] }, /E_CONFIG .*latents_mean.*allowed 4 numbers/],
+  [
+    "a padding token of nobody's",
+    "tokenizer/tokenizer_config.json",
+    { pad_token: "<pad>" },
+    /E_TOKENIZER model\/tokenizer: its special token 804 is not in/,
+  ],
+  [
+    "longer prompts than positions",
+    "tokenizer/tokenizer_config.json",
+    { model_max_length: 78 },
+    /E_TOKENIZER .*prompts of 78 tokens don't fit .*77 positions/,
+  ],
+  [
+    "tokenizers of two lengths",
+    "tokenizer_2/tokenizer_config.json",
+    { model_max_length: 76 },
+    /E_TOKENIZER model\/tokenizer_2: it gives 76 tokens, the first tokenizer 77/,
+  ],
+  [
+    "a scheduler that can't be Euler",
+    "scheduler/scheduler_config.json",
+    { _class_name: undefined },
+    /E_SCHEDULER model\/scheduler\/scheduler_config\.json: the scheduler EDMEulerScheduler is not supported/,
+  ],
+];
+
+for (const [name, file, fields, message] of REFUSED) {
+  test(`${name}: refused when the model opens`, async () => {
+    const files = new Map(withFields(file, fields));
+    if (file.startsWith("scheduler/")) {
+      const index = withFields("model_index.json", { scheduler: ["diffusers", "EDMEulerScheduler"] });
+      files.set("model_index.json", index.get("model_index.json")!);
+    }
+    await assert.rejects(draw(files), { message });
+  });
+}
+
+test("another scheduler of the family: Euler runs, and the user is told", async () => {
+  const ancestral = ["diffusers", "EulerAncestralDiscreteScheduler"];
+  const events = await draw(withFields("model_index.json", { scheduler: ancestral }));
+  const text = "the model's scheduler is EulerAncestralDiscreteScheduler; Euler runs instead";
+  assert.deepEqual(
+    events.filter(({ type }) => type === "note"),
+    [{ type: "note", text }],
+  );
+  assert.deepEqual(
+    (await draw(FILES)).filter(({ type }) => type === "note"),
+    [],
+  );
+});
+
+test("a token that the encoder lacks is refused with the prompt that has it", async () => {
+  const config = "tokenizer/tokenizer_config.json";
+  const files = withFields(config, { additional_special_tokens: ["<new>"] });
+  await draw(files);
+  await assert.rejects(draw(files, "a <new> lake"), { code: "E_TOKENIZER", message: /token 804/ });
+});
+
+test("a picture smaller than one latent cell is refused", async () => {
+  const levels = { block_out_channels: [6, 9, 9, 9, 9, 9], up_block_types: new Array(6).fill("UpDecoderBlock2D") };
+  await assert.rejects(draw(withFields("vae/config.json", levels)), /E_SCHEMA/);
+  await assert.rejects(draw(FILES, "a lake", 8), /E_JOB width/);
+});
+
+test("a job without a prompt, or with one that is no text, is refused", () => {
+  const info = { model: "m", demo: false, backend: "reference", defaultWidth: 64, defaultHeight: 64 } as const;
+  for (const job of [{}, { prompt: 5 }, { prompt: "x", negativePrompt: ["y"] }]) {
+    assert.throws(() => completeJob(job as unknown as GenerateJob, info), { name: "UsageError", code: "E_JOB" });
+  }
+});
+
+test("random damage to any file: a picture or an error of ours", async () => {
+  const random = generator(20261124);
+  const pick = <T>(items: readonly T[]): T => items[Math.floor(random() * items.length)]!;
+  const names = [...FILES.keys()];
+  const outcomes = { drawn: 0, refused: 0 };
+  for (let round = 0; round < 200; round++) {
+    const file = pick(names);
+    const whole = FILES.get(file)!;
+    const damaged = file.endsWith(".json") && random() < 0.8 ? changeJson(whole, random) : changeBytes(whole, random);
+    try {
+      await draw(new Map([...FILES, [file, damaged]]));
+      outcomes.drawn++;
+    } catch (error) {
+      assert.ok(error instanceof SolvayError, `round ${round}, ${file}: ${(error as Error).stack}`);
+      assert.doesNotMatch(error.message, /\n/);
+      assert.ok(error.message.length < 800, error.message);
+      outcomes.refused++;
+    }
+  }
+  // Both kinds, or the damage proves nothing.
+  assert.ok(outcomes.drawn > 25 && outcomes.refused > 50, JSON.stringify(outcomes));
+});
+
+/** Values in 0..1, the same each time (mulberry32). */
+function generator(seed: number): () => number {
+  let state = seed;
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
+    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
+  };
+}
+
+const VALUES: readonly Json[] = [
+  ...[null, -1, 0, 1, 2, 3, 7, 16, 64, 1e9, 2 ** 53, 1.5, 1e-300, 1e300, true, false],
+  ...["", "x", "gelu", "CrossAttnDownBlock2D", "__proto__"],
+  ...[[], [1], [0], [[1]], [1, 2, 3], [null], {}],
+];
+
+/** Replaces or removes one or two values anywhere in it. */
+function changeJson(bytes: Uint8Array, random: () => number): Uint8Array<ArrayBuffer> {
+  const root = JSON.parse(Buffer.from(bytes).toString()) as Json;
+  for (let i = random() < 0.5 ? 1 : 2; i > 0; i--) {
+    let place = root;
+    while (typeof place === "object" && place !== null) {
+      const object = place as { [key: string]: Json };
+      const keys = Object.keys(object);
+      if (keys.length === 0) break;
+      const key = keys[Math.floor(random() * keys.length)]!;
+      const child = object[key]!;
+      if (typeof child === "object" && child !== null && random() < 0.7) {
+        place = child;
+        continue;
+      }
+      if (random() < 0.15) delete object[key];
+      else object[key] = VALUES[Math.floor(random() * VALUES.length)]!;
+      break;
+    }
+  }
+  return Uint8Array.from(Buffer.from(JSON.stringify(root)));
+}
+
+/** Cuts it, adds to it, or changes a few bytes, mostly of the first 32 KiB, where headers are. */
+function changeBytes(bytes: Uint8Array, random: () => number): Uint8Array<ArrayBuffer> {
+  const kind = random();
+  if (kind < 0.2) return Uint8Array.from(bytes.subarray(0, Math.floor(random() * bytes.length)));
+  if (kind < 0.3) return Uint8Array.from([...bytes, 1, 2, 3]);
+  const changed = Uint8Array.from(bytes);
+  const within = Math.min(bytes.length, random() < 0.8 ? 32768 : bytes.length);
+  for (let i = 1 + Math.floor(random() * 4); i > 0; i--) {
+    changed[Math.floor(random() * within)] = Math.floor(random() * 256);
+  }
+  return changed;
+}

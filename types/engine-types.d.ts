@@ -1,0 +1,150 @@
+/** @file The engine's published words: options, jobs and events. Types only; runs nowhere. */
+import type { PlanReport } from "./plan/report.js";
+import type { PassTotals } from "./stream/telemetry.js";
+export type { PassReport, PhaseReport, PlanReport } from "./plan/report.js";
+export type { PassTotals } from "./stream/telemetry.js";
+export type BackendName = "auto" | "cpu" | "reference";
+export interface OpenEngineOptions {
+    /** Diffusers folder, Hugging Face id looked up in the local cache, or "store:ID". Default: the embedded demo model. */
+    readonly model?: string;
+    /** LZR2 file that overlays the UNet. */
+    readonly artifact?: string;
+    /**
+     * Folder of the block store, which large artifacts are imported into once; `model` may be "store:ID" too. Default:
+     * `$SOLVAY_STORE`, or `solvay/store` in the user's cache folder.
+     */
+    readonly store?: string;
+    /** Default "auto": the CPU backend. */
+    readonly backend?: BackendName;
+    /** Accept LZR2 records of unknown kind, as the published loader does (the base weight stays; they are counted). Default false. */
+    readonly compat?: boolean;
+    readonly budgets?: BudgetOptions;
+    readonly signal?: AbortSignal;
+    /** Load progress (artifact records, text). */
+    readonly onEvent?: (event: LoadEvent) => void;
+}
+/**
+ * Hard bounds, as amounts of memory: "6G", "512M", "5.5G" (powers of 1024), or "-1G" for all but 1 GiB. Pictures do not depend
+ * on them.
+ */
+export interface BudgetOptions {
+    /** Device memory: weights, activations, staging and decode. With the CPU backend, the memory that compute uses. */
+    readonly vram?: string;
+    /** Everything else in host memory, the process itself included. */
+    readonly ram?: string;
+}
+/** What a plan depends on. */
+export type PlanJob = Pick<GenerateJob, "steps" | "guidance" | "width" | "height">;
+export interface GenerateJob {
+    readonly prompt: string;
+    readonly negativePrompt?: string;
+    /** 0 .. 2^53-1. Default: drawn at random and reported in the events. */
+    readonly seed?: number;
+    /** 1..1000. Default 30. */
+    readonly steps?: number;
+    /** Guidance scale; <= 1 turns classifier-free guidance off. Default 5. */
+    readonly guidance?: number;
+    /** Pixels, a multiple of 8. Default: the model's own size (unet sample_size x 8). */
+    readonly width?: number;
+    readonly height?: number;
+    readonly signal?: AbortSignal;
+}
+/** While the engine opens. */
+export type LoadEvent = {
+    readonly type: "module";
+    readonly count: number;
+    readonly key: string;
+    readonly rssBytes: number;
+    readonly readBytes: number;
+    readonly totalBytes: number;
+    readonly elapsedMs: number;
+} | {
+    readonly type: "artifact";
+    readonly applied: number;
+    readonly untouched: number;
+    /** UNet parameters that the artifact does not name; their base weights stay. */
+    readonly missing: number;
+    readonly skippedOverlayRows: number;
+    readonly elapsedMs: number;
+} | {
+    readonly type: "model";
+    readonly path: string;
+    readonly demo: boolean;
+    readonly backend: Exclude<BackendName, "auto">;
+}
+/** What the user should know, such as a scheduler of the model's that Euler stands in for. */
+ | {
+    readonly type: "note";
+    readonly text: string;
+};
+/** While an image is made. All of it is plain JSON except `image.png`. */
+export type GenerateEvent = {
+    readonly type: "start";
+    readonly prompt: string;
+    readonly negativePrompt: string;
+    readonly seed: number;
+    readonly steps: number;
+    readonly guidance: number;
+    readonly width: number;
+    readonly height: number;
+    readonly backend: Exclude<BackendName, "auto">;
+}
+/** Known before the first byte moves. */
+ | {
+    readonly type: "plan";
+    readonly plan: PlanReport;
+} | {
+    readonly type: "phase";
+    readonly phase: "encode" | "denoise" | "decode";
+} | {
+    readonly type: "step";
+    readonly step: number;
+    readonly steps: number;
+    readonly elapsedMs: number;
+    readonly stepMs: number;
+    readonly etaMs: number;
+    readonly readBytes: number;
+    readonly bytesPerSecond: number;
+    /** Time in which compute stood still for weights. */
+    readonly waitMs: number;
+} | {
+    readonly type: "image";
+    readonly png: Uint8Array;
+    readonly width: number;
+    readonly height: number;
+    readonly seed: number;
+    readonly elapsedMs: number;
+    readonly peakRssBytes: number;
+    /** Most that the ledger held on each tier. */
+    readonly peakDeviceBytes: number;
+    readonly peakRamBytes: number;
+    /** Where the time went. */
+    readonly passes: readonly PassTotals[];
+};
+export interface EngineInfo {
+    readonly model: string;
+    readonly demo: boolean;
+    readonly artifact?: string;
+    readonly backend: Exclude<BackendName, "auto">;
+    /** Default picture size in pixels. */
+    readonly defaultWidth: number;
+    readonly defaultHeight: number;
+}
+/** An opened model. Dispose it to free its memory. One image at a time; a second call waits. */
+export interface Engine extends AsyncDisposable {
+    readonly info: EngineInfo;
+    /** Events of one image; the last is "image". Leaving the loop, or `job.signal`, stops the work. */
+    generate(job: GenerateJob): AsyncGenerator<GenerateEvent, void, undefined>;
+    /** The plan for such a job, on this machine or on a described one (`as`: see `solvay plan --help`). Nothing is computed. */
+    plan(job: PlanJob, options?: {
+        readonly as?: string;
+        readonly budgets?: BudgetOptions;
+    }): Promise<PlanReport>;
+    /** Other budgets from the next image on. Rejects with UsageError; the old ones then stay. */
+    setBudgets(budgets: BudgetOptions): Promise<void>;
+    /** Token ids of both tokenizers, padded to 77. */
+    tokens(prompt: string): Promise<{
+        readonly tokenizer: readonly number[];
+        readonly tokenizer_2: readonly number[];
+    }>;
+}

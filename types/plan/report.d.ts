@@ -1,0 +1,47 @@
+/** @file A plan as plain JSON for people and programs: what `solvay plan` prints and what events carry. */
+import type { Plan, PlanBudgets, PlanPhaseInput } from "./plan.js";
+export type Place = "pinned" | "streamed from RAM" | "streamed" | "passing";
+export interface PhaseReport {
+    readonly name: string;
+    readonly deviceBytes: number;
+    readonly ramBytes: number;
+    readonly weightBytes: number;
+    readonly pinnedBytes: number;
+    readonly streamedBytes: number;
+    readonly ringBytes: number;
+    readonly activationBytes: number;
+    readonly scratchBytes: number;
+    readonly waitingBytes: number;
+    readonly waitingPlace: "ram" | "device";
+    readonly reasons: readonly string[];
+    readonly passes: readonly PassReport[];
+}
+export interface PassReport {
+    readonly name: string;
+    readonly repeats: number;
+    /** Weight bytes that reach the device in each run. */
+    readonly movedBytes: number;
+    readonly diskBytes: number;
+    readonly predictedMs: number;
+    readonly predictedComputeMs: number;
+    readonly predictedWaitMs: number;
+    /** Blocks in the order of use. */
+    readonly map: readonly {
+        readonly segment: string;
+        readonly bytes: number;
+        readonly place: Place;
+    }[];
+}
+export interface PlanReport {
+    readonly machine: string;
+    readonly basis: string;
+    readonly budgets: PlanBudgets;
+    readonly peak: PlanBudgets;
+    readonly overheadBytes: number;
+    readonly processBytes: number;
+    readonly keepsAll: boolean;
+    readonly phases: readonly PhaseReport[];
+    /** Of one image. */
+    readonly predictedMs: number;
+}
+export declare function reportPlan(plan: Plan, inputs: readonly PlanPhaseInput[]): PlanReport;
