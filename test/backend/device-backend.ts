@@ -40,7 +40,7 @@ export function deviceBackend(device: Device, stray = 2): Backend {
     });
     using arena = await device.createArena(Math.max(activations.bytes, 256), "activations");
     using weightArena = await device.createArena(Math.max(kept.bytes, 256), "weights");
-    using _scratch = await device.createScratch(device.scratchBytes(graph, segment, stored));
+    using _scratch = await device.createScratch(device.scratchBytes(graph, segment, stored).given);
     const spans = activations.spans(arena);
     const weightSpans = kept.spans(weightArena);
     const deviceWeights = new Map<ValueId, DeviceWeight>(
@@ -77,7 +77,7 @@ export function deviceBackend(device: Device, stray = 2): Backend {
     // The name matters to nobody here.
     name: "null",
     weightDTypes: new Set(["f16", "bf16", "f32"]),
-    scratchBytes: (graph, segment, weights) => device.scratchBytes(graph, segment, weights),
+    scratchBytes: () => 0,
     run,
     release: () => device.release(),
     [Symbol.asyncDispose]: () => device[Symbol.asyncDispose](),

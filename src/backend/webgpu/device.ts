@@ -6,7 +6,7 @@
 import { UsageError } from "../../errors.ts";
 import type { Graph, Segment, ValueId } from "../../ir/graph.ts";
 import { elementCount } from "../../tensor/dtype.ts";
-import type { BlockUpload, Device, HostData, SegmentCall, Span, StoredWeight } from "../device.ts";
+import type { BlockUpload, Device, HostData, ScratchBytes, SegmentCall, Span, StoredWeight } from "../device.ts";
 import type { AdapterFacts } from "./adapter.ts";
 import { type OpenedDevice, openDawn } from "./dawn.ts";
 import type { Dispatch, DispatchList } from "./dispatches.ts";
@@ -158,7 +158,7 @@ class DawnDevice implements WebGpuDevice {
     return this.#sizes.weightBytes(weight);
   }
 
-  scratchBytes(graph: Graph, segment: Segment, weights: readonly StoredWeight[]): number {
+  scratchBytes(graph: Graph, segment: Segment, weights: readonly StoredWeight[]): ScratchBytes {
     return this.#sizes.scratchBytes(graph, segment, weights);
   }
 

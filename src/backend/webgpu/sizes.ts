@@ -1,6 +1,6 @@
 /** @file What segments and tensors take on a graphics card: pure, so that a plan can be made before anybody owns the card. */
 import type { Graph, Segment, ValueId } from "../../ir/graph.ts";
-import type { Device, StoredWeight } from "../device.ts";
+import type { Device, ScratchBytes, StoredWeight } from "../device.ts";
 import type { DispatchList } from "./dispatches.ts";
 import { ALIGNMENT_BYTES, activationBytes, weightBytes } from "./layout.ts";
 import { lowerSegment, segmentSignature } from "./lowering.ts";
@@ -43,8 +43,8 @@ export class WebGpuSizes implements SizesOfDevice {
     return weightBytes(weight);
   }
 
-  scratchBytes(graph: Graph, segment: Segment, weights: readonly StoredWeight[]): number {
-    return this.list(graph, segment, weights).list.scratchBytes;
+  scratchBytes(graph: Graph, segment: Segment, weights: readonly StoredWeight[]): ScratchBytes {
+    return { given: this.list(graph, segment, weights).list.scratchBytes, taken: 0 };
   }
 
   /** The segment's dispatches, made once for all segments of one signature. */

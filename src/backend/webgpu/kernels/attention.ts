@@ -43,14 +43,17 @@ export function paddedDepth(depth: number): number {
   return Math.ceil(depth / 32) * 32;
 }
 
-function sharedBytes(depth: number, queries: number): number {
+/** Bytes of workgroup memory; `depth` padded. */
+export function attentionSharedBytes(depth: number, queries: number): number {
   return (depth * queries + CHUNK * KEYS + KEYS * queries) * 4;
 }
 
 /** The largest block of queries whose workgroup memory fits. */
 export function queryBlock(depth: number, workgroupBytes: number): number {
   const blocks = [64, 32, 16];
-  return blocks.find((queries) => sharedBytes(paddedDepth(depth), queries) <= workgroupBytes) ?? blocks.at(-1)!;
+  return (
+    blocks.find((queries) => attentionSharedBytes(paddedDepth(depth), queries) <= workgroupBytes) ?? blocks.at(-1)!
+  );
 }
 
 export function attentionKernel(v: AttentionVariant): Kernel {
