@@ -77,6 +77,7 @@ export function deviceBackend(device: Device, stray = 2): Backend {
     // The name matters to nobody here.
     name: "null",
     weightDTypes: new Set(["f16", "bf16", "f32"]),
+    overheadBytes: 0,
     scratchBytes: () => 0,
     run,
     release: () => device.release(),

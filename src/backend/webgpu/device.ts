@@ -8,11 +8,11 @@ import type { Graph, Segment, ValueId } from "../../ir/graph.ts";
 import { elementCount } from "../../tensor/dtype.ts";
 import type { BlockUpload, Device, HostData, ScratchBytes, SegmentCall, Span, StoredWeight } from "../device.ts";
 import type { AdapterFacts } from "./adapter.ts";
+import { CallCache } from "./calls.ts";
 import { type OpenedDevice, openDawn } from "./dawn.ts";
-import type { Dispatch, DispatchList } from "./dispatches.ts";
+import type { Dispatch } from "./dispatches.ts";
 import { DeviceHealth, gpuError, lostError, POISON, staleError } from "./failure.ts";
 import { MAP, USAGE } from "./gpu-flags.ts";
-import { RECORD_BYTES } from "./kernel.ts";
 import { fromDeviceOrder, toDeviceOrder } from "./layout.ts";
 import type { LoweringOptions } from "./lowering-scope.ts";
 import { DeviceMemory, type GpuArena } from "./memory.ts";
@@ -54,20 +54,10 @@ export interface WebGpuDevice extends Device {
   readonly pipelineCount: number;
 }
 
-/** Bound calls kept at most: a plan has one per segment and set of spans. */
-const MAX_BOUND_CALLS = 4096;
-
 /** Rejects with DeviceError where there is no adapter, or none that suffices. */
 export async function createWebGpuDevice(options: WebGpuOptions = {}): Promise<WebGpuDevice> {
   const opened = await (options.open ?? (() => openDawn(options.adapter)))();
   return new DawnDevice(opened, options);
-}
-
-interface Compiled {
-  readonly list: DispatchList;
-  readonly pipelines: readonly GPUComputePipeline[];
-  readonly records: GPUBuffer | undefined;
-  readonly number: number;
 }
 
 class DawnDevice implements WebGpuDevice {
@@ -87,12 +77,10 @@ class DawnDevice implements WebGpuDevice {
   readonly #uploader: Uploader;
   readonly #pacer: Pacer;
   readonly #poison: GPUBuffer;
-  readonly #compiled = new Map<string, Promise<Compiled>>();
-  readonly #bound = new Map<string, readonly (readonly GPUBindGroup[])[]>();
+  readonly #calls: CallCache;
   readonly #readbacks = new Map<number, GPUBuffer[]>();
   #scratch: GpuArena[] = [];
   #turn: Promise<unknown> = Promise.resolve();
-  #made = 0;
   #closing = false;
 
   constructor(opened: OpenedDevice, options: WebGpuOptions) {
@@ -118,6 +106,7 @@ class DawnDevice implements WebGpuDevice {
       ...(options.chooseTile ? { chooseTile: options.chooseTile } : {}),
     };
     this.#sizes = new WebGpuSizes(lowering, staging);
+    this.#calls = new CallCache(device, { memory: this.#memory, pipelines: this.#pipelines, sizes: this.#sizes });
     this.alignmentBytes = this.#sizes.alignmentBytes;
     this.overheadBytes = this.#sizes.overheadBytes;
     this.#poison = device.createBuffer({
@@ -230,8 +219,10 @@ class DawnDevice implements WebGpuDevice {
       signal?.throwIfAborted();
       const { graph, segment, weights } = call;
       const stored = segment.weights.map((id) => weights.get(id)!.stored);
-      const compiled = await this.#compile(graph, segment, stored);
-      const groups = this.#bind(call, compiled);
+      const compiled = await this.#calls.compile(graph, segment, stored);
+      const { scratchBytes } = compiled.list;
+      const scratch = scratchBytes > 0 ? this.#scratchFor(scratchBytes, segment) : undefined;
+      const groups = this.#calls.bind(call, compiled, scratch);
       signal?.throwIfAborted();
       for (const id of segment.outputs) this.#spoil(graph, id, call.outputs.get(id)!);
       for (const [i, dispatch] of compiled.list.dispatches.entries())
@@ -246,15 +237,11 @@ class DawnDevice implements WebGpuDevice {
   }
 
   async release(): Promise<void> {
-    const held = [...this.#compiled.values()];
-    this.#compiled.clear();
     this.#sizes.release();
-    this.#bound.clear();
     this.#uploader.release();
     for (const buffers of this.#readbacks.values()) for (const buffer of buffers) buffer.destroy();
     this.#readbacks.clear();
-    for (const compiled of await Promise.allSettled(held))
-      if (compiled.status === "fulfilled") compiled.value.records?.destroy();
+    await this.#calls.release();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -278,68 +265,6 @@ class DawnDevice implements WebGpuDevice {
     });
     this.#turn = turn.catch(() => undefined);
     return turn;
-  }
-
-  #compile(graph: Graph, segment: Segment, weights: readonly StoredWeight[]): Promise<Compiled> {
-    const { signature, list } = this.#sizes.list(graph, segment, weights);
-    let compiled = this.#compiled.get(signature);
-    if (!compiled) {
-      compiled = this.#compileList(list);
-      compiled.catch(() => this.#compiled.delete(signature));
-      this.#compiled.set(signature, compiled);
-    }
-    return compiled;
-  }
-
-  async #compileList(list: DispatchList): Promise<Compiled> {
-    const pipelines = await Promise.all(list.dispatches.map(({ kernel }) => this.#pipelines.get(kernel)));
-    const number = ++this.#made;
-    if (list.records.length === 0) return { list, pipelines, records: undefined, number };
-    const records = this.#device.createBuffer({
-      label: "parameters",
-      size: list.records.length,
-      usage: USAGE.uniform | USAGE.copyTarget,
-    });
-    this.#device.queue.writeBuffer(records, 0, list.records);
-    return { list, pipelines, records, number };
-  }
-
-  /** Bind groups of each part of each dispatch. */
-  #bind({ segment, inputs, weights, outputs }: SegmentCall, compiled: Compiled): readonly (readonly GPUBindGroup[])[] {
-    const { list, records, number } = compiled;
-    const scratch = list.scratchBytes > 0 ? this.#scratchFor(list.scratchBytes, segment) : undefined;
-    const spans = {
-      input: segment.inputs.map((id) => inputs.get(id)!),
-      weight: segment.weights.map((id) => weights.get(id)!.span),
-      output: segment.outputs.map((id) => outputs.get(id)!),
-    };
-    const places = list.storages.map(({ kind, index }, i) => {
-      if (kind === "scratch") return { arena: scratch!, offset: list.scratchOffsets[i]! };
-      const span = spans[kind][index!]!;
-      return { arena: this.#memory.arenaOf(span), offset: span.offsetBytes };
-    });
-    const key = `${number}@${places.map(({ arena, offset }) => `${arena.number}:${offset}`)}`;
-    const known = this.#bound.get(key);
-    if (known) return known;
-    const groups = list.dispatches.map(({ kernel, slots, parts }) =>
-      parts.map(({ windows }) =>
-        this.#device.createBindGroup({
-          label: kernel.key,
-          layout: this.#pipelines.bindingLayout(slots.length),
-          entries: [
-            ...slots.map((storage, binding) => {
-              const { arena, offset } = places[storage]!;
-              const [from, to] = windows[binding]!;
-              return { binding, resource: { buffer: arena.buffer, offset: offset + from, size: to - from } };
-            }),
-            { binding: slots.length, resource: { buffer: records!, offset: 0, size: RECORD_BYTES } },
-          ],
-        }),
-      ),
-    );
-    if (this.#bound.size >= MAX_BOUND_CALLS) this.#bound.delete(this.#bound.keys().next().value!);
-    this.#bound.set(key, groups);
-    return groups;
   }
 
   #scratchFor(bytes: number, segment: Segment): GpuArena {
