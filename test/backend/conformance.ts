@@ -28,8 +28,16 @@ export interface GraphData {
   readonly weights: ReadonlyMap<ValueId, Float32Array>;
 }
 
-/** Registers all tests of one backend; with `skip`, they are reported as skipped for that reason. */
-export function conformanceTests(name: string, open: () => Promise<Backend>, skip: string | undefined): void {
+/**
+ * Registers all tests of one backend; with `skip`, they are reported as skipped for that reason. `weightTypes`: those that every
+ * case is run with (a software graphics card takes a second to compile each).
+ */
+export function conformanceTests(
+  name: string,
+  open: () => Promise<Backend>,
+  skip: string | undefined,
+  weightTypes: readonly WeightType[] = WEIGHT_TYPES,
+): void {
   const options = skip === undefined ? {} : { skip };
   let backend: Backend;
   before(async () => {
@@ -50,7 +58,7 @@ export function conformanceTests(name: string, open: () => Promise<Backend>, ski
   for (const item of OP_CASES) {
     test(`${name} ${item.op}: ${item.name}`, options, async () => {
       const { graph, data } = opGraph(item, 1);
-      const types = data.weights.size > 0 ? WEIGHT_TYPES : (["f32"] as const);
+      const types = data.weights.size > 0 ? weightTypes : (["f32"] as const);
       for (const type of types) await requireAgreement(backend, graph, data, type);
     });
   }
@@ -58,7 +66,7 @@ export function conformanceTests(name: string, open: () => Promise<Backend>, ski
   for (const item of SEGMENT_CASES) {
     test(`${name} segment: ${item.name}`, options, async () => {
       const graph = segmentGraph(item);
-      for (const type of WEIGHT_TYPES) await requireAgreement(backend, graph, drawData(graph, 2), type);
+      for (const type of weightTypes) await requireAgreement(backend, graph, drawData(graph, 2), type);
     });
   }
 
@@ -122,7 +130,7 @@ export function conformanceTests(name: string, open: () => Promise<Backend>, ski
 }
 
 /** One op as a segment of its own. */
-function opGraph(item: OpCase, seed: number): { graph: Graph; data: GraphData } {
+export function opGraph(item: OpCase, seed: number): { graph: Graph; data: GraphData } {
   const builder = new GraphBuilder(item.op);
   const tensors = item.inputs.map((input, i) => declare(builder, input, i));
   // Node by node the op and its attributes fit by the table's type; a union can't say so.

@@ -1,0 +1,98 @@
+/** @file Which graphics adapter computes: facts about adapters, the choice among them (pure), and what a device must offer. */
+import { DeviceError } from "../../errors.ts";
+
+export interface AdapterFacts {
+  /** Dawn's backend: "vulkan", "d3d12", "metal". */
+  readonly backend: string;
+  readonly vendor: string;
+  readonly architecture: string;
+  /** Name of the adapter, e.g. "NVIDIA GeForce GTX 1060 6GB". */
+  readonly device: string;
+  /** Driver and version. */
+  readonly description: string;
+  /** A program on the CPU that plays a graphics card. */
+  readonly software: boolean;
+  readonly features: readonly string[];
+  readonly limits: Readonly<Record<LimitName, number>>;
+}
+
+/** Limits that decide what fits; all are requested at the adapter's own height. */
+export const LIMIT_NAMES = [
+  "maxBufferSize",
+  "maxStorageBufferBindingSize",
+  "maxComputeWorkgroupStorageSize",
+  "maxComputeInvocationsPerWorkgroup",
+  "maxComputeWorkgroupSizeX",
+  "maxStorageBuffersPerShaderStage",
+] as const;
+
+export type LimitName = (typeof LIMIT_NAMES)[number];
+
+/** The least that the kernels work with: WebGPU's defaults. */
+export const NEEDED_LIMITS: Readonly<Record<LimitName, number>> = {
+  maxBufferSize: 256 * 1024 ** 2,
+  maxStorageBufferBindingSize: 128 * 1024 ** 2,
+  maxComputeWorkgroupStorageSize: 16384,
+  maxComputeInvocationsPerWorkgroup: 256,
+  maxComputeWorkgroupSizeX: 256,
+  maxStorageBuffersPerShaderStage: 8,
+};
+
+const SOFTWARE_NAMES = /llvmpipe|lavapipe|swiftshader|basic render|\bwarp\b/i;
+
+export function isSoftware(names: string, isFallbackAdapter: boolean): boolean {
+  return isFallbackAdapter || SOFTWARE_NAMES.test(names);
+}
+
+/** One line for messages and `solvay doctor`. */
+export function describeAdapter({ device, description, backend, software }: AdapterFacts): string {
+  const driver = description ? `, ${description}` : "";
+  return `${device || "unnamed adapter"} (${backend}${driver}${software ? ", software" : ""})`;
+}
+
+/** What of the needed limits an adapter lacks, as "name (found X, needed Y)". */
+export function missingLimits({ limits }: AdapterFacts): string[] {
+  return LIMIT_NAMES.filter((name) => limits[name] < NEEDED_LIMITS[name]).map(
+    (name) => `${name} (found ${limits[name]}, needed ${NEEDED_LIMITS[name]})`,
+  );
+}
+
+/**
+ * Index of the adapter to use. Without `asked`, the first real one that suffices: software adapters are never chosen by
+ * themselves. `asked` is part of a name, in any case. Throws DeviceError `E_NO_ADAPTER` or `E_GPU_LIMIT`.
+ */
+export function chooseAdapter(adapters: readonly AdapterFacts[], asked?: string): number {
+  const names = adapters.map(describeAdapter).join("; ") || "none";
+  const matching = adapters.flatMap((adapter, index) => {
+    const all = [describeAdapter(adapter), adapter.vendor, adapter.architecture].join(" ").toLowerCase();
+    const wanted = asked === undefined ? !adapter.software : all.includes(asked.toLowerCase());
+    return wanted ? [index] : [];
+  });
+  const fitting = matching.find((index) => missingLimits(adapters[index]!).length === 0);
+  if (fitting !== undefined) return fitting;
+  const small = matching[0];
+  if (small !== undefined) {
+    throw new DeviceError({
+      code: "E_GPU_LIMIT",
+      subject: describeAdapter(adapters[small]!),
+      problem: `this adapter is too small: ${missingLimits(adapters[small]!).join(", ")}`,
+      next: "update the graphics driver, or use --backend cpu",
+    });
+  }
+  if (asked !== undefined) {
+    throw new DeviceError({
+      code: "E_NO_ADAPTER",
+      subject: asked,
+      problem: `no graphics adapter has this in its name (found: ${names})`,
+      next: "name one of those found with --adapter, or use --backend cpu",
+    });
+  }
+  const software = adapters.find((adapter) => adapter.software);
+  throw new DeviceError({
+    code: "E_NO_ADAPTER",
+    problem: `no graphics card was found (found: ${names})`,
+    next: software
+      ? `install the graphics driver, use --backend cpu, or ask for the software adapter with --adapter "${software.device.split(" ")[0]}"`
+      : "install the graphics driver (on Linux: its Vulkan part), or use --backend cpu",
+  });
+}

@@ -1,0 +1,120 @@
+/**
+ * @file Segments made ready for a device: dispatches compiled once per signature, bound once per set of spans, so that the step
+ * loop makes nothing.
+ */
+
+import type { Graph, Segment } from "../../ir/graph.ts";
+import type { SegmentCall, StoredWeight } from "../device.ts";
+import type { DispatchList } from "./dispatches.ts";
+import { USAGE } from "./gpu-flags.ts";
+import { RECORD_BYTES } from "./kernel.ts";
+import type { DeviceMemory, GpuArena } from "./memory.ts";
+import type { PipelineCache } from "./pipelines.ts";
+import type { WebGpuSizes } from "./sizes.ts";
+
+/** Bound calls kept at most: a plan has one per segment and set of spans. */
+const MAX_BOUND_CALLS = 4096;
+
+export interface Compiled {
+  readonly list: DispatchList;
+  readonly pipelines: readonly GPUComputePipeline[];
+  readonly records: GPUBuffer | undefined;
+  readonly number: number;
+}
+
+/** Bind groups of each part of each dispatch. */
+export type BoundCall = readonly (readonly GPUBindGroup[])[];
+
+export class CallCache {
+  readonly #device: GPUDevice;
+  readonly #memory: DeviceMemory;
+  readonly #pipelines: PipelineCache;
+  readonly #sizes: WebGpuSizes;
+  readonly #compiled = new Map<string, Promise<Compiled>>();
+  readonly #bound = new Map<string, BoundCall>();
+  #made = 0;
+
+  constructor(
+    device: GPUDevice,
+    parts: { readonly memory: DeviceMemory; readonly pipelines: PipelineCache; readonly sizes: WebGpuSizes },
+  ) {
+    this.#device = device;
+    this.#memory = parts.memory;
+    this.#pipelines = parts.pipelines;
+    this.#sizes = parts.sizes;
+  }
+
+  compile(graph: Graph, segment: Segment, weights: readonly StoredWeight[]): Promise<Compiled> {
+    const { signature, list } = this.#sizes.list(graph, segment, weights);
+    let compiled = this.#compiled.get(signature);
+    if (!compiled) {
+      compiled = this.#compileList(list);
+      compiled.catch(() => this.#compiled.delete(signature));
+      this.#compiled.set(signature, compiled);
+    }
+    return compiled;
+  }
+
+  async #compileList(list: DispatchList): Promise<Compiled> {
+    const pipelines = await Promise.all(list.dispatches.map(({ kernel }) => this.#pipelines.get(kernel)));
+    const number = ++this.#made;
+    if (list.records.length === 0) return { list, pipelines, records: undefined, number };
+    const records = this.#device.createBuffer({
+      label: "parameters",
+      size: list.records.length,
+      usage: USAGE.uniform | USAGE.copyTarget,
+    });
+    this.#device.queue.writeBuffer(records, 0, list.records);
+    return { list, pipelines, records, number };
+  }
+
+  /** `scratch`: at least `scratchBytes` of the list. */
+  bind(
+    { segment, inputs, weights, outputs }: SegmentCall,
+    compiled: Compiled,
+    scratch: GpuArena | undefined,
+  ): BoundCall {
+    const { list, records, number } = compiled;
+    const spans = {
+      input: segment.inputs.map((id) => inputs.get(id)!),
+      weight: segment.weights.map((id) => weights.get(id)!.span),
+      output: segment.outputs.map((id) => outputs.get(id)!),
+    };
+    const places = list.storages.map(({ kind, index }, i) => {
+      if (kind === "scratch") return { arena: scratch!, offset: list.scratchOffsets[i]! };
+      const span = spans[kind][index!]!;
+      return { arena: this.#memory.arenaOf(span), offset: span.offsetBytes };
+    });
+    const key = `${number}@${places.map(({ arena, offset }) => `${arena.number}:${offset}`)}`;
+    const known = this.#bound.get(key);
+    if (known) return known;
+    const groups = list.dispatches.map(({ kernel, slots, parts }) =>
+      parts.map(({ windows }) =>
+        this.#device.createBindGroup({
+          label: kernel.key,
+          layout: this.#pipelines.bindingLayout(slots.length),
+          entries: [
+            ...slots.map((storage, binding) => {
+              const { arena, offset } = places[storage]!;
+              const [from, to] = windows[binding]!;
+              return { binding, resource: { buffer: arena.buffer, offset: offset + from, size: to - from } };
+            }),
+            { binding: slots.length, resource: { buffer: records!, offset: 0, size: RECORD_BYTES } },
+          ],
+        }),
+      ),
+    );
+    if (this.#bound.size >= MAX_BOUND_CALLS) this.#bound.delete(this.#bound.keys().next().value!);
+    this.#bound.set(key, groups);
+    return groups;
+  }
+
+  /** Forgets everything; queued work that still uses it ends before its memory goes. */
+  async release(): Promise<void> {
+    const held = [...this.#compiled.values()];
+    this.#compiled.clear();
+    this.#bound.clear();
+    for (const compiled of await Promise.allSettled(held))
+      if (compiled.status === "fulfilled") compiled.value.records?.destroy();
+  }
+}

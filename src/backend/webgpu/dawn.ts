@@ -1,0 +1,152 @@
+/**
+ * @file The `webgpu` package (Dawn for Node): which adapters there are, and a device on one of them. Adapters are consumed
+ * by requestDevice, so a chosen one is asked for anew.
+ */
+import { DeviceError } from "../../errors.ts";
+import { type AdapterFacts, chooseAdapter, describeAdapter, isSoftware, LIMIT_NAMES } from "./adapter.ts";
+
+/** What of the package is used. */
+interface DawnModule {
+  create(flags: string[]): GPU;
+}
+
+/**
+ * Dawn's switches. Kernels check bounds themselves where shapes need it and write workgroup memory before they read it, so
+ * robustness and zeroing are off. Validation stays on: it costs microseconds a dispatch, and its errors name the kernel.
+ */
+const SWITCHES_ON = [
+  "allow_unsafe_apis",
+  "vulkan_enable_f16_on_nvidia",
+  "disable_robustness",
+  "disable_workgroup_init",
+  "disable_polyfills_on_integer_div_and_mod",
+];
+const SWITCHES_OFF = ["timestamp_quantization"];
+
+/** In order of preference: subgroup matrices exist in Vulkan alone. */
+const BACKENDS: Readonly<Partial<Record<NodeJS.Platform, readonly string[]>>> = {
+  win32: ["vulkan", "d3d12"],
+  darwin: ["metal"],
+};
+
+const REQUESTS: readonly GPURequestAdapterOptions[] = [
+  { powerPreference: "high-performance" },
+  { powerPreference: "low-power" },
+  { forceFallbackAdapter: true },
+];
+
+/** A way to ask for an adapter, and what comes of it. */
+interface Candidate {
+  readonly facts: AdapterFacts;
+  readonly flags: readonly string[];
+  readonly request: GPURequestAdapterOptions;
+}
+
+/** Rejects with DeviceError `E_NO_WEBGPU` where the package can't be loaded. */
+async function loadDawn(): Promise<DawnModule> {
+  try {
+    return (await import("webgpu")) as DawnModule;
+  } catch (cause) {
+    throw new DeviceError({
+      code: "E_NO_WEBGPU",
+      problem: `the package webgpu can't be loaded (${cause instanceof Error ? cause.message.split("\n")[0] : "unknown reason"})`,
+      next: "install it with npm ci, or use --backend cpu",
+      cause,
+    });
+  }
+}
+
+function flagsFor(backend: string): string[] {
+  return [
+    `backend=${backend}`,
+    `enable-dawn-features=${SWITCHES_ON.join(",")}`,
+    `disable-dawn-features=${SWITCHES_OFF.join(",")}`,
+  ];
+}
+
+async function candidates(dawn: DawnModule): Promise<readonly Candidate[]> {
+  const found = new Map<string, Candidate>();
+  for (const backend of BACKENDS[process.platform] ?? ["vulkan"]) {
+    const flags = flagsFor(backend);
+    for (const request of REQUESTS) {
+      // A driver that can't even be asked is an adapter less, not an end: doctor shows what is left.
+      const adapter = await dawn
+        .create(flags)
+        .requestAdapter(request)
+        .catch(() => null);
+      if (!adapter) continue;
+      const facts = factsOf(backend, adapter);
+      const key = describeAdapter(facts);
+      if (!found.has(key)) found.set(key, { facts, flags, request });
+    }
+  }
+  return [...found.values()];
+}
+
+function factsOf(backend: string, { info, limits, features }: GPUAdapter): AdapterFacts {
+  const { vendor, architecture, device, description } = info;
+  // Dawn puts the adapter's name into `device` or `description`, by backend.
+  return {
+    backend,
+    vendor,
+    architecture,
+    device: device || description,
+    description: device ? description : "",
+    software: isSoftware(`${device} ${description} ${architecture}`, info.isFallbackAdapter),
+    features: [...features].sort(),
+    limits: Object.fromEntries(LIMIT_NAMES.map((name) => [name, limits[name]])) as AdapterFacts["limits"],
+  };
+}
+
+/** All adapters that this machine shows, software ones included. Rejects with DeviceError `E_NO_WEBGPU`. */
+export async function listAdapters(): Promise<readonly AdapterFacts[]> {
+  return (await candidates(await loadDawn())).map(({ facts }) => facts);
+}
+
+export interface OpenedDevice {
+  readonly facts: AdapterFacts;
+  /** Must stay referenced as long as the device lives. */
+  readonly gpu: GPU;
+  readonly device: GPUDevice;
+}
+
+/** Optional features that faster paths use. */
+const FEATURES = ["shader-f16", "subgroups", "timestamp-query", "chromium-experimental-subgroup-matrix"];
+
+/** `asked`: part of an adapter's name; needed for software adapters. Rejects with DeviceError. */
+export async function openDawn(asked?: string): Promise<OpenedDevice> {
+  const dawn = await loadDawn();
+  const found = await candidates(dawn);
+  const { facts, flags, request } =
+    found[
+      chooseAdapter(
+        found.map((candidate) => candidate.facts),
+        asked,
+      )
+    ]!;
+  return await requestFrom(dawn.create([...flags]), facts.backend, request);
+}
+
+/** A device that compiles and validates but computes nothing. For tests of kernels. */
+export async function openNullDevice(): Promise<OpenedDevice> {
+  const dawn = await loadDawn();
+  return await requestFrom(dawn.create(flagsFor("null")), "null", {});
+}
+
+async function requestFrom(gpu: GPU, backend: string, request: GPURequestAdapterOptions): Promise<OpenedDevice> {
+  const adapter = await gpu.requestAdapter(request);
+  if (!adapter) {
+    throw new DeviceError({
+      code: "E_NO_ADAPTER",
+      problem: `the ${backend} adapter disappeared while it was opened`,
+      next: "try again; if it happens again, update the graphics driver",
+    });
+  }
+  const facts = factsOf(backend, adapter);
+  const device = await adapter.requestDevice({
+    label: "solvay",
+    requiredLimits: facts.limits,
+    requiredFeatures: FEATURES.filter((name) => facts.features.includes(name)) as GPUFeatureName[],
+  });
+  return { facts, gpu, device };
+}

@@ -1,0 +1,312 @@
+/**
+ * @file The `webgpu` device: arenas, uploads and segments on a graphics adapter through Dawn. Segments are lowered once per
+ * shape (lowering.ts), bound once per set of spans, and recorded anew at each call: the step loop makes and frees nothing.
+ */
+
+import { UsageError } from "../../errors.ts";
+import type { Graph, Segment, ValueId } from "../../ir/graph.ts";
+import { elementCount } from "../../tensor/dtype.ts";
+import type { BlockUpload, Device, HostData, ScratchBytes, SegmentCall, Span, StoredWeight } from "../device.ts";
+import type { AdapterFacts } from "./adapter.ts";
+import { CallCache } from "./calls.ts";
+import { type OpenedDevice, openDawn } from "./dawn.ts";
+import type { Dispatch } from "./dispatches.ts";
+import { DeviceHealth, gpuError, lostError, POISON, staleError } from "./failure.ts";
+import { MAP, USAGE } from "./gpu-flags.ts";
+import { fromDeviceOrder, toDeviceOrder } from "./layout.ts";
+import type { LoweringOptions } from "./lowering-scope.ts";
+import { DeviceMemory, type GpuArena } from "./memory.ts";
+import { Pacer, type PacingState } from "./pacing.ts";
+import { PipelineCache } from "./pipelines.ts";
+import type { TileChoice } from "./products.ts";
+import { DEFAULT_STAGING, WebGpuSizes } from "./sizes.ts";
+import { SubmitQueue } from "./submission.ts";
+import type { StagingSize } from "./upload-plan.ts";
+import { Uploader } from "./uploads.ts";
+
+export interface WebGpuOptions {
+  /** Part of an adapter's name; needed for software adapters. Default: the first real adapter. */
+  readonly adapter?: string;
+  /** Opens the device instead of Dawn on this machine: for tests. */
+  readonly open?: () => Promise<OpenedDevice>;
+  readonly staging?: StagingSize;
+  /** Milliseconds; for pacing. */
+  readonly now?: () => number;
+  /** What an earlier device on this adapter measured. */
+  readonly pacing?: Partial<PacingState>;
+  readonly chooseTile?: TileChoice;
+  /** Smaller limits than the adapter's: for tests of large tensors. */
+  readonly limits?: Partial<LoweringOptions["limits"]>;
+}
+
+export interface WebGpuDevice extends Device {
+  readonly name: "webgpu";
+  readonly adapter: AdapterFacts;
+  /** An arena can't be larger: WebGPU's limit on one buffer. */
+  readonly maxArenaBytes: number;
+  /** To be kept for the next device on this adapter. */
+  readonly pacing: PacingState;
+  /** Bytes of weights whose transfer to the device is done. */
+  readonly uploadedBytes: number;
+  /** Arenas and scratch held now. */
+  readonly heldBytes: number;
+  /** Kernels compiled so far. */
+  readonly pipelineCount: number;
+}
+
+/** Rejects with DeviceError where there is no adapter, or none that suffices. */
+export async function createWebGpuDevice(options: WebGpuOptions = {}): Promise<WebGpuDevice> {
+  const opened = await (options.open ?? (() => openDawn(options.adapter)))();
+  return new DawnDevice(opened, options);
+}
+
+class DawnDevice implements WebGpuDevice {
+  readonly name = "webgpu";
+  readonly alignmentBytes: number;
+  readonly sharesHostMemory = false;
+  readonly #sizes: WebGpuSizes;
+  readonly overheadBytes: number;
+  readonly adapter: AdapterFacts;
+  readonly maxArenaBytes: number;
+  readonly #opened: OpenedDevice;
+  readonly #device: GPUDevice;
+  readonly #health = new DeviceHealth();
+  readonly #pipelines: PipelineCache;
+  readonly #memory: DeviceMemory;
+  readonly #queue: SubmitQueue;
+  readonly #uploader: Uploader;
+  readonly #pacer: Pacer;
+  readonly #poison: GPUBuffer;
+  readonly #calls: CallCache;
+  readonly #readbacks = new Map<number, GPUBuffer[]>();
+  #scratch: GpuArena[] = [];
+  #turn: Promise<unknown> = Promise.resolve();
+  #closing = false;
+
+  constructor(opened: OpenedDevice, options: WebGpuOptions) {
+    this.#opened = opened;
+    this.#device = opened.device;
+    this.adapter = opened.facts;
+    this.maxArenaBytes = opened.facts.limits.maxBufferSize;
+    const device = opened.device;
+    const health = this.#health;
+    this.#pacer = new Pacer(options.pacing);
+    this.#pipelines = new PipelineCache(device, health);
+    this.#memory = new DeviceMemory(device, health, () => this.release());
+    this.#queue = new SubmitQueue(device, health, this.#pacer, options.now ?? (() => performance.now()));
+    const staging = options.staging ?? DEFAULT_STAGING;
+    const parts = { health, memory: this.#memory, pipelines: this.#pipelines };
+    this.#uploader = new Uploader(device, parts, staging);
+    const lowering: LoweringOptions = {
+      limits: {
+        bindingBytes: opened.facts.limits.maxStorageBufferBindingSize,
+        workgroupBytes: opened.facts.limits.maxComputeWorkgroupStorageSize,
+        ...options.limits,
+      },
+      ...(options.chooseTile ? { chooseTile: options.chooseTile } : {}),
+    };
+    this.#sizes = new WebGpuSizes(lowering, staging);
+    this.#calls = new CallCache(device, { memory: this.#memory, pipelines: this.#pipelines, sizes: this.#sizes });
+    this.alignmentBytes = this.#sizes.alignmentBytes;
+    this.overheadBytes = this.#sizes.overheadBytes;
+    this.#poison = device.createBuffer({
+      label: "poison",
+      size: POISON_BYTES,
+      usage: USAGE.copySource | USAGE.copyTarget,
+    });
+    device.queue.writeBuffer(this.#poison, 0, new Uint32Array(POISON_BYTES / 4).fill(POISON));
+    void device.lost.then(({ reason, message }) => {
+      if (this.#closing) return;
+      this.#pacer.halve();
+      health.fail(lostError(reason, message));
+    });
+    device.onuncapturederror = ({ error }) => health.fail(gpuError(this.adapter.device, error.message));
+  }
+
+  get pacing(): PacingState {
+    return this.#pacer.state;
+  }
+
+  get uploadedBytes(): number {
+    return this.#uploader.returnedBytes;
+  }
+
+  get heldBytes(): number {
+    return this.#memory.heldBytes;
+  }
+
+  get pipelineCount(): number {
+    return this.#pipelines.size;
+  }
+
+  activationBytes(graph: Graph, id: ValueId): number {
+    return this.#sizes.activationBytes(graph, id);
+  }
+
+  weightBytes(weight: StoredWeight): number {
+    return this.#sizes.weightBytes(weight);
+  }
+
+  scratchBytes(graph: Graph, segment: Segment, weights: readonly StoredWeight[]): ScratchBytes {
+    return this.#sizes.scratchBytes(graph, segment, weights);
+  }
+
+  createArena(lengthBytes: number, label: string): Promise<GpuArena> {
+    if (lengthBytes > this.maxArenaBytes) {
+      throw new UsageError({
+        code: "E_GPU_LIMIT",
+        subject: label,
+        problem: `an arena is larger than this adapter allows (found ${lengthBytes} bytes, allowed ${this.maxArenaBytes})`,
+        next: "lower --vram",
+      });
+    }
+    return this.#memory.create(lengthBytes, label);
+  }
+
+  async createScratch(lengthBytes: number): Promise<Disposable> {
+    if (lengthBytes === 0) return { [Symbol.dispose]: () => undefined };
+    const arena = await this.#memory.create(lengthBytes, "scratch");
+    this.#scratch.push(arena);
+    return {
+      [Symbol.dispose]: () => {
+        this.#scratch = this.#scratch.filter((held) => held !== arena);
+        arena[Symbol.dispose]();
+      },
+    };
+  }
+
+  async upload(block: BlockUpload, signal?: AbortSignal): Promise<void> {
+    this.#health.check();
+    await this.#uploader.upload(block, signal);
+  }
+
+  write(graph: Graph, id: ValueId, span: Span, data: HostData): Promise<void> {
+    return this.#inTurn(async () => {
+      const { shape } = graph.values[id]!;
+      const { buffer } = this.#memory.arenaOf(span);
+      const ordered = toDeviceOrder(shape, data) as HostData & ArrayBufferView<ArrayBuffer>;
+      this.#queue.flush();
+      this.#device.queue.writeBuffer(buffer, span.offsetBytes, ordered);
+    });
+  }
+
+  async read(graph: Graph, id: ValueId, span: Span, into: Float32Array): Promise<void> {
+    const { shape, name } = graph.values[id]!;
+    const bytes = elementCount(shape) * 4;
+    const size = 2 ** Math.ceil(Math.log2(Math.max(bytes, 256)));
+    const staged = await this.#inTurn(async () => {
+      const { buffer } = this.#memory.arenaOf(span);
+      const target =
+        this.#readbacks.get(size)?.pop() ??
+        this.#device.createBuffer({ label: "read-back", size, usage: USAGE.mapRead | USAGE.copyTarget });
+      this.#queue.copy(buffer, span.offsetBytes, target, 0, bytes);
+      this.#queue.flush();
+      return target;
+    });
+    await this.#health.guard(staged.mapAsync(MAP.read, 0, bytes));
+    const words = new Uint32Array(bytes / 4);
+    words.set(new Uint32Array(staged.getMappedRange(0, bytes)));
+    staged.unmap();
+    this.#readbacks.set(size, [...(this.#readbacks.get(size) ?? []), staged]);
+    // An error of the queue may be reported after the data that it spoiled.
+    await this.#health.guard(this.#device.queue.onSubmittedWorkDone());
+    if (words[0] === POISON || words.at(-1) === POISON) throw staleError(`${graph.name} ${name}`);
+    into.set(fromDeviceOrder(shape, new Float32Array(words.buffer)));
+  }
+
+  run(call: SegmentCall, signal?: AbortSignal): Promise<void> {
+    return this.#inTurn(async () => {
+      signal?.throwIfAborted();
+      const { graph, segment, weights } = call;
+      const stored = segment.weights.map((id) => weights.get(id)!.stored);
+      const compiled = await this.#calls.compile(graph, segment, stored);
+      const { scratchBytes } = compiled.list;
+      const scratch = scratchBytes > 0 ? this.#scratchFor(scratchBytes, segment) : undefined;
+      const groups = this.#calls.bind(call, compiled, scratch);
+      signal?.throwIfAborted();
+      for (const id of segment.outputs) this.#spoil(graph, id, call.outputs.get(id)!);
+      for (const [i, dispatch] of compiled.list.dispatches.entries())
+        await this.#record(dispatch, compiled.pipelines[i]!, groups[i]!, signal);
+      this.#queue.flush();
+      this.#health.check();
+    });
+  }
+
+  async settle(): Promise<void> {
+    await this.#inTurn(() => this.#queue.settle());
+  }
+
+  async release(): Promise<void> {
+    this.#sizes.release();
+    this.#uploader.release();
+    for (const buffers of this.#readbacks.values()) for (const buffer of buffers) buffer.destroy();
+    this.#readbacks.clear();
+    await this.#calls.release();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#closing) return;
+    await this.#inTurn(() => this.#queue.settle()).catch(() => undefined);
+    this.#closing = true;
+    await this.release();
+    this.#memory.destroy();
+    this.#uploader.destroy();
+    this.#poison.destroy();
+    this.#device.destroy();
+    await this.#device.lost;
+    void this.#opened.gpu;
+  }
+
+  /** Calls that use the queue follow each other in the order in which they were made. */
+  #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const turn = this.#turn.then(async () => {
+      this.#health.check();
+      return await work();
+    });
+    this.#turn = turn.catch(() => undefined);
+    return turn;
+  }
+
+  #scratchFor(bytes: number, segment: Segment): GpuArena {
+    const fitting = this.#scratch.find((arena) => arena.lengthBytes >= bytes);
+    if (!fitting) throw new Error(`${segment.name} needs ${bytes} bytes of scratch memory, none so large is held`);
+    return fitting;
+  }
+
+  async #record(
+    { parts }: Dispatch,
+    pipeline: GPUComputePipeline,
+    groups: readonly GPUBindGroup[],
+    signal: AbortSignal | undefined,
+  ): Promise<void> {
+    for (const [i, { runs }] of parts.entries()) {
+      for (let at = 0; at < runs.length; ) {
+        await this.#queue.makeRoom();
+        signal?.throwIfAborted();
+        const { recordOffset } = runs[at]!;
+        let { workgroups, cost } = runs[at]!;
+        at++;
+        while (at < runs.length) {
+          const next = runs[at]!;
+          if (cost + next.cost > this.#queue.room || workgroups + next.workgroups > MAX_WORKGROUPS) break;
+          workgroups += next.workgroups;
+          cost += next.cost;
+          at++;
+        }
+        this.#queue.dispatch(pipeline, groups[i]!, recordOffset, workgroups, cost);
+      }
+    }
+  }
+
+  /** Marks a result as not computed yet, at its start and its end. */
+  #spoil(graph: Graph, id: ValueId, span: Span): void {
+    const { buffer } = this.#memory.arenaOf(span);
+    const bytes = elementCount(graph.values[id]!.shape) * 4;
+    const marked = Math.min(POISON_BYTES, bytes);
+    this.#queue.copy(this.#poison, 0, buffer, span.offsetBytes, marked);
+    if (bytes > marked) this.#queue.copy(this.#poison, 0, buffer, span.offsetBytes + bytes - marked, marked);
+  }
+}
+
+const POISON_BYTES = 64;
+const MAX_WORKGROUPS = 65535;

@@ -1,0 +1,91 @@
+/** @file Errors of the graphics device, and the record of whether it still works. */
+import { BudgetError, DeviceError } from "../../errors.ts";
+
+/**
+ * The first thing that went wrong with a device; everything after it is refused. WebGPU reports failures late and
+ * elsewhere (`lost`, `uncapturederror`), so each await is followed by `check`.
+ */
+export class DeviceHealth {
+  #failure: DeviceError | undefined;
+  #report: (failure: DeviceError) => void = () => undefined;
+  /** Rejects with the failure; never resolves. */
+  readonly failed: Promise<never>;
+
+  constructor() {
+    this.failed = new Promise((_, reject) => {
+      this.#report = reject;
+    });
+    // Those who race against it handle it; if nobody does, it isn't unhandled.
+    this.failed.catch(() => undefined);
+  }
+
+  get failure(): DeviceError | undefined {
+    return this.#failure;
+  }
+
+  fail(failure: DeviceError): void {
+    if (this.#failure) return;
+    this.#failure = failure;
+    this.#report(failure);
+  }
+
+  /** Throws the failure. */
+  check(): void {
+    if (this.#failure) throw this.#failure;
+  }
+
+  /** The promise's value while the device works; else the failure, also when the promise would never settle. */
+  async guard<T>(promise: Promise<T>): Promise<T> {
+    try {
+      const value = await Promise.race([promise, this.failed]);
+      this.check();
+      return value;
+    } catch (error) {
+      this.check();
+      throw error;
+    }
+  }
+}
+
+export function lostError(reason: string, message: string): DeviceError {
+  return new DeviceError({
+    code: "E_GPU_LOST",
+    problem: `the graphics device was lost (${reason || "unknown"}: ${message || "no message"})`,
+    next: "try again; if it happens often, update the graphics driver or use --backend cpu",
+  });
+}
+
+export function gpuError(subject: string, message: string, cause?: unknown): DeviceError {
+  return new DeviceError({
+    code: "E_GPU",
+    subject,
+    problem: `the graphics device refused work (${message})`,
+    next: "report this line; --backend cpu computes without the graphics card",
+    cause,
+  });
+}
+
+const MB = 1e6;
+
+/** `takenBytes`: what this device has given so far. */
+export function outOfMemory(label: string, neededBytes: number, takenBytes: number): BudgetError {
+  const mb = (bytes: number) => `${Math.ceil(bytes / MB)} MB`;
+  return new BudgetError({
+    code: "E_VRAM",
+    subject: label,
+    problem: `the graphics card has not enough free memory (needs ${mb(neededBytes)} more, ${mb(takenBytes)} are taken by Solvay)`,
+    next: "close other programs that use the graphics card, or lower --vram",
+  });
+}
+
+/** Bit pattern that results hold before they are computed: a NaN that no arithmetic makes. */
+export const POISON = 0x7fc0dead;
+
+export function staleError(subject: string): DeviceError {
+  return new DeviceError({
+    code: "E_GPU_STALE",
+    subject,
+    problem: "the graphics device left a result unwritten",
+    next: "try again; if it happens again, update the graphics driver or use --backend cpu",
+  });
+}

@@ -1,0 +1,182 @@
+/**
+ * @file Attention for heads of up to 128 numbers, scores never in memory (Dao et al. 2022, arXiv:2205.14135): q [B, T, C],
+ * k and v [B, S, C] -> [B, T, C]. A workgroup takes a block of queries of one head and walks the keys 32 at a time; both
+ * products are register-tiled (4 queries by 4 keys, 4 queries by 4 or more numbers of v per thread), softmax is fp32.
+ * Cost: 4 B T S C operations; k and v are read once for each block of queries. Every row is summed in the same order whatever
+ * the block, so the block may follow the adapter's workgroup memory.
+ */
+import { type Kernel, makeKernel, type ParamFields } from "../kernel.ts";
+import { quadView, scalarView } from "../wgsl.ts";
+
+export interface AttentionVariant {
+  readonly slots: { readonly q: number; readonly k: number; readonly v: number; readonly out: number };
+  /** Numbers of a head, rounded up to 32, 64, 96 or 128. */
+  readonly depth: number;
+  /** Queries of a workgroup. */
+  readonly queries: number;
+  readonly causal: boolean;
+  /** Heads and rows start at multiples of 4 numbers. */
+  readonly quad: boolean;
+}
+
+const KEYS = 32;
+const TX = 8;
+/** k and v pass through workgroup memory this many numbers of the head at a time. */
+const CHUNK = 32;
+
+const PARAMS = {
+  queries: "u32",
+  keys: "u32",
+  channels: "u32",
+  depth: "u32",
+  heads: "u32",
+  blocks: "u32",
+  scale: "f32",
+} as const satisfies ParamFields;
+
+export type AttentionParams = Readonly<Record<keyof typeof PARAMS, number>>;
+
+/** Longest head that this kernel takes. */
+export const MAX_DEPTH = 128;
+
+export function paddedDepth(depth: number): number {
+  return Math.ceil(depth / 32) * 32;
+}
+
+/** Bytes of workgroup memory; `depth` padded. */
+export function attentionSharedBytes(depth: number, queries: number): number {
+  return (depth * queries + CHUNK * KEYS + KEYS * queries) * 4;
+}
+
+/** The largest block of queries whose workgroup memory fits. */
+export function queryBlock(depth: number, workgroupBytes: number): number {
+  const blocks = [64, 32, 16];
+  return (
+    blocks.find((queries) => attentionSharedBytes(paddedDepth(depth), queries) <= workgroupBytes) ?? blocks.at(-1)!
+  );
+}
+
+export function attentionKernel(v: AttentionVariant): Kernel {
+  const view = v.quad ? quadView("f32") : scalarView("f32");
+  return makeKernel({
+    name: "attention",
+    variant: `d${v.depth}-q${v.queries}${v.causal ? "-causal" : ""}${v.quad ? "" : "-scalar"}`,
+    operands: (["q", "k", "v", "out"] as const).map((name) => ({ name, view, slot: v.slots[name] })),
+    params: PARAMS,
+    workgroupSize: (v.queries / 4) * TX,
+    text: (at) => text(v, at),
+  });
+}
+
+function each(count: number, make: (i: number) => string, separator = "\n"): string {
+  return Array.from({ length: count }, (_, i) => make(i)).join(separator);
+}
+
+function text(v: AttentionVariant, at: (operand: string, index: string) => string): { head: string; body: string } {
+  const threads = (v.queries / 4) * TX;
+  const rows = v.queries / 4;
+  const groups = v.depth / 32;
+  const read = (operand: "q" | "k" | "v") =>
+    v.quad
+      ? `if (row >= limit || d >= P.depth) { return vec4<f32>(); }
+  return ${at(operand, "(start + row * P.channels + d) >> 2u")};`
+      : `var r = vec4<f32>();
+  if (row >= limit) { return r; }
+  let i = start + row * P.channels + d;
+${each(4, (j) => `  if (d + ${j}u < P.depth) { r[${j}] = ${at(operand, `i + ${j}u`)}; }`)}
+  return r;`;
+  const reader = (operand: "q" | "k" | "v") =>
+    `fn read_${operand}(start: u32, row: u32, d: u32, limit: u32) -> vec4<f32> {\n  ${read(operand)}\n}`;
+  /** Reads 4 rows x 4 numbers and stores them transposed: array[d][rows]. */
+  const transposed = (operand: "q" | "k", array: string, from: string, limit: string, firstRow: string, d: string) => `
+${each(4, (j) => `      let l${j} = read_${operand}(${from}, ${firstRow} + r4 * 4u + ${j}u, ${d} + d4 * 4u, ${limit});`)}
+${each(4, (k) => `      ${array}[(d4 * 4u + ${k}u) * ROWS + r4] = vec4<f32>(${each(4, (j) => `l${j}[${k}]`, ", ")});`)}`;
+  const body = `
+  let block = wg % P.blocks;
+  let head = (wg / P.blocks) % P.heads;
+  let image = wg / (P.blocks * P.heads);
+  let firstQuery = block * ${v.queries}u;
+  let startQ = image * P.queries * P.channels + head * P.depth;
+  let startK = image * P.keys * P.channels + head * P.depth;
+  let tx = t % ${TX}u;
+  let ty = t / ${TX}u;
+  for (var i = t; i < ${rows * (v.depth / 4)}u; i += ${threads}u) {
+    let r4 = i % ${rows}u; let d4 = i / ${rows}u;
+${transposed("q", "tileQ", "startQ", "P.queries", "firstQuery", "0u").replaceAll("ROWS", `${rows}u`)}
+  }
+${each(4, (r) => each(groups, (g) => `  var o${r}_${g} = vec4<f32>();`))}
+  var most = vec4<f32>(-3.0e38);
+  var sum = vec4<f32>();
+  ${v.causal ? `let lastKey = min(P.keys, firstQuery + ${v.queries}u);` : "let lastKey = P.keys;"}
+  for (var firstKey = 0u; firstKey < lastKey; firstKey += ${KEYS}u) {
+${each(4, (r) => `    var s${r} = vec4<f32>();`)}
+    for (var d = 0u; d < ${v.depth}u; d += ${CHUNK}u) {
+      workgroupBarrier();
+      for (var i = t; i < ${(KEYS / 4) * (CHUNK / 4)}u; i += ${threads}u) {
+        let r4 = i % ${KEYS / 4}u; let d4 = i / ${KEYS / 4}u;
+${transposed("k", "tileKV", "startK", "P.keys", "firstKey", "d").replaceAll("ROWS", `${KEYS / 4}u`)}
+      }
+      workgroupBarrier();
+      for (var e = 0u; e < ${CHUNK}u; e++) {
+        let a = tileQ[(d + e) * ${rows}u + ty];
+        let b = tileKV[e * ${KEYS / 4}u + tx];
+${each(4, (r) => `        s${r} = fma(vec4<f32>(a[${r}]), b, s${r});`)}
+      }
+    }
+    let key = vec4<u32>(firstKey + tx * 4u) + vec4<u32>(0u, 1u, 2u, 3u);
+${each(
+  4,
+  (r) =>
+    `    s${r} = select(vec4<f32>(-3.0e38), s${r} * P.scale, (key < vec4<u32>(P.keys))${v.causal ? ` & (key <= vec4<u32>(firstQuery + ty * 4u + ${r}u))` : ""});`,
+)}
+    tileP[tx * ${rows}u + ty] = vec4<f32>(${each(4, (r) => `max(max(s${r}.x, s${r}.y), max(s${r}.z, s${r}.w))`, ", ")});
+    workgroupBarrier();
+    var next = most;
+    for (var i = 0u; i < ${TX}u; i++) { next = max(next, tileP[i * ${rows}u + ty]); }
+    workgroupBarrier();
+    let fade = exp(most - next);
+    most = next;
+${each(4, (r) => `    s${r} = exp(s${r} - next[${r}]);`)}
+    sum = sum * fade + vec4<f32>(${each(4, (r) => `(s${r}.x + s${r}.y) + (s${r}.z + s${r}.w)`, ", ")});
+${each(4, (j) => `    tileP[(tx * 4u + ${j}u) * ${rows}u + ty] = vec4<f32>(${each(4, (r) => `s${r}[${j}]`, ", ")});`)}
+${each(4, (r) => each(groups, (g) => `    o${r}_${g} *= fade[${r}];`))}
+${each(
+  groups,
+  (g) => `    workgroupBarrier();
+    for (var i = t; i < ${KEYS * (CHUNK / 4)}u; i += ${threads}u) {
+      tileKV[i] = read_v(startK, firstKey + i / ${CHUNK / 4}u, ${g * CHUNK}u + (i % ${CHUNK / 4}u) * 4u, P.keys);
+    }
+    workgroupBarrier();
+    for (var c = 0u; c < ${KEYS}u; c++) {
+      let p = tileP[c * ${rows}u + ty];
+      let b = tileKV[c * ${CHUNK / 4}u + tx];
+${each(4, (r) => `      o${r}_${g} = fma(vec4<f32>(p[${r}]), b, o${r}_${g});`)}
+    }`,
+)}
+  }
+  // Each thread has the sum of its own keys.
+  workgroupBarrier();
+  tileP[tx * ${rows}u + ty] = sum;
+  workgroupBarrier();
+  var total = vec4<f32>();
+  for (var i = 0u; i < ${TX}u; i++) { total += tileP[i * ${rows}u + ty]; }
+${each(4, (r) => each(groups, (g) => write(v, at, r, g)))}`;
+  const head = `
+var<workgroup> tileQ: array<vec4<f32>, ${v.depth * rows}>;
+var<workgroup> tileKV: array<vec4<f32>, ${(CHUNK * KEYS) / 4}>;
+var<workgroup> tileP: array<vec4<f32>, ${KEYS * rows}>;
+${reader("q")}\n${reader("k")}\n${reader("v")}`;
+  return { head, body };
+}
+
+function write(v: AttentionVariant, at: (operand: string, index: string) => string, r: number, g: number): string {
+  const index = `startQ + query * P.channels + d`;
+  const value = `o${r}_${g} / total[${r}]`;
+  const put = v.quad
+    ? `if (d < P.depth) { ${at("out", `(${index}) >> 2u`)} = ${value}; }`
+    : `let value = ${value};
+${each(4, (j) => `      if (d + ${j}u < P.depth) { ${at("out", `${index} + ${j}u`)} = value[${j}]; }`)}`;
+  return `  { let query = firstQuery + ty * 4u + ${r}u; let d = ${g * CHUNK}u + tx * 4u;
+    if (query < P.queries) { ${put} }
+  }`;
+}

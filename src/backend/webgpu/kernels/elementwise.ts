@@ -1,0 +1,116 @@
+/**
+ * @file Ops on each element alone: activations, scaling, sums of equal shapes, the gated activation. Memory-bound: each
+ * operand is read or written once, four numbers at a time where all operands are whole tensors.
+ */
+import { type Kernel, makeKernel } from "../kernel.ts";
+import { ACTIVATION_FUNCTIONS } from "../wgsl.ts";
+
+const THREADS = 256;
+/** Quads that a workgroup writes. */
+export const ELEMENTWISE_QUADS = THREADS * 4;
+
+export type UnaryOp = "silu" | "gelu" | "quickGelu" | "scale";
+
+const UNARY: Readonly<Record<UnaryOp, (x: string) => string>> = {
+  silu: (x) => `silu4(${x})`,
+  gelu: (x) => `gelu4(${x})`,
+  quickGelu: (x) => `quickGelu4(${x})`,
+  scale: (x) => `${x} * P.factor`,
+};
+
+/** out = op(x), whole tensors; what the last quad holds beyond the end is alignment. */
+export function unaryKernel(op: UnaryOp): Kernel {
+  return makeKernel({
+    name: "unary",
+    variant: op,
+    operands: [
+      { name: "x", view: "vec4<f32>", slot: 0 },
+      { name: "out", view: "vec4<f32>", slot: 1 },
+    ],
+    params: op === "scale" ? { quads: "u32", factor: "f32" } : { quads: "u32" },
+    workgroupSize: THREADS,
+    text: (at) => ({ head: ACTIVATION_FUNCTIONS, body: eachQuad(at("out", "i"), UNARY[op](at("x", "i"))) }),
+  });
+}
+
+/** out = a + b of equal shapes. */
+export function addKernel(slots: { a: number; b: number; out: number }): Kernel {
+  return makeKernel({
+    name: "add",
+    variant: "whole",
+    operands: (["a", "b", "out"] as const).map((name) => ({ name, view: "vec4<f32>", slot: slots[name] })),
+    params: { quads: "u32" },
+    workgroupSize: THREADS,
+    text: (at) => ({ head: "", body: eachQuad(at("out", "i"), `${at("a", "i")} + ${at("b", "i")}`) }),
+  });
+}
+
+function eachQuad(target: string, value: string): string {
+  return `
+  for (var j = 0u; j < 4u; j++) {
+    let i = wg * ${ELEMENTWISE_QUADS}u + j * ${THREADS}u + t;
+    if (i >= P.quads) { return; }
+    ${target} = ${value};
+  }`;
+}
+
+/** Numbers that a workgroup of the kernels below writes. */
+export const SCALAR_ITEMS = THREADS * 4;
+
+/** out = a + b, b with strides of its own along out's four axes (0 where it broadcasts). */
+export function broadcastAddKernel(slots: { a: number; b: number; out: number }): Kernel {
+  return makeKernel({
+    name: "broadcastAdd",
+    variant: "4axes",
+    operands: (["a", "b", "out"] as const).map((name) => ({ name, view: "f32", slot: slots[name] })),
+    params: {
+      items: "u32",
+      size1: "u32",
+      size2: "u32",
+      size3: "u32",
+      stride0: "u32",
+      stride1: "u32",
+      stride2: "u32",
+      stride3: "u32",
+    },
+    workgroupSize: THREADS,
+    text: (at) => ({
+      head: "",
+      body: eachItem(`
+    let i3 = i % P.size3;
+    let i2 = (i / P.size3) % P.size2;
+    let i1 = (i / (P.size3 * P.size2)) % P.size1;
+    let i0 = i / (P.size3 * P.size2 * P.size1);
+    ${at("out", "i")} = ${at("a", "i")} + ${at("b", "i0 * P.stride0 + i1 * P.stride1 + i2 * P.stride2 + i3 * P.stride3")};`),
+    }),
+  });
+}
+
+/** x [R, 2 C] -> [R, C]: first half times gelu of the second. */
+export function gegluKernel(): Kernel {
+  return makeKernel({
+    name: "geglu",
+    variant: "rows",
+    operands: [
+      { name: "x", view: "f32", slot: 0 },
+      { name: "out", view: "f32", slot: 1 },
+    ],
+    params: { items: "u32", half: "u32" },
+    workgroupSize: THREADS,
+    text: (at) => ({
+      head: ACTIVATION_FUNCTIONS,
+      body: eachItem(`
+    let start = (i / P.half) * 2u * P.half + i % P.half;
+    ${at("out", "i")} = ${at("x", "start")} * gelu4(vec4<f32>(${at("x", "start + P.half")})).x;`),
+    }),
+  });
+}
+
+function eachItem(statements: string): string {
+  return `
+  for (var j = 0u; j < 4u; j++) {
+    let i = wg * ${SCALAR_ITEMS}u + j * ${THREADS}u + t;
+    if (i >= P.items) { return; }
+${statements}
+  }`;
+}

@@ -1,0 +1,180 @@
+/**
+ * @file Products of matrices, and convolutions as products without a patch matrix (implicit GEMM): out [M, N] from A [M, K]
+ * (rows of tokens, or patches gathered from an NHWC image) and B [N, K] (weights as stored, K contiguous).
+ *
+ * A workgroup computes a tile by rounds of 16 along K: each thread reads 4 rows x 4 K of an operand into registers (the next
+ * round's, while this one is computed), transposes them there and stores four vec4 along rows, so that shared memory holds
+ * both operands K-major. A thread's 8x8 results take 4 vec4 reads for 64 FMA: 4 FMA a word, what Pascal's 128 FMA and 32 words
+ * a clock need. Warps are 8 columns x 4 rows of threads (each vec4 read is one pass); stores are XOR-swizzled by 4 vec4, so
+ * that neither side meets a bank conflict. Sources: siboehm's SGEMM kernels 6 to 10 (siboehm.com/articles/22/CUDA-MMM),
+ * CUTLASS (thread-block swizzle). Cost: 2 M N K operations; reads (M K tilesN + N K tilesM) of each operand once a tile.
+ */
+import { type Kernel, makeKernel, type ParamFields } from "../kernel.ts";
+import {
+  ACTIVATION_FUNCTIONS,
+  type Activation,
+  quadView,
+  STORAGE_FUNCTIONS,
+  type Storage,
+  scalarView,
+} from "../wgsl.ts";
+import { epilogue } from "./gemm-epilogue.ts";
+import { advance, fetch, readFunctions, setUp, store, tileLoads } from "./gemm-loads.ts";
+import { DEPTH, TILES, type Tile, type TileName, tileThreads } from "./gemm-tiles.ts";
+import { type At, each } from "./text.ts";
+
+/** Slots of the operands that a variant has. Equal slots: the same tensor. */
+export interface GemmSlots {
+  readonly a: number;
+  /** Second half of the channels of a joined image. */
+  readonly a2?: number;
+  readonly b: number;
+  readonly bias?: number;
+  readonly channels?: number;
+  readonly residual?: number;
+  readonly out: number;
+}
+
+export interface GemmVariant {
+  readonly tile: TileName;
+  readonly slots: GemmSlots;
+  readonly bStorage: Storage;
+  readonly biasStorage?: Storage;
+  /** Patches of an image instead of rows. `upsample`: of an image enlarged by nearest neighbours, never made. */
+  readonly conv?: { readonly upsample: boolean };
+  /** K, strides and offsets are multiples of 4: operands are read four numbers at once. */
+  readonly quadK: boolean;
+  /** The same of N: results, bias and residual. */
+  readonly quadN: boolean;
+  readonly geglu: boolean;
+  readonly activation?: Activation;
+}
+
+const PARAMS = {
+  m: "u32",
+  n: "u32",
+  k: "u32",
+  lda: "u32",
+  ldb: "u32",
+  ldc: "u32",
+  aStart: "u32",
+  bStart: "u32",
+  cStart: "u32",
+  tilesM: "u32",
+  tilesN: "u32",
+  group: "u32",
+  factor: "f32",
+} as const satisfies ParamFields;
+
+const CONV_PARAMS = {
+  inHeight: "i32",
+  inWidth: "i32",
+  channelsIn: "u32",
+  channelsFirst: "u32",
+  kernelWidth: "u32",
+  outHeight: "u32",
+  outWidth: "u32",
+  stride: "i32",
+  padTop: "i32",
+  padLeft: "i32",
+  gridHeight: "i32",
+  gridWidth: "i32",
+} as const satisfies ParamFields;
+
+const PIXELS = { pixels: "u32" } as const satisfies ParamFields;
+
+/** Values of the parameters that a variant reads, besides workgroups and windows. */
+export type GemmParams = Readonly<Record<keyof typeof PARAMS, number>> &
+  Partial<Readonly<Record<keyof typeof CONV_PARAMS | keyof typeof PIXELS, number>>>;
+
+/** Tiles of rows that are walked before the next tile of columns, so that both operands stay in cache. */
+export const TILE_GROUP = 8;
+
+export function gemmKernel(v: GemmVariant): Kernel {
+  const tile = TILES[v.tile];
+  const { slots } = v;
+  const aView = v.quadK ? quadView("f32") : scalarView("f32");
+  const nView = v.quadN ? quadView("f32") : scalarView("f32");
+  const operands = [
+    { name: "a", slot: slots.a, view: aView },
+    ...(slots.a2 === undefined ? [] : [{ name: "a2", slot: slots.a2, view: aView }]),
+    { name: "b", slot: slots.b, view: v.quadK ? quadView(v.bStorage) : scalarView(v.bStorage) },
+    ...(slots.bias === undefined ? [] : [{ name: "bias", slot: slots.bias, view: biasView(v) }]),
+    ...(slots.channels === undefined ? [] : [{ name: "channels", slot: slots.channels, view: nView }]),
+    ...(slots.residual === undefined ? [] : [{ name: "residual", slot: slots.residual, view: nView }]),
+    { name: "out", slot: slots.out, view: nView },
+  ];
+  const conv = v.conv ? `conv${v.conv.upsample ? "Up" : ""}` : "rows";
+  const types = `${v.bStorage}-${v.biasStorage ?? "none"}`;
+  const flags = `${v.quadK ? "k4" : "k1"}${v.quadN ? "n4" : "n1"}${v.geglu ? "-geglu" : ""}-${v.activation ?? "plain"}`;
+  return makeKernel({
+    name: "gemm",
+    variant: `${conv}-${v.tile}-${types}-${flags}`,
+    operands,
+    params: { ...PARAMS, ...(v.conv ? CONV_PARAMS : {}), ...(slots.channels === undefined ? {} : PIXELS) },
+    workgroupSize: tileThreads(tile),
+    text: (at) => gemmText(v, tile, at),
+  });
+}
+
+function biasView(v: GemmVariant) {
+  const storage = v.biasStorage ?? "f32";
+  return v.quadN ? quadView(storage) : scalarView(storage);
+}
+
+function gemmText(v: GemmVariant, tile: Tile, at: At): { head: string; body: string } {
+  const threads = tileThreads(tile);
+  const loads = tileLoads(tile);
+  const columnsOut = v.geglu ? tile.columns / 2 : tile.columns;
+  const head = `
+var<workgroup> tileA: array<vec4<f32>, ${(tile.rows / 4) * DEPTH}>;
+var<workgroup> tileB: array<vec4<f32>, ${(tile.columns / 4) * DEPTH}>;
+${STORAGE_FUNCTIONS}${ACTIVATION_FUNCTIONS}
+${readFunctions(v, at)}`;
+  const body = `
+  // Tiles in groups of rows, each group column by column.
+  let perGroup = P.group * P.tilesN;
+  let groupFirst = (wg / perGroup) * P.group;
+  let groupRows = min(P.group, P.tilesM - groupFirst);
+  let inGroup = wg % perGroup;
+  let m0 = (groupFirst + inGroup % groupRows) * ${tile.rows}u;
+  let n0 = (inGroup / groupRows) * ${columnsOut}u;
+  let lane = t % 32u;
+  let warp = t / 32u;
+  let tx = lane % 8u + 8u * (warp % ${tile.columns / tile.threadColumns / 8}u);
+  let ty = lane / 8u + 4u * (warp / ${tile.columns / tile.threadColumns / 8}u);
+${loads.map((load) => setUp(v, tile, threads, load)).join("\n")}
+${each(tile.threadRows, (r) => each(tile.threadColumns / 4, (g) => `  var c${r}_${g} = vec4<f32>();`)).join("\n")}
+  let rounds = (P.k + ${DEPTH - 1}u) / ${DEPTH}u;
+${loads.map((load) => fetch(v, load)).join("\n")}
+  for (var round = 0u; round < rounds; round++) {
+    workgroupBarrier();
+${loads.map((load) => store(tile, threads, load)).join("\n")}
+    workgroupBarrier();
+    if (round + 1u < rounds) {
+${loads.map((load) => `${advance(v, load)}\n${fetch(v, load)}`).join("\n")}
+    }
+    for (var kk = 0u; kk < ${DEPTH / 4}u; kk++) {
+      let swizzle = (kk & 1u) << 2u;
+${each(4, (k) => multiply(tile, k)).join("\n")}
+    }
+  }
+${epilogue(v, tile, at)}`;
+  return { head, body };
+}
+
+/** One step along K: a thread's rows times its columns. */
+function multiply({ rows, columns, threadRows, threadColumns }: Tile, k: number): string {
+  const rowGroups = threadRows / 4;
+  const columnGroups = threadColumns / 4;
+  // XOR acts on bit 2 of a vec4's number; the second group starts at a multiple of 8 when the tile has 64 or more.
+  const readA = (g: number) => `tileA[(kk * 4u + ${k}u) * ${rows / 4}u + ((ty + ${(g * rows) / 8}u) ^ swizzle)]`;
+  const readB = (g: number) => `tileB[(kk * 4u + ${k}u) * ${columns / 4}u + ((tx + ${(g * columns) / 8}u) ^ swizzle)]`;
+  return `      {
+${each(rowGroups, (g) => `        let a${g} = ${readA(g)};`).join("\n")}
+${each(columnGroups, (g) => `        let b${g} = ${readB(g)};`).join("\n")}
+${each(threadRows, (r) =>
+  each(columnGroups, (g) => `        c${r}_${g} = fma(vec4<f32>(a${Math.floor(r / 4)}[${r % 4}]), b${g}, c${r}_${g});`),
+).join("\n")}
+      }`;
+}

@@ -1,0 +1,59 @@
+/**
+ * @file Layer normalization of rows [R, C]: a workgroup a row, mean first, then squared deviations from it (two passes, the
+ * second from cache). Cost: reads x three times, of which two hit the cache; memory-bound.
+ */
+import { type Kernel, makeKernel } from "../kernel.ts";
+import { readScalar, STORAGE_FUNCTIONS, type Storage, scalarView } from "../wgsl.ts";
+
+const THREADS = 64;
+
+export interface LayerNormVariant {
+  readonly slots: { readonly x: number; readonly w: number; readonly b: number; readonly out: number };
+  readonly wStorage: Storage;
+  readonly bStorage: Storage;
+}
+
+export function layerNormKernel(v: LayerNormVariant): Kernel {
+  return makeKernel({
+    name: "layerNorm",
+    variant: `${v.wStorage}-${v.bStorage}`,
+    operands: [
+      { name: "x", view: "f32", slot: v.slots.x },
+      { name: "w", view: scalarView(v.wStorage), slot: v.slots.w },
+      { name: "b", view: scalarView(v.bStorage), slot: v.slots.b },
+      { name: "out", view: "f32", slot: v.slots.out },
+    ],
+    params: { channels: "u32", eps: "f32" },
+    workgroupSize: THREADS,
+    text: (at) => ({
+      head: `${STORAGE_FUNCTIONS}
+var<workgroup> part: array<f32, ${THREADS}>;
+fn total(t: u32, value: f32) -> f32 {
+  workgroupBarrier();
+  part[t] = value;
+  workgroupBarrier();
+  for (var half = ${THREADS / 2}u; half > 0u; half >>= 1u) {
+    if (t < half) { part[t] += part[t + half]; }
+    workgroupBarrier();
+  }
+  return part[0];
+}`,
+      body: `
+  let start = wg * P.channels;
+  var sum = 0.0;
+  for (var c = t; c < P.channels; c += ${THREADS}u) { sum += ${at("x", "start + c")}; }
+  let mean = total(t, sum) / f32(P.channels);
+  var squares = 0.0;
+  for (var c = t; c < P.channels; c += ${THREADS}u) {
+    let d = ${at("x", "start + c")} - mean;
+    squares = fma(d, d, squares);
+  }
+  let inverse = 1.0 / sqrt(total(t, squares) / f32(P.channels) + P.eps);
+  for (var c = t; c < P.channels; c += ${THREADS}u) {
+    let w = ${readScalar(v.wStorage, (i) => at("w", i), "c")};
+    let b = ${readScalar(v.bStorage, (i) => at("b", i), "c")};
+    ${at("out", "start + c")} = (${at("x", "start + c")} - mean) * inverse * w + b;
+  }`,
+    }),
+  });
+}

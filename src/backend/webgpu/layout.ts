@@ -1,0 +1,92 @@
+/**
+ * @file How logical tensors lie in device memory. Tensors of four axes (images, convolution weights) have axis 1 last:
+ * [B, C, H, W] -> [B, H, W, C], [Co, Ci, kh, kw] -> [Co, kh, kw, Ci]. All others are row-major.
+ */
+import type { Graph, ValueId } from "../../ir/graph.ts";
+import { DTYPE_BYTES, type DType, elementCount } from "../../tensor/dtype.ts";
+import type { HostData, StoredWeight } from "../device.ts";
+import { STORAGE_BYTES, type Storage } from "./wgsl.ts";
+
+/** Spans start and end at multiples of this (WebGPU's default offset alignment of bindings). */
+export const ALIGNMENT_BYTES = 256;
+
+export function align(bytes: number, to = ALIGNMENT_BYTES): number {
+  return Math.ceil(bytes / to) * to;
+}
+
+/** True where the order in memory is the logical one. */
+export function isRowMajor(shape: readonly number[]): boolean {
+  return shape.length !== 4 || shape[1] === 1 || shape[2]! * shape[3]! === 1;
+}
+
+/** The axes in memory order. */
+export function physicalShape(shape: readonly number[]): readonly number[] {
+  if (shape.length !== 4) return shape;
+  const [batch, channels, height, width] = shape as [number, number, number, number];
+  return [batch, height, width, channels];
+}
+
+/** Element strides in memory of each logical axis. */
+export function physicalStrides(shape: readonly number[]): readonly number[] {
+  if (shape.length !== 4) return rowMajorStrides(shape);
+  const [, channels, height, width] = shape as [number, number, number, number];
+  return [channels * height * width, 1, width * channels, channels];
+}
+
+export function rowMajorStrides(shape: readonly number[]): readonly number[] {
+  const strides = new Array<number>(shape.length).fill(1);
+  for (let axis = shape.length - 2; axis >= 0; axis--) strides[axis] = strides[axis + 1]! * shape[axis + 1]!;
+  return strides;
+}
+
+export function activationBytes(graph: Graph, id: ValueId): number {
+  return align(elementCount(graph.values[id]!.shape) * 4);
+}
+
+/** How a stored weight is kept. Every dtype keeps its exact values, but f64, which is rounded to f32. */
+export function weightStorage(dtype: DType): Storage {
+  switch (dtype) {
+    case "f16":
+    case "bf16":
+    case "f32":
+      return dtype;
+    case "f64":
+      return "f32";
+    default:
+      throw new TypeError(`weights of dtype ${dtype} can't be computed with`);
+  }
+}
+
+export function weightBytes({ dtype, shape }: StoredWeight): number {
+  return align(elementCount(shape) * STORAGE_BYTES[weightStorage(dtype)]);
+}
+
+export function storedBytes({ dtype, shape }: StoredWeight): number {
+  return elementCount(shape) * DTYPE_BYTES[dtype];
+}
+
+/** Host order (row-major, logical) to memory order. Returns `data` itself where they are the same. */
+export function toDeviceOrder<T extends HostData>(shape: readonly number[], data: T): T {
+  if (isRowMajor(shape)) return data;
+  const [batch, channels, height, width] = shape as [number, number, number, number];
+  return transposeImages(data, batch, channels, height * width);
+}
+
+/** Memory order to host order. */
+export function fromDeviceOrder<T extends HostData>(shape: readonly number[], data: T): T {
+  if (isRowMajor(shape)) return data;
+  const [batch, channels, height, width] = shape as [number, number, number, number];
+  return transposeImages(data, batch, height * width, channels);
+}
+
+/** Each of `batch` matrices [rows, columns] -> [columns, rows]. */
+function transposeImages<T extends HostData>(data: T, batch: number, rows: number, columns: number): T {
+  const out = new (data.constructor as new (length: number) => T)(data.length);
+  for (let b = 0, at = 0; b < batch; b++) {
+    const base = b * rows * columns;
+    for (let row = 0; row < rows; row++) {
+      for (let column = 0; column < columns; column++) out[base + column * rows + row] = data[at++]!;
+    }
+  }
+  return out;
+}

@@ -1,0 +1,106 @@
+/**
+ * @file The way of dispatches to the device: recorded until a submit is full, at most two full submits in flight. Measures how
+ * fast work completes and paces the next submits by it.
+ */
+import type { DeviceHealth } from "./failure.ts";
+import type { Pacer } from "./pacing.ts";
+
+/** Full submits that may be in flight. */
+const IN_FLIGHT = 2;
+
+export class SubmitQueue {
+  readonly #device: GPUDevice;
+  readonly #health: DeviceHealth;
+  readonly #pacer: Pacer;
+  readonly #now: () => number;
+  #encoder: GPUCommandEncoder | undefined;
+  #pass: GPUComputePassEncoder | undefined;
+  #recordedCost = 0;
+  readonly #inFlight: { readonly cost: number; readonly done: Promise<void> }[] = [];
+  #inFlightCost = 0;
+  #lastDoneMs = 0;
+  #submits = 0;
+
+  /** `now` gives milliseconds. */
+  constructor(device: GPUDevice, health: DeviceHealth, pacer: Pacer, now: () => number) {
+    this.#device = device;
+    this.#health = health;
+    this.#pacer = pacer;
+    this.#now = now;
+  }
+
+  get submits(): number {
+    return this.#submits;
+  }
+
+  /** Operations that still fit into the current submit; at least one run of workgroups always goes. */
+  get room(): number {
+    return this.#pacer.budget - this.#recordedCost;
+  }
+
+  /** Submits what is recorded if it is full, and waits while too much is in flight. */
+  async makeRoom(): Promise<void> {
+    if (this.room > 0) return;
+    this.flush();
+    while (this.#inFlightCost > (IN_FLIGHT - 1) * this.#pacer.budget && this.#inFlight.length > 0)
+      await this.#health.guard(this.#inFlight[0]!.done);
+  }
+
+  dispatch(
+    pipeline: GPUComputePipeline,
+    bindGroup: GPUBindGroup,
+    recordOffset: number,
+    workgroups: number,
+    cost: number,
+  ): void {
+    this.#pass ??= this.#begin().beginComputePass();
+    this.#pass.setPipeline(pipeline);
+    this.#pass.setBindGroup(0, bindGroup, [recordOffset]);
+    this.#pass.dispatchWorkgroups(workgroups);
+    this.#recordedCost += cost;
+  }
+
+  copy(from: GPUBuffer, fromOffset: number, to: GPUBuffer, toOffset: number, bytes: number): void {
+    this.#pass?.end();
+    this.#pass = undefined;
+    this.#begin().copyBufferToBuffer(from, fromOffset, to, toOffset, bytes);
+  }
+
+  /** Submits what is recorded. */
+  flush(): void {
+    const encoder = this.#encoder;
+    if (!encoder) return;
+    this.#pass?.end();
+    this.#pass = undefined;
+    this.#encoder = undefined;
+    const cost = this.#recordedCost;
+    this.#recordedCost = 0;
+    const startedMs = this.#now();
+    this.#device.queue.submit([encoder.finish()]);
+    this.#submits++;
+    const done = this.#device.queue.onSubmittedWorkDone().then(
+      () => {
+        const doneMs = this.#now();
+        this.#pacer.observe(cost, doneMs - Math.max(startedMs, this.#lastDoneMs));
+        this.#lastDoneMs = doneMs;
+        this.#inFlight.shift();
+        this.#inFlightCost -= cost;
+      },
+      // The device is gone: `health` says why.
+      () => undefined,
+    );
+    this.#inFlight.push({ cost, done });
+    this.#inFlightCost += cost;
+  }
+
+  /** Submits, and waits until all of it is done. Rejects with DeviceError if any of it failed. */
+  async settle(): Promise<void> {
+    this.flush();
+    await this.#health.guard(this.#device.queue.onSubmittedWorkDone());
+  }
+
+  #begin(): GPUCommandEncoder {
+    this.#encoder ??= this.#device.createCommandEncoder();
+    return this.#encoder;
+  }
+}

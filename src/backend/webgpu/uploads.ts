@@ -1,0 +1,175 @@
+/** @file Blocks of weights to their spans: reads into staging slots, copies, and the repacking of convolutions' weights. */
+import type { BlockTensor, BlockUpload, Span } from "../device.ts";
+import type { DeviceHealth } from "./failure.ts";
+import { USAGE } from "./gpu-flags.ts";
+import { type Kernel, RECORD_BYTES, writeRecord } from "./kernel.ts";
+import { COPY_ITEMS, repackKernel } from "./kernels/layout.ts";
+import type { DeviceMemory } from "./memory.ts";
+import type { PipelineCache } from "./pipelines.ts";
+import { StagingRing, type StagingSlot } from "./staging.ts";
+import { planUpload, RECORDS_BYTES, type StagedPiece, type StagedRepack, type StagingSize } from "./upload-plan.ts";
+
+/** A longer read is cut, so that several threads of the system share it. */
+const READ_BYTES = 4 * 1024 ** 2;
+const MAX_WORKGROUPS = 65535;
+
+export class Uploader {
+  readonly #device: GPUDevice;
+  readonly #health: DeviceHealth;
+  readonly #memory: DeviceMemory;
+  readonly #pipelines: PipelineCache;
+  readonly #ring: StagingRing;
+  readonly #landing: GPUBuffer;
+  readonly #records: GPUBuffer;
+  readonly #bindGroups = new Map<string, GPUBindGroup>();
+  /** What a slot has room for before the parameter records at its end. */
+  readonly #pieceBytes: number;
+
+  constructor(
+    device: GPUDevice,
+    parts: { readonly health: DeviceHealth; readonly memory: DeviceMemory; readonly pipelines: PipelineCache },
+    size: StagingSize,
+  ) {
+    this.#device = device;
+    this.#health = parts.health;
+    this.#memory = parts.memory;
+    this.#pipelines = parts.pipelines;
+    this.#ring = new StagingRing(device, parts.health, size.slots, size.slotBytes);
+    this.#pieceBytes = size.slotBytes - RECORDS_BYTES;
+    this.#landing = device.createBuffer({
+      label: "landing",
+      size: size.slotBytes,
+      usage: USAGE.storage | USAGE.copyTarget,
+    });
+    this.#records = device.createBuffer({
+      label: "repacking",
+      size: RECORDS_BYTES,
+      usage: USAGE.uniform | USAGE.copyTarget,
+    });
+  }
+
+  /** Bytes of slots that came back from the device. */
+  get returnedBytes(): number {
+    return this.#ring.returnedBytes;
+  }
+
+  async upload(block: BlockUpload, signal?: AbortSignal): Promise<void> {
+    for (const piece of planUpload(block.tensors, this.#pieceBytes)) {
+      const kernels = new Set(piece.repacks.map(({ halves }) => halves));
+      for (const halves of kernels) await this.#pipelines.get(repackKernel(halves));
+      const slot = await this.#ring.take(signal);
+      try {
+        await this.#read(block, piece, slot, signal);
+        this.#health.check();
+      } catch (error) {
+        this.#ring.give(slot);
+        throw error;
+      }
+      await this.#submit(block.tensors, piece, slot);
+    }
+  }
+
+  /** Forgets bindings of spans (their arenas may be gone). */
+  release(): void {
+    this.#bindGroups.clear();
+  }
+
+  destroy(): void {
+    this.#ring.destroy();
+    this.#landing.destroy();
+    this.#records.destroy();
+  }
+
+  /** All reads of a piece at once; waits for each, also after a failure, because they write into the slot. */
+  async #read(block: BlockUpload, piece: StagedPiece, slot: StagingSlot, signal?: AbortSignal): Promise<void> {
+    const reads = piece.reads.flatMap(({ startByte, slotOffset, length }) =>
+      Array.from({ length: Math.ceil(length / READ_BYTES) }, (_, i) => {
+        const from = i * READ_BYTES;
+        const to = Math.min(length, from + READ_BYTES);
+        return block.read(startByte + from, slot.bytes.subarray(slotOffset + from, slotOffset + to), signal);
+      }),
+    );
+    const results = await Promise.allSettled(reads);
+    signal?.throwIfAborted();
+    for (const result of results) if (result.status === "rejected") throw result.reason;
+    for (const { slotOffset, readBytes, bytes, narrow } of [...piece.copies, ...piece.repacks]) {
+      if (narrow) narrowToF32(slot.bytes, slotOffset, readBytes);
+      else slot.bytes.fill(0, slotOffset + readBytes, slotOffset + bytes);
+    }
+  }
+
+  async #submit(tensors: readonly BlockTensor[], piece: StagedPiece, slot: StagingSlot): Promise<void> {
+    const repacks = await Promise.all(
+      piece.repacks.map(async (repack) => {
+        const kernel = repackKernel(repack.halves);
+        return { repack, kernel, pipeline: await this.#pipelines.get(kernel) };
+      }),
+    );
+    const runs = repacks.flatMap(({ repack, kernel, pipeline }) => {
+      const items = repack.halves ? Math.ceil(repack.numbers / 2) : repack.numbers;
+      const workgroups = Math.ceil(items / COPY_ITEMS);
+      if (workgroups > MAX_WORKGROUPS) throw new RangeError("staging slots are too large for one repacking");
+      return [{ repack, kernel, pipeline, items, workgroups }];
+    });
+    const view = new DataView(slot.bytes.buffer);
+    runs.forEach(({ repack, kernel, items }, i) => {
+      writeRepack(view, this.#pieceBytes + i * RECORD_BYTES, kernel, repack, items);
+    });
+    slot.buffer.unmap();
+    const encoder = this.#device.createCommandEncoder();
+    for (const { tensor, slotOffset, targetOffset, bytes } of piece.copies) {
+      const { span } = tensors[tensor]!;
+      const { buffer } = this.#memory.arenaOf(span);
+      encoder.copyBufferToBuffer(slot.buffer, slotOffset, buffer, span.offsetBytes + targetOffset, bytes);
+    }
+    if (runs.length > 0) {
+      for (const { repack } of runs)
+        encoder.copyBufferToBuffer(slot.buffer, repack.slotOffset, this.#landing, repack.slotOffset, repack.bytes);
+      encoder.copyBufferToBuffer(slot.buffer, this.#pieceBytes, this.#records, 0, runs.length * RECORD_BYTES);
+      const pass = encoder.beginComputePass();
+      runs.forEach(({ repack, pipeline, workgroups }, i) => {
+        pass.setPipeline(pipeline);
+        pass.setBindGroup(0, this.#bindGroup(tensors[repack.tensor]!.span), [i * RECORD_BYTES]);
+        pass.dispatchWorkgroups(workgroups);
+      });
+      pass.end();
+    }
+    this.#device.queue.submit([encoder.finish()]);
+    this.#ring.submitted(
+      slot,
+      [...piece.copies, ...piece.repacks].reduce((sum, { readBytes }) => sum + readBytes, 0),
+    );
+  }
+
+  #bindGroup(span: Span): GPUBindGroup {
+    const arena = this.#memory.arenaOf(span);
+    const key = `${arena.number}:${span.offsetBytes}:${span.lengthBytes}`;
+    let group = this.#bindGroups.get(key);
+    if (!group) {
+      const out = { buffer: arena.buffer, offset: span.offsetBytes, size: span.lengthBytes };
+      group = this.#device.createBindGroup({
+        layout: this.#pipelines.bindingLayout(2),
+        entries: [
+          { binding: 0, resource: { buffer: this.#landing } },
+          { binding: 1, resource: out },
+          { binding: 2, resource: { buffer: this.#records, offset: 0, size: RECORD_BYTES } },
+        ],
+      });
+      this.#bindGroups.set(key, group);
+    }
+    return group;
+  }
+}
+
+function writeRepack(view: DataView, at: number, kernel: Kernel, repack: StagedRepack, items: number): void {
+  const { numbers, taps, channels, slotOffset, targetOffset } = repack;
+  const values = { items, numbers, taps, channels, source: slotOffset / 4, place: targetOffset / 4 };
+  writeRecord(view, at, kernel, 0, [0, 0], values);
+}
+
+/** f64 to f32 in place, from the front: a number's place is never beyond its source. */
+function narrowToF32(bytes: Uint8Array<ArrayBuffer>, offset: number, length: number): void {
+  const doubles = new Float64Array(bytes.buffer, bytes.byteOffset + offset, length / 8);
+  const floats = new Float32Array(bytes.buffer, bytes.byteOffset + offset, length / 8);
+  for (let i = 0; i < floats.length; i++) floats[i] = doubles[i]!;
+}

@@ -1,0 +1,67 @@
+/** @file WGSL text shared by kernels: reading stored numbers as fp32, and the activations. */
+import type { View } from "./kernel.ts";
+
+/** How numbers lie in device memory. "f16" and "bf16" are packed pairs, the first number in the low half. */
+export type Storage = "f32" | "f16" | "bf16";
+
+export const STORAGE_BYTES: Readonly<Record<Storage, number>> = { f32: 4, f16: 2, bf16: 2 };
+
+/** View that reads one number (or the pair it is in), and the view that reads four at once. */
+export function scalarView(storage: Storage): View {
+  return storage === "f32" ? "f32" : "u32";
+}
+export function quadView(storage: Storage): View {
+  return storage === "f32" ? "vec4<f32>" : "vec2<u32>";
+}
+
+/** Reads number `index` through a scalar view. */
+export function readScalar(storage: Storage, at: (index: string) => string, index: string): string {
+  switch (storage) {
+    case "f32":
+      return at(index);
+    case "f16":
+      return `unpack2x16float(${at(`(${index}) >> 1u`)})[(${index}) & 1u]`;
+    case "bf16":
+      return `bf16Half(${at(`(${index}) >> 1u`)}, ${index})`;
+  }
+}
+
+/** Reads numbers 4 `index` .. 4 `index` + 3 through a quad view. */
+export function readQuad(storage: Storage, at: (index: string) => string, index: string): string {
+  switch (storage) {
+    case "f32":
+      return at(index);
+    case "f16":
+      return `f16Quad(${at(index)})`;
+    case "bf16":
+      return `bf16Quad(${at(index)})`;
+  }
+}
+
+/** Functions that readScalar and readQuad name. */
+export const STORAGE_FUNCTIONS = `
+fn f16Quad(p: vec2<u32>) -> vec4<f32> { return vec4<f32>(unpack2x16float(p.x), unpack2x16float(p.y)); }
+fn bf16Quad(p: vec2<u32>) -> vec4<f32> {
+  return bitcast<vec4<f32>>(vec4<u32>(p.x << 16u, p.x & 0xffff0000u, p.y << 16u, p.y & 0xffff0000u));
+}
+fn bf16Half(p: u32, i: u32) -> f32 { return bitcast<f32>(select(p << 16u, p & 0xffff0000u, (i & 1u) == 1u)); }
+`;
+
+export type Activation = "silu" | "gelu" | "quickGelu";
+
+/**
+ * The activations on vec4<f32>. erf by Abramowitz and Stegun 7.1.26 (absolute error 1.5e-7). Exponents are clamped, because
+ * WGSL doesn't define what follows an overflow.
+ */
+export const ACTIVATION_FUNCTIONS = `
+fn sigmoid4(x: vec4<f32>) -> vec4<f32> { return 1.0 / (1.0 + exp(min(-x, vec4<f32>(80.0)))); }
+fn silu4(x: vec4<f32>) -> vec4<f32> { return x * sigmoid4(x); }
+fn quickGelu4(x: vec4<f32>) -> vec4<f32> { return x * sigmoid4(1.702 * x); }
+fn erf4(x: vec4<f32>) -> vec4<f32> {
+  let a = min(abs(x), vec4<f32>(6.0));
+  let u = 1.0 / (1.0 + 0.3275911 * a);
+  let poly = u * (0.254829592 + u * (-0.284496736 + u * (1.421413741 + u * (-1.453152027 + u * 1.061405429))));
+  return sign(x) * (1.0 - poly * exp(-a * a));
+}
+fn gelu4(x: vec4<f32>) -> vec4<f32> { return 0.5 * x * (1.0 + erf4(x * 0.70710678118654752)); }
+`;

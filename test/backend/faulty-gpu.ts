@@ -1,0 +1,70 @@
+/** @file A graphics device that fails on purpose: methods of a real one, replaced. */
+import type { OpenedDevice } from "../../src/backend/webgpu/dawn.ts";
+
+/**
+ * Calls `before` each time something asynchronous is asked of the device (in order, counted from 0): error scopes, kernels,
+ * maps, waiting for work.
+ */
+export function watchAwaits({ device }: OpenedDevice, before: (call: number) => void): void {
+  let calls = 0;
+  const watch = <T extends object>(target: T, name: keyof T & string) => {
+    const original = (target[name] as (...args: unknown[]) => unknown).bind(target);
+    Object.defineProperty(target, name, {
+      value: (...args: unknown[]) => {
+        before(calls++);
+        return original(...args);
+      },
+    });
+  };
+  watch(device, "popErrorScope");
+  watch(device, "createComputePipelineAsync");
+  watch(device.queue, "onSubmittedWorkDone");
+  const createBuffer = device.createBuffer.bind(device);
+  Object.defineProperty(device, "createBuffer", {
+    value: (descriptor: GPUBufferDescriptor) => {
+      const buffer = createBuffer(descriptor);
+      watch(buffer, "mapAsync");
+      return buffer;
+    },
+  });
+}
+
+/** `refuse` says which allocations (counted from 0) end as if memory were short. */
+export function limitMemory({ device }: OpenedDevice, refuse: (allocation: number) => boolean): void {
+  const filters: GPUErrorFilter[] = [];
+  let allocations = 0;
+  const push = device.pushErrorScope.bind(device);
+  const pop = device.popErrorScope.bind(device);
+  Object.defineProperty(device, "pushErrorScope", {
+    value: (filter: GPUErrorFilter) => {
+      filters.push(filter);
+      push(filter);
+    },
+  });
+  Object.defineProperty(device, "popErrorScope", {
+    value: async () => {
+      const short = filters.pop() === "out-of-memory" && refuse(allocations++);
+      const error = await pop();
+      return short ? { message: "not enough memory" } : error;
+    },
+  });
+}
+
+/** All dispatches come to nothing. */
+export function dropDispatches({ device }: OpenedDevice): void {
+  const createEncoder = device.createCommandEncoder.bind(device);
+  Object.defineProperty(device, "createCommandEncoder", {
+    value: () => {
+      const encoder = createEncoder();
+      const begin = encoder.beginComputePass.bind(encoder);
+      Object.defineProperty(encoder, "beginComputePass", {
+        value: () => {
+          const pass = begin();
+          Object.defineProperty(pass, "dispatchWorkgroups", { value: () => undefined });
+          return pass;
+        },
+      });
+      return encoder;
+    },
+  });
+}

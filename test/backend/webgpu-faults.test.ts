@@ -1,0 +1,206 @@
+/** @file The `webgpu` device when something goes wrong: a lost device, short memory, refused work, stale results, bad reads. */
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { type OpenedDevice, openDawn } from "../../src/backend/webgpu/dawn.ts";
+import { createWebGpuDevice, type WebGpuDevice, type WebGpuOptions } from "../../src/backend/webgpu/device.ts";
+import { BudgetError, DeviceError } from "../../src/errors.ts";
+import { GraphBuilder } from "../../src/ir/builder.ts";
+import { computeGraph, drawData, segmentGraph } from "./conformance.ts";
+import { deviceBackend } from "./device-backend.ts";
+import { dropDispatches, limitMemory, watchAwaits } from "./faulty-gpu.ts";
+import { SEGMENT_CASES } from "./segment-cases.ts";
+import { findTestAdapter } from "./software-vulkan.ts";
+
+const adapter = await findTestAdapter();
+const options = adapter.skip === undefined ? {} : { skip: adapter.skip };
+
+const graph = segmentGraph(SEGMENT_CASES.find(({ name }) => name.startsWith("upsampling"))!);
+const data = drawData(graph, 1);
+const STAGING = { slots: 2, slotBytes: 65536 };
+
+async function open(spoil: (opened: OpenedDevice) => void, more: WebGpuOptions = {}): Promise<WebGpuDevice> {
+  const opened = await openDawn(adapter.name);
+  spoil(opened);
+  return await createWebGpuDevice({ open: async () => opened, staging: STAGING, ...more });
+}
+
+const compute = (device: WebGpuDevice) => computeGraph(deviceBackend(device), graph, data, "f16");
+const nothing = () => undefined;
+const hasCode = (code: string) => (error: unknown) => error instanceof DeviceError && error.code === code;
+
+test("a device lost at any await ends the work with E_GPU_LOST; a new one gives the same bits", options, async () => {
+  const whole = await open(nothing);
+  const expected = await compute(whole);
+  await whole[Symbol.asyncDispose]();
+  let lost = 0;
+  for (let at = 0; ; at++) {
+    let reached = false;
+    const device = await open((opened) =>
+      watchAwaits(opened, (call) => {
+        if (call !== at) return;
+        reached = true;
+        opened.device.destroy();
+      }),
+    );
+    const outcome = await compute(device).then(
+      () => undefined,
+      (error: unknown) => error,
+    );
+    // The last waits belong to work that is already complete.
+    if (outcome !== undefined) {
+      assert.ok(hasCode("E_GPU_LOST")(outcome), `await ${at}: ${outcome}`);
+      assert.equal(device.pacing.caution, 0.5);
+      lost++;
+    }
+    await device[Symbol.asyncDispose]();
+    if (!reached) break;
+  }
+  assert.ok(lost >= 10, `${lost} losses`);
+  const again = await open(nothing);
+  assert.deepEqual(await compute(again), expected);
+  await again[Symbol.asyncDispose]();
+});
+
+test("short memory is tried again once, then E_VRAM; nothing stays taken", options, async () => {
+  const once = await open((opened) => limitMemory(opened, (allocation) => allocation === 0));
+  await compute(once);
+  assert.equal(once.heldBytes, 0);
+  await once[Symbol.asyncDispose]();
+  for (const first of [0, 1]) {
+    const device = await open((opened) => limitMemory(opened, (allocation) => allocation >= first));
+    await assert.rejects(compute(device), (error) => {
+      assert.ok(error instanceof BudgetError && error.code === "E_VRAM");
+      assert.match(error.message, /needs 1 MB more, \d+ MB are taken/);
+      return true;
+    });
+    assert.equal(device.heldBytes, 0);
+    await device[Symbol.asyncDispose]();
+  }
+});
+
+test("an arena larger than the adapter allows is refused before it is asked for", options, async () => {
+  const device = await open(nothing);
+  await assert.rejects(
+    async () => device.createArena(device.maxArenaBytes + 256, "huge"),
+    /E_GPU_LIMIT huge: .*allowed/,
+  );
+  await device[Symbol.asyncDispose]();
+});
+
+test("an error that WebGPU reports by itself fails the work that follows", options, async () => {
+  let raw: GPUDevice | undefined;
+  const device = await open((opened) => {
+    raw = opened.device;
+  });
+  raw!.createBuffer({ label: "nonsense", size: 16, usage: 0xffff });
+  await assert.rejects(async () => {
+    await device.settle();
+    await compute(device);
+  }, hasCode("E_GPU"));
+  await device[Symbol.asyncDispose]();
+});
+
+test("results that were never computed are not handed out", options, async () => {
+  const device = await open(dropDispatches);
+  await assert.rejects(compute(device), hasCode("E_GPU_STALE"));
+  await device[Symbol.asyncDispose]();
+});
+
+test("an id outside of the table gives NaN, never another row", options, async () => {
+  const g = new GraphBuilder("ids");
+  const table = g.input("table", [3, 4]);
+  const ids = g.input("ids", [3], "i32");
+  g.segment("s", () => g.output("y", g.node("embedding", [table, ids], {})));
+  const built = g.build();
+  const inputs = new Map<number, Float32Array | Int32Array>([
+    [table.id, new Float32Array(12).fill(1)],
+    [ids.id, Int32Array.of(2, 3, -1)],
+  ]);
+  const device = await open(nothing);
+  const y = (await computeGraph(deviceBackend(device), built, { inputs, weights: new Map() }, "f32")).get("y")!;
+  assert.deepEqual([...y.subarray(0, 4)], [1, 1, 1, 1]);
+  assert.ok(y.subarray(4).every(Number.isNaN));
+  await device[Symbol.asyncDispose]();
+});
+
+test("a failed or aborted read gives its slot back", options, async () => {
+  const device = await open(nothing);
+  using arena = await device.createArena(1 << 16, "weights");
+  const stored = { dtype: "f32" as const, shape: [10_000] };
+  const span = { arena, offsetBytes: 0, lengthBytes: device.weightBytes(stored) };
+  const upload = (read: () => Promise<void>, signal?: AbortSignal) =>
+    device.upload(
+      { label: "block", storedBytes: 40_000, tensors: [{ name: "w", stored, span, storedOffsetBytes: 0 }], read },
+      signal,
+    );
+  for (let i = 0; i < 5; i++) {
+    await assert.rejects(
+      upload(() => Promise.reject(new Error("disk"))),
+      /^Error: disk$/,
+    );
+    const stop = new AbortController();
+    await assert.rejects(
+      upload(async () => stop.abort(new Error("enough")), stop.signal),
+      /^Error: enough$/,
+    );
+  }
+  assert.equal(device.uploadedBytes, 0);
+  await upload(async () => undefined);
+  await device.settle();
+  assert.equal(device.uploadedBytes, 40_000);
+  await device[Symbol.asyncDispose]();
+});
+
+test("tiles, cuts of submits and cuts of tensors move no bit", options, async () => {
+  const g = new GraphBuilder("bits");
+  const x = g.input("x", [2, 16, 24, 24]);
+  const residual = g.input("residual", [2, 72, 24, 24]);
+  const w = g.weight("w", [72, 16, 3, 3]);
+  const bias = g.weight("bias", [72]);
+  g.segment("s", () => {
+    const y = g.node("conv2d", [x, w, bias], { stride: 1, pad: [1, 1, 1, 1] });
+    g.output("y", g.node("add", [residual, y], {}));
+    g.output(
+      "z",
+      g.node(
+        "silu",
+        [g.node("groupNorm", [x, g.weight("gw", [16]), g.weight("gb", [16])], { groups: 4, eps: 1e-5 })],
+        {},
+      ),
+    );
+  });
+  const built = g.build();
+  const drawn = drawData(built, 3);
+  const results: Map<string, Float32Array>[] = [];
+  const settings: WebGpuOptions[] = [
+    { chooseTile: () => "32x32" },
+    { chooseTile: () => "64x64" },
+    { chooseTile: () => "128x128" },
+    { chooseTile: () => "32x32", pacing: { costPerMs: 1 } },
+    { chooseTile: () => "32x32", limits: { bindingBytes: 250_000 } },
+  ];
+  for (const more of settings) {
+    const device = await open(nothing, more);
+    results.push(await computeGraph(deviceBackend(device), built, drawn, "f16"));
+    await device[Symbol.asyncDispose]();
+  }
+  for (const result of results.slice(1)) assert.deepEqual(result, results[0]);
+});
+
+test("twenty devices opened and closed in a process, which then ends by itself", options, async () => {
+  const url = (name: string) => JSON.stringify(new URL(`../../src/backend/webgpu/${name}`, import.meta.url).href);
+  const script = `const { createWebGpuDevice } = await import(${url("device.ts")});
+    for (let i = 0; i < 20; i++) {
+      const device = await createWebGpuDevice({ adapter: ${JSON.stringify(adapter.name)} });
+      await (await device.createArena(4096, "a"))[Symbol.dispose]();
+      await device[Symbol.asyncDispose]();
+    }
+    console.log("done");`;
+  const args = ["--input-type=module-typescript", "-e", script];
+  const cwd = fileURLToPath(new URL("../..", import.meta.url));
+  const result = spawnSync(process.execPath, args, { cwd, encoding: "utf8", timeout: 60_000 });
+  assert.equal(result.status, 0, result.stderr);
+  assert.match(result.stdout, /done/);
+});

@@ -1,0 +1,149 @@
+/**
+ * @file Every kernel variant through Dawn's WGSL front end: its null backend compiles and validates without any graphics card.
+ * Independent choices (how weights are stored, what follows a product) are combined with each tile, not all with all.
+ */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { type OpenedDevice, openNullDevice } from "../../src/backend/webgpu/dawn.ts";
+import { DeviceHealth } from "../../src/backend/webgpu/failure.ts";
+import { type Kernel, MAX_SLOTS } from "../../src/backend/webgpu/kernel.ts";
+import { attentionKernel, attentionSharedBytes } from "../../src/backend/webgpu/kernels/attention.ts";
+import {
+  addKernel,
+  broadcastAddKernel,
+  gegluKernel,
+  unaryKernel,
+} from "../../src/backend/webgpu/kernels/elementwise.ts";
+import { type GemmVariant, gemmKernel } from "../../src/backend/webgpu/kernels/gemm.ts";
+import { TILE_NAMES, tileFits } from "../../src/backend/webgpu/kernels/gemm-tiles.ts";
+import {
+  channelMomentsKernel,
+  groupMomentsKernel,
+  normalizeKernel,
+} from "../../src/backend/webgpu/kernels/group-norm.ts";
+import { layerNormKernel } from "../../src/backend/webgpu/kernels/layer-norm.ts";
+import { copyKernel, embeddingKernel, repackKernel, upsampleKernel } from "../../src/backend/webgpu/kernels/layout.ts";
+import { softmaxKernel } from "../../src/backend/webgpu/kernels/softmax.ts";
+import { PipelineCache } from "../../src/backend/webgpu/pipelines.ts";
+import { DeviceError } from "../../src/errors.ts";
+
+const STORAGES = ["f16", "bf16", "f32"] as const;
+const BOTH = [true, false] as const;
+
+/** The null backend has WebGPU's default limit; larger blocks differ from smaller ones by numbers alone. */
+const NULL_WORKGROUP_BYTES = 16384;
+
+function* products(): Generator<Kernel> {
+  const plain = { a: 0, b: 1, out: 2 };
+  const full = { a: 0, b: 1, bias: 2, channels: 3, residual: 4, out: 5 };
+  const sources: Pick<GemmVariant, "conv" | "slots">[] = [
+    { slots: plain },
+    { slots: full },
+    { slots: { ...full, residual: 0, out: 4 } },
+    { slots: full, conv: { upsample: false } },
+    { slots: full, conv: { upsample: true } },
+    { slots: { ...full, a2: 6 }, conv: { upsample: false } },
+  ];
+  for (const tile of TILE_NAMES) {
+    for (const bStorage of STORAGES) {
+      for (const source of sources) {
+        for (const quad of BOTH) {
+          const bias = source.slots.bias === undefined ? {} : { biasStorage: bStorage };
+          const common = { tile, ...source, bStorage, ...bias, geglu: false, activation: "gelu" as const };
+          yield gemmKernel({ ...common, quadK: quad, quadN: quad });
+          // One tensor in two roles is read alike.
+          if (source.slots.residual !== 0) yield gemmKernel({ ...common, quadK: quad, quadN: !quad });
+        }
+      }
+      const shape = { rows: 64, columns: 64, depth: 64, geglu: true };
+      if (!tileFits(tile, shape)) continue;
+      for (const quad of BOTH) {
+        const slots = { a: 0, b: 1, bias: 2, residual: 3, out: 4 };
+        yield gemmKernel({ tile, slots, bStorage, biasStorage: bStorage, quadK: quad, quadN: quad, geglu: true });
+      }
+    }
+    for (const activation of ["silu", "quickGelu"] as const)
+      yield gemmKernel({ tile, slots: plain, bStorage: "f16", quadK: true, quadN: true, geglu: false, activation });
+  }
+}
+
+function* others(): Generator<Kernel> {
+  for (const depth of [32, 64, 96, 128])
+    for (const queries of [16, 32, 64])
+      for (const causal of BOTH)
+        for (const quad of BOTH)
+          for (const slots of [
+            { q: 0, k: 1, v: 2, out: 3 },
+            { q: 0, k: 0, v: 0, out: 1 },
+          ])
+            if (attentionSharedBytes(depth, queries) <= NULL_WORKGROUP_BYTES)
+              yield attentionKernel({ slots, depth, queries, causal, quad });
+  for (const wStorage of STORAGES)
+    for (const bStorage of STORAGES) {
+      yield layerNormKernel({ slots: { x: 0, w: 1, b: 2, out: 3 }, wStorage, bStorage });
+      for (const silu of BOTH)
+        for (const quad of BOTH)
+          for (const joined of [{}, { x2: 5 }])
+            yield normalizeKernel({
+              slots: { x: 0, ...joined, moments: 1, w: 2, b: 3, out: 4 },
+              wStorage,
+              bStorage,
+              silu,
+              quad,
+            });
+    }
+  yield channelMomentsKernel({ x: 0, parts: 1 });
+  yield channelMomentsKernel({ x: 0, x2: 1, parts: 2 });
+  yield groupMomentsKernel();
+  for (const op of ["silu", "gelu", "quickGelu", "scale"] as const) yield unaryKernel(op);
+  for (const slots of [
+    { a: 0, b: 1, out: 2 },
+    { a: 0, b: 0, out: 1 },
+  ]) {
+    yield addKernel(slots);
+    yield broadcastAddKernel(slots);
+  }
+  yield gegluKernel();
+  yield softmaxKernel();
+  yield upsampleKernel();
+  for (const storage of STORAGES) {
+    yield copyKernel(storage);
+    yield embeddingKernel(storage);
+  }
+  for (const halves of BOTH) yield repackKernel(halves);
+}
+
+const opened = await tryOpen();
+const options = typeof opened === "string" ? { skip: opened } : {};
+
+async function tryOpen(): Promise<OpenedDevice | string> {
+  try {
+    return await openNullDevice();
+  } catch (error) {
+    if (error instanceof DeviceError) return error.problem;
+    throw error;
+  }
+}
+
+test("every kernel variant compiles", options, async () => {
+  const { device } = opened as OpenedDevice;
+  const cache = new PipelineCache(device, new DeviceHealth());
+  const texts = new Map<string, string>();
+  for (const kernel of [...products(), ...others()]) {
+    assert.ok(kernel.slots.length <= MAX_SLOTS, kernel.key);
+    const text = kernel.wgsl();
+    // The key is what pipelines are cached by.
+    assert.equal(texts.get(kernel.key) ?? text, text, kernel.key);
+    if (texts.has(kernel.key)) continue;
+    texts.set(kernel.key, text);
+    await cache.get(kernel);
+  }
+  assert.ok(texts.size > 400, `${texts.size} variants`);
+});
+
+test("a kernel that is wrong is refused by name", options, async () => {
+  const cache = new PipelineCache((opened as OpenedDevice).device, new DeviceHealth());
+  const kernel = unaryKernel("silu");
+  const wrong = { ...kernel, key: "wrong", wgsl: () => kernel.wgsl().replace("= silu4(", "= nosuch4(") };
+  await assert.rejects(cache.get(wrong), /^DeviceError: E_GPU wrong: .*nosuch4/);
+});

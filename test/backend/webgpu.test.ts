@@ -1,0 +1,65 @@
+/** @file The `webgpu` device against the reference backend: the shared cases, other stored dtypes, and random shapes. */
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import type { Backend } from "../../src/backend/backend.ts";
+import { createReferenceBackend } from "../../src/backend/reference/backend.ts";
+import { computeGraph, conformanceTests, opGraph, requireAgreement } from "./conformance.ts";
+import { deviceBackend } from "./device-backend.ts";
+import { OP_CASES } from "./op-cases.ts";
+import { RANDOM_CASES } from "./random-cases.ts";
+import { findTestAdapter, openTestDevice } from "./software-vulkan.ts";
+
+const adapter = await findTestAdapter();
+const options = adapter.skip === undefined ? {} : { skip: adapter.skip };
+let shared: Backend | undefined;
+/** One device for all: its kernels are compiled once. */
+const open = async () => {
+  shared ??= deviceBackend(await openTestDevice(adapter));
+  return shared;
+};
+before(async () => {
+  if (adapter.skip === undefined) await open();
+});
+after(async () => shared?.[Symbol.asyncDispose]());
+
+// Weights in f16, as models have them; each other dtype where a kernel reads it in a way of its own.
+conformanceTests("webgpu", open, adapter.skip, ["f16"]);
+
+const OTHER_TYPES = new Map<string, readonly string[]>([
+  ["conv2d", ["3x3"]],
+  ["linear", ["odd sides"]],
+  ["groupNorm", ["4 groups"]],
+  ["layerNorm", ["two axes"]],
+  ["add", ["a weight"]],
+  ["embedding", ["table of weights", "one id"]],
+]);
+for (const item of OP_CASES.filter(({ op, name }) => OTHER_TYPES.get(op)?.includes(name))) {
+  test(`webgpu ${item.op}: ${item.name}, weights bf16 and f32`, options, async () => {
+    const { graph, data } = opGraph(item, 9);
+    for (const type of ["bf16", "f32"] as const) await requireAgreement(await open(), graph, data, type);
+  });
+}
+
+/** Mean square of the difference by that of the result: 1e-6 is a thousandth of the result's size. */
+const MAX_NMSE = 1e-6;
+
+test(`webgpu: ${RANDOM_CASES.length} random cases`, options, async () => {
+  assert.ok(RANDOM_CASES.length >= 1000);
+  const backend = await open();
+  const reference = createReferenceBackend();
+  for (const [seed, item] of RANDOM_CASES.entries()) {
+    const { graph, data } = opGraph(item, seed);
+    const expected = (await computeGraph(reference, graph, data, "f32")).get("result")!;
+    const found = (await computeGraph(backend, graph, data, "f16")).get("result")!;
+    assert.equal(found.length, expected.length);
+    let squares = 0;
+    let size = 1e-6;
+    expected.forEach((value, i) => {
+      squares += (found[i]! - value) ** 2;
+      size += value ** 2;
+    });
+    const inputs = item.inputs.map(({ shape }) => `[${shape}]`).join(" ");
+    const what = `${item.op} ${inputs} ${JSON.stringify(item.attrs)}`;
+    assert.ok(squares / size <= MAX_NMSE, `${what}: NMSE ${squares / size}`);
+  }
+});
