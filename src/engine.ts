@@ -52,6 +52,8 @@ export interface EngineParts {
   readonly open?: (signal?: AbortSignal) => Promise<SdxlCheckpoint>;
   readonly compat: boolean;
   readonly device: Device & { readonly name: EngineInfo["backend"] };
+  /** Something about the device that the user should know. */
+  readonly note?: string;
   /** What computes, as plans see it. */
   readonly machine: Machine;
   /** A machine to plan for by name, and its device's sizes. Throws UsageError for an unknown name. */
@@ -90,6 +92,7 @@ export async function composeEngine(parts: EngineParts): Promise<Engine> {
     defaultHeight: side,
   };
   onEvent?.({ type: "model", path: folder.name, demo, backend: device.name });
+  if (parts.note !== undefined) onEvent?.({ type: "note", text: parts.note });
   if (base.schedulerNote !== undefined) onEvent?.({ type: "note", text: base.schedulerNote });
   const readers = {
     textEncoder: new TableBlocks("text_encoder", checkpoint.textEncoder.table),
@@ -357,7 +360,7 @@ export function unknownBackend(name: string): DeviceError {
   return new DeviceError({
     code: "E_BACKEND",
     subject: name,
-    problem: "there is no such backend (allowed auto, cpu, reference)",
+    problem: "there is no such backend (allowed auto, webgpu, cpu, reference)",
     next: "leave --backend out",
   });
 }
