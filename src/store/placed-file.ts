@@ -28,6 +28,7 @@ export class PlacedFile {
   readonly places = new Map<string, Place>();
   readonly #writing = new Set<Promise<void>>();
   #writingBytes = 0;
+  #failure: { readonly error: unknown } | undefined;
 
   constructor(file: StoreFile, layouts: readonly BlockLayout[]) {
     this.file = file;
@@ -51,15 +52,24 @@ export class PlacedFile {
       this.#writingBytes -= bytes.byteLength;
       after();
     });
-    writing.catch(() => undefined); // whoever waits for the writes is told
+    writing.catch((error: unknown) => {
+      this.#failure ??= { error };
+    });
     this.#writing.add(writing);
     this.#writingBytes += bytes.byteLength;
     while (this.#writingBytes > MAX_WRITING_BYTES) await Promise.race(this.#writing);
+    this.#throwFailure();
   }
 
   /** What was started before the call is written when this resolves. */
   async written(): Promise<void> {
     await Promise.all([...this.#writing]);
+    this.#throwFailure();
+  }
+
+  /** Also of a write that ended before anybody waited for it. */
+  #throwFailure(): void {
+    if (this.#failure) throw this.#failure.error;
   }
 
   /** Nothing is being written any more when this resolves, whatever became of it. */
