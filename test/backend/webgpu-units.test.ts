@@ -20,6 +20,8 @@ import { Pacer, TARGET_MS } from "../../src/backend/webgpu/pacing.ts";
 import { allowRebuild, noteRebuild } from "../../src/backend/webgpu/rebuild-limiter.ts";
 import { placeScratch } from "../../src/backend/webgpu/scratch.ts";
 import { WebGpuSizes } from "../../src/backend/webgpu/sizes.ts";
+import { loadAdapterState, saveAdapterState } from "../../src/backend/webgpu/state-file.ts";
+import { shapeKey, tableChoice, tuneTiles } from "../../src/backend/webgpu/tuning.ts";
 import { planUpload } from "../../src/backend/webgpu/upload-plan.ts";
 import { DeviceError } from "../../src/errors.ts";
 import { GraphBuilder } from "../../src/ir/builder.ts";
@@ -284,4 +286,34 @@ test("large dispatches can begin anew within; sizes need no graphics card", () =
   );
   assert.deepEqual(sizes.scratchBytes(graph, graph.segments[0]!, stored), { given: 0, taken: 0 });
   assert.equal(sizes.weightBytes(stored[0]!), 5120 * 640 * 2);
+});
+
+test("the fastest tile is kept, the default where none is clearly faster", async () => {
+  const wide = { rows: 2048, columns: 1280, depth: 1280, geglu: false };
+  const gate = { ...wide, geglu: true };
+  const table = await tuneTiles([wide, gate], async ({ geglu }, tile) => (!geglu && tile === "32x32" ? 5 : 10));
+  assert.equal(table[shapeKey(wide)], "32x32");
+  assert.equal(table[shapeKey(gate)], chooseTile(gate));
+  assert.equal(tableChoice(table)(wide), "32x32");
+  assert.equal(tableChoice({})(wide), chooseTile(wide));
+  assert.equal(tableChoice({ [shapeKey(gate)]: "32x32" })(gate), chooseTile(gate));
+});
+
+test("state is kept by adapter and driver; what doesn't fit is forgotten", async () => {
+  const folder = await mkdtemp(path.join(os.tmpdir(), "solvay-"));
+  try {
+    const file = path.join(folder, "state", "webgpu.json");
+    const state = { pacing: { costPerMs: 5, caution: 0.5 }, tiles: { "1x2x3": "64x64" as const } };
+    assert.deepEqual(await loadAdapterState(file, card), {});
+    await saveAdapterState(file, card, state);
+    await saveAdapterState(file, lavapipe, {});
+    assert.deepEqual(await loadAdapterState(file, card), state);
+    assert.deepEqual(await loadAdapterState(file, { ...card, description: "driver 551" }), {});
+    const line = "NVIDIA GeForce GTX 1060 6GB (vulkan, driver 550)";
+    const odd = { pacing: { costPerMs: -1, caution: 2 }, tiles: { a: "1x1", b: "32x32" } };
+    await writeFile(file, JSON.stringify({ [line]: odd }));
+    assert.deepEqual(await loadAdapterState(file, card), { tiles: { b: "32x32" } });
+  } finally {
+    await rm(folder, { recursive: true });
+  }
 });
