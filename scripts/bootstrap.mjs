@@ -17,14 +17,13 @@ const stampFile = inRoot("node_modules", ".solvay-installed");
 const lockFile = inRoot("package-lock.json");
 
 /**
- * glibc: temporaries of a megabyte and more are mapped and given back at once, in huge pages, and threads share one heap: so
- * that memory is what the plan says (docs/decisions/memory-of-the-process.md). Other systems ignore these.
+ * glibc: temporaries come from one heap that all threads share and that keeps what is freed, instead of new zeroed pages for each
+ * operation; the CPU backend's budget counts what it keeps (docs/decisions/memory-of-the-process.md). Other systems ignore these.
  */
 const MALLOC_SETTINGS = {
-  MALLOC_MMAP_THRESHOLD_: "1048576",
-  MALLOC_TRIM_THRESHOLD_: "8388608",
+  MALLOC_MMAP_THRESHOLD_: "1073741824",
+  MALLOC_TRIM_THRESHOLD_: "1073741824",
   MALLOC_ARENA_MAX: "1",
-  GLIBC_TUNABLES: "glibc.malloc.hugetlb=1",
 };
 /** Short-lived objects are collected early instead of after tens of megabytes. */
 const NODE_OPTIONS = ["--max-semi-space-size=2"];

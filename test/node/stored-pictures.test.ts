@@ -36,7 +36,7 @@ test("in place, stored plain, stored packed; resident and streamed: the same PNG
   for (const packed of ["off", "on"] as const) {
     const store = join(folder, packed);
     const id = await importDemo(store, packed);
-    for (const vram of ["4G", "112M"]) {
+    for (const vram of ["4G", "240M"]) {
       const budgets = { vram, ram: "1G" };
       assert.deepEqual(await picture({ model: `store:${id}`, store, budgets }), expected, `packed ${packed}, ${vram}`);
     }

@@ -21,8 +21,8 @@ export interface OnnxBackend extends Backend {
   readonly sessionCount: number;
 }
 
-/** Sessions of full-size SDXL with their threads: measured 60 to 90 MiB (bench/README.md). */
-const OVERHEAD_BYTES = 96 * 1024 ** 2;
+/** Sessions of full-size SDXL with their threads, and what the allocator keeps between temporaries: docs/decisions/memory-of-the-process.md. */
+const OVERHEAD_BYTES = 224 * 1024 ** 2;
 
 type Ort = typeof import("onnxruntime-node");
 
