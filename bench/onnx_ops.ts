@@ -192,7 +192,7 @@ function pointwise(): Variant[] {
     { ...geglu, name: "Split, Gelu, Mul (chosen)", nodes: [split, node("Gelu", "g", "h"), node("Mul", "a h", "y")] },
     {
       ...groupNorm,
-      name: "InstanceNormalization of [2, 32, -1], Mul, Add (chosen)",
+      name: "InstanceNormalization of [2, 32, -1], Mul, Add",
       constants: [
         ...grouped,
         ...affine,
@@ -203,6 +203,37 @@ function pointwise(): Variant[] {
         node("Reshape", "x groups", "g"),
         node("InstanceNormalization", "g ones zeros", "n", { epsilon: { float: 1e-5 } }),
         ...ends,
+      ],
+    },
+    {
+      ...groupNorm,
+      name: "statistics by lines, Mul, Add (chosen)",
+      constants: [
+        ...affine,
+        shapeConstant("lines", 2, 32, -1, 64),
+        shapeConstant("axis2", 2),
+        shapeConstant("axis3", 3),
+        shapeConstant("one", 2, 32, 1, 1),
+        shapeConstant("channels", 2, 32, 20),
+        shapeConstant("planes", 2, 640, 1, 1),
+        floats("eps", [], 1e-5),
+        floats("line", [], 1 / 64),
+      ],
+      nodes: [
+        node("Reshape", "x lines", "g"),
+        node("ReduceMean", "g axis3", "m", { keepdims: 0 }),
+        node("ReduceMean", "m axis2", "mean", { keepdims: 1 }),
+        node("Reshape", "mean one", "mean4"),
+        node("Sub", "g mean4", "d"),
+        node("ReduceSumSquare", "d axis3", "q", { keepdims: 0 }),
+        node("ReduceMean", "q axis2", "s", { keepdims: 1 }),
+        node("Mul", "s line", "var"),
+        node("Add", "var eps", "e"),
+        node("Sqrt", "e", "r"),
+        node("Expand", "r channels", "f"),
+        node("Reshape", "f planes", "factor"),
+        node("Mul", "x factor", "scaled"),
+        node("Add", "scaled factor", "y"),
       ],
     },
     {
@@ -253,6 +284,7 @@ async function measure({ nodes, constants = [], inputs, output }: Variant): Prom
   const session = await ort.InferenceSession.create(encodeOnnxModel({ nodes, constants, inputs, outputs: [output] }), {
     intraOpNumThreads: availableParallelism(),
     enableCpuMemArena: false,
+    enableMemPattern: false,
     extra: { session: { intra_op: { allow_spinning: "0" } } },
     logSeverityLevel: 3,
   });
