@@ -17,10 +17,17 @@ const stampFile = inRoot("node_modules", ".solvay-installed");
 const lockFile = inRoot("package-lock.json");
 
 /**
- * glibc: take large temporaries from the heap and keep up to 1 GiB of it, instead of new zeroed pages for each operation
- * (measured: VAE decode at 512x512 11 % faster). Other systems ignore these.
+ * glibc: temporaries of a megabyte and more are mapped and given back at once, in huge pages, and threads share one heap: so
+ * that memory is what the plan says (docs/decisions/memory-of-the-process.md). Other systems ignore these.
  */
-const MALLOC_SETTINGS = { MALLOC_MMAP_THRESHOLD_: "1073741824", MALLOC_TRIM_THRESHOLD_: "1073741824" };
+const MALLOC_SETTINGS = {
+  MALLOC_MMAP_THRESHOLD_: "1048576",
+  MALLOC_TRIM_THRESHOLD_: "8388608",
+  MALLOC_ARENA_MAX: "1",
+  GLIBC_TUNABLES: "glibc.malloc.hugetlb=1",
+};
+/** Short-lived objects are collected early instead of after tens of megabytes. */
+const NODE_OPTIONS = ["--max-semi-space-size=2"];
 
 const [first, ...rest] = process.argv.slice(2);
 const task = ["start", "test", "check"].includes(first) ? first : "start";
@@ -44,7 +51,7 @@ async function main() {
     }
     default:
       // `npm start` changes to the project's folder, and INIT_CWD is where the user stands; the `solvay` command does not.
-      return run(node, [inRoot("src", "cli", "main.ts"), ...args], {
+      return run(node, [...NODE_OPTIONS, inRoot("src", "cli", "main.ts"), ...args], {
         cwd: (first === "start" && process.env.INIT_CWD) || process.cwd(),
         env: { ...MALLOC_SETTINGS, ...process.env },
       });

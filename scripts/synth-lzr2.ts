@@ -22,7 +22,12 @@ const { values, positionals } = parseArgs({
 });
 const out = positionals[0];
 const [seed, spelled, overlaid] = [values.seed, values.spelled, values.overlay].map(Number);
-if (out === undefined || !Number.isSafeInteger(seed) || !(spelled! >= 0 && spelled! <= 1) || !(overlaid! >= 0 && overlaid! <= 1)) {
+if (
+  out === undefined ||
+  !Number.isSafeInteger(seed) ||
+  !(spelled! >= 0 && spelled! <= 1) ||
+  !(overlaid! >= 0 && overlaid! <= 1)
+) {
   console.error("Usage: node scripts/synth-lzr2.ts OUT.lzr2 [--seed N] [--spelled FRACTION] [--overlay FRACTION]");
   process.exit(2);
 }
@@ -133,4 +138,6 @@ for (const [name, shape] of tensors) await writeRecord(file, name, shape);
 const { size } = await file.stat();
 await file.close();
 await rename(partial, out);
-console.error(`${(size / 1e9).toFixed(2)} GB, ${tensors.length} records in ${((performance.now() - startedMs) / 1000).toFixed(0)} s`);
+console.error(
+  `${(size / 1e9).toFixed(2)} GB, ${tensors.length} records in ${((performance.now() - startedMs) / 1000).toFixed(0)} s`,
+);

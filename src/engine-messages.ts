@@ -16,6 +16,7 @@ export interface OpenRequest {
   readonly artifact?: string;
   readonly store?: string;
   readonly backend?: BackendName;
+  readonly adapter?: string;
   readonly compat?: boolean;
   readonly budgets?: BudgetOptions;
 }

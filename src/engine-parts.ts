@@ -1,16 +1,18 @@
 /** @file What composeEngine needs, from this machine: files, the Hugging Face cache, a backend, clocks. */
 import { stat } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
-import { DESCRIBED_CARD } from "./backend/described-card.ts";
 import { HostDevice } from "./backend/host-device.ts";
 import { createOnnxBackend } from "./backend/onnx/backend.ts";
 import { createReferenceBackend } from "./backend/reference/backend.ts";
+import { describeAdapter } from "./backend/webgpu/adapter.ts";
+import { createWebGpuDevice } from "./backend/webgpu/device.ts";
+import { WebGpuSizes } from "./backend/webgpu/sizes.ts";
 import { openStoredSdxl } from "./checkpoint/stored-sdxl.ts";
 import { type EngineParts, unknownBackend } from "./engine.ts";
 import type { OpenRequest } from "./engine-messages.ts";
 import type { BackendName } from "./engine-types.ts";
-import { ArtifactError, UsageError } from "./errors.ts";
-import { hostMachine, machineNamed, PROCESS_BYTES, resolveBudgets } from "./host-machine.ts";
+import { ArtifactError, DeviceError, UsageError } from "./errors.ts";
+import { cardMachine, hostMachine, machineNamed, PROCESS_BYTES, resolveBudgets } from "./host-machine.ts";
 import { isHubId, resolveHubModel } from "./hub/cache.ts";
 import { openFileSource } from "./source/file.ts";
 import { openFileFolder } from "./source/file-folder.ts";
@@ -28,9 +30,8 @@ export async function openNodeParts(
   const store = nodeStore(toAbsolute(options.store ?? defaultStoreFolder(process.env)));
   const common = {
     store,
-    device: await openDevice(options.backend ?? "auto"),
-    machine: hostMachine(),
-    described: (name: string) => ({ machine: machineNamed(name), device: DESCRIBED_CARD }),
+    ...(await openCompute(options.backend ?? "auto", options.adapter)),
+    described: (name: string) => ({ machine: machineNamed(name), device: new WebGpuSizes() }),
     budgets: options.budgets ?? {},
     resolveBudgets,
     processBytes: PROCESS_BYTES,
@@ -104,13 +105,26 @@ async function openArtifact(path: string): ReturnType<typeof openFileSource> {
   });
 }
 
-async function openDevice(name: BackendName): Promise<EngineParts["device"]> {
+type Compute = Pick<EngineParts, "device" | "machine" | "note">;
+
+/** "auto" takes a real graphics card, or the adapter that is named; else the CPU, and says why. */
+async function openCompute(name: BackendName, adapter: string | undefined): Promise<Compute> {
   switch (name) {
     case "reference":
-      return new HostDevice(createReferenceBackend()) as EngineParts["device"];
-    case "auto":
+      return { device: new HostDevice(createReferenceBackend()) as EngineParts["device"], machine: hostMachine() };
     case "cpu":
-      return new HostDevice(await createOnnxBackend()) as EngineParts["device"];
+      return { device: new HostDevice(await createOnnxBackend()) as EngineParts["device"], machine: hostMachine() };
+    case "webgpu": {
+      const device = await createWebGpuDevice(adapter === undefined ? {} : { adapter });
+      return { device, machine: cardMachine(describeAdapter(device.adapter)) };
+    }
+    case "auto":
+      try {
+        return await openCompute("webgpu", adapter);
+      } catch (error) {
+        if (adapter !== undefined || !(error instanceof DeviceError)) throw error;
+        return { ...(await openCompute("cpu", undefined)), note: `Computing on the CPU: ${error.problem}.` };
+      }
     default:
       throw unknownBackend(name satisfies never);
   }

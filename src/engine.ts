@@ -52,6 +52,8 @@ export interface EngineParts {
   readonly open?: (signal?: AbortSignal) => Promise<SdxlCheckpoint>;
   readonly compat: boolean;
   readonly device: Device & { readonly name: EngineInfo["backend"] };
+  /** Something about the device that the user should know. */
+  readonly note?: string;
   /** What computes, as plans see it. */
   readonly machine: Machine;
   /** A machine to plan for by name, and its device's sizes. Throws UsageError for an unknown name. */
@@ -90,6 +92,7 @@ export async function composeEngine(parts: EngineParts): Promise<Engine> {
     defaultHeight: side,
   };
   onEvent?.({ type: "model", path: folder.name, demo, backend: device.name });
+  if (parts.note !== undefined) onEvent?.({ type: "note", text: parts.note });
   if (base.schedulerNote !== undefined) onEvent?.({ type: "note", text: base.schedulerNote });
   const readers = {
     textEncoder: new TableBlocks("text_encoder", checkpoint.textEncoder.table),
@@ -128,7 +131,15 @@ export async function composeEngine(parts: EngineParts): Promise<Engine> {
       }
     },
     async plan(job, { as, budgets: other } = {}) {
-      return planJob(checkpoint, runtime, info, parts, { ...budgets, ...other }, job, as);
+      return planJob(
+        checkpoint,
+        runtime,
+        info,
+        parts,
+        as === undefined ? { ...budgets, ...other } : { ...other },
+        job,
+        as,
+      );
     },
     setBudgets: (changed) =>
       inTurn(async () => {
@@ -275,7 +286,9 @@ function planJob(
   job: PlanJob,
   as: string | undefined,
 ): PlanReport {
-  const shape = jobShape(checkpoint, completeJob({ prompt: "", ...job }, info));
+  const full = completeJob({ prompt: "", ...job }, info);
+  requireLatent(full, vaeScaleFactor(checkpoint.vae.config));
+  const shape = jobShape(checkpoint, full);
   const { machine, device } = as === undefined ? parts : parts.described(as);
   const { input } = runtime.planInput(shape, device);
   const plan = makePlan({ ...input, machine, budgets: parts.resolveBudgets(budgets, machine) });
@@ -347,7 +360,7 @@ export function unknownBackend(name: string): DeviceError {
   return new DeviceError({
     code: "E_BACKEND",
     subject: name,
-    problem: "there is no such backend (allowed auto, cpu, reference)",
+    problem: "there is no such backend (allowed auto, webgpu, cpu, reference)",
     next: "leave --backend out",
   });
 }

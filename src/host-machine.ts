@@ -2,7 +2,7 @@
 import { availableParallelism, cpus, totalmem } from "node:os";
 import type { BudgetOptions } from "./engine-types.ts";
 import { UsageError } from "./errors.ts";
-import { GiB, MiB, parseBudget, resolveBudget } from "./plan/budget.ts";
+import { formatBytes, GiB, MiB, parseBudget, resolveBudget } from "./plan/budget.ts";
 import { DESCRIBED_MACHINES, describedMachine, type Machine } from "./plan/machine.ts";
 import type { PlanBudgets } from "./plan/plan.ts";
 
@@ -42,17 +42,36 @@ export function hostMachine(): Machine {
   };
 }
 
+/** A card can't be asked for its size: planned as 6 GB until `--vram` says otherwise, with some left to the desktop. */
+const CARD = { deviceBytes: 6 * GiB, vramBytes: 5.25 * GiB, gflops: 2500, memoryGBps: 190, linkGBps: 10 };
+
+/** A graphics adapter by its name; rates are those of a small card until something is measured. */
+export function cardMachine(name: string): Machine {
+  return {
+    name,
+    deviceBytes: CARD.deviceBytes,
+    ramBytes: hostMemoryBytes(),
+    gflops: CARD.gflops,
+    memoryGBps: CARD.memoryGBps,
+    linkGBps: CARD.linkGBps,
+    diskGBps: DISK_GBPS,
+    overlaps: false,
+    basis:
+      `assumed: ${formatBytes(CARD.deviceBytes)} card (give --vram for another), ${CARD.gflops} GFLOP/s, ` +
+      `${CARD.linkGBps} GB/s to the card, ${DISK_GBPS} GB/s disk`,
+  };
+}
+
 /** Budgets in bytes for `machine`; what is not asked for follows from what is available. Throws UsageError. */
 export function resolveBudgets({ vram, ram }: BudgetOptions, machine: Machine): PlanBudgets {
-  const here = machine.name === hostMachine().name;
-  const available = here ? process.availableMemory() : machine.ramBytes;
-  const deviceDefault = here
-    ? Math.min(DEFAULTS.deviceBytes, Math.floor(available * DEFAULTS.deviceShare))
-    : machine.deviceBytes;
-  const ramDefault = Math.min(
-    here ? DEFAULTS.ramBytes : machine.ramBytes / 2,
-    Math.floor(available * DEFAULTS.ramShare),
-  );
+  const described = DESCRIBED_MACHINES.includes(machine.name);
+  const cpu = machine.name === hostMachine().name;
+  const available = described ? machine.ramBytes : process.availableMemory();
+  const share = Math.min(DEFAULTS.deviceBytes, Math.floor(available * DEFAULTS.deviceShare));
+  const deviceDefault = cpu ? share : described ? machine.deviceBytes : CARD.vramBytes;
+  // What waits for a card waits in RAM, and more of it is a gain.
+  const ramMost = cpu ? DEFAULTS.ramBytes : machine.ramBytes / 2;
+  const ramDefault = Math.min(ramMost, Math.floor(available * (cpu ? DEFAULTS.ramShare : 0.5)));
   return {
     deviceBytes:
       vram === undefined ? deviceDefault : resolveBudget("--vram", parseBudget("--vram", vram), machine.deviceBytes),

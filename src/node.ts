@@ -15,6 +15,8 @@ import type { Engine, OpenEngineOptions } from "./engine-types.ts";
 
 export * from "./index.ts";
 
+const YOUNG_GENERATION_MB = 6;
+
 /**
  * Opens a model; reads headers and configs (and a whole LZR2 artifact), no other weights. Rejects with ArtifactError
  * (missing or damaged files), UsageError, DeviceError (no backend), or the signal's reason.
@@ -24,6 +26,8 @@ export async function openEngine(options: OpenEngineOptions = {}): Promise<Engin
   const worker = new Worker(new URL("./engine-worker.ts", import.meta.url), {
     name: "solvay-engine",
     workerData: { cwd: process.cwd() },
+    // Short-lived buffers are collected early: with V8's own choice they come to 100 MB and more.
+    resourceLimits: { maxYoungGenerationSizeMb: YOUNG_GENERATION_MB },
   });
   return await EngineClient.open(worker, options);
 }

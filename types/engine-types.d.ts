@@ -3,7 +3,7 @@ import type { PlanReport } from "./plan/report.js";
 import type { PassTotals } from "./stream/telemetry.js";
 export type { PassReport, PhaseReport, PlanReport } from "./plan/report.js";
 export type { PassTotals } from "./stream/telemetry.js";
-export type BackendName = "auto" | "cpu" | "reference";
+export type BackendName = "auto" | "webgpu" | "cpu" | "reference";
 export interface OpenEngineOptions {
     /** Diffusers folder, Hugging Face id looked up in the local cache, or "store:ID". Default: the embedded demo model. */
     readonly model?: string;
@@ -14,8 +14,10 @@ export interface OpenEngineOptions {
      * `$SOLVAY_STORE`, or `solvay/store` in the user's cache folder.
      */
     readonly store?: string;
-    /** Default "auto": the CPU backend. */
+    /** Default "auto": the graphics card where there is one, else the CPU. */
     readonly backend?: BackendName;
+    /** Part of a graphics adapter's name. Software adapters are used only when named. */
+    readonly adapter?: string;
     /** Accept LZR2 records of unknown kind, as the published loader does (the base weight stays; they are counted). Default false. */
     readonly compat?: boolean;
     readonly budgets?: BudgetOptions;

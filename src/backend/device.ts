@@ -78,6 +78,8 @@ export interface Device extends AsyncDisposable {
   readonly alignmentBytes: number;
   /** True if spans lie in host memory: what is in RAM needs no way to the device. */
   readonly sharesHostMemory: boolean;
+  /** An arena can't be larger; undefined: as large as memory. */
+  readonly maxArenaBytes?: number;
   /** Memory that the device has taken besides arenas and scratch (staging, driver allowance): part of every budget. Pure. */
   readonly overheadBytes: number;
 

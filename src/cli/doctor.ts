@@ -5,6 +5,8 @@ import os from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import type { Command } from "commander";
+import { describeAdapter, missingLimits } from "../backend/webgpu/adapter.ts";
+import { listAdapters } from "../backend/webgpu/dawn.ts";
 import { DeviceError } from "../errors.ts";
 import { hubCacheDir, resolveHubModel } from "../hub/cache.ts";
 import { ARTIFACT_BASE, ARTIFACT_NAME } from "../repl/session.ts";
@@ -43,6 +45,7 @@ async function examine(context: CliContext): Promise<Finding[]> {
     nodeFinding(),
     { topic: "solvay", state: "ok", text: SOLVAY_VERSION },
     await backendFinding(),
+    ...(await cardFindings()),
     { topic: "cpu", state: "ok", text: `${os.availableParallelism()} x ${os.cpus()[0]?.model.trim() ?? "unknown"}` },
     memoryFinding(),
     await diskFinding("disk here", context.cwd),
@@ -67,6 +70,33 @@ async function backendFinding(): Promise<Finding> {
     const why = error instanceof Error ? error.message.split("\n")[0] : String(error);
     const text = `only reference (slow): onnxruntime-node does not load (${why}); install again with npm ci`;
     return { topic: "backends", state: "problem", text };
+  }
+}
+
+/** Each graphics adapter with what it offers or lacks. */
+async function cardFindings(): Promise<Finding[]> {
+  const topic = "graphics";
+  try {
+    const adapters = await listAdapters();
+    if (adapters.length === 0) {
+      const text = "no adapter was found: computing on the CPU; for a card, install its driver (on Linux with Vulkan)";
+      return [{ topic, state: "note", text }];
+    }
+    return adapters.map((adapter): Finding => {
+      const missing = missingLimits(adapter);
+      const { maxBufferSize, maxStorageBufferBindingSize } = adapter.limits;
+      const use = adapter.software ? "only when named with --adapter" : "used by --backend auto";
+      const faster = ["shader-f16", "subgroups"].filter((feature) => adapter.features.includes(feature)).join(", ");
+      const limits = `buffers to ${byteCount(maxBufferSize)}, bindings to ${byteCount(maxStorageBufferBindingSize)}`;
+      const text =
+        missing.length > 0
+          ? `${describeAdapter(adapter)}: too small: ${missing.join(", ")}; update the driver`
+          : `${describeAdapter(adapter)}: ${use}; ${limits}; ${faster || "no optional features"}`;
+      return { topic, state: missing.length > 0 || adapter.software ? "note" : "ok", text };
+    });
+  } catch (error) {
+    const text = error instanceof DeviceError ? `${error.problem}; ${error.next}` : String(error);
+    return [{ topic, state: "note", text }];
   }
 }
 

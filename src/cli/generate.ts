@@ -53,6 +53,7 @@ async function generate(context: CliContext, prompt: string, options: GenerateOp
         artifact: options.artifact,
         store: options.store,
         backend: options.backend,
+        adapter: options.adapter,
         compat: options.compat,
         budgets: budgetsOf(options),
         signal,

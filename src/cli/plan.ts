@@ -25,12 +25,15 @@ export function addPlan(program: Command, context: CliContext): void {
     .option("--json", "one JSON document")
     .action((options: PlanOptions) =>
       interruptible(context, async (signal) => {
-        const { model, artifact, backend, compat, steps, guidance, width, height, as } = options;
+        const { model, artifact, store, adapter, compat, steps, guidance, width, height, as } = options;
         const progress = new Progress(context);
         await using engine = await context.openEngine({
           model,
           artifact,
-          backend,
+          store,
+          // A described machine needs no card here.
+          backend: as === undefined ? options.backend : "reference",
+          adapter,
           compat,
           budgets: as === undefined ? budgetsOf(options) : {},
           signal,

@@ -243,42 +243,43 @@ function waitingPlace(input: PlanInput, phase: PlanPhaseInput): WaitingPlace {
   return fixedBytes(input, phase, "ram").ramBytes <= input.budgets.ramBytes ? "ram" : "device";
 }
 
-/** Each phase's least need on both tiers, against the budgets. */
+/** Each phase's least need on both tiers, against the budgets. RAM first: what waits may lie on the device instead. */
 function requireBudgets(input: PlanInput): void {
-  for (const phase of input.phases) {
+  const { deviceBytes, ramBytes } = input.budgets;
+  const needs = input.phases.map((phase) => {
     const place = waitingPlace(input, phase);
-    const fixed = fixedBytes(input, phase, place);
-    const largest = Math.max(
-      0,
-      ...blocksOf(phase).map((block) => alignUp(block.deviceBytes, input.device.alignmentBytes)),
-    );
-    const device = fixed.deviceBytes + largest;
-    const { deviceBytes, ramBytes } = input.budgets;
-    if (fixed.ramBytes > ramBytes) {
-      const parts =
-        `the process ${formatBytes(input.processBytes)}, buffers ${formatBytes(phase.hostBytes)}` +
-        (place === "ram" && phase.waitingBytes > 0 ? `, waiting ${formatBytes(phase.waitingBytes)}` : "");
-      throw refusal("E_RAM", "--ram", phase.name, fixed.ramBytes, ramBytes, parts);
-    }
-    if (device > deviceBytes) {
-      const parts =
-        `activations ${formatBytes(fixed.activationBytes + fixed.linkBytes)}, scratch ${formatBytes(fixed.scratchBytes)}, ` +
-        `largest block ${formatBytes(largest)}, overhead ${formatBytes(input.device.overheadBytes)}` +
-        (place === "device" ? `, waiting ${formatBytes(phase.waitingBytes)}` : "");
-      throw refusal("E_VRAM", "--vram", phase.name, smallestDeviceBytes(input), deviceBytes, parts);
-    }
+    return { phase, place, fixed: fixedBytes(input, phase, place), largestBytes: largestBlockBytes(input, phase) };
+  });
+  // The neediest phase is named: its need is what the budget must be.
+  for (const { phase, place, fixed } of needs.toSorted((a, b) => b.fixed.ramBytes - a.fixed.ramBytes)) {
+    if (fixed.ramBytes <= ramBytes) break;
+    const parts =
+      `the process ${formatBytes(input.processBytes)}, buffers ${formatBytes(phase.hostBytes)}` +
+      (place === "ram" && phase.waitingBytes > 0 ? `, waiting ${formatBytes(phase.waitingBytes)}` : "");
+    throw refusal("E_RAM", "--ram", phase.name, fixed.ramBytes, ramBytes, parts);
   }
+  const leastOf = (need: (typeof needs)[number]) => need.fixed.deviceBytes + need.largestBytes;
+  for (const need of needs.toSorted((a, b) => leastOf(b) - leastOf(a))) {
+    const { phase, place, fixed, largestBytes } = need;
+    if (leastOf(need) <= deviceBytes) break;
+    const parts =
+      `activations ${formatBytes(fixed.activationBytes + fixed.linkBytes)}, scratch ${formatBytes(fixed.scratchBytes)}, ` +
+      `largest block ${formatBytes(largestBytes)}, overhead ${formatBytes(input.device.overheadBytes)}` +
+      (place === "device" ? `, waiting ${formatBytes(phase.waitingBytes)}` : "");
+    throw refusal("E_VRAM", "--vram", phase.name, leastOf(need), deviceBytes, parts);
+  }
+}
+
+function largestBlockBytes(input: PlanInput, phase: PlanPhaseInput): number {
+  return Math.max(0, ...blocksOf(phase).map((block) => alignUp(block.deviceBytes, input.device.alignmentBytes)));
 }
 
 /** The smallest device budget that works with the given RAM budget. */
 export function smallestDeviceBytes(input: PlanInput): number {
-  return Math.max(
-    0,
-    ...input.phases.map((phase) => {
-      const largest = Math.max(0, ...blocksOf(phase).map((b) => alignUp(b.deviceBytes, input.device.alignmentBytes)));
-      return fixedBytes(input, phase, waitingPlace(input, phase)).deviceBytes + largest;
-    }),
+  const needs = input.phases.map(
+    (phase) => fixedBytes(input, phase, waitingPlace(input, phase)).deviceBytes + largestBlockBytes(input, phase),
   );
+  return Math.max(0, ...needs);
 }
 
 function refusal(code: string, option: string, phase: string, neededBytes: number, budgetBytes: number, parts: string) {

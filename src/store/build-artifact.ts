@@ -3,12 +3,12 @@
  * order, so each tensor is written at the place that its block's layout gives it; a block that has all its tensors is hashed
  * while the next records are decoded. What the artifact leaves alone comes from the base model at the end.
  */
-import { type Lzr2Position, readLzr2 } from "../container/lzr2.ts";
+import { type Lzr2Position, type Lzr2Record, readLzr2 } from "../container/lzr2.ts";
 import { ArtifactError } from "../errors.ts";
-import { findShared, isSound, publish, tableReader } from "./build-table.ts";
+import { type RecordLine, recordItem, takeUp } from "./artifact-journal.ts";
+import { findShared, publish, tableReader } from "./build-table.ts";
 import { Checkpoint } from "./checkpoint.ts";
-import { crc32 } from "./digest.ts";
-import { readFully, type StoreFile, writeFully } from "./fs.ts";
+import { ChunkSums, HashQueue } from "./chunk-sums.ts";
 import {
   type BuildContext,
   type BuiltComponent,
@@ -16,228 +16,188 @@ import {
   manifestBlocks,
   type PlacedBlock,
 } from "./import-types.ts";
-import { type BlockLayout, CHUNK_BYTES, type StoredTensor, tensorBytes } from "./layout.ts";
+import type { BlockLayout } from "./layout.ts";
 import type { ArtifactFacts } from "./manifest.ts";
-import { decodePackBlock, HEADER_BYTES, type PackBlock } from "./pack-format.ts";
-import { digestBlock, finishPack, type PlainReader } from "./pack-writer.ts";
+import type { PackBlock } from "./pack-format.ts";
+import { finishPack, type PlainReader } from "./pack-writer.ts";
+import { type Place, PlacedFile } from "./placed-file.ts";
 import { WeightBuffers } from "./weight-buffers.ts";
 
 /** Blocks that wait to be hashed; beyond this, decoding waits. */
 const MAX_WAITING_BLOCKS = 2;
 
-/** Decoded tensors that wait to be written; beyond this, decoding waits. */
-const MAX_WRITING_BYTES = 32 * 1024 ** 2;
-
-interface Place {
-  readonly block: number;
-  readonly tensor: StoredTensor;
-  /** In the part. */
-  readonly startByte: number;
+/** Brings everything into place, as a published pack. */
+export async function buildPlaced(
+  context: BuildContext,
+  key: string,
+  component: ImportComponent,
+  layouts: readonly BlockLayout[],
+): Promise<BuiltComponent> {
+  return await withBuild(context, key, component, layouts, async (build) => await build.publish());
 }
 
-interface RecordLine {
-  readonly key: string;
-  readonly startByte: number;
-  readonly endByte: number;
-  /** CRC32 of the tensor; absent without a payload. */
-  readonly crc?: number;
-  readonly skippedRows: number;
+/**
+ * Only decodes, into a file that `use` then reads the blocks from: for blocks that are to be packed, which have no places
+ * before. The file is removed in the end.
+ */
+export async function decodeToScratch(
+  context: BuildContext,
+  key: string,
+  component: ImportComponent,
+  layouts: readonly BlockLayout[],
+  use: (readers: PlainReader[], facts: ArtifactFacts) => Promise<BuiltComponent>,
+): Promise<BuiltComponent> {
+  const built = await withBuild(context, key, component, layouts, async (build) => {
+    const { readers, facts } = await build.scratch();
+    return await use(readers, facts);
+  });
+  await context.store.fs.remove(partPath(context, key));
+  return built;
 }
 
-type Artifact = NonNullable<ImportComponent["artifact"]>;
+function partPath({ folder }: BuildContext, key: string): string {
+  return `${folder}/${key}.placed`;
+}
 
-/** One component with an artifact over its table, placed in a file of its own. */
-export class ArtifactBuild {
+async function withBuild<T>(
+  context: BuildContext,
+  key: string,
+  component: ImportComponent,
+  layouts: readonly BlockLayout[],
+  work: (build: ArtifactBuild) => Promise<T>,
+): Promise<T> {
+  const { store, journal, requireLock } = context;
+  const path = partPath(context, key);
+  const there = await store.fs.stat(path);
+  const file = await store.fs.open(path, there ? "edit" : "create");
+  const checkpoint = new Checkpoint(file, journal, requireLock);
+  try {
+    const placed = new PlacedFile(file, layouts);
+    // Lengthening by zeros takes no room: what is never written stays a hole.
+    if ((there?.sizeBytes ?? 0) < placed.endByte) await file.truncate(placed.endByte);
+    return await work(new ArtifactBuild(context, key, component, placed, checkpoint, there !== undefined));
+  } finally {
+    await checkpoint.settle().catch(() => undefined);
+    await file.close();
+  }
+}
+
+class ArtifactBuild {
   readonly #context: BuildContext;
   readonly #key: string;
   readonly #component: ImportComponent;
-  readonly #artifact: Artifact;
-  readonly #layouts: readonly BlockLayout[];
-  readonly #starts: readonly number[];
-  readonly #endByte: number;
-  readonly #places = new Map<string, Place>();
+  readonly #placed: PlacedFile;
+  readonly #checkpoint: Checkpoint;
+  readonly #resumed: boolean;
   readonly #records: RecordLine[] = [];
   readonly #done = new Map<number, PackBlock>();
   /** Tensors of each block that are not in place. */
-  readonly #missing: Set<string>[];
-  #part!: StoreFile;
-  #checkpoint!: Checkpoint;
-  #resumed = false;
-  /** Blocks are not hashed here: they get their names when they are packed. */
-  #scratchOnly = false;
-  readonly #writing = new Set<Promise<void>>();
-  #writingBytes = 0;
+  readonly #missing: readonly Set<string>[];
+  readonly #sums = new Map<number, ChunkSums>();
+  readonly #hashing = new HashQueue();
   #finishing: Promise<void> = Promise.resolve();
   #waitingBlocks = 0;
-  #failure: { readonly error: unknown } | undefined;
 
-  constructor(context: BuildContext, key: string, component: ImportComponent, layouts: readonly BlockLayout[]) {
-    if (!component.artifact) throw new Error(`${component.name} has no artifact`);
+  constructor(
+    context: BuildContext,
+    key: string,
+    component: ImportComponent,
+    placed: PlacedFile,
+    checkpoint: Checkpoint,
+    resumed: boolean,
+  ) {
     this.#context = context;
     this.#key = key;
     this.#component = component;
-    this.#artifact = component.artifact;
-    this.#layouts = layouts;
-    this.#missing = layouts.map((layout) => new Set(layout.tensors.map(({ name }) => name)));
-    let end = HEADER_BYTES;
-    this.#starts = layouts.map((layout, block) => {
-      const start = end;
-      for (const tensor of layout.tensors) {
-        this.#places.set(tensor.name, { block, tensor, startByte: start + tensor.offsetBytes });
-      }
-      end += layout.plainBytes;
-      return start;
-    });
-    this.#endByte = end;
+    this.#placed = placed;
+    this.#checkpoint = checkpoint;
+    this.#resumed = resumed;
+    this.#missing = placed.layouts.map((layout) => new Set(layout.tensors.map(({ name }) => name)));
   }
 
-  get path(): string {
-    return `${this.#context.folder}/${this.#key}.placed`;
+  async publish(): Promise<BuiltComponent> {
+    const { file, layouts, endByte } = this.#placed;
+    await this.#readArtifact(await this.#resume(), true);
+    const shared = await this.#fillFromBase();
+    await this.#checkpoint.flush();
+    for (const [index, place] of await this.#elsewhere()) shared.set(index, place);
+    const own = await this.#ownBlocks(shared);
+    const name = own.size === 0 ? "" : await finishPack(file, [...own.values()], endByte);
+    const placed = layouts.map((_, i) => shared.get(i) ?? { id: this.#done.get(i)!.id, pack: name });
+    const facts = this.#facts();
+    const path = partPath(this.#context, this.#key);
+    await publish(this.#context, { key: this.#key, path, name, placed, sharedBlocks: shared.size, facts });
+    const blocks = manifestBlocks(layouts, placed, facts);
+    const writtenBytes = [...own.values()].reduce((sum, block) => sum + block.plainBytes, 0);
+    return { blocks, sharedBlocks: shared.size, writtenBytes, artifact: facts };
   }
 
-  /** Brings everything into place, as a published pack. */
-  async run(): Promise<BuiltComponent> {
-    return await this.#withPart(async () => {
-      await this.#readArtifact(await this.#resume());
-      const shared = await this.#fillFromBase();
-      await this.#checkpoint.flush();
-      const own = await this.#ownBlocks(shared);
-      const name = own.size === 0 ? "" : await finishPack(this.#part, [...own.values()], this.#endByte);
-      const placed = this.#layouts.map((_, i) => shared.get(i) ?? { id: this.#done.get(i)!.id, pack: name });
-      const facts = this.#facts();
-      const sharedBlocks = shared.size;
-      await publish(this.#context, { key: this.#key, path: this.path, name, placed, sharedBlocks, facts });
-      const blocks = manifestBlocks(this.#layouts, placed, facts);
-      const writtenBytes = [...own.values()].reduce((sum, block) => sum + block.plainBytes, 0);
-      return { blocks, sharedBlocks, writtenBytes, artifact: facts };
-    });
-  }
-
-  /** Only decodes, into a file that `use` then reads the blocks from: for blocks that are to be packed. */
-  async runScratch<T>(use: (readers: PlainReader[], facts: ArtifactFacts) => Promise<T>): Promise<T> {
-    this.#scratchOnly = true;
-    return await this.#withPart(async () => {
-      await this.#readArtifact(await this.#resume());
-      const readers = this.#layouts.map((layout, i) =>
-        this.#isUntouched(i) ? tableReader(layout, this.#component.table, this.#context.signal) : this.#partReader(i),
-      );
-      for (const index of this.#layouts.keys()) if (!this.#isUntouched(index)) await this.#copyMissing(index);
-      return await use(readers, this.#facts());
-    });
-  }
-
-  async #withPart<T>(work: () => Promise<T>): Promise<T> {
-    const { store, journal, requireLock } = this.#context;
-    const there = await store.fs.stat(this.path);
-    this.#resumed = there !== undefined;
-    this.#part = await store.fs.open(this.path, there ? "edit" : "create");
-    try {
-      // Lengthening by zeros takes no room: what is never written stays a hole.
-      if ((there?.sizeBytes ?? 0) < this.#endByte) await this.#part.truncate(this.#endByte);
-      this.#checkpoint = new Checkpoint(this.#part, journal, requireLock);
-      return await work();
-    } finally {
-      await this.#checkpoint?.settle().catch(() => undefined);
-      await this.#part.close();
+  async scratch(): Promise<{ readers: PlainReader[]; facts: ArtifactFacts }> {
+    const { table } = this.#component;
+    const { signal } = this.#context;
+    await this.#readArtifact(await this.#resume(), false);
+    const readers: PlainReader[] = [];
+    for (const [index, layout] of this.#placed.layouts.entries()) {
+      const untouched = this.#isUntouched(index);
+      if (!untouched) for (const name of this.#missing[index]!) await this.#placed.copy(name, table, signal);
+      readers.push(untouched ? tableReader(layout, table, signal) : this.#placed.reader(index));
     }
+    return { readers, facts: this.#facts() };
   }
 
   /** Takes up records and blocks that are in place and sound; returns where the artifact goes on. */
   async #resume(): Promise<Lzr2Position | undefined> {
     const { journal, signal, onEvent } = this.#context;
     if (!this.#resumed) return undefined;
-    const entries = journal.entries.filter((entry) => entry.get("key").text() === this.#key);
-    for (const entry of entries) {
-      if (entry.get("t").text() !== "block") continue;
-      const index = entry.get("i").whole(0, this.#layouts.length - 1);
-      const block = decodePackBlock(entry.get("block"));
-      const fits = block.startByte === this.#starts[index] && block.plainBytes === this.#layouts[index]!.plainBytes;
-      if (fits && (await isSound(this.#part, block, signal))) this.#done.set(index, block);
+    const { done, records } = await takeUp(journal, this.#key, this.#placed, signal);
+    for (const [index, block] of done) {
+      this.#done.set(index, block);
+      this.#missing[index]!.clear();
+      this.#context.advance(this.#component.name, block.plainBytes);
     }
-    for (const entry of entries) {
-      if (entry.get("t").text() !== "record") continue;
-      const line: RecordLine = {
-        key: entry.get("name").text(),
-        startByte: entry.get("start").whole(4, Number.MAX_SAFE_INTEGER),
-        endByte: entry.get("end").whole(4, Number.MAX_SAFE_INTEGER),
-        ...(entry.get("crc").exists ? { crc: entry.get("crc").whole(0, 0xffffffff) } : {}),
-        skippedRows: entry.get("skipped").whole(0, Number.MAX_SAFE_INTEGER),
-      };
-      if (line.startByte !== (this.#records.at(-1)?.endByte ?? 4)) continue;
-      if (line.crc === undefined || (await this.#recordIsSound(line))) this.#records.push(line);
+    for (const record of records) {
+      this.#records.push(record);
+      const place = this.#placed.places.get(record.key);
+      if (record.crcs && place) this.#missing[place.block]!.delete(record.key);
     }
-    for (const [index, layout] of this.#layouts.entries()) {
-      const missing = this.#missing[index]!;
-      if (this.#done.has(index)) {
-        missing.clear();
-        this.#context.advance(this.#component.name, layout.plainBytes);
-      }
-    }
-    for (const { key, crc } of this.#records) if (crc !== undefined) this.#tick(key);
-    const blocks = this.#done.size;
-    if (blocks + this.#records.length > 0) {
-      onEvent({ type: "resume", component: this.#component.name, blocks, records: this.#records.length });
-    }
-    const last = this.#records.at(-1);
+    const last = records.at(-1);
+    const [blocks, count] = [done.size, records.length];
+    if (blocks + count > 0) onEvent({ type: "resume", component: this.#component.name, blocks, records: count });
     if (!last) return undefined;
-    const keys = new Map(this.#records.map(({ key, startByte }) => [key, startByte]));
-    return { startByte: last.endByte, number: this.#records.length + 1, keys };
+    const keys = new Map(records.map(({ key, startByte }) => [key, startByte]));
+    return { startByte: last.endByte, number: count + 1, keys };
   }
 
-  async #recordIsSound({ key, crc }: RecordLine): Promise<boolean> {
-    const place = this.#places.get(key);
-    if (!place) return false;
-    if (this.#done.has(place.block)) return true;
-    const bytes = tensorBytes({ dtype: "f16", shape: place.tensor.shape });
-    const buffer = new Uint8Array(Math.min(bytes, CHUNK_BYTES));
-    let found = 0;
-    for (let done = 0; done < bytes; done += buffer.byteLength) {
-      const piece = buffer.subarray(0, Math.min(buffer.byteLength, bytes - done));
-      await readFully(this.#part, piece, place.startByte + done, "the part of an import");
-      found = crc32(piece, found);
-    }
-    return found === crc;
-  }
-
-  async #readArtifact(from: Lzr2Position | undefined): Promise<void> {
-    const { source, compat } = this.#artifact;
+  async #readArtifact(from: Lzr2Position | undefined, finishBlocks: boolean): Promise<void> {
+    const { source, compat } = this.#component.artifact!;
     const { signal, onEvent } = this.#context;
     const buffers = new WeightBuffers();
     const options = {
       compat,
-      expectedShape: (key: string) => this.#places.get(key)?.tensor.shape,
+      expectedShape: (key: string) => this.#placed.places.get(key)?.tensor.shape,
       allocateWeights: (elements: number) => buffers.take(elements),
       ...(from ? { from } : {}),
       ...(signal ? { signal } : {}),
     };
     try {
       for await (const record of readLzr2(source, options)) {
-        const { key, shape, weight, startByte, endByte, skippedOverlayRows: skippedRows } = record;
-        const place = this.#requirePlace(key, shape, startByte);
-        const line = { key, startByte, endByte, skippedRows };
-        if (weight) {
-          const bytes = new Uint8Array(weight.buffer, weight.byteOffset, weight.byteLength);
-          const crc = crc32(bytes);
-          await this.#write(bytes, place, () => buffers.give(weight));
-          this.#tick(key);
-          this.#record({ ...line, crc }, bytes.byteLength);
-          if (this.#missing[place.block]!.size === 0) await this.#finishSoon(place.block);
-        } else this.#record(line, 0);
-        onEvent({
-          type: "record",
-          count: this.#records.length,
-          key,
-          readBytes: endByte,
-          totalBytes: source.byteLength,
-        });
-        this.#throwFailure();
-        await this.#checkpoint.flushIfDue(() => Promise.all([...this.#writing]));
+        const { key, weight, startByte, endByte, skippedOverlayRows: skippedRows } = record;
+        const place = this.#requirePlace(record);
+        const crcs = weight && (await this.#take(place, weight, () => buffers.give(weight)));
+        const line = { key, startByte, endByte, skippedRows, ...(crcs ? { crcs } : {}) };
+        this.#records.push(line);
+        this.#checkpoint.add(recordItem(this.#key, line), weight?.byteLength ?? 0);
+        if (finishBlocks && weight && this.#missing[place.block]!.size === 0) await this.#finishSoon(place.block);
+        const count = this.#records.length;
+        onEvent({ type: "record", count, key, readBytes: endByte, totalBytes: source.byteLength });
+        await this.#checkpoint.flushIfDue(() => this.#placed.written());
       }
       await this.#finishing;
-      await this.#flush();
+      await this.#placed.written();
+      await this.#checkpoint.flush();
     } finally {
       // Nothing may write to the part once it is closed.
-      await Promise.allSettled([...this.#writing, this.#finishing]);
+      await Promise.allSettled([this.#placed.settled(), this.#finishing]);
     }
     if (this.#records.length > 0) return;
     throw new ArtifactError({
@@ -248,8 +208,8 @@ export class ArtifactBuild {
     });
   }
 
-  #requirePlace(key: string, shape: readonly number[], startByte: number): Place {
-    const place = this.#places.get(key);
+  #requirePlace({ key, shape, startByte }: Lzr2Record): Place {
+    const place = this.#placed.places.get(key);
     const expected = place?.tensor.shape;
     if (place && expected!.length === shape.length && expected!.every((dim, axis) => dim === shape[axis])) return place;
     const name = JSON.stringify(key.slice(0, 120));
@@ -257,154 +217,111 @@ export class ArtifactBuild {
       ? `record ${name}: shape [${shape}] expected [${expected}] at byte ${startByte}`
       : `record ${name} is no parameter of this ${this.#component.name} at byte ${startByte}`;
     const next = "use the artifact with the base model it was made for";
-    throw new ArtifactError({ code: "E_SCHEMA", subject: this.#artifact.source.name, problem, next });
+    throw new ArtifactError({ code: "E_SCHEMA", subject: this.#component.artifact!.source.name, problem, next });
   }
 
-  /** Resolves when there is room for the next tensor; the write may still run. */
-  async #write(bytes: Uint8Array, place: Place, after: () => void): Promise<void> {
-    if (this.#done.has(place.block)) {
-      after(); // taken up from an earlier attempt: these very bytes are there
-      return;
-    }
-    const writing = writeFully(this.#part, bytes, place.startByte).finally(() => {
-      this.#writing.delete(writing);
-      this.#writingBytes -= bytes.byteLength;
-      after();
-    });
-    writing.catch((error: unknown) => {
-      this.#failure ??= { error };
-    });
-    this.#writing.add(writing);
-    this.#writingBytes += bytes.byteLength;
-    while (this.#writingBytes > MAX_WRITING_BYTES && !this.#failure) await Promise.race(this.#writing);
-    this.#throwFailure();
-  }
-
-  /** One tensor is in place. */
-  #tick(key: string): void {
-    const place = this.#places.get(key);
-    if (place) this.#missing[place.block]!.delete(key);
-  }
-
-  #record(line: RecordLine, writtenBytes: number): void {
-    this.#records.push(line);
-    const { key: name, startByte: start, endByte: end, skippedRows: skipped, crc } = line;
-    const item = { t: "record", key: this.#key, name, start, end, skipped, ...(crc === undefined ? {} : { crc }) };
-    this.#checkpoint.add(item, writtenBytes);
+  /** Checksums and writes a tensor. Resolves to the CRC32 of its pieces when there is room for the next one. */
+  async #take(place: Place, weight: Uint16Array<ArrayBuffer>, after: () => void): Promise<number[]> {
+    const { block, tensor } = place;
+    const bytes = new Uint8Array(weight.buffer, weight.byteOffset, weight.byteLength);
+    const sums = this.#sums.get(block) ?? new ChunkSums(this.#placed.layouts[block]!.plainBytes);
+    this.#sums.set(block, sums);
+    const crcs = await sums.add(tensor.offsetBytes, bytes, this.#hashing);
+    // Taken up from an earlier attempt: these very bytes are there.
+    if (this.#done.has(block)) after();
+    else await this.#placed.write(place, bytes, after);
+    this.#missing[block]!.delete(tensor.name);
+    return crcs;
   }
 
   /** Hashes a block that has all its tensors, after those before it. */
   async #finishSoon(index: number): Promise<void> {
-    if (this.#done.has(index) || this.#scratchOnly) return;
-    const writes = [...this.#writing];
+    if (this.#done.has(index)) return;
+    const written = this.#placed.written();
     this.#waitingBlocks++;
     this.#finishing = this.#finishing
       .then(async () => {
-        await Promise.all(writes);
+        await written;
         await this.#finishBlock(index);
       })
       .finally(() => {
         this.#waitingBlocks--;
       });
-    this.#finishing.catch((error: unknown) => {
-      this.#failure ??= { error };
-    });
+    written.catch(() => undefined);
+    this.#finishing.catch(() => undefined); // reported at the next block, or at the end
     if (this.#waitingBlocks > MAX_WAITING_BLOCKS) await this.#finishing;
   }
 
   async #finishBlock(index: number): Promise<void> {
-    const { plainBytes } = this.#layouts[index]!;
-    const { id, crcs } = await digestBlock(plainBytes, this.#partReader(index), this.#context.signal);
-    const startByte = this.#starts[index]!;
+    const { plainBytes } = this.#placed.layouts[index]!;
+    const sums = this.#sums.get(index) ?? new ChunkSums(plainBytes);
+    this.#sums.delete(index);
+    const { id, crcs } = await sums.finish(this.#placed.reader(index), this.#context.signal);
+    const startByte = this.#placed.starts[index]!;
     const block: PackBlock = { id, codec: "plain", startByte, plainBytes, headCrc: crcs[0]!, crcs };
     this.#done.set(index, block);
     this.#checkpoint.add({ t: "block", key: this.#key, i: index, block }, 0);
     this.#context.advance(this.#component.name, plainBytes);
   }
 
-  async #flush(): Promise<void> {
-    await Promise.allSettled(this.#writing);
-    this.#throwFailure();
-    await this.#checkpoint.flush();
-  }
-
-  #throwFailure(): void {
-    if (this.#failure) throw this.#failure.error;
-  }
-
-  #partReader(index: number): PlainReader {
-    return (startByte, into) =>
-      readFully(this.#part, into, this.#starts[index]! + startByte, `the part of ${this.#component.name}`);
-  }
-
   /** What the artifact left alone. Blocks that it left alone entirely may be in the store already. */
-  async #fillFromBase(): Promise<ReadonlyMap<number, PlacedBlock>> {
+  async #fillFromBase(): Promise<Map<number, PlacedBlock>> {
     const { signal } = this.#context;
+    const { table } = this.#component;
     const shared = new Map<number, PlacedBlock>();
-    for (const [index, layout] of this.#layouts.entries()) {
+    for (const [index, layout] of this.#placed.layouts.entries()) {
       if (this.#done.has(index)) continue;
       signal?.throwIfAborted();
-      const base = tableReader(layout, this.#component.table, signal);
-      if (this.#isUntouched(index)) {
-        const found = await findShared(this.#context, layout, base);
-        if (found) {
-          shared.set(index, found);
-          this.#context.advance(this.#component.name, layout.plainBytes);
-          continue;
-        }
+      const found = this.#isUntouched(index)
+        ? await findShared(this.#context, layout, tableReader(layout, table, signal))
+        : undefined;
+      if (found) {
+        shared.set(index, found);
+        this.#context.advance(this.#component.name, layout.plainBytes);
+        continue;
       }
-      await this.#copyMissing(index);
+      for (const name of this.#missing[index]!) await this.#placed.copy(name, table, signal);
       await this.#finishBlock(index);
       await this.#checkpoint.flushIfDue();
     }
     return shared;
   }
 
-  #isUntouched(index: number): boolean {
-    return this.#missing[index]!.size === this.#layouts[index]!.tensors.length;
+  /** All blocks of this file, if the store has every one of them: then there is no need for a new pack. */
+  async #elsewhere(): Promise<ReadonlyMap<number, PlacedBlock>> {
+    const { catalog, packed, codec, signal } = this.#context;
+    const wanted = packed === "auto" ? undefined : codec;
+    const found = new Map<number, PlacedBlock>();
+    for (const [index, { id }] of this.#done) {
+      const pack = await catalog.find(id, this.#placed.layouts[index]!.label, wanted, signal);
+      if (pack === undefined) return new Map();
+      found.set(index, { id, pack });
+    }
+    return found;
   }
 
-  async #copyMissing(index: number): Promise<void> {
-    const { table } = this.#component;
-    const buffer = new Uint8Array(CHUNK_BYTES);
-    for (const name of this.#missing[index]!) {
-      const { source, startByte, endByte } = table.get(name)!;
-      const to = this.#places.get(name)!.startByte;
-      for (let at = startByte; at < endByte; at += CHUNK_BYTES) {
-        const piece = buffer.subarray(0, Math.min(CHUNK_BYTES, endByte - at));
-        await source.read(at, piece, this.#context.signal);
-        await writeFully(this.#part, piece, to + (at - startByte));
-      }
-    }
+  #isUntouched(index: number): boolean {
+    return this.#missing[index]!.size === this.#placed.layouts[index]!.tensors.length;
   }
 
   /** Blocks of this file by content; the room of all others is zero. */
   async #ownBlocks(shared: ReadonlyMap<number, PlacedBlock>): Promise<Map<string, PackBlock>> {
     const own = new Map<string, PackBlock>();
-    for (const index of this.#layouts.keys()) {
-      const block = this.#done.get(index);
+    for (const index of this.#placed.layouts.keys()) {
+      const block = shared.has(index) ? undefined : this.#done.get(index);
       if (block && !own.has(block.id)) own.set(block.id, block);
       // A hole is zero anyway, unless an earlier attempt wrote there.
-      else if (block || (shared.has(index) && this.#resumed)) await this.#zero(index);
+      else if (block || (shared.has(index) && this.#resumed)) await this.#placed.zero(index);
     }
     return own;
   }
 
-  async #zero(index: number): Promise<void> {
-    const { plainBytes } = this.#layouts[index]!;
-    const zeros = new Uint8Array(Math.min(plainBytes, CHUNK_BYTES));
-    for (let done = 0; done < plainBytes; done += zeros.byteLength) {
-      const piece = zeros.subarray(0, Math.min(zeros.byteLength, plainBytes - done));
-      await writeFully(this.#part, piece, this.#starts[index]! + done);
-    }
-  }
-
   #facts(): ArtifactFacts {
-    const applied = this.#records.filter(({ crc }) => crc !== undefined);
+    const applied = this.#records.filter(({ crcs }) => crcs !== undefined);
     return {
       applied: applied.length,
       untouched: this.#records.length - applied.length,
-      missing: this.#places.size - this.#records.length,
+      missing: this.#placed.places.size - this.#records.length,
       skippedOverlayRows: this.#records.reduce((sum, { skippedRows }) => sum + skippedRows, 0),
       records: applied.map(({ key, startByte }) => [key, startByte] as const),
     };

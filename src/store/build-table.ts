@@ -163,11 +163,12 @@ async function resume(
   try {
     for (const entry of entries) {
       const step = decodeStep(entry);
+      if (!step) continue;
       // A later attempt may have begun again before the end of an earlier one: then its lines count.
       const index = entry.get("i").whole(0, layouts.length);
       const layout = layouts[index];
       if (index < steps.length) steps.length = index;
-      if (index !== steps.length || !step || !layout) continue;
+      if (index !== steps.length || !layout) continue;
       if ("block" in step) {
         if (!part || step.block.plainBytes !== layout.plainBytes) continue;
         if (!(await isSound(part, step.block, signal))) continue;

@@ -24,7 +24,7 @@ const MEASURE_FROM_BYTES = 512 * 1024 ** 2;
 /** Less gain isn't worth the processor's time. */
 const MIN_GAIN = 1.05;
 /** Chunks unpacked to measure. */
-const SAMPLE_CHUNKS = 16;
+const SAMPLE_CHUNKS = 64;
 
 export async function chooseCodec(
   store: Store,

@@ -4,7 +4,7 @@
  */
 import { randomUUID } from "node:crypto";
 import { ArtifactError, BudgetError } from "../errors.ts";
-import { ArtifactBuild } from "./build-artifact.ts";
+import { buildPlaced, decodeToScratch } from "./build-artifact.ts";
 import { buildSequential, codecFor, tableReader } from "./build-table.ts";
 import { Catalog } from "./catalog.ts";
 import { chooseCodec } from "./codec-choice.ts";
@@ -46,12 +46,15 @@ export async function importModel(
   const { signal, onEvent = () => undefined } = options;
   try {
     const known = await findImported(store, request);
-    if (known) return known;
+    const folder = `${importsFolder(store)}/${workKey(request)}`;
+    if (known && (await store.fs.list(folder)).length === 0) return known;
     await using lock = await store.lock({ signal, onWait: (owner) => onEvent({ type: "wait", owner }) });
     // The process that was waited for may have imported this very model.
-    return (
-      (await findImported(store, request)) ?? (await runImport(store, request, () => lock.check(), signal, onEvent))
-    );
+    const result =
+      (await findImported(store, request)) ??
+      (await runImport(store, request, folder, () => lock.check(), signal, onEvent));
+    await store.fs.removeFolder(folder);
+    return result;
   } catch (error) {
     signal?.throwIfAborted();
     throw storeFailure(error, store.folder, await store.fs.freeBytes(store.folder).catch(() => undefined));
@@ -93,12 +96,12 @@ function isStored(component: ManifestComponent, catalog: Catalog, packed: Import
 async function runImport(
   store: Store,
   request: ImportRequest,
+  folder: string,
   requireLock: () => Promise<void>,
   signal: AbortSignal | undefined,
   onEvent: (event: ImportEvent) => void,
 ): Promise<ImportResult> {
   const { components, packed } = request;
-  const folder = `${importsFolder(store)}/${workKey(request)}`;
   for (const path of [packsFolder(store), modelsFolder(store), folder]) await store.fs.makeFolder(path);
   await using catalog = await Catalog.open(store);
   await using journal = await Journal.open(store.fs, `${folder}/journal`);
@@ -138,7 +141,6 @@ async function runImport(
   const manifest: Manifest = { id: modelId(built), name: request.name, components: built };
   await requireLock();
   await publishManifest(store.fs, modelsFolder(store), manifest);
-  await store.fs.removeFolder(folder);
   const artifact = built.find((component) => component.artifact)?.artifact;
   return { id: manifest.id, reused: false, plainBytes: totalBytes, writtenBytes, ...(artifact ? { artifact } : {}) };
 }
@@ -155,11 +157,10 @@ async function buildComponent(
     const readers = layouts.map((layout) => tableReader(layout, table, context.signal));
     return await buildSequential(context, key, layouts, readers);
   }
-  if (context.codec === "plain") return await new ArtifactBuild(context, key, component, layouts).run();
-  const decoding = new ArtifactBuild(context, `${key}.scratch`, component, layouts);
-  const packed = await decoding.runScratch((readers, facts) => buildSequential(context, key, layouts, readers, facts));
-  await context.store.fs.remove(decoding.path);
-  return packed;
+  if (context.codec === "plain") return await buildPlaced(context, key, component, layouts);
+  return await decodeToScratch(context, `${key}.scratch`, component, layouts, (readers, facts) =>
+    buildSequential(context, key, layouts, readers, facts),
+  );
 }
 
 /** A component that an earlier attempt has finished, its pack being in place. */

@@ -5,8 +5,11 @@ import { DTYPE_BYTES, type DType, elementCount } from "../tensor/dtype.ts";
 export const BLOCK_ALIGNMENT_BYTES = 4096;
 /** Enough for any vector unit, and for typed-array views of every dtype. */
 export const TENSOR_ALIGNMENT_BYTES = 64;
-/** Plain bytes under one checksum: small beside a block, large beside a read call. A multiple of the block alignment. */
-export const CHUNK_BYTES = 2 * 1024 ** 2;
+/**
+ * Plain bytes under one checksum, and packed as one. Small beside most tensors, so that their checksums can be taken in memory;
+ * large beside the cost of a read call. A multiple of the block alignment.
+ */
+export const CHUNK_BYTES = 512 * 1024;
 
 /** Most that one checksum covers: a chunk and the zeros up to the next block. */
 export const MAX_COVERED_BYTES = CHUNK_BYTES + BLOCK_ALIGNMENT_BYTES;

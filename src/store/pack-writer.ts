@@ -10,8 +10,8 @@ import { type BlockCodec, encodeFooter, encodeHeader, encodeIndex, type PackBloc
 export type PlainReader = (startByte: number, into: Uint8Array<ArrayBuffer>) => Promise<void>;
 
 /** Chunks in work at a time: reading, hashing and packing happen in libuv's threads. */
-const AHEAD = 4;
-const pool = new BufferPool(CHUNK_BYTES);
+export const CHUNKS_AHEAD = 8;
+export const chunkPool = new BufferPool(CHUNK_BYTES);
 
 interface Chunk {
   readonly digest: Uint8Array;
@@ -29,18 +29,18 @@ async function* chunksOf(
 ): AsyncGenerator<Chunk, void, undefined> {
   const work = async (index: number): Promise<Chunk> => {
     signal?.throwIfAborted();
-    const buffer = pool.take();
+    const buffer = chunkPool.take();
     try {
       const plain = buffer.subarray(0, chunkLength(plainBytes, index));
       await read(index * CHUNK_BYTES, plain);
       const [digest, payload] = await Promise.all([chunkDigest(plain), pack ? pack(plain) : plain]);
       return { digest, crc: crc32(plain), payload, buffer };
     } catch (error) {
-      pool.give(buffer);
+      chunkPool.give(buffer);
       throw error;
     }
   };
-  yield* mapAhead(Array(chunkCount(plainBytes)).keys(), AHEAD, work);
+  yield* mapAhead(Array(chunkCount(plainBytes)).keys(), CHUNKS_AHEAD, work);
 }
 
 export interface BlockDigest {
@@ -56,7 +56,7 @@ export async function digestBlock(plainBytes: number, read: PlainReader, signal?
   for await (const { digest, crc, buffer } of chunksOf(plainBytes, read, undefined, signal)) {
     digests.push(digest);
     crcs.push(crc);
-    pool.give(buffer);
+    chunkPool.give(buffer);
   }
   return { id: blockId(plainBytes, digests), crcs };
 }
@@ -84,7 +84,7 @@ export async function writeBlock(
       crcs.push(pack ? crc32(payload) : crc);
       sizes.push(payload.byteLength);
     } finally {
-      pool.give(buffer);
+      chunkPool.give(buffer);
     }
   }
   const padding = new Uint8Array(startByte + roundUp(at - startByte, BLOCK_ALIGNMENT_BYTES) - at);

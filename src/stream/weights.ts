@@ -76,10 +76,13 @@ export class ResidentWeights implements AsyncDisposable {
       return scope.use(await device.createArena(lengthBytes, label));
     };
     const places = new Map<string, Span & { readonly pinned: boolean }>();
-    if (residency.pinnedBytes > 0) {
-      const pins = await arena(residency.pinnedBytes, "pinned weights");
+    for (const group of arenaGroups(residency.pinned, device.maxArenaBytes ?? Number.POSITIVE_INFINITY)) {
+      const pins = await arena(
+        group.reduce((sum, { lengthBytes }) => sum + lengthBytes, 0),
+        "pinned weights",
+      );
       let offsetBytes = 0;
-      for (const { key, lengthBytes } of residency.pinned) {
+      for (const { key, lengthBytes } of group) {
         places.set(key, { arena: pins, offsetBytes, lengthBytes, pinned: true });
         offsetBytes += lengthBytes;
       }
@@ -204,6 +207,21 @@ export class ResidentWeights implements AsyncDisposable {
     this.#onLoad({ key: block.key, storedBytes: block.storedBytes, startedMs, endedMs: this.#now(), readMs });
     return new Map(tensors.map(({ name, stored, span }) => [name, { stored, span }]));
   }
+}
+
+/** Runs of blocks that fit in one arena each. */
+function arenaGroups(pinned: Residency["pinned"], maxArenaBytes: number): Residency["pinned"][number][][] {
+  const groups: Residency["pinned"][number][][] = [];
+  let roomBytes = 0;
+  for (const block of pinned) {
+    if (block.lengthBytes > roomBytes) {
+      groups.push([]);
+      roomBytes = maxArenaBytes;
+    }
+    groups.at(-1)!.push(block);
+    roomBytes -= block.lengthBytes;
+  }
+  return groups;
 }
 
 function overlap(a: Span, b: Span): boolean {

@@ -45,6 +45,7 @@ export interface ModelOptions {
   readonly artifact?: string;
   readonly store?: string;
   readonly backend: BackendName;
+  readonly adapter?: string;
   readonly compat?: boolean;
   readonly vram?: string;
   readonly ram?: string;
@@ -86,7 +87,10 @@ export function addModelOptions(command: Command): Command {
     .option("--artifact <file.lzr2>", "LZR2 artifact laid over the model's UNet")
     .option("--store <dir>", "block store for large artifacts (default: $SOLVAY_STORE, or in the user's cache)")
     .option("--compat", "accept LZR2 records of unknown kind (the model's own weight stays)")
-    .addOption(new Option("--backend <name>", "what computes").choices(["auto", "cpu", "reference"]).default("auto"))
+    .addOption(
+      new Option("--backend <name>", "what computes").choices(["auto", "webgpu", "cpu", "reference"]).default("auto"),
+    )
+    .option("--adapter <name>", "part of a graphics adapter's name; software adapters only when named")
     .option("--vram <amount>", "bound of device memory: 6G, 512M, or -1G for all but 1 GiB", parseVram)
     .option("--ram <amount>", "bound of other memory, the process included", parseRam);
 }

@@ -1,5 +1,5 @@
 /** @file A plan for people: tiers, phases, the map of blocks, predicted times, and why. Lines of at most about 100 columns. */
-import type { PassReport, PhaseReport, PlanReport } from "../engine-types.ts";
+import type { GenerateEvent, PassReport, PhaseReport, PlanReport } from "../engine-types.ts";
 import { formatBytes } from "../plan/budget.ts";
 
 /** One character for a stretch of blocks of about equal bytes. */
@@ -85,15 +85,35 @@ export function mapPicture(map: PassReport["map"], columns = MAP_COLUMNS): strin
   return picture;
 }
 
-function stepText({ phases }: PlanReport): string {
-  const step = phases
+function stepText(plan: PlanReport): string {
+  const step = longestPass(plan);
+  return step && step.repeats > 1 ? `, ${seconds(step.predictedMs)} a step (s/it)` : "";
+}
+
+/** The pass that takes most of an image's time. */
+function longestPass({ phases }: PlanReport): PassReport | undefined {
+  const total = (pass: PassReport) => pass.predictedMs * pass.repeats;
+  return phases
     .flatMap(({ passes }) => passes)
     .reduce<PassReport | undefined>(
-      (longest, pass) =>
-        pass.predictedMs * pass.repeats > (longest?.predictedMs ?? 0) * (longest?.repeats ?? 0) ? pass : longest,
+      (longest, pass) => (longest && total(longest) >= total(pass) ? longest : pass),
       undefined,
     );
-  return step && step.repeats > 1 ? `, ${seconds(step.predictedMs)} a step (s/it)` : "";
+}
+
+/** One line after a run: what was planned, and what the ledger and the clock say. */
+export function measuredText(plan: PlanReport, image: Extract<GenerateEvent, { type: "image" }>): string {
+  const step = longestPass(plan);
+  const done = image.passes.find(({ pass }) => pass === step?.name);
+  const pace = done && step ? (done.computeMs + done.waitMs) / Math.max(1, done.runs) : undefined;
+  const rate = pace === undefined ? "" : `, ${seconds(pace)} a step (${seconds(step!.predictedMs)})`;
+  const waits =
+    done && done.waitMs > 0 ? `, ${seconds(done.waitMs / Math.max(1, done.runs))} of it waiting for weights` : "";
+  return (
+    `Measured (planned): VRAM ${formatBytes(image.peakDeviceBytes)} (${formatBytes(plan.peak.deviceBytes)}), ` +
+    `RAM ${formatBytes(image.peakRamBytes)} (${formatBytes(plan.peak.ramBytes)})${rate}${waits}; ` +
+    `process at its peak ${formatBytes(image.peakRssBytes)}`
+  );
 }
 
 /** `1.24 s`, `12.3 s`, `840 ms`. */

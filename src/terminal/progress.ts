@@ -1,8 +1,9 @@
 /** @file Progress for people, on stderr: one line that rewrites itself on a terminal, only the essential lines elsewhere. */
-import type { GenerateEvent, LoadEvent } from "../engine-types.ts";
+import type { GenerateEvent, LoadEvent, PlanReport } from "../engine-types.ts";
 import type { CliContext } from "./context.ts";
 import { printable } from "./failure.ts";
 import { byteCount, clock, gigabytes } from "./format.ts";
+import { measuredText } from "./plan-text.ts";
 
 const DEMO_NOTICE =
   "Model: the embedded demo (small, landscapes). For full SDXL: solvay pull stabilityai/stable-diffusion-xl-base-1.0, " +
@@ -11,6 +12,7 @@ const DEMO_NOTICE =
 export class Progress {
   readonly #stderr: CliContext["stderr"];
   #dirty = false;
+  #plan: PlanReport | undefined;
 
   constructor(context: Pick<CliContext, "stderr">) {
     this.#stderr = context.stderr;
@@ -78,8 +80,13 @@ export class Progress {
           return event.bytesPerSecond > 0 ? `${line}  ${byteCount(event.bytesPerSecond)}/s` : line;
         });
         break;
+      case "plan":
+        this.#plan = event.plan;
+        break;
       case "image":
         this.clear();
+        // Beside what the plan said; for people only.
+        if (this.#stderr.isTTY && this.#plan) this.#stderr.write(`${measuredText(this.#plan, event)}\n`);
     }
   }
 

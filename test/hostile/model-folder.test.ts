@@ -3,12 +3,17 @@ import assert from "node:assert/strict";
 import { globSync, readFileSync } from "node:fs";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
+import { JsonConfig } from "../../src/checkpoint/json-config.ts";
+import { vaeConfig } from "../../src/checkpoint/network-config.ts";
+import { encodeSafetensors } from "../../src/container/safetensors-writer.ts";
 import { completeJob, composeEngine } from "../../src/engine.ts";
 import { openNodeParts } from "../../src/engine-parts.ts";
 import type { GenerateJob, LoadEvent } from "../../src/engine-types.ts";
 import { ArtifactError, SolvayError } from "../../src/errors.ts";
+import { vaeDecoderSchema } from "../../src/model/vae.ts";
 import type { Folder } from "../../src/source/folder.ts";
 import { memorySource } from "../../src/source/memory.ts";
+import { elementCount } from "../../src/tensor/dtype.ts";
 
 type Files = ReadonlyMap<string, Uint8Array<ArrayBuffer>>;
 type Json = null | boolean | number | string | Json[] | { [key: string]: Json };
@@ -153,10 +158,22 @@ test("a token that the encoder lacks is refused with the prompt that has it", as
   await assert.rejects(draw(files, "a <new> lake"), { code: "E_TOKENIZER", message: /token 804/ });
 });
 
-test("a picture smaller than one latent cell is refused", async () => {
+test("a picture smaller than one latent cell is refused, and so is its plan", async () => {
+  // A VAE of 32 pixels a cell, all zeros: nothing is computed with it.
   const levels = { block_out_channels: [6, 9, 9, 9, 9, 9], up_block_types: new Array(6).fill("UpDecoderBlock2D") };
-  await assert.rejects(draw(withFields("vae/config.json", levels)), /E_SCHEMA/);
-  await assert.rejects(draw(FILES, "a lake", 8), /E_JOB width/);
+  const files = new Map(withFields("vae/config.json", levels));
+  const schema = vaeDecoderSchema(
+    vaeConfig(new JsonConfig("vae", Buffer.from(files.get("vae/config.json")!).toString())),
+  );
+  const tensors = [...schema].map(([name, shape]) => {
+    return { name, dtype: "f16" as const, shape, bytes: new Uint8Array(2 * elementCount(shape)) };
+  });
+  files.set("vae/diffusion_pytorch_model.fp16.safetensors", encodeSafetensors(tensors));
+  const refusal = { name: "UsageError", message: /E_JOB width: .*found 24, allowed at least 32 pixels/ };
+  await assert.rejects(draw(files, "a lake", 24), refusal);
+  const parts = await openNodeParts({ backend: "reference" }, (path) => path);
+  await using engine = await composeEngine({ ...parts, folder: memoryFolder(files) });
+  await assert.rejects(engine.plan({ steps: 1, width: 24, height: 64 }), refusal);
 });
 
 test("a job without a prompt, or with one that is no text, is refused", () => {

@@ -1,0 +1,82 @@
+/** @file Whole pictures of the demo model under budgets: the same bytes for all of them, and memory that does not grow. */
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { BudgetError, type Engine, type GenerateEvent, openEngine } from "../../src/node.ts";
+
+const JOB = { prompt: "a lake at dawn, mountains", seed: 7, steps: 4 };
+let engine: Engine;
+before(async () => {
+  engine = await openEngine({ backend: "cpu" });
+});
+after(() => engine[Symbol.asyncDispose]());
+
+type ImageEvent = Extract<GenerateEvent, { type: "image" }>;
+
+async function image(job: Parameters<Engine["generate"]>[0] = JOB): Promise<ImageEvent> {
+  for await (const event of engine.generate(job)) if (event.type === "image") return event;
+  throw new Error("no image");
+}
+
+/** `812M` of "give --vram 812M or more". */
+async function smallestVram(): Promise<number> {
+  await engine.setBudgets({ vram: "1M", ram: "1G" });
+  const error = await image().then(
+    () => assert.fail("1 MiB should not do"),
+    (reason: unknown) => reason,
+  );
+  assert.ok(error instanceof BudgetError && error.code === "E_VRAM", String(error));
+  return Number(/--vram (\d+)M/.exec(error.message)![1]);
+}
+
+test("resident, streamed, minimal and random budgets give the same PNG, cold or warm", async () => {
+  await engine.setBudgets({ vram: "4G", ram: "1G" });
+  const resident = await image();
+  const warm = await image();
+  assert.deepEqual(warm.png, resident.png);
+  const leastMiB = await smallestVram();
+  assert.ok(resident.peakDeviceBytes > leastMiB * 1024 ** 2, "the demo model should not fit in the least budget");
+  const random = Array.from({ length: 4 }, () => leastMiB + Math.floor(Math.random() * 40));
+  for (const vramMiB of [leastMiB, leastMiB + 1, leastMiB + 8, ...random]) {
+    await engine.setBudgets({ vram: `${vramMiB}M`, ram: "1G" });
+    const found = await image();
+    assert.deepEqual(found.png, resident.png, `--vram ${vramMiB}M`);
+    assert.ok(found.peakDeviceBytes <= vramMiB * 1024 ** 2, `--vram ${vramMiB}M: ${found.peakDeviceBytes} bytes held`);
+  }
+  await engine.setBudgets({ vram: `${leastMiB + 8}M`, ram: "200M" });
+  assert.deepEqual((await image()).png, resident.png, "little RAM");
+});
+
+test("a plan names peaks within the budgets and streams when it must", async () => {
+  const plan = await engine.plan(JOB, { budgets: { vram: "115M", ram: "1G" } });
+  assert.ok(plan.peak.deviceBytes <= 115 * 1024 ** 2);
+  const step = plan.phases.flatMap(({ passes }) => passes).find(({ name }) => name === "unet.step")!;
+  assert.equal(step.repeats, JOB.steps);
+  const resident = await engine.plan(JOB, { budgets: { vram: "4G", ram: "1G" } });
+  assert.ok(resident.keepsAll && resident.phases.every(({ streamedBytes }) => streamedBytes === 0));
+  const card = await engine.plan(JOB, { as: "gtx1060-6g" });
+  assert.match(card.basis, /GTX 1060/);
+});
+
+test("budgets that make no sense are refused, and the old ones stay", async () => {
+  await engine.setBudgets({ vram: "1G", ram: "1G" });
+  await assert.rejects(engine.setBudgets({ vram: "-900T" }), /E_BUDGET/);
+  await assert.rejects(engine.setBudgets({ ram: "lots" }), /E_BUDGET_SYNTAX/);
+  await image();
+  await engine.setBudgets({ vram: "4G", ram: "10M" });
+  await assert.rejects(image(), (error) => error instanceof BudgetError && error.code === "E_RAM");
+  await engine.setBudgets({ vram: "4G", ram: "1G" });
+});
+
+test("50 images take no more memory than 10 did", { timeout: 300_000 }, async () => {
+  const job = { ...JOB, steps: 1 };
+  const rss = async (images: number) => {
+    for (let i = 0; i < images; i++) await image({ ...job, seed: i, prompt: `lake ${i % 40}` });
+    return process.memoryUsage.rss();
+  };
+  for (const vram of ["4G", "120M"]) {
+    await engine.setBudgets({ vram, ram: "1G" });
+    const early = await rss(10);
+    const late = await rss(40);
+    assert.ok(late - early < 24 * 1024 ** 2, `--vram ${vram}: ${early} bytes after 10, ${late} after 50 images`);
+  }
+});

@@ -1,0 +1,62 @@
+/** @file The demo model in place, from the store plain and packed, resident and streamed: one picture to the byte; damage is told. */
+import assert from "node:assert/strict";
+import { mkdtemp, open, readdir, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { runCli } from "../../src/cli/program.ts";
+import { ArtifactError, openEngine } from "../../src/node.ts";
+import { fakeContext } from "./fake-context.ts";
+
+const DEMO = fileURLToPath(new URL("../../models/demo", import.meta.url));
+const JOB = { prompt: "a lake at dawn", seed: 3, steps: 2 };
+let folder: string;
+before(async () => {
+  folder = await mkdtemp(join(tmpdir(), "solvay-stored-"));
+});
+after(() => rm(folder, { recursive: true, force: true }));
+
+async function importDemo(store: string, packed: "on" | "off"): Promise<string> {
+  const fake = fakeContext({ cwd: folder });
+  const code = await runCli(["import", DEMO, "--store", store, "--packed", packed, "--json"], fake.context);
+  assert.equal(code, 0, fake.err());
+  const done = JSON.parse(fake.out().trim().split("\n").at(-1)!) as { id: string };
+  return done.id;
+}
+
+async function picture(options: Parameters<typeof openEngine>[0]): Promise<Uint8Array> {
+  await using engine = await openEngine({ backend: "cpu", ...options });
+  for await (const event of engine.generate(JOB)) if (event.type === "image") return event.png;
+  throw new Error("no image");
+}
+
+test("in place, stored plain, stored packed; resident and streamed: the same PNG", async () => {
+  const expected = await picture({ model: DEMO });
+  for (const packed of ["off", "on"] as const) {
+    const store = join(folder, packed);
+    const id = await importDemo(store, packed);
+    for (const vram of ["4G", "112M"]) {
+      const budgets = { vram, ram: "1G" };
+      assert.deepEqual(await picture({ model: `store:${id}`, store, budgets }), expected, `packed ${packed}, ${vram}`);
+    }
+  }
+});
+
+test("a bit flipped in the store is an error before there is a picture", async () => {
+  const store = join(folder, "damaged");
+  const id = await importDemo(store, "off");
+  const packs = (await readdir(store, { recursive: true })).filter((name) => name.endsWith(".pack"));
+  assert.ok(packs.length > 0);
+  for (const name of packs) {
+    const file = await open(join(store, name), "r+");
+    const { size } = await file.stat();
+    const byte = new Uint8Array(1);
+    const at = Math.floor(size * 0.6);
+    await file.read(byte, 0, 1, at);
+    byte[0]! ^= 1;
+    await file.write(byte, 0, 1, at);
+    await file.close();
+  }
+  await assert.rejects(picture({ model: `store:${id}`, store }), ArtifactError);
+});

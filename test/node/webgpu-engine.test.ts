@@ -1,0 +1,53 @@
+/** @file The demo model through the engine on a graphics adapter: near the CPU's picture, and the same bytes for every budget. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { decodePng } from "../../src/image/png.ts";
+import { BudgetError, DeviceError, type Engine, openEngine } from "../../src/node.ts";
+import { findTestAdapter } from "../backend/software-vulkan.ts";
+
+const adapter = await findTestAdapter();
+const options = adapter.skip === undefined ? {} : { skip: `skipped: ${adapter.skip}` };
+const JOB = { prompt: "a lake at dawn, mountains", seed: 7, steps: 3 };
+
+async function picture(engine: Engine): Promise<Uint8Array<ArrayBuffer>> {
+  for await (const event of engine.generate(JOB)) if (event.type === "image") return new Uint8Array(event.png);
+  throw new Error("no image");
+}
+
+test("webgpu: within 2/255 and 50 dB of the CPU, one PNG for all budgets", options, async () => {
+  await using cpu = await openEngine({ backend: "cpu" });
+  await using gpu = await openEngine({ backend: "webgpu", adapter: adapter.name, budgets: { vram: "4G", ram: "1G" } });
+  assert.equal(gpu.info.backend, "webgpu");
+  const resident = await picture(gpu);
+  const [found, expected] = [await decodePng(resident), await decodePng(await picture(cpu))];
+  let squares = 0;
+  found.pixels.forEach((value, i) => {
+    const difference = Math.abs(value - expected.pixels[i]!);
+    assert.ok(difference <= 2, `pixel ${i} differs by ${difference}`);
+    squares += difference ** 2;
+  });
+  const psnrDb = 10 * Math.log10(255 ** 2 / Math.max(squares / found.pixels.length, Number.MIN_VALUE));
+  assert.ok(psnrDb >= 50, `${psnrDb} dB`);
+
+  await gpu.setBudgets({ vram: "1M" });
+  const refusal = await picture(gpu).then(
+    () => assert.fail("1 MiB should not do"),
+    (error: unknown) => error,
+  );
+  assert.ok(refusal instanceof BudgetError && refusal.code === "E_VRAM", String(refusal));
+  const leastMiB = Number(/--vram (\d+)M/.exec(refusal.message)![1]);
+  for (const [vramMiB, ram] of [
+    [leastMiB, "1G"],
+    [leastMiB + 6, "200M"],
+  ] as const) {
+    await gpu.setBudgets({ vram: `${vramMiB}M`, ram });
+    assert.deepEqual(await picture(gpu), resident, `--vram ${vramMiB}M --ram ${ram}`);
+  }
+});
+
+test("an adapter that isn't there is an error, never the CPU in silence", options, async () => {
+  await assert.rejects(
+    openEngine({ adapter: "no such card" }),
+    (error) => error instanceof DeviceError && error.code === "E_NO_ADAPTER",
+  );
+});

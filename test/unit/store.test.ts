@@ -1,0 +1,267 @@
+/** @file The block store in memory: what comes out is what went in, shared blocks are shared, cut-off imports go on. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { importModel } from "../../src/store/import.ts";
+import type { ImportEvent } from "../../src/store/import-types.ts";
+import { BLOCK_ALIGNMENT_BYTES, CHUNK_BYTES, layoutBlock } from "../../src/store/layout.ts";
+import { cleanStore, removeModel } from "../../src/store/removal.ts";
+import { openStoredModel } from "../../src/store/stored-model.ts";
+import { verifyModel } from "../../src/store/verify.ts";
+import { MemoryFs, memoryStore } from "./memory-store-fs.ts";
+import { checkModel, componentOf, type Fixture, fixture, importAndCheck, randomOf } from "./store-fixture.ts";
+
+const packs = (fs: MemoryFs) => fs.paths().filter((path) => path.endsWith(".pack"));
+
+test("a block holds its tensors in order, each at a multiple of 64, and ends at a page", () => {
+  const layout = layoutBlock({
+    graph: "g",
+    label: "l",
+    tensors: [
+      { name: "a", dtype: "f16", shape: [3] },
+      { name: "b", dtype: "f32", shape: [16] },
+      { name: "c", dtype: "f16", shape: [1] },
+    ],
+  });
+  assert.deepEqual(
+    layout.tensors.map(({ offsetBytes }) => offsetBytes),
+    [0, 64, 128],
+  );
+  assert.equal(layout.plainBytes, BLOCK_ALIGNMENT_BYTES);
+});
+
+for (const packed of ["off", "on"] as const) {
+  for (const artifact of [false, true]) {
+    test(`an import is bit-exact: packed ${packed}, ${artifact ? "with" : "without"} an artifact`, async () => {
+      const store = memoryStore(new MemoryFs());
+      const id = await importAndCheck(store, fixture({ packed, artifact }));
+      assert.deepEqual(await verifyModel(store, id), []);
+    });
+  }
+}
+
+test("the id says what the content is, not how it is stored or named", async () => {
+  const ids = new Set<string>();
+  for (const packed of ["off", "on"] as const)
+    ids.add(await importAndCheck(memoryStore(new MemoryFs()), fixture({ packed })));
+  assert.equal(ids.size, 1);
+  ids.add(await importAndCheck(memoryStore(new MemoryFs()), fixture({ unetSeed: 9 })));
+  assert.equal(ids.size, 2);
+});
+
+test("blocks lie in execution order, at multiples of a page", async () => {
+  const fs = new MemoryFs();
+  const store = memoryStore(fs);
+  const id = await importAndCheck(store, fixture());
+  await using model = await openStoredModel(store, id);
+  assert.deepEqual(
+    [...model.components.values()].flatMap(({ blocks }) => blocks.map(({ label }) => label)),
+    ["embed", "last", "b0", "b1", "b2", "v0", "v1"],
+  );
+  const unet = packs(fs).find(
+    (path) => Buffer.from(fs.bytes(path)).indexOf(Buffer.from(model.block("unet", "unet", "b1")!.id)) > 0,
+  );
+  const index = Buffer.from(fs.bytes(unet!)).toString("latin1");
+  const starts = [...index.matchAll(/"startByte":(\d+)/g)].map(([, start]) => Number(start));
+  assert.deepEqual(starts, [4096, 8192, 16384]);
+});
+
+test("the same sources are found again without being read", async () => {
+  const store = memoryStore(new MemoryFs());
+  const { request } = fixture();
+  const first = await importModel(store, request);
+  const events: ImportEvent[] = [];
+  const deaf = {
+    ...request,
+    components: request.components.map((component) => ({ ...component, table: new Map() })),
+  };
+  const second = await importModel(store, deaf, { onEvent: (event) => events.push(event) });
+  assert.deepEqual({ ...second, writtenBytes: 0 }, { ...first, reused: true, writtenBytes: 0 });
+  assert.deepEqual(events, []);
+});
+
+test("a changed source is imported anew; what is the same is shared", async () => {
+  const fs = new MemoryFs();
+  const store = memoryStore(fs);
+  const first = await importAndCheck(store, fixture());
+  const before = packs(fs);
+  const changed = fixture({ unetSeed: 8 });
+  const second = await importModel(store, changed.request);
+  assert.notEqual(second.id, first);
+  await checkModel(store, second.id, changed.expected);
+  assert.equal(packs(fs).length, before.length + 1); // the UNet's alone
+  // Same content under other stamps: nothing new is kept.
+  const touched = fixture();
+  const components = touched.request.components.map((component) => ({
+    ...component,
+    sources: component.sources.map((source) => ({ ...source, stamp: `${source.stamp} touched` })),
+  }));
+  const third = await importModel(store, { ...touched.request, components });
+  assert.equal(third.id, first);
+  assert.equal(third.reused, false);
+  assert.equal(packs(fs).length, before.length + 1);
+});
+
+test("two artifacts over one base share the blocks that they leave alone", async () => {
+  const fs = new MemoryFs();
+  const store = memoryStore(fs);
+  await importAndCheck(store, fixture({ artifact: false }));
+  const over = fixture();
+  const events: ImportEvent[] = [];
+  const { id, writtenBytes } = await importModel(store, over.request, { onEvent: (event) => events.push(event) });
+  await checkModel(store, id, over.expected);
+  const shared = events.flatMap((event) => (event.type === "component" ? [event.sharedBlocks] : []));
+  assert.deepEqual(shared, [2, 1, 2]); // b1 is untouched; the other components are the same
+  assert.equal(writtenBytes, 2 * 4096);
+});
+
+test("a block that stands twice is stored once", async () => {
+  const fs = new MemoryFs();
+  const store = memoryStore(fs);
+  const one = componentOf("c", { a: { x: ["f16", [8]] }, b: { y: ["f16", [8]] }, d: { z: ["f16", [9]] } }, 4);
+  one.bytes.set("y", one.bytes.get("x")!);
+  const table = new Map(one.table);
+  table.set("y", { ...one.table.get("x")!, name: "y" });
+  const { bytes, ...component } = one;
+  const twice: Fixture = {
+    request: { name: "n", components: [{ ...component, table }], packed: "off" },
+    expected: bytes,
+  };
+  await importAndCheck(store, twice);
+  const index = Buffer.from(fs.bytes(packs(fs)[0]!)).toString("latin1");
+  assert.equal([...index.matchAll(/"startByte"/g)].length, 2);
+});
+
+/** Fails everything from the k-th write on, as a killed process would. */
+function killAt(fs: MemoryFs, count: number): () => boolean {
+  let left = count;
+  fs.hook = () => {
+    if (left-- <= 0) throw Object.assign(new Error("killed"), { code: "KILLED" });
+    return undefined;
+  };
+  return () => left < 0;
+}
+
+for (const packed of ["off", "on"] as const) {
+  test(`an import cut off after any number of operations goes on and is bit-exact: packed ${packed}`, async () => {
+    let resumed = 0;
+    for (let count = 1, killed = true; killed; count += 3) {
+      const fs = new MemoryFs();
+      const store = memoryStore(fs);
+      const wasKilled = killAt(fs, count);
+      await importModel(store, fixture({ packed }).request).catch(() => undefined);
+      killed = wasKilled();
+      fs.hook = () => undefined;
+      const { request, expected } = fixture({ packed });
+      const onEvent = (event: ImportEvent) => {
+        if (event.type === "resume") resumed++;
+      };
+      const { id } = await importModel(store, request, { onEvent });
+      await checkModel(store, id, expected);
+      assert.deepEqual(await verifyModel(store, id), []);
+      assert.deepEqual(
+        fs.paths().filter((path) => path.includes("/imports/")),
+        [],
+      );
+    }
+    assert.ok(resumed > 10, `${resumed} resumed`);
+  });
+}
+
+test("what a cut-off import left is checked before it is used: damage in it is not taken over", async () => {
+  const random = randomOf(5);
+  let found = 0;
+  for (let count = 20; count < 200; count += 7) {
+    const fs = new MemoryFs();
+    const store = memoryStore(fs);
+    killAt(fs, count);
+    await importModel(store, fixture().request).catch(() => undefined);
+    fs.hook = () => undefined;
+    for (const path of fs.paths().filter((name) => /\.(part|placed)$/.test(name))) {
+      const bytes = fs.bytes(path);
+      for (let i = 0; i < 40 && bytes.length > 0; i++) {
+        const at = Math.floor(random() * bytes.length);
+        bytes[at] = bytes[at]! ^ (1 << Math.floor(random() * 8));
+        found++;
+      }
+    }
+    const { request, expected } = fixture();
+    const { id } = await importModel(store, request);
+    await checkModel(store, id, expected);
+    assert.deepEqual(await verifyModel(store, id), []);
+  }
+  assert.ok(found > 100);
+});
+
+test("a disk that is too small is refused before anything is written", async () => {
+  const fs = new MemoryFs();
+  fs.free = 10_000;
+  await assert.rejects(
+    importModel(memoryStore(fs), fixture().request),
+    /E_DISK_FULL s: the import needs 0\.00 GB, 0\.00 GB free/,
+  );
+  assert.deepEqual(
+    fs.paths().filter((path) => !path.endsWith("journal")),
+    [],
+  );
+});
+
+test("removing a model removes what only it needs", async () => {
+  const fs = new MemoryFs();
+  const store = memoryStore(fs);
+  const base = await importAndCheck(store, fixture({ artifact: false }));
+  const over = fixture();
+  const { id } = await importModel(store, over.request);
+  await removeModel(store, base);
+  await checkModel(store, id, over.expected); // its own pack, and those it shares
+  const { packs: removed } = await removeModel(store, id);
+  assert.equal(removed, 4);
+  assert.deepEqual(fs.paths(), []);
+});
+
+test("cleaning removes unfinished imports and packs that no model has, and touches nothing while a model is damaged", async () => {
+  const fs = new MemoryFs();
+  const store = memoryStore(fs);
+  killAt(fs, 40);
+  await importModel(store, fixture().request).catch(() => undefined);
+  fs.hook = () => undefined;
+  assert.ok(fs.paths().length > 0);
+  await cleanStore(store);
+  assert.deepEqual(fs.paths(), []);
+  const id = await importAndCheck(store, fixture());
+  fs.bytes(`s/models/${id}.model`)[100]! ^= 1;
+  const kept = packs(fs);
+  assert.match((await cleanStore(store)).note!, /left alone/);
+  assert.deepEqual(packs(fs), kept);
+});
+
+test("reads of any range give the same bytes, plain or packed, before and after the first check", async () => {
+  const elements = CHUNK_BYTES + 12345; // a little over two chunks of fp16
+  const one = componentOf("c", { a: { x: ["f16", [elements]], y: ["f16", [77]] } }, 6);
+  const { bytes: _, ...component } = one;
+  const whole = new Uint8Array(layoutBlock(component.blocks[0]!).plainBytes);
+  whole.set(one.bytes.get("x")!);
+  whole.set(one.bytes.get("y")!, Math.ceil((elements * 2) / 64) * 64);
+  for (const packed of ["off", "on"] as const) {
+    const store = memoryStore(new MemoryFs());
+    const { id } = await importModel(store, { name: "n", components: [component], packed });
+    await using model = await openStoredModel(store, id);
+    const block = model.block("c", "c", "a")!;
+    assert.equal(block.codec, packed === "on" ? "planes" : "plain");
+    assert.ok(packed === "off" || block.storedBytes < 0.9 * block.plainBytes);
+    const random = randomOf(7);
+    for (let i = 0; i < 60; i++) {
+      const start = Math.floor(random() * whole.length);
+      const length = Math.floor(random() * (i % 2 ? 5000 : whole.length - start));
+      const into = new Uint8Array(Math.min(length, whole.length - start));
+      await block.readPlain(start, into);
+      assert.deepEqual(
+        Buffer.compare(into, whole.subarray(start, start + into.length)),
+        0,
+        `${start} + ${into.length}`,
+      );
+    }
+    const aborted = AbortSignal.abort(new Error("stop"));
+    await assert.rejects(block.readPlain(0, new Uint8Array(10), aborted), /stop/);
+    await assert.rejects(block.readPlain(whole.length - 5, new Uint8Array(10)), RangeError);
+  }
+});

@@ -1,0 +1,240 @@
+/**
+ * @file Phases carried out under random budgets, with reads that end in random order: the numbers must be those of a run with
+ * everything resident, to the bit. Faults: failing, stopped and late reads. The ledger ends empty.
+ */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import fc from "fast-check";
+import { HostDevice } from "../../src/backend/host-device.ts";
+import { createReferenceBackend } from "../../src/backend/reference/backend.ts";
+import type { TensorEntry, TensorTable } from "../../src/container/table.ts";
+import { ArtifactError, BudgetError } from "../../src/errors.ts";
+import { GraphBuilder } from "../../src/ir/builder.ts";
+import type { Graph } from "../../src/ir/graph.ts";
+import { describePass } from "../../src/plan/describe.ts";
+import { makePlan, type PlanInput, smallestDeviceBytes } from "../../src/plan/plan.ts";
+import type { ByteSource } from "../../src/source/source.ts";
+import { TableBlocks } from "../../src/stream/blocks.ts";
+import { Ledger } from "../../src/stream/ledger.ts";
+import { PhaseRun } from "../../src/stream/phase.ts";
+import { Telemetry } from "../../src/stream/telemetry.ts";
+import { ResidentWeights } from "../../src/stream/weights.ts";
+import { TEST_MACHINE } from "../graph-run.ts";
+
+const SIZE = 16;
+const PLENTY = 2 ** 30;
+
+/** x -> ((x + w0) scaled + w1) ...; some segments have two weights, some none. */
+function chain(weightsPerSegment: readonly number[]): Graph {
+  const g = new GraphBuilder("chain");
+  let x = g.input("x", [SIZE]);
+  weightsPerSegment.forEach((count, s) => {
+    x = g.segment(`s${s}`, () => {
+      let y = g.node("scale", [x], { factor: 0.75 });
+      for (let w = 0; w < count; w++) y = g.node("add", [y, g.weight(`s${s}.w${w}`, [SIZE])], {});
+      return y;
+    });
+  });
+  g.output("y", x);
+  return g.build();
+}
+
+interface Source {
+  readonly table: TensorTable;
+  readonly reads: string[];
+  /** Tensors whose next read fails. */
+  readonly failing: Set<string>;
+  /** Set to hold reads back until it resolves. */
+  gate: Promise<void> | undefined;
+}
+
+/** Weights with values of their own; reads end after `delays` of the event loop's turns. */
+function source(graph: Graph, delays: readonly number[] = []): Source {
+  const state = { reads: [] as string[], failing: new Set<string>(), gate: undefined as Promise<void> | undefined };
+  let turn = 0;
+  const entries = graph.values
+    .filter((value) => value.kind === "weight")
+    .map((value, i): [string, TensorEntry] => {
+      const bytes = new Uint8Array(Float32Array.from({ length: SIZE }, (_, k) => Math.sin(i * 37 + k)).buffer);
+      const from: ByteSource = {
+        name: "test.safetensors",
+        byteLength: bytes.byteLength,
+        async read(startByte, into, signal) {
+          state.reads.push(value.name);
+          const wait = delays.length > 0 ? delays[turn++ % delays.length]! : 0;
+          for (let k = 0; k < wait; k++) await new Promise((resume) => setImmediate(resume));
+          await state.gate;
+          signal?.throwIfAborted();
+          if (state.failing.delete(value.name)) throw new Error("disk hiccup");
+          into.set(bytes.subarray(startByte, startByte + into.byteLength));
+        },
+        async [Symbol.asyncDispose]() {},
+      };
+      return [
+        value.name,
+        { name: value.name, dtype: "f32", shape: [SIZE], source: from, startByte: 0, endByte: bytes.length },
+      ];
+    });
+  return Object.assign(state, { table: new Map(entries) });
+}
+
+function planFor(graph: Graph, blocks: TableBlocks, device: HostDevice, deviceBytes: number): PlanInput {
+  const pass = describePass(device, graph, blocks.block.bind(blocks), { repeats: 3, cyclic: true });
+  return {
+    device,
+    machine: TEST_MACHINE,
+    budgets: { deviceBytes, ramBytes: PLENTY },
+    processBytes: 0,
+    phases: [{ name: "run", passes: [pass], links: [], hostBytes: 0, waitingBytes: 0 }],
+  };
+}
+
+/** Opens the phase, hands it to `body`, closes it, and holds that nothing is left in the ledger. */
+async function withPhase(
+  graph: Graph,
+  from: Source,
+  deviceBytes: number,
+  body: (run: (x: Float32Array, signal?: AbortSignal, again?: boolean) => Promise<Float32Array>) => Promise<void>,
+): Promise<Ledger> {
+  const device = new HostDevice(createReferenceBackend());
+  const reader = new TableBlocks("t", from.table);
+  const plan = makePlan(planFor(graph, reader, device, deviceBytes));
+  const phase = plan.phases[0]!;
+  const ledger = new Ledger({ device: deviceBytes, ram: 0, disk: 0 });
+  const clock = { now: () => 0, onLoad: () => {} };
+  {
+    await using weights = await ResidentWeights.open(phase.residency, device, ledger, clock);
+    const context = { device, ledger, weights, telemetry: new Telemetry(), now: clock.now, pause: async () => {} };
+    await using run = await PhaseRun.open(phase, new Map(), context);
+    const pass = { graph, plan: phase.passes[0]!, reader };
+    await body(async (x, signal, again = true) => {
+      const options = { upcoming: again ? [pass] : [], ...(signal ? { signal } : {}) };
+      return (await run.run(pass, new Map([["x", x]]), options)).get("y")!;
+    });
+  }
+  assert.deepEqual(ledger.held(), []);
+  assert.ok(ledger.state("device").peakBytes <= deviceBytes);
+  return ledger;
+}
+
+const INPUT = Float32Array.from({ length: SIZE }, (_, i) => i / 7);
+
+function leastBytes(graph: Graph): number {
+  const device = new HostDevice(createReferenceBackend());
+  return smallestDeviceBytes(planFor(graph, new TableBlocks("t", source(graph).table), device, PLENTY));
+}
+
+test("any budget, any order in which reads end: the same bits", async () => {
+  await fc.assert(
+    fc.asyncProperty(
+      fc.array(fc.integer({ min: 0, max: 4 }), { minLength: 1, maxLength: 14 }),
+      fc.double({ min: 0, max: 1, noNaN: true }),
+      fc.array(fc.nat(4), { minLength: 1, maxLength: 7 }),
+      async (shape, share, delays) => {
+        const graph = chain(shape);
+        const results: Float32Array[] = [];
+        const least = leastBytes(graph);
+        for (const [bytes, waits] of [
+          [PLENTY, [0]],
+          [least + Math.floor(share * 4000), delays],
+          [least, delays],
+        ] as const) {
+          await withPhase(graph, source(graph, waits), bytes, async (run) => {
+            let x: Float32Array = INPUT;
+            for (let step = 0; step < 3; step++) x = await run(x, undefined, step < 2);
+            results.push(x);
+          });
+        }
+        assert.deepEqual(results[1], results[0]);
+        assert.deepEqual(results[2], results[0]);
+      },
+    ),
+    { numRuns: 150 },
+  );
+});
+
+test("with room for all, weights are read once; with room for one, in every step", async () => {
+  const graph = chain([1, 1, 1]);
+  const names = ["s0.w0", "s1.w0", "s2.w0"];
+  const plenty = source(graph);
+  await withPhase(graph, plenty, PLENTY, async (run) => {
+    await run(INPUT);
+    await run(INPUT, undefined, false);
+  });
+  assert.deepEqual(plenty.reads, names);
+  const little = source(graph);
+  await withPhase(graph, little, leastBytes(graph), async (run) => {
+    await run(INPUT);
+    await run(INPUT, undefined, false);
+  });
+  assert.deepEqual(little.reads, [...names, ...names]);
+});
+
+test("a failed read is told, and is read again by the next run", async () => {
+  const graph = chain([1, 1, 1, 1]);
+  for (const bytes of [PLENTY, leastBytes(graph)]) {
+    const from = source(graph);
+    from.failing.add("s2.w0");
+    await withPhase(graph, from, bytes, async (run) => {
+      await assert.rejects(run(INPUT), /disk hiccup/);
+      const good = await run(INPUT, undefined, false);
+      await withPhase(graph, source(graph), PLENTY, async (clean) => {
+        assert.deepEqual(await clean(INPUT, undefined, false), good);
+      });
+    });
+  }
+});
+
+test("an abort ends the run with the signal's reason; a late read never lands in later weights", async () => {
+  const graph = chain([2, 2, 2, 2]);
+  const from = source(graph);
+  await withPhase(graph, from, leastBytes(graph), async (run) => {
+    const gate = Promise.withResolvers<void>();
+    from.gate = gate.promise;
+    const stop = new AbortController();
+    const stopped = run(INPUT, stop.signal);
+    await new Promise((resume) => setImmediate(resume));
+    stop.abort(new Error("enough"));
+    gate.resolve();
+    await assert.rejects(stopped, /enough/);
+    from.gate = undefined;
+    const after = await run(INPUT, undefined, false);
+    await withPhase(graph, source(graph), PLENTY, async (clean) => {
+      assert.deepEqual(await clean(INPUT, undefined, false), after);
+    });
+  });
+});
+
+test("NaN in a weight is refused the first time it passes", async () => {
+  const graph = chain([1]);
+  const from = source(graph);
+  const [name, entry] = [...from.table][0]!;
+  const bad = new Uint8Array(new Float32Array(SIZE).fill(1).buffer);
+  new Float32Array(bad.buffer)[5] = Number.NaN;
+  const table = new Map(from.table).set(name, {
+    ...entry,
+    source: { ...entry.source, read: async (start, into) => into.set(bad.subarray(start, start + into.byteLength)) },
+  });
+  await withPhase(graph, { ...from, table }, PLENTY, async (run) => {
+    await assert.rejects(run(INPUT), (error) => error instanceof ArtifactError && error.code === "E_NONFINITE");
+  });
+});
+
+test("ledger: over the budget throws before anything is taken, twice released throws, peaks are kept", () => {
+  const ledger = new Ledger({ device: 100, ram: 10, disk: 0 });
+  const first = ledger.reserve("device", 60, "weights");
+  assert.throws(
+    () => ledger.reserve("device", 41, "activations"),
+    (error) => error instanceof BudgetError && /activations needs 41 B, 40 B of 100 B are free/.test(error.message),
+  );
+  {
+    using _ = ledger.reserve("device", 40, "activations");
+    assert.equal(ledger.state("device").usedBytes, 100);
+  }
+  assert.deepEqual(ledger.held(), [{ tier: "device", label: "weights", lengthBytes: 60 }]);
+  first[Symbol.dispose]();
+  assert.throws(() => first[Symbol.dispose](), /released twice/);
+  assert.deepEqual(ledger.state("device"), { budgetBytes: 100, usedBytes: 0, peakBytes: 100 });
+  assert.throws(() => ledger.reserve("ram", -1, "x"), RangeError);
+  assert.throws(() => ledger.reserve("ram", 11, "x"), /E_RAM --ram/);
+});
