@@ -155,9 +155,9 @@ test("a failed or aborted read gives its slot back", options, async () => {
 
 test("tiles, cuts of submits and cuts of tensors move no bit", options, async () => {
   const g = new GraphBuilder("bits");
-  const x = g.input("x", [2, 16, 24, 24]);
+  const x = g.input("x", [2, 64, 24, 24]);
   const residual = g.input("residual", [2, 72, 24, 24]);
-  const w = g.weight("w", [72, 16, 3, 3]);
+  const w = g.weight("w", [72, 64, 3, 3]);
   const bias = g.weight("bias", [72]);
   g.segment("s", () => {
     const y = g.node("conv2d", [x, w, bias], { stride: 1, pad: [1, 1, 1, 1] });
@@ -166,7 +166,7 @@ test("tiles, cuts of submits and cuts of tensors move no bit", options, async ()
       "z",
       g.node(
         "silu",
-        [g.node("groupNorm", [x, g.weight("gw", [16]), g.weight("gb", [16])], { groups: 4, eps: 1e-5 })],
+        [g.node("groupNorm", [x, g.weight("gw", [64]), g.weight("gb", [64])], { groups: 4, eps: 1e-5 })],
         {},
       ),
     );

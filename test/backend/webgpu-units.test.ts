@@ -173,6 +173,21 @@ test("what is read twice, or is a result, stays", () => {
   assert.deepEqual([image?.inHeight, image?.gridHeight], [4, 7]);
 });
 
+test("a result with one reader stays too", () => {
+  const g = new GraphBuilder("result");
+  const x = g.input("x", [1, 4]);
+  g.segment("s", () => {
+    const y = g.node("linear", [x, g.weight("w", [4, 4])], {});
+    g.output("y", y);
+    g.output("z", g.node("silu", [y], {}));
+  });
+  const graph = g.build();
+  assert.deepEqual(
+    fuseSegment(graph, graph.segments[0]!).map(({ output }) => output),
+    graph.segments[0]!.outputs,
+  );
+});
+
 test("every tile fits in WebGPU's default workgroup memory; the choice follows the shape", () => {
   for (const name of TILE_NAMES) assert.ok(tileSharedBytes(TILES[name]) <= 16384, name);
   assert.equal(chooseTile({ rows: 8192, columns: 10240, depth: 1280, geglu: true }), "128x128");
