@@ -8,7 +8,9 @@ import { openFileFolder } from "../source/file-folder.ts";
 import { memorySource } from "../source/memory.ts";
 import type { ByteSource } from "../source/source.ts";
 import { tableReader } from "../store/build-table.ts";
+import { Catalog } from "../store/catalog.ts";
 import type { ImportOptions } from "../store/import.ts";
+import type { PackedChoice } from "../store/import-types.ts";
 import { tensorBytes } from "../store/layout.ts";
 import { type ManifestBlock, type ManifestComponent, readManifest } from "../store/manifest.ts";
 import { type RepairReport, repairModel } from "../store/repair.ts";
@@ -62,7 +64,16 @@ async function importAgain(
   await using checkpoint = await openSdxlFolder(folder, signal);
   await using artifact = artifactPath === undefined ? undefined : await openFileSource(artifactPath);
   const options = { signal, ...(onEvent ? { onEvent } : {}) };
-  await importSdxl(store, { folder, checkpoint, artifact, compat, packed: "auto" }, options);
+  const packed = await codingOf(store, components);
+  await importSdxl(store, { folder, checkpoint, artifact, compat, packed }, options);
+}
+
+/** As the packs that can be read are. */
+async function codingOf(store: Store, components: ReadonlyMap<string, ManifestComponent>): Promise<PackedChoice> {
+  await using catalog = await Catalog.open(store);
+  const blocks = [...components.values()].flatMap(({ blocks }) => blocks);
+  const codecs = new Set(blocks.map(({ pack, id }) => catalog.codecOf(pack, id)));
+  return codecs.has("planes") ? "on" : codecs.has("plain") ? "off" : "auto";
 }
 
 /** The tensors of one block, from their sources. */

@@ -1,0 +1,240 @@
+/** @file The block store on a real disk: import, kill -9, two processes, verify, repair, and pictures that don't change. */
+import assert from "node:assert/strict";
+import { type ChildProcess, spawn } from "node:child_process";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from "node:fs";
+import { cp } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { after, test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { overlayLzr2 } from "../../src/checkpoint/lzr2-overlay.ts";
+import { SDXL_COMPONENTS } from "../../src/checkpoint/sdxl-blocks.ts";
+import { openSdxlFolder } from "../../src/checkpoint/sdxl-folder.ts";
+import { openStoredSdxl } from "../../src/checkpoint/stored-sdxl.ts";
+import { runCli } from "../../src/cli/program.ts";
+import type { TensorTable } from "../../src/container/table.ts";
+import { unetSchema } from "../../src/model/unet.ts";
+import { openEngine } from "../../src/node.ts";
+import { openFileSource } from "../../src/source/file.ts";
+import { openFileFolder } from "../../src/source/file-folder.ts";
+import { modelIds, nodeStore } from "../../src/store/store.ts";
+import { fakeContext } from "./fake-context.ts";
+
+const root = fileURLToPath(new URL("../..", import.meta.url));
+const MODEL = path.join(root, "fixtures/golden/deep");
+const ARTIFACT = path.join(root, "fixtures/lzr2/deep.lzr2");
+const MAIN = path.join(root, "src/cli/main.ts");
+/** How many imports are killed; more by the environment. */
+const KILLS = Number(process.env.SOLVAY_TEST_KILLS ?? 12);
+
+const folders: string[] = [];
+const folder = () => {
+  folders.push(mkdtempSync(path.join(tmpdir(), "solvay-store-")));
+  return folders.at(-1)!;
+};
+after(() => {
+  for (const name of folders) rmSync(name, { recursive: true, force: true });
+});
+
+async function cli(...line: readonly string[]): Promise<{ code: number; out: string; err: string }> {
+  const fake = fakeContext({ cwd: root });
+  const code = await runCli(line, fake.context);
+  return { code, out: fake.out(), err: fake.err() };
+}
+
+async function bytesOf(table: TensorTable): Promise<Map<string, Buffer>> {
+  const all = new Map<string, Buffer>();
+  for (const [name, { source, startByte, endByte }] of table) {
+    const bytes = Buffer.alloc(endByte - startByte);
+    await source.read(startByte, bytes);
+    all.set(name, bytes);
+  }
+  return all;
+}
+
+/** Every weight of the stored model against the sources, read by the other way: the artifact decoded in memory. */
+/** Holds the only model of the store against its sources; `artifact` null: none. Returns its id. */
+async function checkStored(dir: string, model = MODEL, artifact: string | null = ARTIFACT): Promise<string> {
+  const store = nodeStore(dir);
+  const [id, ...more] = await modelIds(store);
+  assert.deepEqual(more, []);
+  const { checkpoint } = await openStoredSdxl(store, id!);
+  await using _stored = checkpoint;
+  await using source = await openSdxlFolder(await openFileFolder(model));
+  for (const component of SDXL_COMPONENTS) {
+    let { table } = source[component];
+    if (component === "unet" && artifact !== null) {
+      await using file = await openFileSource(artifact);
+      const schema = unetSchema(source.unet.config);
+      ({ table } = await overlayLzr2(file, { base: table, schema, compat: false }));
+    }
+    const [found, expected] = [await bytesOf(checkpoint[component].table), await bytesOf(table)];
+    assert.deepEqual([...found.keys()].sort(), [...expected.keys()].sort(), component);
+    // Not deepEqual: the difference of two megabytes, printed, takes all memory there is.
+    for (const [name, bytes] of expected) assert.ok(found.get(name)!.equals(bytes), `${component} ${name}`);
+  }
+  assert.deepEqual(checkpoint.tokenizer.encode("a lake at dawn"), source.tokenizer.encode("a lake at dawn"));
+  return id!;
+}
+
+function startImport(dir: string, ...more: readonly string[]): ChildProcess {
+  const line = [MAIN, "import", MODEL, "--artifact", ARTIFACT, "--store", dir, "--json", ...more];
+  return spawn(process.execPath, line, { stdio: ["ignore", "pipe", "pipe"] });
+}
+
+const ended = (child: ChildProcess) => new Promise<number | null>((resolve) => child.on("close", resolve));
+
+test("import, list, verify: every weight is the source's, and a second import finds the first", async () => {
+  const dir = folder();
+  const first = await cli("import", MODEL, "--artifact", ARTIFACT, "--store", dir);
+  assert.equal(first.code, 0, first.err);
+  const id = await checkStored(dir);
+  assert.equal(first.out.trim(), id);
+  assert.match(first.err, /\[STREAM\] Module 0010 \| RAM: \d\.\dGB/);
+  const second = await cli("import", MODEL, "--artifact", ARTIFACT, "--store", dir, "--json");
+  assert.match(second.out, /"type":"done","id":"[0-9a-f]{64}","reused":true/);
+  const list = await cli("store", "list", "--store", dir);
+  assert.match(list.out, new RegExp(`^${id.slice(0, 12)}  1\\.\\d MB  \\d+ blocks  .*golden.deep . .*deep\\.lzr2`));
+  const verify = await cli("store", "verify", id.slice(0, 6), "--store", dir);
+  assert.equal(verify.out, `model ${id.slice(0, 12)}: all sound\n`);
+  assert.equal((await cli("store", "verify", "0123", "--store", dir)).code, 2);
+});
+
+test(`kill -9 at ${KILLS} random moments of an import: the next one goes on, and the store is right`, async () => {
+  let killed = 0;
+  for (let i = 0; i < KILLS; i++) {
+    const dir = folder();
+    const packed = i % 2 ? "on" : "off";
+    const child = startImport(dir, "--packed", packed);
+    const over = ended(child);
+    // From the first sign of life on, at a random moment of what follows.
+    child.stdout!.once("data", () => setTimeout(() => child.kill("SIGKILL"), Math.random() * 220));
+    if ((await over) === null) killed++;
+    for (const listed of await modelIds(nodeStore(dir)))
+      assert.equal((await cli("store", "verify", listed, "--store", dir)).code, 0);
+    const next = await cli("import", MODEL, "--artifact", ARTIFACT, "--store", dir, "--packed", packed);
+    assert.equal(next.code, 0, next.err);
+    const id = await checkStored(dir);
+    assert.equal((await cli("store", "verify", id, "--store", dir)).code, 0);
+    assert.deepEqual(readdirSync(path.join(dir, "imports")), []);
+  }
+  assert.ok(killed >= KILLS / 3, `only ${killed} of ${KILLS} were killed in time`);
+});
+
+test("two processes import the same model: one writes, the other waits and uses the result", async () => {
+  const dir = folder();
+  const children = [startImport(dir), startImport(dir)];
+  const outputs = children.map((child) => {
+    let text = "";
+    child.stdout!.on("data", (chunk: Buffer) => {
+      text += chunk;
+    });
+    return () => text;
+  });
+  assert.deepEqual(await Promise.all(children.map(ended)), [0, 0]);
+  const done = outputs.map(
+    (output) => JSON.parse(output().trim().split("\n").at(-1)!) as { id: string; reused: boolean },
+  );
+  assert.equal(done[0]!.id, done[1]!.id);
+  assert.deepEqual(done.map(({ reused }) => reused).sort(), [false, true]);
+  await checkStored(dir);
+});
+
+test("damaged blocks are repaired one by one from the sources; a damaged pack by importing again", async () => {
+  for (const packed of ["off", "on"]) {
+    const dir = folder();
+    await cli("import", MODEL, "--artifact", ARTIFACT, "--store", dir, "--packed", packed);
+    const id = await checkStored(dir);
+    const packs = readdirSync(path.join(dir, "packs")).map((name) => path.join(dir, "packs", name));
+    const whole = new Map(packs.map((name) => [name, readFileSync(name)]));
+    let damagedBlocks = 0;
+    for (const [name, bytes] of whole) {
+      const copy = Buffer.from(bytes);
+      copy[4096 + 20]! ^= 16; // in the first block of each
+      damagedBlocks++;
+      writeFileSync(name, copy);
+    }
+    const verify = await cli("store", "verify", id, "--store", dir);
+    assert.equal(verify.code, 3);
+    assert.equal(verify.out.match(/checksum differs/g)?.length, damagedBlocks);
+    const repair = await cli("store", "repair", id, "--store", dir);
+    assert.equal(repair.code, 0, repair.err + repair.out);
+    assert.equal(repair.out.match(/repaired: /g)?.length, damagedBlocks);
+    for (const [name, bytes] of whole) assert.ok(readFileSync(name).equals(bytes), "the very bytes that were there");
+    await checkStored(dir);
+
+    const [name, bytes] = [...whole].sort((a, b) => b[1].length - a[1].length)[0]!;
+    const copy = Buffer.from(bytes);
+    copy[copy.length - 10]! ^= 1; // in the footer
+    writeFileSync(name, copy);
+    assert.equal((await cli("store", "verify", id, "--store", dir)).code, 3);
+    const again = await cli("store", "repair", id, "--store", dir);
+    assert.equal(again.code, 0, again.err + again.out);
+    assert.ok(readFileSync(name).equals(bytes));
+    await checkStored(dir);
+  }
+});
+
+test("a source with other bytes than were imported repairs nothing", async () => {
+  const dir = folder();
+  const model = path.join(folder(), "model");
+  await cp(MODEL, model, { recursive: true });
+  await cli("import", model, "--store", dir);
+  const id = await checkStored(dir, model, null);
+  const weights = path.join(model, "vae/diffusion_pytorch_model.safetensors");
+  const bytes = readFileSync(weights);
+  bytes[bytes.length - 2000]! ^= 1;
+  for (let at = bytes.length - 60_000; at < bytes.length; at += 64) bytes[at]! ^= 1;
+  writeFileSync(weights, bytes);
+  for (const name of readdirSync(path.join(dir, "packs"))) {
+    const pack = readFileSync(path.join(dir, "packs", name));
+    pack[4096]! ^= 1;
+    writeFileSync(path.join(dir, "packs", name), pack);
+  }
+  const repair = await cli("store", "repair", id, "--store", dir);
+  assert.equal(repair.code, 3);
+  assert.match(repair.err, /E_STORE_DAMAGED .*: 1 problem\. Next: import the model again/);
+});
+
+test("S06: an untouched source is not read again; a touched one is, and a changed one gives another model", async () => {
+  const dir = folder();
+  const model = path.join(folder(), "model");
+  await cp(MODEL, model, { recursive: true });
+  const done = async () => {
+    const { out, code, err } = await cli("import", model, "--store", dir, "--json");
+    assert.equal(code, 0, err);
+    return JSON.parse(out.trim().split("\n").at(-1)!) as { id: string; reused: boolean; writtenBytes: number };
+  };
+  const first = await done();
+  assert.equal((await done()).reused, true);
+  const weights = path.join(model, "unet/diffusion_pytorch_model.safetensors");
+  utimesSync(weights, new Date(), new Date(Date.now() - 5000));
+  const touched = await done();
+  assert.deepEqual(touched, { ...touched, id: first.id, reused: false, writtenBytes: 0 });
+  const bytes = readFileSync(weights);
+  bytes[bytes.length - 1]! ^= 1;
+  writeFileSync(weights, bytes);
+  const changed = await done();
+  assert.notEqual(changed.id, first.id);
+});
+
+test("pictures are byte-identical from the folder, the plain store and the packed store", async () => {
+  const job = { prompt: "a lake", seed: 5, steps: 2, width: 64, height: 64 };
+  const paint = async (options: Parameters<typeof openEngine>[0]) => {
+    await using engine = await openEngine({ backend: "reference", ...options });
+    for await (const event of engine.generate(job)) if (event.type === "image") return Buffer.from(event.png);
+    throw new Error("no picture");
+  };
+  const wanted = await paint({ model: MODEL });
+  for (const packed of ["off", "on"]) {
+    const dir = folder();
+    await cli("import", MODEL, "--store", dir, "--packed", packed);
+    const [id] = await modelIds(nodeStore(dir));
+    assert.ok(wanted.equals(await paint({ model: `store:${id!.slice(0, 8)}`, store: dir })), `packed ${packed}`);
+  }
+  const over = await paint({ model: MODEL, artifact: ARTIFACT });
+  const dir = folder();
+  await cli("import", MODEL, "--artifact", ARTIFACT, "--store", dir);
+  const [id] = await modelIds(nodeStore(dir));
+  assert.ok(over.equals(await paint({ model: `store:${id}`, store: dir })), "with an artifact");
+});
