@@ -8,11 +8,12 @@ import type { SdxlCheckpoint } from "../checkpoint/sdxl-folder.ts";
 import type { Graph } from "../ir/graph.ts";
 import type { DeviceSizes } from "../plan/describe.ts";
 import type { Machine } from "../plan/machine.ts";
-import { makePlan, type PhasePlan, type Plan, type PlanBudgets, type PlanInput } from "../plan/plan.ts";
-import { bandStorage, runBands } from "../stream/banded.ts";
+import { blocksOf, makePlan, type PhasePlan, type Plan, type PlanBudgets, type PlanInput } from "../plan/plan.ts";
+import { runBands } from "../stream/banded.ts";
 import type { BlockReader } from "../stream/blocks.ts";
 import { Ledger } from "../stream/ledger.ts";
 import { type PassOptions, type PhasePass, PhaseRun } from "../stream/phase.ts";
+import { RamBlocks } from "../stream/ram-blocks.ts";
 import { Telemetry } from "../stream/telemetry.ts";
 import { ResidentWeights } from "../stream/weights.ts";
 import {
@@ -144,6 +145,9 @@ export class SdxlRuntime implements AsyncDisposable {
     await using scope = new AsyncDisposableStack();
     scope.use(ledger.reserve("ram", input.hostBytes, `${name}: host buffers`));
     scope.use(ledger.reserve("device", device.overheadBytes, "device overhead"));
+    // Given back after the weights, whose last reads may still be on their way into it.
+    scope.use(ledger.reserve("ram", plan.cachedBytes, `${name}: weights in RAM`));
+    const cache = scope.use(new HostMemory(`${name}: weights in RAM`, plan.cachedBytes));
     const weights = await this.#weights(job.plan, plan, name);
     if (!job.plan.keepsAll) {
       scope.defer(() => device.release());
@@ -151,13 +155,22 @@ export class SdxlRuntime implements AsyncDisposable {
     }
     scope.use(ledger.reserve(plan.waitingPlace, plan.waitingBytes, `${name}: activations in wait`));
     const waiting = scope.use(new HostMemory(`${name}: activations in wait`, plan.waitingBytes));
+    const offsets = cacheOffsets(job.description, plan);
+    const readerOf = (component: ComponentName) =>
+      offsets.size === 0 ? this.#readers[component] : new RamBlocks(this.#readers[component], cache, offsets);
+    const readers = {
+      textEncoder: readerOf("textEncoder"),
+      textEncoder2: readerOf("textEncoder2"),
+      unet: readerOf("unet"),
+      vae: readerOf("vae"),
+    };
     const links = new Map(input.links.map((link) => [link.name, link.lengthBytes]));
     const context = { device, ledger, weights, telemetry, now, pause };
     const run = scope.use(await PhaseRun.open(plan, links, context));
     const passes = new Map(
       job.description.passes[name].map(({ graph, component }, i): [Graph, PhasePass] => [
         graph,
-        { graph, plan: plan.passes[i]!, reader: this.#readers[component] },
+        { graph, plan: plan.passes[i]!, reader: readers[component] },
       ]),
     );
     return new OpenPhase(run, passes, waiting, scope.move());
@@ -216,16 +229,16 @@ export class OpenPhase implements AsyncDisposable {
     return await this.#run.run(this.#passes.get(graph)!, inputs, { ...rest, upcoming: following });
   }
 
-  /** Carries out a program of bands whose graphs are the phase's. */
+  /** Decodes in bands: their graphs are the phase's. */
   async runBands(
-    program: JobGraphs["decoder"],
+    { decoder: program, decoderStorage: storage }: JobGraphs,
     inputs: ReadonlyMap<string, HostData>,
     signal?: AbortSignal,
   ): Promise<Map<string, Float32Array<ArrayBuffer>>> {
-    const storage = bandStorage(program);
     const sequence = program.layers.flatMap(({ bands }) => bands.map(({ graph }) => graph));
     using gathered = new HostMemory("rows put together", storage.gatherBytes);
     return await runBands(program, inputs, {
+      storage,
       memory: {
         waiting: new Float32Array(this.#waiting.buffer),
         gathered: new Float32Array(gathered.buffer),
@@ -245,6 +258,19 @@ export class OpenPhase implements AsyncDisposable {
 
 /** Bands looked at for weights to read ahead. */
 const BANDS_AHEAD = 4;
+
+/** Cached blocks one after the other. */
+function cacheOffsets({ phases }: JobDescription, plan: PhasePlan): Map<string, number> {
+  const phase = phases.find(({ name }) => name === plan.name)!;
+  const storedBytes = new Map(blocksOf(phase).map((block) => [block.key, block.storedBytes]));
+  let offsetBytes = 0;
+  return new Map(
+    plan.cachedKeys.map((key) => {
+      offsetBytes += storedBytes.get(key)!;
+      return [key, offsetBytes - storedBytes.get(key)!];
+    }),
+  );
+}
 
 function newLedger({ deviceBytes, ramBytes }: PlanBudgets): Ledger {
   return new Ledger({ device: deviceBytes, ram: ramBytes, disk: Number.MAX_SAFE_INTEGER });

@@ -9,8 +9,11 @@ const adapter = await findTestAdapter();
 const options = adapter.skip === undefined ? {} : { skip: `skipped: ${adapter.skip}` };
 const JOB = { prompt: "a lake at dawn, mountains", seed: 7, steps: 3 };
 
-async function picture(engine: Engine): Promise<Uint8Array<ArrayBuffer>> {
-  for await (const event of engine.generate(JOB)) if (event.type === "image") return new Uint8Array(event.png);
+async function picture(engine: Engine, onStep = (_: number, __: number) => {}): Promise<Uint8Array<ArrayBuffer>> {
+  for await (const event of engine.generate(JOB)) {
+    if (event.type === "step") onStep(event.step, event.readBytes);
+    if (event.type === "image") return new Uint8Array(event.png);
+  }
   throw new Error("no image");
 }
 
@@ -43,6 +46,13 @@ test("webgpu: within 2/255 and 50 dB of the CPU, one PNG for all budgets", optio
     await gpu.setBudgets({ vram: `${vramMiB}M`, ram });
     assert.deepEqual(await picture(gpu), resident, `--vram ${vramMiB}M --ram ${ram}`);
   }
+
+  // With room in RAM the weights that stream are read from disk in the first step alone.
+  await gpu.setBudgets({ vram: `${leastMiB}M`, ram: "1G" });
+  const reads: number[] = [];
+  await picture(gpu, (_, readBytes) => reads.push(readBytes));
+  assert.ok(reads[0]! > 0, "nothing streamed");
+  assert.deepEqual(reads.slice(1), [0, 0]);
 });
 
 test("an adapter that isn't there is an error, never the CPU in silence", options, async () => {

@@ -6,6 +6,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import { HostDevice } from "../../src/backend/host-device.ts";
+import { HostMemory } from "../../src/backend/host-memory.ts";
 import { createReferenceBackend } from "../../src/backend/reference/backend.ts";
 import type { TensorEntry, TensorTable } from "../../src/container/table.ts";
 import { ArtifactError, BudgetError } from "../../src/errors.ts";
@@ -17,6 +18,7 @@ import type { ByteSource } from "../../src/source/source.ts";
 import { TableBlocks } from "../../src/stream/blocks.ts";
 import { Ledger } from "../../src/stream/ledger.ts";
 import { PhaseRun } from "../../src/stream/phase.ts";
+import { RamBlocks } from "../../src/stream/ram-blocks.ts";
 import { Telemetry } from "../../src/stream/telemetry.ts";
 import { ResidentWeights } from "../../src/stream/weights.ts";
 import { TEST_MACHINE } from "../graph-run.ts";
@@ -218,6 +220,30 @@ test("NaN in a weight is refused the first time it passes", async () => {
   await withPhase(graph, { ...from, table }, PLENTY, async (run) => {
     await assert.rejects(run(INPUT), (error) => error instanceof ArtifactError && error.code === "E_NONFINITE");
   });
+});
+
+test("blocks that stay in RAM are read once, from any byte on; a failed reading is read again", async () => {
+  const graph = chain([2, 1]);
+  const from = source(graph);
+  const plain = new TableBlocks("t", from.table);
+  const [kept, other] = [plain.block("s0", ["s0.w0", "s0.w1"]), plain.block("s1", ["s1.w0"])];
+  using memory = new HostMemory("cache", kept.storedBytes);
+  const blocks = new RamBlocks(plain, memory, new Map([[kept.key, 0]]));
+  const whole = new Uint8Array(kept.storedBytes);
+  from.failing.add("s0.w1");
+  await assert.rejects(blocks.read(kept, 0, whole), /disk hiccup/);
+  from.reads.length = 0;
+  await Promise.all([blocks.read(kept, 0, whole), blocks.read(kept, 64, new Uint8Array(16))]);
+  assert.deepEqual(from.reads, ["s0.w0", "s0.w1"]);
+  const part = new Uint8Array(64);
+  await blocks.read(kept, 64, part);
+  assert.deepEqual(part, whole.subarray(64, 128));
+  const expected = new Uint8Array(kept.storedBytes);
+  await plain.read(kept, 0, expected);
+  assert.deepEqual(whole, expected);
+  from.reads.length = 0;
+  for (let i = 0; i < 2; i++) await blocks.read(other, 0, new Uint8Array(other.storedBytes));
+  assert.deepEqual(from.reads, ["s1.w0", "s1.w0"]);
 });
 
 test("ledger: over the budget throws before anything is taken, twice released throws, peaks are kept", () => {

@@ -1,0 +1,42 @@
+/** @file Blocks whose stored bytes stay in RAM from their first reading on, as a plan says: later steps need no disk for them. */
+import type { HostMemory } from "../backend/host-memory.ts";
+import type { StoredBlock } from "../plan/describe.ts";
+import type { BlockReader } from "./blocks.ts";
+
+export class RamBlocks implements BlockReader {
+  readonly #source: BlockReader;
+  readonly #memory: HostMemory;
+  /** Offsets within the memory by block key. */
+  readonly #offsets: ReadonlyMap<string, number>;
+  readonly #filled = new Map<string, Promise<void>>();
+
+  /** `offsets` may name blocks of other sources too. The memory is the caller's. */
+  constructor(source: BlockReader, memory: HostMemory, offsets: ReadonlyMap<string, number>) {
+    this.#source = source;
+    this.#memory = memory;
+    this.#offsets = offsets;
+  }
+
+  get readBytes(): number {
+    return this.#source.readBytes;
+  }
+
+  block(segmentName: string, weightNames: readonly string[]): StoredBlock {
+    return this.#source.block(segmentName, weightNames);
+  }
+
+  async read(block: StoredBlock, startByte: number, into: Uint8Array, signal?: AbortSignal): Promise<void> {
+    const offset = this.#offsets.get(block.key);
+    if (offset === undefined) return await this.#source.read(block, startByte, into, signal);
+    const bytes = new Uint8Array(this.#memory.buffer, offset, block.storedBytes);
+    let filled = this.#filled.get(block.key);
+    if (!filled) {
+      filled = this.#source.read(block, 0, bytes, signal);
+      this.#filled.set(block.key, filled);
+      // A failed or stopped reading must not stand for the bytes.
+      filled.catch(() => this.#filled.delete(block.key));
+    }
+    await filled;
+    into.set(bytes.subarray(startByte, startByte + into.byteLength));
+  }
+}
