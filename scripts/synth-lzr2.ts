@@ -11,6 +11,7 @@ import { SDXL_BASE_UNET } from "../src/checkpoint/sdxl-base.ts";
 import { codebookSize } from "../src/codec/lattice.ts";
 import { unetSchema } from "../src/model/unet.ts";
 import { elementCount } from "../src/tensor/dtype.ts";
+import { uniforms } from "./synth-sdxl/uniforms.ts";
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -36,17 +37,6 @@ const ROW_BYTES = 8;
 const ROWS_AT_ONCE = 2 ** 19;
 /** Unit normals that all values are cut from. */
 const POOL_ELEMENTS = 2 ** 20;
-
-/** xorshift32: seeded, the same on every machine. */
-function uniforms(start: number): () => number {
-  let state = (start ^ 0x9e3779b9) >>> 0 || 1;
-  return () => {
-    state ^= state << 13;
-    state ^= state >>> 17;
-    state ^= state << 5;
-    return (state >>> 0) / 2 ** 32;
-  };
-}
 
 const random = uniforms(seed!);
 const pool = Float32Array.from({ length: POOL_ELEMENTS }, () => {

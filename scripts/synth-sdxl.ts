@@ -12,6 +12,7 @@ import { vaeDecoderSchema } from "../src/model/vae.ts";
 import { elementCount, numberToF16 } from "../src/tensor/dtype.ts";
 import { CONFIG_FILES } from "./synth-sdxl/configs.ts";
 import { tokenizerFiles } from "./synth-sdxl/tokenizer.ts";
+import { uniforms } from "./synth-sdxl/uniforms.ts";
 import { vaeEncoderSchema } from "./synth-sdxl/vae-encoder.ts";
 
 type Schema = ReadonlyMap<string, readonly number[]>;
@@ -30,17 +31,6 @@ if (out === undefined || !Number.isSafeInteger(seed)) {
 /** Unit normals to cut tensors from: long enough that no two tensors start alike. */
 const POOL_ELEMENTS = 2 ** 22;
 const WRITE_ELEMENTS = 2 ** 20;
-
-/** xorshift32: seeded, the same on every machine. */
-function uniforms(start: number): () => number {
-  let state = (start ^ 0x9e3779b9) >>> 0 || 1;
-  return () => {
-    state ^= state << 13;
-    state ^= state >>> 17;
-    state ^= state << 5;
-    return (state >>> 0) / 2 ** 32;
-  };
-}
 
 function normals(): Float32Array {
   const next = uniforms(seed);

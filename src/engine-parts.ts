@@ -30,7 +30,6 @@ export async function openNodeParts(
   const store = nodeStore(toAbsolute(options.store ?? defaultStoreFolder(process.env)));
   const common = {
     store,
-    ...(await openCompute(options.backend ?? "auto", options.adapter)),
     described: (name: string) => ({ machine: machineNamed(name), device: new WebGpuSizes() }),
     budgets: options.budgets ?? {},
     resolveBudgets,
@@ -48,7 +47,7 @@ export async function openNodeParts(
     const id = await findModelId(store, options.model.slice(STORED.length));
     const open = async (signal?: AbortSignal) => (await openStoredSdxl(store, id, signal)).checkpoint;
     const folder: Folder = { name: options.model, readText: async () => undefined, open: async () => undefined };
-    return { ...common, folder, open, demo };
+    return { ...common, ...(await openCompute(options.backend ?? "auto", options.adapter)), folder, open, demo };
   }
   const path = options.model === undefined ? DEMO_MODEL : await locateModel(options.model, toAbsolute);
   const folder = await openFileFolder(path);
@@ -58,6 +57,8 @@ export async function openNodeParts(
     demo,
     ...(artifact ? { artifact } : {}),
     ...common,
+    // Last: what is missing is said before a card or a runtime is woken.
+    ...(await openCompute(options.backend ?? "auto", options.adapter)),
   };
 }
 

@@ -29,6 +29,7 @@ export function hostMachine(): Machine {
   const bytes = hostMemoryBytes();
   return {
     name: "this machine's CPU",
+    kind: "host",
     deviceBytes: bytes,
     ramBytes: bytes,
     gflops: cores * GFLOPS_PER_CORE,
@@ -49,6 +50,7 @@ const CARD = { deviceBytes: 6 * GiB, vramBytes: 5.25 * GiB, gflops: 2500, memory
 export function cardMachine(name: string): Machine {
   return {
     name,
+    kind: "card",
     deviceBytes: CARD.deviceBytes,
     ramBytes: hostMemoryBytes(),
     gflops: CARD.gflops,
@@ -64,8 +66,8 @@ export function cardMachine(name: string): Machine {
 
 /** Budgets in bytes for `machine`; what is not asked for follows from what is available. Throws UsageError. */
 export function resolveBudgets({ vram, ram }: BudgetOptions, machine: Machine): PlanBudgets {
-  const described = DESCRIBED_MACHINES.includes(machine.name);
-  const cpu = machine.name === hostMachine().name;
+  const described = machine.kind === "described";
+  const cpu = machine.kind === "host";
   const available = described ? machine.ramBytes : process.availableMemory();
   const share = Math.min(DEFAULTS.deviceBytes, Math.floor(available * DEFAULTS.deviceShare));
   const deviceDefault = cpu ? share : described ? machine.deviceBytes : CARD.vramBytes;

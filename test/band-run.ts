@@ -56,6 +56,7 @@ export async function runInBands(
     gathered: new Float32Array(storage.gatherBytes / 4).fill(Number.NaN),
   };
   return await runBands(program, inputs, {
+    storage,
     memory,
     ...options,
     run: async (_, graph, bandInputs, outputs) => {

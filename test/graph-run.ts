@@ -17,6 +17,7 @@ const PLENTY_BYTES = 2 ** 40;
 
 export const TEST_MACHINE: Machine = {
   name: "test",
+  kind: "described",
   deviceBytes: PLENTY_BYTES,
   ramBytes: PLENTY_BYTES,
   gflops: 100,
@@ -65,6 +66,7 @@ export async function runBandProgram(
   using gathered = new HostMemory("gathered", storage.gatherBytes);
   const memory = { waiting: new Float32Array(waiting.buffer), gathered: new Float32Array(gathered.buffer) };
   return await runBands(program, inputs, {
+    storage,
     memory,
     run: async (_, graph, bandInputs, outputs) => {
       for (const [name, data] of await runGraph(device, reader, graph, bandInputs)) outputs.get(name)!.set(data);

@@ -12,7 +12,7 @@ import { unetStepGraph, unetTextGraph, unetTimeGraph } from "../model/unet.ts";
 import { DECODE_BAND_BYTES, vaeDecoderGraph } from "../model/vae.ts";
 import { type BlockCatalog, type DeviceSizes, describePass } from "../plan/describe.ts";
 import type { PlanPass, PlanPhaseInput } from "../plan/plan.ts";
-import { bandStorage } from "../stream/banded.ts";
+import { type BandStorage, bandStorage } from "../stream/banded.ts";
 import { elementCount } from "../tensor/dtype.ts";
 
 export type ComponentName = "textEncoder" | "textEncoder2" | "unet" | "vae";
@@ -44,6 +44,7 @@ export interface JobGraphs {
   readonly stepsAtOnce: number;
   readonly step: Graph;
   readonly decoder: BandProgram;
+  readonly decoderStorage: BandStorage;
 }
 
 export interface JobDescription {
@@ -60,7 +61,7 @@ export function describeJob(
   shape: JobShape,
 ): JobDescription {
   const graphs = jobGraphs(checkpoint, shape);
-  const { clip, clip2, text, time, step, stepsAtOnce, decoder } = graphs;
+  const { clip, clip2, text, time, step, stepsAtOnce, decoder, decoderStorage: storage } = graphs;
   const links = new Set(text.outputs.keys());
   const bands = bandPasses(decoder);
   const describe = (graph: Graph, component: ComponentName, options: Parameters<typeof describePass>[3]): PlanPass =>
@@ -70,7 +71,6 @@ export function describeJob(
   const cacheBytes = embeddingBytes * PROMPT_CACHE_ENTRIES;
   const latentBytes = 4 * valueElements(step, "latent", "inputs");
   const timeBytes = 4 * [...time.outputs.keys()].reduce((sum, name) => sum + valueElements(time, name), 0);
-  const storage = bandStorage(decoder);
   const pixels = 3 * shape.width * shape.height;
   return {
     graphs,
@@ -129,6 +129,9 @@ function jobGraphs({ textEncoder, textEncoder2, unet, vae }: SdxlCheckpoint, sha
   const scale = vaeScaleFactor(vae.config);
   const size = { batch, height: Math.floor(shape.height / scale), width: Math.floor(shape.width / scale) };
   const stepsAtOnce = Math.max(1, Math.min(steps, Math.floor(TIME_ROWS_AT_ONCE / batch)));
+  const decoder = bandProgram(vaeDecoderGraph(vae.config, 1, size.height, size.width), {
+    bandBytes: DECODE_BAND_BYTES,
+  });
   return {
     clip: clipGraph(textEncoder.config, { batch: 1, tokens: textTokens, pooled: false }),
     clip2: clipGraph(textEncoder2.config, { batch: 1, tokens: textTokens, pooled: true }),
@@ -136,7 +139,8 @@ function jobGraphs({ textEncoder, textEncoder2, unet, vae }: SdxlCheckpoint, sha
     time: unetTimeGraph(unet.config, stepsAtOnce * batch),
     stepsAtOnce,
     step: unetStepGraph(unet.config, size, textTokens),
-    decoder: bandProgram(vaeDecoderGraph(vae.config, 1, size.height, size.width), { bandBytes: DECODE_BAND_BYTES }),
+    decoder,
+    decoderStorage: bandStorage(decoder),
   };
 }
 

@@ -88,7 +88,7 @@ async function decode(
   signal: AbortSignal | undefined,
 ): Promise<Float32Array> {
   await using phase = await runtime.openPhase(planned, "decode");
-  const decoded = await phase.runBands(planned.graphs.decoder, new Map([["latent", latent]]), signal);
+  const decoded = await phase.runBands(planned.graphs, new Map([["latent", latent]]), signal);
   return decoded.get("image")!;
 }
 

@@ -6,6 +6,8 @@ import { GiB } from "./budget.ts";
 
 export interface Machine {
   readonly name: string;
+  /** "host": this machine's CPU and memory. "card": an adapter of this machine. "described": none that is here. */
+  readonly kind: "host" | "card" | "described";
   /** What the device tier has at most. */
   readonly deviceBytes: number;
   readonly ramBytes: number;
@@ -52,6 +54,7 @@ export function describedMachine(name: string): Machine | undefined {
   if (!card) return undefined;
   return {
     name,
+    kind: "described",
     deviceBytes: card.vramGiB * GiB,
     ramBytes: HOST_GIB * GiB,
     gflops: card.peakTflops * 1000 * COMPUTE_SHARE,

@@ -23,7 +23,8 @@ export type RunBand = (
 
 export interface BandContext {
   readonly run: RunBand;
-  /** As long as `bandStorage` says. */
+  /** Of the program, and memory as long as it says. */
+  readonly storage: BandStorage;
   readonly memory: { readonly waiting: Float32Array<ArrayBuffer>; readonly gathered: Float32Array<ArrayBuffer> };
   readonly signal?: AbortSignal;
   /** A layer begins. */
@@ -66,11 +67,10 @@ export function bandStorage(program: BandProgram): BandStorage {
 export async function runBands(
   program: BandProgram,
   inputs: ReadonlyMap<string, HostData>,
-  { run, memory, signal, onLayer }: BandContext,
+  { run, storage, memory, signal, onLayer }: BandContext,
 ): Promise<Map<string, Float32Array<ArrayBuffer>>> {
   const { source, tensors, layers } = program;
   const fed = fedValues(source, inputs);
-  const storage = bandStorage(program);
   const { waiting: arena, gathered } = memory;
   const statistics = new Map<string, GroupStatistics>();
   const blockData = (value: ValueId, block: number) => {

@@ -54,10 +54,6 @@ export class Telemetry {
     return this.#segments.reduce((sum, timing) => sum + timing.waitMs, 0);
   }
 
-  get segments(): readonly SegmentTiming[] {
-    return this.#segments;
-  }
-
   /** By pass, in the order of their first run. Loads count for the pass during which they ended. */
   totals(): PassTotals[] {
     const sum = <Item>(items: readonly Item[], of: (item: Item) => number) =>

@@ -32,7 +32,6 @@ export type BlockWeights = ReadonlyMap<string, DeviceWeight>;
 interface Load {
   readonly key: string;
   readonly span: Span;
-  readonly pinned: boolean;
   readonly weights: Promise<BlockWeights>;
   /** Whether the block is still to be read by compute; a block in the ring may be overwritten when it is not. */
   needed: boolean;
@@ -42,7 +41,7 @@ interface Load {
 export class ResidentWeights implements AsyncDisposable {
   readonly residency: Residency;
   readonly #device: Device;
-  readonly #places: ReadonlyMap<string, Span & { readonly pinned: boolean }>;
+  readonly #places: ReadonlyMap<string, Span>;
   readonly #scope: AsyncDisposableStack;
   readonly #now: () => number;
   readonly #onLoad: (report: LoadReport) => void;
@@ -51,7 +50,7 @@ export class ResidentWeights implements AsyncDisposable {
   private constructor(
     residency: Residency,
     device: Device,
-    places: ReadonlyMap<string, Span & { readonly pinned: boolean }>,
+    places: ReadonlyMap<string, Span>,
     scope: AsyncDisposableStack,
     clock: { readonly now: () => number; readonly onLoad: (report: LoadReport) => void },
   ) {
@@ -75,7 +74,7 @@ export class ResidentWeights implements AsyncDisposable {
       scope.use(ledger.reserve("device", lengthBytes, label));
       return scope.use(await device.createArena(lengthBytes, label));
     };
-    const places = new Map<string, Span & { readonly pinned: boolean }>();
+    const places = new Map<string, Span>();
     for (const group of arenaGroups(residency.pinned, device.maxArenaBytes ?? Number.POSITIVE_INFINITY)) {
       const pins = await arena(
         group.reduce((sum, { lengthBytes }) => sum + lengthBytes, 0),
@@ -83,14 +82,14 @@ export class ResidentWeights implements AsyncDisposable {
       );
       let offsetBytes = 0;
       for (const { key, lengthBytes } of group) {
-        places.set(key, { arena: pins, offsetBytes, lengthBytes, pinned: true });
+        places.set(key, { arena: pins, offsetBytes, lengthBytes });
         offsetBytes += lengthBytes;
       }
     }
     if (residency.ringBytes > 0) {
       const ring = await arena(residency.ringBytes, "weights passing through");
       for (const { key, offsetBytes, lengthBytes } of residency.streamed) {
-        places.set(key, { arena: ring, offsetBytes, lengthBytes, pinned: false });
+        places.set(key, { arena: ring, offsetBytes, lengthBytes });
       }
     }
     return new ResidentWeights(residency, device, places, scope.move(), clock);
@@ -141,7 +140,7 @@ export class ResidentWeights implements AsyncDisposable {
     return this.#loads.find((load) => load.key === key);
   }
 
-  #place(key: string): Span & { readonly pinned: boolean } {
+  #place(key: string): Span {
     const place = this.#places.get(key);
     if (!place) throw new Error(`the plan has no place for ${key}`);
     return place;
@@ -162,7 +161,7 @@ export class ResidentWeights implements AsyncDisposable {
     const place = this.#place(block.key);
     this.#loads = this.#loads.filter((load) => !overlap(load.span, place));
     const weights = this.#upload(block, reader, place, signal);
-    const load: Load = { key: block.key, span: place, pinned: place.pinned, weights, needed: true, settled: false };
+    const load: Load = { key: block.key, span: place, weights, needed: true, settled: false };
     this.#loads.push(load);
     weights.then(
       () => {

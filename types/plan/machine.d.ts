@@ -1,5 +1,7 @@
 export interface Machine {
     readonly name: string;
+    /** "host": this machine's CPU and memory. "card": an adapter of this machine. "described": none that is here. */
+    readonly kind: "host" | "card" | "described";
     /** What the device tier has at most. */
     readonly deviceBytes: number;
     readonly ramBytes: number;

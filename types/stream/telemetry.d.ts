@@ -33,7 +33,6 @@ export declare class Telemetry {
     load(timing: LoadTiming): void;
     /** Since the last `clear`. */
     get waitMs(): number;
-    get segments(): readonly SegmentTiming[];
     /** By pass, in the order of their first run. Loads count for the pass during which they ended. */
     totals(): PassTotals[];
     clear(): void;

@@ -3,10 +3,11 @@ import { availableParallelism } from "node:os";
 import type { InferenceSession, Tensor } from "onnxruntime-node";
 import { DeviceError } from "../../errors.ts";
 import type { Graph, Segment, ValueId } from "../../ir/graph.ts";
+import { segmentSignature } from "../../ir/signature.ts";
 import { toFloat32 } from "../../tensor/dtype.ts";
 import type { ActivationData, Backend, SegmentRun, WeightData } from "../backend.ts";
 import type { LoweredSegment, WeightType } from "./emitter.ts";
-import { lowerSegment, segmentSignature } from "./lowering.ts";
+import { lowerSegment } from "./lowering.ts";
 import { encodeOnnxModel } from "./protobuf.ts";
 import { onnxScratchBytes } from "./scratch.ts";
 

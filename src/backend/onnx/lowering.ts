@@ -14,24 +14,6 @@ export function lowerSegment(graph: Graph, segment: Segment, weightTypes: readon
   return emitter.finish();
 }
 
-/** Equal for segments that one session can serve: same ops, attributes, shapes and weight types, whatever their names. */
-export function segmentSignature(graph: Graph, segment: Segment, weightTypes: readonly WeightType[]): string {
-  const local = new Map<ValueId, number>();
-  const indexOf = (id: ValueId): number => {
-    const known = local.get(id);
-    if (known !== undefined) return known;
-    local.set(id, local.size);
-    return local.size - 1;
-  };
-  const place = (id: ValueId) => `${indexOf(id)}:${graph.values[id]!.dtype}[${graph.values[id]!.shape}]`;
-  const inputs = segment.inputs.map(place);
-  const weights = segment.weights.map((id, i) => `${place(id)}${weightTypes[i]}`);
-  const nodes = segment.nodes.map(
-    ({ op, inputs: read, output, attrs }) => `${op}(${read.map(indexOf)})${place(output)}${JSON.stringify(attrs)}`,
-  );
-  return [inputs, weights, nodes, segment.outputs.map(indexOf)].map((part) => part.join(";")).join("|");
-}
-
 type Lower<Op extends OpName> = (emitter: Emitter, node: Node<Op>) => void;
 
 function lowerNode(emitter: Emitter, node: AnyNode): void {

@@ -1,5 +1,5 @@
 /** @file A segment as a list of dispatches: fused steps, each with its storages. Pure: shapes and stored dtypes in, data out. */
-import type { Graph, Segment, ValueId } from "../../ir/graph.ts";
+import type { Graph, Segment } from "../../ir/graph.ts";
 import type { StoredWeight } from "../device.ts";
 import type { DispatchList } from "./dispatches.ts";
 import { fuseSegment, type ProductStep, type Step } from "./fusion.ts";
@@ -18,24 +18,6 @@ export function lowerSegment(
   const scope = new LoweringScope(graph, segment, weights, options);
   for (const step of fuseSegment(graph, segment)) addStep(scope, step);
   return scope.builder.build();
-}
-
-/** Equal for segments that lower to equal lists: ids are numbered within the segment, names don't count. */
-export function segmentSignature(graph: Graph, segment: Segment, weights: readonly StoredWeight[]): string {
-  const places = new Map<ValueId, number>();
-  const place = (id: ValueId) => {
-    const known = places.get(id);
-    if (known !== undefined) return known;
-    places.set(id, places.size);
-    return places.size - 1;
-  };
-  const shape = (id: ValueId) => `${place(id)}[${graph.values[id]!.shape}]`;
-  const inputs = segment.inputs.map((id) => `${shape(id)}${graph.values[id]!.dtype}`).join(" ");
-  const stored = segment.weights.map((id, i) => `${shape(id)}${weights[i]!.dtype}`).join(" ");
-  const nodes = segment.nodes.map(
-    ({ op, inputs: read, output, attrs }) => `${op}(${read.map(place)})${shape(output)}${JSON.stringify(attrs)}`,
-  );
-  return `${inputs}|${stored}|${nodes.join(";")}|${segment.outputs.map(place)}`;
 }
 
 function addStep(l: LoweringScope, step: Step): void {

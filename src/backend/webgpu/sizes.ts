@@ -1,9 +1,10 @@
 /** @file What segments and tensors take on a graphics card: pure, so that a plan can be made before anybody owns the card. */
 import type { Graph, Segment, ValueId } from "../../ir/graph.ts";
+import { segmentSignature } from "../../ir/signature.ts";
 import type { Device, ScratchBytes, StoredWeight } from "../device.ts";
 import type { DispatchList } from "./dispatches.ts";
 import { ALIGNMENT_BYTES, activationBytes, weightBytes } from "./layout.ts";
-import { lowerSegment, segmentSignature } from "./lowering.ts";
+import { lowerSegment } from "./lowering.ts";
 import type { LoweringOptions } from "./lowering-scope.ts";
 import { type StagingSize, stagingBytes } from "./upload-plan.ts";
 
@@ -49,7 +50,11 @@ export class WebGpuSizes implements SizesOfDevice {
 
   /** The segment's dispatches, made once for all segments of one signature. */
   list(graph: Graph, segment: Segment, weights: readonly StoredWeight[]): { signature: string; list: DispatchList } {
-    const signature = segmentSignature(graph, segment, weights);
+    const signature = segmentSignature(
+      graph,
+      segment,
+      weights.map(({ dtype }) => dtype),
+    );
     let list = this.#lists.get(signature);
     if (!list) {
       list = lowerSegment(graph, segment, weights, this.#lowering);
