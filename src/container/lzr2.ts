@@ -63,7 +63,7 @@ export interface ReadLzr2Options {
   /** Default 4 MiB; three such buffers are held. */
   readonly readChunkBytes?: number;
   /** Memory for a record's weights, whatever it holds. Default: new arrays. */
-  readonly allocateWeights?: (elements: number) => Uint16Array<ArrayBuffer>;
+  readonly allocateWeights?: (elements: number, key: string) => Uint16Array<ArrayBuffer>;
   /** Goes on at a record that was found before. */
   readonly from?: Lzr2Position;
 }
@@ -175,7 +175,7 @@ class RecordReader {
       this.#reader.skip(overlayRows * rowBytes);
       return { ...head, ...counts, skippedOverlayRows: 0, endByte: this.#reader.offset };
     }
-    const out = this.#options.allocateWeights?.(rows * columns);
+    const out = this.#options.allocateWeights?.(rows * columns, key);
     const weight = decodeLattice({ rows, columns, dp, blocks }, indices, mean, scale, out);
     freeIndices(indices);
     const written = this.#options.compat ? undefined : this.#memory.written;

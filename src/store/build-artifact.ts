@@ -5,11 +5,11 @@
  */
 import { type Lzr2Position, type Lzr2Record, readLzr2 } from "../container/lzr2.ts";
 import { ArtifactError } from "../errors.ts";
-import { elementCount } from "../tensor/dtype.ts";
 import { type RecordLine, recordItem, takeUp } from "./artifact-journal.ts";
 import { findShared, publish, tableReader } from "./build-table.ts";
 import { Checkpoint } from "./checkpoint.ts";
 import { ChunkSums, HashQueue } from "./chunk-sums.ts";
+import type { DirectWriter } from "./fs.ts";
 import {
   type BuildContext,
   type BuiltComponent,
@@ -17,12 +17,12 @@ import {
   manifestBlocks,
   type PlacedBlock,
 } from "./import-types.ts";
-import type { BlockLayout } from "./layout.ts";
+import { type BlockLayout, tensorBytes } from "./layout.ts";
 import type { ArtifactFacts } from "./manifest.ts";
 import type { PackBlock } from "./pack-format.ts";
 import { finishPack, type PlainReader } from "./pack-writer.ts";
 import { type Place, PlacedFile } from "./placed-file.ts";
-import { WeightRing } from "./weight-ring.ts";
+import { ringBytes, WeightRing } from "./weight-ring.ts";
 
 /** Blocks that wait to be hashed; beyond this, decoding waits. */
 const MAX_WAITING_BLOCKS = 2;
@@ -72,20 +72,26 @@ async function withBuild<T>(
   const there = await store.fs.stat(path);
   const file = await store.fs.open(path, there ? "edit" : "create");
   const checkpoint = new Checkpoint(file, journal, requireLock);
+  const largestBytes = largestTensor(layouts);
+  let direct: DirectWriter | undefined;
   try {
-    const placed = new PlacedFile(file, layouts);
+    direct = await store.fs.openDirect?.(path, ringBytes(largestBytes));
+    const placed = new PlacedFile(file, layouts, direct);
+    const ring = new WeightRing(largestBytes, direct?.memory);
     // Lengthening by zeros takes no room: what is never written stays a hole.
     if ((there?.sizeBytes ?? 0) < placed.endByte) await file.truncate(placed.endByte);
-    return await work(new ArtifactBuild(context, key, component, placed, checkpoint, there !== undefined));
+    return await work(new ArtifactBuild(context, key, component, placed, ring, checkpoint, there !== undefined));
   } finally {
     await checkpoint.settle().catch(() => undefined);
+    await direct?.close();
     await file.close();
   }
 }
 
-/** Elements of the largest. */
+/** Its bytes. */
 function largestTensor(layouts: readonly BlockLayout[]): number {
-  return layouts.flatMap(({ tensors }) => tensors).reduce((most, { shape }) => Math.max(most, elementCount(shape)), 0);
+  const tensors = layouts.flatMap((layout) => layout.tensors);
+  return tensors.reduce((most, { shape }) => Math.max(most, tensorBytes({ dtype: "f16", shape })), 0);
 }
 
 class ArtifactBuild {
@@ -93,6 +99,7 @@ class ArtifactBuild {
   readonly #key: string;
   readonly #component: ImportComponent;
   readonly #placed: PlacedFile;
+  readonly #ring: WeightRing;
   readonly #checkpoint: Checkpoint;
   readonly #resumed: boolean;
   readonly #records: RecordLine[] = [];
@@ -109,6 +116,7 @@ class ArtifactBuild {
     key: string,
     component: ImportComponent,
     placed: PlacedFile,
+    ring: WeightRing,
     checkpoint: Checkpoint,
     resumed: boolean,
   ) {
@@ -116,6 +124,7 @@ class ArtifactBuild {
     this.#key = key;
     this.#component = component;
     this.#placed = placed;
+    this.#ring = ring;
     this.#checkpoint = checkpoint;
     this.#resumed = resumed;
     this.#missing = placed.layouts.map((layout) => new Set(layout.tensors.map(({ name }) => name)));
@@ -177,11 +186,12 @@ class ArtifactBuild {
   async #readArtifact(from: Lzr2Position | undefined, finishBlocks: boolean): Promise<void> {
     const { source, compat } = this.#component.artifact!;
     const { signal, onEvent } = this.#context;
-    const ring = new WeightRing(largestTensor(this.#placed.layouts));
+    const ring = this.#ring;
     const options = {
       compat,
       expectedShape: (key: string) => this.#placed.places.get(key)?.tensor.shape,
-      allocateWeights: (elements: number) => ring.take(elements),
+      allocateWeights: (elements: number, name: string) =>
+        ring.take(elements, this.#placed.places.get(name)?.startByte),
       ...(from ? { from } : {}),
       ...(signal ? { signal } : {}),
     };
@@ -233,10 +243,18 @@ class ArtifactBuild {
     const bytes = new Uint8Array(weight.buffer, weight.byteOffset, weight.byteLength);
     const sums = this.#sums.get(block) ?? new ChunkSums(this.#placed.layouts[block]!.plainBytes);
     this.#sums.set(block, sums);
+    let users = 1;
+    const release = () => {
+      users--;
+      if (users === 0) after();
+    };
+    // Else taken up from an earlier attempt: these very bytes are there.
+    if (!this.#done.has(block)) {
+      users++;
+      this.#placed.write(place, bytes, release);
+    }
     const crcs = await sums.add(tensor.offsetBytes, bytes, this.#hashing);
-    // Taken up from an earlier attempt: these very bytes are there.
-    if (this.#done.has(block)) after();
-    else this.#placed.write(place, bytes, after);
+    release();
     this.#missing[block]!.delete(tensor.name);
     return crcs;
   }
