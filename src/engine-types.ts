@@ -1,9 +1,9 @@
 /** @file The engine's published words: options, jobs and events. Types only; runs nowhere. */
 import type { PlanReport } from "./plan/report.ts";
-import type { PassTotals } from "./stream/telemetry.ts";
+import type { PassTotals, ResidencySample, SegmentTotals } from "./stream/telemetry.ts";
 
 export type { PassReport, PhaseReport, PlanReport } from "./plan/report.ts";
-export type { PassTotals } from "./stream/telemetry.ts";
+export type { LoadTotals, PassTotals, ResidencySample, SegmentTotals } from "./stream/telemetry.ts";
 
 export type BackendName = "auto" | "webgpu" | "cpu" | "reference";
 
@@ -55,6 +55,8 @@ export interface GenerateJob {
   /** Pixels, a multiple of 8. Default: the model's own size (unet sample_size x 8). */
   readonly width?: number;
   readonly height?: number;
+  /** Asks for a "telemetry" event before the image. Default false. */
+  readonly telemetry?: boolean;
   readonly signal?: AbortSignal;
 }
 
@@ -114,6 +116,12 @@ export type GenerateEvent =
       readonly bytesPerSecond: number;
       /** Time in which compute stood still for weights. */
       readonly waitMs: number;
+    }
+  /** Where the time went, segment by segment, and what was on the device meanwhile. */
+  | {
+      readonly type: "telemetry";
+      readonly segments: readonly SegmentTotals[];
+      readonly residency: readonly ResidencySample[];
     }
   | {
       readonly type: "image";

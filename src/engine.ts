@@ -30,6 +30,7 @@ import type { ByteSource } from "./source/source.ts";
 import type { Store } from "./store/store.ts";
 import { openStoredModel } from "./store/stored-model.ts";
 import { TableBlocks } from "./stream/blocks.ts";
+import { StoredBlocks } from "./stream/stored-blocks.ts";
 import { SOLVAY_VERSION } from "./version.ts";
 
 /** Sizes and counts one image may ask for; hostile.md H06 has the server's tighter ones. */
@@ -94,11 +95,13 @@ export async function composeEngine(parts: EngineParts): Promise<Engine> {
   onEvent?.({ type: "model", path: folder.name, demo, backend: device.name });
   if (parts.note !== undefined) onEvent?.({ type: "note", text: parts.note });
   if (base.schedulerNote !== undefined) onEvent?.({ type: "note", text: base.schedulerNote });
+  const reader = (prefix: string, { table, blocks }: Pick<SdxlCheckpoint["unet"], "table" | "blocks">) =>
+    blocks ? new StoredBlocks(prefix, { table, blocks }, parts.now) : new TableBlocks(prefix, table);
   const readers = {
-    textEncoder: new TableBlocks("text_encoder", checkpoint.textEncoder.table),
-    textEncoder2: new TableBlocks("text_encoder_2", checkpoint.textEncoder2.table),
-    unet: new TableBlocks("unet", checkpoint.unet.table),
-    vae: new TableBlocks("vae", checkpoint.vae.table),
+    textEncoder: reader("text_encoder", checkpoint.textEncoder),
+    textEncoder2: reader("text_encoder_2", checkpoint.textEncoder2),
+    unet: reader("unet", checkpoint.unet),
+    vae: reader("vae", checkpoint.vae),
   };
   let budgets = parts.budgets;
   const { now, pause, processBytes, resolveBudgets } = parts;
@@ -261,6 +264,9 @@ async function* generateImage(
       const png = await encodePng({ width: width!, height: height!, rgb: event.rgb, text });
       const elapsedMs = now() - startedMs;
       const { peakRssBytes } = memory();
+      const { telemetry } = runtime;
+      if (job.telemetry)
+        yield { type: "telemetry", segments: telemetry.segmentTotals(), residency: telemetry.residency() };
       yield {
         type: "image",
         png,
@@ -271,7 +277,7 @@ async function* generateImage(
         peakRssBytes,
         peakDeviceBytes: runtime.ledger.state("device").peakBytes,
         peakRamBytes: runtime.ledger.state("ram").peakBytes,
-        passes: runtime.telemetry.totals(),
+        passes: telemetry.totals(),
       };
     }
   }

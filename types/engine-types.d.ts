@@ -1,8 +1,8 @@
 /** @file The engine's published words: options, jobs and events. Types only; runs nowhere. */
 import type { PlanReport } from "./plan/report.js";
-import type { PassTotals } from "./stream/telemetry.js";
+import type { PassTotals, ResidencySample, SegmentTotals } from "./stream/telemetry.js";
 export type { PassReport, PhaseReport, PlanReport } from "./plan/report.js";
-export type { PassTotals } from "./stream/telemetry.js";
+export type { LoadTotals, PassTotals, ResidencySample, SegmentTotals } from "./stream/telemetry.js";
 export type BackendName = "auto" | "webgpu" | "cpu" | "reference";
 export interface OpenEngineOptions {
     /** Diffusers folder, Hugging Face id looked up in the local cache, or "store:ID". Default: the embedded demo model. */
@@ -49,6 +49,8 @@ export interface GenerateJob {
     /** Pixels, a multiple of 8. Default: the model's own size (unet sample_size x 8). */
     readonly width?: number;
     readonly height?: number;
+    /** Asks for a "telemetry" event before the image. Default false. */
+    readonly telemetry?: boolean;
     readonly signal?: AbortSignal;
 }
 /** While the engine opens. */
@@ -109,6 +111,12 @@ export type GenerateEvent = {
     readonly bytesPerSecond: number;
     /** Time in which compute stood still for weights. */
     readonly waitMs: number;
+}
+/** Where the time went, segment by segment, and what was on the device meanwhile. */
+ | {
+    readonly type: "telemetry";
+    readonly segments: readonly SegmentTotals[];
+    readonly residency: readonly ResidencySample[];
 } | {
     readonly type: "image";
     readonly png: Uint8Array;

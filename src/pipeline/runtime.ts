@@ -183,8 +183,7 @@ export class SdxlRuntime implements AsyncDisposable {
     await this.#releaseKept();
     const weights = await ResidentWeights.open(phase.residency, this.device, this.#ledger, {
       now: this.#settings.now,
-      onLoad: ({ key, storedBytes, startedMs, endedMs, readMs }) =>
-        this.telemetry.load({ key, storedBytes, readMs, totalMs: endedMs - startedMs }),
+      onLoad: (timing) => this.telemetry.load(timing),
     });
     if (plan.keepsAll) this.#kept.set(name, weights);
     return weights;

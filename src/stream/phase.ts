@@ -141,8 +141,11 @@ export class PhaseRun implements AsyncDisposable {
     telemetry.segment({
       pass: graph.name,
       segment: segment.name,
+      key: use?.block.key,
       waitMs: startedMs - askedMs,
       computeMs: endedMs - startedMs,
+      endedMs,
+      weightBytes: weights.residentBytes,
     });
     await pause();
   }

@@ -4,6 +4,7 @@ import type { CliContext } from "./context.ts";
 import { printable } from "./failure.ts";
 import { byteCount, clock, gigabytes } from "./format.ts";
 import { measuredText } from "./plan-text.ts";
+import { telemetryText } from "./telemetry-text.ts";
 
 const DEMO_NOTICE =
   "Model: the embedded demo (small, landscapes). For full SDXL: solvay pull stabilityai/stable-diffusion-xl-base-1.0, " +
@@ -82,6 +83,9 @@ export class Progress {
         break;
       case "plan":
         this.#plan = event.plan;
+        break;
+      case "telemetry":
+        this.say(telemetryText(event));
         break;
       case "image":
         this.clear();
