@@ -52,6 +52,8 @@ export interface PassTotals extends LoadTotals {
 export interface SegmentTotals extends LoadTotals {
   readonly pass: string;
   readonly segment: string;
+  /** Its weights; undefined where it reads none. */
+  readonly block: string | undefined;
   readonly runs: number;
   readonly computeMs: number;
   readonly waitMs: number;
@@ -109,7 +111,7 @@ export class Telemetry {
 
   /** By segment, in the order of their first run. A block's loads count for the first segment that uses it. */
   segmentTotals(): SegmentTotals[] {
-    const rows = Map.groupBy(this.#segments, ({ pass, segment }) => JSON.stringify([pass, segment]));
+    const rows = Map.groupBy(this.#segments, ({ pass, segment, key }) => JSON.stringify([pass, segment, key]));
     const loads = Map.groupBy(this.#loads, ({ key }) => key);
     return [...rows.values()].map((timings) => {
       const { pass, segment, key } = timings[0]!;
@@ -118,6 +120,7 @@ export class Telemetry {
       return {
         pass,
         segment,
+        block: key,
         runs: timings.length,
         computeMs: sum(timings, (timing) => timing.computeMs),
         waitMs: sum(timings, (timing) => timing.waitMs),

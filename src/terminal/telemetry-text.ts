@@ -19,12 +19,12 @@ export function telemetryText({ segments, residency }: TelemetryEvent): string {
   ].join("\n");
 }
 
-function label({ pass, segment, runs }: SegmentTotals): string {
-  return `${pass} ${segment} x${runs}`;
+function label({ pass, segment, block, runs }: SegmentTotals): string {
+  return `${pass} ${block ?? segment} x${runs}`;
 }
 
 function parts(row: SegmentTotals): string[] {
-  const rate = row.readMs > 0 ? ` at ${(row.diskBytes / row.readMs / 1e6).toFixed(2)} GB/s` : "";
+  const rate = row.readMs > 0 ? ` at ${readRate(row)}` : "";
   return [
     `wait ${seconds(row.waitMs)} (longest ${seconds(row.longestWaitMs)})`,
     `compute ${seconds(row.computeMs)}`,
@@ -36,6 +36,13 @@ function parts(row: SegmentTotals): string[] {
         ]
       : ["no loads"]),
   ];
+}
+
+function readRate({ diskBytes, readMs }: SegmentTotals): string {
+  const megabytes = diskBytes / readMs / 1e3;
+  return megabytes < 1000
+    ? `${megabytes.toFixed(megabytes < 10 ? 2 : 0)} MB/s`
+    : `${(megabytes / 1000).toFixed(2)} GB/s`;
 }
 
 function residencyLines(residency: readonly ResidencySample[]): string[] {

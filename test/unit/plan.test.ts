@@ -263,3 +263,31 @@ test("two slots hide a transfer behind compute, one slot adds it", () => {
   assert.equal(predict(2 * 64_000).totalMs, 3);
   assert.equal(predict(64_000).totalMs, 4.5);
 });
+
+test("bands that share weights wait for them once", () => {
+  const band = (name: string, repeats: number, key: string) => ({
+    name,
+    repeats,
+    cyclic: false,
+    values: [],
+    segments: [
+      {
+        name,
+        flops: 1e8, // 1 ms at 100 GFLOP/s
+        trafficBytes: 0,
+        scratch: { given: 0, taken: 0 },
+        block: { key, deviceBytes: 64_000, storedBytes: 24_000_000 }, // 12 ms at 2 GB/s
+      },
+    ],
+  });
+  const passes = [band("top", 1, "w"), band("middle", 6, "w"), band("other", 4, "v")];
+  const input: PlanInput = {
+    device: { name: "cpu", alignmentBytes: ALIGNMENT, overheadBytes: 0, sharesHostMemory: true },
+    machine: { ...TEST_MACHINE, overlaps: false },
+    budgets: { deviceBytes: 64_000, ramBytes: 1000 },
+    processBytes: 0,
+    phases: [{ name: "p", passes, links: [], hostBytes: 0, waitingBytes: 0 }],
+  };
+  const waits = predictPlan(makePlan(input), input.phases).map(({ waitMs, repeats }) => waitMs * repeats);
+  assert.deepEqual(waits, [12, 0, 12]);
+});
