@@ -49,6 +49,12 @@ export class Telemetry {
     this.#loads.push({ ...timing, pass: this.#pass });
   }
 
+  /** Weights that came to the device since the last `clear`. */
+  get loaded(): { readonly bytes: number; readonly ms: number } {
+    const sum = (of: (timing: LoadTiming) => number) => this.#loads.reduce((total, timing) => total + of(timing), 0);
+    return { bytes: sum(({ storedBytes }) => storedBytes), ms: sum(({ totalMs }) => totalMs) };
+  }
+
   /** Since the last `clear`. */
   get waitMs(): number {
     return this.#segments.reduce((sum, timing) => sum + timing.waitMs, 0);

@@ -31,6 +31,11 @@ export declare class Telemetry {
     beginPass(pass: string): void;
     segment(timing: SegmentTiming): void;
     load(timing: LoadTiming): void;
+    /** Weights that came to the device since the last `clear`. */
+    get loaded(): {
+        readonly bytes: number;
+        readonly ms: number;
+    };
     /** Since the last `clear`. */
     get waitMs(): number;
     /** By pass, in the order of their first run. Loads count for the pass during which they ended. */

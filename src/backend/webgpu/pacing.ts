@@ -13,6 +13,8 @@ export interface PacingState {
 export const TARGET_MS = 100;
 /** What an unknown device is trusted with at first: 20 GFLOP/s. */
 const FIRST_COST_PER_MS = 20e6;
+/** Losses that have other reasons than long submits must not cut work without end. */
+const LEAST_CAUTION = 1 / 64;
 /** A measurement raises the rate by this factor at most: one short submit proves little. */
 const GROWTH = 2;
 
@@ -45,6 +47,6 @@ export class Pacer {
 
   /** After a loss of the device. */
   halve(): void {
-    this.#caution /= 2;
+    this.#caution = Math.max(LEAST_CAUTION, this.#caution / 2);
   }
 }

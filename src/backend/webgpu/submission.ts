@@ -2,11 +2,14 @@
  * @file The way of dispatches to the device: recorded until a submit is full, at most two full submits in flight. Measures how
  * fast work completes and paces the next submits by it.
  */
+import type { Dispatch } from "./dispatches.ts";
 import type { DeviceHealth } from "./failure.ts";
 import type { Pacer } from "./pacing.ts";
 
 /** Full submits that may be in flight. */
 const IN_FLIGHT = 2;
+/** WebGPU's limit on one dimension of a dispatch. */
+const MAX_WORKGROUPS = 65535;
 
 export class SubmitQueue {
   readonly #device: GPUDevice;
@@ -46,7 +49,33 @@ export class SubmitQueue {
       await this.#health.guard(this.#inFlight[0]!.done);
   }
 
-  dispatch(
+  /** Records all parts of a dispatch, cut where a submit is full. */
+  async record(
+    { parts }: Dispatch,
+    pipeline: GPUComputePipeline,
+    groups: readonly GPUBindGroup[],
+    signal: AbortSignal | undefined,
+  ): Promise<void> {
+    for (const [i, { runs }] of parts.entries()) {
+      for (let at = 0; at < runs.length; ) {
+        await this.makeRoom();
+        signal?.throwIfAborted();
+        const { recordOffset } = runs[at]!;
+        let { workgroups, cost } = runs[at]!;
+        at++;
+        while (at < runs.length) {
+          const next = runs[at]!;
+          if (cost + next.cost > this.room || workgroups + next.workgroups > MAX_WORKGROUPS) break;
+          workgroups += next.workgroups;
+          cost += next.cost;
+          at++;
+        }
+        this.#dispatch(pipeline, groups[i]!, recordOffset, workgroups, cost);
+      }
+    }
+  }
+
+  #dispatch(
     pipeline: GPUComputePipeline,
     bindGroup: GPUBindGroup,
     recordOffset: number,
