@@ -22,6 +22,7 @@ export class SubmitQueue {
   readonly #inFlight: { readonly cost: number; readonly done: Promise<void> }[] = [];
   #inFlightCost = 0;
   #lastDoneMs = 0;
+  #heap: { cost: number; readonly startedMs: number } | undefined;
   #submits = 0;
 
   /** `now` gives milliseconds. */
@@ -109,9 +110,7 @@ export class SubmitQueue {
     this.#submits++;
     const done = this.#device.queue.onSubmittedWorkDone().then(
       () => {
-        const doneMs = this.#now();
-        this.#pacer.observe(cost, doneMs - Math.max(startedMs, this.#lastDoneMs));
-        this.#lastDoneMs = doneMs;
+        this.#ended(cost, startedMs);
         this.#inFlight.shift();
         this.#inFlightCost -= cost;
       },
@@ -120,6 +119,19 @@ export class SubmitQueue {
     );
     this.#inFlight.push({ cost, done });
     this.#inFlightCost += cost;
+  }
+
+  /** Ends that are reported in one heap are one piece of work: when each of them was done is not known. */
+  #ended(cost: number, startedMs: number): void {
+    const heap = this.#heap ?? { cost: 0, startedMs: Math.max(startedMs, this.#lastDoneMs) };
+    heap.cost += cost;
+    this.#lastDoneMs = this.#now();
+    if (this.#heap) return;
+    this.#heap = heap;
+    setTimeout(() => {
+      this.#heap = undefined;
+      this.#pacer.observe(heap.cost, this.#lastDoneMs - heap.startedMs);
+    });
   }
 
   /** Submits, and waits until all of it is done. Rejects with DeviceError if any of it failed. */
