@@ -5,8 +5,9 @@ import { HostDevice } from "./backend/host-device.ts";
 import { createOnnxBackend } from "./backend/onnx/backend.ts";
 import { createReferenceBackend } from "./backend/reference/backend.ts";
 import { describeAdapter } from "./backend/webgpu/adapter.ts";
-import { createWebGpuDevice } from "./backend/webgpu/device.ts";
+import { openRecoverable } from "./backend/webgpu/recoverable.ts";
 import { WebGpuSizes } from "./backend/webgpu/sizes.ts";
+import { defaultStateFolder } from "./backend/webgpu/state-file.ts";
 import { openStoredSdxl } from "./checkpoint/stored-sdxl.ts";
 import { type EngineParts, unknownBackend } from "./engine.ts";
 import type { OpenRequest } from "./engine-messages.ts";
@@ -106,7 +107,7 @@ async function openArtifact(path: string): ReturnType<typeof openFileSource> {
   });
 }
 
-type Compute = Pick<EngineParts, "device" | "machine" | "note">;
+type Compute = Pick<EngineParts, "device" | "reopen" | "machine" | "note">;
 
 /** "auto" takes a real graphics card, or the adapter that is named; else the CPU, and says why. */
 async function openCompute(name: BackendName, adapter: string | undefined): Promise<Compute> {
@@ -116,8 +117,12 @@ async function openCompute(name: BackendName, adapter: string | undefined): Prom
     case "cpu":
       return { device: new HostDevice(await createOnnxBackend()) as EngineParts["device"], machine: hostMachine() };
     case "webgpu": {
-      const device = await createWebGpuDevice(adapter === undefined ? {} : { adapter });
-      return { device, machine: cardMachine(describeAdapter(device.adapter)) };
+      const { device, reopen } = await openRecoverable({
+        ...(adapter === undefined ? {} : { adapter }),
+        stateFolder: defaultStateFolder(process.env),
+        wallClock: () => Date.now(),
+      });
+      return { device, reopen, machine: cardMachine(describeAdapter(device.adapter)) };
     }
     case "auto":
       try {

@@ -102,8 +102,10 @@ export type GenerateEvent =
       readonly height: number;
       readonly backend: Exclude<BackendName, "auto">;
     }
-  /** Known before the first byte moves. */
+  /** Known before the first byte moves; once more after a retry. */
   | { readonly type: "plan"; readonly plan: PlanReport }
+  /** What the user should know: a lost graphics card and the retry, a smaller budget, a slowdown, a picture of one colour. */
+  | { readonly type: "note"; readonly text: string }
   | { readonly type: "phase"; readonly phase: "encode" | "denoise" | "decode" }
   | {
       readonly type: "step";

@@ -70,7 +70,7 @@ async function generate(context: CliContext, prompt: string, options: GenerateOp
           guidance: options.guidance,
           width: options.width,
           height: options.height,
-          telemetry: options.telemetry ?? false,
+          ...(options.telemetry ? { telemetry: true } : {}),
           signal,
         });
         for await (const event of events) {

@@ -6,9 +6,18 @@ import type { Device, HostData } from "../backend/device.ts";
 import { HostMemory } from "../backend/host-memory.ts";
 import type { SdxlCheckpoint } from "../checkpoint/sdxl-folder.ts";
 import type { Graph } from "../ir/graph.ts";
+import { MiB } from "../plan/budget.ts";
 import type { DeviceSizes } from "../plan/describe.ts";
 import type { Machine } from "../plan/machine.ts";
-import { blocksOf, makePlan, type PhasePlan, type Plan, type PlanBudgets, type PlanInput } from "../plan/plan.ts";
+import {
+  blocksOf,
+  makePlan,
+  type PhasePlan,
+  type Plan,
+  type PlanBudgets,
+  type PlanInput,
+  smallestDeviceBytes,
+} from "../plan/plan.ts";
 import { runBands } from "../stream/banded.ts";
 import type { BlockReader } from "../stream/blocks.ts";
 import { Ledger } from "../stream/ledger.ts";
@@ -16,6 +25,7 @@ import { type PassOptions, type PhasePass, PhaseRun } from "../stream/phase.ts";
 import { RamBlocks } from "../stream/ram-blocks.ts";
 import { Telemetry } from "../stream/telemetry.ts";
 import { ResidentWeights } from "../stream/weights.ts";
+import { alignUp } from "../tensor/align.ts";
 import {
   type ComponentName,
   describeJob,
@@ -48,7 +58,6 @@ export interface PlannedJob {
 const PLANS_KEPT = 8;
 
 export class SdxlRuntime implements AsyncDisposable {
-  readonly device: Device;
   readonly telemetry = new Telemetry();
   readonly promptCache = new BoundedCache<string, PromptEmbedding>(PROMPT_CACHE_ENTRIES);
   readonly #checkpoint: SdxlCheckpoint;
@@ -57,6 +66,7 @@ export class SdxlRuntime implements AsyncDisposable {
   readonly #jobs = new BoundedCache<string, PlannedJob>(PLANS_KEPT);
   /** Weights that outlive their phase, by phase. */
   readonly #kept = new Map<PhaseName, ResidentWeights>();
+  #device: Device;
   #budgets: PlanBudgets;
   #ledger: Ledger;
   #process: Disposable;
@@ -67,13 +77,17 @@ export class SdxlRuntime implements AsyncDisposable {
     readers: Readonly<Record<ComponentName, BlockReader>>,
     settings: RuntimeSettings,
   ) {
-    this.device = device;
+    this.#device = device;
     this.#checkpoint = checkpoint;
     this.#readers = readers;
     this.#settings = settings;
     this.#budgets = settings.budgets;
     this.#ledger = newLedger(settings.budgets);
     this.#process = this.#ledger.reserve("ram", Math.min(settings.processBytes, settings.budgets.ramBytes), "process");
+  }
+
+  get device(): Device {
+    return this.#device;
   }
 
   get ledger(): Ledger {
@@ -125,9 +139,23 @@ export class SdxlRuntime implements AsyncDisposable {
     return { description, input };
   }
 
+  /** Half of the device memory that a job takes, but what it needs at least, in whole MiB; undefined if that is no less. */
+  lessDeviceBytes(shape: JobShape): number | undefined {
+    const { peak } = this.plan(shape).plan;
+    const bytes = alignUp(Math.max(smallestDeviceBytes(this.planInput(shape).input), peak.deviceBytes / 2), MiB);
+    return bytes < peak.deviceBytes ? bytes : undefined;
+  }
+
+  /** Goes on with another device, between phases. What the one before held is given back; plans are made anew. */
+  async replaceDevice(device: Device): Promise<void> {
+    await this.releaseWeights();
+    this.#jobs.clear();
+    this.#device = device;
+  }
+
   /** Other budgets from the next image on. All weights are given back. */
   async setBudgets(budgets: PlanBudgets): Promise<void> {
-    await this.#releaseKept();
+    await this.releaseWeights();
     this.#jobs.clear();
     this.#process[Symbol.dispose]();
     this.#budgets = budgets;
@@ -180,7 +208,7 @@ export class SdxlRuntime implements AsyncDisposable {
     const kept = this.#kept.get(name);
     if (kept && plan.keepsAll && JSON.stringify(kept.residency) === JSON.stringify(phase.residency)) return kept;
     // Another picture size keeps the same weights if all of them stay; any other change starts anew.
-    await this.#releaseKept();
+    await this.releaseWeights();
     const weights = await ResidentWeights.open(phase.residency, this.device, this.#ledger, {
       now: this.#settings.now,
       onLoad: (timing) => this.telemetry.load(timing),
@@ -189,7 +217,8 @@ export class SdxlRuntime implements AsyncDisposable {
     return weights;
   }
 
-  async #releaseKept(): Promise<void> {
+  /** Gives back the weights that outlive their phases. */
+  async releaseWeights(): Promise<void> {
     if (this.#kept.size === 0) return;
     for (const weights of this.#kept.values()) await weights[Symbol.asyncDispose]();
     this.#kept.clear();
@@ -198,7 +227,7 @@ export class SdxlRuntime implements AsyncDisposable {
 
   /** The device is the caller's. */
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#releaseKept();
+    await this.releaseWeights();
     this.#process[Symbol.dispose]();
   }
 }

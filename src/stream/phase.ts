@@ -8,6 +8,7 @@ import { type BlockCatalog, segmentBlock } from "../plan/describe.ts";
 import type { PassPlan, PhasePlan } from "../plan/plan.ts";
 import { elementCount } from "../tensor/dtype.ts";
 import type { BlockReader } from "./blocks.ts";
+import { takeMemory } from "./device-memory.ts";
 import type { Ledger } from "./ledger.ts";
 import type { Telemetry } from "./telemetry.ts";
 import type { BlockUse, ResidentWeights } from "./weights.ts";
@@ -59,15 +60,13 @@ export class PhaseRun implements AsyncDisposable {
   static async open(plan: PhasePlan, linkBytes: ReadonlyMap<string, number>, context: PhaseContext): Promise<PhaseRun> {
     const { device, ledger } = context;
     await using scope = new AsyncDisposableStack();
-    const arena = async (lengthBytes: number, label: string) => {
-      if (lengthBytes === 0) return undefined;
-      scope.use(ledger.reserve("device", lengthBytes, `${plan.name}: ${label}`));
-      return scope.use(await device.createArena(lengthBytes, `${plan.name}: ${label}`));
-    };
+    const take = <Memory extends Disposable>(bytes: number, label: string, from: (label: string) => Promise<Memory>) =>
+      takeMemory(scope, ledger, { bytes, label: `${plan.name}: ${label}` }, from);
+    const arena = async (lengthBytes: number, label: string) =>
+      lengthBytes === 0 ? undefined : await take(lengthBytes, label, (full) => device.createArena(lengthBytes, full));
     const activations = await arena(plan.activationBytes, "activations");
     const linkArena = await arena(plan.linkBytes, "links");
-    scope.use(ledger.reserve("device", plan.scratchBytes, `${plan.name}: scratch`));
-    scope.use(await device.createScratch(plan.givenBytes));
+    await take(plan.scratchBytes, "scratch", () => device.createScratch(plan.givenBytes));
     const links = new Map<string, Span>();
     for (const [name, offsetBytes] of plan.links) {
       links.set(name, { arena: linkArena!, offsetBytes, lengthBytes: linkBytes.get(name)! });
@@ -165,8 +164,9 @@ export class PhaseRun implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    // A device that is gone settles nothing; its memory is given back all the same.
+    await using _ = this.#scope;
     await this.#context.device.settle();
-    await this.#scope.disposeAsync();
   }
 }
 

@@ -90,6 +90,12 @@ export class Telemetry {
     this.#loads.push({ ...timing, pass: this.#pass });
   }
 
+  /** Weights that came to the device since the last `clear`. */
+  get loaded(): { readonly bytes: number; readonly ms: number } {
+    const { loadedBytes, readMs, uploadMs } = loadTotals(this.#loads);
+    return { bytes: loadedBytes, ms: readMs + uploadMs };
+  }
+
   /** Since the last `clear`. */
   get waitMs(): number {
     return sum(this.#segments, (timing) => timing.waitMs);

@@ -6,6 +6,7 @@ import type { Arena, Device, DeviceWeight, Span } from "../backend/device.ts";
 import { layOutBlock, type StoredBlock } from "../plan/describe.ts";
 import type { Residency } from "../plan/residency.ts";
 import type { BlockReader, ReadReport } from "./blocks.ts";
+import { takeMemory } from "./device-memory.ts";
 import type { Ledger } from "./ledger.ts";
 import type { LoadTiming } from "./telemetry.ts";
 
@@ -62,10 +63,8 @@ export class ResidentWeights implements AsyncDisposable {
     clock: { readonly now: () => number; readonly onLoad: (report: LoadTiming) => void },
   ): Promise<ResidentWeights> {
     await using scope = new AsyncDisposableStack();
-    const arena = async (lengthBytes: number, label: string): Promise<Arena> => {
-      scope.use(ledger.reserve("device", lengthBytes, label));
-      return scope.use(await device.createArena(lengthBytes, label));
-    };
+    const arena = (bytes: number, label: string): Promise<Arena> =>
+      takeMemory(scope, ledger, { bytes, label }, () => device.createArena(bytes, label));
     const places = new Map<string, Span>();
     for (const group of arenaGroups(residency.pinned, device.maxArenaBytes ?? Number.POSITIVE_INFINITY)) {
       const pins = await arena(

@@ -81,6 +81,9 @@ export class Progress {
           return event.bytesPerSecond > 0 ? `${line}  ${byteCount(event.bytesPerSecond)}/s` : line;
         });
         break;
+      case "note":
+        this.say(`Note: ${printable(event.text)}`);
+        break;
       case "plan":
         this.#plan = event.plan;
         break;

@@ -18,6 +18,7 @@ test("generate passes its options on and writes exactly the picture", async () =
   const fake = fakeContext({ cwd: folder() });
   const line = ["generate", "a lake", "--negative", "fog", "--seed", "7", "--steps", "4", "--guidance", "2.5"];
   const rest = ["--width", "64", "--height", "128", "--output", "lake.png", "--model", "m", "--backend", "cpu"];
+  rest.push("--telemetry");
   writeFileSync(path.join(fake.context.cwd, "lake.png"), "old");
   assert.equal(await runCli([...line, ...rest], fake.context), 0, fake.err());
   assert.equal(fake.out(), "Saved: lake.png\n");
@@ -26,7 +27,15 @@ test("generate passes its options on and writes exactly the picture", async () =
   const { signal, ...job } = fake.jobs[0]!;
   assert.ok(signal);
   const size = { width: 64, height: 128 };
-  assert.deepEqual(job, { prompt: "a lake", negativePrompt: "fog", seed: 7, steps: 4, guidance: 2.5, ...size });
+  assert.deepEqual(job, {
+    prompt: "a lake",
+    negativePrompt: "fog",
+    seed: 7,
+    steps: 4,
+    guidance: 2.5,
+    ...size,
+    telemetry: true,
+  });
   assert.equal(fake.opened[0]?.model, "m");
   assert.equal(fake.opened[0]?.backend, "cpu");
 });

@@ -47,6 +47,8 @@ export interface PassTotals extends LoadTotals {
 export interface SegmentTotals extends LoadTotals {
     readonly pass: string;
     readonly segment: string;
+    /** Its weights; undefined where it reads none. */
+    readonly block: string | undefined;
     readonly runs: number;
     readonly computeMs: number;
     readonly waitMs: number;
@@ -64,6 +66,11 @@ export declare class Telemetry {
     beginPass(pass: string): void;
     segment(timing: SegmentTiming): void;
     load(timing: LoadTiming): void;
+    /** Weights that came to the device since the last `clear`. */
+    get loaded(): {
+        readonly bytes: number;
+        readonly ms: number;
+    };
     /** Since the last `clear`. */
     get waitMs(): number;
     /** By pass, in the order of their first run. Loads count for the pass during which they ended. */

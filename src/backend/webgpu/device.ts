@@ -3,22 +3,22 @@
  * shape (lowering.ts), bound once per set of spans, and recorded anew at each call: the step loop makes and frees nothing.
  */
 
-import { UsageError } from "../../errors.ts";
+import { type SolvayError, UsageError } from "../../errors.ts";
 import type { Graph, Segment, ValueId } from "../../ir/graph.ts";
 import { elementCount } from "../../tensor/dtype.ts";
 import type { BlockUpload, Device, HostData, ScratchBytes, SegmentCall, Span, StoredWeight } from "../device.ts";
 import type { AdapterFacts } from "./adapter.ts";
 import { CallCache } from "./calls.ts";
 import { type OpenedDevice, openDawn } from "./dawn.ts";
-import type { Dispatch } from "./dispatches.ts";
-import { DeviceHealth, gpuError, lostError, POISON, staleError } from "./failure.ts";
-import { MAP, USAGE } from "./gpu-flags.ts";
+import { DeviceHealth, lostError, outOfMemory, POISON, staleError, uncapturedError } from "./failure.ts";
+import { USAGE } from "./gpu-flags.ts";
 import { fromDeviceOrder, toDeviceOrder } from "./layout.ts";
 import type { LoweringOptions } from "./lowering-scope.ts";
 import { DeviceMemory, type GpuArena } from "./memory.ts";
 import { Pacer, type PacingState } from "./pacing.ts";
 import { PipelineCache } from "./pipelines.ts";
 import type { TileChoice } from "./products.ts";
+import { ReadBacks } from "./read-backs.ts";
 import { DEFAULT_STAGING, WebGpuSizes } from "./sizes.ts";
 import { SubmitQueue } from "./submission.ts";
 import type { StagingSize } from "./upload-plan.ts";
@@ -34,6 +34,8 @@ export interface WebGpuOptions {
   readonly now?: () => number;
   /** What an earlier device on this adapter measured. */
   readonly pacing?: Partial<PacingState>;
+  /** Keeps what this one measured for the next: after a loss, and at the end. Its failures change nothing. */
+  readonly keepPacing?: (pacing: PacingState) => Promise<void>;
   readonly chooseTile?: TileChoice;
   /** Smaller limits than the adapter's: for tests of large tensors. */
   readonly limits?: Partial<LoweringOptions["limits"]>;
@@ -57,7 +59,17 @@ export interface WebGpuDevice extends Device {
 /** Rejects with DeviceError where there is no adapter, or none that suffices. */
 export async function createWebGpuDevice(options: WebGpuOptions = {}): Promise<WebGpuDevice> {
   const opened = await (options.open ?? (() => openDawn(options.adapter)))();
-  return new DawnDevice(opened, options);
+  try {
+    return new DawnDevice(opened, options);
+  } catch (cause) {
+    opened.device.destroy();
+    // Memory that is mapped at once is host memory, too: its shortage is thrown.
+    throw cause instanceof RangeError ? outOfMemory("staging", stagingBytes(options), 0) : cause;
+  }
+}
+
+function stagingBytes({ staging: { slots, slotBytes } = DEFAULT_STAGING }: WebGpuOptions): number {
+  return slots * slotBytes;
 }
 
 class DawnDevice implements WebGpuDevice {
@@ -78,9 +90,11 @@ class DawnDevice implements WebGpuDevice {
   readonly #pacer: Pacer;
   readonly #poison: GPUBuffer;
   readonly #calls: CallCache;
-  readonly #readbacks = new Map<number, GPUBuffer[]>();
+  readonly #readBacks: ReadBacks;
   #scratch: GpuArena[] = [];
   #turn: Promise<unknown> = Promise.resolve();
+  readonly #keepPacing: () => Promise<void>;
+  #kept: Promise<void> | undefined;
   #closing = false;
 
   constructor(opened: OpenedDevice, options: WebGpuOptions) {
@@ -91,6 +105,8 @@ class DawnDevice implements WebGpuDevice {
     const device = opened.device;
     const health = this.#health;
     this.#pacer = new Pacer(options.pacing);
+    this.#keepPacing = async () => await options.keepPacing?.(this.#pacer.state).catch(() => undefined);
+    this.#readBacks = new ReadBacks(device, health);
     this.#pipelines = new PipelineCache(device, health);
     this.#memory = new DeviceMemory(device, health, () => this.release());
     this.#queue = new SubmitQueue(device, health, this.#pacer, options.now ?? (() => performance.now()));
@@ -119,8 +135,13 @@ class DawnDevice implements WebGpuDevice {
       if (this.#closing) return;
       this.#pacer.halve();
       health.fail(lostError(reason, message));
+      this.#kept = this.#keepPacing();
     });
-    device.onuncapturederror = ({ error }) => health.fail(gpuError(this.adapter.device, error.message));
+    device.onuncapturederror = ({ error }) => health.fail(uncapturedError(this.adapter.device, error));
+  }
+
+  get failure(): SolvayError | undefined {
+    return this.#health.failure;
   }
 
   get pacing(): PacingState {
@@ -193,21 +214,14 @@ class DawnDevice implements WebGpuDevice {
   async read(graph: Graph, id: ValueId, span: Span, into: Float32Array): Promise<void> {
     const { shape, name } = graph.values[id]!;
     const bytes = elementCount(shape) * 4;
-    const size = 2 ** Math.ceil(Math.log2(Math.max(bytes, 256)));
     const staged = await this.#inTurn(async () => {
       const { buffer } = this.#memory.arenaOf(span);
-      const target =
-        this.#readbacks.get(size)?.pop() ??
-        this.#device.createBuffer({ label: "read-back", size, usage: USAGE.mapRead | USAGE.copyTarget });
+      const target = this.#readBacks.take(bytes);
       this.#queue.copy(buffer, span.offsetBytes, target, 0, bytes);
       this.#queue.flush();
       return target;
     });
-    await this.#health.guard(staged.mapAsync(MAP.read, 0, bytes));
-    const words = new Uint32Array(bytes / 4);
-    words.set(new Uint32Array(staged.getMappedRange(0, bytes)));
-    staged.unmap();
-    this.#readbacks.set(size, [...(this.#readbacks.get(size) ?? []), staged]);
+    const words = await this.#readBacks.words(staged, bytes);
     // An error of the queue may be reported after the data that it spoiled.
     await this.#health.guard(this.#device.queue.onSubmittedWorkDone());
     if (words[0] === POISON || words.at(-1) === POISON) throw staleError(`${graph.name} ${name}`);
@@ -226,7 +240,7 @@ class DawnDevice implements WebGpuDevice {
       signal?.throwIfAborted();
       for (const id of segment.outputs) this.#spoil(graph, id, call.outputs.get(id)!);
       for (const [i, dispatch] of compiled.list.dispatches.entries())
-        await this.#record(dispatch, compiled.pipelines[i]!, groups[i]!, signal);
+        await this.#queue.record(dispatch, compiled.pipelines[i]!, groups[i]!, signal);
       this.#queue.flush();
       this.#health.check();
     });
@@ -239,8 +253,7 @@ class DawnDevice implements WebGpuDevice {
   async release(): Promise<void> {
     this.#sizes.release();
     this.#uploader.release();
-    for (const buffers of this.#readbacks.values()) for (const buffer of buffers) buffer.destroy();
-    this.#readbacks.clear();
+    this.#readBacks.release();
     await this.#calls.release();
   }
 
@@ -248,6 +261,7 @@ class DawnDevice implements WebGpuDevice {
     if (this.#closing) return;
     await this.#inTurn(() => this.#queue.settle()).catch(() => undefined);
     this.#closing = true;
+    await (this.#kept ?? this.#keepPacing());
     await this.release();
     this.#memory.destroy();
     this.#uploader.destroy();
@@ -273,31 +287,6 @@ class DawnDevice implements WebGpuDevice {
     return fitting;
   }
 
-  async #record(
-    { parts }: Dispatch,
-    pipeline: GPUComputePipeline,
-    groups: readonly GPUBindGroup[],
-    signal: AbortSignal | undefined,
-  ): Promise<void> {
-    for (const [i, { runs }] of parts.entries()) {
-      for (let at = 0; at < runs.length; ) {
-        await this.#queue.makeRoom();
-        signal?.throwIfAborted();
-        const { recordOffset } = runs[at]!;
-        let { workgroups, cost } = runs[at]!;
-        at++;
-        while (at < runs.length) {
-          const next = runs[at]!;
-          if (cost + next.cost > this.#queue.room || workgroups + next.workgroups > MAX_WORKGROUPS) break;
-          workgroups += next.workgroups;
-          cost += next.cost;
-          at++;
-        }
-        this.#queue.dispatch(pipeline, groups[i]!, recordOffset, workgroups, cost);
-      }
-    }
-  }
-
   /** Marks a result as not computed yet, at its start and its end. */
   #spoil(graph: Graph, id: ValueId, span: Span): void {
     const { buffer } = this.#memory.arenaOf(span);
@@ -309,4 +298,3 @@ class DawnDevice implements WebGpuDevice {
 }
 
 const POISON_BYTES = 64;
-const MAX_WORKGROUPS = 65535;

@@ -2,12 +2,18 @@
  * @file What is remembered of each adapter from one start to the next: how fast it works, and its tiles. A file that is missing
  * or damaged remembers nothing; what it holds is checked.
  */
-import { mkdir, readFile, rename, writeFile } from "node:fs/promises";
+import { homedir } from "node:os";
 import path from "node:path";
 import { type AdapterFacts, describeAdapter } from "./adapter.ts";
+import { readKept, writeKept } from "./kept-file.ts";
 import { TILE_NAMES, type TileName } from "./kernels/gemm-tiles.ts";
 import type { PacingState } from "./pacing.ts";
 import type { TileTable } from "./tuning.ts";
+
+/** The folder of this and of the record of rebuilds. */
+export function defaultStateFolder(env: Readonly<Record<string, string | undefined>>): string {
+  return env.SOLVAY_STATE || path.join(env.XDG_STATE_HOME || path.join(homedir(), ".local", "state"), "solvay");
+}
 
 export interface AdapterState {
   readonly pacing?: PacingState;
@@ -19,21 +25,16 @@ export async function loadAdapterState(file: string, adapter: AdapterFacts): Pro
   return parseState((await readStates(file))[describeAdapter(adapter)]);
 }
 
+/** What `state` doesn't name stays as it is. */
 export async function saveAdapterState(file: string, adapter: AdapterFacts, state: AdapterState): Promise<void> {
-  const states = { ...(await readStates(file)), [describeAdapter(adapter)]: state };
-  await mkdir(path.dirname(file), { recursive: true });
-  const temporary = `${file}.${process.pid}.tmp`;
-  await writeFile(temporary, JSON.stringify(states));
-  await rename(temporary, file);
+  const before = await readStates(file);
+  const key = describeAdapter(adapter);
+  await writeKept(file, { ...before, [key]: { ...parseState(before[key]), ...state } });
 }
 
 async function readStates(file: string): Promise<Readonly<Record<string, unknown>>> {
-  try {
-    const states: unknown = JSON.parse(await readFile(file, "utf8"));
-    return isRecord(states) ? states : {};
-  } catch {
-    return {};
-  }
+  const states = await readKept(file);
+  return isRecord(states) ? states : {};
 }
 
 function parseState(state: unknown): AdapterState {
