@@ -2,7 +2,8 @@
  * @file Runs the tests: `npm test`, or `npm test -- test/unit test/cli/pack.test.ts` for some of them.
  * One line a file, details of failures, skipped tests with their reasons; the last line is `N passed, N failed`.
  */
-import { globSync } from "node:fs";
+import { globSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
 import path from "node:path";
 import { run } from "node:test";
 import { inspect } from "node:util";
@@ -38,6 +39,11 @@ function countOf(file: string | undefined): FileCount {
   }
   return count;
 }
+
+// What this machine remembers of itself is neither read nor changed by tests.
+const state = mkdtempSync(path.join(tmpdir(), "solvay-state-"));
+process.env.SOLVAY_STATE = state;
+process.on("exit", () => rmSync(state, { recursive: true, force: true }));
 
 if (files.length > 0) {
   const stream = run({ files, concurrency: 2, cwd: root });

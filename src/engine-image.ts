@@ -6,8 +6,9 @@ import { A1111_KEYWORD, a1111Parameters, type ImageRecord, SOLVAY_KEYWORD, solva
 import { encodePng } from "./image/png.ts";
 import { vaeScaleFactor } from "./model/config.ts";
 import { type Recovery, recoveredTextToImage } from "./pipeline/recovery.ts";
-import type { SdxlRuntime } from "./pipeline/runtime.ts";
+import type { PlannedJob, SdxlRuntime } from "./pipeline/runtime.ts";
 import { SlowdownWatch } from "./pipeline/slowdown.ts";
+import { type MachineRates, measuredRates, workSize } from "./plan/rates.ts";
 import { reportPlan } from "./plan/report.ts";
 import { scheduleTypeName } from "./sampler/schedule.ts";
 import { SOLVAY_VERSION } from "./version.ts";
@@ -17,6 +18,8 @@ export interface ImageContext {
   readonly runtime: SdxlRuntime;
   readonly info: EngineInfo;
   readonly recovery: Recovery;
+  /** What the image's steps say of the machine. */
+  readonly onRates: (size: string, rates: MachineRates) => Promise<void>;
   /** Milliseconds of a clock that never goes back. */
   readonly now: () => number;
   /** Resident and peak memory of this process. */
@@ -25,7 +28,7 @@ export interface ImageContext {
 
 /** Events of one job, whose last is the image. Rejects with a SolvayError, or the job's signal's reason. */
 export async function* generateImage(
-  { checkpoint, runtime, info, recovery, now, memory }: ImageContext,
+  { checkpoint, runtime, info, recovery, onRates, now, memory }: ImageContext,
   job: GenerateJob,
 ): AsyncGenerator<GenerateEvent, void, undefined> {
   const full = completeJob(job, info);
@@ -36,6 +39,7 @@ export async function* generateImage(
   let stepStartBytes = 0;
   runtime.telemetry.clear();
   yield { type: "start", ...full, negativePrompt: full.negativePrompt ?? "", backend: info.backend };
+  let planned: PlannedJob | undefined;
   let waitedMs = 0;
   let stepsBefore = 0;
   let stepsDone = 0;
@@ -43,7 +47,8 @@ export async function* generateImage(
   let loaded = runtime.telemetry.loaded;
   for await (const event of recoveredTextToImage(checkpoint, runtime, full, recovery, job.signal)) {
     if (event.type === "plan") {
-      const { plan, description } = event.planned;
+      planned = event.planned;
+      const { plan, description } = planned;
       yield { type: "plan", plan: reportPlan(plan, description.phases) };
     } else if (event.type === "note") {
       yield event;
@@ -97,6 +102,11 @@ export async function* generateImage(
       const elapsedMs = now() - startedMs;
       const { peakRssBytes } = memory();
       const { telemetry } = runtime;
+      if (planned) {
+        const { phases } = planned.description;
+        const rates = measuredRates(planned.plan, phases, telemetry.totals());
+        if (rates) await onRates(workSize(phases), rates);
+      }
       if (job.telemetry)
         yield { type: "telemetry", segments: telemetry.segmentTotals(), residency: telemetry.residency() };
       yield {

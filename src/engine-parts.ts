@@ -7,7 +7,6 @@ import { createReferenceBackend } from "./backend/reference/backend.ts";
 import { describeAdapter } from "./backend/webgpu/adapter.ts";
 import { openRecoverable } from "./backend/webgpu/recoverable.ts";
 import { WebGpuSizes } from "./backend/webgpu/sizes.ts";
-import { defaultStateFolder } from "./backend/webgpu/state-file.ts";
 import { openStoredSdxl } from "./checkpoint/stored-sdxl.ts";
 import { type EngineParts, unknownBackend } from "./engine.ts";
 import type { OpenRequest } from "./engine-messages.ts";
@@ -15,9 +14,11 @@ import type { BackendName } from "./engine-types.ts";
 import { ArtifactError, DeviceError, UsageError } from "./errors.ts";
 import { cardMachine, hostMachine, machineNamed, PROCESS_BYTES, resolveBudgets } from "./host-machine.ts";
 import { isHubId, resolveHubModel } from "./hub/cache.ts";
+import { loadRates, saveRates } from "./machine-rates.ts";
 import { openFileSource } from "./source/file.ts";
 import { openFileFolder } from "./source/file-folder.ts";
 import type { Folder } from "./source/folder.ts";
+import { defaultStateFolder } from "./state/folder.ts";
 import { defaultStoreFolder, findModelId, nodeStore } from "./store/store.ts";
 
 /** The embedded demo model. */
@@ -48,7 +49,7 @@ export async function openNodeParts(
     const id = await findModelId(store, options.model.slice(STORED.length));
     const open = async (signal?: AbortSignal) => (await openStoredSdxl(store, id, signal)).checkpoint;
     const folder: Folder = { name: options.model, readText: async () => undefined, open: async () => undefined };
-    return { ...common, ...(await openCompute(options.backend ?? "auto", options.adapter)), folder, open, demo };
+    return { ...common, ...(await openRatedCompute(options.backend ?? "auto", options.adapter)), folder, open, demo };
   }
   const path = options.model === undefined ? DEMO_MODEL : await locateModel(options.model, toAbsolute);
   const folder = await openFileFolder(path);
@@ -59,7 +60,7 @@ export async function openNodeParts(
     ...(artifact ? { artifact } : {}),
     ...common,
     // Last: what is missing is said before a card or a runtime is woken.
-    ...(await openCompute(options.backend ?? "auto", options.adapter)),
+    ...(await openRatedCompute(options.backend ?? "auto", options.adapter)),
   };
 }
 
@@ -108,6 +109,22 @@ async function openArtifact(path: string): ReturnType<typeof openFileSource> {
 }
 
 type Compute = Pick<EngineParts, "device" | "reopen" | "machine" | "note">;
+
+/** A device with what earlier runs measured of it. */
+async function openRatedCompute(
+  name: BackendName,
+  adapter: string | undefined,
+): Promise<Compute & Pick<EngineParts, "rates" | "saveRates">> {
+  const compute = await openCompute(name, adapter);
+  const folder = defaultStateFolder(process.env);
+  const key = `${compute.device.name}: ${compute.machine.name}, ${compute.machine.hardware}`;
+  return {
+    ...compute,
+    rates: await loadRates(folder, key),
+    // Remembering is a help, not a need: a folder that can't be written costs no picture.
+    saveRates: (size, rates) => saveRates(folder, key, size, rates).catch(() => undefined),
+  };
+}
 
 /** "auto" takes a real graphics card, or the adapter that is named; else the CPU, and says why. */
 async function openCompute(name: BackendName, adapter: string | undefined): Promise<Compute> {

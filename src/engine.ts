@@ -15,6 +15,7 @@ import { budgetText } from "./plan/budget.ts";
 import type { DeviceSizes } from "./plan/describe.ts";
 import type { Machine } from "./plan/machine.ts";
 import { makePlan, type PlanBudgets } from "./plan/plan.ts";
+import type { MachineRates, RatesTable } from "./plan/rates.ts";
 import { reportPlan } from "./plan/report.ts";
 import type { Folder } from "./source/folder.ts";
 import type { ByteSource } from "./source/source.ts";
@@ -39,6 +40,9 @@ export interface EngineParts {
   readonly note?: string;
   /** What computes, as plans see it. */
   readonly machine: Machine;
+  /** What earlier runs measured of it, and where to keep what this one does. */
+  readonly rates?: RatesTable;
+  readonly saveRates?: (size: string, rates: MachineRates) => Promise<void>;
   /** A machine to plan for by name, and its device's sizes. Throws UsageError for an unknown name. */
   readonly described: (name: string) => { readonly machine: Machine; readonly device: DeviceSizes };
   readonly budgets: BudgetOptions;
@@ -88,7 +92,14 @@ export async function composeEngine(parts: EngineParts): Promise<Engine> {
   };
   let budgets = parts.budgets;
   const { now, memory, pause, processBytes, resolveBudgets } = parts;
-  const settings = { budgets: resolveBudgets(budgets, machine), machine, processBytes, now, pause };
+  const settings = {
+    budgets: resolveBudgets(budgets, machine),
+    machine,
+    rates: parts.rates ?? {},
+    processBytes,
+    now,
+    pause,
+  };
   const runtime = owned.use(new SdxlRuntime(checkpoint, device, readers, settings));
   const changeBudgets = async (changed: BudgetOptions) => {
     const wanted = { ...budgets, ...changed };
@@ -121,7 +132,8 @@ export async function composeEngine(parts: EngineParts): Promise<Engine> {
       previous = turn.promise;
       try {
         await before;
-        yield* generateImage({ checkpoint, runtime, info, recovery, now, memory }, job);
+        const onRates = async (size: string, rates: MachineRates) => parts.saveRates?.(size, rates);
+        yield* generateImage({ checkpoint, runtime, info, recovery, onRates, now, memory }, job);
       } finally {
         turn.resolve();
       }
@@ -201,8 +213,9 @@ function planJob(
   const full = completeJob({ prompt: "", ...job }, info);
   requireLatent(full, vaeScaleFactor(checkpoint.vae.config));
   const shape = jobShape(checkpoint, full);
-  const { machine, device } = as === undefined ? parts : parts.described(as);
-  const { input } = runtime.planInput(shape, device);
+  const described = as === undefined ? undefined : parts.described(as);
+  const { input } = runtime.planInput(shape, described?.device);
+  const machine = described?.machine ?? input.machine;
   const plan = makePlan({ ...input, machine, budgets: parts.resolveBudgets(budgets, machine) });
   return reportPlan(plan, input.phases);
 }

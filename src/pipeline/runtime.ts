@@ -18,6 +18,7 @@ import {
   type PlanInput,
   smallestDeviceBytes,
 } from "../plan/plan.ts";
+import { type RatesTable, ratedMachine } from "../plan/rates.ts";
 import { runBands } from "../stream/banded.ts";
 import type { BlockReader } from "../stream/blocks.ts";
 import { Ledger } from "../stream/ledger.ts";
@@ -40,6 +41,8 @@ import type { PromptEmbedding } from "./prompt-embedding.ts";
 export interface RuntimeSettings {
   readonly budgets: PlanBudgets;
   readonly machine: Machine;
+  /** What earlier runs measured. The same for as long as the runtime lives: weights that stay need plans that agree. */
+  readonly rates: RatesTable;
   /** RAM of the process itself. */
   readonly processBytes: number;
   readonly now: () => number;
@@ -119,7 +122,7 @@ export class SdxlRuntime implements AsyncDisposable {
     shape: JobShape,
     device: DeviceSizes = this.device,
   ): { readonly description: JobDescription; readonly input: PlanInput } {
-    const { machine, processBytes } = this.#settings;
+    const { machine, rates, processBytes } = this.#settings;
     const catalog = (name: ComponentName) => this.#readers[name].block.bind(this.#readers[name]);
     const catalogs = {
       textEncoder: catalog("textEncoder"),
@@ -131,7 +134,7 @@ export class SdxlRuntime implements AsyncDisposable {
     const { name, alignmentBytes, overheadBytes, sharesHostMemory } = device;
     const input = {
       device: { name, alignmentBytes, overheadBytes, sharesHostMemory },
-      machine,
+      machine: ratedMachine(machine, rates, description.phases),
       budgets: this.#budgets,
       processBytes,
       phases: description.phases,

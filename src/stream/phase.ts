@@ -83,9 +83,10 @@ export class PhaseRun implements AsyncDisposable {
     inputs: ReadonlyMap<string, HostData>,
     options: PassOptions = {},
   ): Promise<Map<string, Float32Array<ArrayBuffer>>> {
-    const { device, telemetry } = this.#context;
+    const { device, telemetry, now } = this.#context;
     const { graph } = pass;
     const { signal } = options;
+    const beganMs = now();
     telemetry.beginPass(graph.name);
     const spans = this.#spans(pass);
     for (const [name, id] of graph.inputs) {
@@ -109,6 +110,7 @@ export class PhaseRun implements AsyncDisposable {
       await device.read(graph, id, spans.get(id)!, into);
       outputs.set(name, into);
     }
+    telemetry.endPass(graph.name, now() - beganMs);
     return outputs;
   }
 

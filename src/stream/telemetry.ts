@@ -45,6 +45,8 @@ export interface LoadTotals {
 export interface PassTotals extends LoadTotals {
   readonly pass: string;
   readonly runs: number;
+  /** From the first input's writing to the last output's reading. */
+  readonly totalMs: number;
   readonly computeMs: number;
   readonly waitMs: number;
 }
@@ -74,12 +76,17 @@ const SAMPLES = 256;
 export class Telemetry {
   #segments: SegmentTiming[] = [];
   #loads: (LoadTiming & { readonly pass: string })[] = [];
-  #runs = new Map<string, number>();
+  /** Durations by pass; one that was cut off has none. */
+  #runs = new Map<string, number[]>();
   #pass = "";
 
   beginPass(pass: string): void {
     this.#pass = pass;
-    this.#runs.set(pass, (this.#runs.get(pass) ?? 0) + 1);
+    if (!this.#runs.has(pass)) this.#runs.set(pass, []);
+  }
+
+  endPass(pass: string, totalMs: number): void {
+    this.#runs.get(pass)!.push(totalMs);
   }
 
   segment(timing: SegmentTiming): void {
@@ -107,7 +114,8 @@ export class Telemetry {
       const segments = this.#segments.filter((timing) => timing.pass === pass);
       return {
         pass,
-        runs,
+        runs: runs.length,
+        totalMs: sum(runs, (totalMs) => totalMs),
         computeMs: sum(segments, (timing) => timing.computeMs),
         waitMs: sum(segments, (timing) => timing.waitMs),
         ...loadTotals(this.#loads.filter((timing) => timing.pass === pass)),

@@ -105,7 +105,7 @@ function longestPass({ phases }: PlanReport): PassReport | undefined {
 export function measuredText(plan: PlanReport, image: Extract<GenerateEvent, { type: "image" }>): string {
   const step = longestPass(plan);
   const done = image.passes.find(({ pass }) => pass === step?.name);
-  const pace = done && step ? (done.computeMs + done.waitMs) / Math.max(1, done.runs) : undefined;
+  const pace = done && step ? done.totalMs / Math.max(1, done.runs) : undefined;
   const rate = pace === undefined ? "" : `, ${seconds(pace)} a step (${seconds(step!.predictedMs)})`;
   const waits =
     done && done.waitMs > 0 ? `, ${seconds(done.waitMs / Math.max(1, done.runs))} of it waiting for weights` : "";

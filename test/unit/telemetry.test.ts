@@ -19,6 +19,7 @@ function sample(): Telemetry {
     endedMs: 16,
     weightBytes: 50,
   });
+  telemetry.endPass("step", 30);
   telemetry.beginPass("step");
   telemetry.load({ key: "m/a", ...load, diskBytes: 0 });
   telemetry.segment({
@@ -30,10 +31,14 @@ function sample(): Telemetry {
     endedMs: 30,
     weightBytes: 100,
   });
+  telemetry.endPass("step", 40);
   // The same block, used by another pass, and read during it.
   telemetry.beginPass("band");
   telemetry.load({ key: "m/a", ...load });
   telemetry.segment({ pass: "band", segment: "b", key: "m/a", waitMs: 0, computeMs: 3, endedMs: 40, weightBytes: 0 });
+  telemetry.endPass("band", 11);
+  // Cut off: no run.
+  telemetry.beginPass("step");
   return telemetry;
 }
 
@@ -45,6 +50,7 @@ test("totals by pass and by segment", () => {
     {
       pass: "step",
       runs: 2,
+      totalMs: 70,
       computeMs: 21,
       waitMs: 7,
       loads: 2,
@@ -57,6 +63,7 @@ test("totals by pass and by segment", () => {
     {
       pass: "band",
       runs: 1,
+      totalMs: 11,
       computeMs: 3,
       waitMs: 0,
       loads: 1,

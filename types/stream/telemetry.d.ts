@@ -41,6 +41,8 @@ export interface LoadTotals {
 export interface PassTotals extends LoadTotals {
     readonly pass: string;
     readonly runs: number;
+    /** From the first input's writing to the last output's reading. */
+    readonly totalMs: number;
     readonly computeMs: number;
     readonly waitMs: number;
 }
@@ -64,6 +66,7 @@ export interface ResidencySample {
 export declare class Telemetry {
     #private;
     beginPass(pass: string): void;
+    endPass(pass: string, totalMs: number): void;
     segment(timing: SegmentTiming): void;
     load(timing: LoadTiming): void;
     /** Weights that came to the device since the last `clear`. */

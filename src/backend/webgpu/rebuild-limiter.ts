@@ -3,7 +3,7 @@
  * down. The times are kept in a file, so that restarting Solvay doesn't reset the count. The decision is pure.
  */
 import { DeviceError } from "../../errors.ts";
-import { readKept, writeKept } from "./kept-file.ts";
+import { readKept, writeKept } from "../../state/kept-file.ts";
 
 export const MAX_REBUILDS = 2;
 export const WINDOW_MS = 60_000;

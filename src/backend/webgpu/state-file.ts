@@ -2,18 +2,12 @@
  * @file What is remembered of each adapter from one start to the next: how fast it works, and its tiles. A file that is missing
  * or damaged remembers nothing; what it holds is checked.
  */
-import { homedir } from "node:os";
-import path from "node:path";
+
+import { readKept, writeKept } from "../../state/kept-file.ts";
 import { type AdapterFacts, describeAdapter } from "./adapter.ts";
-import { readKept, writeKept } from "./kept-file.ts";
 import { TILE_NAMES, type TileName } from "./kernels/gemm-tiles.ts";
 import type { PacingState } from "./pacing.ts";
 import type { TileTable } from "./tuning.ts";
-
-/** The folder of this and of the record of rebuilds. */
-export function defaultStateFolder(env: Readonly<Record<string, string | undefined>>): string {
-  return env.SOLVAY_STATE || path.join(env.XDG_STATE_HOME || path.join(homedir(), ".local", "state"), "solvay");
-}
 
 export interface AdapterState {
   readonly pacing?: PacingState;
