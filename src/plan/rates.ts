@@ -28,7 +28,7 @@ export interface MeasuredPass {
 }
 
 /** Shorter runs are mostly start-up. */
-const LEAST_COMPUTE_MS = 2000;
+const LEAST_COMPUTE_MS = 1000;
 const LEAST_DISK_BYTES = 256 * 1024 ** 2;
 
 /** The decade of the heaviest pass's operations in one run, such as "1e12". */

@@ -54,7 +54,7 @@ test("rates of work of another size are not used; too short a run, or too little
   const { phases } = input();
   assert.equal(ratedMachine(MACHINE, { "1e12": { gflops: 1, memoryGBps: 1 } }, phases), MACHINE);
   const plan = makePlan(input());
-  assert.equal(measuredRates(plan, phases, [{ ...pass, totalMs: 2400 }]), undefined);
+  assert.equal(measuredRates(plan, phases, [{ ...pass, totalMs: 1400 }]), undefined);
   assert.equal(measuredRates(plan, phases, []), undefined);
   const read = (diskBytes: number) =>
     measuredRates(plan, phases, [{ ...pass, totalMs: 3000, diskBytes, readMs: 1000 }]);
