@@ -10,7 +10,7 @@ import { predictPlan } from "./predict.ts";
 export interface MachineRates {
   readonly gflops: number;
   readonly memoryGBps: number;
-  /** Undefined where too little was read. */
+  /** Undefined where reading did not set the pace. */
   readonly diskGBps?: number;
 }
 
@@ -24,12 +24,13 @@ export interface MeasuredPass {
   readonly totalMs: number;
   readonly waitMs: number;
   readonly diskBytes: number;
-  readonly readMs: number;
 }
 
 /** Shorter runs are mostly start-up. */
 const LEAST_COMPUTE_MS = 1000;
 const LEAST_DISK_BYTES = 256 * 1024 ** 2;
+/** Where compute waits for at least this share, reading sets the pace; else its rate stays hidden behind compute. */
+const DISK_BOUND_SHARE = 0.25;
 
 /** The decade of the heaviest pass's operations in one run, such as "1e12". */
 export function workSize(phases: readonly PlanPhaseInput[]): string {
@@ -73,12 +74,11 @@ export function measuredRates(
   if (!pass || !predicted || pass.totalMs - pass.waitMs < LEAST_COMPUTE_MS) return undefined;
   // All compute times are inversely proportional to these two rates.
   const factor = (predicted.computeMs * pass.runs) / (pass.totalMs - pass.waitMs);
-  const diskBytes = measured.reduce((sum, other) => sum + other.diskBytes, 0);
-  const readMs = measured.reduce((sum, other) => sum + other.readMs, 0);
+  const diskBound = pass.diskBytes >= LEAST_DISK_BYTES && pass.waitMs >= DISK_BOUND_SHARE * pass.totalMs;
   return {
     gflops: machine.gflops * factor,
     memoryGBps: machine.memoryGBps * factor,
-    ...(diskBytes >= LEAST_DISK_BYTES && readMs > 0 ? { diskGBps: diskBytes / readMs / 1e6 } : {}),
+    ...(diskBound ? { diskGBps: pass.diskBytes / pass.totalMs / 1e6 } : {}),
   };
 }
 
