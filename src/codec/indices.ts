@@ -1,6 +1,7 @@
 /** @file Lattice indices as LZR2 stores them: one zlib stream of u16, rows after each other. Inflates within a given limit. */
 import { deflateSync, inflateSync } from "node:zlib";
 import { codebookSize, type LatticeShape } from "./lattice.ts";
+import { freeBuffer } from "./scratch.ts";
 
 /** No deflate stream expands more (zlib's own figure is 1032). */
 const DEFLATE_MAX_RATIO = 1040;
@@ -11,13 +12,21 @@ export interface IndicesProblem {
   readonly problem: string;
 }
 
+export interface IndicesLimits {
+  readonly rows: number;
+  readonly dp: number;
+  /** Of the indices without spare blocks: so much is allocated first. */
+  readonly likelyBytes: number;
+  readonly maxBytes: number;
+}
+
 /** The indices [rows, blocks], or why there are none. An empty stream has no blocks. */
 export function unpackIndices(
   packed: Uint8Array,
-  { rows, dp, maxBytes }: { readonly rows: number; readonly dp: number; readonly maxBytes: number },
+  { rows, dp, likelyBytes, maxBytes }: IndicesLimits,
 ): Uint16Array<ArrayBuffer> | IndicesProblem {
   if (packed.byteLength === 0) return new Uint16Array(0);
-  const inflated = inflateExactly(packed, maxBytes);
+  const inflated = inflateExactly(packed, likelyBytes, maxBytes);
   if (!(inflated instanceof Uint8Array)) return inflated;
   if (inflated.byteLength % (rows * 2) !== 0) {
     const problem = `${inflated.byteLength} bytes of indices are no whole number of blocks for ${rows} rows`;
@@ -39,6 +48,14 @@ function byteOffsetIsEven(bytes: Uint8Array): bytes is Uint8Array<ArrayBuffer> {
   return bytes.byteOffset % 2 === 0;
 }
 
+/** Once they are decoded. Small ones lie in memory that Node shares among several, and are left to the collector. */
+export function freeIndices({ buffer }: Uint16Array<ArrayBuffer>): void {
+  if (buffer.byteLength >= OWN_BUFFER_BYTES) freeBuffer(buffer);
+}
+
+/** From here on a Buffer has memory of its own. */
+const OWN_BUFFER_BYTES = 1024 ** 2;
+
 /** The stream that `unpackIndices` reads. */
 export function packIndices(indices: Uint16Array): Uint8Array {
   return deflateSync(new Uint8Array(indices.buffer, indices.byteOffset, indices.byteLength));
@@ -55,11 +72,11 @@ export function indexBytes({ rows, columns, dp }: Omit<LatticeShape, "blocks">, 
 }
 
 /** node:zlib takes bytes after the end of a stream without a word: hence the count. */
-function inflateExactly(packed: Uint8Array, maxBytes: number): Uint8Array | IndicesProblem {
+function inflateExactly(packed: Uint8Array, likelyBytes: number, maxBytes: number): Uint8Array | IndicesProblem {
   const wrong = (problem: string): IndicesProblem => ({ code: "E_LZR_ZLIB", problem });
   try {
-    // One output buffer, where a stream of this length could fill it: joining many would need twice the memory.
-    const chunkSize = Math.max(64, Math.min(maxBytes, packed.byteLength * DEFLATE_MAX_RATIO) + 1);
+    // One output buffer, where a stream of this length could fill it: joining several needs twice the memory.
+    const chunkSize = Math.max(64, Math.min(likelyBytes, packed.byteLength * DEFLATE_MAX_RATIO) + 1);
     const options = { maxOutputLength: maxBytes, chunkSize, info: true };
     const { buffer, engine } = inflateSync(packed, options) as unknown as {
       readonly buffer: Uint8Array;

@@ -1,5 +1,6 @@
 /** @file The LZR2 overlay: (row, column, fp32 value), which overwrite single weights. Packed in 8 bytes, or in 12. */
 import { f16FromF32Bits } from "./half.ts";
+import type { Scratch } from "./scratch.ts";
 
 /** At `max(rows, blocks) dp` from here on, overlay rows name row and column in u32 instead of u16. */
 const WIDE_FROM = 65536;
@@ -25,12 +26,14 @@ export class OverlayTarget {
   /** One bit a cell, if two values for one cell are to be found. */
   readonly #written: Uint32Array | undefined;
 
-  /** `refuseConflicts`: tell two different values for one cell; else the last one wins. */
-  constructor(weight: Uint16Array<ArrayBuffer>, rows: number, columns: number, refuseConflicts: boolean) {
+  /** `written`: memory to tell two different values for one cell; without it the last one wins. */
+  constructor(weight: Uint16Array<ArrayBuffer>, rows: number, columns: number, written?: Scratch) {
     this.weight = weight;
     this.rows = rows;
     this.columns = columns;
-    this.#written = refuseConflicts ? new Uint32Array(Math.ceil(weight.length / 32)) : undefined;
+    if (!written) return;
+    const words = Math.ceil(weight.length / 32);
+    this.#written = new Uint32Array(written.take(words * 4).buffer, 0, words).fill(0);
   }
 
   /**

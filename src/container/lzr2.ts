@@ -2,9 +2,10 @@
  * @file LZR2 reader: records from front to back, one in memory at a time, each claim checked against the bytes that remain
  * before anything is allocated for it. The byte table is docs/formats/lzr2.md.
  */
-import { indexBytes, maxPackedBytes, unpackIndices } from "../codec/indices.ts";
+import { freeIndices, indexBytes, maxPackedBytes, unpackIndices } from "../codec/indices.ts";
 import { decodeLattice, MAX_LATTICE_DIMENSION, mayOverflow } from "../codec/lattice.ts";
 import { OverlayTarget, overlayRowBytes } from "../codec/overlay.ts";
+import { Scratch } from "../codec/scratch.ts";
 import { ArtifactError } from "../errors.ts";
 import type { ByteSource } from "../source/source.ts";
 import { elementCount } from "../tensor/dtype.ts";
@@ -81,12 +82,16 @@ export async function* readLzr2(source: ByteSource, options: ReadLzr2Options = {
   const reader = new SequentialReader(source, options.signal, options.readChunkBytes, options.headersOnly ? 1 : 2);
   await requireSignature(source, reader);
   const { from } = options;
-  const rowsBuffer = new Uint32Array(options.headersOnly ? 0 : LZR2_LIMITS.overlayChunkBytes / 4);
+  const memory: Memory = {
+    rows: new Uint32Array(options.headersOnly ? 0 : LZR2_LIMITS.overlayChunkBytes / 4),
+    packed: new Scratch(),
+    written: new Scratch(),
+  };
   const keys = new Map(from?.keys);
   if (from) reader.skip(from.startByte - reader.offset);
   for (let number = from?.number ?? 1; reader.remainingBytes > 0; number++) {
     options.signal?.throwIfAborted();
-    yield await new RecordReader(reader, number, options, keys, rowsBuffer).read();
+    yield await new RecordReader(reader, number, options, keys, memory).read();
   }
 }
 
@@ -105,6 +110,15 @@ async function requireSignature(source: ByteSource, reader: SequentialReader): P
   });
 }
 
+/** What every record uses in its turn. */
+interface Memory {
+  /** Overlay rows on their way. */
+  readonly rows: Uint32Array<ArrayBuffer>;
+  readonly packed: Scratch;
+  /** One bit a cell. */
+  readonly written: Scratch;
+}
+
 class RecordReader {
   readonly #reader: SequentialReader;
   readonly #number: number;
@@ -112,17 +126,16 @@ class RecordReader {
   readonly #startByte: number;
   /** Keys seen so far, and where. */
   readonly #keys: Map<string, number>;
-  /** Overlay rows on their way. */
-  readonly #rows: Uint32Array<ArrayBuffer>;
+  readonly #memory: Memory;
 
   constructor(
     reader: SequentialReader,
     number: number,
     options: ReadLzr2Options,
     keys: Map<string, number>,
-    rows: Uint32Array<ArrayBuffer>,
+    memory: Memory,
   ) {
-    this.#rows = rows;
+    this.#memory = memory;
     this.#keys = keys;
     this.#reader = reader;
     this.#number = number;
@@ -164,7 +177,9 @@ class RecordReader {
     }
     const out = this.#options.allocateWeights?.(rows * columns);
     const weight = decodeLattice({ rows, columns, dp, blocks }, indices, mean, scale, out);
-    const target = new OverlayTarget(weight, rows, columns, !this.#options.compat);
+    freeIndices(indices);
+    const written = this.#options.compat ? undefined : this.#memory.written;
+    const target = new OverlayTarget(weight, rows, columns, written);
     await this.#overlay(target, overlayRows, rowBytes);
     if (target.sawNonFinite || mayOverflow(mean, scale)) this.#requireFinite("f16", weight, "its weights in fp16");
     const skippedOverlayRows = target.skippedRows;
@@ -224,7 +239,7 @@ class RecordReader {
     throw this.#refuse("E_LZR_HEADER", problem);
   }
 
-  async #indices(rows: number, columns: number, dp: number): Promise<Uint16Array> {
+  async #indices(rows: number, columns: number, dp: number): Promise<Uint16Array<ArrayBuffer>> {
     const packedBytes = await this.#u32("zlen");
     const packedAt = this.#reader.offset;
     // Rows are cut to N, so that spare blocks do no harm, but a bomb would: twice what the rows need, and a little.
@@ -236,7 +251,10 @@ class RecordReader {
         `zlen ${packedBytes}, allowed up to ${maxPackedBytes(maxBytes)} at byte ${packedAt}`,
       );
     }
-    const unpacked = unpackIndices(await this.#take(packedBytes, "its indices"), { rows, dp, maxBytes });
+    const packed = this.#memory.packed.take(packedBytes);
+    await this.#reader.fill(packed);
+    const likelyBytes = indexBytes({ rows, columns, dp }, 0);
+    const unpacked = unpackIndices(packed, { rows, dp, likelyBytes, maxBytes });
     if (unpacked instanceof Uint16Array) return unpacked;
     throw this.#refuse(unpacked.code, `${unpacked.problem} at byte ${packedAt}`);
   }
@@ -244,7 +262,7 @@ class RecordReader {
   /** Chunk by chunk: at full size this section is most of a 22 GB file. The caller checked its length. */
   async #overlay(target: OverlayTarget, overlayRows: number, rowBytes: 8 | 12): Promise<void> {
     const rowsAtOnce = LZR2_LIMITS.overlayChunkBytes / rowBytes;
-    const words = this.#rows;
+    const words = this.#memory.rows;
     const chunk = new Uint8Array(words.buffer);
     for (let done = 0; done < overlayRows; ) {
       const count = Math.min(rowsAtOnce, overlayRows - done);

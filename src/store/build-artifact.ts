@@ -5,6 +5,7 @@
  */
 import { type Lzr2Position, type Lzr2Record, readLzr2 } from "../container/lzr2.ts";
 import { ArtifactError } from "../errors.ts";
+import { elementCount } from "../tensor/dtype.ts";
 import { type RecordLine, recordItem, takeUp } from "./artifact-journal.ts";
 import { findShared, publish, tableReader } from "./build-table.ts";
 import { Checkpoint } from "./checkpoint.ts";
@@ -21,7 +22,7 @@ import type { ArtifactFacts } from "./manifest.ts";
 import type { PackBlock } from "./pack-format.ts";
 import { finishPack, type PlainReader } from "./pack-writer.ts";
 import { type Place, PlacedFile } from "./placed-file.ts";
-import { WeightBuffers } from "./weight-buffers.ts";
+import { WeightRing } from "./weight-ring.ts";
 
 /** Blocks that wait to be hashed; beyond this, decoding waits. */
 const MAX_WAITING_BLOCKS = 2;
@@ -80,6 +81,11 @@ async function withBuild<T>(
     await checkpoint.settle().catch(() => undefined);
     await file.close();
   }
+}
+
+/** Elements of the largest. */
+function largestTensor(layouts: readonly BlockLayout[]): number {
+  return layouts.flatMap(({ tensors }) => tensors).reduce((most, { shape }) => Math.max(most, elementCount(shape)), 0);
 }
 
 class ArtifactBuild {
@@ -171,11 +177,11 @@ class ArtifactBuild {
   async #readArtifact(from: Lzr2Position | undefined, finishBlocks: boolean): Promise<void> {
     const { source, compat } = this.#component.artifact!;
     const { signal, onEvent } = this.#context;
-    const buffers = new WeightBuffers();
+    const ring = new WeightRing(largestTensor(this.#placed.layouts));
     const options = {
       compat,
       expectedShape: (key: string) => this.#placed.places.get(key)?.tensor.shape,
-      allocateWeights: (elements: number) => buffers.take(elements),
+      allocateWeights: (elements: number) => ring.take(elements),
       ...(from ? { from } : {}),
       ...(signal ? { signal } : {}),
     };
@@ -183,7 +189,8 @@ class ArtifactBuild {
       for await (const record of readLzr2(source, options)) {
         const { key, weight, startByte, endByte, skippedOverlayRows: skippedRows } = record;
         const place = this.#requirePlace(record);
-        const crcs = weight && (await this.#take(place, weight, () => buffers.give(weight)));
+        const crcs = weight && (await this.#take(place, weight, () => ring.give(weight)));
+        while (!ring.hasRoom) await this.#placed.firstWritten();
         const line = { key, startByte, endByte, skippedRows, ...(crcs ? { crcs } : {}) };
         this.#records.push(line);
         this.#checkpoint.add(recordItem(this.#key, line), weight?.byteLength ?? 0);
@@ -220,7 +227,7 @@ class ArtifactBuild {
     throw new ArtifactError({ code: "E_SCHEMA", subject: this.#component.artifact!.source.name, problem, next });
   }
 
-  /** Checksums and writes a tensor. Resolves to the CRC32 of its pieces when there is room for the next one. */
+  /** Checksums a tensor and starts to write it. Resolves to the CRC32 of its pieces. */
   async #take(place: Place, weight: Uint16Array<ArrayBuffer>, after: () => void): Promise<number[]> {
     const { block, tensor } = place;
     const bytes = new Uint8Array(weight.buffer, weight.byteOffset, weight.byteLength);
@@ -229,7 +236,7 @@ class ArtifactBuild {
     const crcs = await sums.add(tensor.offsetBytes, bytes, this.#hashing);
     // Taken up from an earlier attempt: these very bytes are there.
     if (this.#done.has(block)) after();
-    else await this.#placed.write(place, bytes, after);
+    else this.#placed.write(place, bytes, after);
     this.#missing[block]!.delete(tensor.name);
     return crcs;
   }

@@ -8,7 +8,7 @@ import { CHUNK_BYTES, chunkCount, chunkLength } from "./layout.ts";
 import { type BlockDigest, CHUNKS_AHEAD, chunkPool, type PlainReader } from "./pack-writer.ts";
 
 /** Copies of chunks that wait for a thread to hash them; beyond this, decoding waits. */
-const MAX_HASHING = 48;
+const MAX_HASHING = 24;
 
 /** Hashing jobs of one import. */
 export class HashQueue {

@@ -15,8 +15,6 @@ export interface Place {
   readonly startByte: number;
 }
 
-/** Decoded tensors that wait to be written; beyond this, whoever decodes waits. */
-const MAX_WRITING_BYTES = 32 * 1024 ** 2;
 const SUBJECT = "the part of an import";
 
 export class PlacedFile {
@@ -26,8 +24,8 @@ export class PlacedFile {
   readonly starts: readonly number[];
   readonly endByte: number;
   readonly places = new Map<string, Place>();
-  readonly #writing = new Set<Promise<void>>();
-  #writingBytes = 0;
+  /** Writes one after the other: the system has a file written by one thread at a time, and others would block more of them. */
+  readonly #writing: Promise<void>[] = [];
   #failure: { readonly error: unknown } | undefined;
 
   constructor(file: StoreFile, layouts: readonly BlockLayout[]) {
@@ -45,36 +43,43 @@ export class PlacedFile {
     this.endByte = end;
   }
 
-  /** Starts to write a tensor; `after` is called when its bytes are free. Resolves when there is room for the next one. */
-  async write(place: Place, bytes: Uint8Array, after: () => void): Promise<void> {
-    const writing = writeFully(this.file, bytes, place.startByte).finally(() => {
-      this.#writing.delete(writing);
-      this.#writingBytes -= bytes.byteLength;
-      after();
-    });
-    writing.catch((error: unknown) => {
-      this.#failure ??= { error };
-    });
-    this.#writing.add(writing);
-    this.#writingBytes += bytes.byteLength;
-    while (this.#writingBytes > MAX_WRITING_BYTES) await Promise.race(this.#writing);
+  /** Starts to write a tensor; `after` is called when its bytes are free. Throws what an earlier write failed with. */
+  write(place: Place, bytes: Uint8Array, after: () => void): void {
+    this.#throwFailure();
+    const before = this.#writing.at(-1);
+    const work = async () => {
+      await before;
+      try {
+        if (!this.#failure) await writeFully(this.file, bytes, place.startByte);
+      } catch (error) {
+        this.#failure ??= { error };
+      } finally {
+        void this.#writing.shift();
+        after();
+      }
+    };
+    this.#writing.push(work());
+  }
+
+  /** The first of the writes that were started is done when this resolves. */
+  async firstWritten(): Promise<void> {
+    await this.#writing[0];
     this.#throwFailure();
   }
 
   /** What was started before the call is written when this resolves. */
   async written(): Promise<void> {
-    await Promise.all([...this.#writing]);
+    await this.settled();
     this.#throwFailure();
   }
 
-  /** Also of a write that ended before anybody waited for it. */
-  #throwFailure(): void {
-    if (this.#failure) throw this.#failure.error;
+  /** Nothing of that is being written any more when this resolves, whatever became of it. */
+  async settled(): Promise<void> {
+    await this.#writing.at(-1);
   }
 
-  /** Nothing is being written any more when this resolves, whatever became of it. */
-  async settled(): Promise<void> {
-    await Promise.allSettled([...this.#writing]);
+  #throwFailure(): void {
+    if (this.#failure) throw this.#failure.error;
   }
 
   reader(index: number): PlainReader {

@@ -31,8 +31,8 @@ export class ImportProgress {
   show(event: ImportEvent): void {
     const elapsedMs = performance.now() - this.#startedMs;
     if (this.#json) {
-      const rssBytes = process.memoryUsage.rss();
       if (event.type === "wait" || this.#due(event)) {
+        const rssBytes = process.memoryUsage.rss();
         this.#context.stdout.write(`${JSON.stringify({ ...event, elapsedMs: Math.round(elapsedMs), rssBytes })}\n`);
       }
       return;
