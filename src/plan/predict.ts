@@ -31,6 +31,24 @@ export function predictPlan(plan: Plan, phases: readonly PlanPhaseInput[]): Pass
   });
 }
 
+/**
+ * Bringing a phase's pinned weights to the device, where compute doesn't cover it: once an image, or once for all images if
+ * the plan keeps everything.
+ */
+export function predictFillMs(plan: Plan, phase: PlanPhaseInput, index: number): number {
+  const { machine, device } = plan;
+  const pinned = new Set(plan.phases[index]!.residency.pinned.map(({ key }) => key));
+  let [loadMs, coverMs] = [0, 0];
+  for (const pass of phase.passes) {
+    for (const segment of pass.segments) {
+      coverMs += computeMs(segment, machine);
+      if (!segment.block || !pinned.delete(segment.block.key)) continue;
+      loadMs += transferMs(segment.block.storedBytes, false, device.sharesHostMemory, machine);
+    }
+  }
+  return machine.overlaps ? Math.max(0, loadMs - coverMs) : loadMs;
+}
+
 function blockKeys({ segments }: PlanPass): string[] {
   return [...new Set(segments.flatMap(({ block }) => (block ? [block.key] : [])))];
 }

@@ -16,7 +16,7 @@ export function planText(plan: PlanReport): string {
       ? "  All phases' weights stay from image to image."
       : "  Each phase gives its memory back before the next begins.",
     ...plan.phases.flatMap(phaseLines),
-    `Predicted: ${seconds(plan.predictedMs)} an image${stepText(plan)}.`,
+    `Predicted: ${seconds(plan.predictedMs)} ${plan.keepsAll ? "for the first image" : "an image"}${fillText(plan)}${stepText(plan)}.`,
     `Map: ${SIGNS.pinned} stays  ${SIGNS["streamed from RAM"]} streams from RAM  ${SIGNS.streamed} streams from disk  ${SIGNS.passing} used once, passes through`,
   ];
   return lines.join("\n");
@@ -83,6 +83,11 @@ export function mapPicture(map: PassReport["map"], columns = MAP_COLUMNS): strin
     picture += SIGNS[map[block]!.place];
   }
   return picture;
+}
+
+function fillText({ phases }: PlanReport): string {
+  const fillMs = phases.reduce((sum, { predictedFillMs }) => sum + predictedFillMs, 0);
+  return fillMs > 0 ? ` (${seconds(fillMs)} of it until weights that stay are there)` : "";
 }
 
 function stepText(plan: PlanReport): string {

@@ -6,7 +6,7 @@ import { BudgetError, UsageError } from "../../src/errors.ts";
 import { layOutArena } from "../../src/plan/arena.ts";
 import { budgetText, formatBytes, GiB, MiB, parseBudget, resolveBudget } from "../../src/plan/budget.ts";
 import { makePlan, type PlanInput, type PlanPhaseInput, smallestDeviceBytes } from "../../src/plan/plan.ts";
-import { predictPlan } from "../../src/plan/predict.ts";
+import { predictFillMs, predictPlan } from "../../src/plan/predict.ts";
 import { type CycleBlock, chooseResidency, type Residency } from "../../src/plan/residency.ts";
 import { TEST_MACHINE } from "../graph-run.ts";
 
@@ -290,4 +290,26 @@ test("bands that share weights wait for them once", () => {
   };
   const waits = predictPlan(makePlan(input), input.phases).map(({ waitMs, repeats }) => waitMs * repeats);
   assert.deepEqual(waits, [12, 0, 12]);
+});
+
+test("weights that stay take their time to come, where compute doesn't cover it", () => {
+  const segment = (name: string) => ({
+    ...{ name, flops: 1e8, trafficBytes: 0, scratch: { given: 0, taken: 0 } }, // 1 ms
+    block: { key: name, deviceBytes: 64_000, storedBytes: 8_000_000 }, // 4 ms at 2 GB/s
+  });
+  const pass = { name: "step", repeats: 5, cyclic: true, values: [], segments: ["a", "b"].map(segment) };
+  const phase = { name: "p", passes: [pass], links: [], hostBytes: 0, waitingBytes: 0 };
+  const fillMs = (overlaps: boolean, deviceBytes: number) => {
+    const input: PlanInput = {
+      device: { name: "cpu", alignmentBytes: ALIGNMENT, overheadBytes: 0, sharesHostMemory: true },
+      machine: { ...TEST_MACHINE, overlaps },
+      budgets: { deviceBytes, ramBytes: 1000 },
+      processBytes: 0,
+      phases: [phase],
+    };
+    return predictFillMs(makePlan(input), phase, 0);
+  };
+  assert.equal(fillMs(false, 128_000), 8);
+  assert.equal(fillMs(true, 128_000), 6);
+  assert.equal(fillMs(false, 64_000), 0); // nothing stays
 });
