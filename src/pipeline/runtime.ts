@@ -9,15 +9,9 @@ import type { Graph } from "../ir/graph.ts";
 import { MiB } from "../plan/budget.ts";
 import type { DeviceSizes } from "../plan/describe.ts";
 import type { Machine } from "../plan/machine.ts";
-import {
-  blocksOf,
-  makePlan,
-  type PhasePlan,
-  type Plan,
-  type PlanBudgets,
-  type PlanInput,
-  smallestDeviceBytes,
-} from "../plan/plan.ts";
+import { smallestDeviceBytes } from "../plan/needs.ts";
+import { makePlan, type PhasePlan, type Plan, type PlanBudgets, type PlanInput } from "../plan/plan.ts";
+import { blocksOf } from "../plan/plan-blocks.ts";
 import { type RatesTable, ratedMachine } from "../plan/rates.ts";
 import { runBands } from "../stream/banded.ts";
 import type { BlockReader } from "../stream/blocks.ts";
