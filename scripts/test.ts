@@ -15,6 +15,11 @@ const files = globSync("test/**/*.test.ts", { cwd: root })
   .filter((file) => asked.length === 0 || asked.some((name) => file === name || file.startsWith(name + path.sep)))
   .sort();
 
+// What tests do to graphics devices is not remembered on this machine.
+const stateFolder = mkdtempSync(path.join(tmpdir(), "solvay-test-state-"));
+process.env.SOLVAY_STATE = stateFolder;
+process.on("exit", () => rmSync(stateFolder, { recursive: true, force: true }));
+
 interface FileCount {
   passed: number;
   failed: number;

@@ -79,7 +79,7 @@ export async function* recoveredTextToImage(
   for (;;) {
     const planned = runtime.plan(shape);
     yield { type: "plan", planned };
-    let phase: string = "encode";
+    let phase: Phase = "encode";
     let failure: unknown;
     for await (const outcome of outcomes(textToImage(checkpoint, runtime, planned, job, { signal, from: saved }))) {
       if (outcome.ended) failure = outcome.failure;
@@ -93,9 +93,9 @@ export async function* recoveredTextToImage(
         if (outcome.event.type === "pixels") return;
       }
     }
+    if (signal?.aborted) throw firstFailure(failure);
     const error = await causeOf(failure, runtime.device, recovery);
-    if (signal?.aborted) throw error;
-    const place = phase === "denoise" ? `in step ${(saved?.step ?? 0) + 1} of ${job.steps}` : PLACES[phase]!;
+    const place = placeOf(phase, saved?.step ?? 0, job.steps);
     const isBroken = error === runtime.device.failure;
     const short = error instanceof DeviceMemoryError;
     const reaction = reactionTo({
@@ -118,10 +118,13 @@ export async function* recoveredTextToImage(
   }
 }
 
-const PLACES: Readonly<Record<string, string>> = {
-  encode: "while the prompt was read",
-  decode: "while the picture was decoded",
-};
+function placeOf(phase: Phase, done: number, steps: number): string {
+  if (phase === "encode") return "while the prompt was read";
+  if (phase === "decode") return "while the picture was decoded";
+  return done < steps ? `in step ${done + 1} of ${steps}` : "after the last step";
+}
+
+type Phase = Extract<TextToImageEvent, { type: "phase" }>["phase"];
 
 type Outcome =
   | { readonly ended: false; readonly event: TextToImageEvent }

@@ -17,7 +17,7 @@ import {
   tileSharedBytes,
 } from "../../src/backend/webgpu/kernels/gemm-tiles.ts";
 import { Pacer, TARGET_MS } from "../../src/backend/webgpu/pacing.ts";
-import { allowRebuild, noteRebuild } from "../../src/backend/webgpu/rebuild-limiter.ts";
+import { allowRebuild, noteRebuild, requireStable } from "../../src/backend/webgpu/rebuild-limiter.ts";
 import { placeScratch } from "../../src/backend/webgpu/scratch.ts";
 import { WebGpuSizes } from "../../src/backend/webgpu/sizes.ts";
 import { loadAdapterState, saveAdapterState } from "../../src/backend/webgpu/state-file.ts";
@@ -108,8 +108,12 @@ test("rebuilds are counted across processes, and a damaged file counts none", as
   const folder = await mkdtemp(path.join(os.tmpdir(), "solvay-"));
   try {
     const file = path.join(folder, "gpu", "rebuilds.json");
+    await requireStable(file, 1000);
     await noteRebuild(file, 1000);
+    await requireStable(file, 2000);
     await noteRebuild(file, 2000);
+    await assert.rejects(requireStable(file, 3000), refused("E_GPU_UNSTABLE", /3 times in 60 s/));
+    await requireStable(file, 70_000);
     await assert.rejects(noteRebuild(file, 3000), refused("E_GPU_UNSTABLE", /3 times in 60 s/));
     await noteRebuild(file, 70_000);
     await writeFile(file, "{");

@@ -59,6 +59,16 @@ test("--count numbers the files and counts the seeds up", async () => {
   );
 });
 
+test("what the engine notes about a job is a lasting line, or an event", async () => {
+  const note = "E_GPU_LOST: the graphics device was lost in step 12 of 30. Retrying once with smaller GPU work.";
+  const fake = fakeContext({ cwd: folder(), note });
+  assert.equal(await runCli(["generate", "x"], fake.context), 0);
+  assert.ok(fake.err().includes(`\nNote: ${note}\n`), fake.err());
+  const json = fakeContext({ cwd: folder(), note });
+  assert.equal(await runCli(["generate", "x", "--json"], json.context), 0);
+  assert.ok(json.out().includes(`\n${JSON.stringify({ type: "note", text: note })}\n`), json.out());
+});
+
 test("--json prints nothing but events; the picture becomes file and sha256", async () => {
   const fake = fakeContext({ cwd: folder() });
   assert.equal(await runCli(["generate", "x", "--json", "--seed", "5"], fake.context), 0);
