@@ -17,8 +17,10 @@ import { fromDeviceOrder, toDeviceOrder } from "./layout.ts";
 import type { LoweringOptions } from "./lowering-scope.ts";
 import { DeviceMemory, type GpuArena } from "./memory.ts";
 import { Pacer, type PacingState } from "./pacing.ts";
+import type { KernelPaths, Precision } from "./paths.ts";
 import { PipelineCache } from "./pipelines.ts";
 import type { TileChoice } from "./products.ts";
+import { type ChosenPaths, probePaths } from "./self-test.ts";
 import { DEFAULT_STAGING, WebGpuSizes } from "./sizes.ts";
 import { SubmitQueue } from "./submission.ts";
 import type { StagingSize } from "./upload-plan.ts";
@@ -35,6 +37,10 @@ export interface WebGpuOptions {
   /** What an earlier device on this adapter measured. */
   readonly pacing?: Partial<PacingState>;
   readonly chooseTile?: TileChoice;
+  /** Arithmetic of linear layers, convolutions and attention. Default "fp32": fp16 changes bits. */
+  readonly precision?: Precision;
+  /** Kernels to use without any test, instead of what `precision` and the adapter allow: for tests. */
+  readonly paths?: KernelPaths;
   /** Smaller limits than the adapter's: for tests of large tensors. */
   readonly limits?: Partial<LoweringOptions["limits"]>;
 }
@@ -42,6 +48,8 @@ export interface WebGpuOptions {
 export interface WebGpuDevice extends Device {
   readonly name: "webgpu";
   readonly adapter: AdapterFacts;
+  /** The kernels that it computes with, and why not others. */
+  readonly chosen: ChosenPaths;
   /** An arena can't be larger: WebGPU's limit on one buffer. */
   readonly maxArenaBytes: number;
   /** To be kept for the next device on this adapter. */
@@ -57,7 +65,21 @@ export interface WebGpuDevice extends Device {
 /** Rejects with DeviceError where there is no adapter, or none that suffices. */
 export async function createWebGpuDevice(options: WebGpuOptions = {}): Promise<WebGpuDevice> {
   const opened = await (options.open ?? (() => openDawn(options.adapter)))();
-  return new DawnDevice(opened, options);
+  const { limits } = opened.facts;
+  const own = {
+    bindingBytes: limits.maxStorageBufferBindingSize,
+    workgroupBytes: limits.maxComputeWorkgroupStorageSize,
+    ...options.limits,
+  };
+  const chosen = options.paths
+    ? { paths: options.paths, notes: [] }
+    : await probePaths(opened, options.precision ?? "fp32", own);
+  const lowering: LoweringOptions = {
+    limits: own,
+    paths: chosen.paths,
+    ...(options.chooseTile ? { chooseTile: options.chooseTile } : {}),
+  };
+  return new DawnDevice(opened, options, lowering, chosen);
 }
 
 class DawnDevice implements WebGpuDevice {
@@ -67,6 +89,7 @@ class DawnDevice implements WebGpuDevice {
   readonly #sizes: WebGpuSizes;
   readonly overheadBytes: number;
   readonly adapter: AdapterFacts;
+  readonly chosen: ChosenPaths;
   readonly maxArenaBytes: number;
   readonly #opened: OpenedDevice;
   readonly #device: GPUDevice;
@@ -83,7 +106,8 @@ class DawnDevice implements WebGpuDevice {
   #turn: Promise<unknown> = Promise.resolve();
   #closing = false;
 
-  constructor(opened: OpenedDevice, options: WebGpuOptions) {
+  constructor(opened: OpenedDevice, options: WebGpuOptions, lowering: LoweringOptions, chosen: ChosenPaths) {
+    this.chosen = chosen;
     this.#opened = opened;
     this.#device = opened.device;
     this.adapter = opened.facts;
@@ -97,14 +121,6 @@ class DawnDevice implements WebGpuDevice {
     const staging = options.staging ?? DEFAULT_STAGING;
     const parts = { health, memory: this.#memory, pipelines: this.#pipelines };
     this.#uploader = new Uploader(device, parts, staging);
-    const lowering: LoweringOptions = {
-      limits: {
-        bindingBytes: opened.facts.limits.maxStorageBufferBindingSize,
-        workgroupBytes: opened.facts.limits.maxComputeWorkgroupStorageSize,
-        ...options.limits,
-      },
-      ...(options.chooseTile ? { chooseTile: options.chooseTile } : {}),
-    };
     this.#sizes = new WebGpuSizes(lowering, staging);
     this.#calls = new CallCache(device, { memory: this.#memory, pipelines: this.#pipelines, sizes: this.#sizes });
     this.alignmentBytes = this.#sizes.alignmentBytes;
