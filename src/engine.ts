@@ -52,6 +52,8 @@ export interface EngineParts {
   readonly open?: (signal?: AbortSignal) => Promise<SdxlCheckpoint>;
   readonly compat: boolean;
   readonly device: Device & { readonly name: EngineInfo["backend"] };
+  /** What it computes in, as pictures record it. Default "fp32". */
+  readonly precision?: string;
   /** Something about the device that the user should know. */
   readonly note?: string;
   /** What computes, as plans see it. */
@@ -88,6 +90,7 @@ export async function composeEngine(parts: EngineParts): Promise<Engine> {
     demo,
     ...(artifactName === undefined ? {} : { artifact: artifactName }),
     backend: device.name,
+    precision: parts.precision ?? "fp32",
     defaultWidth: side,
     defaultHeight: side,
   };
@@ -252,6 +255,7 @@ async function* generateImage(
         model: modelLabel(info.model),
         ...(info.artifact ? { artifact: info.artifact } : {}),
         backend: info.backend,
+        precision: info.precision,
         version: SOLVAY_VERSION,
       };
       const text = [

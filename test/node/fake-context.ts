@@ -69,7 +69,7 @@ export function fakeContext({ cwd, input = "", fail, atStep }: FakeOptions): Fak
 
 function fakeEngine(fake: FakeContext, fail: FakeOptions["fail"], atStep: FakeOptions["atStep"]): Engine {
   return {
-    info: { model: "fake", demo: true, backend: "reference", defaultWidth: 128, defaultHeight: 128 },
+    info: { model: "fake", demo: true, backend: "reference", precision: "fp32", defaultWidth: 128, defaultHeight: 128 },
     async *generate(job) {
       fake.jobs.push(job);
       fail?.({ job });

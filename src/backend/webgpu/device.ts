@@ -20,7 +20,7 @@ import { Pacer, type PacingState } from "./pacing.ts";
 import type { KernelPaths, Precision } from "./paths.ts";
 import { PipelineCache } from "./pipelines.ts";
 import type { TileChoice } from "./products.ts";
-import { type ChosenPaths, probePaths } from "./self-test.ts";
+import { type ChosenPaths, limitsOf, probePaths } from "./self-test.ts";
 import { DEFAULT_STAGING, WebGpuSizes } from "./sizes.ts";
 import { SubmitQueue } from "./submission.ts";
 import type { StagingSize } from "./upload-plan.ts";
@@ -65,17 +65,11 @@ export interface WebGpuDevice extends Device {
 /** Rejects with DeviceError where there is no adapter, or none that suffices. */
 export async function createWebGpuDevice(options: WebGpuOptions = {}): Promise<WebGpuDevice> {
   const opened = await (options.open ?? (() => openDawn(options.adapter)))();
-  const { limits } = opened.facts;
-  const own = {
-    bindingBytes: limits.maxStorageBufferBindingSize,
-    workgroupBytes: limits.maxComputeWorkgroupStorageSize,
-    ...options.limits,
-  };
-  const chosen = options.paths
-    ? { paths: options.paths, notes: [] }
-    : await probePaths(opened, options.precision ?? "fp32", own);
+  const limits = { ...limitsOf(opened.facts), ...options.limits };
+  const { paths, precision = "fp32" } = options;
+  const chosen = paths ? { paths, notes: [] } : await probePaths(opened, precision, limits);
   const lowering: LoweringOptions = {
-    limits: own,
+    limits,
     paths: chosen.paths,
     ...(options.chooseTile ? { chooseTile: options.chooseTile } : {}),
   };

@@ -8,14 +8,14 @@ import { GraphBuilder } from "../../ir/builder.ts";
 import type { Graph } from "../../ir/graph.ts";
 import { elementCount, numberToF16 } from "../../tensor/dtype.ts";
 import type { StoredWeight } from "../device.ts";
-import { describeAdapter } from "./adapter.ts";
-import type { OpenedDevice } from "./dawn.ts";
+import { type AdapterFacts, describeAdapter } from "./adapter.ts";
+import { type OpenedDevice, openDawn } from "./dawn.ts";
 import type { DispatchList } from "./dispatches.ts";
 import { DeviceHealth, lostError } from "./failure.ts";
 import { MAP, USAGE } from "./gpu-flags.ts";
 import { RECORD_BYTES } from "./kernel.ts";
 import { lowerSegment } from "./lowering.ts";
-import type { LoweringOptions } from "./lowering-scope.ts";
+import type { LoweringLimits } from "./lowering-scope.ts";
 import { BASELINE, type Candidate, candidatePaths, type KernelPaths, type Precision } from "./paths.ts";
 import { PipelineCache } from "./pipelines.ts";
 
@@ -38,7 +38,7 @@ const known = new Map<string, ChosenPaths>();
 export async function probePaths(
   opened: OpenedDevice,
   precision: Precision,
-  limits: LoweringOptions["limits"],
+  limits: LoweringLimits,
 ): Promise<ChosenPaths> {
   const key = `${describeAdapter(opened.facts)} ${opened.facts.features} ${precision}`;
   const before = known.get(key);
@@ -48,11 +48,27 @@ export async function probePaths(
   return chosen;
 }
 
-async function tryCandidates(
-  opened: OpenedDevice,
-  precision: Precision,
-  limits: LoweringOptions["limits"],
-): Promise<ChosenPaths> {
+/** Opens an adapter (`asked`: part of its name), tries all it offers, and closes it. Rejects with DeviceError. */
+export async function tryAdapter(asked?: string): Promise<ChosenPaths & { readonly adapter: AdapterFacts }> {
+  const opened = await openDawn(asked);
+  try {
+    return { ...(await probePaths(opened, "fp16", limitsOf(opened.facts))), adapter: opened.facts };
+  } finally {
+    opened.device.destroy();
+    await opened.device.lost;
+    // Dawn's instance must outlive its device.
+    void opened.gpu;
+  }
+}
+
+export function limitsOf({ limits }: AdapterFacts): LoweringLimits {
+  return {
+    bindingBytes: limits.maxStorageBufferBindingSize,
+    workgroupBytes: limits.maxComputeWorkgroupStorageSize,
+  };
+}
+
+async function tryCandidates(opened: OpenedDevice, precision: Precision, limits: LoweringLimits): Promise<ChosenPaths> {
   const health = new DeviceHealth();
   void opened.device.lost.then(({ reason, message }) => health.fail(lostError(reason, message)));
   const trial = new Trial(opened.device, new PipelineCache(opened.device, health), health, limits);
@@ -72,10 +88,10 @@ class Trial {
   readonly #device: GPUDevice;
   readonly #pipelines: PipelineCache;
   readonly #health: DeviceHealth;
-  readonly #limits: LoweringOptions["limits"];
+  readonly #limits: LoweringLimits;
   readonly #baseline = new Map<Graph, Float32Array>();
 
-  constructor(device: GPUDevice, pipelines: PipelineCache, health: DeviceHealth, limits: LoweringOptions["limits"]) {
+  constructor(device: GPUDevice, pipelines: PipelineCache, health: DeviceHealth, limits: LoweringLimits) {
     this.#device = device;
     this.#pipelines = pipelines;
     this.#health = health;
