@@ -92,6 +92,7 @@ export async function* generateImage(
         model: modelLabel(info.model),
         ...(info.artifact ? { artifact: info.artifact } : {}),
         backend: info.backend,
+        precision: info.precision,
         version: SOLVAY_VERSION,
       };
       const text = [

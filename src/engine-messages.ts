@@ -8,6 +8,7 @@ import type {
   LoadEvent,
   PlanJob,
   PlanReport,
+  PrecisionName,
 } from "./engine-types.ts";
 import { ArtifactError, BudgetError, DeviceError, firstFailure, SolvayError, UsageError } from "./errors.ts";
 
@@ -17,6 +18,7 @@ export interface OpenRequest {
   readonly store?: string;
   readonly backend?: BackendName;
   readonly adapter?: string;
+  readonly precision?: PrecisionName;
   readonly compat?: boolean;
   readonly budgets?: BudgetOptions;
 }

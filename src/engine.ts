@@ -36,6 +36,8 @@ export interface EngineParts {
   readonly device: Device & { readonly name: EngineInfo["backend"] };
   /** Ends the device, when it is broken, and opens another one. Rejects with DeviceError. */
   readonly reopen?: () => Promise<Device>;
+  /** What it computes in, as pictures record it. Default "fp32". */
+  readonly precision?: string;
   /** Something about the device that the user should know. */
   readonly note?: string;
   /** What computes, as plans see it. */
@@ -76,6 +78,7 @@ export async function composeEngine(parts: EngineParts): Promise<Engine> {
     demo,
     ...(artifactName === undefined ? {} : { artifact: artifactName }),
     backend: device.name,
+    precision: parts.precision ?? "fp32",
     defaultWidth: side,
     defaultHeight: side,
   };

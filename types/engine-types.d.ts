@@ -4,6 +4,8 @@ import type { PassTotals, ResidencySample, SegmentTotals } from "./stream/teleme
 export type { PassReport, PhaseReport, PlanReport } from "./plan/report.js";
 export type { LoadTotals, PassTotals, ResidencySample, SegmentTotals } from "./stream/telemetry.js";
 export type BackendName = "auto" | "webgpu" | "cpu" | "reference";
+/** Arithmetic of linear layers, convolutions and attention; the VAE and everything else are always fp32. */
+export type PrecisionName = "fp32" | "fp16";
 export interface OpenEngineOptions {
     /** Diffusers folder, Hugging Face id looked up in the local cache, or "store:ID". Default: the embedded demo model. */
     readonly model?: string;
@@ -18,6 +20,11 @@ export interface OpenEngineOptions {
     readonly backend?: BackendName;
     /** Part of a graphics adapter's name. Software adapters are used only when named. */
     readonly adapter?: string;
+    /**
+     * Default "fp32". "fp16": faster on graphics cards that offer it, other pixels than fp32's; where it can't be had, a note says so.
+     * A picture records what was used.
+     */
+    readonly precision?: PrecisionName;
     /** Accept LZR2 records of unknown kind, as the published loader does (the base weight stays; they are counted). Default false. */
     readonly compat?: boolean;
     readonly budgets?: BudgetOptions;
@@ -141,6 +148,8 @@ export interface EngineInfo {
     readonly demo: boolean;
     readonly artifact?: string;
     readonly backend: Exclude<BackendName, "auto">;
+    /** What it computes in: "fp32", "fp16 (shader-f16)" ... */
+    readonly precision: string;
     /** Default picture size in pixels. */
     readonly defaultWidth: number;
     readonly defaultHeight: number;

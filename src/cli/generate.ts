@@ -56,6 +56,7 @@ async function generate(context: CliContext, prompt: string, options: GenerateOp
         store: options.store,
         backend: options.backend,
         adapter: options.adapter,
+        precision: options.precision,
         compat: options.compat,
         budgets: budgetsOf(options),
         signal,

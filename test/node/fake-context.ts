@@ -73,7 +73,7 @@ type Behaviour = { readonly [Key in "fail" | "note" | "atStep"]: FakeOptions[Key
 
 function fakeEngine(fake: FakeContext, { fail, note, atStep }: Behaviour): Engine {
   return {
-    info: { model: "fake", demo: true, backend: "reference", defaultWidth: 128, defaultHeight: 128 },
+    info: { model: "fake", demo: true, backend: "reference", precision: "fp32", defaultWidth: 128, defaultHeight: 128 },
     async *generate(job) {
       fake.jobs.push(job);
       fail?.({ job });

@@ -46,6 +46,7 @@ class Bench {
       {
         budgets: { deviceBytes, ramBytes: PLENTY },
         machine: TEST_MACHINE,
+        rates: {},
         processBytes: 7,
         now: () => performance.now(),
         pause: async () => {},

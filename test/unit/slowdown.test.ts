@@ -25,7 +25,7 @@ test("the first steps, growing rates and a few bytes tell nothing", () => {
 test("telemetry sums up what came since it was cleared", () => {
   const telemetry = new Telemetry();
   assert.deepEqual(telemetry.loaded, { bytes: 0, ms: 0 });
-  telemetry.load({ key: "a", storedBytes: 5, readMs: 1, totalMs: 2 });
-  telemetry.load({ key: "b", storedBytes: 7, readMs: 1, totalMs: 3 });
+  telemetry.load({ key: "a", storedBytes: 5, diskBytes: 5, readMs: 1, decodeMs: 1, uploadMs: 1 });
+  telemetry.load({ key: "b", storedBytes: 7, diskBytes: 0, readMs: 1, decodeMs: 0, uploadMs: 2 });
   assert.deepEqual(telemetry.loaded, { bytes: 12, ms: 5 });
 });

@@ -16,9 +16,11 @@ import { fromDeviceOrder, toDeviceOrder } from "./layout.ts";
 import type { LoweringOptions } from "./lowering-scope.ts";
 import { DeviceMemory, type GpuArena } from "./memory.ts";
 import { Pacer, type PacingState } from "./pacing.ts";
+import type { KernelPaths, Precision } from "./paths.ts";
 import { PipelineCache } from "./pipelines.ts";
 import type { TileChoice } from "./products.ts";
 import { ReadBacks } from "./read-backs.ts";
+import { type ChosenPaths, limitsOf, probePaths } from "./self-test.ts";
 import { DEFAULT_STAGING, WebGpuSizes } from "./sizes.ts";
 import { SubmitQueue } from "./submission.ts";
 import type { StagingSize } from "./upload-plan.ts";
@@ -37,6 +39,10 @@ export interface WebGpuOptions {
   /** Keeps what this one measured for the next: after a loss, and at the end. Its failures change nothing. */
   readonly keepPacing?: (pacing: PacingState) => Promise<void>;
   readonly chooseTile?: TileChoice;
+  /** Arithmetic of linear layers, convolutions and attention. Default "fp32": fp16 changes bits. */
+  readonly precision?: Precision;
+  /** Kernels to use without any test, instead of what `precision` and the adapter allow: for tests. */
+  readonly paths?: KernelPaths;
   /** Smaller limits than the adapter's: for tests of large tensors. */
   readonly limits?: Partial<LoweringOptions["limits"]>;
 }
@@ -44,6 +50,8 @@ export interface WebGpuOptions {
 export interface WebGpuDevice extends Device {
   readonly name: "webgpu";
   readonly adapter: AdapterFacts;
+  /** The kernels that it computes with, and why not others. */
+  readonly chosen: ChosenPaths;
   /** An arena can't be larger: WebGPU's limit on one buffer. */
   readonly maxArenaBytes: number;
   /** To be kept for the next device on this adapter. */
@@ -60,7 +68,15 @@ export interface WebGpuDevice extends Device {
 export async function createWebGpuDevice(options: WebGpuOptions = {}): Promise<WebGpuDevice> {
   const opened = await (options.open ?? (() => openDawn(options.adapter)))();
   try {
-    return new DawnDevice(opened, options);
+    const limits = { ...limitsOf(opened.facts), ...options.limits };
+    const { paths, precision = "fp32" } = options;
+    const chosen = paths ? { paths, notes: [] } : await probePaths(opened, precision, limits);
+    const lowering: LoweringOptions = {
+      limits,
+      paths: chosen.paths,
+      ...(options.chooseTile ? { chooseTile: options.chooseTile } : {}),
+    };
+    return new DawnDevice(opened, options, lowering, chosen);
   } catch (cause) {
     opened.device.destroy();
     // Memory that is mapped at once is host memory, too: its shortage is thrown.
@@ -79,6 +95,7 @@ class DawnDevice implements WebGpuDevice {
   readonly #sizes: WebGpuSizes;
   readonly overheadBytes: number;
   readonly adapter: AdapterFacts;
+  readonly chosen: ChosenPaths;
   readonly maxArenaBytes: number;
   readonly #opened: OpenedDevice;
   readonly #device: GPUDevice;
@@ -97,7 +114,8 @@ class DawnDevice implements WebGpuDevice {
   #kept: Promise<void> | undefined;
   #closing = false;
 
-  constructor(opened: OpenedDevice, options: WebGpuOptions) {
+  constructor(opened: OpenedDevice, options: WebGpuOptions, lowering: LoweringOptions, chosen: ChosenPaths) {
+    this.chosen = chosen;
     this.#opened = opened;
     this.#device = opened.device;
     this.adapter = opened.facts;
@@ -113,14 +131,6 @@ class DawnDevice implements WebGpuDevice {
     const staging = options.staging ?? DEFAULT_STAGING;
     const parts = { health, memory: this.#memory, pipelines: this.#pipelines };
     this.#uploader = new Uploader(device, parts, staging);
-    const lowering: LoweringOptions = {
-      limits: {
-        bindingBytes: opened.facts.limits.maxStorageBufferBindingSize,
-        workgroupBytes: opened.facts.limits.maxComputeWorkgroupStorageSize,
-        ...options.limits,
-      },
-      ...(options.chooseTile ? { chooseTile: options.chooseTile } : {}),
-    };
     this.#sizes = new WebGpuSizes(lowering, staging);
     this.#calls = new CallCache(device, { memory: this.#memory, pipelines: this.#pipelines, sizes: this.#sizes });
     this.alignmentBytes = this.#sizes.alignmentBytes;

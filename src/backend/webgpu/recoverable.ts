@@ -13,6 +13,7 @@ import { tableChoice } from "./tuning.ts";
 export interface RecoverableOptions {
   /** Part of an adapter's name; needed for software adapters. */
   readonly adapter?: string;
+  readonly precision?: WebGpuOptions["precision"];
   /** For what is remembered; made when something is. */
   readonly stateFolder: string;
   /** Milliseconds of the wall clock, which processes share. */
@@ -34,7 +35,7 @@ export interface RecoverableDevice {
 
 /** Rejects with DeviceError: no adapter that suffices, or too many losses a moment ago. */
 export async function openRecoverable(options: RecoverableOptions): Promise<RecoverableDevice> {
-  const { stateFolder, wallClock, open = openDawn, staging } = options;
+  const { stateFolder, wallClock, open = openDawn, precision, staging } = options;
   const stateFile = path.join(stateFolder, "adapters.json");
   const rebuildFile = path.join(stateFolder, "rebuilds.json");
 
@@ -44,6 +45,8 @@ export async function openRecoverable(options: RecoverableOptions): Promise<Reco
     return await createWebGpuDevice({
       open: async () => opened,
       ...(staging ? { staging } : {}),
+      // The kernels of the one before: a retry must not change a bit.
+      ...(before ? { paths: before.chosen.paths } : precision ? { precision } : {}),
       // A loss counts even where it could not be written down.
       ...(pacing ? { pacing: { ...pacing, caution: Math.min(pacing.caution, before?.pacing.caution ?? 1) } } : {}),
       ...(tiles ? { chooseTile: tableChoice(tiles) } : {}),
