@@ -2,7 +2,7 @@
  * @file What a pipeline computes with: a device, the components' blocks of weights, a ledger, and plans by job shape. A phase
  * is opened, runs its passes and gives its memory back; weights stay from image to image only where the plan says so.
  */
-import type { Device, HostData } from "../backend/device.ts";
+import type { Device } from "../backend/device.ts";
 import { HostMemory } from "../backend/host-memory.ts";
 import type { SdxlCheckpoint } from "../checkpoint/sdxl-folder.ts";
 import type { Graph } from "../ir/graph.ts";
@@ -13,14 +13,14 @@ import { smallestDeviceBytes } from "../plan/needs.ts";
 import { makePlan, type PhasePlan, type Plan, type PlanBudgets, type PlanInput } from "../plan/plan.ts";
 import { blocksOf } from "../plan/plan-blocks.ts";
 import { type RatesTable, ratedMachine } from "../plan/rates.ts";
-import { runBands } from "../stream/banded.ts";
 import type { BlockReader } from "../stream/blocks.ts";
 import { Ledger } from "../stream/ledger.ts";
-import { type PassOptions, type PhasePass, PhaseRun } from "../stream/phase.ts";
+import { type PhasePass, PhaseRun } from "../stream/phase.ts";
 import { RamBlocks } from "../stream/ram-blocks.ts";
 import { Telemetry } from "../stream/telemetry.ts";
 import { ResidentWeights } from "../stream/weights.ts";
 import { alignUp } from "../tensor/align.ts";
+import { BoundedCache } from "./bounded-cache.ts";
 import {
   type ComponentName,
   describeJob,
@@ -30,6 +30,7 @@ import {
   type PhaseName,
   PROMPT_CACHE_ENTRIES,
 } from "./job-plan.ts";
+import { OpenPhase } from "./open-phase.ts";
 import type { PromptEmbedding } from "./prompt-embedding.ts";
 
 export interface RuntimeSettings {
@@ -229,61 +230,6 @@ export class SdxlRuntime implements AsyncDisposable {
   }
 }
 
-/** A phase with its memory. */
-export class OpenPhase implements AsyncDisposable {
-  readonly #run: PhaseRun;
-  readonly #passes: ReadonlyMap<Graph, PhasePass>;
-  readonly #waiting: HostMemory;
-  readonly #scope: AsyncDisposableStack;
-
-  constructor(run: PhaseRun, passes: ReadonlyMap<Graph, PhasePass>, waiting: HostMemory, scope: AsyncDisposableStack) {
-    this.#run = run;
-    this.#passes = passes;
-    this.#waiting = waiting;
-    this.#scope = scope;
-  }
-
-  /** Runs one of the phase's graphs; `upcoming` are those that follow. See PhaseRun.run. */
-  async run(
-    graph: Graph,
-    inputs: ReadonlyMap<string, HostData>,
-    options: Omit<PassOptions, "upcoming"> & { readonly upcoming?: readonly Graph[] } = {},
-  ): Promise<Map<string, Float32Array<ArrayBuffer>>> {
-    const { upcoming = [], ...rest } = options;
-    const following = upcoming.map((other) => this.#passes.get(other)!);
-    return await this.#run.run(this.#passes.get(graph)!, inputs, { ...rest, upcoming: following });
-  }
-
-  /** Decodes in bands: their graphs are the phase's. */
-  async runBands(
-    { decoder: program, decoderStorage: storage }: JobGraphs,
-    inputs: ReadonlyMap<string, HostData>,
-    signal?: AbortSignal,
-  ): Promise<Map<string, Float32Array<ArrayBuffer>>> {
-    const sequence = program.layers.flatMap(({ bands }) => bands.map(({ graph }) => graph));
-    using gathered = new HostMemory("rows put together", storage.gatherBytes);
-    return await runBands(program, inputs, {
-      storage,
-      memory: {
-        waiting: new Float32Array(this.#waiting.buffer),
-        gathered: new Float32Array(gathered.buffer),
-      },
-      run: async (step, graph, bandInputs, into) => {
-        const upcoming = sequence.slice(step + 1, step + 1 + BANDS_AHEAD);
-        await this.run(graph, bandInputs, { upcoming, into, ...(signal ? { signal } : {}) });
-      },
-      ...(signal ? { signal } : {}),
-    });
-  }
-
-  [Symbol.asyncDispose](): Promise<void> {
-    return this.#scope.disposeAsync();
-  }
-}
-
-/** Bands looked at for weights to read ahead. */
-const BANDS_AHEAD = 4;
-
 /** Cached blocks one after the other. */
 function cacheOffsets({ phases }: JobDescription, plan: PhasePlan): Map<string, number> {
   const phase = phases.find(({ name }) => name === plan.name)!;
@@ -299,31 +245,4 @@ function cacheOffsets({ phases }: JobDescription, plan: PhasePlan): Map<string, 
 
 function newLedger({ deviceBytes, ramBytes }: PlanBudgets): Ledger {
   return new Ledger({ device: deviceBytes, ram: ramBytes, disk: Number.MAX_SAFE_INTEGER });
-}
-
-/** A map that forgets its oldest entry. */
-class BoundedCache<Key, Item> {
-  readonly #items = new Map<Key, Item>();
-  readonly #limit: number;
-
-  constructor(limit: number) {
-    this.#limit = limit;
-  }
-
-  get(key: Key): Item | undefined {
-    return this.#items.get(key);
-  }
-
-  set(key: Key, item: Item): void {
-    this.#items.set(key, item);
-    if (this.#items.size <= this.#limit) return;
-    for (const oldest of this.#items.keys()) {
-      this.#items.delete(oldest);
-      break;
-    }
-  }
-
-  clear(): void {
-    this.#items.clear();
-  }
 }

@@ -13,8 +13,9 @@ import { torchRandn } from "../sampler/noise.ts";
 import { eulerSchedule } from "../sampler/schedule.ts";
 import { onlyColour, requireFiniteValues } from "./guard.ts";
 import type { JobShape } from "./job-plan.ts";
+import type { OpenPhase } from "./open-phase.ts";
 import { encodePrompts, type PromptEmbedding, zeroEmbedding } from "./prompt-embedding.ts";
-import type { OpenPhase, PlannedJob, SdxlRuntime } from "./runtime.ts";
+import type { PlannedJob, SdxlRuntime } from "./runtime.ts";
 
 export interface TextToImageJob {
   readonly prompt: string;
