@@ -2,7 +2,8 @@
  * @file Runs the tests: `npm test`, or `npm test -- test/unit test/cli/pack.test.ts` for some of them.
  * One line a file, details of failures, skipped tests with their reasons; the last line is `N passed, N failed`.
  */
-import { globSync } from "node:fs";
+import { globSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
 import path from "node:path";
 import { run } from "node:test";
 import { inspect } from "node:util";
@@ -13,6 +14,11 @@ const files = globSync("test/**/*.test.ts", { cwd: root })
   .map((name) => path.join(root, name))
   .filter((file) => asked.length === 0 || asked.some((name) => file === name || file.startsWith(name + path.sep)))
   .sort();
+
+// What tests do to graphics devices is not remembered on this machine.
+const stateFolder = mkdtempSync(path.join(tmpdir(), "solvay-test-state-"));
+process.env.SOLVAY_STATE = stateFolder;
+process.on("exit", () => rmSync(stateFolder, { recursive: true, force: true }));
 
 interface FileCount {
   passed: number;
@@ -38,6 +44,11 @@ function countOf(file: string | undefined): FileCount {
   }
   return count;
 }
+
+// What this machine remembers of itself is neither read nor changed by tests.
+const state = mkdtempSync(path.join(tmpdir(), "solvay-state-"));
+process.env.SOLVAY_STATE = state;
+process.on("exit", () => rmSync(state, { recursive: true, force: true }));
 
 if (files.length > 0) {
   const stream = run({ files, concurrency: 2, cwd: root });

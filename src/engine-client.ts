@@ -46,13 +46,14 @@ export class EngineClient implements Engine {
 
   static async open(worker: Worker, options: OpenEngineOptions): Promise<EngineClient> {
     const client = new EngineClient(worker, options);
-    const { signal, model, artifact, store, backend, adapter, compat, budgets } = options;
+    const { signal, model, artifact, store, backend, adapter, precision, compat, budgets } = options;
     const request = {
       ...(model === undefined ? {} : { model }),
       ...(artifact === undefined ? {} : { artifact }),
       ...(store === undefined ? {} : { store }),
       ...(backend === undefined ? {} : { backend }),
       ...(adapter === undefined ? {} : { adapter }),
+      ...(precision === undefined ? {} : { precision }),
       ...(compat === undefined ? {} : { compat }),
       ...(budgets === undefined ? {} : { budgets }),
     };

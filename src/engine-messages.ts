@@ -8,8 +8,9 @@ import type {
   LoadEvent,
   PlanJob,
   PlanReport,
+  PrecisionName,
 } from "./engine-types.ts";
-import { ArtifactError, BudgetError, DeviceError, SolvayError, UsageError } from "./errors.ts";
+import { ArtifactError, BudgetError, DeviceError, firstFailure, SolvayError, UsageError } from "./errors.ts";
 
 export interface OpenRequest {
   readonly model?: string;
@@ -17,6 +18,7 @@ export interface OpenRequest {
   readonly store?: string;
   readonly backend?: BackendName;
   readonly adapter?: string;
+  readonly precision?: PrecisionName;
   readonly compat?: boolean;
   readonly budgets?: BudgetOptions;
 }
@@ -54,6 +56,7 @@ export type FromEngine =
 /** The id that stands for opening the engine. */
 export const OPEN_ID = 0;
 
+/** The public ones, and their base last. */
 const CLASSES = { UsageError, ArtifactError, BudgetError, DeviceError, SolvayError };
 
 export type ErrorMessage =
@@ -61,9 +64,11 @@ export type ErrorMessage =
   | { readonly kind: "abort" }
   | { readonly kind: "other"; readonly message: string; readonly stack: string };
 
-export function packError(error: unknown): ErrorMessage {
+export function packError(thrown: unknown): ErrorMessage {
+  const error = firstFailure(thrown);
   if (error instanceof SolvayError) {
-    const { name, code, subject, problem, next } = error;
+    const { code, subject, problem, next } = error;
+    const name = Object.entries(CLASSES).find(([, Class]) => error instanceof Class)![0];
     return { kind: "solvay", name, fields: { code, subject, problem, next } };
   }
   if (error instanceof Error && error.name === "AbortError") return { kind: "abort" };

@@ -1,22 +1,26 @@
 /** @file What composeEngine needs, from this machine: files, the Hugging Face cache, a backend, clocks. */
 import { stat } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
+import type { Backend } from "./backend/backend.ts";
 import { HostDevice } from "./backend/host-device.ts";
 import { createOnnxBackend } from "./backend/onnx/backend.ts";
 import { createReferenceBackend } from "./backend/reference/backend.ts";
 import { describeAdapter } from "./backend/webgpu/adapter.ts";
-import { createWebGpuDevice } from "./backend/webgpu/device.ts";
+import { describePrecision } from "./backend/webgpu/paths.ts";
+import { openRecoverable } from "./backend/webgpu/recoverable.ts";
 import { WebGpuSizes } from "./backend/webgpu/sizes.ts";
 import { openStoredSdxl } from "./checkpoint/stored-sdxl.ts";
 import { type EngineParts, unknownBackend } from "./engine.ts";
 import type { OpenRequest } from "./engine-messages.ts";
-import type { BackendName } from "./engine-types.ts";
+import type { PrecisionName } from "./engine-types.ts";
 import { ArtifactError, DeviceError, UsageError } from "./errors.ts";
 import { cardMachine, hostMachine, machineNamed, PROCESS_BYTES, resolveBudgets } from "./host-machine.ts";
 import { isHubId, resolveHubModel } from "./hub/cache.ts";
+import { loadRates, saveRates } from "./machine-rates.ts";
 import { openFileSource } from "./source/file.ts";
 import { openFileFolder } from "./source/file-folder.ts";
 import type { Folder } from "./source/folder.ts";
+import { defaultStateFolder } from "./state/folder.ts";
 import { defaultStoreFolder, findModelId, nodeStore } from "./store/store.ts";
 
 /** The embedded demo model. */
@@ -47,7 +51,7 @@ export async function openNodeParts(
     const id = await findModelId(store, options.model.slice(STORED.length));
     const open = async (signal?: AbortSignal) => (await openStoredSdxl(store, id, signal)).checkpoint;
     const folder: Folder = { name: options.model, readText: async () => undefined, open: async () => undefined };
-    return { ...common, ...(await openCompute(options.backend ?? "auto", options.adapter)), folder, open, demo };
+    return { ...common, ...(await openRatedCompute(options)), folder, open, demo };
   }
   const path = options.model === undefined ? DEMO_MODEL : await locateModel(options.model, toAbsolute);
   const folder = await openFileFolder(path);
@@ -58,7 +62,7 @@ export async function openNodeParts(
     ...(artifact ? { artifact } : {}),
     ...common,
     // Last: what is missing is said before a card or a runtime is woken.
-    ...(await openCompute(options.backend ?? "auto", options.adapter)),
+    ...(await openRatedCompute(options)),
   };
 }
 
@@ -106,27 +110,61 @@ async function openArtifact(path: string): ReturnType<typeof openFileSource> {
   });
 }
 
-type Compute = Pick<EngineParts, "device" | "machine" | "note">;
+type Compute = Pick<EngineParts, "device" | "reopen" | "machine" | "precision" | "note">;
+type ComputeOptions = Pick<OpenRequest, "backend" | "adapter" | "precision">;
+
+/** A device with what earlier runs measured of it. */
+async function openRatedCompute(options: ComputeOptions): Promise<Compute & Pick<EngineParts, "rates" | "saveRates">> {
+  const compute = await openCompute(options);
+  const folder = defaultStateFolder(process.env);
+  const { device, machine, precision } = compute;
+  const key = `${device.name}: ${machine.name}, ${machine.hardware}, ${precision}`;
+  return {
+    ...compute,
+    rates: await loadRates(folder, key),
+    // Remembering is a help, not a need: a folder that can't be written costs no picture.
+    saveRates: (size, rates) => saveRates(folder, key, size, rates).catch(() => undefined),
+  };
+}
 
 /** "auto" takes a real graphics card, or the adapter that is named; else the CPU, and says why. */
-async function openCompute(name: BackendName, adapter: string | undefined): Promise<Compute> {
-  switch (name) {
+async function openCompute({ backend = "auto", adapter, precision }: ComputeOptions): Promise<Compute> {
+  const asked = precision === undefined ? {} : { precision };
+  const named = adapter === undefined ? {} : { adapter };
+  switch (backend) {
     case "reference":
-      return { device: new HostDevice(createReferenceBackend()) as EngineParts["device"], machine: hostMachine() };
+      return hostCompute(createReferenceBackend(), precision);
     case "cpu":
-      return { device: new HostDevice(await createOnnxBackend()) as EngineParts["device"], machine: hostMachine() };
+      return hostCompute(await createOnnxBackend(), precision);
     case "webgpu": {
-      const device = await createWebGpuDevice(adapter === undefined ? {} : { adapter });
-      return { device, machine: cardMachine(describeAdapter(device.adapter)) };
+      const stateFolder = defaultStateFolder(process.env);
+      const { device, reopen } = await openRecoverable({
+        ...named,
+        ...asked,
+        stateFolder,
+        wallClock: () => Date.now(),
+      });
+      const { paths, notes } = device.chosen;
+      const machine = cardMachine(describeAdapter(device.adapter));
+      const note = notes.length > 0 ? { note: notes.map((text) => `${text}.`).join(" ") } : {};
+      return { device, reopen, machine, precision: describePrecision(paths), ...note };
     }
     case "auto":
       try {
-        return await openCompute("webgpu", adapter);
+        return await openCompute({ backend: "webgpu", ...named, ...asked });
       } catch (error) {
         if (adapter !== undefined || !(error instanceof DeviceError)) throw error;
-        return { ...(await openCompute("cpu", undefined)), note: `Computing on the CPU: ${error.problem}.` };
+        const { note, ...cpu } = await openCompute({ backend: "cpu", ...asked });
+        return { ...cpu, note: [`Computing on the CPU: ${error.problem}.`, note].filter(Boolean).join(" ") };
       }
     default:
-      throw unknownBackend(name satisfies never);
+      throw unknownBackend(backend satisfies never);
   }
+}
+
+function hostCompute(backend: Backend, precision: PrecisionName | undefined): Compute {
+  const device = new HostDevice(backend) as EngineParts["device"];
+  const note =
+    precision === "fp16" ? { note: "The CPU computes in fp32: --precision fp16 is for graphics cards." } : {};
+  return { device, machine: hostMachine(), precision: "fp32", ...note };
 }

@@ -1,11 +1,14 @@
 /** @file The engine's published words: options, jobs and events. Types only; runs nowhere. */
 import type { PlanReport } from "./plan/report.ts";
-import type { PassTotals } from "./stream/telemetry.ts";
+import type { PassTotals, ResidencySample, SegmentTotals } from "./stream/telemetry.ts";
 
 export type { PassReport, PhaseReport, PlanReport } from "./plan/report.ts";
-export type { PassTotals } from "./stream/telemetry.ts";
+export type { LoadTotals, PassTotals, ResidencySample, SegmentTotals } from "./stream/telemetry.ts";
 
 export type BackendName = "auto" | "webgpu" | "cpu" | "reference";
+
+/** Arithmetic of linear layers, convolutions and attention; the VAE and everything else are always fp32. */
+export type PrecisionName = "fp32" | "fp16";
 
 export interface OpenEngineOptions {
   /** Diffusers folder, Hugging Face id looked up in the local cache, or "store:ID". Default: the embedded demo model. */
@@ -21,6 +24,11 @@ export interface OpenEngineOptions {
   readonly backend?: BackendName;
   /** Part of a graphics adapter's name. Software adapters are used only when named. */
   readonly adapter?: string;
+  /**
+   * Default "fp32". "fp16": faster on graphics cards that offer it, other pixels than fp32's; where it can't be had, a note says so.
+   * A picture records what was used.
+   */
+  readonly precision?: PrecisionName;
   /** Accept LZR2 records of unknown kind, as the published loader does (the base weight stays; they are counted). Default false. */
   readonly compat?: boolean;
   readonly budgets?: BudgetOptions;
@@ -55,6 +63,8 @@ export interface GenerateJob {
   /** Pixels, a multiple of 8. Default: the model's own size (unet sample_size x 8). */
   readonly width?: number;
   readonly height?: number;
+  /** Asks for a "telemetry" event before the image. Default false. */
+  readonly telemetry?: boolean;
   readonly signal?: AbortSignal;
 }
 
@@ -100,8 +110,10 @@ export type GenerateEvent =
       readonly height: number;
       readonly backend: Exclude<BackendName, "auto">;
     }
-  /** Known before the first byte moves. */
+  /** Known before the first byte moves; once more after a retry. */
   | { readonly type: "plan"; readonly plan: PlanReport }
+  /** What the user should know: a lost graphics card and the retry, a smaller budget, a slowdown, a picture of one colour. */
+  | { readonly type: "note"; readonly text: string }
   | { readonly type: "phase"; readonly phase: "encode" | "denoise" | "decode" }
   | {
       readonly type: "step";
@@ -114,6 +126,12 @@ export type GenerateEvent =
       readonly bytesPerSecond: number;
       /** Time in which compute stood still for weights. */
       readonly waitMs: number;
+    }
+  /** Where the time went, segment by segment, and what was on the device meanwhile. */
+  | {
+      readonly type: "telemetry";
+      readonly segments: readonly SegmentTotals[];
+      readonly residency: readonly ResidencySample[];
     }
   | {
       readonly type: "image";
@@ -135,6 +153,8 @@ export interface EngineInfo {
   readonly demo: boolean;
   readonly artifact?: string;
   readonly backend: Exclude<BackendName, "auto">;
+  /** What it computes in: "fp32", "fp16 (shader-f16)" ... */
+  readonly precision: string;
   /** Default picture size in pixels. */
   readonly defaultWidth: number;
   readonly defaultHeight: number;

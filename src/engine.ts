@@ -3,44 +3,26 @@ import type { Device } from "./backend/device.ts";
 import { overlayLzr2 } from "./checkpoint/lzr2-overlay.ts";
 import { openSdxlFolder, type SdxlCheckpoint } from "./checkpoint/sdxl-folder.ts";
 import { importSdxl, withStoredWeights } from "./checkpoint/stored-sdxl.ts";
-import type {
-  BudgetOptions,
-  Engine,
-  EngineInfo,
-  GenerateEvent,
-  GenerateJob,
-  LoadEvent,
-  PlanJob,
-  PlanReport,
-} from "./engine-types.ts";
-import { DeviceError, UsageError } from "./errors.ts";
-import { A1111_KEYWORD, a1111Parameters, type ImageRecord, SOLVAY_KEYWORD, solvayJson } from "./image/parameters.ts";
-import { encodePng } from "./image/png.ts";
+import { generateImage } from "./engine-image.ts";
+import { completeJob, requireLatent } from "./engine-job.ts";
+import type { BudgetOptions, Engine, EngineInfo, LoadEvent, PlanJob, PlanReport } from "./engine-types.ts";
+import { DeviceError } from "./errors.ts";
 import { vaeScaleFactor } from "./model/config.ts";
 import { unetSchema } from "./model/unet.ts";
 import { SdxlRuntime } from "./pipeline/runtime.ts";
-import { jobShape, type TextToImageJob, textToImage } from "./pipeline/text-to-image.ts";
+import { jobShape } from "./pipeline/text-to-image.ts";
+import { budgetText } from "./plan/budget.ts";
 import type { DeviceSizes } from "./plan/describe.ts";
 import type { Machine } from "./plan/machine.ts";
 import { makePlan, type PlanBudgets } from "./plan/plan.ts";
+import type { MachineRates, RatesTable } from "./plan/rates.ts";
 import { reportPlan } from "./plan/report.ts";
-import { scheduleTypeName } from "./sampler/schedule.ts";
 import type { Folder } from "./source/folder.ts";
 import type { ByteSource } from "./source/source.ts";
 import type { Store } from "./store/store.ts";
 import { openStoredModel } from "./store/stored-model.ts";
 import { TableBlocks } from "./stream/blocks.ts";
-import { SOLVAY_VERSION } from "./version.ts";
-
-/** Sizes and counts one image may ask for; hostile.md H06 has the server's tighter ones. */
-export const JOB_LIMITS = {
-  minPixels: 16,
-  maxPixels: 4096,
-  pixelStep: 8,
-  maxSteps: 1000,
-  maxGuidance: 100,
-  maxPromptChars: 65536,
-};
+import { StoredBlocks } from "./stream/stored-blocks.ts";
 
 export interface EngineParts {
   readonly folder: Folder;
@@ -52,10 +34,17 @@ export interface EngineParts {
   readonly open?: (signal?: AbortSignal) => Promise<SdxlCheckpoint>;
   readonly compat: boolean;
   readonly device: Device & { readonly name: EngineInfo["backend"] };
+  /** Ends the device, when it is broken, and opens another one. Rejects with DeviceError. */
+  readonly reopen?: () => Promise<Device>;
+  /** What it computes in, as pictures record it. Default "fp32". */
+  readonly precision?: string;
   /** Something about the device that the user should know. */
   readonly note?: string;
   /** What computes, as plans see it. */
   readonly machine: Machine;
+  /** What earlier runs measured of it, and where to keep what this one does. */
+  readonly rates?: RatesTable;
+  readonly saveRates?: (size: string, rates: MachineRates) => Promise<void>;
   /** A machine to plan for by name, and its device's sizes. Throws UsageError for an unknown name. */
   readonly described: (name: string) => { readonly machine: Machine; readonly device: DeviceSizes };
   readonly budgets: BudgetOptions;
@@ -77,7 +66,8 @@ export interface EngineParts {
 export async function composeEngine(parts: EngineParts): Promise<Engine> {
   const { folder, demo, device, machine, onEvent } = parts;
   await using owned = new AsyncDisposableStack();
-  owned.use(device);
+  let computing: Device = device;
+  owned.defer(() => computing[Symbol.asyncDispose]());
   if (parts.artifact) owned.use(parts.artifact);
   const base = owned.use(await (parts.open?.(parts.signal) ?? openSdxlFolder(folder, parts.signal)));
   const checkpoint = parts.artifact ? await withArtifact(base, parts.artifact, parts, owned) : base;
@@ -88,22 +78,42 @@ export async function composeEngine(parts: EngineParts): Promise<Engine> {
     demo,
     ...(artifactName === undefined ? {} : { artifact: artifactName }),
     backend: device.name,
+    precision: parts.precision ?? "fp32",
     defaultWidth: side,
     defaultHeight: side,
   };
   onEvent?.({ type: "model", path: folder.name, demo, backend: device.name });
   if (parts.note !== undefined) onEvent?.({ type: "note", text: parts.note });
   if (base.schedulerNote !== undefined) onEvent?.({ type: "note", text: base.schedulerNote });
+  const reader = (prefix: string, { table, blocks }: Pick<SdxlCheckpoint["unet"], "table" | "blocks">) =>
+    blocks ? new StoredBlocks(prefix, { table, blocks }, parts.now) : new TableBlocks(prefix, table);
   const readers = {
-    textEncoder: new TableBlocks("text_encoder", checkpoint.textEncoder.table),
-    textEncoder2: new TableBlocks("text_encoder_2", checkpoint.textEncoder2.table),
-    unet: new TableBlocks("unet", checkpoint.unet.table),
-    vae: new TableBlocks("vae", checkpoint.vae.table),
+    textEncoder: reader("text_encoder", checkpoint.textEncoder),
+    textEncoder2: reader("text_encoder_2", checkpoint.textEncoder2),
+    unet: reader("unet", checkpoint.unet),
+    vae: reader("vae", checkpoint.vae),
   };
   let budgets = parts.budgets;
-  const { now, pause, processBytes, resolveBudgets } = parts;
-  const settings = { budgets: resolveBudgets(budgets, machine), machine, processBytes, now, pause };
+  const { now, memory, pause, processBytes, resolveBudgets } = parts;
+  const settings = {
+    budgets: resolveBudgets(budgets, machine),
+    machine,
+    rates: parts.rates ?? {},
+    processBytes,
+    now,
+    pause,
+  };
   const runtime = owned.use(new SdxlRuntime(checkpoint, device, readers, settings));
+  const changeBudgets = async (changed: BudgetOptions) => {
+    const wanted = { ...budgets, ...changed };
+    await runtime.setBudgets(resolveBudgets(wanted, machine));
+    budgets = wanted;
+  };
+  const recovery = {
+    ...(parts.reopen ? { reopen: async () => (computing = await parts.reopen!()) } : {}),
+    shrink: (deviceBytes: number) => changeBudgets({ vram: budgetText(deviceBytes) }),
+    pause,
+  };
   let previous: Promise<void> = Promise.resolve();
   const stack = owned.move();
   /** Runs `work` when all before it has ended, however it ended. */
@@ -125,7 +135,8 @@ export async function composeEngine(parts: EngineParts): Promise<Engine> {
       previous = turn.promise;
       try {
         await before;
-        yield* generateImage(checkpoint, runtime, info, parts, job);
+        const onRates = async (size: string, rates: MachineRates) => parts.saveRates?.(size, rates);
+        yield* generateImage({ checkpoint, runtime, info, recovery, onRates, now, memory }, job);
       } finally {
         turn.resolve();
       }
@@ -141,12 +152,7 @@ export async function composeEngine(parts: EngineParts): Promise<Engine> {
         as,
       );
     },
-    setBudgets: (changed) =>
-      inTurn(async () => {
-        const wanted = { ...budgets, ...changed };
-        await runtime.setBudgets(resolveBudgets(wanted, machine));
-        budgets = wanted;
-      }),
+    setBudgets: (changed) => inTurn(() => changeBudgets(changed)),
     async tokens(prompt) {
       return { tokenizer: base.tokenizer.encode(prompt), tokenizer_2: base.tokenizer2.encode(prompt) };
     },
@@ -198,85 +204,6 @@ async function withArtifact(
   return { ...base, unet: { config: base.unet.config, table: overlay.table } };
 }
 
-async function* generateImage(
-  checkpoint: SdxlCheckpoint,
-  runtime: SdxlRuntime,
-  info: EngineInfo,
-  parts: EngineParts,
-  job: GenerateJob,
-): AsyncGenerator<GenerateEvent, void, undefined> {
-  const { now, memory } = parts;
-  const full = completeJob(job, info);
-  requireLatent(full, vaeScaleFactor(checkpoint.vae.config));
-  const startedMs = now();
-  let stepStartedMs = startedMs;
-  let denoiseStartedMs = startedMs;
-  let stepStartBytes = 0;
-  runtime.telemetry.clear();
-  yield { type: "start", ...full, negativePrompt: full.negativePrompt ?? "", backend: info.backend };
-  const planned = runtime.plan(jobShape(checkpoint, full));
-  yield { type: "plan", plan: reportPlan(planned.plan, planned.description.phases) };
-  let waitedMs = 0;
-  for await (const event of textToImage(checkpoint, runtime, planned, full, job.signal)) {
-    if (event.type === "phase") {
-      stepStartedMs = denoiseStartedMs = now();
-      stepStartBytes = runtime.readBytes;
-      waitedMs = runtime.telemetry.waitMs;
-      yield event;
-    } else if (event.type === "step") {
-      const stepMs = now() - stepStartedMs;
-      const stepBytes = runtime.readBytes - stepStartBytes;
-      const waitMs = runtime.telemetry.waitMs - waitedMs;
-      const meanMs = (now() - denoiseStartedMs) / event.step;
-      yield {
-        ...event,
-        elapsedMs: now() - startedMs,
-        stepMs,
-        etaMs: meanMs * (event.steps - event.step),
-        readBytes: stepBytes,
-        bytesPerSecond: stepMs > 0 ? (stepBytes / stepMs) * 1000 : 0,
-        waitMs,
-      };
-      waitedMs += waitMs;
-      stepStartedMs = now();
-      stepStartBytes = runtime.readBytes;
-    } else {
-      const scale = vaeScaleFactor(checkpoint.vae.config);
-      const [width, height] = [full.width, full.height].map((side) => Math.floor(side / scale) * scale);
-      const record: ImageRecord = {
-        ...full,
-        negativePrompt: full.negativePrompt ?? "",
-        width: width!,
-        height: height!,
-        scheduleType: scheduleTypeName(checkpoint.scheduler),
-        model: modelLabel(info.model),
-        ...(info.artifact ? { artifact: info.artifact } : {}),
-        backend: info.backend,
-        version: SOLVAY_VERSION,
-      };
-      const text = [
-        { keyword: A1111_KEYWORD, text: a1111Parameters(record) },
-        { keyword: SOLVAY_KEYWORD, text: solvayJson(record) },
-      ];
-      const png = await encodePng({ width: width!, height: height!, rgb: event.rgb, text });
-      const elapsedMs = now() - startedMs;
-      const { peakRssBytes } = memory();
-      yield {
-        type: "image",
-        png,
-        width: width!,
-        height: height!,
-        seed: full.seed,
-        elapsedMs,
-        peakRssBytes,
-        peakDeviceBytes: runtime.ledger.state("device").peakBytes,
-        peakRamBytes: runtime.ledger.state("ram").peakBytes,
-        passes: runtime.telemetry.totals(),
-      };
-    }
-  }
-}
-
 function planJob(
   checkpoint: SdxlCheckpoint,
   runtime: SdxlRuntime,
@@ -289,65 +216,11 @@ function planJob(
   const full = completeJob({ prompt: "", ...job }, info);
   requireLatent(full, vaeScaleFactor(checkpoint.vae.config));
   const shape = jobShape(checkpoint, full);
-  const { machine, device } = as === undefined ? parts : parts.described(as);
-  const { input } = runtime.planInput(shape, device);
+  const described = as === undefined ? undefined : parts.described(as);
+  const { input } = runtime.planInput(shape, described?.device);
+  const machine = described?.machine ?? input.machine;
   const plan = makePlan({ ...input, machine, budgets: parts.resolveBudgets(budgets, machine) });
   return reportPlan(plan, input.phases);
-}
-
-function modelLabel(model: string): string {
-  return model.split(/[\\/]/).filter(Boolean).at(-1) ?? model;
-}
-
-/** Fills in defaults and checks ranges. Throws UsageError naming the field. */
-export function completeJob(job: GenerateJob, info: EngineInfo): TextToImageJob {
-  const seed = job.seed ?? crypto.getRandomValues(new Uint32Array(1))[0]!;
-  const full = {
-    prompt: job.prompt,
-    ...(job.negativePrompt === undefined ? {} : { negativePrompt: job.negativePrompt }),
-    seed,
-    steps: job.steps ?? 30,
-    guidance: job.guidance ?? 5,
-    width: job.width ?? info.defaultWidth,
-    height: job.height ?? info.defaultHeight,
-  };
-  for (const [field, text] of Object.entries({ prompt: job.prompt, negativePrompt: job.negativePrompt ?? "" })) {
-    check(field, typeof text, typeof text === "string", "a string");
-  }
-  const { minPixels, maxPixels, pixelStep, maxSteps, maxGuidance, maxPromptChars } = JOB_LIMITS;
-  check("seed", seed, Number.isSafeInteger(seed) && seed >= 0, "an integer from 0 to 9007199254740991");
-  check("steps", full.steps, isInt(full.steps, 1, maxSteps), `an integer from 1 to ${maxSteps}`);
-  const guidanceFits = Number.isFinite(full.guidance) && full.guidance >= 0 && full.guidance <= maxGuidance;
-  check("guidance", full.guidance, guidanceFits, `0 to ${maxGuidance}`);
-  for (const side of ["width", "height"] as const) {
-    const fits = isInt(full[side], minPixels, maxPixels) && full[side] % pixelStep === 0;
-    check(side, full[side], fits, `${minPixels} to ${maxPixels} pixels in steps of ${pixelStep}`);
-  }
-  for (const text of [full.prompt, full.negativePrompt ?? ""]) {
-    check("prompt", `${text.length} characters`, text.length <= maxPromptChars, `${maxPromptChars} characters`);
-  }
-  return full;
-}
-
-/** The VAE makes `scale` pixels of one latent cell, and one there must be. */
-function requireLatent({ width, height }: TextToImageJob, scale: number): void {
-  for (const [field, pixels] of Object.entries({ width, height })) {
-    check(field, pixels, pixels >= scale, `at least ${scale} pixels with this model`);
-  }
-}
-
-function isInt(value: number, min: number, max: number): boolean {
-  return Number.isInteger(value) && value >= min && value <= max;
-}
-
-function check(field: string, found: string | number, fits: boolean, allowed: string): void {
-  if (fits) return;
-  throw new UsageError({
-    code: "E_JOB",
-    subject: field,
-    problem: `out of range (found ${found}, allowed ${allowed})`,
-    next: `give ${field} a value in that range`,
-  });
 }
 
 /** The reaction to work that was stopped on purpose. */

@@ -48,6 +48,13 @@ export class BudgetError extends SolvayError {}
 /** Hardware, runtime or network refused: fix the machine or retry. Exit code 5. */
 export class DeviceError extends SolvayError {}
 
+/** What failed first: giving things back after a failure may fail too, and then stands before its cause. */
+export function firstFailure(error: unknown): unknown {
+  let first = error;
+  while (first instanceof SuppressedError) first = first.suppressed;
+  return first;
+}
+
 /** Control characters from hostile names never reach a terminal. */
 function oneLine(text: string): string {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: stripping them is the point

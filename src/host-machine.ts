@@ -27,6 +27,7 @@ export function hostMemoryBytes(): number {
 export function hostMachine(): Machine {
   const cores = availableParallelism();
   const bytes = hostMemoryBytes();
+  const hardware = `${cores} cores, ${cpus()[0]?.model.trim() ?? "unknown"}`;
   return {
     name: "this machine's CPU",
     kind: "host",
@@ -37,9 +38,8 @@ export function hostMachine(): Machine {
     linkGBps: MEMORY_GBPS,
     diskGBps: DISK_GBPS,
     overlaps: true,
-    basis:
-      `${cores} cores, ${cpus()[0]?.model.trim() ?? "unknown"}, assumed at ${GFLOPS_PER_CORE} GFLOP/s a core, ` +
-      `${MEMORY_GBPS} GB/s memory, ${DISK_GBPS} GB/s disk`,
+    hardware,
+    basis: `${hardware}, assumed at ${GFLOPS_PER_CORE} GFLOP/s a core, ${MEMORY_GBPS} GB/s memory, ${DISK_GBPS} GB/s disk`,
   };
 }
 
@@ -58,6 +58,7 @@ export function cardMachine(name: string): Machine {
     linkGBps: CARD.linkGBps,
     diskGBps: DISK_GBPS,
     overlaps: false,
+    hardware: `${formatBytes(CARD.deviceBytes)} card (give --vram for another)`,
     basis:
       `assumed: ${formatBytes(CARD.deviceBytes)} card (give --vram for another), ${CARD.gflops} GFLOP/s, ` +
       `${CARD.linkGBps} GB/s to the card, ${DISK_GBPS} GB/s disk`,

@@ -25,6 +25,7 @@ export const TEST_MACHINE: Machine = {
   linkGBps: 10,
   diskGBps: 2,
   overlaps: true,
+  hardware: "a test",
   basis: "for tests",
 };
 

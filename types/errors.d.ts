@@ -34,3 +34,5 @@ export declare class BudgetError extends SolvayError {
 /** Hardware, runtime or network refused: fix the machine or retry. Exit code 5. */
 export declare class DeviceError extends SolvayError {
 }
+/** What failed first: giving things back after a failure may fail too, and then stands before its cause. */
+export declare function firstFailure(error: unknown): unknown;

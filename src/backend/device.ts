@@ -3,6 +3,7 @@
  * blocks of weights, and computes segments; it knows ops, no model and no file. Everything with "Bytes" in its name and the
  * layout questions are pure, so that a plan can be made and proven before anything is allocated.
  */
+import { BudgetError, type SolvayError } from "../errors.ts";
 import type { Graph, Segment, ValueId } from "../ir/graph.ts";
 import type { DType } from "../tensor/dtype.ts";
 
@@ -72,6 +73,9 @@ export interface SegmentCall {
 /** Activations on the host, row-major in their logical shape (images NCHW). */
 export type HostData = Float32Array | Int32Array;
 
+/** The device has less free memory than the budget allows it (`E_VRAM`): a smaller budget may do. */
+export class DeviceMemoryError extends BudgetError {}
+
 export interface Device extends AsyncDisposable {
   readonly name: "reference" | "cpu" | "webgpu" | "null";
   /** Offsets and lengths of spans are multiples of this. */
@@ -82,6 +86,8 @@ export interface Device extends AsyncDisposable {
   readonly maxArenaBytes?: number;
   /** Memory that the device has taken besides arenas and scratch (staging, driver allowance): part of every budget. Pure. */
   readonly overheadBytes: number;
+  /** What broke the device for good: every call rejects with it, and only another device helps. */
+  readonly failure?: SolvayError | undefined;
 
   /** Bytes of an activation on the device. Pure. */
   activationBytes(graph: Graph, id: ValueId): number;
@@ -93,7 +99,7 @@ export interface Device extends AsyncDisposable {
    */
   scratchBytes(graph: Graph, segment: Segment, weights: readonly StoredWeight[]): ScratchBytes;
 
-  /** Rejects with BudgetError `E_VRAM` if the device has not that much; DeviceError if it is lost. */
+  /** Rejects with DeviceMemoryError if the device has not that much; DeviceError if it is lost. */
   createArena(lengthBytes: number, label: string): Promise<Arena>;
   /** Holds the largest `given` scratch of the segments to come, until disposed. */
   createScratch(givenBytes: number): Promise<Disposable>;

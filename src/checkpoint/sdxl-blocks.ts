@@ -1,9 +1,10 @@
 /** @file Which weights each segment of an SDXL reads, in execution order: what the block store makes its blocks from. */
 import type { TensorTable } from "../container/table.ts";
+import { bandProgram } from "../ir/bands.ts";
 import type { Graph } from "../ir/graph.ts";
 import { clipGraph } from "../model/clip.ts";
 import { unetStepGraph, unetTextGraph, unetTimeGraph } from "../model/unet.ts";
-import { vaeDecoderGraph } from "../model/vae.ts";
+import { DECODE_BAND_BYTES, vaeDecoderGraph } from "../model/vae.ts";
 import type { BlockSpec } from "../store/layout.ts";
 import type { SdxlCheckpoint } from "./sdxl-folder.ts";
 
@@ -27,8 +28,11 @@ function graphsOf({ textEncoder, textEncoder2, unet, vae }: SdxlCheckpoint, comp
       const size = { batch: 1, height: side, width: side };
       return [unetTimeGraph(unet.config, 1), unetTextGraph(unet.config, 1, 1), unetStepGraph(unet.config, size, 1)];
     }
-    case "vae":
-      return [vaeDecoderGraph(vae.config, 1, 2, 2)];
+    case "vae": {
+      // Decoded in bands: a block for each layer of those.
+      const { layers } = bandProgram(vaeDecoderGraph(vae.config, 1, 2, 2), { bandBytes: DECODE_BAND_BYTES });
+      return layers.map(({ bands }) => bands[0]!.graph);
+    }
   }
 }
 

@@ -9,6 +9,7 @@ import { vaeDecoderSchema } from "../model/vae.ts";
 import { parseSchedulerConfig, type SchedulerConfig } from "../sampler/config.ts";
 import type { Folder } from "../source/folder.ts";
 import type { ByteSource } from "../source/source.ts";
+import type { StoredBlock } from "../store/stored-model.ts";
 import { type ClipTokenizer, loadClipTokenizer } from "../tokenizer/clip.ts";
 import { JsonConfig, MAX_CONFIG_BYTES } from "./json-config.ts";
 import { clipConfig, unetConfig, vaeConfig } from "./network-config.ts";
@@ -20,6 +21,8 @@ export interface Component<Config> {
   readonly config: Config;
   /** By canonical (diffusers) parameter name; exactly the schema. */
   readonly table: TensorTable;
+  /** From the block store: the same weights by segment. */
+  readonly blocks?: readonly StoredBlock[];
 }
 
 export interface SdxlCheckpoint extends AsyncDisposable {

@@ -9,7 +9,7 @@ import { type ImportOptions, importModel } from "../store/import.ts";
 import type { ImportComponent, ImportRequest, ImportResult, PackedChoice } from "../store/import-types.ts";
 import type { SourceStamp } from "../store/manifest.ts";
 import type { Store } from "../store/store.ts";
-import { openStoredModel, type StoredModel } from "../store/stored-model.ts";
+import { openStoredModel, type StoredComponent, type StoredModel } from "../store/stored-model.ts";
 import { SDXL_COMPONENTS, type SdxlComponentName, sdxlBlocks } from "./sdxl-blocks.ts";
 import { openSdxlFolder, SDXL_TEXT_FILES, type SdxlCheckpoint, TOKENIZER_FILES_BYTES } from "./sdxl-folder.ts";
 
@@ -90,10 +90,10 @@ async function textComponent(folder: Folder): Promise<ImportComponent> {
 
 /** The checkpoint with its weights read from the store. The caller disposes of `stored` after it. */
 export function withStoredWeights(checkpoint: SdxlCheckpoint, stored: StoredModel): SdxlCheckpoint {
-  const swap = <Config>(component: SdxlComponentName, config: Config) => ({
-    config,
-    table: storedTable(stored, component),
-  });
+  const swap = <Config>(component: SdxlComponentName, config: Config) => {
+    const { table, blocks } = storedComponent(stored, component);
+    return { config, table, blocks };
+  };
   return {
     ...checkpoint,
     textEncoder: swap("textEncoder", checkpoint.textEncoder.config),
@@ -117,13 +117,24 @@ export async function openStoredSdxl(
   const stack = owned.move();
   const over = stored.components.get("unet")?.sources.find(({ role }) => role === "artifact");
   const artifact = over ? { artifactName: over.path.split(/[\\/]/).at(-1)! } : {};
-  return { stored, checkpoint: { ...checkpoint, ...artifact, [Symbol.asyncDispose]: () => stack.disposeAsync() } };
+  return {
+    stored,
+    checkpoint: {
+      ...withStoredWeights(checkpoint, stored),
+      ...artifact,
+      [Symbol.asyncDispose]: () => stack.disposeAsync(),
+    },
+  };
 }
 
 function storedTable(stored: StoredModel, component: string): TensorTable {
+  return storedComponent(stored, component).table;
+}
+
+function storedComponent(stored: StoredModel, component: string): StoredComponent {
   const found = stored.components.get(component);
   if (!found) throw damaged(`model ${stored.id.slice(0, 12)}`, `it has no ${component}`);
-  return found.table;
+  return found;
 }
 
 /** Configs and tokenizers as a folder. */

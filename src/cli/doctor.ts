@@ -7,6 +7,8 @@ import { fileURLToPath } from "node:url";
 import type { Command } from "commander";
 import { describeAdapter, missingLimits } from "../backend/webgpu/adapter.ts";
 import { listAdapters } from "../backend/webgpu/dawn.ts";
+import { describePrecision } from "../backend/webgpu/paths.ts";
+import { tryAdapter } from "../backend/webgpu/self-test.ts";
 import { DeviceError } from "../errors.ts";
 import { hubCacheDir, resolveHubModel } from "../hub/cache.ts";
 import { ARTIFACT_BASE, ARTIFACT_NAME } from "../repl/session.ts";
@@ -27,9 +29,10 @@ export function addDoctor(program: Command, context: CliContext): void {
   program
     .command("doctor")
     .description("show what this machine has of what Solvay needs")
+    .option("--adapter <name>", "part of a graphics adapter's name: try its kernels even if it is a software one")
     .option("--json", "one JSON document")
-    .action(async (options: { json?: boolean }) => {
-      const findings = await examine(context);
+    .action(async (options: { json?: boolean; adapter?: string }) => {
+      const findings = await examine(context, options.adapter);
       if (options.json) context.stdout.write(`${JSON.stringify(findings)}\n`);
       else for (const { topic, state, text } of findings) context.stdout.write(`${state.padEnd(8)}${topic}: ${text}\n`);
       const bad = findings.filter(({ state }) => state === "problem");
@@ -39,13 +42,13 @@ export function addDoctor(program: Command, context: CliContext): void {
     });
 }
 
-async function examine(context: CliContext): Promise<Finding[]> {
+async function examine(context: CliContext, adapter: string | undefined): Promise<Finding[]> {
   const hub = hubCacheDir(context.env);
   return [
     nodeFinding(),
     { topic: "solvay", state: "ok", text: SOLVAY_VERSION },
     await backendFinding(),
-    ...(await cardFindings()),
+    ...(await cardFindings(adapter)),
     { topic: "cpu", state: "ok", text: `${os.availableParallelism()} x ${os.cpus()[0]?.model.trim() ?? "unknown"}` },
     memoryFinding(),
     await diskFinding("disk here", context.cwd),
@@ -73,8 +76,11 @@ async function backendFinding(): Promise<Finding> {
   }
 }
 
+/** Features that faster kernels use: the second by itself (the same bits), the others with --precision fp16. */
+const FASTER_PATHS = ["shader-f16", "subgroups", "chromium-experimental-subgroup-matrix"];
+
 /** Each graphics adapter with what it offers or lacks. */
-async function cardFindings(): Promise<Finding[]> {
+async function cardFindings(asked: string | undefined): Promise<Finding[]> {
   const topic = "graphics";
   try {
     const adapters = await listAdapters();
@@ -82,11 +88,11 @@ async function cardFindings(): Promise<Finding[]> {
       const text = "no adapter was found: computing on the CPU; for a card, install its driver (on Linux with Vulkan)";
       return [{ topic, state: "note", text }];
     }
-    return adapters.map((adapter): Finding => {
+    const findings = adapters.map((adapter): Finding => {
       const missing = missingLimits(adapter);
       const { maxBufferSize, maxStorageBufferBindingSize } = adapter.limits;
       const use = adapter.software ? "only when named with --adapter" : "used by --backend auto";
-      const faster = ["shader-f16", "subgroups"].filter((feature) => adapter.features.includes(feature)).join(", ");
+      const faster = FASTER_PATHS.filter((feature) => adapter.features.includes(feature)).join(", ");
       const limits = `buffers to ${byteCount(maxBufferSize)}, bindings to ${byteCount(maxStorageBufferBindingSize)}`;
       const text =
         missing.length > 0
@@ -94,9 +100,29 @@ async function cardFindings(): Promise<Finding[]> {
           : `${describeAdapter(adapter)}: ${use}; ${limits}; ${faster || "no optional features"}`;
       return { topic, state: missing.length > 0 || adapter.software ? "note" : "ok", text };
     });
+    // Without a name, software adapters aren't worth the seconds.
+    const tried = asked !== undefined || adapters.some(({ software }) => !software);
+    return tried ? [...findings, await kernelFinding(asked)] : findings;
   } catch (error) {
     const text = error instanceof DeviceError ? `${error.problem}; ${error.next}` : String(error);
     return [{ topic, state: "note", text }];
+  }
+}
+
+/** The kernels that an adapter may compute with, each tried on it (self-test.ts). */
+async function kernelFinding(asked: string | undefined): Promise<Finding> {
+  const topic = "graphics kernels";
+  try {
+    const { adapter, paths, notes } = await tryAdapter(asked);
+    const faster = [...(paths.lanes ? ["subgroups"] : []), `--precision fp16 computes in ${describePrecision(paths)}`];
+    const text = [`${adapter.device} passes the self-test: ${faster.join("; ")}`, ...notes].join("; ");
+    return { topic, state: notes.length > 0 ? "note" : "ok", text };
+  } catch (error) {
+    return {
+      topic,
+      state: "note",
+      text: error instanceof DeviceError ? `${error.problem}; ${error.next}` : String(error),
+    };
   }
 }
 

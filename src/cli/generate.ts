@@ -13,6 +13,7 @@ interface GenerateOptions extends ImageOptions {
   readonly output?: string;
   readonly count: number;
   readonly json?: boolean;
+  readonly telemetry?: boolean;
 }
 
 type ImageEvent = Extract<GenerateEvent, { type: "image" }>;
@@ -27,6 +28,7 @@ export function addGenerate(program: Command, context: CliContext): void {
       1,
     )
     .option("--json", "events as JSON lines on stdout")
+    .option("--telemetry", "where the time went, segment by segment")
     .action((prompt: string, options: GenerateOptions) => generate(context, prompt, options));
 }
 
@@ -54,6 +56,7 @@ async function generate(context: CliContext, prompt: string, options: GenerateOp
         store: options.store,
         backend: options.backend,
         adapter: options.adapter,
+        precision: options.precision,
         compat: options.compat,
         budgets: budgetsOf(options),
         signal,
@@ -68,6 +71,7 @@ async function generate(context: CliContext, prompt: string, options: GenerateOp
           guidance: options.guidance,
           width: options.width,
           height: options.height,
+          ...(options.telemetry ? { telemetry: true } : {}),
           signal,
         });
         for await (const event of events) {

@@ -25,7 +25,7 @@ export function addPlan(program: Command, context: CliContext): void {
     .option("--json", "one JSON document")
     .action((options: PlanOptions) =>
       interruptible(context, async (signal) => {
-        const { model, artifact, store, adapter, compat, steps, guidance, width, height, as } = options;
+        const { model, artifact, store, adapter, precision, compat, steps, guidance, width, height, as } = options;
         const progress = new Progress(context);
         await using engine = await context.openEngine({
           model,
@@ -34,6 +34,7 @@ export function addPlan(program: Command, context: CliContext): void {
           // A described machine needs no card here.
           backend: as === undefined ? options.backend : "reference",
           adapter,
+          precision,
           compat,
           budgets: as === undefined ? budgetsOf(options) : {},
           signal,

@@ -19,6 +19,8 @@ export interface ImageRecord {
   /** Name of the LZR2 file laid over it. */
   readonly artifact?: string;
   readonly backend: string;
+  /** What it computed in; absent: fp32. */
+  readonly precision?: string;
   /** Version of Solvay, e.g. "0.1.0". */
   readonly version: string;
 }
@@ -40,6 +42,7 @@ export function a1111Parameters(record: ImageRecord): string {
     ["Model", record.model],
     ["RNG", "CPU"],
     ["Artifact", record.artifact],
+    ["Precision", record.precision === "fp32" ? undefined : record.precision],
     ["Version", `Solvay ${record.version}`],
   ];
   const line = settings
@@ -67,6 +70,7 @@ export function solvayJson(record: ImageRecord): string {
     model: record.model,
     artifact: record.artifact,
     backend: record.backend,
+    precision: record.precision,
   });
 }
 

@@ -91,7 +91,7 @@ export function statisticsName({ value, groups }: StatisticsOf): string {
 
 /** The layer's nodes for one band, one segment. Inputs and outputs are named by `valueName` and `statisticsName`. */
 export function bandGraph({ graph, rows, layer, name }: BandSource, ranges: BandRanges): Graph {
-  const g = new GraphBuilder(graph.name);
+  const g = new GraphBuilder(graph.name, { wide: graph.wide ?? false });
   /** Values of this band and the rows they hold. */
   const tensors = new Map<ValueId, Tensor>();
   const slices = new Map<string, Tensor>();

@@ -183,7 +183,7 @@ function draftLayer(source: BandSource, bandBytes: number): LayerDraft {
     const from = Math.floor((tallest - height) / 2 / ROW_STEP) * ROW_STEP;
     return bandPeakBytes(bandGraph(source, bandRanges(source, share({ from, to: from + height }))));
   };
-  const height = bandHeight(tallest, Math.min(...counts), (rowsOfBand) => peakOf(rowsOfBand) - wholeBytes <= bandBytes);
+  const height = bandHeight(tallest, Math.min(...counts), (rowsOfBand) => peakOf(rowsOfBand) - wholeBytes - bandBytes);
 
   const graphs = new Map<string, { readonly graph: Graph; readonly peakBytes: number }>();
   const kept: ReadonlyMap<ValueId, RowRange>[] = [];
@@ -213,20 +213,33 @@ function draftLayer(source: BandSource, bandBytes: number): LayerDraft {
   return { name, bands, keeps: layer.keeps, kept };
 }
 
-/** The tallest that fits (of multiples of ROW_STEP where one fits), evened out over the bands that it takes. */
-function bandHeight(tallest: number, mostBands: number, fits: (height: number) => boolean): number {
-  if (fits(tallest)) return tallest;
-  const unit = tallest > ROW_STEP && fits(ROW_STEP) ? ROW_STEP : 1;
-  let [low, high] = [1, Math.ceil(tallest / unit)];
-  while (high - low > 1) {
-    const middle = Math.floor((low + high) / 2);
-    if (fits(Math.min(tallest, middle * unit))) low = middle;
-    else high = middle;
+/**
+ * The tallest that fits (of multiples of ROW_STEP where one fits), evened out over the bands that it takes. `excess`: bytes
+ * beyond what is allowed; it grows with the height, about linearly, so that a guess between two known ones is close.
+ */
+function bandHeight(tallest: number, mostBands: number, excess: (height: number) => number): number {
+  const most = excess(tallest);
+  if (most <= 0) return tallest;
+  const step = tallest > ROW_STEP ? excess(ROW_STEP) : 1;
+  const unit = step <= 0 ? ROW_STEP : 1;
+  // Units known to fit (one always has to do), and known not to.
+  let fits = { units: 1, excess: unit === ROW_STEP ? step : excess(1) };
+  let over = { units: Math.ceil(tallest / unit), excess: most };
+  for (let guesses = 0; over.units - fits.units > 1; guesses++) {
+    const share = guesses < GUESSES ? -fits.excess / (over.excess - fits.excess) : 0.5;
+    const guess = Math.floor(fits.units + share * (over.units - fits.units));
+    const units = Math.min(Math.max(guess, fits.units + 1), over.units - 1);
+    const found = { units, excess: excess(Math.min(tallest, units * unit)) };
+    if (found.excess <= 0) fits = found;
+    else over = found;
   }
   // No band may be without rows of the smallest value.
-  const count = Math.min(mostBands, Math.ceil(tallest / (low * unit)));
+  const count = Math.min(mostBands, Math.ceil(tallest / (fits.units * unit)));
   return Math.max(1, Math.ceil(tallest / count / unit) * unit);
 }
+
+/** Then halving, whatever the bytes' course. */
+const GUESSES = 6;
 
 function statisticsUsed(layer: LayerNodes, inputs: readonly string[]): readonly BandStatistics[] {
   const used = layer.nodes.flatMap((node) =>

@@ -7,14 +7,17 @@ export type Tensor = Value;
 
 export class GraphBuilder {
   readonly #name: string;
+  readonly #wide: boolean;
   readonly #values: Value[] = [];
   readonly #weights = new Map<string, Value>();
   readonly #inputs = new Map<string, ValueId>();
   readonly #outputs = new Map<string, ValueId>();
   readonly #drafts: { name: string; nodes: AnyNode[] }[] = [];
 
-  constructor(name: string) {
+  /** `wide`: see Graph. */
+  constructor(name: string, { wide = false }: { readonly wide?: boolean } = {}) {
     this.#name = name;
+    this.#wide = wide;
   }
 
   input(name: string, shape: readonly number[], dtype: ValueDType = "f32"): Tensor {
@@ -79,7 +82,14 @@ export class GraphBuilder {
         outputs: [...own].filter((id) => (lastUse.get(id) ?? -1) > index),
       };
     });
-    return { name: this.#name, values: this.#values, segments, inputs: this.#inputs, outputs: this.#outputs };
+    return {
+      name: this.#name,
+      wide: this.#wide,
+      values: this.#values,
+      segments,
+      inputs: this.#inputs,
+      outputs: this.#outputs,
+    };
   }
 
   #add(kind: Value["kind"], name: string, shape: readonly number[], dtype: ValueDType): Value {

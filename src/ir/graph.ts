@@ -44,6 +44,8 @@ export interface Segment {
 
 export interface Graph {
   readonly name: string;
+  /** Values pass the largest fp16: computed in fp32, whatever precision is asked for. */
+  readonly wide?: boolean;
   readonly values: readonly Value[];
   readonly segments: readonly Segment[];
   /** Caller-fed values by name. */

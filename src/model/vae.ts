@@ -26,7 +26,7 @@ function decoder(config: VaeConfig, batch: number, height: number, width: number
   const { groups } = config;
   const channels = [...config.blockChannels].reverse();
   const top = channels[0]!;
-  const g = new GraphBuilder("vae.decoder");
+  const g = new GraphBuilder("vae.decoder", { wide: true });
   const latent = g.input("latent", [batch, config.latentChannels, height, width]);
   let x = g.segment("decoder.conv_in", () => {
     const quantised = config.postQuantConv

@@ -1,4 +1,4 @@
-/** @file A NaN never becomes a picture. */
+/** @file A NaN never becomes a picture, and a picture of nothing is told. */
 import { DeviceError } from "../errors.ts";
 
 /** Throws DeviceError `E_NAN` naming the place. */
@@ -11,4 +11,10 @@ export function requireFiniteValues(values: Float32Array, what: string): void {
       next: "check the weights with: solvay verify MODEL",
     });
   }
+}
+
+/** `#rrggbb` of a picture (RGB bytes) that has no other colour: real ones have. */
+export function onlyColour(rgb: Uint8Array): string | undefined {
+  for (let at = 3; at < rgb.length; at++) if (rgb[at] !== rgb[at - 3]) return undefined;
+  return `#${[...rgb.subarray(0, 3)].map((value) => value.toString(16).padStart(2, "0")).join("")}`;
 }

@@ -116,8 +116,8 @@ export function describeJob(
         name: "decode",
         passes: bands.map(({ graph, count }) => describe(graph, "vae", { repeats: count })),
         links: [],
-        // The picture as fp32, as bytes, filtered and compressed for PNG.
-        hostBytes: cacheBytes + storage.gatherBytes + latentBytes + pixels * (4 + 1 + 1 + 2),
+        // The latent as saved and as decoded; the picture as fp32, as bytes, filtered and compressed for PNG.
+        hostBytes: cacheBytes + storage.gatherBytes + 2 * latentBytes + pixels * (4 + 1 + 1 + 2),
         waitingBytes: storage.waitingBytes,
       },
     ],

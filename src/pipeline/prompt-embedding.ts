@@ -4,7 +4,8 @@ import { ArtifactError } from "../errors.ts";
 import type { Graph } from "../ir/graph.ts";
 import type { ClipConfig } from "../model/config.ts";
 import type { ClipTokenizer } from "../tokenizer/clip.ts";
-import type { OpenPhase, PlannedJob, SdxlRuntime } from "./runtime.ts";
+import type { OpenPhase } from "./open-phase.ts";
+import type { PlannedJob, SdxlRuntime } from "./runtime.ts";
 
 export interface PromptEmbedding {
   readonly tokens: number;

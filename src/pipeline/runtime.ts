@@ -2,20 +2,25 @@
  * @file What a pipeline computes with: a device, the components' blocks of weights, a ledger, and plans by job shape. A phase
  * is opened, runs its passes and gives its memory back; weights stay from image to image only where the plan says so.
  */
-import type { Device, HostData } from "../backend/device.ts";
+import type { Device } from "../backend/device.ts";
 import { HostMemory } from "../backend/host-memory.ts";
 import type { SdxlCheckpoint } from "../checkpoint/sdxl-folder.ts";
 import type { Graph } from "../ir/graph.ts";
+import { MiB } from "../plan/budget.ts";
 import type { DeviceSizes } from "../plan/describe.ts";
 import type { Machine } from "../plan/machine.ts";
-import { blocksOf, makePlan, type PhasePlan, type Plan, type PlanBudgets, type PlanInput } from "../plan/plan.ts";
-import { runBands } from "../stream/banded.ts";
+import { smallestDeviceBytes } from "../plan/needs.ts";
+import { makePlan, type PhasePlan, type Plan, type PlanBudgets, type PlanInput } from "../plan/plan.ts";
+import { blocksOf } from "../plan/plan-blocks.ts";
+import { type RatesTable, ratedMachine } from "../plan/rates.ts";
 import type { BlockReader } from "../stream/blocks.ts";
 import { Ledger } from "../stream/ledger.ts";
-import { type PassOptions, type PhasePass, PhaseRun } from "../stream/phase.ts";
+import { type PhasePass, PhaseRun } from "../stream/phase.ts";
 import { RamBlocks } from "../stream/ram-blocks.ts";
 import { Telemetry } from "../stream/telemetry.ts";
 import { ResidentWeights } from "../stream/weights.ts";
+import { alignUp } from "../tensor/align.ts";
+import { BoundedCache } from "./bounded-cache.ts";
 import {
   type ComponentName,
   describeJob,
@@ -25,11 +30,14 @@ import {
   type PhaseName,
   PROMPT_CACHE_ENTRIES,
 } from "./job-plan.ts";
+import { OpenPhase } from "./open-phase.ts";
 import type { PromptEmbedding } from "./prompt-embedding.ts";
 
 export interface RuntimeSettings {
   readonly budgets: PlanBudgets;
   readonly machine: Machine;
+  /** What earlier runs measured. The same for as long as the runtime lives: weights that stay need plans that agree. */
+  readonly rates: RatesTable;
   /** RAM of the process itself. */
   readonly processBytes: number;
   readonly now: () => number;
@@ -48,7 +56,6 @@ export interface PlannedJob {
 const PLANS_KEPT = 8;
 
 export class SdxlRuntime implements AsyncDisposable {
-  readonly device: Device;
   readonly telemetry = new Telemetry();
   readonly promptCache = new BoundedCache<string, PromptEmbedding>(PROMPT_CACHE_ENTRIES);
   readonly #checkpoint: SdxlCheckpoint;
@@ -57,6 +64,7 @@ export class SdxlRuntime implements AsyncDisposable {
   readonly #jobs = new BoundedCache<string, PlannedJob>(PLANS_KEPT);
   /** Weights that outlive their phase, by phase. */
   readonly #kept = new Map<PhaseName, ResidentWeights>();
+  #device: Device;
   #budgets: PlanBudgets;
   #ledger: Ledger;
   #process: Disposable;
@@ -67,13 +75,17 @@ export class SdxlRuntime implements AsyncDisposable {
     readers: Readonly<Record<ComponentName, BlockReader>>,
     settings: RuntimeSettings,
   ) {
-    this.device = device;
+    this.#device = device;
     this.#checkpoint = checkpoint;
     this.#readers = readers;
     this.#settings = settings;
     this.#budgets = settings.budgets;
     this.#ledger = newLedger(settings.budgets);
     this.#process = this.#ledger.reserve("ram", Math.min(settings.processBytes, settings.budgets.ramBytes), "process");
+  }
+
+  get device(): Device {
+    return this.#device;
   }
 
   get ledger(): Ledger {
@@ -105,7 +117,7 @@ export class SdxlRuntime implements AsyncDisposable {
     shape: JobShape,
     device: DeviceSizes = this.device,
   ): { readonly description: JobDescription; readonly input: PlanInput } {
-    const { machine, processBytes } = this.#settings;
+    const { machine, rates, processBytes } = this.#settings;
     const catalog = (name: ComponentName) => this.#readers[name].block.bind(this.#readers[name]);
     const catalogs = {
       textEncoder: catalog("textEncoder"),
@@ -117,7 +129,7 @@ export class SdxlRuntime implements AsyncDisposable {
     const { name, alignmentBytes, overheadBytes, sharesHostMemory } = device;
     const input = {
       device: { name, alignmentBytes, overheadBytes, sharesHostMemory },
-      machine,
+      machine: ratedMachine(machine, rates, description.phases),
       budgets: this.#budgets,
       processBytes,
       phases: description.phases,
@@ -125,9 +137,23 @@ export class SdxlRuntime implements AsyncDisposable {
     return { description, input };
   }
 
+  /** Half of the device memory that a job takes, but what it needs at least, in whole MiB; undefined if that is no less. */
+  lessDeviceBytes(shape: JobShape): number | undefined {
+    const { peak } = this.plan(shape).plan;
+    const bytes = alignUp(Math.max(smallestDeviceBytes(this.planInput(shape).input), peak.deviceBytes / 2), MiB);
+    return bytes < peak.deviceBytes ? bytes : undefined;
+  }
+
+  /** Goes on with another device, between phases. What the one before held is given back; plans are made anew. */
+  async replaceDevice(device: Device): Promise<void> {
+    await this.releaseWeights();
+    this.#jobs.clear();
+    this.#device = device;
+  }
+
   /** Other budgets from the next image on. All weights are given back. */
   async setBudgets(budgets: PlanBudgets): Promise<void> {
-    await this.#releaseKept();
+    await this.releaseWeights();
     this.#jobs.clear();
     this.#process[Symbol.dispose]();
     this.#budgets = budgets;
@@ -180,17 +206,17 @@ export class SdxlRuntime implements AsyncDisposable {
     const kept = this.#kept.get(name);
     if (kept && plan.keepsAll && JSON.stringify(kept.residency) === JSON.stringify(phase.residency)) return kept;
     // Another picture size keeps the same weights if all of them stay; any other change starts anew.
-    await this.#releaseKept();
+    await this.releaseWeights();
     const weights = await ResidentWeights.open(phase.residency, this.device, this.#ledger, {
       now: this.#settings.now,
-      onLoad: ({ key, storedBytes, startedMs, endedMs, readMs }) =>
-        this.telemetry.load({ key, storedBytes, readMs, totalMs: endedMs - startedMs }),
+      onLoad: (timing) => this.telemetry.load(timing),
     });
     if (plan.keepsAll) this.#kept.set(name, weights);
     return weights;
   }
 
-  async #releaseKept(): Promise<void> {
+  /** Gives back the weights that outlive their phases. */
+  async releaseWeights(): Promise<void> {
     if (this.#kept.size === 0) return;
     for (const weights of this.#kept.values()) await weights[Symbol.asyncDispose]();
     this.#kept.clear();
@@ -199,65 +225,10 @@ export class SdxlRuntime implements AsyncDisposable {
 
   /** The device is the caller's. */
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#releaseKept();
+    await this.releaseWeights();
     this.#process[Symbol.dispose]();
   }
 }
-
-/** A phase with its memory. */
-export class OpenPhase implements AsyncDisposable {
-  readonly #run: PhaseRun;
-  readonly #passes: ReadonlyMap<Graph, PhasePass>;
-  readonly #waiting: HostMemory;
-  readonly #scope: AsyncDisposableStack;
-
-  constructor(run: PhaseRun, passes: ReadonlyMap<Graph, PhasePass>, waiting: HostMemory, scope: AsyncDisposableStack) {
-    this.#run = run;
-    this.#passes = passes;
-    this.#waiting = waiting;
-    this.#scope = scope;
-  }
-
-  /** Runs one of the phase's graphs; `upcoming` are those that follow. See PhaseRun.run. */
-  async run(
-    graph: Graph,
-    inputs: ReadonlyMap<string, HostData>,
-    options: Omit<PassOptions, "upcoming"> & { readonly upcoming?: readonly Graph[] } = {},
-  ): Promise<Map<string, Float32Array<ArrayBuffer>>> {
-    const { upcoming = [], ...rest } = options;
-    const following = upcoming.map((other) => this.#passes.get(other)!);
-    return await this.#run.run(this.#passes.get(graph)!, inputs, { ...rest, upcoming: following });
-  }
-
-  /** Decodes in bands: their graphs are the phase's. */
-  async runBands(
-    { decoder: program, decoderStorage: storage }: JobGraphs,
-    inputs: ReadonlyMap<string, HostData>,
-    signal?: AbortSignal,
-  ): Promise<Map<string, Float32Array<ArrayBuffer>>> {
-    const sequence = program.layers.flatMap(({ bands }) => bands.map(({ graph }) => graph));
-    using gathered = new HostMemory("rows put together", storage.gatherBytes);
-    return await runBands(program, inputs, {
-      storage,
-      memory: {
-        waiting: new Float32Array(this.#waiting.buffer),
-        gathered: new Float32Array(gathered.buffer),
-      },
-      run: async (step, graph, bandInputs, into) => {
-        const upcoming = sequence.slice(step + 1, step + 1 + BANDS_AHEAD);
-        await this.run(graph, bandInputs, { upcoming, into, ...(signal ? { signal } : {}) });
-      },
-      ...(signal ? { signal } : {}),
-    });
-  }
-
-  [Symbol.asyncDispose](): Promise<void> {
-    return this.#scope.disposeAsync();
-  }
-}
-
-/** Bands looked at for weights to read ahead. */
-const BANDS_AHEAD = 4;
 
 /** Cached blocks one after the other. */
 function cacheOffsets({ phases }: JobDescription, plan: PhasePlan): Map<string, number> {
@@ -274,31 +245,4 @@ function cacheOffsets({ phases }: JobDescription, plan: PhasePlan): Map<string, 
 
 function newLedger({ deviceBytes, ramBytes }: PlanBudgets): Ledger {
   return new Ledger({ device: deviceBytes, ram: ramBytes, disk: Number.MAX_SAFE_INTEGER });
-}
-
-/** A map that forgets its oldest entry. */
-class BoundedCache<Key, Item> {
-  readonly #items = new Map<Key, Item>();
-  readonly #limit: number;
-
-  constructor(limit: number) {
-    this.#limit = limit;
-  }
-
-  get(key: Key): Item | undefined {
-    return this.#items.get(key);
-  }
-
-  set(key: Key, item: Item): void {
-    this.#items.set(key, item);
-    if (this.#items.size <= this.#limit) return;
-    for (const oldest of this.#items.keys()) {
-      this.#items.delete(oldest);
-      break;
-    }
-  }
-
-  clear(): void {
-    this.#items.clear();
-  }
 }

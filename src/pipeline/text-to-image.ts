@@ -1,6 +1,7 @@
 /**
  * @file Text to image with SDXL (diffusers pipelines/stable_diffusion_xl): encode, denoise, decode. An async generator of
- * progress that ends in pixels; abort by signal, or by leaving the loop.
+ * progress that ends in pixels; abort by signal, or by leaving the loop. It can go on from the latent of any step, to the same
+ * pixels.
  */
 import type { SdxlCheckpoint } from "../checkpoint/sdxl-folder.ts";
 import { imageFromDecoded } from "../image/pixels.ts";
@@ -10,10 +11,11 @@ import { timestepEmbedding } from "../sampler/embedding.ts";
 import { combineGuidance, eulerStep, scaleModelInput } from "../sampler/euler.ts";
 import { torchRandn } from "../sampler/noise.ts";
 import { eulerSchedule } from "../sampler/schedule.ts";
-import { requireFiniteValues } from "./guard.ts";
+import { onlyColour, requireFiniteValues } from "./guard.ts";
 import type { JobShape } from "./job-plan.ts";
+import type { OpenPhase } from "./open-phase.ts";
 import { encodePrompts, type PromptEmbedding, zeroEmbedding } from "./prompt-embedding.ts";
-import type { OpenPhase, PlannedJob, SdxlRuntime } from "./runtime.ts";
+import type { PlannedJob, SdxlRuntime } from "./runtime.ts";
 
 export interface TextToImageJob {
   readonly prompt: string;
@@ -26,9 +28,16 @@ export interface TextToImageJob {
   readonly height: number;
 }
 
+/** The latent after `step` steps, [1, Cin, H, W]. Nobody writes to it. */
+export interface SavedLatent {
+  readonly step: number;
+  readonly latent: Float32Array;
+}
+
 export type TextToImageEvent =
   | { readonly type: "phase"; readonly phase: "encode" | "denoise" | "decode" }
-  | { readonly type: "step"; readonly step: number; readonly steps: number }
+  | { readonly type: "step"; readonly step: number; readonly steps: number; readonly saved: SavedLatent }
+  | { readonly type: "note"; readonly text: string }
   | { readonly type: "pixels"; readonly rgb: Uint8Array };
 
 /** What the plan of a job depends on. */
@@ -40,28 +49,36 @@ export function jobShape(
   return { batch: job.guidance > 1 ? 2 : 1, width, height, steps, textTokens: checkpoint.tokenizer.encode("").length };
 }
 
-/** `planned` is the runtime's plan for the job's shape. */
+/** `planned` is the runtime's plan for the job's shape; `from` a latent of the same job. */
 export async function* textToImage(
   checkpoint: SdxlCheckpoint,
   runtime: SdxlRuntime,
   planned: PlannedJob,
   job: TextToImageJob,
-  signal?: AbortSignal,
+  { signal, from }: { readonly signal?: AbortSignal | undefined; readonly from?: SavedLatent | undefined } = {},
 ): AsyncGenerator<TextToImageEvent, void, undefined> {
-  yield { type: "phase", phase: "encode" };
-  const embeddings = await embedPrompts(checkpoint, runtime, planned, job, signal);
-
-  yield { type: "phase", phase: "denoise" };
-  const latent = yield* denoise(checkpoint, runtime, planned, job, embeddings, signal);
+  let denoised = from?.latent;
+  if (!from || from.step < job.steps) {
+    yield { type: "phase", phase: "encode" };
+    const embeddings = await embedPrompts(checkpoint, runtime, planned, job, signal);
+    yield { type: "phase", phase: "denoise" };
+    denoised = yield* denoise(checkpoint, runtime, planned, job, embeddings, { signal, from });
+  }
 
   yield { type: "phase", phase: "decode" };
   const { vae } = checkpoint;
   const scale = vaeScaleFactor(vae.config);
   const [height, width] = [Math.floor(job.height / scale), Math.floor(job.width / scale)];
-  unscaleLatent(latent, vae.config);
+  const latent = unscaledLatent(denoised!, vae.config);
   const image = await decode(runtime, planned, latent, signal); // [1, 3, H, W]
   requireFiniteValues(image, "the decoded picture");
-  yield { type: "pixels", rgb: imageFromDecoded(image, width * scale, height * scale) };
+  const rgb = imageFromDecoded(image, width * scale, height * scale);
+  const colour = onlyColour(rgb);
+  if (colour !== undefined) {
+    const text = `E_FLAT all of the picture is ${colour}: check the weights with solvay verify, or try another seed`;
+    yield { type: "note", text };
+  }
+  yield { type: "pixels", rgb };
 }
 
 /** Guided: of the negative prompt, then of the prompt. */
@@ -98,7 +115,7 @@ async function* denoise(
   planned: PlannedJob,
   job: TextToImageJob,
   embeddings: readonly PromptEmbedding[],
-  signal: AbortSignal | undefined,
+  { signal, from }: { readonly signal: AbortSignal | undefined; readonly from: SavedLatent | undefined },
 ): AsyncGenerator<TextToImageEvent, Float32Array, undefined> {
   const { config } = checkpoint.unet;
   const { graphs } = planned;
@@ -113,16 +130,20 @@ async function* denoise(
   await phase.run(graphs.text, new Map([["context", context]]), { ...stopping, upcoming: [graphs.time] });
 
   const count = config.inChannels * Math.floor(job.height / scale) * Math.floor(job.width / scale);
-  let sample: Float32Array = torchRandn(job.seed, count); // [1, Cin, H, W]
-  for (let i = 0; i < count; i++) sample[i] = sample[i]! * initNoiseSigma;
+  let sample = from?.latent ?? torchRandn(job.seed, count).map((value) => value * initNoiseSigma); // [1, Cin, H, W]
   const addition = joinRows(embeddings.map((embedding) => additionRow(checkpoint, embedding, job))); // [B, A]
   const { stepsAtOnce } = graphs;
   let timeInputs = new Map<string, Float32Array<ArrayBuffer>>();
 
-  for (let step = 0; step < timesteps.length; step++) {
-    if (step % stepsAtOnce === 0) {
+  const firstStep = from?.step ?? 0;
+  for (let step = firstStep; step < timesteps.length; step++) {
+    if (step % stepsAtOnce === 0 || step === firstStep) {
       // The last group is filled up with repeats: one graph serves all groups.
-      const group = Array.from({ length: stepsAtOnce }, (_, i) => timesteps[Math.min(step + i, timesteps.length - 1)]!);
+      const start = step - (step % stepsAtOnce);
+      const group = Array.from(
+        { length: stepsAtOnce },
+        (_, i) => timesteps[Math.min(start + i, timesteps.length - 1)]!,
+      );
       timeInputs = await timeEmbeddings(checkpoint, planned, phase, group, addition, signal);
     }
     const input = scaleModelInput(sample, sigmas[step]!);
@@ -147,7 +168,8 @@ async function* denoise(
       sigmaNext: sigmas[step + 1]!,
       predictionType: scheduler.predictionType,
     });
-    yield { type: "step", step: step + 1, steps: timesteps.length };
+    const saved = { step: step + 1, latent: sample };
+    yield { type: "step", step: step + 1, steps: timesteps.length, saved };
   }
   return sample;
 }
@@ -188,13 +210,13 @@ function joinRows(rows: readonly Float32Array[]): Float32Array<ArrayBuffer> {
   return joined;
 }
 
-function unscaleLatent(latent: Float32Array, config: SdxlCheckpoint["vae"]["config"]): void {
+function unscaledLatent(latent: Float32Array, config: SdxlCheckpoint["vae"]["config"]): Float32Array {
   const { latentChannels, latentsMean, latentsStd, scalingFactor } = config;
   const plane = latent.length / latentChannels;
-  for (let i = 0; i < latent.length; i++) {
+  return latent.map((value, i) => {
     const channel = Math.floor(i / plane);
     const std = latentsStd?.[channel] ?? 1;
     const mean = latentsMean?.[channel] ?? 0;
-    latent[i] = Math.fround(latent[i]! * std) / scalingFactor + mean;
-  }
+    return Math.fround(value * std) / scalingFactor + mean;
+  });
 }

@@ -21,6 +21,8 @@ export interface Machine {
   readonly diskGBps: number;
   /** True if weights travel while the device computes; false if times add up (one queue). */
   readonly overlaps: boolean;
+  /** What it is, in words. */
+  readonly hardware: string;
   /** Where the figures come from, in words. */
   readonly basis: string;
 }
@@ -62,6 +64,7 @@ export function describedMachine(name: string): Machine | undefined {
     linkGBps: PCIE_GBPS,
     diskGBps: NVME_GBPS,
     overlaps: false,
+    hardware: card.label,
     basis:
       `${card.label}: ${card.peakTflops} TFLOP/s fp32 at ${COMPUTE_SHARE * 100} %, ${card.memoryGBps} GB/s memory, ` +
       `${PCIE_GBPS} GB/s PCIe added to compute, ${NVME_GBPS} GB/s disk, ${HOST_GIB} GiB RAM (described, not measured)`,

@@ -5,11 +5,12 @@
  * tensors. Pure and synchronous; knows no SDXL.
  */
 
-import { BudgetError } from "../errors.ts";
 import { alignUp } from "../tensor/align.ts";
-import { type Lifetime, layOutArena } from "./arena.ts";
-import { budgetText, formatBytes } from "./budget.ts";
+import type { Lifetime } from "./arena.ts";
 import type { Machine } from "./machine.ts";
+import { fixedBytes, requireBudgets, waitingPlace } from "./needs.ts";
+import { blocksOf, uniqueBlocks } from "./plan-blocks.ts";
+import { explain } from "./reasons.ts";
 import { type CycleBlock, chooseResidency, type Residency } from "./residency.ts";
 
 /** Weights of one segment. Equal keys are the same weights, whatever graph reads them. */
@@ -210,98 +211,7 @@ function planPhase(input: PlanInput, phase: PlanPhaseInput, roomBytes: number, k
   };
 }
 
-/** What a phase takes besides weights, with waiting tensors on one tier or the other. */
-function fixedBytes(input: PlanInput, phase: PlanPhaseInput, place: WaitingPlace) {
-  const { alignmentBytes, overheadBytes } = input.device;
-  const layouts = phase.passes.map((pass) => layOutArena(pass.values, alignmentBytes));
-  const activationBytes = Math.max(0, ...layouts.map((layout) => layout.lengthBytes));
-  let linkBytes = 0;
-  const links = new Map<string, number>();
-  for (const { name, lengthBytes } of phase.links) {
-    links.set(name, linkBytes);
-    linkBytes += alignUp(lengthBytes, alignmentBytes);
-  }
-  const scratches = phase.passes.flatMap(({ segments }) => segments.map(({ scratch }) => scratch));
-  const givenBytes = Math.max(0, ...scratches.map(({ given }) => given));
-  const scratchBytes = givenBytes + Math.max(0, ...scratches.map(({ taken }) => taken));
-  const [onDevice, inRam] = place === "device" ? [phase.waitingBytes, 0] : [0, phase.waitingBytes];
-  return {
-    layouts,
-    activationBytes,
-    links,
-    linkBytes,
-    givenBytes,
-    scratchBytes,
-    deviceBytes: overheadBytes + activationBytes + linkBytes + scratchBytes + onDevice,
-    ramBytes: input.processBytes + phase.hostBytes + inRam,
-  };
-}
-
-/** RAM, where they fit; else the device, if that is host memory too. */
-function waitingPlace(input: PlanInput, phase: PlanPhaseInput): WaitingPlace {
-  if (phase.waitingBytes === 0 || !input.device.sharesHostMemory) return "ram";
-  return fixedBytes(input, phase, "ram").ramBytes <= input.budgets.ramBytes ? "ram" : "device";
-}
-
-/** Each phase's least need on both tiers, against the budgets. RAM first: what waits may lie on the device instead. */
-function requireBudgets(input: PlanInput): void {
-  const { deviceBytes, ramBytes } = input.budgets;
-  const needs = input.phases.map((phase) => {
-    const place = waitingPlace(input, phase);
-    return { phase, place, fixed: fixedBytes(input, phase, place), largestBytes: largestBlockBytes(input, phase) };
-  });
-  // The neediest phase is named: its need is what the budget must be.
-  for (const { phase, place, fixed } of needs.toSorted((a, b) => b.fixed.ramBytes - a.fixed.ramBytes)) {
-    if (fixed.ramBytes <= ramBytes) break;
-    const parts =
-      `the process ${formatBytes(input.processBytes)}, buffers ${formatBytes(phase.hostBytes)}` +
-      (place === "ram" && phase.waitingBytes > 0 ? `, waiting ${formatBytes(phase.waitingBytes)}` : "");
-    throw refusal("E_RAM", "--ram", phase.name, fixed.ramBytes, ramBytes, parts);
-  }
-  const leastOf = (need: (typeof needs)[number]) => need.fixed.deviceBytes + need.largestBytes;
-  for (const need of needs.toSorted((a, b) => leastOf(b) - leastOf(a))) {
-    const { phase, place, fixed, largestBytes } = need;
-    if (leastOf(need) <= deviceBytes) break;
-    const parts =
-      `activations ${formatBytes(fixed.activationBytes + fixed.linkBytes)}, scratch ${formatBytes(fixed.scratchBytes)}, ` +
-      `largest block ${formatBytes(largestBytes)}, overhead ${formatBytes(input.device.overheadBytes)}` +
-      (place === "device" ? `, waiting ${formatBytes(phase.waitingBytes)}` : "");
-    throw refusal("E_VRAM", "--vram", phase.name, leastOf(need), deviceBytes, parts);
-  }
-}
-
-function largestBlockBytes(input: PlanInput, phase: PlanPhaseInput): number {
-  return Math.max(0, ...blocksOf(phase).map((block) => alignUp(block.deviceBytes, input.device.alignmentBytes)));
-}
-
-/** The smallest device budget that works with the given RAM budget. */
-export function smallestDeviceBytes(input: PlanInput): number {
-  const needs = input.phases.map(
-    (phase) => fixedBytes(input, phase, waitingPlace(input, phase)).deviceBytes + largestBlockBytes(input, phase),
-  );
-  return Math.max(0, ...needs);
-}
-
-function refusal(code: string, option: string, phase: string, neededBytes: number, budgetBytes: number, parts: string) {
-  return new BudgetError({
-    code,
-    subject: option,
-    problem: `${phase} needs ${formatBytes(neededBytes)} at least (${parts}), the budget is ${formatBytes(budgetBytes)}`,
-    next: `give ${option} ${budgetText(neededBytes)} or more, or choose a smaller picture`,
-  });
-}
-
-function uniqueBlocks(segments: readonly PlanSegment[]): PlanBlock[] {
-  const seen = new Map<string, PlanBlock>();
-  for (const { block } of segments) if (block && !seen.has(block.key)) seen.set(block.key, block);
-  return [...seen.values()];
-}
-
-export function blocksOf(phase: PlanPhaseInput): PlanBlock[] {
-  return uniqueBlocks(phase.passes.flatMap((pass) => pass.segments));
-}
-
-/** Seconds of compute: arithmetic or memory traffic, whichever is longer. */
+/** Milliseconds of compute: arithmetic or memory traffic, whichever is longer. */
 export function computeMs(segment: PlanSegment, machine: Machine): number {
   return Math.max(segment.flops / (machine.gflops * 1e6), segment.trafficBytes / (machine.memoryGBps * 1e6));
 }
@@ -324,7 +234,7 @@ function cycleBlocks(phase: PlanPhaseInput, machine: Machine, keep: boolean): Cy
   return [...blocks].map(([key, block]) => ({ key, ...block }));
 }
 
-interface RamCache {
+export interface RamCache {
   readonly keys: ReadonlySet<string>;
   readonly bytes: number;
 }
@@ -348,48 +258,4 @@ function cacheInRam(
     bytes += lengthBytes;
   }
   return { keys, bytes };
-}
-
-function explain(
-  phase: PlanPhaseInput,
-  residency: Residency,
-  blocks: readonly CycleBlock[],
-  cached: RamCache,
-  waiting: { readonly place: WaitingPlace; readonly bytes: number },
-  capacityBytes: number,
-  keep: boolean,
-): string[] {
-  const reasons: string[] = [];
-  const total = blocks.reduce((bytes, block) => bytes + block.deviceBytes, 0);
-  const again = residency.streamed.filter(({ key }) => blocks.find((block) => block.key === key)?.once === false);
-  const bytesOf = (list: readonly { readonly lengthBytes: number }[]) =>
-    formatBytes(list.reduce((bytes, item) => bytes + item.lengthBytes, 0));
-  if (residency.streamed.length === 0) {
-    const why = keep ? "everything fits at once, so it stays for the next image" : "its weights fit";
-    reasons.push(`resident: all ${formatBytes(total)} of weights stay (${why})`);
-  } else if (again.length === 0) {
-    const once = bytesOf(residency.streamed);
-    const pinned = residency.pinnedBytes > 0 ? `, ${formatBytes(residency.pinnedBytes)} stay for every step` : "";
-    reasons.push(`streamed once: ${once} of weights are used once, so they pass through${pinned}`);
-  } else {
-    reasons.push(
-      `pinned and streamed: ${formatBytes(total)} of weights do not fit in ${formatBytes(capacityBytes)}; ` +
-        `${formatBytes(residency.pinnedBytes)} stay, ${bytesOf(again)} stream in each pass, chosen where compute covers them`,
-    );
-  }
-  if (residency.slots === 1) reasons.push("one slot: no room to read a block while the one before it computes");
-  else if (residency.slots === 2) {
-    reasons.push(
-      `two slots of a ${formatBytes(residency.ringBytes)} ring: a block is read while the one before it computes`,
-    );
-  }
-  if (cached.bytes > 0) {
-    const where = cached.keys.size === again.length ? "all of them wait in RAM" : "these wait in RAM, the rest on disk";
-    reasons.push(`${formatBytes(cached.bytes)} of the streamed weights: ${where}`);
-  }
-  if (waiting.bytes > 0) {
-    const where = waiting.place === "ram" ? "in RAM" : "on the device, since RAM's budget is smaller";
-    reasons.push(`${phase.name} in bands: ${formatBytes(waiting.bytes)} of activations wait ${where}`);
-  }
-  return reasons;
 }

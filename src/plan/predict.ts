@@ -21,27 +21,63 @@ export interface PassPrediction {
 export function predictPlan(plan: Plan, phases: readonly PlanPhaseInput[]): PassPrediction[] {
   return phases.flatMap((phase, i) => {
     const phasePlan = plan.phases[i]!;
-    return phase.passes.map((pass, j) => ({
-      ...predictPass(pass, phasePlan, plan),
-      movedBytes: phasePlan.passes[j]!.movedBytes,
-    }));
+    let held: string | undefined;
+    return phase.passes.map((pass, j) => {
+      const sharing = held !== undefined && blockKeys(pass).includes(held);
+      const predicted = predictPass(pass, phasePlan, plan, sharing ? held : undefined);
+      held = blockKeys(pass).at(-1);
+      return { ...predicted, movedBytes: phasePlan.passes[j]!.movedBytes };
+    });
   });
 }
 
-function predictPass(pass: PlanPass, phase: PhasePlan, plan: Plan): Omit<PassPrediction, "movedBytes"> {
+/**
+ * Bringing a phase's pinned weights to the device, where compute doesn't cover it: once an image, or once for all images if
+ * the plan keeps everything.
+ */
+export function predictFillMs(plan: Plan, phase: PlanPhaseInput, index: number): number {
+  const { machine, device } = plan;
+  const pinned = new Set(plan.phases[index]!.residency.pinned.map(({ key }) => key));
+  let [loadMs, coverMs] = [0, 0];
+  for (const pass of phase.passes) {
+    for (const segment of pass.segments) {
+      coverMs += computeMs(segment, machine);
+      if (!segment.block || !pinned.delete(segment.block.key)) continue;
+      loadMs += transferMs(segment.block.storedBytes, false, device.sharesHostMemory, machine);
+    }
+  }
+  return machine.overlaps ? Math.max(0, loadMs - coverMs) : loadMs;
+}
+
+function blockKeys({ segments }: PlanPass): string[] {
+  return [...new Set(segments.flatMap(({ block }) => (block ? [block.key] : [])))];
+}
+
+/** `held`: a block that the pass before has left there. */
+function predictPass(
+  pass: PlanPass,
+  phase: PhasePlan,
+  plan: Plan,
+  held: string | undefined,
+): Omit<PassPrediction, "movedBytes"> {
   const { machine, device } = plan;
   const streamed = new Map(phase.residency.streamed.map((block) => [block.key, block]));
   const cached = new Set(phase.cachedKeys);
+  const { repeats, name } = pass;
+  // A block that is alone in its pass stays for all its runs, as do the weights of bands.
+  const [only, ...others] = blockKeys(pass);
+  const stays = others.length === 0;
+  const loadShare = stays ? (only === held ? 0 : 1 / repeats) : 1;
   const segments = pass.segments.map((segment) => ({
     ms: computeMs(segment, machine),
     load:
       segment.block && streamed.has(segment.block.key)
-        ? transferMs(segment.block.storedBytes, cached.has(segment.block.key), device.sharesHostMemory, machine)
+        ? loadShare *
+          transferMs(segment.block.storedBytes, cached.has(segment.block.key), device.sharesHostMemory, machine)
         : 0,
   }));
   const compute = segments.reduce((sum, { ms }) => sum + ms, 0);
   const load = segments.reduce((sum, segment) => sum + segment.load, 0);
-  const { repeats, name } = pass;
   if (!machine.overlaps) return { name, repeats, totalMs: compute + load, computeMs: compute, waitMs: load };
   // Two rounds; the second is the steady state. A slot is free once the block `slots` before has been computed.
   const slots = Math.max(1, phase.residency.slots);

@@ -1,6 +1,6 @@
 /** @file A plan as plain JSON for people and programs: what `solvay plan` prints and what events carry. */
 import type { PhasePlan, Plan, PlanBudgets, PlanPhaseInput } from "./plan.ts";
-import { predictPlan } from "./predict.ts";
+import { predictFillMs, predictPlan } from "./predict.ts";
 
 export type Place = "pinned" | "streamed from RAM" | "streamed" | "passing";
 
@@ -16,6 +16,8 @@ export interface PhaseReport {
   readonly scratchBytes: number;
   readonly waitingBytes: number;
   readonly waitingPlace: "ram" | "device";
+  /** Until its pinned weights are there, where compute doesn't cover it; with `keepsAll`, before the first image only. */
+  readonly predictedFillMs: number;
   readonly reasons: readonly string[];
   readonly passes: readonly PassReport[];
 }
@@ -42,7 +44,7 @@ export interface PlanReport {
   readonly processBytes: number;
   readonly keepsAll: boolean;
   readonly phases: readonly PhaseReport[];
-  /** Of one image. */
+  /** Of one image; with `keepsAll`, of the first. */
   readonly predictedMs: number;
 }
 
@@ -78,6 +80,7 @@ export function reportPlan(plan: Plan, inputs: readonly PlanPhaseInput[]): PlanR
       scratchBytes: phase.scratchBytes,
       waitingBytes: phase.waitingBytes,
       waitingPlace: phase.waitingPlace,
+      predictedFillMs: predictFillMs(plan, inputs[i]!, i),
       reasons: phase.reasons,
       passes,
     };
@@ -91,7 +94,9 @@ export function reportPlan(plan: Plan, inputs: readonly PlanPhaseInput[]): PlanR
     processBytes: plan.processBytes,
     keepsAll: plan.keepsAll,
     phases,
-    predictedMs: predictions.reduce((sum, { totalMs, repeats }) => sum + totalMs * repeats, 0),
+    predictedMs:
+      predictions.reduce((sum, { totalMs, repeats }) => sum + totalMs * repeats, 0) +
+      phases.reduce((sum, { predictedFillMs }) => sum + predictedFillMs, 0),
   };
 }
 

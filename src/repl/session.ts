@@ -41,11 +41,11 @@ export class Session implements AsyncDisposable {
   /** Opens the model of the settings in place of the open one, which is closed first: there may be no room for two. */
   async open(signal: AbortSignal): Promise<void> {
     await this[Symbol.asyncDispose]();
-    const { model, artifact, store, backend, adapter, compat } = this.settings;
+    const { model, artifact, store, backend, adapter, precision, compat } = this.settings;
     const onEvent = this.progress.load.bind(this.progress);
     try {
       const budgets = budgetsOf(this.settings);
-      const options = { model, artifact, store, backend, adapter, compat, budgets, signal, onEvent };
+      const options = { model, artifact, store, backend, adapter, precision, compat, budgets, signal, onEvent };
       this.#engine = await this.#context.openEngine(options);
     } finally {
       this.progress.clear();

@@ -19,9 +19,15 @@ import {
   type PackBlock,
   requireHeader,
 } from "./pack-format.ts";
+import type { ReadMeter } from "./read-meter.ts";
 
 /** Reads in flight: as many as libuv has threads by default. */
 const LANES = 4;
+
+export interface ReadOptions {
+  readonly signal?: AbortSignal;
+  readonly meter?: ReadMeter;
+}
 
 interface OpenBlock {
   readonly block: PackBlock;
@@ -90,7 +96,13 @@ export class Pack implements AsyncDisposable {
   }
 
   /** Fills `into` with plain bytes of the block from `startByte` on. `label` is for messages. */
-  async readPlain(id: string, startByte: number, into: Uint8Array, label: string, signal?: AbortSignal): Promise<void> {
+  async readPlain(
+    id: string,
+    startByte: number,
+    into: Uint8Array,
+    label: string,
+    { signal, meter }: ReadOptions = {},
+  ): Promise<void> {
     const open = this.#open.get(id);
     if (!open) throw damaged(this.#subject, `block ${label} is not in this pack`);
     const endByte = startByte + into.byteLength;
@@ -106,13 +118,14 @@ export class Pack implements AsyncDisposable {
       const direct = open.block.codec === "plain" && this.#coversOrChecked(open, first, last, from, to);
       if (direct) {
         await readFully(this.#file, target, open.block.startByte + from, this.#subject);
+        if (meter) meter.diskBytes += target.byteLength;
         for (let chunk = first; chunk <= last; chunk++) {
           if (open.checked[chunk]) continue;
           const at = chunk * CHUNK_BYTES - from;
           this.#check(open, chunk, target.subarray(at, at + open.chunks[chunk]!.coveredBytes), label);
         }
       } else {
-        await this.#readChunk(open, first, from - first * CHUNK_BYTES, target, label);
+        await this.#readChunk(open, first, from - first * CHUNK_BYTES, target, label, meter);
       }
     });
   }
@@ -127,7 +140,7 @@ export class Pack implements AsyncDisposable {
       const buffer = this.#scratch.take();
       try {
         const plain = buffer.subarray(0, chunkLength(open.block.plainBytes, chunk));
-        await this.readPlain(id, chunk * CHUNK_BYTES, plain, label, signal);
+        await this.readPlain(id, chunk * CHUNK_BYTES, plain, label, signal ? { signal } : {});
         return await chunkDigest(plain);
       } finally {
         this.#scratch.give(buffer);
@@ -228,6 +241,7 @@ export class Pack implements AsyncDisposable {
     skipBytes: number,
     target: Uint8Array,
     label: string,
+    meter: ReadMeter | undefined,
   ): Promise<void> {
     const { startByte, storedBytes, coveredBytes } = open.chunks[chunk]!;
     const length = chunkLength(open.block.plainBytes, chunk);
@@ -236,6 +250,7 @@ export class Pack implements AsyncDisposable {
     try {
       const covered = scratch.subarray(0, coveredBytes);
       await readFully(this.#file, covered, startByte, this.#subject);
+      if (meter) meter.diskBytes += coveredBytes;
       if (!open.checked[chunk]) this.#check(open, chunk, covered, label);
       const stored = covered.subarray(0, storedBytes);
       if (open.block.codec === "plain") {
@@ -243,7 +258,8 @@ export class Pack implements AsyncDisposable {
         return;
       }
       const plain = plainScratch?.subarray(0, length) ?? target;
-      const problem = await unpackPlanes(stored, plain);
+      const unpack = () => unpackPlanes(stored, plain);
+      const problem = await (meter?.unpacking(unpack) ?? unpack());
       if (problem) throw this.#damagedChunk(open, chunk, label, problem);
       if (plainScratch) target.set(plain.subarray(skipBytes, skipBytes + target.byteLength));
     } finally {

@@ -8,7 +8,7 @@ import type { ByteSource } from "../source/source.ts";
 import { damaged } from "./fs.ts";
 import { type StoredTensor, tensorBytes } from "./layout.ts";
 import { type ArtifactFacts, type ManifestBlock, readManifest, type SourceStamp } from "./manifest.ts";
-import type { Pack } from "./pack.ts";
+import type { Pack, ReadOptions } from "./pack.ts";
 import { type BlockCodec, extentBytes, type PackBlock, storedBytes } from "./pack-format.ts";
 import { modelsFolder, openPack, type Store } from "./store.ts";
 
@@ -32,7 +32,7 @@ export interface StoredBlock {
    * more. Rejects with ArtifactError `E_STORE_DAMAGED`, or the signal's reason. Whole chunks (`CHUNK_BYTES`) of plain blocks are
    * read straight into `into`, so read whole blocks where possible.
    */
-  readPlain(startByte: number, into: Uint8Array, signal?: AbortSignal): Promise<void>;
+  readPlain(startByte: number, into: Uint8Array, options?: ReadOptions): Promise<void>;
 }
 
 export interface StoredComponent {
@@ -110,7 +110,7 @@ function storedBlock(
     storedBytes: found.codec === "plain" ? storedBytes(found) : extentBytes(found),
     plainBytes,
     tensors,
-    readPlain: (startByte, into, signal) => pack.readPlain(id, startByte, into, label, signal),
+    readPlain: (startByte, into, options) => pack.readPlain(id, startByte, into, label, options),
   };
 }
 
@@ -118,7 +118,7 @@ function tableEntries(block: StoredBlock): TensorEntry[] {
   const source: ByteSource = {
     name: block.label,
     byteLength: block.plainBytes,
-    read: (startByte, into, signal) => block.readPlain(startByte, into, signal),
+    read: (startByte, into, signal) => block.readPlain(startByte, into, signal ? { signal } : {}),
     async [Symbol.asyncDispose]() {}, // the model owns the packs
   };
   return block.tensors.map(({ name, dtype, shape, offsetBytes }) => {

@@ -8,6 +8,7 @@ import { type BlockCatalog, segmentBlock } from "../plan/describe.ts";
 import type { PassPlan, PhasePlan } from "../plan/plan.ts";
 import { elementCount } from "../tensor/dtype.ts";
 import type { BlockReader } from "./blocks.ts";
+import { takeMemory } from "./device-memory.ts";
 import type { Ledger } from "./ledger.ts";
 import type { Telemetry } from "./telemetry.ts";
 import type { BlockUse, ResidentWeights } from "./weights.ts";
@@ -59,15 +60,13 @@ export class PhaseRun implements AsyncDisposable {
   static async open(plan: PhasePlan, linkBytes: ReadonlyMap<string, number>, context: PhaseContext): Promise<PhaseRun> {
     const { device, ledger } = context;
     await using scope = new AsyncDisposableStack();
-    const arena = async (lengthBytes: number, label: string) => {
-      if (lengthBytes === 0) return undefined;
-      scope.use(ledger.reserve("device", lengthBytes, `${plan.name}: ${label}`));
-      return scope.use(await device.createArena(lengthBytes, `${plan.name}: ${label}`));
-    };
+    const take = <Memory extends Disposable>(bytes: number, label: string, from: (label: string) => Promise<Memory>) =>
+      takeMemory(scope, ledger, { bytes, label: `${plan.name}: ${label}` }, from);
+    const arena = async (lengthBytes: number, label: string) =>
+      lengthBytes === 0 ? undefined : await take(lengthBytes, label, (full) => device.createArena(lengthBytes, full));
     const activations = await arena(plan.activationBytes, "activations");
     const linkArena = await arena(plan.linkBytes, "links");
-    scope.use(ledger.reserve("device", plan.scratchBytes, `${plan.name}: scratch`));
-    scope.use(await device.createScratch(plan.givenBytes));
+    await take(plan.scratchBytes, "scratch", () => device.createScratch(plan.givenBytes));
     const links = new Map<string, Span>();
     for (const [name, offsetBytes] of plan.links) {
       links.set(name, { arena: linkArena!, offsetBytes, lengthBytes: linkBytes.get(name)! });
@@ -84,9 +83,10 @@ export class PhaseRun implements AsyncDisposable {
     inputs: ReadonlyMap<string, HostData>,
     options: PassOptions = {},
   ): Promise<Map<string, Float32Array<ArrayBuffer>>> {
-    const { device, telemetry } = this.#context;
+    const { device, telemetry, now } = this.#context;
     const { graph } = pass;
     const { signal } = options;
+    const beganMs = now();
     telemetry.beginPass(graph.name);
     const spans = this.#spans(pass);
     for (const [name, id] of graph.inputs) {
@@ -110,6 +110,7 @@ export class PhaseRun implements AsyncDisposable {
       await device.read(graph, id, spans.get(id)!, into);
       outputs.set(name, into);
     }
+    telemetry.endPass(graph.name, now() - beganMs);
     return outputs;
   }
 
@@ -141,8 +142,11 @@ export class PhaseRun implements AsyncDisposable {
     telemetry.segment({
       pass: graph.name,
       segment: segment.name,
+      key: use?.block.key,
       waitMs: startedMs - askedMs,
       computeMs: endedMs - startedMs,
+      endedMs,
+      weightBytes: weights.residentBytes,
     });
     await pause();
   }
@@ -162,8 +166,9 @@ export class PhaseRun implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    // A device that is gone settles nothing; its memory is given back all the same.
+    await using _ = this.#scope;
     await this.#context.device.settle();
-    await this.#scope.disposeAsync();
   }
 }
 

@@ -1,44 +1,92 @@
-/** @file What a run spent its time on, by segment: reading, waiting for weights, computing. Data only; clocks are handed in. */
+/**
+ * @file What a run spent its time on, by segment: reading, decoding, uploading, waiting for weights, computing; and how many
+ * weights were on the device meanwhile. Data only; clocks are handed in.
+ */
 
 /** One run of one segment. */
 export interface SegmentTiming {
   readonly pass: string;
   readonly segment: string;
+  /** Of its block of weights, if it has any. */
+  readonly key: string | undefined;
   /** Compute stood still until the weights were there. */
   readonly waitMs: number;
   readonly computeMs: number;
+  /** When it ended. */
+  readonly endedMs: number;
+  /** Weights on the device at its end. */
+  readonly weightBytes: number;
 }
 
 /** One block on its way to the device. */
 export interface LoadTiming {
   readonly key: string;
   readonly storedBytes: number;
-  /** Within reads of the source. */
+  /** As read; less than stored where blocks are packed or wait in RAM. */
+  readonly diskBytes: number;
+  /** While reads were under way, unpacking included. */
   readonly readMs: number;
-  /** From the first read to the block's being there: reads, decoding, copies. */
-  readonly totalMs: number;
+  /** Unpacking, summed over parts that are unpacked side by side. */
+  readonly decodeMs: number;
+  /** The rest of the way: copies, conversions, waiting for staging. */
+  readonly uploadMs: number;
 }
 
-export interface PassTotals {
+/** Times and bytes of loads, summed. */
+export interface LoadTotals {
+  readonly loads: number;
+  readonly loadedBytes: number;
+  readonly diskBytes: number;
+  readonly readMs: number;
+  readonly decodeMs: number;
+  readonly uploadMs: number;
+}
+
+export interface PassTotals extends LoadTotals {
   readonly pass: string;
+  readonly runs: number;
+  /** From the first input's writing to the last output's reading. */
+  readonly totalMs: number;
+  readonly computeMs: number;
+  readonly waitMs: number;
+}
+
+export interface SegmentTotals extends LoadTotals {
+  readonly pass: string;
+  readonly segment: string;
+  /** Its weights; undefined where it reads none. */
+  readonly block: string | undefined;
   readonly runs: number;
   readonly computeMs: number;
   readonly waitMs: number;
-  readonly loadedBytes: number;
-  readonly readMs: number;
-  readonly loadMs: number;
+  /** The longest time that one run waited. */
+  readonly longestWaitMs: number;
 }
+
+export interface ResidencySample {
+  /** Since the first segment's end. */
+  readonly atMs: number;
+  readonly weightBytes: number;
+}
+
+/** Beyond twice this, every other sample goes: a run of any length keeps its shape. */
+const SAMPLES = 256;
 
 /** Collects timings of one image. */
 export class Telemetry {
   #segments: SegmentTiming[] = [];
   #loads: (LoadTiming & { readonly pass: string })[] = [];
-  #runs = new Map<string, number>();
+  /** Durations by pass; one that was cut off has none. */
+  #runs = new Map<string, number[]>();
   #pass = "";
 
   beginPass(pass: string): void {
     this.#pass = pass;
-    this.#runs.set(pass, (this.#runs.get(pass) ?? 0) + 1);
+    if (!this.#runs.has(pass)) this.#runs.set(pass, []);
+  }
+
+  endPass(pass: string, totalMs: number): void {
+    this.#runs.get(pass)!.push(totalMs);
   }
 
   segment(timing: SegmentTiming): void {
@@ -49,28 +97,60 @@ export class Telemetry {
     this.#loads.push({ ...timing, pass: this.#pass });
   }
 
+  /** Weights that came to the device since the last `clear`. */
+  get loaded(): { readonly bytes: number; readonly ms: number } {
+    const { loadedBytes, readMs, uploadMs } = loadTotals(this.#loads);
+    return { bytes: loadedBytes, ms: readMs + uploadMs };
+  }
+
   /** Since the last `clear`. */
   get waitMs(): number {
-    return this.#segments.reduce((sum, timing) => sum + timing.waitMs, 0);
+    return sum(this.#segments, (timing) => timing.waitMs);
   }
 
   /** By pass, in the order of their first run. Loads count for the pass during which they ended. */
   totals(): PassTotals[] {
-    const sum = <Item>(items: readonly Item[], of: (item: Item) => number) =>
-      items.reduce((total, item) => total + of(item), 0);
     return [...this.#runs].map(([pass, runs]) => {
       const segments = this.#segments.filter((timing) => timing.pass === pass);
-      const loads = this.#loads.filter((timing) => timing.pass === pass);
       return {
         pass,
-        runs,
+        runs: runs.length,
+        totalMs: sum(runs, (totalMs) => totalMs),
         computeMs: sum(segments, (timing) => timing.computeMs),
         waitMs: sum(segments, (timing) => timing.waitMs),
-        loadedBytes: sum(loads, (timing) => timing.storedBytes),
-        readMs: sum(loads, (timing) => timing.readMs),
-        loadMs: sum(loads, (timing) => timing.totalMs),
+        ...loadTotals(this.#loads.filter((timing) => timing.pass === pass)),
       };
     });
+  }
+
+  /** By segment, in the order of their first run. A block's loads count for the first segment that uses it. */
+  segmentTotals(): SegmentTotals[] {
+    const rows = Map.groupBy(this.#segments, ({ pass, segment, key }) => JSON.stringify([pass, segment, key]));
+    const loads = Map.groupBy(this.#loads, ({ key }) => key);
+    return [...rows.values()].map((timings) => {
+      const { pass, segment, key } = timings[0]!;
+      const own = key === undefined ? [] : (loads.get(key) ?? []);
+      if (key !== undefined) loads.delete(key);
+      return {
+        pass,
+        segment,
+        block: key,
+        runs: timings.length,
+        computeMs: sum(timings, (timing) => timing.computeMs),
+        waitMs: sum(timings, (timing) => timing.waitMs),
+        longestWaitMs: timings.reduce((most, { waitMs }) => Math.max(most, waitMs), 0),
+        ...loadTotals(own),
+      };
+    });
+  }
+
+  /** Weights on the device over time: 256 to 511 samples of a long run, all of a short one. */
+  residency(): ResidencySample[] {
+    const stride = 2 ** Math.max(0, Math.floor(Math.log2(this.#segments.length / SAMPLES)));
+    const startMs = this.#segments[0]?.endedMs ?? 0;
+    return this.#segments
+      .filter((_, i) => i % stride === 0)
+      .map(({ endedMs, weightBytes }) => ({ atMs: endedMs - startMs, weightBytes }));
   }
 
   clear(): void {
@@ -78,4 +158,19 @@ export class Telemetry {
     this.#loads = [];
     this.#runs = new Map();
   }
+}
+
+function loadTotals(loads: readonly LoadTiming[]): LoadTotals {
+  return {
+    loads: loads.length,
+    loadedBytes: sum(loads, (load) => load.storedBytes),
+    diskBytes: sum(loads, (load) => load.diskBytes),
+    readMs: sum(loads, (load) => load.readMs),
+    decodeMs: sum(loads, (load) => load.decodeMs),
+    uploadMs: sum(loads, (load) => load.uploadMs),
+  };
+}
+
+function sum<Item>(items: readonly Item[], of: (item: Item) => number): number {
+  return items.reduce((total, item) => total + of(item), 0);
 }

@@ -5,8 +5,10 @@
 import type { Arena, Device, DeviceWeight, Span } from "../backend/device.ts";
 import { layOutBlock, type StoredBlock } from "../plan/describe.ts";
 import type { Residency } from "../plan/residency.ts";
-import type { BlockReader } from "./blocks.ts";
+import type { BlockReader, ReadReport } from "./blocks.ts";
+import { takeMemory } from "./device-memory.ts";
 import type { Ledger } from "./ledger.ts";
+import type { LoadTiming } from "./telemetry.ts";
 
 /** Blocks on their way at a time: the next one, and the one after it where there is room. */
 const LOADS_AT_ONCE = 2;
@@ -15,15 +17,6 @@ const LOADS_AT_ONCE = 2;
 export interface BlockUse {
   readonly block: StoredBlock;
   readonly reader: BlockReader;
-}
-
-export interface LoadReport {
-  readonly key: string;
-  readonly storedBytes: number;
-  readonly startedMs: number;
-  readonly endedMs: number;
-  /** Within reads of the source, summed over reads that ran side by side. */
-  readonly readMs: number;
 }
 
 /** By parameter name. */
@@ -44,7 +37,7 @@ export class ResidentWeights implements AsyncDisposable {
   readonly #places: ReadonlyMap<string, Span>;
   readonly #scope: AsyncDisposableStack;
   readonly #now: () => number;
-  readonly #onLoad: (report: LoadReport) => void;
+  readonly #onLoad: (report: LoadTiming) => void;
   #loads: Load[] = [];
 
   private constructor(
@@ -52,7 +45,7 @@ export class ResidentWeights implements AsyncDisposable {
     device: Device,
     places: ReadonlyMap<string, Span>,
     scope: AsyncDisposableStack,
-    clock: { readonly now: () => number; readonly onLoad: (report: LoadReport) => void },
+    clock: { readonly now: () => number; readonly onLoad: (report: LoadTiming) => void },
   ) {
     this.residency = residency;
     this.#device = device;
@@ -67,13 +60,11 @@ export class ResidentWeights implements AsyncDisposable {
     residency: Residency,
     device: Device,
     ledger: Ledger,
-    clock: { readonly now: () => number; readonly onLoad: (report: LoadReport) => void },
+    clock: { readonly now: () => number; readonly onLoad: (report: LoadTiming) => void },
   ): Promise<ResidentWeights> {
     await using scope = new AsyncDisposableStack();
-    const arena = async (lengthBytes: number, label: string): Promise<Arena> => {
-      scope.use(ledger.reserve("device", lengthBytes, label));
-      return scope.use(await device.createArena(lengthBytes, label));
-    };
+    const arena = (bytes: number, label: string): Promise<Arena> =>
+      takeMemory(scope, ledger, { bytes, label }, () => device.createArena(bytes, label));
     const places = new Map<string, Span>();
     for (const group of arenaGroups(residency.pinned, device.maxArenaBytes ?? Number.POSITIVE_INFINITY)) {
       const pins = await arena(
@@ -130,6 +121,11 @@ export class ResidentWeights implements AsyncDisposable {
     if (load) load.needed = false;
   }
 
+  /** Blocks that are there, whole. */
+  get residentBytes(): number {
+    return this.#loads.reduce((bytes, load) => bytes + (load.settled ? load.span.lengthBytes : 0), 0);
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await Promise.allSettled(this.#loads.map((load) => load.weights));
     this.#loads = [];
@@ -178,8 +174,7 @@ export class ResidentWeights implements AsyncDisposable {
 
   async #upload(block: StoredBlock, reader: BlockReader, place: Span, signal?: AbortSignal): Promise<BlockWeights> {
     const { offsets } = layOutBlock(this.#device, block);
-    const startedMs = this.#now();
-    let readMs = 0;
+    const watch = new ReadWatch(this.#now);
     const tensors = block.tensors.map(({ name, stored, offsetBytes }, i) => ({
       name,
       stored,
@@ -195,16 +190,49 @@ export class ResidentWeights implements AsyncDisposable {
         label: block.key,
         storedBytes: block.storedBytes,
         tensors,
-        read: async (startByte, into) => {
-          const beganMs = this.#now();
-          await reader.read(block, startByte, into, signal);
-          readMs += this.#now() - beganMs;
-        },
+        read: (startByte, into) => watch.reading(() => reader.read(block, startByte, into, signal)),
       },
       signal,
     );
-    this.#onLoad({ key: block.key, storedBytes: block.storedBytes, startedMs, endedMs: this.#now(), readMs });
+    this.#onLoad({ key: block.key, storedBytes: block.storedBytes, ...watch.timing() });
     return new Map(tensors.map(({ name, stored, span }) => [name, { stored, span }]));
+  }
+}
+
+/** Times a load; reads may overlap. */
+class ReadWatch {
+  readonly #now: () => number;
+  readonly #startedMs: number;
+  #diskBytes = 0;
+  #decodeMs = 0;
+  #readMs = 0;
+  #active = 0;
+  #activeSinceMs = 0;
+
+  constructor(now: () => number) {
+    this.#now = now;
+    this.#startedMs = now();
+  }
+
+  async reading(work: () => Promise<ReadReport>): Promise<void> {
+    if (this.#active++ === 0) this.#activeSinceMs = this.#now();
+    try {
+      const { diskBytes, decodeMs } = await work();
+      this.#diskBytes += diskBytes;
+      this.#decodeMs += decodeMs;
+    } finally {
+      if (--this.#active === 0) this.#readMs += this.#now() - this.#activeSinceMs;
+    }
+  }
+
+  timing(): Omit<LoadTiming, "key" | "storedBytes"> {
+    const totalMs = this.#now() - this.#startedMs;
+    return {
+      diskBytes: this.#diskBytes,
+      decodeMs: this.#decodeMs,
+      readMs: this.#readMs,
+      uploadMs: totalMs - this.#readMs,
+    };
   }
 }
 

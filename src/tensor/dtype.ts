@@ -33,7 +33,9 @@ export const DTYPE_BYTES: Readonly<Record<DType, number>> = {
 
 /** Product of the dimensions; 1 for a scalar. */
 export function elementCount(shape: readonly number[]): number {
-  return shape.reduce((product, dim) => product * dim, 1);
+  let product = 1;
+  for (const dim of shape) product *= dim;
+  return product;
 }
 
 const f32Scratch = new Float32Array(1);

@@ -1,7 +1,7 @@
 /** @file Options that several commands share, with their limits. */
 import { randomInt } from "node:crypto";
 import { type Command, Option } from "commander";
-import type { BackendName, BudgetOptions } from "../engine-types.ts";
+import type { BackendName, BudgetOptions, PrecisionName } from "../engine-types.ts";
 import { UsageError } from "../errors.ts";
 import { parseBudget } from "../plan/budget.ts";
 
@@ -46,6 +46,7 @@ export interface ModelOptions {
   readonly store?: string;
   readonly backend: BackendName;
   readonly adapter?: string;
+  readonly precision?: PrecisionName;
   readonly compat?: boolean;
   readonly vram?: string;
   readonly ram?: string;
@@ -91,6 +92,12 @@ export function addModelOptions(command: Command): Command {
       new Option("--backend <name>", "what computes").choices(["auto", "webgpu", "cpu", "reference"]).default("auto"),
     )
     .option("--adapter <name>", "part of a graphics adapter's name; software adapters only when named")
+    .addOption(
+      new Option(
+        "--precision <name>",
+        "arithmetic on a graphics card (default: fp32; fp16 is faster, with other pixels)",
+      ).choices(["fp32", "fp16"]),
+    )
     .option("--vram <amount>", "bound of device memory: 6G, 512M, or -1G for all but 1 GiB", parseVram)
     .option("--ram <amount>", "bound of other memory, the process included", parseRam);
 }

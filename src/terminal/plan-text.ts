@@ -16,7 +16,7 @@ export function planText(plan: PlanReport): string {
       ? "  All phases' weights stay from image to image."
       : "  Each phase gives its memory back before the next begins.",
     ...plan.phases.flatMap(phaseLines),
-    `Predicted: ${seconds(plan.predictedMs)} an image${stepText(plan)}.`,
+    `Predicted: ${seconds(plan.predictedMs)} ${plan.keepsAll ? "for the first image" : "an image"}${fillText(plan)}${stepText(plan)}.`,
     `Map: ${SIGNS.pinned} stays  ${SIGNS["streamed from RAM"]} streams from RAM  ${SIGNS.streamed} streams from disk  ${SIGNS.passing} used once, passes through`,
   ];
   return lines.join("\n");
@@ -85,6 +85,11 @@ export function mapPicture(map: PassReport["map"], columns = MAP_COLUMNS): strin
   return picture;
 }
 
+function fillText({ phases }: PlanReport): string {
+  const fillMs = phases.reduce((sum, { predictedFillMs }) => sum + predictedFillMs, 0);
+  return fillMs > 0 ? ` (${seconds(fillMs)} of it until weights that stay are there)` : "";
+}
+
 function stepText(plan: PlanReport): string {
   const step = longestPass(plan);
   return step && step.repeats > 1 ? `, ${seconds(step.predictedMs)} a step (s/it)` : "";
@@ -105,7 +110,7 @@ function longestPass({ phases }: PlanReport): PassReport | undefined {
 export function measuredText(plan: PlanReport, image: Extract<GenerateEvent, { type: "image" }>): string {
   const step = longestPass(plan);
   const done = image.passes.find(({ pass }) => pass === step?.name);
-  const pace = done && step ? (done.computeMs + done.waitMs) / Math.max(1, done.runs) : undefined;
+  const pace = done && step ? done.totalMs / Math.max(1, done.runs) : undefined;
   const rate = pace === undefined ? "" : `, ${seconds(pace)} a step (${seconds(step!.predictedMs)})`;
   const waits =
     done && done.waitMs > 0 ? `, ${seconds(done.waitMs / Math.max(1, done.runs))} of it waiting for weights` : "";

@@ -4,6 +4,7 @@ import type { CliContext } from "./context.ts";
 import { printable } from "./failure.ts";
 import { byteCount, clock, gigabytes } from "./format.ts";
 import { measuredText } from "./plan-text.ts";
+import { telemetryText } from "./telemetry-text.ts";
 
 const DEMO_NOTICE =
   "Model: the embedded demo (small, landscapes). For full SDXL: solvay pull stabilityai/stable-diffusion-xl-base-1.0, " +
@@ -80,8 +81,14 @@ export class Progress {
           return event.bytesPerSecond > 0 ? `${line}  ${byteCount(event.bytesPerSecond)}/s` : line;
         });
         break;
+      case "note":
+        this.say(`Note: ${printable(event.text)}`);
+        break;
       case "plan":
         this.#plan = event.plan;
+        break;
+      case "telemetry":
+        this.say(telemetryText(event));
         break;
       case "image":
         this.clear();

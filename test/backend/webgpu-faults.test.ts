@@ -1,8 +1,10 @@
 /** @file The `webgpu` device when something goes wrong: a lost device, short memory, refused work, stale results, bad reads. */
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import os from "node:os";
+import path from "node:path";
 import { test } from "node:test";
-import { fileURLToPath } from "node:url";
 import { type OpenedDevice, openDawn } from "../../src/backend/webgpu/dawn.ts";
 import { createWebGpuDevice, type WebGpuDevice, type WebGpuOptions } from "../../src/backend/webgpu/device.ts";
 import { BudgetError, DeviceError } from "../../src/errors.ts";
@@ -189,18 +191,41 @@ test("tiles, cuts of submits and cuts of tensors move no bit", options, async ()
   for (const result of results.slice(1)) assert.deepEqual(result, results[0]);
 });
 
-test("twenty devices opened and closed in a process, which then ends by itself", options, async () => {
-  const url = (name: string) => JSON.stringify(new URL(`../../src/backend/webgpu/${name}`, import.meta.url).href);
-  const script = `const { createWebGpuDevice } = await import(${url("device.ts")});
-    for (let i = 0; i < 20; i++) {
-      const device = await createWebGpuDevice({ adapter: ${JSON.stringify(adapter.name)} });
-      await (await device.createArena(4096, "a"))[Symbol.dispose]();
+test(
+  "a hundred devices and three engines started and stopped in a process, which then ends by itself",
+  options,
+  async () => {
+    const url = (name: string) => JSON.stringify(new URL(`../../src/${name}`, import.meta.url).href);
+    const name = JSON.stringify(adapter.name);
+    const script = `const { createWebGpuDevice } = await import(${url("backend/webgpu/device.ts")});
+    const { openEngine } = await import(${url("node.ts")});
+    // Far more than a start takes: a hang.
+    const watchdog = setInterval(() => process.exit(9), 5000);
+    for (let i = 0; i < 100; i++) {
+      const device = await createWebGpuDevice({ adapter: ${name}, staging: ${JSON.stringify(STAGING)} });
+      if (i % 10 === 0) gc();
+      (await device.createArena(4096, "a"))[Symbol.dispose]();
+      await device.settle();
       await device[Symbol.asyncDispose]();
+      watchdog.refresh();
     }
+    for (let i = 0; i < 3; i++) {
+      await using engine = await openEngine({ backend: "webgpu", adapter: ${name} });
+      watchdog.refresh();
+    }
+    clearInterval(watchdog);
+    gc();
     console.log("done");`;
-  const args = ["--input-type=module-typescript", "-e", script];
-  const cwd = fileURLToPath(new URL("../..", import.meta.url));
-  const result = spawnSync(process.execPath, args, { cwd, encoding: "utf8", timeout: 60_000 });
-  assert.equal(result.status, 0, result.stderr);
-  assert.match(result.stdout, /done/);
-});
+    const folder = mkdtempSync(path.join(os.tmpdir(), "solvay-cycles-"));
+    try {
+      const file = path.join(folder, "cycles.mts");
+      writeFileSync(file, script);
+      const env = { ...process.env, SOLVAY_STATE: folder };
+      const result = spawnSync(process.execPath, ["--expose-gc", file], { env, encoding: "utf8", timeout: 60_000 });
+      assert.equal(result.status, 0, result.stderr);
+      assert.match(result.stdout, /done/);
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+  },
+);

@@ -29,6 +29,9 @@ import { DeviceError } from "../../src/errors.ts";
 
 const STORAGES = ["f16", "bf16", "f32"] as const;
 const BOTH = [true, false] as const;
+const ARITHMETICS = ["f32", "f16"] as const;
+/** Of the smallest subgroup; undefined: no subgroups. */
+const LANES = [undefined, 4, 32] as const;
 
 /** The null backend has WebGPU's default limit; larger blocks differ from smaller ones by numbers alone. */
 const NULL_WORKGROUP_BYTES = 16384;
@@ -49,17 +52,28 @@ function* products(): Generator<Kernel> {
       for (const source of sources) {
         for (const quad of BOTH) {
           const bias = source.slots.bias === undefined ? {} : { biasStorage: bStorage };
-          const common = { tile, ...source, bStorage, ...bias, geglu: false, activation: "gelu" as const };
-          yield gemmKernel({ ...common, quadK: quad, quadN: quad });
-          // One tensor in two roles is read alike.
-          if (source.slots.residual !== 0) yield gemmKernel({ ...common, quadK: quad, quadN: !quad });
+          for (const arithmetic of ARITHMETICS) {
+            const common = {
+              tile,
+              ...source,
+              bStorage,
+              ...bias,
+              geglu: false,
+              activation: "gelu" as const,
+              arithmetic,
+            };
+            yield gemmKernel({ ...common, quadK: quad, quadN: quad });
+            // One tensor in two roles is read alike.
+            if (source.slots.residual !== 0) yield gemmKernel({ ...common, quadK: quad, quadN: !quad });
+          }
         }
       }
       const shape = { rows: 64, columns: 64, depth: 64, geglu: true };
       if (!tileFits(tile, shape)) continue;
       for (const quad of BOTH) {
         const slots = { a: 0, b: 1, bias: 2, residual: 3, out: 4 };
-        yield gemmKernel({ tile, slots, bStorage, biasStorage: bStorage, quadK: quad, quadN: quad, geglu: true });
+        const common = { tile, slots, bStorage, biasStorage: bStorage, quadK: quad, quadN: quad, geglu: true };
+        for (const arithmetic of ARITHMETICS) yield gemmKernel({ ...common, arithmetic });
       }
     }
     for (const activation of ["silu", "quickGelu"] as const)
@@ -76,11 +90,19 @@ function* others(): Generator<Kernel> {
             { q: 0, k: 1, v: 2, out: 3 },
             { q: 0, k: 0, v: 0, out: 1 },
           ])
-            if (attentionSharedBytes(depth, queries) <= NULL_WORKGROUP_BYTES)
-              yield attentionKernel({ slots, depth, queries, causal, quad });
+            for (const arithmetic of ARITHMETICS)
+              for (const shuffles of BOTH)
+                if (attentionSharedBytes(depth, queries, arithmetic) <= NULL_WORKGROUP_BYTES)
+                  yield attentionKernel({ slots, depth, queries, causal, quad, arithmetic, shuffles });
   for (const wStorage of STORAGES)
     for (const bStorage of STORAGES) {
-      yield layerNormKernel({ slots: { x: 0, w: 1, b: 2, out: 3 }, wStorage, bStorage });
+      for (const lanes of LANES)
+        yield layerNormKernel({
+          slots: { x: 0, w: 1, b: 2, out: 3 },
+          wStorage,
+          bStorage,
+          ...(lanes === undefined ? {} : { lanes }),
+        });
       for (const silu of BOTH)
         for (const quad of BOTH)
           for (const joined of [{}, { x2: 5 }])
@@ -94,7 +116,7 @@ function* others(): Generator<Kernel> {
     }
   yield channelMomentsKernel({ x: 0, parts: 1 });
   yield channelMomentsKernel({ x: 0, x2: 1, parts: 2 });
-  yield groupMomentsKernel();
+  for (const lanes of LANES) yield groupMomentsKernel(lanes);
   for (const op of ["silu", "gelu", "quickGelu", "scale"] as const) yield unaryKernel(op);
   for (const slots of [
     { a: 0, b: 1, out: 2 },
@@ -104,7 +126,7 @@ function* others(): Generator<Kernel> {
     yield broadcastAddKernel(slots);
   }
   yield gegluKernel();
-  yield softmaxKernel();
+  for (const lanes of LANES) yield softmaxKernel(lanes);
   yield upsampleKernel();
   for (const storage of STORAGES) {
     yield copyKernel(storage);
@@ -138,7 +160,7 @@ test("every kernel variant compiles", options, async () => {
     texts.set(kernel.key, text);
     await cache.get(kernel);
   }
-  assert.ok(texts.size > 400, `${texts.size} variants`);
+  assert.ok(texts.size > 900, `${texts.size} variants`);
 });
 
 test("a kernel that is wrong is refused by name", options, async () => {

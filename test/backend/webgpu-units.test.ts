@@ -17,7 +17,7 @@ import {
   tileSharedBytes,
 } from "../../src/backend/webgpu/kernels/gemm-tiles.ts";
 import { Pacer, TARGET_MS } from "../../src/backend/webgpu/pacing.ts";
-import { allowRebuild, noteRebuild } from "../../src/backend/webgpu/rebuild-limiter.ts";
+import { allowRebuild, noteRebuild, requireStable } from "../../src/backend/webgpu/rebuild-limiter.ts";
 import { placeScratch } from "../../src/backend/webgpu/scratch.ts";
 import { WebGpuSizes } from "../../src/backend/webgpu/sizes.ts";
 import { loadAdapterState, saveAdapterState } from "../../src/backend/webgpu/state-file.ts";
@@ -72,13 +72,27 @@ test("submits follow the measured rate, grow slowly, and are halved after a loss
   assert.equal(pacer.budget, 1000 * TARGET_MS);
   pacer.observe(1e6, 100); // ten times as fast
   assert.equal(pacer.state.costPerMs, 2000);
-  pacer.observe(10, 5); // too short to prove that it is slow
+  for (let i = 0; i < 20; i++) pacer.observe(10, 5); // too short to prove that it is slow
   assert.equal(pacer.state.costPerMs, 2000);
   pacer.observe(200_000, 400); // a full submit took four times too long
   assert.equal(pacer.state.costPerMs, 500);
+  pacer.observe(50_000, 5000); // something else took the time
+  assert.equal(pacer.state.costPerMs, 125);
   pacer.halve();
-  assert.equal(pacer.budget, (500 * TARGET_MS) / 2);
+  assert.equal(pacer.budget, (125 * TARGET_MS) / 2);
   assert.equal(new Pacer(pacer.state).budget, pacer.budget);
+  for (let i = 0; i < 20; i++) pacer.halve();
+  assert.equal(pacer.state.caution, 1 / 64);
+});
+
+test("ends that are reported late and in heaps raise no rate beyond the true one", () => {
+  const pacer = new Pacer({ costPerMs: 1000 });
+  for (let i = 0; i < 200; i++) {
+    pacer.observe(10_000, 40); // this and the three that were done with it, at 1000 a millisecond
+    for (let mate = 0; mate < 3; mate++) pacer.observe(10_000, 0);
+    pacer.observe(0, 300); // only copies
+  }
+  assert.ok(pacer.state.costPerMs > 500 && pacer.state.costPerMs < 2000, `${pacer.state.costPerMs}`);
 });
 
 test("two rebuilds a minute, whatever the clock does", () => {
@@ -94,8 +108,12 @@ test("rebuilds are counted across processes, and a damaged file counts none", as
   const folder = await mkdtemp(path.join(os.tmpdir(), "solvay-"));
   try {
     const file = path.join(folder, "gpu", "rebuilds.json");
+    await requireStable(file, 1000);
     await noteRebuild(file, 1000);
+    await requireStable(file, 2000);
     await noteRebuild(file, 2000);
+    await assert.rejects(requireStable(file, 3000), refused("E_GPU_UNSTABLE", /3 times in 60 s/));
+    await requireStable(file, 70_000);
     await assert.rejects(noteRebuild(file, 3000), refused("E_GPU_UNSTABLE", /3 times in 60 s/));
     await noteRebuild(file, 70_000);
     await writeFile(file, "{");

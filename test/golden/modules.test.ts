@@ -179,6 +179,7 @@ async function textResults(golden: Golden, checkpoint: SdxlCheckpoint, device: D
   await using runtime = new SdxlRuntime(checkpoint, device, readers, {
     budgets: { deviceBytes: TEST_MACHINE.deviceBytes, ramBytes: TEST_MACHINE.ramBytes },
     machine: TEST_MACHINE,
+    rates: {},
     processBytes: 0,
     now: () => performance.now(),
     pause: async () => {},

@@ -6,7 +6,8 @@ import { fileURLToPath } from "node:url";
 import { JsonConfig } from "../../src/checkpoint/json-config.ts";
 import { vaeConfig } from "../../src/checkpoint/network-config.ts";
 import { encodeSafetensors } from "../../src/container/safetensors-writer.ts";
-import { completeJob, composeEngine } from "../../src/engine.ts";
+import { composeEngine } from "../../src/engine.ts";
+import { completeJob } from "../../src/engine-job.ts";
 import { openNodeParts } from "../../src/engine-parts.ts";
 import type { GenerateJob, LoadEvent } from "../../src/engine-types.ts";
 import { ArtifactError, SolvayError } from "../../src/errors.ts";
@@ -177,7 +178,14 @@ test("a picture smaller than one latent cell is refused, and so is its plan", as
 });
 
 test("a job without a prompt, or with one that is no text, is refused", () => {
-  const info = { model: "m", demo: false, backend: "reference", defaultWidth: 64, defaultHeight: 64 } as const;
+  const info = {
+    model: "m",
+    demo: false,
+    backend: "reference",
+    precision: "fp32",
+    defaultWidth: 64,
+    defaultHeight: 64,
+  } as const;
   for (const job of [{}, { prompt: 5 }, { prompt: "x", negativePrompt: ["y"] }]) {
     assert.throws(() => completeJob(job as unknown as GenerateJob, info), { name: "UsageError", code: "E_JOB" });
   }

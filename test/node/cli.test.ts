@@ -18,6 +18,7 @@ test("generate passes its options on and writes exactly the picture", async () =
   const fake = fakeContext({ cwd: folder() });
   const line = ["generate", "a lake", "--negative", "fog", "--seed", "7", "--steps", "4", "--guidance", "2.5"];
   const rest = ["--width", "64", "--height", "128", "--output", "lake.png", "--model", "m", "--backend", "cpu"];
+  rest.push("--telemetry");
   writeFileSync(path.join(fake.context.cwd, "lake.png"), "old");
   assert.equal(await runCli([...line, ...rest], fake.context), 0, fake.err());
   assert.equal(fake.out(), "Saved: lake.png\n");
@@ -26,7 +27,15 @@ test("generate passes its options on and writes exactly the picture", async () =
   const { signal, ...job } = fake.jobs[0]!;
   assert.ok(signal);
   const size = { width: 64, height: 128 };
-  assert.deepEqual(job, { prompt: "a lake", negativePrompt: "fog", seed: 7, steps: 4, guidance: 2.5, ...size });
+  assert.deepEqual(job, {
+    prompt: "a lake",
+    negativePrompt: "fog",
+    seed: 7,
+    steps: 4,
+    guidance: 2.5,
+    ...size,
+    telemetry: true,
+  });
   assert.equal(fake.opened[0]?.model, "m");
   assert.equal(fake.opened[0]?.backend, "cpu");
 });
@@ -48,6 +57,16 @@ test("--count numbers the files and counts the seeds up", async () => {
     fake.jobs.map((job) => job.seed),
     [40, 41, 42],
   );
+});
+
+test("what the engine notes about a job is a lasting line, or an event", async () => {
+  const note = "E_GPU_LOST: the graphics device was lost in step 12 of 30. Retrying once with smaller GPU work.";
+  const fake = fakeContext({ cwd: folder(), note });
+  assert.equal(await runCli(["generate", "x"], fake.context), 0);
+  assert.ok(fake.err().includes(`\nNote: ${note}\n`), fake.err());
+  const json = fakeContext({ cwd: folder(), note });
+  assert.equal(await runCli(["generate", "x", "--json"], json.context), 0);
+  assert.ok(json.out().includes(`\n${JSON.stringify({ type: "note", text: note })}\n`), json.out());
 });
 
 test("--json prints nothing but events; the picture becomes file and sha256", async () => {

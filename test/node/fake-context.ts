@@ -21,11 +21,13 @@ export interface FakeOptions {
   readonly input?: string;
   /** Throws for a job or an opening that shall fail. */
   readonly fail?: (what: { readonly open?: OpenEngineOptions; readonly job?: GenerateJob }) => void;
+  /** What a job says before its first step. */
+  readonly note?: string;
   /** Called when a job has made its first step; the job then waits for it, or for its signal. */
   readonly atStep?: (fake: FakeContext) => Promise<void> | void;
 }
 
-export function fakeContext({ cwd, input = "", fail, atStep }: FakeOptions): FakeContext {
+export function fakeContext({ cwd, input = "", fail, note, atStep }: FakeOptions): FakeContext {
   const handlers = new Set<() => void>();
   const collect = () => {
     const stream = new PassThrough();
@@ -53,7 +55,7 @@ export function fakeContext({ cwd, input = "", fail, atStep }: FakeOptions): Fak
         fake.opened.push(options);
         fail?.({ open: options });
         options.onEvent?.({ type: "model", path: options.model ?? "demo", demo: !options.model, backend: "reference" });
-        return fakeEngine(fake, fail, atStep);
+        return fakeEngine(fake, { fail, note, atStep });
       },
       onInterrupt: (handler) => {
         handlers.add(handler);
@@ -67,15 +69,18 @@ export function fakeContext({ cwd, input = "", fail, atStep }: FakeOptions): Fak
   return fake;
 }
 
-function fakeEngine(fake: FakeContext, fail: FakeOptions["fail"], atStep: FakeOptions["atStep"]): Engine {
+type Behaviour = { readonly [Key in "fail" | "note" | "atStep"]: FakeOptions[Key] | undefined };
+
+function fakeEngine(fake: FakeContext, { fail, note, atStep }: Behaviour): Engine {
   return {
-    info: { model: "fake", demo: true, backend: "reference", defaultWidth: 128, defaultHeight: 128 },
+    info: { model: "fake", demo: true, backend: "reference", precision: "fp32", defaultWidth: 128, defaultHeight: 128 },
     async *generate(job) {
       fake.jobs.push(job);
       fail?.({ job });
       const { prompt, negativePrompt = "", seed = 0, steps = 30, guidance = 5, width = 128, height = 128 } = job;
       const backend = "reference" as const;
       yield { type: "start", prompt, negativePrompt, seed, steps, guidance, width, height, backend };
+      if (note !== undefined) yield { type: "note", text: note };
       const pace = { elapsedMs: 1, stepMs: 1, etaMs: 1, readBytes: 0, bytesPerSecond: 0, waitMs: 0 };
       yield { type: "step", step: 1, steps, ...pace };
       await atStep?.(fake);

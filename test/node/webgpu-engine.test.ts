@@ -1,6 +1,8 @@
 /** @file The demo model through the engine on a graphics adapter: near the CPU's picture, and the same bytes for every budget. */
 import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
 import { test } from "node:test";
+import { fileURLToPath } from "node:url";
 import { decodePng } from "../../src/image/png.ts";
 import { BudgetError, DeviceError, type Engine, openEngine } from "../../src/node.ts";
 import { findTestAdapter } from "../backend/software-vulkan.ts";
@@ -60,4 +62,26 @@ test("an adapter that isn't there is an error, never the CPU in silence", option
     openEngine({ adapter: "no such card" }),
     (error) => error instanceof DeviceError && error.code === "E_NO_ADAPTER",
   );
+});
+
+const MAIN = fileURLToPath(new URL("../../src/cli/main.ts", import.meta.url));
+// Elsewhere nothing hides a card that is there.
+const noDrivers = process.platform === "linux" ? {} : { skip: "skipped: Vulkan's drivers are hidden on Linux alone" };
+
+test("without an adapter, or without the named one, the command ends at once and says what to do", noDrivers, () => {
+  const nowhere = "/nonexistent/driver.json";
+  const env = { ...process.env, VK_ICD_FILENAMES: nowhere, VK_DRIVER_FILES: nowhere, VK_ADD_DRIVER_FILES: "" };
+  for (const [args, message] of [
+    [["--backend", "webgpu"], /^E_NO_ADAPTER: no graphics card was found \(found: none\)\. Next: .*--backend cpu\.$/m],
+    [["--adapter", "nonexistent"], /^E_NO_ADAPTER nonexistent: .*\(found: none\)\. Next: .*--backend cpu\.$/m],
+  ] as const) {
+    const result = spawnSync(process.execPath, [MAIN, "generate", "x", ...args], {
+      env,
+      encoding: "utf8",
+      timeout: 60_000,
+    });
+    assert.equal(result.status, 5, result.stderr);
+    assert.match(result.stderr, message);
+    assert.equal(result.stdout, "");
+  }
 });

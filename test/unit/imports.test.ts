@@ -11,6 +11,7 @@ const SRC = fileURLToPath(new URL("../../src", import.meta.url));
 const LAYERS: Readonly<Record<string, number>> = {
   tensor: 0,
   source: 1,
+  state: 1,
   container: 3,
   codec: 2,
   ir: 2,

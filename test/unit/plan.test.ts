@@ -5,8 +5,9 @@ import fc from "fast-check";
 import { BudgetError, UsageError } from "../../src/errors.ts";
 import { layOutArena } from "../../src/plan/arena.ts";
 import { budgetText, formatBytes, GiB, MiB, parseBudget, resolveBudget } from "../../src/plan/budget.ts";
-import { makePlan, type PlanInput, type PlanPhaseInput, smallestDeviceBytes } from "../../src/plan/plan.ts";
-import { predictPlan } from "../../src/plan/predict.ts";
+import { smallestDeviceBytes } from "../../src/plan/needs.ts";
+import { makePlan, type PlanInput, type PlanPhaseInput } from "../../src/plan/plan.ts";
+import { predictFillMs, predictPlan } from "../../src/plan/predict.ts";
 import { type CycleBlock, chooseResidency, type Residency } from "../../src/plan/residency.ts";
 import { TEST_MACHINE } from "../graph-run.ts";
 
@@ -262,4 +263,54 @@ test("two slots hide a transfer behind compute, one slot adds it", () => {
   assert.deepEqual([predict(3 * 64_000).totalMs, predict(3 * 64_000).movedBytes], [3, 0]);
   assert.equal(predict(2 * 64_000).totalMs, 3);
   assert.equal(predict(64_000).totalMs, 4.5);
+});
+
+test("bands that share weights wait for them once", () => {
+  const band = (name: string, repeats: number, key: string) => ({
+    name,
+    repeats,
+    cyclic: false,
+    values: [],
+    segments: [
+      {
+        name,
+        flops: 1e8, // 1 ms at 100 GFLOP/s
+        trafficBytes: 0,
+        scratch: { given: 0, taken: 0 },
+        block: { key, deviceBytes: 64_000, storedBytes: 24_000_000 }, // 12 ms at 2 GB/s
+      },
+    ],
+  });
+  const passes = [band("top", 1, "w"), band("middle", 6, "w"), band("other", 4, "v")];
+  const input: PlanInput = {
+    device: { name: "cpu", alignmentBytes: ALIGNMENT, overheadBytes: 0, sharesHostMemory: true },
+    machine: { ...TEST_MACHINE, overlaps: false },
+    budgets: { deviceBytes: 64_000, ramBytes: 1000 },
+    processBytes: 0,
+    phases: [{ name: "p", passes, links: [], hostBytes: 0, waitingBytes: 0 }],
+  };
+  const waits = predictPlan(makePlan(input), input.phases).map(({ waitMs, repeats }) => waitMs * repeats);
+  assert.deepEqual(waits, [12, 0, 12]);
+});
+
+test("weights that stay take their time to come, where compute doesn't cover it", () => {
+  const segment = (name: string) => ({
+    ...{ name, flops: 1e8, trafficBytes: 0, scratch: { given: 0, taken: 0 } }, // 1 ms
+    block: { key: name, deviceBytes: 64_000, storedBytes: 8_000_000 }, // 4 ms at 2 GB/s
+  });
+  const pass = { name: "step", repeats: 5, cyclic: true, values: [], segments: ["a", "b"].map(segment) };
+  const phase = { name: "p", passes: [pass], links: [], hostBytes: 0, waitingBytes: 0 };
+  const fillMs = (overlaps: boolean, deviceBytes: number) => {
+    const input: PlanInput = {
+      device: { name: "cpu", alignmentBytes: ALIGNMENT, overheadBytes: 0, sharesHostMemory: true },
+      machine: { ...TEST_MACHINE, overlaps },
+      budgets: { deviceBytes, ramBytes: 1000 },
+      processBytes: 0,
+      phases: [phase],
+    };
+    return predictFillMs(makePlan(input), phase, 0);
+  };
+  assert.equal(fillMs(false, 128_000), 8);
+  assert.equal(fillMs(true, 128_000), 6);
+  assert.equal(fillMs(false, 64_000), 0); // nothing stays
 });

@@ -196,11 +196,18 @@ test("the infotext has A1111's form", () => {
     'Steps: 30, Sampler: Euler, Schedule type: DDIM, CFG scale: 5.0, Seed: 1, Size: 1024x768, Model: "org/model: x", ' +
     "RNG: CPU, Version: Solvay 0.1.0";
   assert.equal(a1111Parameters(record), `a cat,\nsitting\nNegative prompt: blurry\n${settings}`);
-  const { model: _, ...unnamed } = { ...record, negativePrompt: "", guidance: 7.25, artifact: "a.lzr2" };
+  assert.equal(a1111Parameters({ ...record, precision: "fp32" }), a1111Parameters(record));
+  const { model: _, ...unnamed } = {
+    ...record,
+    negativePrompt: "",
+    guidance: 7.25,
+    artifact: "a.lzr2",
+    precision: "fp16 (shader-f16)",
+  };
   assert.equal(
     a1111Parameters(unnamed),
     "a cat,\nsitting\nSteps: 30, Sampler: Euler, Schedule type: DDIM, CFG scale: 7.25, Seed: 1, Size: 1024x768, " +
-      "RNG: CPU, Artifact: a.lzr2, Version: Solvay 0.1.0",
+      "RNG: CPU, Artifact: a.lzr2, Precision: fp16 (shader-f16), Version: Solvay 0.1.0",
   );
 });
 
@@ -209,5 +216,6 @@ test("our JSON holds the record", () => {
   assert.equal(found.prompt, record.prompt);
   assert.equal(found.seed, 1);
   assert.equal(found.sampler, "euler");
+  assert.equal(JSON.parse(solvayJson({ ...record, precision: "fp32" })).precision, "fp32");
   assert.equal(solvayJson(record), solvayJson({ ...record }));
 });

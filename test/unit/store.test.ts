@@ -261,7 +261,7 @@ test("reads of any range give the same bytes, plain or packed, before and after 
       );
     }
     const aborted = AbortSignal.abort(new Error("stop"));
-    await assert.rejects(block.readPlain(0, new Uint8Array(10), aborted), /stop/);
+    await assert.rejects(block.readPlain(0, new Uint8Array(10), { signal: aborted }), /stop/);
     await assert.rejects(block.readPlain(whole.length - 5, new Uint8Array(10)), RangeError);
   }
 });

@@ -15,6 +15,8 @@ export interface Machine {
     readonly diskGBps: number;
     /** True if weights travel while the device computes; false if times add up (one queue). */
     readonly overlaps: boolean;
+    /** What it is, in words. */
+    readonly hardware: string;
     /** Where the figures come from, in words. */
     readonly basis: string;
 }

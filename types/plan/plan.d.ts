@@ -4,7 +4,7 @@
  * runs passes (graphs); the memory of a phase is its pinned weights, the ring, activations, links, scratch and waiting
  * tensors. Pure and synchronous; knows no SDXL.
  */
-import { type Lifetime } from "./arena.js";
+import type { Lifetime } from "./arena.js";
 import type { Machine } from "./machine.js";
 import { type Residency } from "./residency.js";
 /** Weights of one segment. Equal keys are the same weights, whatever graph reads them. */
@@ -119,8 +119,9 @@ export interface Plan {
 }
 /** Throws BudgetError `E_VRAM` or `E_RAM` naming the phase and the smallest budget that works. */
 export declare function makePlan(input: PlanInput): Plan;
-/** The smallest device budget that works with the given RAM budget. */
-export declare function smallestDeviceBytes(input: PlanInput): number;
-export declare function blocksOf(phase: PlanPhaseInput): PlanBlock[];
-/** Seconds of compute: arithmetic or memory traffic, whichever is longer. */
+/** Milliseconds of compute: arithmetic or memory traffic, whichever is longer. */
 export declare function computeMs(segment: PlanSegment, machine: Machine): number;
+export interface RamCache {
+    readonly keys: ReadonlySet<string>;
+    readonly bytes: number;
+}

@@ -13,6 +13,8 @@ export interface PhaseReport {
     readonly scratchBytes: number;
     readonly waitingBytes: number;
     readonly waitingPlace: "ram" | "device";
+    /** Until its pinned weights are there, where compute doesn't cover it; with `keepsAll`, before the first image only. */
+    readonly predictedFillMs: number;
     readonly reasons: readonly string[];
     readonly passes: readonly PassReport[];
 }
@@ -41,7 +43,7 @@ export interface PlanReport {
     readonly processBytes: number;
     readonly keepsAll: boolean;
     readonly phases: readonly PhaseReport[];
-    /** Of one image. */
+    /** Of one image; with `keepsAll`, of the first. */
     readonly predictedMs: number;
 }
 export declare function reportPlan(plan: Plan, inputs: readonly PlanPhaseInput[]): PlanReport;

@@ -14,6 +14,8 @@ export interface AdapterFacts {
   readonly software: boolean;
   readonly features: readonly string[];
   readonly limits: Readonly<Record<LimitName, number>>;
+  /** Lanes of a subgroup, where there are subgroups. */
+  readonly subgroups?: { readonly min: number; readonly max: number };
 }
 
 /** Limits that decide what fits; all are requested at the adapter's own height. */

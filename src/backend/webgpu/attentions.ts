@@ -3,9 +3,10 @@
  * head of 512): scores, softmax and weighted sum as products over blocks of queries, through scratch memory. Pure.
  */
 import { BYTE_COST, type DispatchBuilder } from "./dispatches.ts";
-import { attentionKernel, MAX_DEPTH, paddedDepth, queryBlock } from "./kernels/attention.ts";
+import { attentionKernel, MAX_DEPTH, paddedDepth, queryBlock, ROW_THREADS } from "./kernels/attention.ts";
 import { COPY_ITEMS, copyKernel } from "./kernels/layout.ts";
 import { softmaxKernel } from "./kernels/softmax.ts";
+import type { KernelPaths } from "./paths.ts";
 import { addProduct, type TileChoice } from "./products.ts";
 
 export interface AttentionShape {
@@ -27,6 +28,7 @@ interface Places {
 interface AttentionOptions {
   readonly workgroupBytes: number;
   readonly chooseTile: TileChoice;
+  readonly paths: KernelPaths;
 }
 
 /** Scores held at once: 64 MiB of fp32. */
@@ -39,8 +41,8 @@ export function addAttention(
   shape: AttentionShape,
   options: AttentionOptions,
 ): void {
-  if (shape.channels / shape.heads <= MAX_DEPTH) addFlash(builder, label, places, shape, options.workgroupBytes);
-  else addByProducts(builder, label, places, shape, options.chooseTile);
+  if (shape.channels / shape.heads <= MAX_DEPTH) addFlash(builder, label, places, shape, options);
+  else addByProducts(builder, label, places, shape, options);
 }
 
 function addFlash(
@@ -48,10 +50,10 @@ function addFlash(
   label: string,
   places: Places,
   { batch, queries, keys, channels, heads, causal }: AttentionShape,
-  workgroupBytes: number,
+  { workgroupBytes, paths }: AttentionOptions,
 ): void {
   const depth = channels / heads;
-  const perBlock = queryBlock(depth, workgroupBytes);
+  const perBlock = queryBlock(depth, workgroupBytes, paths.attention);
   const blocks = Math.ceil(queries / perBlock);
   builder.add({
     label,
@@ -63,6 +65,8 @@ function addFlash(
         queries: perBlock,
         causal,
         quad: depth % 4 === 0,
+        arithmetic: paths.attention,
+        shuffles: (paths.lanes ?? 0) >= ROW_THREADS,
       }),
     workgroups: batch * heads * blocks,
     params: { queries, keys, channels, depth, heads, blocks, scale: 1 / Math.sqrt(depth) },
@@ -75,7 +79,7 @@ function addByProducts(
   label: string,
   places: Places,
   { batch, queries, keys, channels, heads, causal }: AttentionShape,
-  chooseTile: TileChoice,
+  { chooseTile, paths }: AttentionOptions,
 ): void {
   const depth = channels / heads;
   // Rows of scores start at multiples of 4, so that the second product reads them four at once.
@@ -130,11 +134,12 @@ function addByProducts(
             factor: 1 / Math.sqrt(depth),
           },
           chooseTile,
+          paths,
         );
         builder.add({
           label,
           operands: [{ name: "x", storage: scores }],
-          kernel: () => softmaxKernel(),
+          kernel: () => softmaxKernel(paths.lanes),
           workgroups: rows,
           params: { columns: keys, stride, causal: causal ? 1 : 0, firstRow: first },
           costPerWorkgroup: keys * 20 * BYTE_COST,
@@ -151,6 +156,7 @@ function addByProducts(
             depth: keys,
           },
           chooseTile,
+          paths,
         );
       }
     }

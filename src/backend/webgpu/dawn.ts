@@ -84,7 +84,7 @@ async function candidates(dawn: DawnModule): Promise<readonly Candidate[]> {
 }
 
 function factsOf(backend: string, { info, limits, features }: GPUAdapter): AdapterFacts {
-  const { vendor, architecture, device, description } = info;
+  const { vendor, architecture, device, description, subgroupMinSize, subgroupMaxSize } = info;
   // Dawn puts the adapter's name into `device` or `description`, by backend.
   return {
     backend,
@@ -95,6 +95,7 @@ function factsOf(backend: string, { info, limits, features }: GPUAdapter): Adapt
     software: isSoftware(`${device} ${description} ${architecture}`, info.isFallbackAdapter),
     features: [...features].sort(),
     limits: Object.fromEntries(LIMIT_NAMES.map((name) => [name, limits[name]])) as AdapterFacts["limits"],
+    ...(features.has("subgroups") ? { subgroups: { min: subgroupMinSize, max: subgroupMaxSize } } : {}),
   };
 }
 

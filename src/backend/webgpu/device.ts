@@ -3,22 +3,24 @@
  * shape (lowering.ts), bound once per set of spans, and recorded anew at each call: the step loop makes and frees nothing.
  */
 
-import { UsageError } from "../../errors.ts";
+import { type SolvayError, UsageError } from "../../errors.ts";
 import type { Graph, Segment, ValueId } from "../../ir/graph.ts";
 import { elementCount } from "../../tensor/dtype.ts";
 import type { BlockUpload, Device, HostData, ScratchBytes, SegmentCall, Span, StoredWeight } from "../device.ts";
 import type { AdapterFacts } from "./adapter.ts";
 import { CallCache } from "./calls.ts";
 import { type OpenedDevice, openDawn } from "./dawn.ts";
-import type { Dispatch } from "./dispatches.ts";
-import { DeviceHealth, gpuError, lostError, POISON, staleError } from "./failure.ts";
-import { MAP, USAGE } from "./gpu-flags.ts";
+import { DeviceHealth, lostError, outOfMemory, POISON, staleError, uncapturedError } from "./failure.ts";
+import { USAGE } from "./gpu-flags.ts";
 import { fromDeviceOrder, toDeviceOrder } from "./layout.ts";
 import type { LoweringOptions } from "./lowering-scope.ts";
 import { DeviceMemory, type GpuArena } from "./memory.ts";
 import { Pacer, type PacingState } from "./pacing.ts";
+import type { KernelPaths, Precision } from "./paths.ts";
 import { PipelineCache } from "./pipelines.ts";
 import type { TileChoice } from "./products.ts";
+import { ReadBacks } from "./read-backs.ts";
+import { type ChosenPaths, limitsOf, probePaths } from "./self-test.ts";
 import { DEFAULT_STAGING, WebGpuSizes } from "./sizes.ts";
 import { SubmitQueue } from "./submission.ts";
 import type { StagingSize } from "./upload-plan.ts";
@@ -34,7 +36,13 @@ export interface WebGpuOptions {
   readonly now?: () => number;
   /** What an earlier device on this adapter measured. */
   readonly pacing?: Partial<PacingState>;
+  /** Keeps what this one measured for the next: after a loss, and at the end. Its failures change nothing. */
+  readonly keepPacing?: (pacing: PacingState) => Promise<void>;
   readonly chooseTile?: TileChoice;
+  /** Arithmetic of linear layers, convolutions and attention. Default "fp32": fp16 changes bits. */
+  readonly precision?: Precision;
+  /** Kernels to use without any test, instead of what `precision` and the adapter allow: for tests. */
+  readonly paths?: KernelPaths;
   /** Smaller limits than the adapter's: for tests of large tensors. */
   readonly limits?: Partial<LoweringOptions["limits"]>;
 }
@@ -42,6 +50,8 @@ export interface WebGpuOptions {
 export interface WebGpuDevice extends Device {
   readonly name: "webgpu";
   readonly adapter: AdapterFacts;
+  /** The kernels that it computes with, and why not others. */
+  readonly chosen: ChosenPaths;
   /** An arena can't be larger: WebGPU's limit on one buffer. */
   readonly maxArenaBytes: number;
   /** To be kept for the next device on this adapter. */
@@ -57,7 +67,25 @@ export interface WebGpuDevice extends Device {
 /** Rejects with DeviceError where there is no adapter, or none that suffices. */
 export async function createWebGpuDevice(options: WebGpuOptions = {}): Promise<WebGpuDevice> {
   const opened = await (options.open ?? (() => openDawn(options.adapter)))();
-  return new DawnDevice(opened, options);
+  try {
+    const limits = { ...limitsOf(opened.facts), ...options.limits };
+    const { paths, precision = "fp32" } = options;
+    const chosen = paths ? { paths, notes: [] } : await probePaths(opened, precision, limits);
+    const lowering: LoweringOptions = {
+      limits,
+      paths: chosen.paths,
+      ...(options.chooseTile ? { chooseTile: options.chooseTile } : {}),
+    };
+    return new DawnDevice(opened, options, lowering, chosen);
+  } catch (cause) {
+    opened.device.destroy();
+    // Memory that is mapped at once is host memory, too: its shortage is thrown.
+    throw cause instanceof RangeError ? outOfMemory("staging", stagingBytes(options), 0) : cause;
+  }
+}
+
+function stagingBytes({ staging: { slots, slotBytes } = DEFAULT_STAGING }: WebGpuOptions): number {
+  return slots * slotBytes;
 }
 
 class DawnDevice implements WebGpuDevice {
@@ -67,6 +95,7 @@ class DawnDevice implements WebGpuDevice {
   readonly #sizes: WebGpuSizes;
   readonly overheadBytes: number;
   readonly adapter: AdapterFacts;
+  readonly chosen: ChosenPaths;
   readonly maxArenaBytes: number;
   readonly #opened: OpenedDevice;
   readonly #device: GPUDevice;
@@ -78,12 +107,15 @@ class DawnDevice implements WebGpuDevice {
   readonly #pacer: Pacer;
   readonly #poison: GPUBuffer;
   readonly #calls: CallCache;
-  readonly #readbacks = new Map<number, GPUBuffer[]>();
+  readonly #readBacks: ReadBacks;
   #scratch: GpuArena[] = [];
   #turn: Promise<unknown> = Promise.resolve();
+  readonly #keepPacing: () => Promise<void>;
+  #kept: Promise<void> | undefined;
   #closing = false;
 
-  constructor(opened: OpenedDevice, options: WebGpuOptions) {
+  constructor(opened: OpenedDevice, options: WebGpuOptions, lowering: LoweringOptions, chosen: ChosenPaths) {
+    this.chosen = chosen;
     this.#opened = opened;
     this.#device = opened.device;
     this.adapter = opened.facts;
@@ -91,20 +123,14 @@ class DawnDevice implements WebGpuDevice {
     const device = opened.device;
     const health = this.#health;
     this.#pacer = new Pacer(options.pacing);
+    this.#keepPacing = async () => await options.keepPacing?.(this.#pacer.state).catch(() => undefined);
+    this.#readBacks = new ReadBacks(device, health);
     this.#pipelines = new PipelineCache(device, health);
     this.#memory = new DeviceMemory(device, health, () => this.release());
     this.#queue = new SubmitQueue(device, health, this.#pacer, options.now ?? (() => performance.now()));
     const staging = options.staging ?? DEFAULT_STAGING;
     const parts = { health, memory: this.#memory, pipelines: this.#pipelines };
     this.#uploader = new Uploader(device, parts, staging);
-    const lowering: LoweringOptions = {
-      limits: {
-        bindingBytes: opened.facts.limits.maxStorageBufferBindingSize,
-        workgroupBytes: opened.facts.limits.maxComputeWorkgroupStorageSize,
-        ...options.limits,
-      },
-      ...(options.chooseTile ? { chooseTile: options.chooseTile } : {}),
-    };
     this.#sizes = new WebGpuSizes(lowering, staging);
     this.#calls = new CallCache(device, { memory: this.#memory, pipelines: this.#pipelines, sizes: this.#sizes });
     this.alignmentBytes = this.#sizes.alignmentBytes;
@@ -119,8 +145,13 @@ class DawnDevice implements WebGpuDevice {
       if (this.#closing) return;
       this.#pacer.halve();
       health.fail(lostError(reason, message));
+      this.#kept = this.#keepPacing();
     });
-    device.onuncapturederror = ({ error }) => health.fail(gpuError(this.adapter.device, error.message));
+    device.onuncapturederror = ({ error }) => health.fail(uncapturedError(this.adapter.device, error));
+  }
+
+  get failure(): SolvayError | undefined {
+    return this.#health.failure;
   }
 
   get pacing(): PacingState {
@@ -193,21 +224,14 @@ class DawnDevice implements WebGpuDevice {
   async read(graph: Graph, id: ValueId, span: Span, into: Float32Array): Promise<void> {
     const { shape, name } = graph.values[id]!;
     const bytes = elementCount(shape) * 4;
-    const size = 2 ** Math.ceil(Math.log2(Math.max(bytes, 256)));
     const staged = await this.#inTurn(async () => {
       const { buffer } = this.#memory.arenaOf(span);
-      const target =
-        this.#readbacks.get(size)?.pop() ??
-        this.#device.createBuffer({ label: "read-back", size, usage: USAGE.mapRead | USAGE.copyTarget });
+      const target = this.#readBacks.take(bytes);
       this.#queue.copy(buffer, span.offsetBytes, target, 0, bytes);
       this.#queue.flush();
       return target;
     });
-    await this.#health.guard(staged.mapAsync(MAP.read, 0, bytes));
-    const words = new Uint32Array(bytes / 4);
-    words.set(new Uint32Array(staged.getMappedRange(0, bytes)));
-    staged.unmap();
-    this.#readbacks.set(size, [...(this.#readbacks.get(size) ?? []), staged]);
+    const words = await this.#readBacks.words(staged, bytes);
     // An error of the queue may be reported after the data that it spoiled.
     await this.#health.guard(this.#device.queue.onSubmittedWorkDone());
     if (words[0] === POISON || words.at(-1) === POISON) throw staleError(`${graph.name} ${name}`);
@@ -226,7 +250,7 @@ class DawnDevice implements WebGpuDevice {
       signal?.throwIfAborted();
       for (const id of segment.outputs) this.#spoil(graph, id, call.outputs.get(id)!);
       for (const [i, dispatch] of compiled.list.dispatches.entries())
-        await this.#record(dispatch, compiled.pipelines[i]!, groups[i]!, signal);
+        await this.#queue.record(dispatch, compiled.pipelines[i]!, groups[i]!, signal);
       this.#queue.flush();
       this.#health.check();
     });
@@ -239,8 +263,7 @@ class DawnDevice implements WebGpuDevice {
   async release(): Promise<void> {
     this.#sizes.release();
     this.#uploader.release();
-    for (const buffers of this.#readbacks.values()) for (const buffer of buffers) buffer.destroy();
-    this.#readbacks.clear();
+    this.#readBacks.release();
     await this.#calls.release();
   }
 
@@ -248,6 +271,7 @@ class DawnDevice implements WebGpuDevice {
     if (this.#closing) return;
     await this.#inTurn(() => this.#queue.settle()).catch(() => undefined);
     this.#closing = true;
+    await (this.#kept ?? this.#keepPacing());
     await this.release();
     this.#memory.destroy();
     this.#uploader.destroy();
@@ -273,31 +297,6 @@ class DawnDevice implements WebGpuDevice {
     return fitting;
   }
 
-  async #record(
-    { parts }: Dispatch,
-    pipeline: GPUComputePipeline,
-    groups: readonly GPUBindGroup[],
-    signal: AbortSignal | undefined,
-  ): Promise<void> {
-    for (const [i, { runs }] of parts.entries()) {
-      for (let at = 0; at < runs.length; ) {
-        await this.#queue.makeRoom();
-        signal?.throwIfAborted();
-        const { recordOffset } = runs[at]!;
-        let { workgroups, cost } = runs[at]!;
-        at++;
-        while (at < runs.length) {
-          const next = runs[at]!;
-          if (cost + next.cost > this.#queue.room || workgroups + next.workgroups > MAX_WORKGROUPS) break;
-          workgroups += next.workgroups;
-          cost += next.cost;
-          at++;
-        }
-        this.#queue.dispatch(pipeline, groups[i]!, recordOffset, workgroups, cost);
-      }
-    }
-  }
-
   /** Marks a result as not computed yet, at its start and its end. */
   #spoil(graph: Graph, id: ValueId, span: Span): void {
     const { buffer } = this.#memory.arenaOf(span);
@@ -309,4 +308,3 @@ class DawnDevice implements WebGpuDevice {
 }
 
 const POISON_BYTES = 64;
-const MAX_WORKGROUPS = 65535;

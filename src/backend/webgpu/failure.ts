@@ -1,13 +1,14 @@
 /** @file Errors of the graphics device, and the record of whether it still works. */
-import { BudgetError, DeviceError } from "../../errors.ts";
+import { DeviceError, type SolvayError } from "../../errors.ts";
+import { DeviceMemoryError } from "../device.ts";
 
 /**
  * The first thing that went wrong with a device; everything after it is refused. WebGPU reports failures late and
  * elsewhere (`lost`, `uncapturederror`), so each await is followed by `check`.
  */
 export class DeviceHealth {
-  #failure: DeviceError | undefined;
-  #report: (failure: DeviceError) => void = () => undefined;
+  #failure: SolvayError | undefined;
+  #report: (failure: SolvayError) => void = () => undefined;
   /** Rejects with the failure; never resolves. */
   readonly failed: Promise<never>;
 
@@ -19,11 +20,11 @@ export class DeviceHealth {
     this.failed.catch(() => undefined);
   }
 
-  get failure(): DeviceError | undefined {
+  get failure(): SolvayError | undefined {
     return this.#failure;
   }
 
-  fail(failure: DeviceError): void {
+  fail(failure: SolvayError): void {
     if (this.#failure) return;
     this.#failure = failure;
     this.#report(failure);
@@ -41,11 +42,16 @@ export class DeviceHealth {
       this.check();
       return value;
     } catch (error) {
+      // A loss may be reported after the refusals that it causes.
+      for (let turn = 0; turn < REPORT_TURNS && !this.#failure; turn++) await new Promise((next) => setTimeout(next));
       this.check();
       throw error;
     }
   }
 }
+
+/** Turns of the event loop in which Dawn reports what it knows. */
+const REPORT_TURNS = 2;
 
 export function lostError(reason: string, message: string): DeviceError {
   return new DeviceError({
@@ -68,12 +74,24 @@ export function gpuError(subject: string, message: string, cause?: unknown): Dev
 const MB = 1e6;
 
 /** `takenBytes`: what this device has given so far. */
-export function outOfMemory(label: string, neededBytes: number, takenBytes: number): BudgetError {
+export function outOfMemory(label: string, neededBytes: number, takenBytes: number): DeviceMemoryError {
   const mb = (bytes: number) => `${Math.ceil(bytes / MB)} MB`;
-  return new BudgetError({
+  return new DeviceMemoryError({
     code: "E_VRAM",
     subject: label,
     problem: `the graphics card has not enough free memory (needs ${mb(neededBytes)} more, ${mb(takenBytes)} are taken by Solvay)`,
+    next: "close other programs that use the graphics card, or lower --vram",
+  });
+}
+
+/** An error that WebGPU reports by itself, because nobody asked at the call that caused it: what follows can't be trusted. */
+export function uncapturedError(subject: string, error: GPUError): SolvayError {
+  // The package has no global classes to test with.
+  if (error.constructor.name !== "GPUOutOfMemoryError") return gpuError(subject, error.message);
+  return new DeviceMemoryError({
+    code: "E_VRAM",
+    subject,
+    problem: `the graphics card ran out of memory (${error.message})`,
     next: "close other programs that use the graphics card, or lower --vram",
   });
 }

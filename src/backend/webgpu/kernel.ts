@@ -46,6 +46,8 @@ export interface KernelText {
   readonly operands: readonly { readonly name: string; readonly view: View; readonly slot: number }[];
   readonly params: ParamFields;
   readonly workgroupSize: number;
+  /** WGSL extensions that the text uses. */
+  readonly enables?: readonly string[];
   /** Module-scope declarations (workgroup arrays, functions) and the body of `main`. */
   readonly text: (at: (operand: string, index: string) => string) => { readonly head: string; readonly body: string };
 }
@@ -90,7 +92,8 @@ function assemble(spec: KernelText, slots: readonly View[]): string {
     ...slots.map((_, slot) => `base${slot}: u32`),
     ...Object.entries(spec.params).map(([name, type]) => `${name}: ${type}`),
   ];
-  return `struct Params { ${fields.join(", ")} }
+  const enables = (spec.enables ?? []).map((name) => `enable ${name};\n`).join("");
+  return `${enables}struct Params { ${fields.join(", ")} }
 ${bindings.join("\n")}
 @group(0) @binding(${slots.length}) var<uniform> P: Params;
 ${head}

@@ -9,6 +9,7 @@ import { BYTE_COST, DispatchBuilder, type Window } from "./dispatches.ts";
 import { chooseTile } from "./kernels/gemm-tiles.ts";
 import { COPY_ITEMS, copyKernel } from "./kernels/layout.ts";
 import { activationBytes, isRowMajor, physicalStrides, rowMajorStrides, weightBytes, weightStorage } from "./layout.ts";
+import { BASELINE, type KernelPaths, widePaths } from "./paths.ts";
 import type { TileChoice } from "./products.ts";
 import type { Storage } from "./wgsl.ts";
 
@@ -22,6 +23,8 @@ export interface LoweringLimits {
 export interface LoweringOptions {
   readonly limits: LoweringLimits;
   readonly chooseTile?: TileChoice;
+  /** Default: what every adapter can do. */
+  readonly paths?: KernelPaths;
 }
 
 /** The numbers of a value: where, and stored how. */
@@ -62,6 +65,12 @@ export class LoweringScope {
 
   get chooseTile(): TileChoice {
     return this.#options.chooseTile ?? chooseTile;
+  }
+
+  /** Kernels for this graph. */
+  get paths(): KernelPaths {
+    const paths = this.#options.paths ?? BASELINE;
+    return this.graph.wide ? widePaths(paths) : paths;
   }
 
   get limits(): LoweringLimits {

@@ -63,5 +63,6 @@ function addProductStep(l: LoweringScope, step: ProductStep): void {
       ...(factor === undefined ? {} : { factor }),
     },
     l.chooseTile,
+    l.paths,
   );
 }

@@ -77,7 +77,7 @@ export function groupMoments(
       { name: "parts", storage: parts },
       { name: "moments", storage: out },
     ],
-    kernel: () => groupMomentsKernel(),
+    kernel: () => groupMomentsKernel(l.paths.lanes),
     workgroups: batch * groups,
     params: { pixels, channels, run, runs, groups },
     costPerWorkgroup: (runs * channels * 8 * BYTE_COST) / groups,

@@ -13,12 +13,18 @@ export interface PacingState {
 export const TARGET_MS = 100;
 /** What an unknown device is trusted with at first: 20 GFLOP/s. */
 const FIRST_COST_PER_MS = 20e6;
-/** A measurement raises the rate by this factor at most: one short submit proves little. */
-const GROWTH = 2;
+/** Losses that have other reasons than long submits must not cut work without end. */
+const LEAST_CAUTION = 1 / 64;
+/** A measurement raises the rate by this factor at most, and lowers it by its square: kernels that compile are slow once. */
+const MOST_CHANGE = 2;
 
 export class Pacer {
   #costPerMs: number;
   #caution: number;
+  /** Since the last change: operations, their time, and whether any of it says that the device is slow. */
+  #cost = 0;
+  #ms = 0;
+  #full = false;
 
   constructor(state: Partial<PacingState> = {}) {
     this.#costPerMs = state.costPerMs ?? FIRST_COST_PER_MS;
@@ -34,17 +40,27 @@ export class Pacer {
     return { costPerMs: this.#costPerMs, caution: this.#caution };
   }
 
-  /** A submit of `cost` operations took `ms` from its start (or the end of the one before) to its end. */
+  /**
+   * Work of `cost` operations took `ms` from its start (or the end of the work before) to its end. Judged over `TARGET_MS` of
+   * work together, because ends are reported late and in heaps: one report alone may show any rate.
+   */
   observe(cost: number, ms: number): void {
-    if (!(ms > 0)) return;
-    const rate = cost / ms;
+    if (!(cost > 0) || !(ms >= 0)) return;
+    this.#cost += cost;
+    this.#ms += ms;
     // Short submits mostly measure the way to the device and back: they may raise the rate, not lower it.
-    if (rate >= this.#costPerMs) this.#costPerMs = Math.min(rate, this.#costPerMs * GROWTH);
-    else if (cost >= 0.2 * this.budget || ms > TARGET_MS) this.#costPerMs = rate;
+    this.#full ||= cost >= 0.2 * this.budget || ms > TARGET_MS;
+    if (this.#ms < TARGET_MS) return;
+    const rate = this.#cost / this.#ms;
+    if (rate >= this.#costPerMs) this.#costPerMs = Math.min(rate, this.#costPerMs * MOST_CHANGE);
+    else if (this.#full) this.#costPerMs = Math.max(rate, this.#costPerMs / MOST_CHANGE ** 2);
+    this.#cost = 0;
+    this.#ms = 0;
+    this.#full = false;
   }
 
   /** After a loss of the device. */
   halve(): void {
-    this.#caution /= 2;
+    this.#caution = Math.max(LEAST_CAUTION, this.#caution / 2);
   }
 }

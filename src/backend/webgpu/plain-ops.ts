@@ -38,6 +38,7 @@ const PLAIN = {
         depth,
       },
       l.chooseTile,
+      l.paths,
     );
     done();
   },
@@ -77,6 +78,7 @@ const PLAIN = {
           slots: { x: s.x!, w: s.w!, b: s.b!, out: s.out! },
           wStorage: weight.type,
           bStorage: bias.type,
+          ...(l.paths.lanes === undefined ? {} : { lanes: l.paths.lanes }),
         }),
       workgroups: rows,
       params: { channels, eps: node.attrs.eps },
@@ -105,6 +107,7 @@ const PLAIN = {
     addAttention(l.builder, l.label(output), places, shape, {
       workgroupBytes: l.limits.workgroupBytes,
       chooseTile: l.chooseTile,
+      paths: l.paths,
     });
   },
   embedding(l, { inputs: [table, ids], output }) {

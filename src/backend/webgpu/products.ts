@@ -4,6 +4,7 @@ import { BYTE_COST, type DispatchBuilder, type OperandUse, type Window } from ".
 import type { ImageSource } from "./fusion.ts";
 import { type GemmParams, type GemmSlots, gemmKernel, TILE_GROUP } from "./kernels/gemm.ts";
 import { chooseTile, type ProductShape, TILES, type TileName } from "./kernels/gemm-tiles.ts";
+import { BASELINE, type KernelPaths } from "./paths.ts";
 import type { Activation, Storage } from "./wgsl.ts";
 
 /** Which tile a product gets; may hang on measurements, because no tile changes a bit. */
@@ -37,7 +38,12 @@ export interface Product {
   readonly factor?: number;
 }
 
-export function addProduct(builder: DispatchBuilder, p: Product, choose: TileChoice = chooseTile): void {
+export function addProduct(
+  builder: DispatchBuilder,
+  p: Product,
+  choose: TileChoice = chooseTile,
+  paths: KernelPaths = BASELINE,
+): void {
   const { rows, columns, depth, image } = p;
   const geglu = p.geglu ?? false;
   const name = choose({ rows, columns: geglu ? 2 * columns : columns, depth, geglu });
@@ -119,6 +125,7 @@ export function addProduct(builder: DispatchBuilder, p: Product, choose: TileCho
         ...quads,
         geglu,
         ...(p.activation ? { activation: p.activation } : {}),
+        arithmetic: paths.products,
       }),
     workgroups: tilesM * tilesN,
     params,

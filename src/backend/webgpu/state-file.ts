@@ -2,8 +2,8 @@
  * @file What is remembered of each adapter from one start to the next: how fast it works, and its tiles. A file that is missing
  * or damaged remembers nothing; what it holds is checked.
  */
-import { mkdir, readFile, rename, writeFile } from "node:fs/promises";
-import path from "node:path";
+
+import { readKept, writeKept } from "../../state/kept-file.ts";
 import { type AdapterFacts, describeAdapter } from "./adapter.ts";
 import { TILE_NAMES, type TileName } from "./kernels/gemm-tiles.ts";
 import type { PacingState } from "./pacing.ts";
@@ -19,21 +19,16 @@ export async function loadAdapterState(file: string, adapter: AdapterFacts): Pro
   return parseState((await readStates(file))[describeAdapter(adapter)]);
 }
 
+/** What `state` doesn't name stays as it is. */
 export async function saveAdapterState(file: string, adapter: AdapterFacts, state: AdapterState): Promise<void> {
-  const states = { ...(await readStates(file)), [describeAdapter(adapter)]: state };
-  await mkdir(path.dirname(file), { recursive: true });
-  const temporary = `${file}.${process.pid}.tmp`;
-  await writeFile(temporary, JSON.stringify(states));
-  await rename(temporary, file);
+  const before = await readStates(file);
+  const key = describeAdapter(adapter);
+  await writeKept(file, { ...before, [key]: { ...parseState(before[key]), ...state } });
 }
 
 async function readStates(file: string): Promise<Readonly<Record<string, unknown>>> {
-  try {
-    const states: unknown = JSON.parse(await readFile(file, "utf8"));
-    return isRecord(states) ? states : {};
-  } catch {
-    return {};
-  }
+  const states = await readKept(file);
+  return isRecord(states) ? states : {};
 }
 
 function parseState(state: unknown): AdapterState {

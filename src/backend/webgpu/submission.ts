@@ -2,11 +2,14 @@
  * @file The way of dispatches to the device: recorded until a submit is full, at most two full submits in flight. Measures how
  * fast work completes and paces the next submits by it.
  */
+import type { Dispatch } from "./dispatches.ts";
 import type { DeviceHealth } from "./failure.ts";
 import type { Pacer } from "./pacing.ts";
 
 /** Full submits that may be in flight. */
 const IN_FLIGHT = 2;
+/** WebGPU's limit on one dimension of a dispatch. */
+const MAX_WORKGROUPS = 65535;
 
 export class SubmitQueue {
   readonly #device: GPUDevice;
@@ -19,6 +22,7 @@ export class SubmitQueue {
   readonly #inFlight: { readonly cost: number; readonly done: Promise<void> }[] = [];
   #inFlightCost = 0;
   #lastDoneMs = 0;
+  #heap: { cost: number; readonly startedMs: number } | undefined;
   #submits = 0;
 
   /** `now` gives milliseconds. */
@@ -46,7 +50,33 @@ export class SubmitQueue {
       await this.#health.guard(this.#inFlight[0]!.done);
   }
 
-  dispatch(
+  /** Records all parts of a dispatch, cut where a submit is full. */
+  async record(
+    { parts }: Dispatch,
+    pipeline: GPUComputePipeline,
+    groups: readonly GPUBindGroup[],
+    signal: AbortSignal | undefined,
+  ): Promise<void> {
+    for (const [i, { runs }] of parts.entries()) {
+      for (let at = 0; at < runs.length; ) {
+        await this.makeRoom();
+        signal?.throwIfAborted();
+        const { recordOffset } = runs[at]!;
+        let { workgroups, cost } = runs[at]!;
+        at++;
+        while (at < runs.length) {
+          const next = runs[at]!;
+          if (cost + next.cost > this.room || workgroups + next.workgroups > MAX_WORKGROUPS) break;
+          workgroups += next.workgroups;
+          cost += next.cost;
+          at++;
+        }
+        this.#dispatch(pipeline, groups[i]!, recordOffset, workgroups, cost);
+      }
+    }
+  }
+
+  #dispatch(
     pipeline: GPUComputePipeline,
     bindGroup: GPUBindGroup,
     recordOffset: number,
@@ -80,9 +110,7 @@ export class SubmitQueue {
     this.#submits++;
     const done = this.#device.queue.onSubmittedWorkDone().then(
       () => {
-        const doneMs = this.#now();
-        this.#pacer.observe(cost, doneMs - Math.max(startedMs, this.#lastDoneMs));
-        this.#lastDoneMs = doneMs;
+        this.#ended(cost, startedMs);
         this.#inFlight.shift();
         this.#inFlightCost -= cost;
       },
@@ -91,6 +119,19 @@ export class SubmitQueue {
     );
     this.#inFlight.push({ cost, done });
     this.#inFlightCost += cost;
+  }
+
+  /** Ends that are reported in one heap are one piece of work: when each of them was done is not known. */
+  #ended(cost: number, startedMs: number): void {
+    const heap = this.#heap ?? { cost: 0, startedMs: Math.max(startedMs, this.#lastDoneMs) };
+    heap.cost += cost;
+    this.#lastDoneMs = this.#now();
+    if (this.#heap) return;
+    this.#heap = heap;
+    setTimeout(() => {
+      this.#heap = undefined;
+      this.#pacer.observe(heap.cost, this.#lastDoneMs - heap.startedMs);
+    });
   }
 
   /** Submits, and waits until all of it is done. Rejects with DeviceError if any of it failed. */

@@ -38,6 +38,32 @@ export function readQuad(storage: Storage, at: (index: string) => string, index:
   }
 }
 
+/** What products are multiplied and, over short runs of K, summed in. Longer sums are fp32 in any case. */
+export type Arithmetic = "f32" | "f16";
+
+/** Reads numbers 4 `index` .. 4 `index` + 3 as vec4 of `arithmetic`; packed halves become f16 without a conversion. */
+export function readQuadAs(
+  arithmetic: Arithmetic,
+  storage: Storage,
+  at: (index: string) => string,
+  index: string,
+): string {
+  if (arithmetic === "f32") return readQuad(storage, at, index);
+  if (storage === "f16") return `bitcast<vec4<f16>>(${at(index)})`;
+  return `vec4<f16>(${readQuad(storage, at, index)})`;
+}
+
+/** Reads number `index` as `arithmetic`. */
+export function readScalarAs(
+  arithmetic: Arithmetic,
+  storage: Storage,
+  at: (index: string) => string,
+  index: string,
+): string {
+  const number = readScalar(storage, at, index);
+  return arithmetic === "f32" ? number : `f16(${number})`;
+}
+
 /** Functions that readScalar and readQuad name. */
 export const STORAGE_FUNCTIONS = `
 fn f16Quad(p: vec2<u32>) -> vec4<f32> { return vec4<f32>(unpack2x16float(p.x), unpack2x16float(p.y)); }

@@ -6,7 +6,8 @@
  * the block, so the block may follow the adapter's workgroup memory.
  */
 import { type Kernel, makeKernel, type ParamFields } from "../kernel.ts";
-import { quadView, scalarView } from "../wgsl.ts";
+import { type Arithmetic, quadView, readQuadAs, readScalarAs, scalarView } from "../wgsl.ts";
+import { SHUFFLE_FUNCTIONS, shuffleMax } from "./subgroups.ts";
 
 export interface AttentionVariant {
   readonly slots: { readonly q: number; readonly k: number; readonly v: number; readonly out: number };
@@ -17,10 +18,16 @@ export interface AttentionVariant {
   readonly causal: boolean;
   /** Heads and rows start at multiples of 4 numbers. */
   readonly quad: boolean;
+  /** "f16": operands and sums of 32 products in it, softmax and longer sums in fp32. Needs `shader-f16`. */
+  readonly arithmetic?: Arithmetic;
+  /** Eight threads of a row are lanes of one subgroup: their maximum goes from register to register. The same bits. */
+  readonly shuffles?: boolean;
 }
 
 const KEYS = 32;
-const TX = 8;
+/** Threads that share four queries, by keys. */
+export const ROW_THREADS = 8;
+const TX = ROW_THREADS;
 /** k and v pass through workgroup memory this many numbers of the head at a time. */
 const CHUNK = 32;
 
@@ -44,15 +51,17 @@ export function paddedDepth(depth: number): number {
 }
 
 /** Bytes of workgroup memory; `depth` padded. */
-export function attentionSharedBytes(depth: number, queries: number): number {
-  return (depth * queries + CHUNK * KEYS + KEYS * queries) * 4;
+export function attentionSharedBytes(depth: number, queries: number, arithmetic: Arithmetic = "f32"): number {
+  const numbers = depth * queries + CHUNK * KEYS + KEYS * queries;
+  return arithmetic === "f32" ? numbers * 4 : numbers * 2 + TX * queries * 4;
 }
 
 /** The largest block of queries whose workgroup memory fits. */
-export function queryBlock(depth: number, workgroupBytes: number): number {
+export function queryBlock(depth: number, workgroupBytes: number, arithmetic: Arithmetic = "f32"): number {
   const blocks = [64, 32, 16];
   return (
-    blocks.find((queries) => attentionSharedBytes(paddedDepth(depth), queries) <= workgroupBytes) ?? blocks.at(-1)!
+    blocks.find((queries) => attentionSharedBytes(paddedDepth(depth), queries, arithmetic) <= workgroupBytes) ??
+    blocks.at(-1)!
   );
 }
 
@@ -60,7 +69,8 @@ export function attentionKernel(v: AttentionVariant): Kernel {
   const view = v.quad ? quadView("f32") : scalarView("f32");
   return makeKernel({
     name: "attention",
-    variant: `d${v.depth}-q${v.queries}${v.causal ? "-causal" : ""}${v.quad ? "" : "-scalar"}`,
+    variant: `d${v.depth}-q${v.queries}${v.causal ? "-causal" : ""}${v.quad ? "" : "-scalar"}${v.arithmetic === "f16" ? "-f16" : ""}${v.shuffles ? "-shuffles" : ""}`,
+    enables: [...(v.arithmetic === "f16" ? ["f16"] : []), ...(v.shuffles ? ["subgroups"] : [])],
     operands: (["q", "k", "v", "out"] as const).map((name) => ({ name, view, slot: v.slots[name] })),
     params: PARAMS,
     workgroupSize: (v.queries / 4) * TX,
@@ -76,21 +86,33 @@ function text(v: AttentionVariant, at: (operand: string, index: string) => strin
   const threads = (v.queries / 4) * TX;
   const rows = v.queries / 4;
   const groups = v.depth / 32;
+  const arithmetic = v.arithmetic ?? "f32";
+  const number4 = `vec4<${arithmetic}>`;
+  const halves = arithmetic === "f16";
   const read = (operand: "q" | "k" | "v") =>
     v.quad
-      ? `if (row >= limit || d >= P.depth) { return vec4<f32>(); }
-  return ${at(operand, "(start + row * P.channels + d) >> 2u")};`
-      : `var r = vec4<f32>();
+      ? `if (row >= limit || d >= P.depth) { return ${number4}(); }
+  return ${readQuadAs(arithmetic, "f32", (i) => at(operand, i), "(start + row * P.channels + d) >> 2u")};`
+      : `var r = ${number4}();
   if (row >= limit) { return r; }
   let i = start + row * P.channels + d;
-${each(4, (j) => `  if (d + ${j}u < P.depth) { r[${j}] = ${at(operand, `i + ${j}u`)}; }`)}
+${each(4, (j) => `  if (d + ${j}u < P.depth) { r[${j}] = ${readScalarAs(arithmetic, "f32", (i) => at(operand, i), `i + ${j}u`)}; }`)}
   return r;`;
   const reader = (operand: "q" | "k" | "v") =>
-    `fn read_${operand}(start: u32, row: u32, d: u32, limit: u32) -> vec4<f32> {\n  ${read(operand)}\n}`;
+    `fn read_${operand}(start: u32, row: u32, d: u32, limit: u32) -> ${number4} {\n  ${read(operand)}\n}`;
   /** Reads 4 rows x 4 numbers and stores them transposed: array[d][rows]. */
   const transposed = (operand: "q" | "k", array: string, from: string, limit: string, firstRow: string, d: string) => `
 ${each(4, (j) => `      let l${j} = read_${operand}(${from}, ${firstRow} + r4 * 4u + ${j}u, ${d} + d4 * 4u, ${limit});`)}
-${each(4, (k) => `      ${array}[(d4 * 4u + ${k}u) * ROWS + r4] = vec4<f32>(${each(4, (j) => `l${j}[${k}]`, ", ")});`)}`;
+${each(4, (k) => `      ${array}[(d4 * 4u + ${k}u) * ROWS + r4] = ${number4}(${each(4, (j) => `l${j}[${k}]`, ", ")});`)}`;
+  const half = halves ? "h" : "";
+  // Maxima and sums stay fp32: in f16 they don't fit into the scores' memory.
+  const exchange = halves ? "tileM" : "tileP";
+  const sharedMax = `    ${exchange}[tx * ${rows}u + ty] = own;
+    workgroupBarrier();
+    var next = most;
+    for (var i = 0u; i < ${TX}u; i++) { next = max(next, ${exchange}[i * ${rows}u + ty]); }
+    workgroupBarrier();`;
+  const shuffledMax = `    let next = max(most, ${shuffleMax("own", TX)});`;
   const body = `
   let block = wg % P.blocks;
   let head = (wg / P.blocks) % P.heads;
@@ -117,11 +139,13 @@ ${each(4, (r) => `    var s${r} = vec4<f32>();`)}
 ${transposed("k", "tileKV", "startK", "P.keys", "firstKey", "d").replaceAll("ROWS", `${KEYS / 4}u`)}
       }
       workgroupBarrier();
+${halves ? each(4, (r) => `      var hs${r} = vec4<f16>();`) : ""}
       for (var e = 0u; e < ${CHUNK}u; e++) {
         let a = tileQ[(d + e) * ${rows}u + ty];
         let b = tileKV[e * ${KEYS / 4}u + tx];
-${each(4, (r) => `        s${r} = fma(vec4<f32>(a[${r}]), b, s${r});`)}
+${each(4, (r) => `        ${half}s${r} = fma(${number4}(a[${r}]), b, ${half}s${r});`)}
       }
+${halves ? each(4, (r) => `      s${r} += vec4<f32>(hs${r});`) : ""}
     }
     let key = vec4<u32>(firstKey + tx * 4u) + vec4<u32>(0u, 1u, 2u, 3u);
 ${each(
@@ -129,16 +153,13 @@ ${each(
   (r) =>
     `    s${r} = select(vec4<f32>(-3.0e38), s${r} * P.scale, (key < vec4<u32>(P.keys))${v.causal ? ` & (key <= vec4<u32>(firstQuery + ty * 4u + ${r}u))` : ""});`,
 )}
-    tileP[tx * ${rows}u + ty] = vec4<f32>(${each(4, (r) => `max(max(s${r}.x, s${r}.y), max(s${r}.z, s${r}.w))`, ", ")});
-    workgroupBarrier();
-    var next = most;
-    for (var i = 0u; i < ${TX}u; i++) { next = max(next, tileP[i * ${rows}u + ty]); }
-    workgroupBarrier();
+    let own = vec4<f32>(${each(4, (r) => `max(max(s${r}.x, s${r}.y), max(s${r}.z, s${r}.w))`, ", ")});
+${v.shuffles ? shuffledMax : sharedMax}
     let fade = exp(most - next);
     most = next;
 ${each(4, (r) => `    s${r} = exp(s${r} - next[${r}]);`)}
     sum = sum * fade + vec4<f32>(${each(4, (r) => `(s${r}.x + s${r}.y) + (s${r}.z + s${r}.w)`, ", ")});
-${each(4, (j) => `    tileP[(tx * 4u + ${j}u) * ${rows}u + ty] = vec4<f32>(${each(4, (r) => `s${r}[${j}]`, ", ")});`)}
+${each(4, (j) => `    tileP[(tx * 4u + ${j}u) * ${rows}u + ty] = ${number4}(vec4<f32>(${each(4, (r) => `s${r}[${j}]`, ", ")}));`)}
 ${each(4, (r) => each(groups, (g) => `    o${r}_${g} *= fade[${r}];`))}
 ${each(
   groups,
@@ -147,25 +168,28 @@ ${each(
       tileKV[i] = read_v(startK, firstKey + i / ${CHUNK / 4}u, ${g * CHUNK}u + (i % ${CHUNK / 4}u) * 4u, P.keys);
     }
     workgroupBarrier();
+${halves ? each(4, (r) => `    var ho${r}_${g} = vec4<f16>();`) : ""}
     for (var c = 0u; c < ${KEYS}u; c++) {
       let p = tileP[c * ${rows}u + ty];
       let b = tileKV[c * ${CHUNK / 4}u + tx];
-${each(4, (r) => `      o${r}_${g} = fma(vec4<f32>(p[${r}]), b, o${r}_${g});`)}
-    }`,
+${each(4, (r) => `      ${half}o${r}_${g} = fma(${number4}(p[${r}]), b, ${half}o${r}_${g});`)}
+    }
+${halves ? each(4, (r) => `    o${r}_${g} += vec4<f32>(ho${r}_${g});`) : ""}`,
 )}
   }
   // Each thread has the sum of its own keys.
   workgroupBarrier();
-  tileP[tx * ${rows}u + ty] = sum;
+  ${exchange}[tx * ${rows}u + ty] = sum;
   workgroupBarrier();
   var total = vec4<f32>();
-  for (var i = 0u; i < ${TX}u; i++) { total += tileP[i * ${rows}u + ty]; }
+  for (var i = 0u; i < ${TX}u; i++) { total += ${exchange}[i * ${rows}u + ty]; }
 ${each(4, (r) => each(groups, (g) => write(v, at, r, g)))}`;
   const head = `
-var<workgroup> tileQ: array<vec4<f32>, ${v.depth * rows}>;
-var<workgroup> tileKV: array<vec4<f32>, ${(CHUNK * KEYS) / 4}>;
-var<workgroup> tileP: array<vec4<f32>, ${KEYS * rows}>;
-${reader("q")}\n${reader("k")}\n${reader("v")}`;
+var<workgroup> tileQ: array<${number4}, ${v.depth * rows}>;
+var<workgroup> tileKV: array<${number4}, ${(CHUNK * KEYS) / 4}>;
+var<workgroup> tileP: array<${number4}, ${KEYS * rows}>;
+${halves ? `var<workgroup> tileM: array<vec4<f32>, ${TX * rows}>;` : ""}
+${v.shuffles ? SHUFFLE_FUNCTIONS : ""}${reader("q")}\n${reader("k")}\n${reader("v")}`;
   return { head, body };
 }
 

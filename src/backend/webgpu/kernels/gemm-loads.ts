@@ -1,5 +1,5 @@
 /** @file How the product kernel gets its operands: quads of 4 rows x 4 K through registers into workgroup memory. */
-import { readQuad, readScalar } from "../wgsl.ts";
+import { type Arithmetic, readQuadAs, readScalarAs, type Storage } from "../wgsl.ts";
 import type { GemmVariant } from "./gemm.ts";
 import { DEPTH, type Tile, tileThreads } from "./gemm-tiles.ts";
 import { type At, each } from "./text.ts";
@@ -24,28 +24,47 @@ export function tileLoads(tile: Tile): readonly Load[] {
   });
 }
 
+/** Of the numbers in workgroup memory. */
+export function arithmeticOf(v: GemmVariant): Arithmetic {
+  return v.arithmetic ?? "f32";
+}
+
+/**
+ * Workgroup memory is read and written by half or quarter warps of 128 bytes: what lies 4 K further is moved by 64 bytes, so
+ * that both meet other banks. In vec4; a tile of 32 rows in f16 has no room for it.
+ */
+export function swizzleOf(v: GemmVariant, rows: number): 4 | 8 {
+  return arithmeticOf(v) === "f16" && rows >= 64 ? 8 : 4;
+}
+
 /** Functions that give four numbers along K of one row of A or B; zeros outside. */
 export function readFunctions(v: GemmVariant, at: At): string {
+  const arithmetic = arithmeticOf(v);
+  const quad = `vec4<${arithmetic}>`;
+  const quadAt = (operand: string, storage: Storage, index: string) =>
+    readQuadAs(arithmetic, storage, (i) => at(operand, i), index);
+  const oneAt = (operand: string, storage: Storage, index: string) =>
+    readScalarAs(arithmetic, storage, (i) => at(operand, i), index);
   const b = v.quadK
-    ? `if (row >= P.rowsB || k >= P.k) { return vec4<f32>(); }
-  return ${readQuad(v.bStorage, (i) => at("b", i), "(P.bStart + row * P.ldb + k) >> 2u")};`
-    : `if (row >= P.rowsB) { return vec4<f32>(); }
-  var r = vec4<f32>();
+    ? `if (row >= P.rowsB || k >= P.k) { return ${quad}(); }
+  return ${quadAt("b", v.bStorage, "(P.bStart + row * P.ldb + k) >> 2u")};`
+    : `if (row >= P.rowsB) { return ${quad}(); }
+  var r = ${quad}();
   let i = P.bStart + row * P.ldb + k;
-${each(4, (j) => `  if (k + ${j}u < P.k) { r[${j}] = ${readScalar(v.bStorage, (i) => at("b", i), `i + ${j}u`)}; }`).join("\n")}
+${each(4, (j) => `  if (k + ${j}u < P.k) { r[${j}] = ${oneAt("b", v.bStorage, `i + ${j}u`)}; }`).join("\n")}
   return r;`;
   const rowsB = v.geglu ? "(2u * P.n)" : "P.n";
-  const readB = `fn readB(row: u32, k: u32) -> vec4<f32> {\n  ${b.replaceAll("P.rowsB", rowsB)}\n}`;
+  const readB = `fn readB(row: u32, k: u32) -> ${quad} {\n  ${b.replaceAll("P.rowsB", rowsB)}\n}`;
   if (!v.conv) {
     const a = v.quadK
-      ? `if (row >= P.m || k >= P.k) { return vec4<f32>(); }
-  return ${at("a", "(P.aStart + row * P.lda + k) >> 2u")};`
-      : `if (row >= P.m) { return vec4<f32>(); }
-  var r = vec4<f32>();
+      ? `if (row >= P.m || k >= P.k) { return ${quad}(); }
+  return ${quadAt("a", "f32", "(P.aStart + row * P.lda + k) >> 2u")};`
+      : `if (row >= P.m) { return ${quad}(); }
+  var r = ${quad}();
   let i = P.aStart + row * P.lda + k;
-${each(4, (j) => `  if (k + ${j}u < P.k) { r[${j}] = ${at("a", `i + ${j}u`)}; }`).join("\n")}
+${each(4, (j) => `  if (k + ${j}u < P.k) { r[${j}] = ${oneAt("a", "f32", `i + ${j}u`)}; }`).join("\n")}
   return r;`;
-    return `fn readA(row: u32, k: u32) -> vec4<f32> {\n  ${a}\n}\n${readB}`;
+    return `fn readA(row: u32, k: u32) -> ${quad} {\n  ${a}\n}\n${readB}`;
   }
   // A pixel of the input from a place on the grid the kernel slides over; negative outside.
   const scale = v.conv.upsample
@@ -59,11 +78,12 @@ fn pixelAt(image: i32, y: i32, x: i32) -> i32 {
 }`;
   const second = v.slots.a2 !== undefined;
   const unit = v.quadK ? ">> 2u" : "";
+  const pixelOf = v.quadK ? quadAt : oneAt;
   const source = second
-    ? `if (c >= P.channelsFirst) { return ${at("a2", `(u32(pixel) * (P.channelsIn - P.channelsFirst) + c - P.channelsFirst) ${unit}`)}; }
-  return ${at("a", `(u32(pixel) * P.channelsFirst + c) ${unit}`)};`
-    : `return ${at("a", `(u32(pixel) * P.channelsIn + c) ${unit}`)};`;
-  const channelType = v.quadK ? "vec4<f32>" : "f32";
+    ? `if (c >= P.channelsFirst) { return ${pixelOf("a2", "f32", `(u32(pixel) * (P.channelsIn - P.channelsFirst) + c - P.channelsFirst) ${unit}`)}; }
+  return ${pixelOf("a", "f32", `(u32(pixel) * P.channelsFirst + c) ${unit}`)};`
+    : `return ${pixelOf("a", "f32", `(u32(pixel) * P.channelsIn + c) ${unit}`)};`;
+  const channelType = v.quadK ? quad : arithmetic;
   return `${pixel}
 fn readPixel(pixel: i32, c: u32) -> ${channelType} {
   if (pixel < 0) { return ${channelType}(); }
@@ -82,11 +102,12 @@ export function setUp(v: GemmVariant, tile: Tile, threads: number, load: Load): 
   const bRow = v.geglu
     ? `select(P.n + n0 + row${i} - ${tile.columns / 2}u, n0 + row${i}, row${i} < ${tile.columns / 2}u)`
     : `n0 + row${i}`;
+  const swizzle = (rows: number) => (swizzleOf(v, rows) === 8 ? `((kq${i} & 4u) << 1u)` : `(kq${i} & 4u)`);
   const a = `${place(tile.rows, "quad")}
-    local${i} = kq${i} * ${tile.rows / 4}u + ((row${i} >> 2u) ^ (kq${i} & 4u));
+    local${i} = kq${i} * ${tile.rows / 4}u + ((row${i} >> 2u) ^ ${swizzle(tile.rows)});
     row${i} += m0;`;
   const b = `${place(tile.columns, `(quad - ${tile.rows}u)`)}
-    local${i} = kq${i} * ${tile.columns / 4}u + ((row${i} >> 2u) ^ (kq${i} & 4u));
+    local${i} = kq${i} * ${tile.columns / 4}u + ((row${i} >> 2u) ^ ${swizzle(tile.columns)});
     isB${i} = true;
     limit${i} = ${v.geglu ? `select(2u * P.n, P.n, row${i} < ${tile.columns / 2}u)` : "P.n"};
     row${i} = ${bRow};`;
@@ -99,7 +120,7 @@ export function setUp(v: GemmVariant, tile: Tile, threads: number, load: Load): 
     } else if (true${idle}) {${load.b ? b : ""}
     }
   }
-${each(4, (j) => `  var l${i}_${j} = vec4<f32>();`).join("\n")}${patch}`;
+${each(4, (j) => `  var l${i}_${j} = vec4<${arithmeticOf(v)}>();`).join("\n")}${patch}`;
 }
 
 function patchSetUp(i: number): string {
@@ -127,7 +148,7 @@ export function fetch(v: GemmVariant, load: Load): string {
   // The limit keeps a tile's first half from running into the gate's rows.
   const b = each(
     4,
-    (j) => `        l${i}_${j} = vec4<f32>();
+    (j) => `        l${i}_${j} = vec4<${arithmeticOf(v)}>();
         if (row${i} + ${j}u < limit${i}) { l${i}_${j} = readB(row${i} + ${j}u, kq${i}); }`,
   ).join("\n");
   const a = v.conv
@@ -144,13 +165,13 @@ function fetchPatch(v: GemmVariant, i: number): string {
   if (v.quadK) {
     return each(
       4,
-      (j) => `        l${i}_${j} = vec4<f32>();
+      (j) => `        l${i}_${j} = vec4<${arithmeticOf(v)}>();
         if (kq${i} < P.k) { l${i}_${j} = readPixel(${pixel(j, `tapX${i}`, `tapY${i}`)}, c${i}); }`,
     ).join("\n");
   }
   // Channels that fill no vector: each of the four K has a tap of its own.
   return `        { var c = c${i}; var tapX = tapX${i}; var tapY = tapY${i};
-${each(4, (j) => `        l${i}_${j} = vec4<f32>();`).join("\n")}
+${each(4, (j) => `        l${i}_${j} = vec4<${arithmeticOf(v)}>();`).join("\n")}
         for (var e = 0u; e < 4u; e++) {
           if (kq${i} + e < P.k) {
 ${each(4, (j) => `            l${i}_${j}[e] = readPixel(${pixel(j, "tapX", "tapY")}, c);`).join("\n")}
@@ -175,13 +196,13 @@ export function advance(v: GemmVariant, load: Load): string {
 }
 
 /** Transposes the quad in registers and stores it as four vec4 along rows. */
-export function store(tile: Tile, threads: number, load: Load): string {
+export function store(v: GemmVariant, tile: Tile, threads: number, load: Load): string {
   const i = load.index;
   const put = (array: string, rows: number) =>
     each(
       4,
       (k) =>
-        `      ${array}[local${i} + ${(k * rows) / 4}u] = vec4<f32>(${each(4, (j) => `l${i}_${j}[${k}]`).join(", ")});`,
+        `      ${array}[local${i} + ${(k * rows) / 4}u] = vec4<${arithmeticOf(v)}>(${each(4, (j) => `l${i}_${j}[${k}]`).join(", ")});`,
     ).join("\n");
   const a = put("tileA", tile.rows);
   const b = put("tileB", tile.columns);

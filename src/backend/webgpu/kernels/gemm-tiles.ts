@@ -15,6 +15,9 @@ export interface Tile {
 /** K per round of shared memory. */
 export const DEPTH = 16;
 
+/** Rounds whose products are summed in f16 before they are added in fp32, where f16 is used: sums of 32. */
+export const HALF_ROUNDS = 2;
+
 export const TILES = {
   /** 4 FMA per word of shared memory, 32 FLOP per byte of fp32 operands: large shapes. */
   "128x128": { rows: 128, columns: 128, threadRows: 8, threadColumns: 8 },

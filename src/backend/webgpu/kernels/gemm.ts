@@ -13,14 +13,15 @@ import { type Kernel, makeKernel, type ParamFields } from "../kernel.ts";
 import {
   ACTIVATION_FUNCTIONS,
   type Activation,
+  type Arithmetic,
   quadView,
   STORAGE_FUNCTIONS,
   type Storage,
   scalarView,
 } from "../wgsl.ts";
 import { epilogue } from "./gemm-epilogue.ts";
-import { advance, fetch, readFunctions, setUp, store, tileLoads } from "./gemm-loads.ts";
-import { DEPTH, TILES, type Tile, type TileName, tileThreads } from "./gemm-tiles.ts";
+import { advance, arithmeticOf, fetch, readFunctions, setUp, store, swizzleOf, tileLoads } from "./gemm-loads.ts";
+import { DEPTH, HALF_ROUNDS, TILES, type Tile, type TileName, tileThreads } from "./gemm-tiles.ts";
 import { type At, each } from "./text.ts";
 
 /** Slots of the operands that a variant has. Equal slots: the same tensor. */
@@ -48,6 +49,8 @@ export interface GemmVariant {
   readonly quadN: boolean;
   readonly geglu: boolean;
   readonly activation?: Activation;
+  /** Default "f32". "f16": operands rounded to it, sums of 32 K in it, those sums added in fp32. Needs `shader-f16`. */
+  readonly arithmetic?: Arithmetic;
 }
 
 const PARAMS = {
@@ -109,7 +112,8 @@ export function gemmKernel(v: GemmVariant): Kernel {
   const flags = `${v.quadK ? "k4" : "k1"}${v.quadN ? "n4" : "n1"}${v.geglu ? "-geglu" : ""}-${v.activation ?? "plain"}`;
   return makeKernel({
     name: "gemm",
-    variant: `${conv}-${v.tile}-${types}-${flags}`,
+    variant: `${conv}-${v.tile}-${types}-${flags}${v.arithmetic === "f16" ? "-f16" : ""}`,
+    enables: v.arithmetic === "f16" ? ["f16"] : [],
     operands,
     params: { ...PARAMS, ...(v.conv ? CONV_PARAMS : {}), ...(slots.channels === undefined ? {} : PIXELS) },
     workgroupSize: tileThreads(tile),
@@ -125,10 +129,18 @@ function biasView(v: GemmVariant) {
 function gemmText(v: GemmVariant, tile: Tile, at: At): { head: string; body: string } {
   const threads = tileThreads(tile);
   const loads = tileLoads(tile);
+  const quad = `vec4<${arithmeticOf(v)}>`;
+  const halves = arithmeticOf(v) === "f16";
+  const results = <T>(make: (r: number, g: number) => T) =>
+    each(tile.threadRows, (r) => each(tile.threadColumns / 4, (g) => make(r, g)));
+  const flush = `
+    if (round % ${HALF_ROUNDS}u == ${HALF_ROUNDS - 1}u || round + 1u == rounds) {
+${results((r, g) => `      c${r}_${g} += vec4<f32>(h${r}_${g}); h${r}_${g} = vec4<f16>();`).join("\n")}
+    }`;
   const columnsOut = v.geglu ? tile.columns / 2 : tile.columns;
   const head = `
-var<workgroup> tileA: array<vec4<f32>, ${(tile.rows / 4) * DEPTH}>;
-var<workgroup> tileB: array<vec4<f32>, ${(tile.columns / 4) * DEPTH}>;
+var<workgroup> tileA: array<${quad}, ${(tile.rows / 4) * DEPTH}>;
+var<workgroup> tileB: array<${quad}, ${(tile.columns / 4) * DEPTH}>;
 ${STORAGE_FUNCTIONS}${ACTIVATION_FUNCTIONS}
 ${readFunctions(v, at)}`;
   const body = `
@@ -144,37 +156,41 @@ ${readFunctions(v, at)}`;
   let tx = lane % 8u + 8u * (warp % ${tile.columns / tile.threadColumns / 8}u);
   let ty = lane / 8u + 4u * (warp / ${tile.columns / tile.threadColumns / 8}u);
 ${loads.map((load) => setUp(v, tile, threads, load)).join("\n")}
-${each(tile.threadRows, (r) => each(tile.threadColumns / 4, (g) => `  var c${r}_${g} = vec4<f32>();`)).join("\n")}
+${results((r, g) => `  var c${r}_${g} = vec4<f32>();${halves ? ` var h${r}_${g} = vec4<f16>();` : ""}`).join("\n")}
   let rounds = (P.k + ${DEPTH - 1}u) / ${DEPTH}u;
 ${loads.map((load) => fetch(v, load)).join("\n")}
   for (var round = 0u; round < rounds; round++) {
     workgroupBarrier();
-${loads.map((load) => store(tile, threads, load)).join("\n")}
+${loads.map((load) => store(v, tile, threads, load)).join("\n")}
     workgroupBarrier();
     if (round + 1u < rounds) {
 ${loads.map((load) => `${advance(v, load)}\n${fetch(v, load)}`).join("\n")}
     }
     for (var kk = 0u; kk < ${DEPTH / 4}u; kk++) {
-      let swizzle = (kk & 1u) << 2u;
-${each(4, (k) => multiply(tile, k)).join("\n")}
-    }
+      let swizzleA = (kk & 1u) * ${swizzleOf(v, tile.rows)}u;
+      let swizzleB = (kk & 1u) * ${swizzleOf(v, tile.columns)}u;
+${each(4, (k) => multiply(tile, k, halves)).join("\n")}
+    }${halves ? flush : ""}
   }
 ${epilogue(v, tile, at)}`;
   return { head, body };
 }
 
 /** One step along K: a thread's rows times its columns. */
-function multiply({ rows, columns, threadRows, threadColumns }: Tile, k: number): string {
+function multiply({ rows, columns, threadRows, threadColumns }: Tile, k: number, halves: boolean): string {
   const rowGroups = threadRows / 4;
   const columnGroups = threadColumns / 4;
-  // XOR acts on bit 2 of a vec4's number; the second group starts at a multiple of 8 when the tile has 64 or more.
-  const readA = (g: number) => `tileA[(kk * 4u + ${k}u) * ${rows / 4}u + ((ty + ${(g * rows) / 8}u) ^ swizzle)]`;
-  const readB = (g: number) => `tileB[(kk * 4u + ${k}u) * ${columns / 4}u + ((tx + ${(g * columns) / 8}u) ^ swizzle)]`;
+  const [sum, quad] = halves ? ["h", "vec4<f16>"] : ["c", "vec4<f32>"];
+  const readA = (g: number) => `tileA[(kk * 4u + ${k}u) * ${rows / 4}u + ((ty + ${(g * rows) / 8}u) ^ swizzleA)]`;
+  const readB = (g: number) => `tileB[(kk * 4u + ${k}u) * ${columns / 4}u + ((tx + ${(g * columns) / 8}u) ^ swizzleB)]`;
   return `      {
 ${each(rowGroups, (g) => `        let a${g} = ${readA(g)};`).join("\n")}
 ${each(columnGroups, (g) => `        let b${g} = ${readB(g)};`).join("\n")}
 ${each(threadRows, (r) =>
-  each(columnGroups, (g) => `        c${r}_${g} = fma(vec4<f32>(a${Math.floor(r / 4)}[${r % 4}]), b${g}, c${r}_${g});`),
+  each(
+    columnGroups,
+    (g) => `        ${sum}${r}_${g} = fma(${quad}(a${Math.floor(r / 4)}[${r % 4}]), b${g}, ${sum}${r}_${g});`,
+  ),
 ).join("\n")}
       }`;
 }

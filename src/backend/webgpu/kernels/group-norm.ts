@@ -14,6 +14,7 @@ import {
   type Storage,
   scalarView,
 } from "../wgsl.ts";
+import { reduceParts } from "./subgroups.ts";
 
 const THREADS = 256;
 /** Moments of channels: 64 threads, so that 320 channels fill five workgroups. */
@@ -80,11 +81,15 @@ fn read(pixel: u32, c: u32) -> f32 {
   });
 }
 
-/** parts -> moments [B, groups] of (mean, biased variance), as the op groupStats gives them. A workgroup a group. */
-export function groupMomentsKernel(): Kernel {
+/**
+ * parts -> moments [B, groups] of (mean, biased variance), as the op groupStats gives them. A workgroup a group. `lanes`: of
+ * the smallest subgroup; absent: no subgroups.
+ */
+export function groupMomentsKernel(lanes?: number): Kernel {
   return makeKernel({
     name: "groupMoments",
-    variant: "plain",
+    variant: lanes === undefined ? "plain" : `lanes${lanes}`,
+    enables: lanes === undefined ? [] : ["subgroups"],
     operands: [
       { name: "parts", view: "f32", slot: 0 },
       { name: "moments", view: "f32", slot: 1 },
@@ -106,20 +111,17 @@ fn merge(a: vec3<f32>, b: vec3<f32>) -> vec3<f32> {
   let group = wg % P.groups;
   let image = wg / P.groups;
   let perGroup = P.channels / P.groups;
-  var own = vec3<f32>();
+  var mine = vec3<f32>();
   for (var i = t; i < P.runs * perGroup; i += ${THREADS}u) {
     let run = i / perGroup;
     let c = group * perGroup + i % perGroup;
     let at = ((image * P.runs + run) * P.channels + c) * 2u;
     let count = f32(min(P.run, P.pixels - run * P.run));
-    own = merge(own, vec3<f32>(count, ${at("parts", "at")}, ${at("parts", "at + 1u")}));
+    mine = merge(mine, vec3<f32>(count, ${at("parts", "at")}, ${at("parts", "at + 1u")}));
   }
-  part[t] = own;
+  part[t] = mine;
   workgroupBarrier();
-  for (var half = ${THREADS / 2}u; half > 0u; half >>= 1u) {
-    if (t < half) { part[t] = merge(part[t], part[t + half]); }
-    workgroupBarrier();
-  }
+${reduceParts(THREADS, lanes, (a, b) => `merge(${a}, ${b})`)}
   if (t == 0u) {
     ${at("moments", "wg * 2u")} = part[0].y;
     ${at("moments", "wg * 2u + 1u")} = part[0].z / part[0].x;

@@ -4,6 +4,7 @@
  */
 import { type Kernel, makeKernel } from "../kernel.ts";
 import { readScalar, STORAGE_FUNCTIONS, type Storage, scalarView } from "../wgsl.ts";
+import { reduceParts } from "./subgroups.ts";
 
 const THREADS = 64;
 
@@ -11,12 +12,16 @@ export interface LayerNormVariant {
   readonly slots: { readonly x: number; readonly w: number; readonly b: number; readonly out: number };
   readonly wStorage: Storage;
   readonly bStorage: Storage;
+  /** Of the smallest subgroup; absent: no subgroups. */
+  readonly lanes?: number;
 }
 
 export function layerNormKernel(v: LayerNormVariant): Kernel {
+  const { lanes } = v;
   return makeKernel({
     name: "layerNorm",
-    variant: `${v.wStorage}-${v.bStorage}`,
+    variant: `${v.wStorage}-${v.bStorage}${lanes === undefined ? "" : `-lanes${lanes}`}`,
+    enables: lanes === undefined ? [] : ["subgroups"],
     operands: [
       { name: "x", view: "f32", slot: v.slots.x },
       { name: "w", view: scalarView(v.wStorage), slot: v.slots.w },
@@ -32,10 +37,7 @@ fn total(t: u32, value: f32) -> f32 {
   workgroupBarrier();
   part[t] = value;
   workgroupBarrier();
-  for (var half = ${THREADS / 2}u; half > 0u; half >>= 1u) {
-    if (t < half) { part[t] += part[t + half]; }
-    workgroupBarrier();
-  }
+${reduceParts(THREADS, lanes, (a, b) => `${a} + ${b}`)}
   return part[0];
 }`,
       body: `

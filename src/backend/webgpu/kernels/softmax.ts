@@ -3,13 +3,16 @@
  * A workgroup a row, fp32. Cost: reads x three times, writes it twice; memory-bound.
  */
 import { type Kernel, makeKernel } from "../kernel.ts";
+import { reduceParts } from "./subgroups.ts";
 
 const THREADS = 256;
 
-export function softmaxKernel(): Kernel {
+/** `lanes`: of the smallest subgroup; absent: no subgroups. */
+export function softmaxKernel(lanes?: number): Kernel {
   return makeKernel({
     name: "softmax",
-    variant: "rows",
+    variant: lanes === undefined ? "rows" : `rows-lanes${lanes}`,
+    enables: lanes === undefined ? [] : ["subgroups"],
     operands: [{ name: "x", view: "f32", slot: 0 }],
     params: { columns: "u32", stride: "u32", causal: "u32", firstRow: "u32" },
     workgroupSize: THREADS,
@@ -20,10 +23,7 @@ fn reduce(t: u32, value: f32, largest: bool) -> f32 {
   workgroupBarrier();
   part[t] = value;
   workgroupBarrier();
-  for (var half = ${THREADS / 2}u; half > 0u; half >>= 1u) {
-    if (t < half) { part[t] = select(part[t] + part[t + half], max(part[t], part[t + half]), largest); }
-    workgroupBarrier();
-  }
+${reduceParts(THREADS, lanes, (a, b) => `select(${a} + ${b}, max(${a}, ${b}), largest)`)}
   return part[0];
 }`,
       body: `

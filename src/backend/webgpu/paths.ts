@@ -1,0 +1,77 @@
+/**
+ * @file Which kernels a device computes with. What changes bits (arithmetic in fp16) is a declared setting, `precision`; what
+ * doesn't (reductions through subgroups) is used wherever the adapter has it. Both only after the self-test. Pure.
+ */
+import type { AdapterFacts } from "./adapter.ts";
+import type { Arithmetic } from "./wgsl.ts";
+
+/** Declared by the user and recorded with a picture. */
+export type Precision = "fp32" | "fp16";
+
+/** One product of matrices that a subgroup does at once: [m, k] x [k, n] in fp16, sums in fp32. `lanes`: of a subgroup. */
+export interface MatrixShape {
+  readonly m: number;
+  readonly n: number;
+  readonly k: number;
+  readonly lanes: number;
+}
+
+export interface KernelPaths {
+  /** Arithmetic of linear layers and convolutions, where the graph allows less than fp32. */
+  readonly products: Arithmetic;
+  readonly attention: Arithmetic;
+  /** Products by subgroup matrices (tensor cores) instead. */
+  readonly matrix?: MatrixShape;
+  /** Lanes of the smallest subgroup: reductions go from register to register among that many. */
+  readonly lanes?: number;
+}
+
+/** What every adapter can do. */
+export const BASELINE: KernelPaths = { products: "f32", attention: "f32" };
+
+/** The paths of graphs whose values fp16 can't hold: the bits of fp32 alone. */
+export function widePaths({ lanes }: KernelPaths): KernelPaths {
+  return { ...BASELINE, ...(lanes === undefined ? {} : { lanes }) };
+}
+
+/** For messages and the record of a picture: "fp32", "fp16 (shader-f16)", "fp16 (subgroup matrices)". */
+export function describePrecision({ products, attention, matrix }: KernelPaths): string {
+  if (matrix) return "fp16 (subgroup matrices)";
+  return products === "f16" || attention === "f16" ? "fp16 (shader-f16)" : "fp32";
+}
+
+/** A path that an adapter offers, to be tried. */
+export interface Candidate {
+  /** For notes. */
+  readonly name: string;
+  readonly paths: Partial<KernelPaths>;
+  readonly problem: "products" | "attention" | "reductions";
+  /** Bits must be the baseline's. */
+  readonly exact: boolean;
+  /** Not worth a try once these are chosen. */
+  readonly unless?: (chosen: KernelPaths) => boolean;
+}
+
+/** What to try on an adapter, best first, and what was asked for that it lacks. */
+export function candidatePaths(
+  facts: AdapterFacts,
+  precision: Precision,
+): { readonly candidates: readonly Candidate[]; readonly notes: readonly string[] } {
+  const candidates: Candidate[] = [];
+  const { subgroups } = facts;
+  if (facts.features.includes("subgroups") && subgroups && subgroups.min >= 2) {
+    const lanes = Math.min(subgroups.min, MAX_LANES);
+    candidates.push({ name: "subgroups", paths: { lanes }, problem: "reductions", exact: true });
+  }
+  if (precision === "fp32") return { candidates, notes: [] };
+  if (!facts.features.includes("shader-f16")) {
+    const note = "fp16 arithmetic was asked for, but this adapter offers no shader-f16: computing in fp32";
+    return { candidates, notes: [note] };
+  }
+  candidates.push({ name: "fp16 products", paths: { products: "f16" }, problem: "products", exact: false });
+  candidates.push({ name: "fp16 attention", paths: { attention: "f16" }, problem: "attention", exact: false });
+  return { candidates, notes: [] };
+}
+
+/** Larger subgroups are used as if they were several. */
+const MAX_LANES = 32;

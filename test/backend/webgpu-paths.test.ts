@@ -1,0 +1,236 @@
+/** @file The faster kernels of the `webgpu` device: against the reference, against each other, and the self-test that admits them. */
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { after, test } from "node:test";
+import { fileURLToPath } from "node:url";
+import type { StoredWeight } from "../../src/backend/device.ts";
+import { createReferenceBackend } from "../../src/backend/reference/backend.ts";
+import type { AdapterFacts } from "../../src/backend/webgpu/adapter.ts";
+import { openDawn } from "../../src/backend/webgpu/dawn.ts";
+import { createWebGpuDevice, type WebGpuDevice, type WebGpuOptions } from "../../src/backend/webgpu/device.ts";
+import { lowerSegment } from "../../src/backend/webgpu/lowering.ts";
+import { BASELINE, candidatePaths, describePrecision, type KernelPaths } from "../../src/backend/webgpu/paths.ts";
+import { difference, forgetProbes, MAX_NMSE } from "../../src/backend/webgpu/self-test.ts";
+import { GraphBuilder } from "../../src/ir/builder.ts";
+import { computeGraph, drawData, type GraphData, opGraph, segmentGraph } from "./conformance.ts";
+import { deviceBackend } from "./device-backend.ts";
+import { RANDOM_CASES } from "./random-cases.ts";
+import { SEGMENT_CASES } from "./segment-cases.ts";
+import { findTestAdapter, openTestDevice } from "./software-vulkan.ts";
+
+const adapter = await findTestAdapter();
+const facts = adapter.skip === undefined ? await adapterFacts() : undefined;
+const lacking = (feature: string) =>
+  adapter.skip ?? (facts!.features.includes(feature) ? undefined : `this adapter has no ${feature}`);
+const needs = (feature: string) => {
+  const skip = lacking(feature);
+  return skip === undefined ? {} : { skip };
+};
+const halves: KernelPaths = { products: "f16", attention: "f16" };
+/** One small tile for all shapes: software takes seconds to compile a large one. */
+const SMALL: WebGpuOptions = { paths: halves, chooseTile: ({ geglu }) => (geglu ? "32x64" : "32x32") };
+
+async function adapterFacts(): Promise<AdapterFacts> {
+  await using device = await openTestDevice(adapter, { paths: BASELINE });
+  return device.adapter;
+}
+
+/** One device for each set of paths: its kernels are compiled once. */
+const devices = new Map<string, WebGpuDevice>();
+after(async () => {
+  for (const device of devices.values()) await device[Symbol.asyncDispose]();
+});
+async function deviceWith(options: WebGpuOptions, key = JSON.stringify(options.paths)): Promise<WebGpuDevice> {
+  const device = devices.get(key) ?? (await openTestDevice(adapter, options));
+  devices.set(key, device);
+  return device;
+}
+
+/**
+ * Random cases of some ops that need few kernels: software takes a second to compile each. `perOp`: kernels that an op may add.
+ */
+function casesOf(paths: KernelPaths, ops: readonly string[], perOp: number): ReturnType<typeof opGraph>[] {
+  return ops.flatMap((op) => {
+    const keys = new Set<string>();
+    const cases = RANDOM_CASES.filter((item) => item.op === op).map(opGraph);
+    return cases.filter(({ graph }) => {
+      const segment = graph.segments[0]!;
+      const stored = segment.weights.map((id): StoredWeight => ({ dtype: "f16", shape: graph.values[id]!.shape }));
+      const limits = { bindingBytes: 2 ** 27, workgroupBytes: 16384 };
+      const { dispatches } = lowerSegment(graph, segment, stored, { limits, paths, chooseTile: () => "32x32" });
+      const added = dispatches.map(({ kernel }) => kernel.key).filter((key) => !keys.has(key));
+      if (keys.size + added.length > perOp) return false;
+      for (const key of added) keys.add(key);
+      return true;
+    });
+  });
+}
+
+/** Not disposed here: the device is shared. */
+async function compute(options: WebGpuOptions, graph: ReturnType<typeof opGraph>["graph"], data: GraphData) {
+  return await computeGraph(deviceBackend(await deviceWith(options)), graph, data, "f16");
+}
+
+async function requireClose(options: WebGpuOptions, { graph, data }: ReturnType<typeof opGraph>): Promise<void> {
+  const expected = await computeGraph(createReferenceBackend(), graph, data, "f32");
+  const found = await compute(options, graph, data);
+  for (const [name, values] of expected) {
+    const problem = difference(values, found.get(name)!, false);
+    assert.equal(problem, undefined, `${graph.name} ${name}: ${problem}`);
+  }
+}
+
+test("fp16 products and attention are within 5e-4 of the reference on random shapes", needs("shader-f16"), async () => {
+  const cases = casesOf(halves, ["linear", "conv2d", "attention"], 3);
+  assert.ok(cases.length >= 30, `${cases.length} cases`);
+  for (const item of cases) await requireClose(SMALL, item);
+});
+
+test("fp16 products and attention in whole segments: epilogues, joins, enlarging", needs("shader-f16"), async () => {
+  for (const name of ["ResNet block with skip, time and shortcut", "transformer block", "upsampling to an odd size"]) {
+    const graph = segmentGraph(SEGMENT_CASES.find((item) => item.name === name)!);
+    await requireClose(SMALL, { graph, data: drawData(graph, 5) });
+  }
+});
+
+test("a long sum in fp16 errs no more than a short one: runs are added in fp32", needs("shader-f16"), async () => {
+  const g = new GraphBuilder("long");
+  // All of one sign: an fp16 sum of 4096 such products would be off by parts in a hundred.
+  const x = g.input("x", [3, 4096]);
+  g.segment("s", () => g.output("y", g.node("linear", [x, g.weight("w", [5, 4096])], {})));
+  const graph = g.build();
+  const drawn = drawData(graph, 2);
+  const positive = <K>(values: ReadonlyMap<K, ArrayLike<number>>) =>
+    new Map([...values].map(([id, numbers]) => [id, Float32Array.from(numbers, Math.abs)]));
+  const data: GraphData = { inputs: positive(drawn.inputs), weights: positive(drawn.weights) };
+  const expected = (await computeGraph(createReferenceBackend(), graph, data, "f32")).get("y")!;
+  const found = (await compute(SMALL, graph, data)).get("y")!;
+  let squares = 0;
+  let size = 0;
+  expected.forEach((value, i) => {
+    squares += (found[i]! - value) ** 2;
+    size += value ** 2;
+  });
+  // 2^-11 for each operand and for partial sums of 32: 1e-6 and less.
+  assert.ok(squares / size < 1e-6, `NMSE ${squares / size}`);
+});
+
+test("every tile gives the same bits in fp16", needs("shader-f16"), async () => {
+  const g = new GraphBuilder("bits");
+  const x = g.input("x", [140, 204]);
+  g.segment("s", () => g.output("y", g.node("linear", [x, g.weight("w", [72, 204])], {})));
+  const graph = g.build();
+  const data = drawData(graph, 3);
+  const results = [];
+  for (const tile of ["32x32", "64x64", "128x64"] as const) {
+    const device = await openTestDevice(adapter, { paths: halves, chooseTile: () => tile });
+    results.push((await computeGraph(deviceBackend(device), graph, data, "f16")).get("y")!);
+    await device[Symbol.asyncDispose]();
+  }
+  for (const result of results.slice(1)) assert.deepEqual(result, results[0]);
+});
+
+test("a wide graph is computed in fp32 whatever the precision", needs("shader-f16"), async () => {
+  const results = [];
+  for (const wide of [true, false]) {
+    const g = new GraphBuilder("range", { wide });
+    const x = g.input("x", [4, 16]);
+    g.segment("s", () => g.output("y", g.node("linear", [x, g.weight("w", [4, 16])], {})));
+    const graph = g.build();
+    const { inputs, weights } = drawData(graph, 4);
+    const data: GraphData = { inputs: new Map([[x.id, new Float32Array(64).fill(70000)]]), weights };
+    assert.equal(inputs.size, 1);
+    results.push((await compute(SMALL, graph, data)).get("y")!);
+  }
+  assert.ok(results[0]!.every(Number.isFinite));
+  assert.ok(!results[1]!.every(Number.isFinite), "70000 is beyond fp16");
+});
+
+test("reductions through subgroups give the baseline's bits", needs("subgroups"), async () => {
+  // Of this adapter's own size, and of smaller ones.
+  const sizes = [2, 4, 8, 16, 32].filter((lanes) => lanes <= facts!.subgroups!.min);
+  const rows = casesOf({ ...BASELINE, lanes: 2 }, ["layerNorm", "groupStats"], 3);
+  // A head of 144 numbers goes by a softmax of its own.
+  const long = RANDOM_CASES.find(({ op, inputs, attrs }) => {
+    return op === "attention" && inputs[0]!.shape[2]! / (attrs as { heads: number }).heads === 144;
+  })!;
+  assert.ok(rows.length >= 50);
+  for (const { graph, data } of [...rows, opGraph(long, 1)]) {
+    const expected = await compute({ paths: BASELINE }, graph, data);
+    for (const lanes of sizes)
+      assert.deepEqual(await compute({ paths: { ...BASELINE, lanes } }, graph, data), expected, graph.name);
+  }
+});
+
+test("subgroups of another size pass the self-test too", needs("subgroups"), () => {
+  const url = (name: string) => JSON.stringify(new URL(`../../src/backend/webgpu/${name}`, import.meta.url).href);
+  const script = `const { createWebGpuDevice } = await import(${url("device.ts")});
+    await using device = await createWebGpuDevice({ adapter: ${JSON.stringify(adapter.name.split("-")[0])} });
+    console.log(JSON.stringify([device.adapter.subgroups, device.chosen]));`;
+  const cwd = fileURLToPath(new URL("../..", import.meta.url));
+  const env = { ...process.env, LP_NATIVE_VECTOR_WIDTH: "256" };
+  const args = ["--input-type=module-typescript", "-e", script];
+  const { status, stdout, stderr } = spawnSync(process.execPath, args, { cwd, env, encoding: "utf8", timeout: 60_000 });
+  assert.equal(status, 0, stderr);
+  const [subgroups, { paths, notes }] = JSON.parse(stdout);
+  assert.deepEqual(notes, []);
+  assert.equal(paths.lanes, Math.min(32, subgroups.min));
+});
+
+test("a driver that computes fp16 wrong loses the path, with a note", needs("shader-f16"), async () => {
+  const wrong: [find: string | RegExp, put: string, reason: RegExp][] = [
+    [/h0_0 = fma/g, "h0_0 = h1_0 + fma", /fp16 products is not used: its self-test failed \(error/],
+    ["enable f16;", "enable f16; nonsense", /fp16 products is not used: .*refused work/],
+    [/c0_0 \+= vec4<f32>\(h0_0\)/g, "c0_0 += vec4<f32>(bitcast<f32>(P.m | 0x7fc00000u))", /error NaN/],
+  ];
+  for (const [find, put, reason] of wrong) {
+    forgetProbes();
+    const opened = await openDawn(adapter.name);
+    const { device } = opened;
+    const create = device.createShaderModule.bind(device);
+    device.createShaderModule = (descriptor) => {
+      if (!descriptor.label?.includes("gemm")) return create(descriptor);
+      return create({ ...descriptor, code: descriptor.code.replace(find, put) });
+    };
+    await using made = await createWebGpuDevice({ open: async () => opened, precision: "fp16" });
+    const { paths, notes } = made.chosen;
+    assert.equal(paths.products, "f32");
+    assert.equal(paths.attention, "f16");
+    assert.equal(notes.length, 1);
+    assert.match(notes[0]!, reason);
+    assert.ok(notes[0]!.length < 300 && !notes[0]!.includes("\n"));
+  }
+  forgetProbes();
+});
+
+test("which paths are tried follows features and the declared precision", () => {
+  const card = { features: ["shader-f16", "subgroups"], subgroups: { min: 32, max: 32 } } as unknown as AdapterFacts;
+  const names = (...args: Parameters<typeof candidatePaths>) =>
+    candidatePaths(...args).candidates.map(({ name }) => name);
+  assert.deepEqual(names(card, "fp32"), ["subgroups"]);
+  assert.deepEqual(names(card, "fp16"), ["subgroups", "fp16 products", "fp16 attention"]);
+  const plain = { features: [] } as unknown as AdapterFacts;
+  assert.deepEqual(candidatePaths(plain, "fp32"), { candidates: [], notes: [] });
+  const { candidates, notes } = candidatePaths(plain, "fp16");
+  assert.deepEqual(candidates, []);
+  assert.match(notes.join(), /offers no shader-f16: computing in fp32/);
+  const wide = { ...card, subgroups: { min: 64, max: 64 } };
+  assert.equal(candidatePaths(wide, "fp32").candidates[0]!.paths.lanes, 32);
+  assert.equal(describePrecision(BASELINE), "fp32");
+  assert.equal(describePrecision(halves), "fp16 (shader-f16)");
+});
+
+test("a difference is found in one bit, in fp16 by size, and in what is no number", () => {
+  const numbers = Float32Array.of(1, 2, 0);
+  assert.equal(difference(numbers, Float32Array.of(1, 2, 0), true), undefined);
+  assert.match(difference(numbers, Float32Array.of(1, 2, -0), true)!, /other bits in 1 of 3/);
+  const off = (share: number) =>
+    difference(
+      numbers,
+      numbers.map((value) => value * (1 + share)),
+      false,
+    );
+  assert.equal(off(Math.sqrt(MAX_NMSE) * 0.99), undefined);
+  assert.match(off(Math.sqrt(MAX_NMSE) * 1.01)!, /self-test failed/);
+  assert.match(off(Number.NaN)!, /error NaN/);
+});

@@ -1,0 +1,280 @@
+/**
+ * @file The engine on a graphics adapter that is lost, short of memory or idle at chosen moments: retried to the same PNG, or
+ * one clear error; what is remembered of it on disk.
+ */
+import assert from "node:assert/strict";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import os from "node:os";
+import path from "node:path";
+import { after, test } from "node:test";
+import { fileURLToPath } from "node:url";
+import type { AdapterFacts } from "../../src/backend/webgpu/adapter.ts";
+import { type OpenedDevice, openDawn } from "../../src/backend/webgpu/dawn.ts";
+import { openRecoverable, type RecoverableDevice } from "../../src/backend/webgpu/recoverable.ts";
+import { loadAdapterState, saveAdapterState } from "../../src/backend/webgpu/state-file.ts";
+import { shapeKey } from "../../src/backend/webgpu/tuning.ts";
+import { composeEngine } from "../../src/engine.ts";
+import { openNodeParts } from "../../src/engine-parts.ts";
+import type { Engine, GenerateEvent } from "../../src/engine-types.ts";
+import { SolvayError } from "../../src/errors.ts";
+import { cardMachine } from "../../src/host-machine.ts";
+import { GraphBuilder } from "../../src/ir/builder.ts";
+import { computeGraph, drawData } from "../backend/conformance.ts";
+import { deviceBackend } from "../backend/device-backend.ts";
+import { dropDispatches, limitMemory, watchAwaits } from "../backend/faulty-gpu.ts";
+import { findTestAdapter } from "../backend/software-vulkan.ts";
+
+const adapter = await findTestAdapter();
+const options = adapter.skip === undefined ? {} : { skip: `skipped: ${adapter.skip}` };
+const MODEL = fileURLToPath(new URL("../../fixtures/golden/flat", import.meta.url));
+const JOB = { prompt: "a lake", seed: 7, steps: 2, width: 16, height: 16 };
+const STAGING = { slots: 2, slotBytes: 2 ** 18 };
+
+const folders = mkdtempSync(path.join(os.tmpdir(), "solvay-recovery-"));
+after(() => rmSync(folders, { recursive: true }));
+let made = 0;
+const newFolder = () => path.join(folders, `state-${made++}`);
+
+interface Opened extends AsyncDisposable {
+  readonly engine: Engine;
+  readonly first: RecoverableDevice["device"];
+  readonly opens: () => number;
+  /** Milliseconds of the wall clock. */
+  nowMs: number;
+}
+
+/** `spoil` gets each device before it is used. */
+async function open(
+  stateFolder: string,
+  spoil: (opened: OpenedDevice) => void = () => {},
+  model = MODEL,
+): Promise<Opened> {
+  let opens = 0;
+  const clock = { nowMs: 1_000_000 };
+  const { device, reopen } = await openRecoverable({
+    adapter: adapter.name,
+    stateFolder,
+    wallClock: () => clock.nowMs,
+    staging: STAGING,
+    open: async (name) => {
+      const opened = await openDawn(name);
+      spoil(opened);
+      opens++;
+      return opened;
+    },
+  });
+  const parts = await openNodeParts({ backend: "reference", model }, (name) => name);
+  const budgets = { vram: "4G", ram: "1G" };
+  const engine = await composeEngine({ ...parts, device, reopen, budgets, machine: cardMachine("test card") });
+  const dispose = () => engine[Symbol.asyncDispose]();
+  return Object.assign(clock, { engine, first: device, opens: () => opens, [Symbol.asyncDispose]: dispose });
+}
+
+interface Drawn {
+  readonly png: Uint8Array<ArrayBuffer>;
+  readonly notes: readonly string[];
+}
+
+async function draw(engine: Engine, onEvent: (event: GenerateEvent) => void = () => {}): Promise<Drawn> {
+  const notes: string[] = [];
+  for await (const event of engine.generate(JOB)) {
+    onEvent(event);
+    if (event.type === "note") notes.push(event.text);
+    if (event.type === "image") return { png: new Uint8Array(event.png), notes };
+  }
+  throw new Error("no image");
+}
+
+const errorOf = (engine: Engine, onEvent?: (event: GenerateEvent) => void) =>
+  draw(engine, onEvent).then(
+    () => assert.fail("there should be no picture"),
+    (error: unknown) => (error instanceof SolvayError ? error : assert.fail(String(error))),
+  );
+
+let facts: AdapterFacts | undefined;
+let expected: Uint8Array<ArrayBuffer> = new Uint8Array();
+if (adapter.skip === undefined) {
+  await using undisturbed = await open(newFolder());
+  expected = (await draw(undisturbed.engine)).png;
+  facts = undisturbed.first.adapter;
+}
+const remembered = (folder: string) => loadAdapterState(path.join(folder, "adapters.json"), facts!);
+
+/** Makes the device break at its next await after `doom()`. */
+function doomable(): { readonly spoil: (opened: OpenedDevice) => void; readonly doom: () => void } {
+  let doomed = false;
+  const spoil = (opened: OpenedDevice) =>
+    watchAwaits(opened, () => {
+      if (doomed) opened.device.destroy();
+      doomed = false;
+    });
+  return {
+    spoil,
+    doom: () => {
+      doomed = true;
+    },
+  };
+}
+
+const MOMENTS: readonly (readonly [string, (event: GenerateEvent) => boolean])[] = [
+  ["while the prompt was read", (event) => event.type === "phase" && event.phase === "encode"],
+  ["in step 1 of 2", (event) => event.type === "phase" && event.phase === "denoise"],
+  ["in step 2 of 2", (event) => event.type === "step" && event.step === 1],
+  ["while the picture was decoded", (event) => event.type === "phase" && event.phase === "decode"],
+];
+
+test("a card lost in any phase: one note, the same PNG, and it is remembered", options, async () => {
+  for (const [place, isMoment] of MOMENTS) {
+    const folder = newFolder();
+    const { spoil, doom } = doomable();
+    {
+      await using gpu = await open(folder, spoil);
+      let over = false;
+      const { png, notes } = await draw(gpu.engine, (event) => {
+        if (!over && isMoment(event)) doom();
+        over ||= isMoment(event);
+      });
+      assert.deepEqual(png, expected, place);
+      assert.equal(notes.length, 1);
+      assert.ok(notes[0]!.startsWith("E_GPU_LOST: the graphics device was lost ("), notes[0]);
+      assert.ok(notes[0]!.endsWith(`) ${place}. Retrying once with smaller GPU work.`), notes[0]);
+      assert.equal(gpu.opens(), 2);
+      assert.equal(gpu.first.heldBytes, 0);
+    }
+    assert.deepEqual(JSON.parse(readFileSync(path.join(folder, "rebuilds.json"), "utf8")), [1_000_000]);
+    assert.equal((await remembered(folder)).pacing!.caution, 0.5);
+  }
+});
+
+test(
+  "three losses in a minute are too many, also for an engine that starts; after it the card is tried again",
+  options,
+  async () => {
+    const folder = newFolder();
+    const { spoil, doom: doomNow } = doomable();
+    await using gpu = await open(folder, spoil);
+    const doom = ({ type }: GenerateEvent) => {
+      if (type === "start") doomNow();
+    };
+    assert.deepEqual((await draw(gpu.engine, doom)).png, expected);
+    assert.deepEqual((await draw(gpu.engine, doom)).png, expected);
+    assert.equal(gpu.opens(), 3);
+    assert.equal((await errorOf(gpu.engine, doom)).code, "E_GPU_UNSTABLE");
+    assert.equal((await errorOf(gpu.engine)).code, "E_GPU_UNSTABLE");
+    await assert.rejects(open(folder), { code: "E_GPU_UNSTABLE" });
+    assert.equal(gpu.opens(), 3);
+    assert.equal((await remembered(folder)).pacing!.caution, 1 / 8);
+    gpu.nowMs += 61_000;
+    const { png, notes } = await draw(gpu.engine);
+    assert.deepEqual(png, expected);
+    assert.match(notes.join(), /^E_GPU_LOST: .*Opening it again\.$/);
+  },
+);
+
+test("a card lost between two pictures is opened again for the second", options, async () => {
+  let raw: GPUDevice | undefined;
+  await using gpu = await open(newFolder(), ({ device }) => {
+    raw = device;
+  });
+  await draw(gpu.engine);
+  raw!.destroy();
+  await raw!.lost;
+  const { png, notes } = await draw(gpu.engine);
+  assert.deepEqual(png, expected);
+  assert.match(notes.join("\n"), /^E_GPU_LOST: .*Opening it again\.$/);
+});
+
+test("where nothing can be noted, pictures are made, but a lost card is not opened again", options, async () => {
+  const file = newFolder();
+  writeFileSync(file, "");
+  let raw: GPUDevice | undefined;
+  await using gpu = await open(path.join(file, "state"), ({ device }) => {
+    raw = device;
+  });
+  assert.deepEqual((await draw(gpu.engine)).png, expected);
+  raw!.destroy();
+  await raw!.lost;
+  assert.equal((await errorOf(gpu.engine)).code, "E_GPU_STATE");
+  assert.equal(gpu.opens(), 1);
+});
+
+test(
+  "memory that is short for a while: the same PNG; for long: E_VRAM with numbers, and the next PNG is right",
+  options,
+  async () => {
+    // Its weights are large enough for a plan with less.
+    const model = fileURLToPath(new URL("../../fixtures/golden/deep", import.meta.url));
+    let allocations = 0;
+    let isShort = (_: number) => false;
+    await using gpu = await open(newFolder(), (opened) => limitMemory(opened, () => isShort(allocations++)), model);
+    const { png: whole } = await draw(gpu.engine);
+    await gpu.engine.setBudgets({ vram: "3G" });
+
+    // The device frees its caches and tries once more by itself.
+    allocations = 0;
+    isShort = (allocation) => allocation === 4 || allocation === 5;
+    const smaller = await draw(gpu.engine);
+    assert.deepEqual(smaller.png, whole);
+    assert.match(
+      smaller.notes.join("\n"),
+      /^E_VRAM .*budget has .* free of 3\.00 GiB.* Trying again with --vram \d+M\.$/,
+    );
+
+    isShort = () => true;
+    const error = await errorOf(gpu.engine);
+    assert.match(error.message, /^E_VRAM .*: needs \d.* [KM]iB, budget has .* free of .*, but the graphics card/);
+    isShort = () => false;
+    assert.deepEqual((await draw(gpu.engine)).png, whole);
+    assert.equal(gpu.opens(), 1);
+  },
+);
+
+test("results that were never computed end the picture, and it is not tried again", options, async () => {
+  await using gpu = await open(newFolder(), dropDispatches);
+  assert.equal((await errorOf(gpu.engine)).code, "E_GPU_STALE");
+  assert.equal(gpu.opens(), 1);
+});
+
+test("the next start goes on with the rate and the tiles of the one before", options, async () => {
+  const folder = newFolder();
+  const g = new GraphBuilder("linear");
+  const x = g.input("x", [1, 64, 64]);
+  g.segment("s", () => g.output("y", g.node("linear", [x, g.weight("w", [64, 64])], {})));
+  const graph = g.build();
+  const key = shapeKey({ rows: 64, columns: 64, depth: 64, geglu: false });
+  const run = async () => {
+    const labels: string[] = [];
+    const { device } = await openRecoverable({
+      adapter: adapter.name,
+      stateFolder: folder,
+      wallClock: () => 0,
+      staging: STAGING,
+      open: async (name) => {
+        const opened = await openDawn(name);
+        const create = opened.device.createShaderModule.bind(opened.device);
+        Object.defineProperty(opened.device, "createShaderModule", {
+          value: (module: GPUShaderModuleDescriptor) => {
+            labels.push(module.label ?? "");
+            return create(module);
+          },
+        });
+        return opened;
+      },
+    });
+    const { costPerMs } = device.pacing;
+    await computeGraph(deviceBackend(device), graph, drawData(graph, 1), "f16");
+    await device[Symbol.asyncDispose]();
+    return { labels: labels.join(" "), costPerMs };
+  };
+  const first = await run();
+  assert.match(first.labels, /32x32/);
+  await saveAdapterState(path.join(folder, "adapters.json"), facts!, {
+    tiles: { [key]: "64x64" },
+    pacing: { costPerMs: 3e6, caution: 1 },
+  });
+  const second = await run();
+  assert.doesNotMatch(second.labels, /32x32/);
+  assert.match(second.labels, /64x64/);
+  assert.equal(second.costPerMs, 3e6);
+  assert.deepEqual((await remembered(folder)).tiles, { [key]: "64x64" });
+});
