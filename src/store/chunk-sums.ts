@@ -9,6 +9,7 @@ import { type BlockDigest, CHUNKS_AHEAD, chunkPool, type PlainReader } from "./p
 
 /** Copies of chunks that wait for a thread to hash them; beyond this, decoding waits. */
 const MAX_HASHING = 64;
+export const HASHING_BYTES = MAX_HASHING * CHUNK_BYTES;
 
 /** Hashing jobs of one import. */
 export class HashQueue {

@@ -3,9 +3,8 @@
  * be copied nor push other things out of memory (docs/decisions/direct-writes.md). Whole pages only, from memory at a page's start.
  */
 import { constants, type FileHandle, open } from "node:fs/promises";
-import type { DirectWriter } from "./fs.ts";
+import { type DirectWriter, PAGE_BYTES } from "./fs.ts";
 
-const PAGE_BYTES = 4096;
 /** Addresses in memory are multiples of this at least. */
 const STEP_BYTES = 16;
 

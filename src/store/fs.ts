@@ -23,6 +23,9 @@ export interface StoreFile {
   close(): Promise<void>;
 }
 
+/** Of the system's memory, and of files. */
+export const PAGE_BYTES = 4096;
+
 /** Writes whole pages past the system's cache; what is read from the file by other means is the same. */
 export interface DirectWriter {
   /** What can be written from: its pages are pages of the system. Zeros. */

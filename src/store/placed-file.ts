@@ -2,11 +2,10 @@
 import type { TensorTable } from "../container/table.ts";
 import { cutAtChunks } from "./chunk-sums.ts";
 import { crc32 } from "./digest.ts";
-import { type DirectWriter, readFully, type StoreFile, writeFully } from "./fs.ts";
+import { type DirectWriter, PAGE_BYTES, readFully, type StoreFile, writeFully } from "./fs.ts";
 import { type BlockLayout, CHUNK_BYTES, roundUp, type StoredTensor } from "./layout.ts";
 import { HEADER_BYTES } from "./pack-format.ts";
 import type { PlainReader } from "./pack-writer.ts";
-import { PAGE_BYTES } from "./weight-ring.ts";
 
 export interface Place {
   /** Index of the block. */

@@ -2,10 +2,8 @@
  * @file Memory for decoded tensors: one buffer for a whole import, whose parts are taken in turn and given back in about that
  * order. Buffers of their own would be garbage of up to 26 MB each, 1,680 times.
  */
+import { PAGE_BYTES } from "./fs.ts";
 import { roundUp } from "./layout.ts";
-
-/** Parts have room of their own to the byte of this size, wherever in it they begin. */
-export const PAGE_BYTES = 4096;
 
 interface Part {
   readonly startByte: number;
