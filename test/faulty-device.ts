@@ -18,7 +18,7 @@ export interface DeviceFaults {
 export class FaultyDevice implements Device {
   readonly name = "reference";
   readonly alignmentBytes: number;
-  readonly sharesHostMemory = true;
+  readonly sharesHostMemory = false;
   readonly overheadBytes = 1000;
   readonly #inner = new HostDevice(createReferenceBackend());
   readonly #faults: DeviceFaults;
