@@ -57,7 +57,7 @@ class Bench {
   }
 
   #open(): FaultyDevice {
-    const device = new FaultyDevice(this.#faults(this.devices.length));
+    const device = new FaultyDevice(this.#faults(this.devices.length), 1000 + this.devices.length);
     this.devices.push(device);
     return device;
   }
@@ -77,6 +77,8 @@ class Bench {
       pause,
     };
     for await (const event of recoveredTextToImage(checkpoint, this.runtime, job, recovery, signal)) {
+      // Devices differ: a plan is always that of the device at hand.
+      if (event.type === "plan") assert.equal(event.planned.plan.device.overheadBytes, this.last.overheadBytes);
       if (event.type === "note") this.notes.push(event.text);
       if (event.type === "pixels") return event.rgb;
     }
@@ -182,7 +184,7 @@ test("an error that breaks the device is tried again on a new one; one that does
   assert.match(poisoned.notes.join(), /^E_GPU gemm: refused .*Retrying once with a new device\.$/);
   const stale = new Bench(() => ({
     before: (_, count) => {
-      if (count === CALLS - 40) throw refusal;
+      if (count >= CALLS - 40) throw count === CALLS - 40 ? refusal : new Error("settling fails, too");
     },
   }));
   assert.equal(await stale.draw().catch((error: unknown) => error), refusal);
