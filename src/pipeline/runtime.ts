@@ -144,9 +144,8 @@ export class SdxlRuntime implements AsyncDisposable {
     return bytes < peak.deviceBytes ? bytes : undefined;
   }
 
-  /** Goes on with another device, between phases. What the one before held is given back; plans are made anew. */
-  async replaceDevice(device: Device): Promise<void> {
-    await this.releaseWeights();
+  /** Goes on with another device, between phases and with all weights released; plans are made anew. */
+  replaceDevice(device: Device): void {
     this.#jobs.clear();
     this.#device = device;
   }
