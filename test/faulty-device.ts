@@ -54,6 +54,10 @@ export class FaultyDevice implements Device {
     return this.#inner.weightBytes(weight);
   }
 
+  prepare(graph: Graph, segment: Segment, weights: readonly StoredWeight[]) {
+    return this.#inner.prepare(graph, segment, weights);
+  }
+
   scratchBytes(graph: Graph, segment: Segment, weights: readonly StoredWeight[]) {
     return this.#inner.scratchBytes(graph, segment, weights);
   }

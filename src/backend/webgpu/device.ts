@@ -205,6 +205,12 @@ class DawnDevice implements WebGpuDevice {
     };
   }
 
+  prepare(graph: Graph, segment: Segment, weights: readonly StoredWeight[]): Promise<void> {
+    return this.#inTurn(async () => {
+      await this.#calls.compile(graph, segment, weights);
+    });
+  }
+
   async upload(block: BlockUpload, signal?: AbortSignal): Promise<void> {
     this.#health.check();
     await this.#uploader.upload(block, signal);
