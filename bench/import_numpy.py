@@ -78,6 +78,8 @@ def main():
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     line = {"records": count, "weights": weights, "bytes": size, "seconds": round(seconds, 2)}
     line["rssGrowthBytes"] = (peak - base) * 1024
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    line["processorSeconds"] = round(used.ru_utime + used.ru_stime, 2)
     if digest:
         line["digests"] = digests
     print(json.dumps(line))

@@ -1,8 +1,9 @@
 /**
  * @file Writes an LZR2 artifact with the true shapes of SDXL base 1.0's UNet and seeded random weights: by default 5.2 GB, a fifth
  * of the tensors spelled out weight by weight and the others as lattices with a small overlay, in an order of its own.
- * Usage: node scripts/synth-lzr2.ts OUT.lzr2 [--seed N] [--spelled FRACTION] [--overlay FRACTION]
- * `--spelled 1` is the published artifact's way, 8 bytes a weight throughout: 20.6 GB.
+ * Usage: node scripts/synth-lzr2.ts OUT.lzr2 [--seed N] [--spelled FRACTION] [--under DP] [--overlay FRACTION]
+ * `--spelled 1` is the published artifact's way, 8 bytes a weight throughout: 20.6 GB. `--under 6` puts a lattice of that dimension
+ * under those tensors too, with 21.2 GB.
  */
 import { type FileHandle, open, rename } from "node:fs/promises";
 import { parseArgs } from "node:util";
@@ -18,18 +19,22 @@ const { values, positionals } = parseArgs({
   options: {
     seed: { type: "string", default: "0" },
     spelled: { type: "string", default: "0.2" },
+    under: { type: "string", default: "0" },
     overlay: { type: "string", default: "0.04" },
   },
 });
 const out = positionals[0];
-const [seed, spelled, overlaid] = [values.seed, values.spelled, values.overlay].map(Number);
+const [seed, spelled, overlaid, under] = [values.seed, values.spelled, values.overlay, values.under].map(Number);
 if (
   out === undefined ||
   !Number.isSafeInteger(seed) ||
   !(spelled! >= 0 && spelled! <= 1) ||
-  !(overlaid! >= 0 && overlaid! <= 1)
+  !(overlaid! >= 0 && overlaid! <= 1) ||
+  !(Number.isInteger(under) && under! >= 0 && under! <= 6)
 ) {
-  console.error("Usage: node scripts/synth-lzr2.ts OUT.lzr2 [--seed N] [--spelled FRACTION] [--overlay FRACTION]");
+  console.error(
+    "Usage: node scripts/synth-lzr2.ts OUT.lzr2 [--seed N] [--spelled FRACTION] [--under 0..6] [--overlay FRACTION]",
+  );
   process.exit(2);
 }
 
@@ -60,8 +65,8 @@ async function writeRecord(file: FileHandle, name: string, shape: readonly numbe
   // The largest dimension at which overlay rows take 8 bytes.
   let dp = 10;
   while (dp > 1 && Math.max(rows, Math.ceil(columns / dp)) * dp >= 65536) dp--;
-  if (full) dp = 1;
-  const blocks = full ? 0 : Math.ceil(columns / dp);
+  if (full) dp = Math.max(1, under!);
+  const blocks = full && under === 0 ? 0 : Math.ceil(columns / dp);
   const { mean, spread } = statistics(name, shape);
   const perRow = new Float32Array(rows * 2);
   for (let row = 0; row < rows; row++) {

@@ -7,11 +7,12 @@ import { generateImage } from "./engine-image.ts";
 import { completeJob, requireLatent } from "./engine-job.ts";
 import type { BudgetOptions, Engine, EngineInfo, LoadEvent, PlanJob, PlanReport } from "./engine-types.ts";
 import { DeviceError } from "./errors.ts";
+import { budgetText } from "./ledger/budget.ts";
+import { Ledger } from "./ledger/ledger.ts";
 import { vaeScaleFactor } from "./model/config.ts";
 import { unetSchema } from "./model/unet.ts";
 import { SdxlRuntime } from "./pipeline/runtime.ts";
 import { jobShape } from "./pipeline/text-to-image.ts";
-import { budgetText } from "./plan/budget.ts";
 import type { DeviceSizes } from "./plan/describe.ts";
 import type { Machine } from "./plan/machine.ts";
 import { makePlan, type PlanBudgets } from "./plan/plan.ts";
@@ -19,6 +20,7 @@ import type { MachineRates, RatesTable } from "./plan/rates.ts";
 import { reportPlan } from "./plan/report.ts";
 import type { Folder } from "./source/folder.ts";
 import type { ByteSource } from "./source/source.ts";
+import type { ImportBudget } from "./store/import-types.ts";
 import type { Store } from "./store/store.ts";
 import { openStoredModel } from "./store/stored-model.ts";
 import { TableBlocks } from "./stream/blocks.ts";
@@ -163,6 +165,16 @@ export async function composeEngine(parts: EngineParts): Promise<Engine> {
 /** Smaller artifacts are decoded into memory; larger ones go into the block store, once. */
 const IMPORT_FROM_BYTES = 256 * 1024 ** 2;
 
+/** As a job's memory, before there is one: the process in RAM, the rest where it is while nothing computes. */
+async function importBudget(parts: EngineParts, store: Store): Promise<ImportBudget> {
+  const { device, budgets, machine, processBytes, resolveBudgets } = parts;
+  const { deviceBytes, ramBytes } = resolveBudgets(budgets, machine);
+  const freeBytes = await store.fs.freeBytes(store.folder);
+  const ledger = new Ledger({ device: deviceBytes, ram: ramBytes, disk: Math.min(freeBytes, Number.MAX_SAFE_INTEGER) });
+  ledger.reserve("ram", Math.min(processBytes, ramBytes), "process");
+  return { ledger, memory: device.sharesHostMemory ? "device" : "ram" };
+}
+
 async function withArtifact(
   base: SdxlCheckpoint,
   artifact: ByteSource,
@@ -183,8 +195,10 @@ async function withArtifact(
     });
   if (store && artifact.byteLength >= IMPORT_FROM_BYTES) {
     const request = { folder: parts.folder, checkpoint: base, artifact, compat, packed: "auto" as const };
+    const budget = await importBudget(parts, store);
     const result = await importSdxl(store, request, {
       signal,
+      budget,
       onEvent: (event) => event.type === "record" && onRecord(event.count, event.key, event.readBytes),
     });
     const { applied, untouched, missing, skippedOverlayRows } = result.artifact!;

@@ -2,7 +2,7 @@
 import { availableParallelism, cpus, totalmem } from "node:os";
 import type { BudgetOptions } from "./engine-types.ts";
 import { UsageError } from "./errors.ts";
-import { formatBytes, GiB, MiB, parseBudget, resolveBudget } from "./plan/budget.ts";
+import { formatBytes, GiB, MiB, parseBudget, resolveBudget } from "./ledger/budget.ts";
 import { DESCRIBED_MACHINES, describedMachine, type Machine } from "./plan/machine.ts";
 import type { PlanBudgets } from "./plan/plan.ts";
 

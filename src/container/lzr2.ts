@@ -10,7 +10,7 @@ import { ArtifactError } from "../errors.ts";
 import type { ByteSource } from "../source/source.ts";
 import { elementCount } from "../tensor/dtype.ts";
 import { firstNonFinite } from "../tensor/finite.ts";
-import { SequentialReader } from "./sequential.ts";
+import { CHUNK_BYTES, SequentialReader } from "./sequential.ts";
 import { describeForeign } from "./sniff.ts";
 
 /** Limits with their reasons: SDXL's longest key has 81 characters, its largest tensor 13 M elements. */
@@ -63,7 +63,7 @@ export interface ReadLzr2Options {
   /** Default 4 MiB; three such buffers are held. */
   readonly readChunkBytes?: number;
   /** Memory for a record's weights, whatever it holds. Default: new arrays. */
-  readonly allocateWeights?: (elements: number) => Uint16Array<ArrayBuffer>;
+  readonly allocateWeights?: (elements: number, key: string) => Uint16Array<ArrayBuffer>;
   /** Goes on at a record that was found before. */
   readonly from?: Lzr2Position;
 }
@@ -75,6 +75,15 @@ export interface Lzr2Position {
   readonly number: number;
   /** Keys of the records before, and where they begin. */
   readonly keys: ReadonlyMap<string, number>;
+}
+
+/**
+ * Memory that `readLzr2` holds beside weights of up to so many elements: chunks of the file, overlay rows, one bit a cell, and
+ * indices of the usual length, packed and not.
+ */
+export function lzr2MemoryBytes(elements: number): number {
+  const indices = Math.ceil(elements / 2) * 2;
+  return 3 * CHUNK_BYTES + LZR2_LIMITS.overlayChunkBytes + Math.ceil(elements / 8) + 2 * indices;
 }
 
 /** Yields records in file order, one in memory at a time. Throws ArtifactError with the record's number and byte. */
@@ -175,7 +184,7 @@ class RecordReader {
       this.#reader.skip(overlayRows * rowBytes);
       return { ...head, ...counts, skippedOverlayRows: 0, endByte: this.#reader.offset };
     }
-    const out = this.#options.allocateWeights?.(rows * columns);
+    const out = this.#options.allocateWeights?.(rows * columns, key);
     const weight = decodeLattice({ rows, columns, dp, blocks }, indices, mean, scale, out);
     freeIndices(indices);
     const written = this.#options.compat ? undefined : this.#memory.written;

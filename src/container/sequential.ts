@@ -5,7 +5,7 @@
 import type { ByteSource } from "../source/source.ts";
 
 /** Large enough that a disk's latency does not show, small beside one tensor. */
-const CHUNK_BYTES = 4 * 1024 ** 2;
+export const CHUNK_BYTES = 4 * 1024 ** 2;
 
 interface Chunk {
   readonly startByte: number;

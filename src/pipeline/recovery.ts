@@ -5,7 +5,7 @@
 import { type Device, DeviceMemoryError } from "../backend/device.ts";
 import type { SdxlCheckpoint } from "../checkpoint/sdxl-folder.ts";
 import { DeviceError, firstFailure, SolvayError } from "../errors.ts";
-import { budgetText } from "../plan/budget.ts";
+import { budgetText } from "../ledger/budget.ts";
 import type { PlannedJob, SdxlRuntime } from "./runtime.ts";
 import {
   jobShape,

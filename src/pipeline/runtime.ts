@@ -6,7 +6,8 @@ import type { Device } from "../backend/device.ts";
 import { HostMemory } from "../backend/host-memory.ts";
 import type { SdxlCheckpoint } from "../checkpoint/sdxl-folder.ts";
 import type { Graph } from "../ir/graph.ts";
-import { MiB } from "../plan/budget.ts";
+import { MiB } from "../ledger/budget.ts";
+import { Ledger } from "../ledger/ledger.ts";
 import type { DeviceSizes } from "../plan/describe.ts";
 import type { Machine } from "../plan/machine.ts";
 import { smallestDeviceBytes } from "../plan/needs.ts";
@@ -14,7 +15,6 @@ import { makePlan, type PhasePlan, type Plan, type PlanBudgets, type PlanInput }
 import { blocksOf } from "../plan/plan-blocks.ts";
 import { type RatesTable, ratedMachine } from "../plan/rates.ts";
 import type { BlockReader } from "../stream/blocks.ts";
-import { Ledger } from "../stream/ledger.ts";
 import { type PhasePass, PhaseRun } from "../stream/phase.ts";
 import { RamBlocks } from "../stream/ram-blocks.ts";
 import { Telemetry } from "../stream/telemetry.ts";

@@ -2,7 +2,7 @@
  * @file Machines, described by what a plan needs to know of them. The cards' figures are their makers'; `computeShare` and
  * the link rates are planning figures: what tuned kernels reach of the peak, and what a PCIe slot carries in practice.
  */
-import { GiB } from "./budget.ts";
+import { GiB } from "../ledger/budget.ts";
 
 export interface Machine {
   readonly name: string;

@@ -1,8 +1,8 @@
 /** @file What a phase needs whatever is chosen, and the smallest budgets that work. Pure. */
 import { BudgetError } from "../errors.ts";
+import { budgetText, formatBytes } from "../ledger/budget.ts";
 import { alignUp } from "../tensor/align.ts";
 import { layOutArena } from "./arena.ts";
-import { budgetText, formatBytes } from "./budget.ts";
 import type { PlanInput, PlanPhaseInput, WaitingPlace } from "./plan.ts";
 import { blocksOf } from "./plan-blocks.ts";
 

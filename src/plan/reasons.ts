@@ -1,5 +1,5 @@
 /** @file Why a phase's plan is what it is, in words. Pure. */
-import { formatBytes } from "./budget.ts";
+import { formatBytes } from "../ledger/budget.ts";
 import type { PlanPhaseInput, RamCache, WaitingPlace } from "./plan.ts";
 import type { CycleBlock, Residency } from "./residency.ts";
 

@@ -1,7 +1,7 @@
 /** @file The loop's line commands: `:help`, `:seed 7`, ... */
 
 import { UsageError } from "../errors.ts";
-import { parseBudget } from "../plan/budget.ts";
+import { parseBudget } from "../ledger/budget.ts";
 import { parseGuidance, parseSeed, parseSide, parseSteps } from "../terminal/options.ts";
 import { planText } from "../terminal/plan-text.ts";
 import type { Session } from "./session.ts";

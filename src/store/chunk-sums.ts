@@ -8,7 +8,8 @@ import { CHUNK_BYTES, chunkCount, chunkLength } from "./layout.ts";
 import { type BlockDigest, CHUNKS_AHEAD, chunkPool, type PlainReader } from "./pack-writer.ts";
 
 /** Copies of chunks that wait for a thread to hash them; beyond this, decoding waits. */
-const MAX_HASHING = 24;
+const MAX_HASHING = 64;
+export const HASHING_BYTES = MAX_HASHING * CHUNK_BYTES;
 
 /** Hashing jobs of one import. */
 export class HashQueue {

@@ -23,9 +23,23 @@ export interface StoreFile {
   close(): Promise<void>;
 }
 
+/** Of the system's memory, and of files. */
+export const PAGE_BYTES = 4096;
+
+/** Writes whole pages past the system's cache; what is read from the file by other means is the same. */
+export interface DirectWriter {
+  /** What can be written from: its pages are pages of the system. Zeros. */
+  readonly memory: Uint8Array<ArrayBuffer>;
+  /** Pages of `memory` to pages of the file. Bytes written, perhaps fewer than given; rejects where the system won't. */
+  write(pages: Uint8Array, at: number): Promise<number>;
+  close(): Promise<void>;
+}
+
 export interface StoreFs {
   /** "create": a new, empty file in place of whatever was there; "edit": one that exists, for reading and writing. */
   open(path: string, mode: "read" | "create" | "edit"): Promise<StoreFile>;
+  /** For a file that exists, whose first page is overwritten. Undefined or absent where there is no such thing. */
+  readonly openDirect?: (path: string, memoryBytes: number) => Promise<DirectWriter | undefined>;
   /** Undefined if there is no such file. */
   stat(path: string): Promise<FileStamp | undefined>;
   /** Names in a folder; empty if there is no such folder. */
@@ -55,7 +69,7 @@ export async function readFully(file: StoreFile, into: Uint8Array, at: number, s
   }
 }
 
-export async function writeFully(file: StoreFile, bytes: Uint8Array, at: number): Promise<void> {
+export async function writeFully(file: Pick<StoreFile, "write">, bytes: Uint8Array, at: number): Promise<void> {
   for (let done = 0; done < bytes.byteLength; ) {
     const count = await file.write(bytes.subarray(done, done + MAX_IO_BYTES), at + done);
     if (count === 0) throw Object.assign(new Error("a write wrote nothing"), { code: "EIO" });

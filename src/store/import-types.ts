@@ -1,5 +1,6 @@
 /** @file What an import is asked for and what it tells. */
 import type { TensorTable } from "../container/table.ts";
+import type { Ledger } from "../ledger/ledger.ts";
 import type { ByteSource } from "../source/source.ts";
 import type { Catalog } from "./catalog.ts";
 import type { Journal } from "./journal.ts";
@@ -28,6 +29,13 @@ export interface ImportRequest {
   /** In execution order. */
   readonly components: readonly ImportComponent[];
   readonly packed: PackedChoice;
+}
+
+/** Where an import's bytes are reserved. */
+export interface ImportBudget {
+  readonly ledger: Ledger;
+  /** The tier of its buffers: "device" where compute uses the same memory, and waits meanwhile. */
+  readonly memory: "ram" | "device";
 }
 
 export type ImportEvent =

@@ -4,7 +4,9 @@
  */
 import { randomUUID } from "node:crypto";
 import { ArtifactError, BudgetError } from "../errors.ts";
-import { buildPlaced, decodeToScratch } from "./build-artifact.ts";
+import { formatBytes } from "../ledger/budget.ts";
+import { Ledger } from "../ledger/ledger.ts";
+import { buildPlaced, decodeToScratch, decodingBytes } from "./build-artifact.ts";
 import { buildSequential, codecFor, tableReader } from "./build-table.ts";
 import { Catalog } from "./catalog.ts";
 import { chooseCodec } from "./codec-choice.ts";
@@ -13,6 +15,7 @@ import { storeFailure } from "./fs.ts";
 import {
   type BuildContext,
   type BuiltComponent,
+  type ImportBudget,
   type ImportComponent,
   type ImportEvent,
   type ImportRequest,
@@ -24,10 +27,13 @@ import { type BlockLayout, layoutBlock } from "./layout.ts";
 import { decodeFacts, type Manifest, type ManifestComponent, modelId, publishManifest } from "./manifest.ts";
 import type { BlockCodec } from "./pack-format.ts";
 import { decodePackBlock, extentBytes } from "./pack-format.ts";
+import { CHUNKS_BYTES } from "./pack-writer.ts";
 import { importsFolder, listModels, modelsFolder, packsFolder, type Store } from "./store.ts";
 
 export interface ImportOptions {
   readonly signal?: AbortSignal | undefined;
+  /** Default: a ledger of its own, whose disk has what is free. */
+  readonly budget?: ImportBudget | undefined;
   readonly onEvent?: (event: ImportEvent) => void;
 }
 
@@ -43,7 +49,7 @@ export async function importModel(
   request: ImportRequest,
   options: ImportOptions = {},
 ): Promise<ImportResult> {
-  const { signal, onEvent = () => undefined } = options;
+  const { signal, budget, onEvent = () => undefined } = options;
   try {
     const known = await findImported(store, request);
     const folder = `${importsFolder(store)}/${workKey(request)}`;
@@ -52,7 +58,7 @@ export async function importModel(
     // The process that was waited for may have imported this very model.
     const result =
       (await findImported(store, request)) ??
-      (await runImport(store, request, folder, () => lock.check(), signal, onEvent));
+      (await runImport(store, request, folder, () => lock.check(), budget, signal, onEvent));
     await store.fs.removeFolder(folder);
     return result;
   } catch (error) {
@@ -98,6 +104,7 @@ async function runImport(
   request: ImportRequest,
   folder: string,
   requireLock: () => Promise<void>,
+  budget: ImportBudget | undefined,
   signal: AbortSignal | undefined,
   onEvent: (event: ImportEvent) => void,
 ): Promise<ImportResult> {
@@ -114,7 +121,11 @@ async function runImport(
   const totalBytes = layouts.flat().reduce((sum, { plainBytes }) => sum + plainBytes, 0);
   const { codec, reason } = await chooseCodec(store, packed, totalBytes, signal);
   onEvent({ type: "codec", codec, reason });
-  await requireSpace(store, neededBytes(request, layouts, shared, codec, journal));
+  const diskBytes = neededBytes(request, layouts, shared, codec, journal);
+  const freeBytes = await requireSpace(store, diskBytes);
+  const { ledger, memory } = budget ?? ownBudget(freeBytes);
+  using _disk = ledger.reserve("disk", diskBytes, "the import's blocks");
+  using _memory = ledger.reserve(memory, memoryBytes(request, layouts), "the import's buffers");
 
   let doneBytes = 0;
   const advance = (component: string, plainBytes: number) => {
@@ -210,14 +221,25 @@ function neededBytes(
   return bytes - [...done.values()].reduce((sum, extent) => sum + extent, 0);
 }
 
-async function requireSpace(store: Store, bytes: number): Promise<void> {
+/** What an import holds in memory at most; measured growth of the process is below it. */
+function memoryBytes({ components }: ImportRequest, layouts: readonly (readonly BlockLayout[])[]): number {
+  const decoding = components.map(({ artifact }, i) => (artifact ? decodingBytes(layouts[i]!) : 0));
+  return CHUNKS_BYTES + Math.max(0, ...decoding);
+}
+
+function ownBudget(freeBytes: number): ImportBudget {
+  const disk = Math.min(Math.floor(freeBytes), Number.MAX_SAFE_INTEGER);
+  return { ledger: new Ledger({ device: 0, ram: Number.MAX_SAFE_INTEGER, disk }), memory: "ram" };
+}
+
+/** Returns what is free. */
+async function requireSpace(store: Store, bytes: number): Promise<number> {
   const freeBytes = await store.fs.freeBytes(store.folder);
-  if (bytes <= freeBytes) return;
-  const gigabytes = (count: number) => `${(count / 1e9).toFixed(2)} GB`;
+  if (bytes <= freeBytes) return freeBytes;
   throw new BudgetError({
     code: "E_DISK_FULL",
     subject: store.folder,
-    problem: `the import needs ${gigabytes(bytes)}, ${gigabytes(freeBytes)} free`,
+    problem: `the import needs ${formatBytes(bytes)}, ${formatBytes(freeBytes)} free`,
     next: "free some space, or choose another folder with --store",
   });
 }

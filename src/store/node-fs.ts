@@ -4,6 +4,7 @@ import type { BigIntStats } from "node:fs";
 import { type FileHandle, mkdir, open, readdir, rm, stat, statfs, unlink } from "node:fs/promises";
 import { dirname } from "node:path";
 import { renamePatiently } from "../hub/partial.ts";
+import { openDirect } from "./direct-file.ts";
 import type { FileStamp, StoreFile, StoreFs } from "./fs.ts";
 
 const FLAGS = { read: "r", create: "w+", edit: "r+" } as const;
@@ -12,6 +13,7 @@ export const NODE_FS: StoreFs = {
   async open(path, mode) {
     return new NodeFile(await open(path, FLAGS[mode]));
   },
+  openDirect,
   async stat(path) {
     const info = await stat(path, { bigint: true }).catch(absent);
     return info && stampOf(info);

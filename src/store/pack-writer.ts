@@ -12,6 +12,8 @@ export type PlainReader = (startByte: number, into: Uint8Array<ArrayBuffer>) => 
 /** Chunks in work at a time: reading, hashing and packing happen in libuv's threads. */
 export const CHUNKS_AHEAD = 8;
 export const chunkPool = new BufferPool(CHUNK_BYTES);
+/** Memory for those: each as it is, copied for its hash, and in planes twice. */
+export const CHUNKS_BYTES = CHUNKS_AHEAD * 4 * CHUNK_BYTES;
 
 interface Chunk {
   readonly digest: Uint8Array;

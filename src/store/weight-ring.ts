@@ -2,61 +2,72 @@
  * @file Memory for decoded tensors: one buffer for a whole import, whose parts are taken in turn and given back in about that
  * order. Buffers of their own would be garbage of up to 26 MB each, 1,680 times.
  */
-
-/** Parts begin at multiples of this. */
-const ALIGNMENT_ELEMENTS = 32;
+import { PAGE_BYTES } from "./fs.ts";
+import { roundUp } from "./layout.ts";
 
 interface Part {
-  readonly start: number;
-  readonly end: number;
+  readonly startByte: number;
+  readonly endByte: number;
+  readonly weights: Uint16Array<ArrayBuffer>;
   free: boolean;
 }
 
+/** Bytes for two tensors of up to `largestBytes`, so that one is decoded while the other is written. */
+export function ringBytes(largestBytes: number): number {
+  return 2 * slotBytes(largestBytes);
+}
+
 export class WeightRing {
-  readonly #memory: Uint16Array<ArrayBuffer>;
-  readonly #largest: number;
+  readonly #memory: Uint8Array<ArrayBuffer>;
+  readonly #largestBytes: number;
   /** In the order in which they were taken. */
   readonly #parts: Part[] = [];
 
-  /** Room for two tensors of the largest size, so that one is decoded while the other is written. Lengths in elements. */
-  constructor(largest: number) {
-    this.#largest = roundUp(largest);
-    this.#memory = new Uint16Array(2 * this.#largest);
+  /** `memory`: `ringBytes(largestBytes)` or more. */
+  constructor(largestBytes: number, memory = new Uint8Array(ringBytes(largestBytes))) {
+    this.#largestBytes = largestBytes;
+    this.#memory = memory;
   }
 
   /** Whether a tensor of any size could be taken now. */
   get hasRoom(): boolean {
-    return this.#placeFor(this.#largest) !== undefined;
+    return this.#placeFor(slotBytes(this.#largestBytes)) !== undefined;
   }
 
-  /** Contents are whatever was there. Beyond the largest size, and without room, in memory of its own. */
-  take(elements: number): Uint16Array<ArrayBuffer> {
-    const start = this.#placeFor(roundUp(elements));
-    if (start === undefined) return new Uint16Array(elements);
-    this.#parts.push({ start, end: start + roundUp(elements), free: false });
-    return this.#memory.subarray(start, start + elements);
+  /**
+   * Contents are whatever was there. Begins as many bytes behind a page of the memory as `startByte` (even) does behind one of its
+   * file. Beyond the largest size, and without room, in memory of its own.
+   */
+  take(elements: number, startByte = 0): Uint16Array<ArrayBuffer> {
+    const lengthBytes = slotBytes(elements * 2);
+    const at = this.#placeFor(lengthBytes);
+    if (at === undefined) return new Uint16Array(elements);
+    const { buffer, byteOffset } = this.#memory;
+    const weights = new Uint16Array(buffer, byteOffset + at + (startByte % PAGE_BYTES), elements);
+    this.#parts.push({ startByte: at, endByte: at + lengthBytes, weights, free: false });
+    return weights;
   }
 
   give(weights: Uint16Array<ArrayBuffer>): void {
     if (weights.buffer !== this.#memory.buffer) return;
-    const start = weights.byteOffset / 2;
-    const part = this.#parts.find((taken) => taken.start === start && !taken.free);
-    if (!part) throw new Error("a part of the ring was given back twice");
+    const part = this.#parts.find((taken) => taken.weights === weights);
+    if (!part || part.free) throw new Error("a part of the ring was given back twice");
     part.free = true;
     while (this.#parts[0]?.free) this.#parts.shift();
   }
 
   /** Behind the part taken last, or in front of the one that was taken first. */
-  #placeFor(elements: number): number | undefined {
+  #placeFor(lengthBytes: number): number | undefined {
     const [first, last] = [this.#parts[0], this.#parts.at(-1)];
-    if (!first || !last) return elements <= this.#memory.length ? 0 : undefined;
-    const wrapped = last.start < first.start;
-    if (!wrapped && last.end + elements <= this.#memory.length) return last.end;
-    const start = wrapped ? last.end : 0;
-    return start + elements <= first.start ? start : undefined;
+    if (!first || !last) return lengthBytes <= this.#memory.byteLength ? 0 : undefined;
+    const wrapped = last.startByte < first.startByte;
+    if (!wrapped && last.endByte + lengthBytes <= this.#memory.byteLength) return last.endByte;
+    const start = wrapped ? last.endByte : 0;
+    return start + lengthBytes <= first.startByte ? start : undefined;
   }
 }
 
-function roundUp(elements: number): number {
-  return Math.max(1, Math.ceil(elements / ALIGNMENT_ELEMENTS)) * ALIGNMENT_ELEMENTS;
+/** A page more, for what begins within one. */
+function slotBytes(lengthBytes: number): number {
+  return roundUp(lengthBytes, PAGE_BYTES) + PAGE_BYTES;
 }

@@ -1,7 +1,7 @@
 /** @file Device memory within a budget: counted in the ledger first, then taken from the device. */
 import { DeviceMemoryError } from "../backend/device.ts";
-import { formatBytes } from "../plan/budget.ts";
-import type { Ledger } from "./ledger.ts";
+import { formatBytes } from "../ledger/budget.ts";
+import type { Ledger } from "../ledger/ledger.ts";
 
 /**
  * Takes memory that `scope` gives back. Rejects with BudgetError if the budget has not that much, and with DeviceMemoryError if

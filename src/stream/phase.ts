@@ -4,12 +4,12 @@
  */
 import type { Arena, Device, DeviceWeight, HostData, Span } from "../backend/device.ts";
 import type { Graph, Segment, ValueId } from "../ir/graph.ts";
+import type { Ledger } from "../ledger/ledger.ts";
 import { type BlockCatalog, segmentBlock, storedWeights } from "../plan/describe.ts";
 import type { PassPlan, PhasePlan } from "../plan/plan.ts";
 import { elementCount } from "../tensor/dtype.ts";
 import type { BlockReader } from "./blocks.ts";
 import { takeMemory } from "./device-memory.ts";
-import type { Ledger } from "./ledger.ts";
 import type { Telemetry } from "./telemetry.ts";
 import type { BlockUse, ResidentWeights } from "./weights.ts";
 

@@ -3,11 +3,11 @@
  * compute. Owns the arenas and their ledger entries. Knows no model.
  */
 import type { Arena, Device, DeviceWeight, Span } from "../backend/device.ts";
+import type { Ledger } from "../ledger/ledger.ts";
 import { layOutBlock, type StoredBlock } from "../plan/describe.ts";
 import type { Residency } from "../plan/residency.ts";
 import type { BlockReader, ReadReport } from "./blocks.ts";
 import { takeMemory } from "./device-memory.ts";
-import type { Ledger } from "./ledger.ts";
 import type { LoadTiming } from "./telemetry.ts";
 
 /** Blocks on their way at a time: the next one, and the one after it where there is room. */

@@ -3,7 +3,7 @@ import { randomInt } from "node:crypto";
 import { type Command, Option } from "commander";
 import type { BackendName, BudgetOptions, PrecisionName } from "../engine-types.ts";
 import { UsageError } from "../errors.ts";
-import { parseBudget } from "../plan/budget.ts";
+import { parseBudget } from "../ledger/budget.ts";
 
 /** Largest seed: every whole number up to it is exact in JavaScript. */
 export const MAX_SEED = Number.MAX_SAFE_INTEGER;

@@ -1,6 +1,6 @@
 /** @file A plan for people: tiers, phases, the map of blocks, predicted times, and why. Lines of at most about 100 columns. */
 import type { GenerateEvent, PassReport, PhaseReport, PlanReport } from "../engine-types.ts";
-import { formatBytes } from "../plan/budget.ts";
+import { formatBytes } from "../ledger/budget.ts";
 
 /** One character for a stretch of blocks of about equal bytes. */
 const MAP_COLUMNS = 64;

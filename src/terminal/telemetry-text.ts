@@ -1,6 +1,6 @@
 /** @file Telemetry for people: the segments that held the run up most, and the weights on the device over time. */
 import type { GenerateEvent, ResidencySample, SegmentTotals } from "../engine-types.ts";
-import { formatBytes } from "../plan/budget.ts";
+import { formatBytes } from "../ledger/budget.ts";
 import { seconds } from "./plan-text.ts";
 
 type TelemetryEvent = Extract<GenerateEvent, { type: "telemetry" }>;

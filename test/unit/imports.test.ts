@@ -10,6 +10,7 @@ const SRC = fileURLToPath(new URL("../../src", import.meta.url));
 /** Lower numbers are lower layers; equal numbers don't know each other. */
 const LAYERS: Readonly<Record<string, number>> = {
   tensor: 0,
+  ledger: 1,
   source: 1,
   state: 1,
   container: 3,

@@ -1,6 +1,7 @@
 /** @file The block store in memory: what comes out is what went in, shared blocks are shared, cut-off imports go on. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { Ledger } from "../../src/ledger/ledger.ts";
 import { importModel } from "../../src/store/import.ts";
 import type { ImportEvent } from "../../src/store/import-types.ts";
 import { BLOCK_ALIGNMENT_BYTES, CHUNK_BYTES, layoutBlock } from "../../src/store/layout.ts";
@@ -197,12 +198,41 @@ test("a disk that is too small is refused before anything is written", async () 
   fs.free = 10_000;
   await assert.rejects(
     importModel(memoryStore(fs), fixture().request),
-    /E_DISK_FULL s: the import needs 0\.00 GB, 0\.00 GB free/,
+    /E_DISK_FULL s: the import needs 36 KiB, 10 KiB free/,
   );
   assert.deepEqual(
     fs.paths().filter((path) => !path.endsWith("journal")),
     [],
   );
+});
+
+test("an import's bytes pass the ledger: room on the disk, and its buffers", async () => {
+  const budgets = { device: 0, ram: 2 ** 30, disk: 36 * 1024 };
+  const ledger = new Ledger(budgets);
+  await importModel(memoryStore(new MemoryFs()), fixture().request, { budget: { ledger, memory: "ram" } });
+  assert.deepEqual(ledger.held(), []);
+  const { plainBytes } = await importModel(memoryStore(new MemoryFs()), fixture().request);
+  assert.equal(plainBytes, 36 * 1024);
+  assert.equal(ledger.state("disk").peakBytes, plainBytes);
+  const buffers = ledger.state("ram").peakBytes;
+  assert.ok(buffers > 0);
+  const small = [
+    { change: { disk: budgets.disk - 1 }, error: /E_DISK_FULL/ },
+    { change: { ram: buffers - 1 }, error: /E_RAM/ },
+  ];
+  for (const { change, error } of small) {
+    const fs = new MemoryFs();
+    const short = new Ledger({ ...budgets, ...change });
+    await assert.rejects(
+      importModel(memoryStore(fs), fixture().request, { budget: { ledger: short, memory: "ram" } }),
+      error,
+    );
+    assert.deepEqual(short.held(), []);
+    assert.deepEqual(
+      fs.paths().filter((path) => !path.endsWith("journal")),
+      [],
+    );
+  }
 });
 
 test("removing a model removes what only it needs", async () => {

@@ -3,7 +3,7 @@
  * before anything is allocated; a double release throws too. The driver does not enforce a budget, so this does.
  */
 import { BudgetError } from "../errors.ts";
-import { budgetText, formatBytes } from "../plan/budget.ts";
+import { budgetText, formatBytes } from "./budget.ts";
 
 export type Tier = "device" | "ram" | "disk";
 

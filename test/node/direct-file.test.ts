@@ -1,0 +1,98 @@
+/** @file Writes past the page cache on this machine's file system, where it has them. */
+import assert from "node:assert/strict";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test } from "node:test";
+import { openDirect } from "../../src/store/direct-file.ts";
+import { type DirectWriter, PAGE_BYTES, type StoreFile } from "../../src/store/fs.ts";
+import { layoutBlock } from "../../src/store/layout.ts";
+import { NODE_FS } from "../../src/store/node-fs.ts";
+import { PlacedFile } from "../../src/store/placed-file.ts";
+import { ringBytes, WeightRing } from "../../src/store/weight-ring.ts";
+
+/** In an order of their own; sizes that begin and end within pages, and one that fills none. */
+const SHAPES = [[3000], [5], [2048], [7001], [1, 31], [40_000]];
+
+async function inFolder(work: (path: string) => Promise<void>): Promise<void> {
+  const folder = await mkdtemp(join(tmpdir(), "solvay-direct-"));
+  try {
+    const path = join(folder, "part");
+    await writeFile(path, "");
+    await work(path);
+  } finally {
+    await rm(folder, { recursive: true });
+  }
+}
+
+function layoutOf() {
+  const tensors = SHAPES.map((shape, i) => ({ name: `t${i}`, dtype: "f16" as const, shape }));
+  return [layoutBlock({ graph: "g", label: "b", tensors })];
+}
+
+/** Writes all tensors, a mark in each of their weights, and returns the places where the marks are wrong. */
+async function writeAndCompare(path: string, direct: DirectWriter | undefined): Promise<string[]> {
+  const largestBytes = 80_000;
+  const layouts = layoutOf();
+  const file: StoreFile = await NODE_FS.open(path, "edit");
+  const ring = new WeightRing(largestBytes, direct?.memory);
+  const placed = new PlacedFile(file, layouts, direct);
+  await file.truncate(placed.endByte);
+  for (const name of ["t3", "t0", "t5", "t1", "t4", "t2"]) {
+    while (!ring.hasRoom) await placed.firstWritten();
+    const place = placed.places.get(name)!;
+    const weights = ring.take(
+      place.tensor.shape.reduce((a, b) => a * b),
+      place.startByte,
+    );
+    weights.fill(1 + Number(name[1]));
+    const bytes = new Uint8Array(weights.buffer, weights.byteOffset, weights.byteLength);
+    placed.write(place, bytes, () => ring.give(weights.fill(0xdead)));
+  }
+  await placed.written();
+  await file.close();
+  const expected = new Uint16Array(placed.endByte / 2);
+  for (const [i, tensor] of layouts[0]!.tensors.entries()) {
+    const start = (placed.starts[0]! + tensor.offsetBytes) / 2;
+    expected.fill(i + 1, start, start + SHAPES[i]!.reduce((a, b) => a * b));
+  }
+  const found = await readFile(path);
+  const wrong: string[] = [];
+  for (let at = PAGE_BYTES / 2; at < expected.length; at++) {
+    if (found.readUInt16LE(at * 2) !== expected[at]) wrong.push(`${at}: ${found.readUInt16LE(at * 2)}`);
+  }
+  return wrong.slice(0, 5);
+}
+
+test("tensors written directly stand in the file as those written through the cache", async (t) => {
+  await inFolder(async (path) => {
+    const direct = await openDirect(path, ringBytes(80_000));
+    if (!direct) return t.skip("this file system has no direct writes");
+    let pages = 0;
+    const counted: DirectWriter = {
+      ...direct,
+      write(bytes, at) {
+        assert.equal(at % PAGE_BYTES, 0);
+        assert.equal(bytes.byteLength % PAGE_BYTES, 0);
+        pages += bytes.byteLength / PAGE_BYTES;
+        return direct.write(bytes, at);
+      },
+    };
+    assert.deepEqual(await writeAndCompare(path, counted), []);
+    await direct.close();
+    // Of 26 pages, those that one tensor fills.
+    assert.ok(pages >= 20, `${pages} pages`);
+  });
+});
+
+test("where a direct write is refused, the cache takes it; another failure is one", async () => {
+  const refusing = (code: string): DirectWriter => ({
+    memory: new Uint8Array(ringBytes(80_000)),
+    write: () => Promise.reject(Object.assign(new Error(code), { code })),
+    close: async () => undefined,
+  });
+  await inFolder(async (path) => {
+    assert.deepEqual(await writeAndCompare(path, refusing("EINVAL")), []);
+    await assert.rejects(writeAndCompare(path, refusing("ENOSPC")), { code: "ENOSPC" });
+  });
+});
