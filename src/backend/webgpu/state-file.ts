@@ -3,11 +3,17 @@
  * or damaged remembers nothing; what it holds is checked.
  */
 import { mkdir, readFile, rename, writeFile } from "node:fs/promises";
+import { homedir } from "node:os";
 import path from "node:path";
 import { type AdapterFacts, describeAdapter } from "./adapter.ts";
 import { TILE_NAMES, type TileName } from "./kernels/gemm-tiles.ts";
 import type { PacingState } from "./pacing.ts";
 import type { TileTable } from "./tuning.ts";
+
+/** The folder of this and of the record of rebuilds. */
+export function defaultStateFolder(env: Readonly<Record<string, string | undefined>>): string {
+  return env.SOLVAY_STATE || path.join(env.XDG_STATE_HOME || path.join(homedir(), ".local", "state"), "solvay");
+}
 
 export interface AdapterState {
   readonly pacing?: PacingState;
