@@ -15,13 +15,15 @@ export interface HostBench {
 export async function benchHost(
   options: Omit<RateOptions, "runs" | "leastMs"> & {
     readonly shrink?: number;
+    /** Default: SDXL's. */
+    readonly shapes?: readonly BenchShape[];
     readonly onShape?: (result: HostResult) => void;
   },
 ): Promise<HostBench> {
-  const { shrink = 1 } = options;
+  const { shrink = 1, shapes: all = SDXL_SHAPES } = options;
   await using device = new HostDevice(await createOnnxBackend());
   const shapes: HostResult[] = [];
-  for (const full of SDXL_SHAPES) {
+  for (const full of all) {
     const shape = shrunk(full, shrink);
     const result = {
       ...shape,

@@ -65,7 +65,7 @@ export async function prepareCall(
   const inputs = new Map<number, Span>();
   for (const id of segment.inputs) {
     const place = await span(device.activationBytes(graph, id), "bench input");
-    await device.write(graph, id, place, Float32Array.from({ length: elementCount(graph.values[id]!.shape) }, noise));
+    await device.write(graph, id, place, repeated(NUMBERS, elementCount(graph.values[id]!.shape)));
     inputs.set(id, place);
   }
   const weights = new Map<number, DeviceWeight>();
@@ -73,9 +73,7 @@ export async function prepareCall(
     const { shape, name } = graph.values[id]!;
     const stored = { dtype: "f16" as const, shape };
     const weight = { stored, span: await span(device.weightBytes(stored), "bench weights") };
-    const bytes = new Uint8Array(
-      Uint16Array.from({ length: elementCount(shape) }, (_, i) => HALVES[i % HALVES.length]!).buffer,
-    );
+    const bytes = new Uint8Array(repeated(HALVES, elementCount(shape)).buffer);
     const read = async (start: number, into: Uint8Array) => into.set(bytes.subarray(start, start + into.length));
     const tensors = [{ name, ...weight, storedOffsetBytes: 0 }];
     await device.upload({ label: graph.name, storedBytes: bytes.length, tensors, read }, signal);
@@ -95,10 +93,16 @@ export async function prepareCall(
   };
 }
 
+/** A prime count, so that no row equals the next. */
+const COUNT = 65521;
 /** From -1 to 1. */
-function noise(_: unknown, i: number): number {
-  return (Math.imul(i + 1, 0x9e3779b1) >>> 8) / 2 ** 23 - 1;
-}
+const NUMBERS = Float32Array.from({ length: COUNT }, (_, i) => (Math.imul(i + 1, 0x9e3779b1) >>> 8) / 2 ** 23 - 1);
+/** As a network's weights: small, of both signs. */
+const HALVES = Uint16Array.from(NUMBERS, (number) => numberToF16(0.05 * number));
 
-/** As a network's weights: small, of both signs. A prime count, so that no row equals the next. */
-const HALVES = Uint16Array.from({ length: 65521 }, (_, i) => numberToF16(0.05 * noise(0, i)));
+/** `length` numbers: those of `pattern`, again and again. */
+function repeated<T extends Float32Array | Uint16Array>(pattern: T, length: number): T {
+  const numbers = new (pattern.constructor as new (length: number) => T)(length);
+  for (let at = 0; at < length; at += pattern.length) numbers.set(pattern.subarray(0, length - at), at);
+  return numbers;
+}

@@ -18,6 +18,10 @@ export interface WebGpuBenchOptions extends Omit<RateOptions, "runs" | "leastMs"
   /** Every tile of every product. Default: on real adapters. */
   readonly allTiles?: boolean;
   readonly peak?: PeakTflops;
+  /** Default: SDXL's. */
+  readonly shapes?: readonly BenchShape[];
+  /** Of a block of weights. Default: 256 MiB, on software adapters a quarter. */
+  readonly uploadBytes?: number;
   readonly onShape?: (result: ShapeResult) => void;
 }
 
@@ -53,7 +57,6 @@ export interface WebGpuBench {
 }
 
 const MiB = 1024 ** 2;
-/** Of a block of weights; on software adapters a quarter. */
 const UPLOAD_BYTES = 256 * MiB;
 const SOFTWARE_SHRINK = 32;
 /** Of a naive kernel: a tenth of a second at 1 GFLOP/s. */
@@ -77,9 +80,10 @@ export async function benchWebGpu(options: WebGpuBenchOptions): Promise<WebGpuBe
   await using plain = device.chosen.paths.lanes === undefined ? undefined : await openPlain(named);
   if (plain) others.set("fp32 without subgroups", plain);
 
+  const { shapes: all = SDXL_SHAPES } = options;
   const shapes: ShapeResult[] = [];
   const table: Record<string, TileName> = {};
-  for (const full of SDXL_SHAPES) {
+  for (const full of all) {
     const shape = shrunk(full, shrink);
     const problem = benchProblem(shape);
     const product = productOf(shape);
@@ -120,10 +124,10 @@ export async function benchWebGpu(options: WebGpuBenchOptions): Promise<WebGpuBe
     shapes.push(result);
     options.onShape?.(result);
   }
-  const bytes = software ? UPLOAD_BYTES / 4 : UPLOAD_BYTES;
+  const { uploadBytes: bytes = software ? UPLOAD_BYTES / 4 : UPLOAD_BYTES } = options;
   const uploads = await uploadRates(device, bytes, rate);
-  const conv = benchProblem(shrunk(SDXL_SHAPES.find(({ kind }) => kind === "conv")!, shrink));
-  const overlap = await measureOverlap(device, conv, bytes, rate);
+  const work = benchProblem(shrunk(all.find(({ kind }) => kind !== "groupNorm")!, shrink));
+  const overlap = await measureOverlap(device, work, bytes, rate);
   return {
     adapter,
     shrink,

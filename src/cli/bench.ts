@@ -6,6 +6,7 @@ import { describeAdapter } from "../backend/webgpu/adapter.ts";
 import { defaultStateFolder, loadAdapterState, saveAdapterState } from "../backend/webgpu/state-file.ts";
 import { benchHost } from "../bench/host-bench.ts";
 import type { PeakTflops } from "../bench/peaks.ts";
+import { type BenchShape, SDXL_SHAPES } from "../bench/shapes.ts";
 import { benchWebGpu, type ShapeResult } from "../bench/webgpu-bench.ts";
 import type { PrecisionName } from "../engine-types.ts";
 import { BudgetError, DeviceError, SolvayError, UsageError } from "../errors.ts";
@@ -18,6 +19,7 @@ interface BenchOptions {
   readonly adapter?: string;
   readonly precision?: PrecisionName;
   readonly shrink?: number;
+  readonly only?: string;
   readonly tune?: boolean;
   readonly peakTflops?: PeakTflops;
   readonly model?: string;
@@ -40,6 +42,7 @@ export function addBench(program: Command, context: CliContext): void {
     .option("--shrink <n>", "divides rows (default: 1; 32 on software adapters)", (t) =>
       parseWhole("--shrink", t, 1, 1024),
     )
+    .option("--only <text>", "shapes with this in their name")
     .option("--tune", "measure every tile, and keep the fastest for this adapter: pixels don't change")
     .option("--peak-tflops <fp32[,fp16]>", "what the card can do at most, for shares", parsePeak)
     .option("--model <dir|hub-id>", "also time steps of this model")
@@ -82,12 +85,14 @@ async function benchCompute(
   signal: AbortSignal,
 ): Promise<object> {
   const now = () => performance.now();
+  const shapes = shapesNamed(options.only);
   const shrink = options.shrink === undefined ? {} : { shrink: options.shrink };
   if (options.backend !== "cpu") {
     try {
       const found = await benchWebGpu({
         now,
         signal,
+        shapes,
         ...shrink,
         ...(options.adapter === undefined ? {} : { adapter: options.adapter }),
         ...(options.tune ? { allTiles: true } : {}),
@@ -122,7 +127,7 @@ async function benchCompute(
     const problem = "--tune is for graphics cards: the CPU has no tiles to choose";
     throw new UsageError({ code: "E_USAGE", problem, next: "leave --tune out" });
   }
-  const found = await benchHost({ now, signal, ...shrink, onShape: (result) => say(shapeLine(result)) });
+  const found = await benchHost({ now, signal, shapes, ...shrink, onShape: (result) => say(shapeLine(result)) });
   return { backend: "cpu", ...found };
 }
 
@@ -225,6 +230,13 @@ function parseBudgets(text: string): readonly string[] {
   return text.split(",").map((item) => (item === "default" ? item : parseVram(item)));
 }
 
+function shapesNamed(text: string | undefined): readonly BenchShape[] {
+  const shapes = SDXL_SHAPES.filter(({ name }) => text === undefined || name.includes(text));
+  if (shapes.length > 0) return shapes;
+  const problem = `no shape has this in its name (found ${SDXL_SHAPES.map(({ name }) => name).join("; ")})`;
+  throw new UsageError({ code: "E_USAGE", subject: text!, problem, next: "give --only a part of one of those" });
+}
+
 /** The command as it can be repeated. */
 function commandOf(options: BenchOptions): string {
   const words = ["solvay", "bench"];
@@ -232,6 +244,7 @@ function commandOf(options: BenchOptions): string {
     "--backend": options.backend === "auto" ? undefined : options.backend,
     "--adapter": options.adapter,
     "--shrink": options.shrink,
+    "--only": options.only,
     "--peak-tflops": options.peakTflops ? Object.values(options.peakTflops).join() : undefined,
     "--model": options.model === undefined ? undefined : path.basename(options.model),
     "--vram": options.model === undefined ? undefined : options.vram.join(),
