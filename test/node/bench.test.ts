@@ -7,7 +7,7 @@ import { test } from "node:test";
 import { describeAdapter } from "../../src/backend/webgpu/adapter.ts";
 import { createWebGpuDevice } from "../../src/backend/webgpu/device.ts";
 import { TILE_NAMES } from "../../src/backend/webgpu/kernels/gemm-tiles.ts";
-import { defaultStateFolder, loadAdapterState, saveAdapterState } from "../../src/backend/webgpu/state-file.ts";
+import { loadAdapterState, saveAdapterState } from "../../src/backend/webgpu/state-file.ts";
 import { knownPeak } from "../../src/bench/peaks.ts";
 import { fastest } from "../../src/bench/rates.ts";
 import { type BenchShape, benchProblem, SDXL_SHAPES, shrunk } from "../../src/bench/shapes.ts";
@@ -16,6 +16,7 @@ import { benchWebGpu } from "../../src/bench/webgpu-bench.ts";
 import { runCli } from "../../src/cli/program.ts";
 import type { Engine, OpenEngineOptions } from "../../src/engine-types.ts";
 import { BudgetError } from "../../src/errors.ts";
+import { defaultStateFolder } from "../../src/state/folder.ts";
 import { findTestAdapter } from "../backend/software-vulkan.ts";
 import { fakeContext } from "./fake-context.ts";
 
