@@ -26,8 +26,10 @@ const MIN_GAIN = 1.05;
 /** Chunks unpacked to measure. */
 const SAMPLE_CHUNKS = 64;
 
+/** `folder`: of the import, where the measurement's file is removed with all else if the process is killed. */
 export async function chooseCodec(
   store: Store,
+  folder: string,
   packed: PackedChoice,
   totalBytes: number,
   signal?: AbortSignal,
@@ -37,7 +39,7 @@ export async function chooseCodec(
   }
   if (totalBytes < MEASURE_FROM_BYTES) return { codec: "plain", reason: "small enough to stay in memory" };
   if (!store.measureDisk) return { codec: "plain", reason: "the disk's speed can't be measured here" };
-  const disk = await store.measureDisk(signal);
+  const disk = await store.measureDisk(folder, signal);
   return weigh(disk, await unpackSpeed());
 }
 

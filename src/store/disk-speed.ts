@@ -12,7 +12,7 @@ const PAGE_BYTES = 4096;
 
 /** Writes a probe file, syncs it and reads it once, four reads at a time. The file is removed. */
 export async function measureDisk(folder: string, signal?: AbortSignal): Promise<DiskSpeed> {
-  const path = join(folder, `.probe-${randomBytes(6).toString("hex")}`);
+  const path = join(folder, "probe");
   try {
     await writeProbe(path, signal);
     const direct = constants.O_DIRECT === undefined ? undefined : await openDirect(path);
@@ -41,7 +41,7 @@ export async function measureDisk(folder: string, signal?: AbortSignal): Promise
 
 async function writeProbe(path: string, signal?: AbortSignal): Promise<void> {
   const bytes = randomBytes(READ_BYTES);
-  await using handle = await open(path, "wx");
+  await using handle = await open(path, "w");
   for (let at = 0; at < PROBE_BYTES; at += READ_BYTES) {
     signal?.throwIfAborted();
     await handle.write(bytes, 0, READ_BYTES, at);

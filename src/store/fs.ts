@@ -55,6 +55,8 @@ export interface StoreFs {
   /** Names in the folder are on the disk when this resolves. */
   syncFolder(folder: string): Promise<void>;
   freeBytes(folder: string): Promise<number>;
+  /** What the files in a folder take of the disk: holes take nothing. 0 if there is no such folder. */
+  usedBytes(folder: string): Promise<number>;
 }
 
 /** One read call stays below this, so that several threads share the work and an abort is noticed. */

@@ -26,7 +26,6 @@ import { Journal } from "./journal.ts";
 import { type BlockLayout, layoutBlock } from "./layout.ts";
 import { decodeFacts, type Manifest, type ManifestComponent, modelId, publishManifest } from "./manifest.ts";
 import type { BlockCodec } from "./pack-format.ts";
-import { decodePackBlock, extentBytes } from "./pack-format.ts";
 import { CHUNKS_BYTES } from "./pack-writer.ts";
 import { importsFolder, listModels, modelsFolder, packsFolder, type Store } from "./store.ts";
 
@@ -119,9 +118,9 @@ async function runImport(
   });
   const layouts = components.map(({ blocks }) => blocks.map(layoutBlock));
   const totalBytes = layouts.flat().reduce((sum, { plainBytes }) => sum + plainBytes, 0);
-  const { codec, reason } = await chooseCodec(store, packed, totalBytes, signal);
+  const { codec, reason } = await chooseCodec(store, folder, packed, totalBytes, signal);
   onEvent({ type: "codec", codec, reason });
-  const diskBytes = neededBytes(request, layouts, shared, codec, journal);
+  const diskBytes = neededBytes(request, layouts, shared, codec, journal, await store.fs.usedBytes(folder));
   const freeBytes = await requireSpace(store, diskBytes);
   const { ledger, memory } = budget ?? ownBudget(freeBytes);
   using _disk = ledger.reserve("disk", diskBytes, "the import's blocks");
@@ -197,28 +196,26 @@ function takeUpFinished(
   return undefined;
 }
 
-/** Bytes that may have to be written, at most. */
+/** Bytes that may have to be written, at most. `thereBytes`: what an earlier attempt has left in the work folder. */
 function neededBytes(
   { components }: ImportRequest,
   layouts: readonly (readonly BlockLayout[])[],
   shared: readonly unknown[],
   codec: BlockCodec,
   journal: Journal,
+  thereBytes: number,
 ): number {
+  const done = new Set(
+    journal.entries.filter((entry) => entry.get("t").text() === "done").map((entry) => entry.get("key").text()),
+  );
   let bytes = 0;
-  for (const [i, component] of components.entries()) {
-    if (shared[i]) continue;
+  for (const [i, { name, artifact }] of components.entries()) {
+    if (shared[i] || done.has(name)) continue;
     // Decoding needs a scratch file of its own where blocks are packed.
-    const copies = component.artifact && codec !== "plain" ? 2 : 1;
+    const copies = artifact && codec !== "plain" ? 2 : 1;
     bytes += copies * layouts[i]!.reduce((sum, { plainBytes }) => sum + plainBytes, 0);
   }
-  const done = new Map<string, number>();
-  for (const entry of journal.entries) {
-    if (entry.get("t").text() !== "block") continue;
-    const place = `${entry.get("key").text()} ${entry.get("i").whole(0, 1_000_000)}`;
-    done.set(place, extentBytes(decodePackBlock(entry.get("block"))));
-  }
-  return bytes - [...done.values()].reduce((sum, extent) => sum + extent, 0);
+  return Math.max(0, bytes - thereBytes);
 }
 
 /** What an import holds in memory at most; measured growth of the process is below it. */

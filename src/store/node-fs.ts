@@ -2,7 +2,7 @@
 
 import type { BigIntStats } from "node:fs";
 import { type FileHandle, mkdir, open, readdir, rm, stat, statfs, unlink } from "node:fs/promises";
-import { dirname } from "node:path";
+import { dirname, join } from "node:path";
 import { renamePatiently } from "../hub/partial.ts";
 import { openDirect } from "./direct-file.ts";
 import type { FileStamp, StoreFile, StoreFs } from "./fs.ts";
@@ -45,7 +45,17 @@ export const NODE_FS: StoreFs = {
       if (at === dirname(at)) return Number.POSITIVE_INFINITY;
     }
   },
+  async usedBytes(folder) {
+    let bytes = 0;
+    for (const name of (await readdir(folder).catch(absent)) ?? []) {
+      bytes += ((await stat(join(folder, name)).catch(absent))?.blocks ?? 0) * STAT_BLOCK_BYTES;
+    }
+    return bytes;
+  },
 };
+
+/** stat's own unit, whatever the file system's. */
+const STAT_BLOCK_BYTES = 512;
 
 class NodeFile implements StoreFile {
   readonly #handle: FileHandle;

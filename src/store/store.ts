@@ -32,8 +32,8 @@ export interface Store {
   readonly folder: string;
   readonly fs: StoreFs;
   readonly lock: WriterLock;
-  /** Absent where it can't be known. */
-  readonly measureDisk?: (signal?: AbortSignal) => Promise<DiskSpeed>;
+  /** Of the disk under a folder of the store. Absent where it can't be known. */
+  readonly measureDisk?: (folder: string, signal?: AbortSignal) => Promise<DiskSpeed>;
 }
 
 /** `$SOLVAY_STORE`, or the user's cache folder. */
@@ -61,7 +61,7 @@ export function nodeStore(folder: string): Store {
       [Symbol.asyncDispose]: () => held[Symbol.asyncDispose](),
     };
   };
-  return { folder, fs: NODE_FS, lock, measureDisk: (signal) => measureDisk(folder, signal) };
+  return { folder, fs: NODE_FS, lock, measureDisk };
 }
 
 export function packsFolder({ folder }: Store): string {

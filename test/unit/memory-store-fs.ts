@@ -91,6 +91,19 @@ export class MemoryFs implements StoreFs {
     return this.free;
   }
 
+  /** Pages of zeros count as holes. */
+  async usedBytes(folder: string): Promise<number> {
+    let pages = 0;
+    for (const [path, number] of this.names) {
+      if (!path.startsWith(`${folder}/`)) continue;
+      const { bytes } = this.inodes.get(number)!;
+      for (let at = 0; at < bytes.length; at += 4096) {
+        if (bytes.subarray(at, at + 4096).some((byte) => byte !== 0)) pages++;
+      }
+    }
+    return pages * 4096;
+  }
+
   /** The bytes of a file, to look at or to damage. */
   bytes(path: string): Uint8Array {
     return this.inodes.get(this.names.get(path)!)!.bytes;

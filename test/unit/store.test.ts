@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Ledger } from "../../src/ledger/ledger.ts";
+import { chooseCodec } from "../../src/store/codec-choice.ts";
 import { importModel } from "../../src/store/import.ts";
 import type { ImportEvent } from "../../src/store/import-types.ts";
 import { BLOCK_ALIGNMENT_BYTES, CHUNK_BYTES, layoutBlock } from "../../src/store/layout.ts";
@@ -205,6 +206,51 @@ test("a disk that is too small is refused before anything is written", async () 
     [],
   );
 });
+
+test("the disk's speed is measured in the work folder, which goes whatever becomes of the process", async () => {
+  const seen: string[] = [];
+  const measureDisk = async (folder: string) => {
+    seen.push(folder);
+    return { bytesPerSecond: 1e12, direct: true };
+  };
+  const store = { ...memoryStore(new MemoryFs()), measureDisk };
+  const { codec } = await chooseCodec(store, "s/imports/x", "auto", 2 ** 40);
+  assert.equal(codec, "plain");
+  assert.deepEqual(seen, ["s/imports/x"]);
+});
+
+for (const packed of ["off", "on"] as const) {
+  test(`what an earlier attempt has written needs no room again (packed ${packed})`, async () => {
+    const whole = new Ledger({ device: 0, ram: 2 ** 30, disk: 2 ** 30 });
+    await importModel(memoryStore(new MemoryFs()), fixture({ packed }).request, {
+      budget: { ledger: whole, memory: "ram" },
+    });
+    const { peakBytes } = whole.state("disk");
+    let saved = 0;
+    for (let last = 1; ; last++) {
+      const fs = new MemoryFs();
+      let writes = 0;
+      fs.hook = (op) => {
+        if (op === "write" && ++writes > last) throw Object.assign(new Error("EIO"), { code: "EIO" });
+        return undefined;
+      };
+      const { request, expected } = fixture({ packed });
+      const failed = await importModel(memoryStore(fs), request).then(
+        () => false,
+        () => true,
+      );
+      if (!failed) break;
+      fs.hook = () => undefined;
+      let used = 0;
+      for (const name of await fs.list("s/imports")) used += await fs.usedBytes(`s/imports/${name}`);
+      saved = Math.max(saved, used);
+      const ledger = new Ledger({ device: 0, ram: 2 ** 30, disk: Math.max(0, peakBytes - used) });
+      const { id } = await importModel(memoryStore(fs), request, { budget: { ledger, memory: "ram" } });
+      await checkModel(memoryStore(fs), id, expected);
+    }
+    assert.ok(saved > peakBytes / 2);
+  });
+}
 
 test("an import's bytes pass the ledger: room on the disk, and its buffers", async () => {
   const budgets = { device: 0, ram: 2 ** 30, disk: 36 * 1024 };
