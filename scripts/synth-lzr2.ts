@@ -3,7 +3,7 @@
  * of the tensors spelled out weight by weight and the others as lattices with a small overlay, in an order of its own.
  * Usage: node scripts/synth-lzr2.ts OUT.lzr2 [--seed N] [--spelled FRACTION] [--under DP] [--overlay FRACTION]
  * `--spelled 1` is the published artifact's way, 8 bytes a weight throughout: 20.6 GB. `--under 6` puts a lattice of that dimension
- * under those tensors too, with 21.2 GB.
+ * under those tensors too, with 21.3 GB.
  */
 import { type FileHandle, open, rename } from "node:fs/promises";
 import { parseArgs } from "node:util";

@@ -3,11 +3,11 @@ import { lzr2MemoryBytes } from "../container/lzr2.ts";
 import { ArtifactBuild } from "./artifact-build.ts";
 import { Checkpoint } from "./checkpoint.ts";
 import { HASHING_BYTES } from "./chunk-sums.ts";
-import type { DirectWriter } from "./fs.ts";
 import type { BuildContext, BuiltComponent, ImportComponent } from "./import-types.ts";
 import { type BlockLayout, tensorBytes } from "./layout.ts";
 import type { ArtifactFacts } from "./manifest.ts";
 import type { PlainReader } from "./pack-writer.ts";
+import { openPart } from "./part-file.ts";
 import { PlacedFile } from "./placed-file.ts";
 import { ringBytes, WeightRing } from "./weight-ring.ts";
 
@@ -60,21 +60,17 @@ async function withBuild<T>(
   const { store, journal, requireLock } = context;
   const path = partPath(context, key);
   const there = await store.fs.stat(path);
-  const file = await store.fs.open(path, there ? "edit" : "create");
-  const checkpoint = new Checkpoint(file, journal, requireLock);
   const largestBytes = largestTensor(layouts);
-  let direct: DirectWriter | undefined;
+  await using part = await openPart(store.fs, path, there ? "edit" : "create", ringBytes(largestBytes));
+  const checkpoint = new Checkpoint(part.file, journal, requireLock);
   try {
-    direct = await store.fs.openDirect?.(path, ringBytes(largestBytes));
-    const placed = new PlacedFile(file, layouts, direct);
-    const ring = new WeightRing(largestBytes, direct?.memory);
+    const placed = new PlacedFile(part.file, layouts);
+    const ring = new WeightRing(largestBytes, part.memory);
     // Lengthening by zeros takes no room: what is never written stays a hole.
-    if ((there?.sizeBytes ?? 0) < placed.endByte) await file.truncate(placed.endByte);
+    if ((there?.sizeBytes ?? 0) < placed.endByte) await part.file.truncate(placed.endByte);
     return await work(new ArtifactBuild(context, key, component, placed, ring, checkpoint, there !== undefined));
   } finally {
     await checkpoint.settle().catch(() => undefined);
-    await direct?.close();
-    await file.close();
   }
 }
 

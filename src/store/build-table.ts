@@ -2,11 +2,12 @@
 import type { TensorTable } from "../container/table.ts";
 import { DTYPE_BYTES } from "../tensor/dtype.ts";
 import { Checkpoint } from "./checkpoint.ts";
+import { BufferPool } from "./concurrency.ts";
 import { crc32 } from "./digest.ts";
 import type { Field } from "./fields.ts";
 import { readFully, type StoreFile } from "./fs.ts";
 import { type BuildContext, type BuiltComponent, manifestBlocks, type PlacedBlock } from "./import-types.ts";
-import { type BlockLayout, chunkLength, MAX_COVERED_BYTES, tensorBytes } from "./layout.ts";
+import { type BlockLayout, CHUNK_BYTES, chunkLength, MAX_COVERED_BYTES, tensorBytes } from "./layout.ts";
 import type { ArtifactFacts } from "./manifest.ts";
 import {
   type BlockCodec,
@@ -16,7 +17,8 @@ import {
   HEADER_BYTES,
   type PackBlock,
 } from "./pack-format.ts";
-import { digestBlock, finishPack, type PlainReader, writeBlock } from "./pack-writer.ts";
+import { CHUNKS_AHEAD, digestBlock, finishPack, type PlainReader, writeBlock } from "./pack-writer.ts";
+import { openPart } from "./part-file.ts";
 import { packPath, packsFolder } from "./store.ts";
 
 /** In place of a pack's name: the pack that is being written. */
@@ -55,7 +57,10 @@ export async function buildSequential(
   const { store, folder, journal, signal } = context;
   const path = `${folder}/${key}.part`;
   const steps = await resume(context, key, path, layouts);
-  const part = await store.fs.open(path, steps.length > 0 && (await store.fs.stat(path)) ? "edit" : "create");
+  const mode = steps.length > 0 && (await store.fs.stat(path)) ? "edit" : "create";
+  await using opened = await openPart(store.fs, path, mode, CHUNKS_AHEAD * CHUNK_BYTES);
+  const { file: part } = opened;
+  const pool = new BufferPool(CHUNK_BYTES, opened.memory);
   const checkpoint = new Checkpoint(part, journal, context.requireLock);
   try {
     const own = new Map<string, PackBlock>();
@@ -75,7 +80,7 @@ export async function buildSequential(
         checkpoint.add({ t: "ref", key, i, ...shared }, 0);
       } else {
         const shape = { plainBytes: layout.plainBytes, codec: codecFor(layout, context.codec) };
-        const block = await writeBlock(part, end, shape, readers[i]!, signal);
+        const block = await writeBlock(part, end, shape, readers[i]!, { signal, pool });
         if (own.has(block.id)) {
           // The same content twice in one component: the next block is written over the second.
           steps.push({ id: block.id, pack: OWN });
@@ -101,7 +106,6 @@ export async function buildSequential(
     return { blocks, sharedBlocks, writtenBytes: own.size === 0 ? 0 : end, ...(facts ? { artifact: facts } : {}) };
   } finally {
     await checkpoint.settle().catch(() => undefined);
-    await part.close();
   }
 }
 

@@ -46,8 +46,12 @@ export class BufferPool {
   readonly #lengthBytes: number;
   readonly #free: Uint8Array<ArrayBuffer>[] = [];
 
-  constructor(lengthBytes: number) {
+  /** `memory`: where buffers lie as long as there is room in it. */
+  constructor(lengthBytes: number, memory = new Uint8Array(0)) {
     this.#lengthBytes = lengthBytes;
+    for (let end = lengthBytes; end <= memory.byteLength; end += lengthBytes) {
+      this.#free.push(memory.subarray(end - lengthBytes, end));
+    }
   }
 
   take(): Uint8Array<ArrayBuffer> {

@@ -36,6 +36,9 @@ export interface ImportOptions {
   readonly onEvent?: (event: ImportEvent) => void;
 }
 
+/** Also what files say that change while they are read. */
+const CHANGED = "E_CHANGED_DURING_READ";
+
 /** Part of every import's key: another layout is another import. */
 const LAYOUT = "blocks 1";
 
@@ -57,7 +60,13 @@ export async function importModel(
     // The process that was waited for may have imported this very model.
     const result =
       (await findImported(store, request)) ??
-      (await runImport(store, request, folder, () => lock.check(), budget, signal, onEvent));
+      (await runImport(store, request, folder, () => lock.check(), budget, signal, onEvent).catch(
+        async (error: unknown) => {
+          // These sources will never be there again, so nobody could go on with what was made of them.
+          if (isChange(error)) await store.fs.removeFolder(folder);
+          throw error;
+        },
+      ));
     await store.fs.removeFolder(folder);
     return result;
   } catch (error) {
@@ -241,12 +250,16 @@ async function requireSpace(store: Store, bytes: number): Promise<number> {
   });
 }
 
+function isChange(error: unknown): boolean {
+  return error instanceof ArtifactError && error.code === CHANGED;
+}
+
 async function requireUnchanged(store: Store, components: readonly ImportComponent[]): Promise<void> {
   for (const { path, stamp } of components.flatMap(({ sources }) => sources)) {
     // Small texts are known by their content.
     if (path === "" || stamp.startsWith("sha256:") || (await store.fs.stat(path))?.stamp === stamp) continue;
     throw new ArtifactError({
-      code: "E_CHANGED_DURING_READ",
+      code: CHANGED,
       subject: path,
       problem: "the file changed while it was imported",
       next: "let the writer finish and import again",

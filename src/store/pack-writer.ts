@@ -27,18 +27,19 @@ async function* chunksOf(
   plainBytes: number,
   read: PlainReader,
   pack: ((plain: Uint8Array) => Promise<Uint8Array>) | undefined,
+  pool: BufferPool,
   signal: AbortSignal | undefined,
 ): AsyncGenerator<Chunk, void, undefined> {
   const work = async (index: number): Promise<Chunk> => {
     signal?.throwIfAborted();
-    const buffer = chunkPool.take();
+    const buffer = pool.take();
     try {
       const plain = buffer.subarray(0, chunkLength(plainBytes, index));
       await read(index * CHUNK_BYTES, plain);
       const [digest, payload] = await Promise.all([chunkDigest(plain), pack ? pack(plain) : plain]);
       return { digest, crc: crc32(plain), payload, buffer };
     } catch (error) {
-      chunkPool.give(buffer);
+      pool.give(buffer);
       throw error;
     }
   };
@@ -55,7 +56,7 @@ export interface BlockDigest {
 export async function digestBlock(plainBytes: number, read: PlainReader, signal?: AbortSignal): Promise<BlockDigest> {
   const digests: Uint8Array[] = [];
   const crcs: number[] = [];
-  for await (const { digest, crc, buffer } of chunksOf(plainBytes, read, undefined, signal)) {
+  for await (const { digest, crc, buffer } of chunksOf(plainBytes, read, undefined, chunkPool, signal)) {
     digests.push(digest);
     crcs.push(crc);
     chunkPool.give(buffer);
@@ -69,7 +70,7 @@ export async function writeBlock(
   startByte: number,
   { plainBytes, codec }: { readonly plainBytes: number; readonly codec: BlockCodec },
   read: PlainReader,
-  signal?: AbortSignal,
+  { signal, pool = chunkPool }: { readonly signal?: AbortSignal | undefined; readonly pool?: BufferPool } = {},
 ): Promise<PackBlock> {
   const digests: Uint8Array[] = [];
   const crcs: number[] = [];
@@ -77,7 +78,7 @@ export async function writeBlock(
   let headCrc = 0;
   let at = startByte;
   const pack = codec === "planes" ? packPlanes : undefined;
-  for await (const { digest, crc, payload, buffer } of chunksOf(plainBytes, read, pack, signal)) {
+  for await (const { digest, crc, payload, buffer } of chunksOf(plainBytes, read, pack, pool, signal)) {
     try {
       await writeFully(part, payload, at);
       at += payload.byteLength;
@@ -86,7 +87,7 @@ export async function writeBlock(
       crcs.push(pack ? crc32(payload) : crc);
       sizes.push(payload.byteLength);
     } finally {
-      chunkPool.give(buffer);
+      pool.give(buffer);
     }
   }
   const padding = new Uint8Array(startByte + roundUp(at - startByte, BLOCK_ALIGNMENT_BYTES) - at);

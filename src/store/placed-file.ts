@@ -2,8 +2,8 @@
 import type { TensorTable } from "../container/table.ts";
 import { cutAtChunks } from "./chunk-sums.ts";
 import { crc32 } from "./digest.ts";
-import { type DirectWriter, PAGE_BYTES, readFully, type StoreFile, writeFully } from "./fs.ts";
-import { type BlockLayout, CHUNK_BYTES, roundUp, type StoredTensor } from "./layout.ts";
+import { readFully, type StoreFile, writeFully } from "./fs.ts";
+import { type BlockLayout, CHUNK_BYTES, type StoredTensor } from "./layout.ts";
 import { HEADER_BYTES } from "./pack-format.ts";
 import type { PlainReader } from "./pack-writer.ts";
 
@@ -27,12 +27,9 @@ export class PlacedFile {
   /** Writes one after the other: the system has a file written by one thread at a time, and others would block more of them. */
   readonly #writing: Promise<void>[] = [];
   #failure: { readonly error: unknown } | undefined;
-  #direct: DirectWriter | undefined;
 
-  /** `direct`: into the same file. */
-  constructor(file: StoreFile, layouts: readonly BlockLayout[], direct?: DirectWriter) {
+  constructor(file: StoreFile, layouts: readonly BlockLayout[]) {
     this.file = file;
-    this.#direct = direct;
     this.layouts = layouts;
     let end = HEADER_BYTES;
     this.starts = layouts.map((layout, block) => {
@@ -53,7 +50,7 @@ export class PlacedFile {
     const work = async () => {
       await before;
       try {
-        if (!this.#failure) await this.#write(bytes, place.startByte);
+        if (!this.#failure) await writeFully(this.file, bytes, place.startByte);
       } catch (error) {
         this.#failure ??= { error };
       } finally {
@@ -62,28 +59,6 @@ export class PlacedFile {
       }
     };
     this.#writing.push(work());
-  }
-
-  async #write(bytes: Uint8Array, at: number): Promise<void> {
-    const [from, to] = this.#pages(bytes, at);
-    if (from >= to) return await writeFully(this.file, bytes, at);
-    try {
-      await writeFully(this.#direct!, bytes.subarray(from - at, to - at), from);
-    } catch (error) {
-      if (!isRefused(error)) throw error;
-      this.#direct = undefined;
-      return await writeFully(this.file, bytes, at);
-    }
-    await writeFully(this.file, bytes.subarray(0, from - at), at);
-    await writeFully(this.file, bytes.subarray(to - at), to);
-  }
-
-  /** Which of these bytes of the file can be written directly: none, or whole pages that are whole pages in memory. */
-  #pages(bytes: Uint8Array, at: number): readonly [from: number, to: number] {
-    const memory = this.#direct?.memory;
-    const fits = memory?.buffer === bytes.buffer && (bytes.byteOffset - memory.byteOffset - at) % PAGE_BYTES === 0;
-    const to = Math.floor((at + bytes.byteLength) / PAGE_BYTES) * PAGE_BYTES;
-    return fits ? [roundUp(at, PAGE_BYTES), to] : [0, 0];
   }
 
   /** The first of the writes that were started is done when this resolves. */
@@ -144,10 +119,4 @@ export class PlacedFile {
       await writeFully(this.file, piece, this.starts[index]! + done);
     }
   }
-}
-
-/** Some file systems take the flag and then no write. */
-function isRefused(error: unknown): boolean {
-  const code = (error as NodeJS.ErrnoException).code;
-  return code === "EINVAL" || code === "ENOTSUP" || code === "EOPNOTSUPP";
 }

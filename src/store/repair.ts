@@ -59,7 +59,7 @@ async function repairBlock(
   const codec = await codecOf(store, wanted);
   const part = await store.fs.open(path, "create");
   try {
-    const made = await writeBlock(part, HEADER_BYTES, { plainBytes: wanted.plainBytes, codec }, read, signal);
+    const made = await writeBlock(part, HEADER_BYTES, { plainBytes: wanted.plainBytes, codec }, read, { signal });
     if (made.id !== wanted.id) return false;
     const place = await placeOf(store, wanted, made);
     if (place) {

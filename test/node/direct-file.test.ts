@@ -8,6 +8,7 @@ import { openDirect } from "../../src/store/direct-file.ts";
 import { type DirectWriter, PAGE_BYTES, type StoreFile } from "../../src/store/fs.ts";
 import { layoutBlock } from "../../src/store/layout.ts";
 import { NODE_FS } from "../../src/store/node-fs.ts";
+import { PartFile } from "../../src/store/part-file.ts";
 import { PlacedFile } from "../../src/store/placed-file.ts";
 import { ringBytes, WeightRing } from "../../src/store/weight-ring.ts";
 
@@ -36,7 +37,7 @@ async function writeAndCompare(path: string, direct: DirectWriter | undefined): 
   const layouts = layoutOf();
   const file: StoreFile = await NODE_FS.open(path, "edit");
   const ring = new WeightRing(largestBytes, direct?.memory);
-  const placed = new PlacedFile(file, layouts, direct);
+  const placed = new PlacedFile(new PartFile(file, direct), layouts);
   await file.truncate(placed.endByte);
   for (const name of ["t3", "t0", "t5", "t1", "t4", "t2"]) {
     while (!ring.hasRoom) await placed.firstWritten();
