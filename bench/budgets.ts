@@ -13,7 +13,7 @@ import { parseArgs } from "node:util";
 import { MiB, parseBudget } from "../src/ledger/budget.ts";
 
 /** The first reads the weights from disk, so that all that are compared find them in the file cache. */
-const BUDGETS = "8G/1G,8G/1G,4G/512M,2G/512M,1500M/256M,1G/256M,800M/256M";
+const BUDGETS = "8G/1G,8G/1G,4G/512M,2G/512M,1500M/256M,1G/256M,900M/256M";
 
 interface Row {
   readonly vram: string;

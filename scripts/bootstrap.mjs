@@ -17,13 +17,15 @@ const stampFile = inRoot("node_modules", ".solvay-installed");
 const lockFile = inRoot("package-lock.json");
 
 /**
- * glibc: temporaries come from one heap that all threads share and that keeps what is freed, instead of new zeroed pages for each
- * operation; the CPU backend's budget counts what it keeps (docs/decisions/memory-of-the-process.md). Other systems ignore these.
+ * One heap for all threads, which keeps what is freed, for what is small; what is large is mapped, in huge pages, and given
+ * back, so that no small piece among large ones makes the heap grow (docs/decisions/memory-of-the-process.md). Other systems
+ * ignore these.
  */
 const MALLOC_SETTINGS = {
-  MALLOC_MMAP_THRESHOLD_: "1073741824",
+  MALLOC_MMAP_THRESHOLD_: "33554432",
   MALLOC_TRIM_THRESHOLD_: "1073741824",
   MALLOC_ARENA_MAX: "1",
+  GLIBC_TUNABLES: "glibc.malloc.hugetlb=1",
 };
 /** Short-lived objects are collected early instead of after tens of megabytes. */
 const NODE_OPTIONS = ["--max-semi-space-size=2"];

@@ -39,8 +39,9 @@ export function makeDeclarations(): Map<string, string> {
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const declarations = makeDeclarations();
   rmSync(TYPES_FOLDER, { recursive: true, force: true });
-  for (const [name, text] of makeDeclarations()) {
+  for (const [name, text] of declarations) {
     mkdirSync(dirname(join(TYPES_FOLDER, name)), { recursive: true });
     writeFileSync(join(TYPES_FOLDER, name), text);
   }

@@ -18,8 +18,8 @@ export interface DeviceFaults {
 export class FaultyDevice implements Device {
   readonly name = "reference";
   readonly alignmentBytes: number;
-  readonly sharesHostMemory = true;
-  readonly overheadBytes = 1000;
+  readonly sharesHostMemory = false;
+  readonly overheadBytes: number;
   readonly #inner = new HostDevice(createReferenceBackend());
   readonly #faults: DeviceFaults;
   readonly live = new Set<Arena>();
@@ -27,7 +27,8 @@ export class FaultyDevice implements Device {
   calls = 0;
   disposed = false;
 
-  constructor(faults: DeviceFaults = {}) {
+  constructor(faults: DeviceFaults = {}, overheadBytes = 1000) {
+    this.overheadBytes = overheadBytes;
     this.#faults = faults;
     this.alignmentBytes = this.#inner.alignmentBytes;
   }
@@ -51,6 +52,10 @@ export class FaultyDevice implements Device {
 
   weightBytes(weight: StoredWeight): number {
     return this.#inner.weightBytes(weight);
+  }
+
+  prepare(graph: Graph, segment: Segment, weights: readonly StoredWeight[]) {
+    return this.#inner.prepare(graph, segment, weights);
   }
 
   scratchBytes(graph: Graph, segment: Segment, weights: readonly StoredWeight[]) {

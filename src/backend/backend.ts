@@ -37,6 +37,8 @@ export interface Backend extends AsyncDisposable {
    * Pure: a function of shapes and dtypes.
    */
   scratchBytes(graph: Graph, segment: Segment, weights: readonly StoredWeight[]): number;
+  /** Compiles such a segment, weights of these dtypes in the order of `segment.weights`; `run` does it where this did not. */
+  prepare(graph: Graph, segment: Segment, weightDTypes: readonly DType[]): Promise<void>;
   /** Computes one segment. May block the thread it runs in; the engine gives it its own. */
   run(run: SegmentRun, signal?: AbortSignal): Promise<void>;
   /** Drops caches of compiled segments (between phases). */

@@ -105,6 +105,12 @@ export interface Device extends AsyncDisposable {
   createScratch(givenBytes: number): Promise<Disposable>;
 
   /**
+   * Compiles what `run` will need for such a segment, weights in the order of `segment.weights`. Ahead of the first `run`, so
+   * that nothing lasting is allocated among temporaries, and no step is held up.
+   */
+  prepare(graph: Graph, segment: Segment, weights: readonly StoredWeight[]): Promise<void>;
+
+  /**
    * Brings a block's weights to their spans, in the device's own layout. Reads straight into memory that the device uses
    * (the arena itself, or staging). Resolves when the spans may be handed to `run`, which is ordered after it; waits while all
    * staging is in flight. On abort or a failed read, rejects and leaves the spans undefined.

@@ -3,7 +3,7 @@
  * typed arrays over them. A Backend computes.
  */
 import type { Graph, Segment, ValueId } from "../ir/graph.ts";
-import { DTYPE_BYTES, elementCount, toFloat32 } from "../tensor/dtype.ts";
+import { DTYPE_BYTES, type DType, elementCount, toFloat32 } from "../tensor/dtype.ts";
 import type { Backend, WeightData } from "./backend.ts";
 import type {
   Arena,
@@ -57,6 +57,14 @@ export class HostDevice implements Device {
   /** Backends take their temporaries from the system themselves; the plan has counted them. */
   async createScratch(): Promise<Disposable> {
     return { [Symbol.dispose]() {} };
+  }
+
+  prepare(graph: Graph, segment: Segment, weights: readonly StoredWeight[]): Promise<void> {
+    return this.#compute.prepare(
+      graph,
+      segment,
+      weights.map(({ dtype }) => this.#heldDType(dtype)),
+    );
   }
 
   async upload(block: BlockUpload, signal?: AbortSignal): Promise<void> {
@@ -120,8 +128,12 @@ export class HostDevice implements Device {
   }
 
   #weight({ span, stored }: DeviceWeight): WeightData {
-    const dtype = this.#compute.weightDTypes.has(stored.dtype) ? stored.dtype : "f32";
+    const dtype = this.#heldDType(stored.dtype);
     return { dtype, bytes: bytesOf(span).subarray(0, elementCount(stored.shape) * DTYPE_BYTES[dtype]) };
+  }
+
+  #heldDType(stored: DType): DType {
+    return this.#compute.weightDTypes.has(stored) ? stored : "f32";
   }
 
   async settle(): Promise<void> {}

@@ -6,6 +6,7 @@ import type { CliContext } from "../terminal/context.ts";
 import { EXIT, reportFailure } from "../terminal/failure.ts";
 import { addImageOptions, type ImageOptions } from "../terminal/options.ts";
 import { SOLVAY_VERSION } from "../version.ts";
+import { addBench } from "./bench.ts";
 import { addDoctor } from "./doctor.ts";
 import { addGenerate } from "./generate.ts";
 import { addImport } from "./import.ts";
@@ -57,5 +58,6 @@ function createProgram(context: CliContext): Command {
   addImport(program, context);
   addStore(program, context);
   addDoctor(program, context);
+  addBench(program, context);
   return program;
 }

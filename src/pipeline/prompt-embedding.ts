@@ -25,7 +25,7 @@ export async function encodePrompts(
 ): Promise<PromptEmbedding[]> {
   const known = prompts.map((prompt) => runtime.promptCache.get(prompt));
   if (known.every((embedding) => embedding !== undefined)) return known;
-  await using phase = await runtime.openPhase(job, "encode");
+  await using phase = await runtime.openPhase(job, "encode", signal);
   const embeddings: PromptEmbedding[] = [];
   for (const [i, prompt] of prompts.entries()) {
     const embedding =

@@ -68,8 +68,9 @@ export async function* recoveredTextToImage(
   let saved: SavedLatent | undefined;
   let reopened = false;
   const reopen = async () => {
+    // While the device that holds them is still there.
     await runtime.releaseWeights();
-    await runtime.replaceDevice(await recovery.reopen!());
+    runtime.replaceDevice(await recovery.reopen!());
   };
   const broken = runtime.device.failure;
   if (broken && recovery.reopen) {

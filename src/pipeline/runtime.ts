@@ -62,6 +62,8 @@ export class SdxlRuntime implements AsyncDisposable {
   readonly #readers: Readonly<Record<ComponentName, BlockReader>>;
   readonly #settings: RuntimeSettings;
   readonly #jobs = new BoundedCache<string, PlannedJob>(PLANS_KEPT);
+  /** Plans whose segments the device still holds compiled, all of them. */
+  #prepared = new WeakSet<Plan>();
   /** Weights that outlive their phase, by phase. */
   readonly #kept = new Map<PhaseName, ResidentWeights>();
   #device: Device;
@@ -144,10 +146,10 @@ export class SdxlRuntime implements AsyncDisposable {
     return bytes < peak.deviceBytes ? bytes : undefined;
   }
 
-  /** Goes on with another device, between phases. What the one before held is given back; plans are made anew. */
-  async replaceDevice(device: Device): Promise<void> {
-    await this.releaseWeights();
+  /** Goes on with another device, between phases and with all weights released; plans are made anew. */
+  replaceDevice(device: Device): void {
     this.#jobs.clear();
+    this.#prepared = new WeakSet();
     this.#device = device;
   }
 
@@ -162,7 +164,7 @@ export class SdxlRuntime implements AsyncDisposable {
   }
 
   /** Takes a phase's memory. The caller disposes it before the next one. */
-  async openPhase(job: PlannedJob, name: PhaseName): Promise<OpenPhase> {
+  async openPhase(job: PlannedJob, name: PhaseName, signal?: AbortSignal): Promise<OpenPhase> {
     const { device, telemetry } = this;
     const { now, pause } = this.#settings;
     const ledger = this.#ledger;
@@ -199,6 +201,9 @@ export class SdxlRuntime implements AsyncDisposable {
         { graph, plan: plan.passes[i]!, reader: readers[component] },
       ]),
     );
+    // Unless an image before has: then all is kept.
+    if (!this.#prepared.has(job.plan)) await run.prepare([...passes.values()], signal);
+    if (job.plan.keepsAll && name === "decode") this.#prepared.add(job.plan);
     return new OpenPhase(run, passes, waiting, scope.move());
   }
 
@@ -206,7 +211,7 @@ export class SdxlRuntime implements AsyncDisposable {
     const kept = this.#kept.get(name);
     if (kept && plan.keepsAll && JSON.stringify(kept.residency) === JSON.stringify(phase.residency)) return kept;
     // Another picture size keeps the same weights if all of them stay; any other change starts anew.
-    await this.releaseWeights();
+    if (kept || !plan.keepsAll) await this.releaseWeights();
     const weights = await ResidentWeights.open(phase.residency, this.device, this.#ledger, {
       now: this.#settings.now,
       onLoad: (timing) => this.telemetry.load(timing),
@@ -220,6 +225,7 @@ export class SdxlRuntime implements AsyncDisposable {
     if (this.#kept.size === 0) return;
     for (const weights of this.#kept.values()) await weights[Symbol.asyncDispose]();
     this.#kept.clear();
+    this.#prepared = new WeakSet();
     await this.device.release();
   }
 

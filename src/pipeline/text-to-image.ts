@@ -104,7 +104,7 @@ async function decode(
   latent: Float32Array,
   signal: AbortSignal | undefined,
 ): Promise<Float32Array> {
-  await using phase = await runtime.openPhase(planned, "decode");
+  await using phase = await runtime.openPhase(planned, "decode", signal);
   const decoded = await phase.runBands(planned.graphs, new Map([["latent", latent]]), signal);
   return decoded.get("image")!;
 }
@@ -125,7 +125,7 @@ async function* denoise(
   const { sigmas, timesteps, initNoiseSigma } = eulerSchedule(scheduler, job.steps);
   const stopping = signal ? { signal } : {};
 
-  await using phase = await runtime.openPhase(planned, "denoise");
+  await using phase = await runtime.openPhase(planned, "denoise", signal);
   const context = joinRows(embeddings.map((embedding) => embedding.hidden)); // [B, S, D]
   await phase.run(graphs.text, new Map([["context", context]]), { ...stopping, upcoming: [graphs.time] });
 

@@ -5,7 +5,7 @@
 import type { Arena, Device, DeviceWeight, HostData, Span } from "../backend/device.ts";
 import type { Graph, Segment, ValueId } from "../ir/graph.ts";
 import type { Ledger } from "../ledger/ledger.ts";
-import { type BlockCatalog, segmentBlock } from "../plan/describe.ts";
+import { type BlockCatalog, segmentBlock, storedWeights } from "../plan/describe.ts";
 import type { PassPlan, PhasePlan } from "../plan/plan.ts";
 import { elementCount } from "../tensor/dtype.ts";
 import type { BlockReader } from "./blocks.ts";
@@ -72,6 +72,21 @@ export class PhaseRun implements AsyncDisposable {
       links.set(name, { arena: linkArena!, offsetBytes, lengthBytes: linkBytes.get(name)! });
     }
     return new PhaseRun(context, links, activations, scope.move());
+  }
+
+  /** Has the device compile what these passes need, while their first weights are on their way. */
+  async prepare(passes: readonly PhasePass[], signal?: AbortSignal): Promise<void> {
+    const { device, weights, pause } = this.#context;
+    const uses = passes.flatMap(blockUses);
+    const first = uses.filter((use) => use !== undefined);
+    const segments = passes.flatMap(({ graph }) => graph.segments.map((segment) => ({ graph, segment })));
+    for (const [i, { graph, segment }] of segments.entries()) {
+      signal?.throwIfAborted();
+      weights.ahead(first, signal);
+      const block = uses[i]?.block;
+      await device.prepare(graph, segment, block ? storedWeights(graph, segment, block) : []);
+      await pause();
+    }
   }
 
   /**

@@ -78,6 +78,7 @@ export function deviceBackend(device: Device, stray = 2): Backend {
     name: "null",
     weightDTypes: new Set(["f16", "bf16", "f32"]),
     overheadBytes: 0,
+    prepare: async () => {},
     scratchBytes: () => 0,
     run,
     release: () => device.release(),

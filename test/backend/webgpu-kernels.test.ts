@@ -15,6 +15,7 @@ import {
   unaryKernel,
 } from "../../src/backend/webgpu/kernels/elementwise.ts";
 import { type GemmVariant, gemmKernel } from "../../src/backend/webgpu/kernels/gemm.ts";
+import { matrixKernel } from "../../src/backend/webgpu/kernels/gemm-matrix.ts";
 import { TILE_NAMES, tileFits } from "../../src/backend/webgpu/kernels/gemm-tiles.ts";
 import {
   channelMomentsKernel,
@@ -24,6 +25,7 @@ import {
 import { layerNormKernel } from "../../src/backend/webgpu/kernels/layer-norm.ts";
 import { copyKernel, embeddingKernel, repackKernel, upsampleKernel } from "../../src/backend/webgpu/kernels/layout.ts";
 import { softmaxKernel } from "../../src/backend/webgpu/kernels/softmax.ts";
+import type { MatrixShape } from "../../src/backend/webgpu/paths.ts";
 import { PipelineCache } from "../../src/backend/webgpu/pipelines.ts";
 import { DeviceError } from "../../src/errors.ts";
 
@@ -32,6 +34,14 @@ const BOTH = [true, false] as const;
 const ARITHMETICS = ["f32", "f16"] as const;
 /** Of the smallest subgroup; undefined: no subgroups. */
 const LANES = [undefined, 4, 32] as const;
+
+/** As drivers of NVIDIA, Intel and Apple give them, all with the lanes that the null backend takes. */
+const MATRICES: readonly MatrixShape[] = [
+  { m: 16, n: 16, k: 16, lanes: 32, tiles: [] },
+  { m: 16, n: 8, k: 8, lanes: 32, tiles: [] },
+  { m: 8, n: 16, k: 16, lanes: 32, tiles: [] },
+  { m: 8, n: 8, k: 8, lanes: 32, tiles: [] },
+];
 
 /** The null backend has WebGPU's default limit; larger blocks differ from smaller ones by numbers alone. */
 const NULL_WORKGROUP_BYTES = 16384;
@@ -74,6 +84,21 @@ function* products(): Generator<Kernel> {
         const slots = { a: 0, b: 1, bias: 2, residual: 3, out: 4 };
         const common = { tile, slots, bStorage, biasStorage: bStorage, quadK: quad, quadN: quad, geglu: true };
         for (const arithmetic of ARITHMETICS) yield gemmKernel({ ...common, arithmetic });
+      }
+    }
+    // Larger ones need more workgroup memory than the null backend has; they differ by numbers alone.
+    if (tile === "64x64") {
+      for (const shape of MATRICES) {
+        for (const quad of BOTH) {
+          for (const source of sources) {
+            const bias = source.slots.bias === undefined ? {} : { biasStorage: "f16" as const };
+            const common = { tile, ...source, bStorage: "f16" as const, ...bias, geglu: false } as const;
+            yield matrixKernel({ ...common, quadK: quad, quadN: quad }, shape);
+          }
+          const slots = { a: 0, b: 1, bias: 2, residual: 3, out: 4 };
+          const common = { tile, slots, bStorage: "bf16", biasStorage: "f32", geglu: true } as const;
+          yield matrixKernel({ ...common, quadK: quad, quadN: quad }, shape);
+        }
       }
     }
     for (const activation of ["silu", "quickGelu"] as const)

@@ -9,11 +9,18 @@ import type { AdapterFacts } from "../../src/backend/webgpu/adapter.ts";
 import { openDawn } from "../../src/backend/webgpu/dawn.ts";
 import { createWebGpuDevice, type WebGpuDevice, type WebGpuOptions } from "../../src/backend/webgpu/device.ts";
 import { lowerSegment } from "../../src/backend/webgpu/lowering.ts";
-import { BASELINE, candidatePaths, describePrecision, type KernelPaths } from "../../src/backend/webgpu/paths.ts";
+import {
+  BASELINE,
+  candidatePaths,
+  describePrecision,
+  type KernelPaths,
+  type MatrixShape,
+} from "../../src/backend/webgpu/paths.ts";
 import { difference, forgetProbes, MAX_NMSE } from "../../src/backend/webgpu/self-test.ts";
 import { GraphBuilder } from "../../src/ir/builder.ts";
 import { computeGraph, drawData, type GraphData, opGraph, segmentGraph } from "./conformance.ts";
 import { deviceBackend } from "./device-backend.ts";
+import { emulateMatrices } from "./emulated-matrices.ts";
 import { RANDOM_CASES } from "./random-cases.ts";
 import { SEGMENT_CASES } from "./segment-cases.ts";
 import { findTestAdapter, openTestDevice } from "./software-vulkan.ts";
@@ -81,13 +88,13 @@ async function requireClose(options: WebGpuOptions, { graph, data }: ReturnType<
 }
 
 test("fp16 products and attention are within 5e-4 of the reference on random shapes", needs("shader-f16"), async () => {
-  const cases = casesOf(halves, ["linear", "conv2d", "attention"], 3);
-  assert.ok(cases.length >= 30, `${cases.length} cases`);
+  const cases = casesOf(halves, ["linear", "conv2d", "attention"], 2);
+  assert.ok(cases.length >= 20, `${cases.length} cases`);
   for (const item of cases) await requireClose(SMALL, item);
 });
 
 test("fp16 products and attention in whole segments: epilogues, joins, enlarging", needs("shader-f16"), async () => {
-  for (const name of ["ResNet block with skip, time and shortcut", "transformer block", "upsampling to an odd size"]) {
+  for (const name of ["ResNet block with skip, time and shortcut", "upsampling to an odd size"]) {
     const graph = segmentGraph(SEGMENT_CASES.find((item) => item.name === name)!);
     await requireClose(SMALL, { graph, data: drawData(graph, 5) });
   }
@@ -115,14 +122,60 @@ test("a long sum in fp16 errs no more than a short one: runs are added in fp32",
   assert.ok(squares / size < 1e-6, `NMSE ${squares / size}`);
 });
 
-test("every tile gives the same bits in fp16", needs("shader-f16"), async () => {
+const MATRIX: MatrixShape = { m: 16, n: 16, k: 16, lanes: 32, tiles: ["64x64", "128x128"] };
+
+async function withMatrices(shape: MatrixShape): Promise<WebGpuDevice> {
+  const opened = await openDawn(adapter.name);
+  emulateMatrices(opened, shape);
+  return await createWebGpuDevice({ open: async () => opened, paths: { ...BASELINE, matrix: shape } });
+}
+
+test(
+  "products by matrices: all but the intrinsics, on random shapes and in segments",
+  needs("shader-f16"),
+  async () => {
+    await using device = await withMatrices(MATRIX);
+    const paths = { ...BASELINE, matrix: MATRIX };
+    const cases = casesOf(paths, ["linear", "conv2d"], 2);
+    assert.ok(cases.length >= 20, `${cases.length} cases`);
+    const block = segmentGraph(SEGMENT_CASES.find(({ name }) => name === "transformer block")!);
+    cases.push({ graph: block, data: drawData(block, 5) });
+    const reference = createReferenceBackend();
+    for (const { graph, data } of cases) {
+      const expected = await computeGraph(reference, graph, data, "f32");
+      const found = await computeGraph(deviceBackend(device), graph, data, "f16");
+      for (const [name, values] of expected) {
+        const problem = difference(values, found.get(name)!, false);
+        assert.equal(problem, undefined, `${graph.name} ${name}: ${problem}`);
+      }
+    }
+  },
+);
+
+test("both matrix tiles give the same bits", needs("shader-f16"), async () => {
+  const g = new GraphBuilder("tiles");
+  // Sixty workgroups of 128 x 128: the larger tile's share.
+  const x = g.input("x", [1000, 36]);
+  g.segment("s", () => g.output("y", g.node("linear", [x, g.weight("w", [1000, 36])], {})));
+  const graph = g.build();
+  const data = drawData(graph, 6);
+  const results = [];
+  for (const tiles of [["64x64"], ["64x64", "128x128"]] as const) {
+    const shape = { m: 16, n: 16, k: 16, lanes: 32, tiles };
+    await using device = await withMatrices(shape);
+    results.push((await computeGraph(deviceBackend(device), graph, data, "f16")).get("y")!);
+  }
+  assert.equal(difference(results[0]!, results[1]!, true), undefined);
+});
+
+test("tiles of either swizzle give the same bits in fp16", needs("shader-f16"), async () => {
   const g = new GraphBuilder("bits");
   const x = g.input("x", [140, 204]);
   g.segment("s", () => g.output("y", g.node("linear", [x, g.weight("w", [72, 204])], {})));
   const graph = g.build();
   const data = drawData(graph, 3);
   const results = [];
-  for (const tile of ["32x32", "64x64", "128x64"] as const) {
+  for (const tile of ["32x32", "64x64"] as const) {
     const device = await openTestDevice(adapter, { paths: halves, chooseTile: () => tile });
     results.push((await computeGraph(deviceBackend(device), graph, data, "f16")).get("y")!);
     await device[Symbol.asyncDispose]();
@@ -148,8 +201,8 @@ test("a wide graph is computed in fp32 whatever the precision", needs("shader-f1
 
 test("reductions through subgroups give the baseline's bits", needs("subgroups"), async () => {
   // Of this adapter's own size, and of smaller ones.
-  const sizes = [2, 4, 8, 16, 32].filter((lanes) => lanes <= facts!.subgroups!.min);
-  const rows = casesOf({ ...BASELINE, lanes: 2 }, ["layerNorm", "groupStats"], 3);
+  const sizes = [2, facts!.subgroups!.min];
+  const rows = casesOf({ ...BASELINE, lanes: 2 }, ["layerNorm", "groupStats"], 2);
   // A head of 144 numbers goes by a softmax of its own.
   const long = RANDOM_CASES.find(({ op, inputs, attrs }) => {
     return op === "attention" && inputs[0]!.shape[2]! / (attrs as { heads: number }).heads === 144;
@@ -181,7 +234,6 @@ test("a driver that computes fp16 wrong loses the path, with a note", needs("sha
   const wrong: [find: string | RegExp, put: string, reason: RegExp][] = [
     [/h0_0 = fma/g, "h0_0 = h1_0 + fma", /fp16 products is not used: its self-test failed \(error/],
     ["enable f16;", "enable f16; nonsense", /fp16 products is not used: .*refused work/],
-    [/c0_0 \+= vec4<f32>\(h0_0\)/g, "c0_0 += vec4<f32>(bitcast<f32>(P.m | 0x7fc00000u))", /error NaN/],
   ];
   for (const [find, put, reason] of wrong) {
     forgetProbes();
@@ -209,6 +261,24 @@ test("which paths are tried follows features and the declared precision", () => 
     candidatePaths(...args).candidates.map(({ name }) => name);
   assert.deepEqual(names(card, "fp32"), ["subgroups"]);
   assert.deepEqual(names(card, "fp16"), ["subgroups", "fp16 products", "fp16 attention"]);
+  const limits = { maxComputeWorkgroupStorageSize: 49152 };
+  const matrices = [
+    { component: "f16", result: "f16", m: 16, n: 16, k: 16 },
+    { component: "f16", result: "f32", m: 16, n: 8, k: 8 },
+    { component: "f16", result: "f32", m: 16, n: 16, k: 16 },
+    { component: "u8", result: "u32", m: 16, n: 16, k: 32 },
+  ];
+  const tensor = { ...card, limits, matrices } as unknown as AdapterFacts;
+  assert.deepEqual(names(tensor, "fp16"), ["subgroups", "subgroup matrices", "fp16 products", "fp16 attention"]);
+  const [, found, instead] = candidatePaths(tensor, "fp16").candidates;
+  const matrix: MatrixShape = { m: 16, n: 16, k: 16, lanes: 32, tiles: ["64x64", "128x128"] };
+  assert.deepEqual(found!.paths, { matrix });
+  assert.ok(instead!.unless!({ ...BASELINE, matrix }) && !instead!.unless!(BASELINE));
+  assert.equal(describePrecision({ ...BASELINE, matrix }), "fp16 (subgroup matrices)");
+  const small = { ...tensor, limits: { maxComputeWorkgroupStorageSize: 16384 } } as unknown as AdapterFacts;
+  assert.deepEqual(candidatePaths(small, "fp16").candidates[1]!.paths.matrix!.tiles, ["64x64"]);
+  const uneven = { ...tensor, subgroups: { min: 8, max: 32 } };
+  assert.ok(!names(uneven, "fp16").includes("subgroup matrices"));
   const plain = { features: [] } as unknown as AdapterFacts;
   assert.deepEqual(candidatePaths(plain, "fp32"), { candidates: [], notes: [] });
   const { candidates, notes } = candidatePaths(plain, "fp16");

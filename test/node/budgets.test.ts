@@ -46,6 +46,17 @@ test("resident, streamed, minimal and random budgets give the same PNG, cold or 
   assert.deepEqual((await image()).png, resident.png, "little RAM");
 });
 
+test("with room for all, weights come once: another prompt or size loads none", async () => {
+  await engine.setBudgets({ vram: "4G", ram: "1G" });
+  const loaded = async (job: Parameters<Engine["generate"]>[0]) =>
+    (await image(job)).passes.reduce((sum, pass) => sum + pass.loadedBytes, 0);
+  assert.ok((await loaded(JOB)) > 5e6);
+  assert.equal(await loaded(JOB), 0);
+  await loaded({ ...JOB, prompt: "a hill" }); // the first prompt's embedding was known
+  assert.equal(await loaded({ ...JOB, prompt: "a pond", seed: 8 }), 0);
+  assert.equal(await loaded({ ...JOB, width: 192, height: 64 }), 0);
+});
+
 test("a plan names peaks within the budgets and streams when it must", async () => {
   const plan = await engine.plan(JOB, { budgets: { vram: "243M", ram: "1G" } });
   assert.ok(plan.peak.deviceBytes <= 243 * 1024 ** 2);

@@ -7,6 +7,8 @@ import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import type { Device } from "../../src/backend/device.ts";
 import { openSdxlFolder } from "../../src/checkpoint/sdxl-folder.ts";
+import { composeEngine } from "../../src/engine.ts";
+import { openNodeParts } from "../../src/engine-parts.ts";
 import { DeviceError, SolvayError } from "../../src/errors.ts";
 import { type FailedAttempt, reactionTo, recoveredTextToImage } from "../../src/pipeline/recovery.ts";
 import { SdxlRuntime } from "../../src/pipeline/runtime.ts";
@@ -17,6 +19,7 @@ import { type DeviceCall, type DeviceFaults, FaultyDevice, lostError, shortError
 import { TEST_MACHINE } from "../graph-run.ts";
 
 const MODEL = fileURLToPath(new URL("../../fixtures/golden/flat", import.meta.url));
+const LARGER = fileURLToPath(new URL("../../fixtures/golden/conv-proj", import.meta.url));
 const checkpoint = await openSdxlFolder(await openFileFolder(MODEL));
 const JOB: TextToImageJob = { prompt: "a lake", seed: 1, steps: 2, guidance: 5, width: 16, height: 16 };
 const PLENTY = 2 ** 30;
@@ -55,7 +58,7 @@ class Bench {
   }
 
   #open(): FaultyDevice {
-    const device = new FaultyDevice(this.#faults(this.devices.length));
+    const device = new FaultyDevice(this.#faults(this.devices.length), 1000 + this.devices.length);
     this.devices.push(device);
     return device;
   }
@@ -75,6 +78,8 @@ class Bench {
       pause,
     };
     for await (const event of recoveredTextToImage(checkpoint, this.runtime, job, recovery, signal)) {
+      // Devices differ: a plan is always that of the device at hand.
+      if (event.type === "plan") assert.equal(event.planned.plan.device.overheadBytes, this.last.overheadBytes);
       if (event.type === "note") this.notes.push(event.text);
       if (event.type === "pixels") return event.rgb;
     }
@@ -180,7 +185,7 @@ test("an error that breaks the device is tried again on a new one; one that does
   assert.match(poisoned.notes.join(), /^E_GPU gemm: refused .*Retrying once with a new device\.$/);
   const stale = new Bench(() => ({
     before: (_, count) => {
-      if (count === CALLS - 40) throw refusal;
+      if (count >= CALLS - 40) throw count === CALLS - 40 ? refusal : new Error("settling fails, too");
     },
   }));
   assert.equal(await stale.draw().catch((error: unknown) => error), refusal);
@@ -281,4 +286,23 @@ test("values that are no numbers end the picture and name the place; a picture o
   await flat.draw();
   assert.match(flat.notes.join("\n"), /^E_FLAT all of the picture is #000000/);
   assert.deepEqual(whole.notes, []);
+});
+
+test("weights that come much slower than before are told once, by the engine's clock", async () => {
+  const parts = await openNodeParts({ backend: "reference", model: LARGER }, (name) => name);
+  let tickMs = 0.01;
+  let nowMs = 0;
+  const now = () => {
+    nowMs += tickMs;
+    return nowMs;
+  };
+  const device = new FaultyDevice();
+  await using engine = await composeEngine({ ...parts, device, now, budgets: { vram: "1500K" } });
+  const notes: string[] = [];
+  for await (const event of engine.generate({ prompt: "a lake", seed: 1, steps: 5, width: 16, height: 16 })) {
+    if (event.type === "step" && event.step === 3) tickMs *= 10;
+    if (event.type === "note") notes.push(event.text);
+  }
+  assert.equal(notes.length, 1, notes.join("\n"));
+  assert.match(notes[0]!, /^Weights come to the graphics card at /);
 });

@@ -1,11 +1,22 @@
 /** @file The demo model through the engine on a graphics adapter: near the CPU's picture, and the same bytes for every budget. */
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
+import os from "node:os";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
+import { listAdapters } from "../../src/backend/webgpu/dawn.ts";
+import { runCli } from "../../src/cli/program.ts";
 import { decodePng } from "../../src/image/png.ts";
-import { BudgetError, DeviceError, type Engine, openEngine } from "../../src/node.ts";
+import {
+  BudgetError,
+  DeviceError,
+  type Engine,
+  type LoadEvent,
+  type OpenEngineOptions,
+  openEngine,
+} from "../../src/node.ts";
 import { findTestAdapter } from "../backend/software-vulkan.ts";
+import { fakeContext } from "./fake-context.ts";
 
 const adapter = await findTestAdapter();
 const options = adapter.skip === undefined ? {} : { skip: `skipped: ${adapter.skip}` };
@@ -84,4 +95,32 @@ test("without an adapter, or without the named one, the command ends at once and
     assert.match(result.stderr, message);
     assert.equal(result.stdout, "");
   }
+});
+
+test("precision: what was asked for is what the engine says, on the CPU with a note", options, async () => {
+  const opened = async (settings: OpenEngineOptions) => {
+    const notes: string[] = [];
+    const onEvent = (event: LoadEvent) => event.type === "note" && notes.push(event.text);
+    await using engine = await openEngine({ ...settings, onEvent });
+    return [engine.info.precision, ...notes];
+  };
+  const card = { backend: "webgpu", adapter: adapter.name } as const;
+  const features = (await listAdapters()).find(({ device }) => device === adapter.name)!.features;
+  assert.deepEqual(await opened(card), ["fp32"]);
+  if (features.includes("shader-f16"))
+    assert.deepEqual(await opened({ ...card, precision: "fp16" }), ["fp16 (shader-f16)"]);
+  else assert.match((await opened({ ...card, precision: "fp16" })).join(), /^fp32,.*no shader-f16/);
+  const [cpu, note] = await opened({ backend: "cpu", precision: "fp16" });
+  assert.equal(cpu, "fp32");
+  assert.match(note!, /for graphics cards/);
+});
+
+test("a picture records its precision, and doctor tries the kernels of a named adapter", options, async () => {
+  await using engine = await openEngine({ backend: "cpu", precision: "fp16" });
+  assert.match(Buffer.from(await picture(engine)).toString("latin1"), /"backend":"cpu","precision":"fp32"/);
+  const fake = fakeContext({ cwd: os.tmpdir() });
+  await runCli(["doctor", "--adapter", adapter.name, "--json"], fake.context);
+  const findings = JSON.parse(fake.out()) as { topic: string; state: string; text: string }[];
+  const kernels = findings.find(({ topic }) => topic === "graphics kernels")!;
+  assert.match(kernels.text, /passes the self-test: .*--precision fp16 computes in fp/);
 });

@@ -255,6 +255,11 @@ test("SDXL at 512x512: few MiB a band, and hardly more in wait than the largest 
     assert.ok(peakBytes <= 64 * MIB + whole, `${name}: ${peakBytes}`);
     // First, middle and last.
     assert.ok(new Set(bands.map(({ graph }) => graph)).size <= 3, name);
+    // Its values pass the largest fp16.
+    assert.ok(
+      bands.every(({ graph }) => graph.wide),
+      name,
+    );
   }
   const weights = program.layers.flatMap((layer) => layer.weights.map(({ name }) => name));
   assert.equal(new Set(weights).size, weights.length, "a weight is used in one layer only");

@@ -26,6 +26,7 @@ const LAYERS: Readonly<Record<string, number>> = {
   store: 4,
   checkpoint: 5,
   stream: 6,
+  bench: 6,
   pipeline: 7,
   // "" is src itself: the engine and its thread.
   "": 8,

@@ -4,7 +4,7 @@ import type { InferenceSession, Tensor } from "onnxruntime-node";
 import { DeviceError } from "../../errors.ts";
 import type { Graph, Segment, ValueId } from "../../ir/graph.ts";
 import { segmentSignature } from "../../ir/signature.ts";
-import { toFloat32 } from "../../tensor/dtype.ts";
+import { type DType, toFloat32 } from "../../tensor/dtype.ts";
 import type { ActivationData, Backend, SegmentRun, WeightData } from "../backend.ts";
 import type { LoweredSegment, WeightType } from "./emitter.ts";
 import { lowerSegment } from "./lowering.ts";
@@ -81,10 +81,15 @@ export async function createOnnxBackend(options: OnnxBackendOptions = {}): Promi
     get sessionCount() {
       return sessions.size;
     },
+    async prepare(graph, segment, weightDTypes) {
+      await compile(graph, segment, weightDTypes.map(weightType)).catch((cause) => {
+        throw computeFailure(segment, cause);
+      });
+    },
     async run({ graph, segment, inputs, weights, outputs }: SegmentRun, signal) {
       signal?.throwIfAborted();
       try {
-        const weightTypes = segment.weights.map((id) => weightType(weights.get(id)!));
+        const weightTypes = segment.weights.map((id) => weightType(weights.get(id)!.dtype));
         const { session, lowered } = await compile(graph, segment, weightTypes);
         const shape = (id: ValueId) => graph.values[id]!.shape;
         const feeds: Record<string, Tensor> = {};
@@ -101,13 +106,7 @@ export async function createOnnxBackend(options: OnnxBackendOptions = {}): Promi
         const copies = await session.run(feeds, fetches);
         for (const copy of Object.values(copies)) freeCopy(copy);
       } catch (cause) {
-        throw new DeviceError({
-          code: "E_ONNXRUNTIME",
-          subject: segment.name,
-          problem: `ONNX Runtime could not compute this block (${cause instanceof Error ? cause.message : String(cause)})`,
-          next: "try a smaller size, or --backend reference, and report this line",
-          cause,
-        });
+        throw computeFailure(segment, cause);
       }
     },
     release,
@@ -130,7 +129,17 @@ async function loadRuntime(): Promise<Ort> {
   }
 }
 
-function weightType({ dtype }: WeightData): WeightType {
+function computeFailure({ name }: Segment, cause: unknown): DeviceError {
+  return new DeviceError({
+    code: "E_ONNXRUNTIME",
+    subject: name,
+    problem: `ONNX Runtime could not compute this block (${cause instanceof Error ? cause.message : String(cause)})`,
+    next: "try a smaller size, or --backend reference, and report this line",
+    cause,
+  });
+}
+
+function weightType(dtype: DType): WeightType {
   return dtype === "f16" ? "f16" : "f32";
 }
 

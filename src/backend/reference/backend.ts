@@ -79,6 +79,7 @@ export function createReferenceBackend(): Backend {
     overheadBytes: 0,
     weightDTypes: new Set(["f32"]),
     scratchBytes,
+    prepare: async () => {}, // there is nothing to compile
     run,
     release,
     [Symbol.asyncDispose]: release,

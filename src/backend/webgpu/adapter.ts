@@ -16,6 +16,17 @@ export interface AdapterFacts {
   readonly limits: Readonly<Record<LimitName, number>>;
   /** Lanes of a subgroup, where there are subgroups. */
   readonly subgroups?: { readonly min: number; readonly max: number };
+  /** Products of matrices that a subgroup does at once, where there is the feature. */
+  readonly matrices?: readonly MatrixFacts[];
+}
+
+/** [m, k] x [k, n] of one type, sums in another: WebGPU's names of types. */
+export interface MatrixFacts {
+  readonly component: string;
+  readonly result: string;
+  readonly m: number;
+  readonly n: number;
+  readonly k: number;
 }
 
 /** Limits that decide what fits; all are requested at the adapter's own height. */

@@ -3,7 +3,14 @@
  * by requestDevice, so a chosen one is asked for anew.
  */
 import { DeviceError } from "../../errors.ts";
-import { type AdapterFacts, chooseAdapter, describeAdapter, isSoftware, LIMIT_NAMES } from "./adapter.ts";
+import {
+  type AdapterFacts,
+  chooseAdapter,
+  describeAdapter,
+  isSoftware,
+  LIMIT_NAMES,
+  type MatrixFacts,
+} from "./adapter.ts";
 
 /** What of the package is used. */
 interface DawnModule {
@@ -95,8 +102,28 @@ function factsOf(backend: string, { info, limits, features }: GPUAdapter): Adapt
     software: isSoftware(`${device} ${description} ${architecture}`, info.isFallbackAdapter),
     features: [...features].sort(),
     limits: Object.fromEntries(LIMIT_NAMES.map((name) => [name, limits[name]])) as AdapterFacts["limits"],
+    ...matrixFacts(info),
     ...(features.has("subgroups") ? { subgroups: { min: subgroupMinSize, max: subgroupMaxSize } } : {}),
   };
+}
+
+/** `subgroupMatrixConfigs` is Dawn's: it is in no type of WebGPU yet. */
+function matrixFacts(info: object): Pick<AdapterFacts, "matrices"> {
+  const { subgroupMatrixConfigs: found } = info as { readonly subgroupMatrixConfigs?: Iterable<MatrixConfig> };
+  const matrices = [...(found ?? [])].map(
+    ({ componentType: component, resultComponentType: result, M, N, K }): MatrixFacts => {
+      return { component, result, m: M, n: N, k: K };
+    },
+  );
+  return matrices.length > 0 ? { matrices } : {};
+}
+
+interface MatrixConfig {
+  readonly componentType: string;
+  readonly resultComponentType: string;
+  readonly M: number;
+  readonly N: number;
+  readonly K: number;
 }
 
 /** All adapters that this machine shows, software ones included. Rejects with DeviceError `E_NO_WEBGPU`. */

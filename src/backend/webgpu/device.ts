@@ -2,7 +2,6 @@
  * @file The `webgpu` device: arenas, uploads and segments on a graphics adapter through Dawn. Segments are lowered once per
  * shape (lowering.ts), bound once per set of spans, and recorded anew at each call: the step loop makes and frees nothing.
  */
-
 import { type SolvayError, UsageError } from "../../errors.ts";
 import type { Graph, Segment, ValueId } from "../../ir/graph.ts";
 import { elementCount } from "../../tensor/dtype.ts";
@@ -204,6 +203,12 @@ class DawnDevice implements WebGpuDevice {
         arena[Symbol.dispose]();
       },
     };
+  }
+
+  prepare(graph: Graph, segment: Segment, weights: readonly StoredWeight[]): Promise<void> {
+    return this.#inTurn(async () => {
+      await this.#calls.compile(graph, segment, weights);
+    });
   }
 
   async upload(block: BlockUpload, signal?: AbortSignal): Promise<void> {

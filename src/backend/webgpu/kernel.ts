@@ -48,6 +48,8 @@ export interface KernelText {
   readonly workgroupSize: number;
   /** WGSL extensions that the text uses. */
   readonly enables?: readonly string[];
+  /** Checks of WGSL that the text can't satisfy; it says why. */
+  readonly diagnosticsOff?: readonly string[];
   /** Module-scope declarations (workgroup arrays, functions) and the body of `main`. */
   readonly text: (at: (operand: string, index: string) => string) => { readonly head: string; readonly body: string };
 }
@@ -93,7 +95,8 @@ function assemble(spec: KernelText, slots: readonly View[]): string {
     ...Object.entries(spec.params).map(([name, type]) => `${name}: ${type}`),
   ];
   const enables = (spec.enables ?? []).map((name) => `enable ${name};\n`).join("");
-  return `${enables}struct Params { ${fields.join(", ")} }
+  const off = (spec.diagnosticsOff ?? []).map((name) => `diagnostic(off, ${name});\n`).join("");
+  return `${off}${enables}struct Params { ${fields.join(", ")} }
 ${bindings.join("\n")}
 @group(0) @binding(${slots.length}) var<uniform> P: Params;
 ${head}

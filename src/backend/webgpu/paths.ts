@@ -3,6 +3,7 @@
  * doesn't (reductions through subgroups) is used wherever the adapter has it. Both only after the self-test. Pure.
  */
 import type { AdapterFacts } from "./adapter.ts";
+import { matrixFits, matrixSharedBytes } from "./kernels/gemm-matrix.ts";
 import type { Arithmetic } from "./wgsl.ts";
 
 /** Declared by the user and recorded with a picture. */
@@ -14,6 +15,8 @@ export interface MatrixShape {
   readonly n: number;
   readonly k: number;
   readonly lanes: number;
+  /** Tiles whose workgroup memory fits. */
+  readonly tiles: readonly ("64x64" | "128x128")[];
 }
 
 export interface KernelPaths {
@@ -68,9 +71,38 @@ export function candidatePaths(
     const note = "fp16 arithmetic was asked for, but this adapter offers no shader-f16: computing in fp32";
     return { candidates, notes: [note] };
   }
-  candidates.push({ name: "fp16 products", paths: { products: "f16" }, problem: "products", exact: false });
+  const shape = matrixShape(facts);
+  if (shape)
+    candidates.push({ name: "subgroup matrices", paths: { matrix: shape }, problem: "products", exact: false });
+  candidates.push({
+    name: "fp16 products",
+    paths: { products: "f16" },
+    problem: "products",
+    exact: false,
+    unless: hasMatrix,
+  });
   candidates.push({ name: "fp16 attention", paths: { attention: "f16" }, problem: "attention", exact: false });
   return { candidates, notes: [] };
+}
+
+function hasMatrix({ matrix }: KernelPaths): boolean {
+  return matrix !== undefined;
+}
+
+/** The largest matrices with fp16 operands and fp32 sums that the kernel can use, where every subgroup has one size. */
+function matrixShape({ subgroups, matrices = [], limits }: AdapterFacts): MatrixShape | undefined {
+  if (!subgroups || subgroups.min !== subgroups.max || subgroups.max > MAX_LANES) return undefined;
+  const fitting = matrices
+    .filter((found) => found.component === "f16" && found.result === "f32" && matrixFits(found))
+    .sort((a, b) => b.m * b.n * b.k - a.m * a.n * a.k);
+  for (const { m, n, k } of fitting) {
+    const shape = { m, n, k, lanes: subgroups.min, tiles: [] };
+    const tiles = (["64x64", "128x128"] as const).filter(
+      (tile) => matrixSharedBytes(tile, shape) <= limits.maxComputeWorkgroupStorageSize,
+    );
+    if (tiles.length > 0) return { ...shape, tiles };
+  }
+  return undefined;
 }
 
 /** Larger subgroups are used as if they were several. */

@@ -3,7 +3,8 @@
 import { BYTE_COST, type DispatchBuilder, type OperandUse, type Window } from "./dispatches.ts";
 import type { ImageSource } from "./fusion.ts";
 import { type GemmParams, type GemmSlots, gemmKernel, TILE_GROUP } from "./kernels/gemm.ts";
-import { chooseTile, type ProductShape, TILES, type TileName } from "./kernels/gemm-tiles.ts";
+import { chooseMatrixTile, matrixKernel } from "./kernels/gemm-matrix.ts";
+import { chooseTile, type ProductShape, TILES, type Tile, type TileName } from "./kernels/gemm-tiles.ts";
 import { BASELINE, type KernelPaths } from "./paths.ts";
 import type { Activation, Storage } from "./wgsl.ts";
 
@@ -46,8 +47,10 @@ export function addProduct(
 ): void {
   const { rows, columns, depth, image } = p;
   const geglu = p.geglu ?? false;
-  const name = choose({ rows, columns: geglu ? 2 * columns : columns, depth, geglu });
-  const tile = TILES[name];
+  const shape: ProductShape = { rows, columns: geglu ? 2 * columns : columns, depth, geglu };
+  const { matrix } = paths;
+  const name = matrix ? chooseMatrixTile(shape, matrix) : choose(shape);
+  const tile: Pick<Tile, "rows" | "columns"> = TILES[name];
   const tilesM = Math.ceil(rows / tile.rows);
   const tilesN = Math.ceil(columns / (geglu ? tile.columns / 2 : tile.columns));
   const group = Math.min(TILE_GROUP, tilesM);
@@ -115,9 +118,8 @@ export function addProduct(
   builder.add({
     label: p.label,
     operands,
-    kernel: (slots) =>
-      gemmKernel({
-        tile: name,
+    kernel: (slots) => {
+      const variant = {
         slots: slots as unknown as GemmSlots,
         bStorage: p.b.numbers,
         ...(p.bias ? { biasStorage: p.bias.numbers } : {}),
@@ -125,8 +127,11 @@ export function addProduct(
         ...quads,
         geglu,
         ...(p.activation ? { activation: p.activation } : {}),
-        arithmetic: paths.products,
-      }),
+      };
+      return matrix
+        ? matrixKernel({ ...variant, tile: chooseMatrixTile(shape, matrix) }, matrix)
+        : gemmKernel({ ...variant, tile: name, arithmetic: paths.products });
+    },
     workgroups: tilesM * tilesN,
     params,
     costPerWorkgroup: tile.rows * tile.columns * (2 * depth + 4 * BYTE_COST),

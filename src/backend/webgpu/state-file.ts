@@ -2,7 +2,6 @@
  * @file What is remembered of each adapter from one start to the next: how fast it works, and its tiles. A file that is missing
  * or damaged remembers nothing; what it holds is checked.
  */
-
 import { readKept, writeKept } from "../../state/kept-file.ts";
 import { type AdapterFacts, describeAdapter } from "./adapter.ts";
 import { TILE_NAMES, type TileName } from "./kernels/gemm-tiles.ts";

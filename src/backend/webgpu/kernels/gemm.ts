@@ -9,7 +9,7 @@
  * that neither side meets a bank conflict. Sources: siboehm's SGEMM kernels 6 to 10 (siboehm.com/articles/22/CUDA-MMM),
  * CUTLASS (thread-block swizzle). Cost: 2 M N K operations; reads (M K tilesN + N K tilesM) of each operand once a tile.
  */
-import { type Kernel, makeKernel, type ParamFields } from "../kernel.ts";
+import { type Kernel, type KernelText, makeKernel, type ParamFields } from "../kernel.ts";
 import {
   ACTIVATION_FUNCTIONS,
   type Activation,
@@ -95,6 +95,22 @@ export const TILE_GROUP = 8;
 
 export function gemmKernel(v: GemmVariant): Kernel {
   const tile = TILES[v.tile];
+  const halves = v.arithmetic === "f16";
+  return makeKernel(
+    productText(v, {
+      name: halves ? "gemm-f16" : "gemm",
+      enables: halves ? ["f16"] : [],
+      workgroupSize: tileThreads(tile),
+      text: (at) => gemmText(v, tile, at),
+    }),
+  );
+}
+
+/** Operands, parameters and name of a product, for whatever computes it. */
+export function productText(
+  v: GemmVariant,
+  core: Pick<KernelText, "name" | "enables" | "diagnosticsOff" | "workgroupSize" | "text">,
+): KernelText {
   const { slots } = v;
   const aView = v.quadK ? quadView("f32") : scalarView("f32");
   const nView = v.quadN ? quadView("f32") : scalarView("f32");
@@ -110,15 +126,12 @@ export function gemmKernel(v: GemmVariant): Kernel {
   const conv = v.conv ? `conv${v.conv.upsample ? "Up" : ""}` : "rows";
   const types = `${v.bStorage}-${v.biasStorage ?? "none"}`;
   const flags = `${v.quadK ? "k4" : "k1"}${v.quadN ? "n4" : "n1"}${v.geglu ? "-geglu" : ""}-${v.activation ?? "plain"}`;
-  return makeKernel({
-    name: "gemm",
-    variant: `${conv}-${v.tile}-${types}-${flags}${v.arithmetic === "f16" ? "-f16" : ""}`,
-    enables: v.arithmetic === "f16" ? ["f16"] : [],
+  return {
+    ...core,
+    variant: `${conv}-${v.tile}-${types}-${flags}`,
     operands,
     params: { ...PARAMS, ...(v.conv ? CONV_PARAMS : {}), ...(slots.channels === undefined ? {} : PIXELS) },
-    workgroupSize: tileThreads(tile),
-    text: (at) => gemmText(v, tile, at),
-  });
+  };
 }
 
 function biasView(v: GemmVariant) {

@@ -1,0 +1,51 @@
+/** @file How failures of the graphics device become one error, whenever and wherever they are reported. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { DeviceMemoryError } from "../../src/backend/device.ts";
+import { type OpenedDevice, openNullDevice } from "../../src/backend/webgpu/dawn.ts";
+import { createWebGpuDevice } from "../../src/backend/webgpu/device.ts";
+import { DeviceHealth, lostError, uncapturedError } from "../../src/backend/webgpu/failure.ts";
+import { DeviceError } from "../../src/errors.ts";
+
+const lost = lostError("unknown", "hung");
+
+test("a loss that is reported after the refusal that it causes is the failure", async () => {
+  const health = new DeviceHealth();
+  const refused = Promise.reject(new DOMException("the map was aborted", "AbortError"));
+  setImmediate(() => health.fail(lost));
+  assert.equal(await health.guard(refused).catch((error: unknown) => error), lost);
+});
+
+test("a refusal by a device that works stays what it is", async () => {
+  const refusal = new Error("no");
+  assert.equal(await new DeviceHealth().guard(Promise.reject(refusal)).catch((error: unknown) => error), refusal);
+});
+
+test("memory that ran out where nobody asked is short memory, not refused work", () => {
+  class GPUOutOfMemoryError extends Error {}
+  class GPUValidationError extends Error {}
+  const short = uncapturedError("card", new GPUOutOfMemoryError("Out of memory."));
+  assert.ok(short instanceof DeviceMemoryError && short.code === "E_VRAM", short.message);
+  const refused = uncapturedError("card", new GPUValidationError("bad binding"));
+  assert.ok(refused instanceof DeviceError && refused.code === "E_GPU", refused.message);
+});
+
+const dawn = await openNullDevice().catch((error: unknown) => error);
+const options = dawn instanceof DeviceError ? { skip: `skipped: ${dawn.problem}` } : {};
+
+test("staging memory that the host has not is E_VRAM, and the device is given back", options, async () => {
+  const opened = dawn as OpenedDevice;
+  Object.defineProperty(opened.device, "createBuffer", {
+    value: () => {
+      throw new RangeError("createBuffer failed, size is too large");
+    },
+  });
+  await assert.rejects(createWebGpuDevice({ open: async () => opened }), (error) => {
+    assert.ok(error instanceof DeviceMemoryError, String(error));
+    assert.match(error.message, /^E_VRAM staging: .*needs 51 MB more/);
+    return true;
+  });
+  const gone = await Promise.race([opened.device.lost, new Promise<undefined>((end) => setTimeout(end, 1000))]);
+  assert.equal(gone?.reason, "destroyed");
+  void opened.gpu;
+});
