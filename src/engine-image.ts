@@ -103,9 +103,10 @@ export async function* generateImage(
       const elapsedMs = now() - startedMs;
       const { peakRssBytes } = memory();
       const { telemetry } = runtime;
+      const passes = telemetry.totals();
       if (planned) {
         const { phases } = planned.description;
-        const rates = measuredRates(planned.plan, phases, telemetry.totals());
+        const rates = measuredRates(planned.plan, phases, passes);
         if (rates) await onRates(workSize(phases), rates);
       }
       if (job.telemetry)
@@ -120,7 +121,7 @@ export async function* generateImage(
         peakRssBytes,
         peakDeviceBytes: runtime.ledger.state("device").peakBytes,
         peakRamBytes: runtime.ledger.state("ram").peakBytes,
-        passes: telemetry.totals(),
+        passes,
       };
     }
   }

@@ -3,7 +3,7 @@
  * typed arrays over them. A Backend computes.
  */
 import type { Graph, Segment, ValueId } from "../ir/graph.ts";
-import { DTYPE_BYTES, type DType, elementCount, toFloat32 } from "../tensor/dtype.ts";
+import { DTYPE_BYTES, type DType, elementCount, tensorBytes, toFloat32 } from "../tensor/dtype.ts";
 import type { Backend, WeightData } from "./backend.ts";
 import type {
   Arena,
@@ -71,7 +71,7 @@ export class HostDevice implements Device {
     const whole = this.#wholeTarget(block);
     if (whole) return await block.read(0, whole, signal);
     for (const { stored, storedOffsetBytes, span } of block.tensors) {
-      const storedBytes = elementCount(stored.shape) * DTYPE_BYTES[stored.dtype];
+      const storedBytes = tensorBytes(stored);
       const target = bytesOf(span);
       if (this.#compute.weightDTypes.has(stored.dtype)) {
         await block.read(storedOffsetBytes, target.subarray(0, storedBytes), signal);
@@ -129,7 +129,7 @@ export class HostDevice implements Device {
 
   #weight({ span, stored }: DeviceWeight): WeightData {
     const dtype = this.#heldDType(stored.dtype);
-    return { dtype, bytes: bytesOf(span).subarray(0, elementCount(stored.shape) * DTYPE_BYTES[dtype]) };
+    return { dtype, bytes: bytesOf(span).subarray(0, tensorBytes({ dtype, shape: stored.shape })) };
   }
 
   #heldDType(stored: DType): DType {

@@ -11,11 +11,12 @@ import { tableReader } from "../store/build-table.ts";
 import { Catalog } from "../store/catalog.ts";
 import type { ImportOptions } from "../store/import.ts";
 import type { PackedChoice } from "../store/import-types.ts";
-import { tensorBytes } from "../store/layout.ts";
+
 import { type ManifestBlock, type ManifestComponent, readManifest } from "../store/manifest.ts";
 import { type RepairReport, repairModel } from "../store/repair.ts";
 import { modelsFolder, type Store } from "../store/store.ts";
 import type { VerifyProgress } from "../store/verify.ts";
+import { tensorBytes } from "../tensor/dtype.ts";
 import { canonicalClipName, canonicalVaeName } from "./schema.ts";
 import { openSdxlFolder } from "./sdxl-folder.ts";
 import { importSdxl, TEXT_COMPONENT } from "./stored-sdxl.ts";

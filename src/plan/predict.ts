@@ -23,8 +23,7 @@ export function predictPlan(plan: Plan, phases: readonly PlanPhaseInput[]): Pass
     const phasePlan = plan.phases[i]!;
     let held: string | undefined;
     return phase.passes.map((pass, j) => {
-      const sharing = held !== undefined && blockKeys(pass).includes(held);
-      const predicted = predictPass(pass, phasePlan, plan, sharing ? held : undefined);
+      const predicted = predictPass(pass, phasePlan, plan, held);
       held = blockKeys(pass).at(-1);
       return { ...predicted, movedBytes: phasePlan.passes[j]!.movedBytes };
     });
@@ -53,7 +52,7 @@ function blockKeys({ segments }: PlanPass): string[] {
   return [...new Set(segments.flatMap(({ block }) => (block ? [block.key] : [])))];
 }
 
-/** `held`: a block that the pass before has left there. */
+/** `held`: the block that the pass before used last. */
 function predictPass(
   pass: PlanPass,
   phase: PhasePlan,

@@ -18,3 +18,17 @@ export async function writeKept(file: string, value: unknown): Promise<void> {
   await writeFile(temporary, JSON.stringify(value));
   await rename(temporary, file);
 }
+
+/** The same, where the file should hold an object; empty where it doesn't. */
+export async function readKeptRecord(file: string): Promise<Readonly<Record<string, unknown>>> {
+  const value = await readKept(file);
+  return isRecord(value) ? value : {};
+}
+
+export function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+export function isPositive(value: unknown): value is number {
+  return typeof value === "number" && Number.isFinite(value) && value > 0;
+}

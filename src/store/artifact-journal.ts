@@ -1,8 +1,9 @@
 /** @file What an import of an artifact writes down, and how much of it can be believed later: only what is in place and sound. */
+
+import { tensorBytes } from "../tensor/dtype.ts";
 import { isSound } from "./build-table.ts";
 import type { Field } from "./fields.ts";
 import type { Journal } from "./journal.ts";
-import { tensorBytes } from "./layout.ts";
 import { decodePackBlock, type PackBlock } from "./pack-format.ts";
 import type { PlacedFile } from "./placed-file.ts";
 

@@ -1,10 +1,11 @@
 /** @file An LZR2 artifact becomes blocks: published as they lie, or decoded into a scratch file for blocks that are to be packed. */
 import { lzr2MemoryBytes } from "../container/lzr2.ts";
+import { tensorBytes } from "../tensor/dtype.ts";
 import { ArtifactBuild } from "./artifact-build.ts";
 import { Checkpoint } from "./checkpoint.ts";
 import { HASHING_BYTES } from "./chunk-sums.ts";
 import type { BuildContext, BuiltComponent, ImportComponent } from "./import-types.ts";
-import { type BlockLayout, tensorBytes } from "./layout.ts";
+import type { BlockLayout } from "./layout.ts";
 import type { ArtifactFacts } from "./manifest.ts";
 import type { PlainReader } from "./pack-writer.ts";
 import { openPart } from "./part-file.ts";

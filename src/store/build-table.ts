@@ -1,13 +1,13 @@
 /** @file Stores a component block after block, in execution order; blocks that the store has already are left out. */
 import type { TensorTable } from "../container/table.ts";
-import { DTYPE_BYTES } from "../tensor/dtype.ts";
+import { DTYPE_BYTES, tensorBytes } from "../tensor/dtype.ts";
 import { Checkpoint } from "./checkpoint.ts";
 import { BufferPool } from "./concurrency.ts";
 import { crc32 } from "./digest.ts";
 import type { Field } from "./fields.ts";
 import { readFully, type StoreFile } from "./fs.ts";
 import { type BuildContext, type BuiltComponent, manifestBlocks, type PlacedBlock } from "./import-types.ts";
-import { type BlockLayout, CHUNK_BYTES, chunkLength, MAX_COVERED_BYTES, tensorBytes } from "./layout.ts";
+import { type BlockLayout, CHUNK_BYTES, chunkLength, MAX_COVERED_BYTES } from "./layout.ts";
 import type { ArtifactFacts } from "./manifest.ts";
 import {
   type BlockCodec,

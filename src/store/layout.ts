@@ -1,10 +1,9 @@
 /** @file Where a segment's weights lie within its block: pure arithmetic, no model, no file. */
-import { DTYPE_BYTES, type DType, elementCount } from "../tensor/dtype.ts";
+import { alignUp, TENSOR_ALIGNMENT_BYTES } from "../tensor/align.ts";
+import { type DType, tensorBytes } from "../tensor/dtype.ts";
 
 /** Blocks begin at multiples of a page, so that they can be read directly or mapped. */
 export const BLOCK_ALIGNMENT_BYTES = 4096;
-/** Enough for any vector unit, and for typed-array views of every dtype. */
-export const TENSOR_ALIGNMENT_BYTES = 64;
 /**
  * Plain bytes under one checksum, and packed as one. Small beside most tensors, so that their checksums can be taken in memory;
  * large beside the cost of a read call. A multiple of the block alignment.
@@ -45,19 +44,11 @@ export interface BlockLayout {
 export function layoutBlock({ graph, label, tensors }: BlockSpec): BlockLayout {
   let end = 0;
   const placed = tensors.map((tensor): StoredTensor => {
-    const offsetBytes = roundUp(end, TENSOR_ALIGNMENT_BYTES);
+    const offsetBytes = alignUp(end, TENSOR_ALIGNMENT_BYTES);
     end = offsetBytes + tensorBytes(tensor);
     return { ...tensor, offsetBytes };
   });
-  return { graph, label, tensors: placed, plainBytes: roundUp(Math.max(1, end), BLOCK_ALIGNMENT_BYTES) };
-}
-
-export function tensorBytes({ dtype, shape }: Pick<TensorSpec, "dtype" | "shape">): number {
-  return elementCount(shape) * DTYPE_BYTES[dtype];
-}
-
-export function roundUp(value: number, multiple: number): number {
-  return Math.ceil(value / multiple) * multiple;
+  return { graph, label, tensors: placed, plainBytes: alignUp(Math.max(1, end), BLOCK_ALIGNMENT_BYTES) };
 }
 
 /** Plain length of chunk `index` of a block. */

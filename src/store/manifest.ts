@@ -2,11 +2,11 @@
  * @file A model in the store: which blocks make up its components, and the sources they were made from. One line of JSON and
  * its sha256 (docs/formats/block-store.md). The model's id is a sha256 of its content alone: names, shapes and blocks.
  */
-import { DTYPE_BYTES, type DType } from "../tensor/dtype.ts";
+import { DTYPE_BYTES, type DType, tensorBytes } from "../tensor/dtype.ts";
 import { sha256Hex } from "./digest.ts";
 import { Field, HEX64 } from "./fields.ts";
 import { damaged, publishSmallFile, readSmallFile, type StoreFs } from "./fs.ts";
-import { BLOCK_ALIGNMENT_BYTES, type BlockLayout, type StoredTensor, tensorBytes } from "./layout.ts";
+import { BLOCK_ALIGNMENT_BYTES, type BlockLayout, type StoredTensor } from "./layout.ts";
 
 /** A file that a component was made from. The same role and stamp: the same bytes, until someone forges times. */
 export interface SourceStamp {

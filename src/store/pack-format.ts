@@ -2,10 +2,12 @@
  * @file The bytes of a pack: header, blocks, index, footer (docs/formats/block-store.md). Every byte is under some checksum:
  * blocks by CRC32 a chunk, the index by its sha256, which is the pack's name, the footer by a CRC32, the header by being known.
  */
+
+import { alignUp } from "../tensor/align.ts";
 import { crc32, sha256Hex } from "./digest.ts";
 import { Field, HEX64 } from "./fields.ts";
 import { damaged } from "./fs.ts";
-import { BLOCK_ALIGNMENT_BYTES, chunkCount, chunkLength, roundUp } from "./layout.ts";
+import { BLOCK_ALIGNMENT_BYTES, chunkCount, chunkLength } from "./layout.ts";
 
 /** "plain": the bytes themselves. "planes": 16-bit weights by byte planes (codec/byte-planes.ts). */
 export type BlockCodec = "plain" | "planes";
@@ -170,7 +172,7 @@ export function storedBytes({ plainBytes, sizes }: Pick<PackBlock, "plainBytes" 
 
 /** All that the block takes in the pack. */
 export function extentBytes(block: Pick<PackBlock, "plainBytes" | "sizes">): number {
-  return roundUp(storedBytes(block), BLOCK_ALIGNMENT_BYTES);
+  return alignUp(storedBytes(block), BLOCK_ALIGNMENT_BYTES);
 }
 
 export interface ChunkPlace {

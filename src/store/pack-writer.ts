@@ -1,9 +1,10 @@
 /** @file Writes blocks into a pack that is not published yet, a few chunks in memory at a time. */
 import { packPlanes } from "../codec/byte-planes.ts";
+import { alignUp } from "../tensor/align.ts";
 import { BufferPool, mapAhead } from "./concurrency.ts";
 import { blockId, chunkDigest, crc32 } from "./digest.ts";
 import { type StoreFile, writeFully } from "./fs.ts";
-import { BLOCK_ALIGNMENT_BYTES, CHUNK_BYTES, chunkCount, chunkLength, roundUp } from "./layout.ts";
+import { BLOCK_ALIGNMENT_BYTES, CHUNK_BYTES, chunkCount, chunkLength } from "./layout.ts";
 import { type BlockCodec, encodeFooter, encodeHeader, encodeIndex, type PackBlock } from "./pack-format.ts";
 
 /** Fills `into` with plain bytes of a block from `startByte` on. */
@@ -90,7 +91,7 @@ export async function writeBlock(
       pool.give(buffer);
     }
   }
-  const padding = new Uint8Array(startByte + roundUp(at - startByte, BLOCK_ALIGNMENT_BYTES) - at);
+  const padding = new Uint8Array(startByte + alignUp(at - startByte, BLOCK_ALIGNMENT_BYTES) - at);
   if (padding.byteLength > 0) {
     await writeFully(part, padding, at);
     crcs.push(crc32(padding, crcs.pop()));

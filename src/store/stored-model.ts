@@ -5,8 +5,9 @@
 import type { TensorEntry, TensorTable } from "../container/table.ts";
 import { ArtifactError } from "../errors.ts";
 import type { ByteSource } from "../source/source.ts";
+import { tensorBytes } from "../tensor/dtype.ts";
 import { damaged } from "./fs.ts";
-import { type StoredTensor, tensorBytes } from "./layout.ts";
+import type { StoredTensor } from "./layout.ts";
 import { type ArtifactFacts, type ManifestBlock, readManifest, type SourceStamp } from "./manifest.ts";
 import type { Pack, ReadOptions } from "./pack.ts";
 import { type BlockCodec, extentBytes, type PackBlock, storedBytes } from "./pack-format.ts";

@@ -2,8 +2,9 @@
  * @file Memory for decoded tensors: one buffer for a whole import, whose parts are taken in turn and given back in about that
  * order. Buffers of their own would be garbage of up to 26 MB each, 1,680 times.
  */
+
+import { alignUp } from "../tensor/align.ts";
 import { PAGE_BYTES } from "./fs.ts";
-import { roundUp } from "./layout.ts";
 
 interface Part {
   readonly startByte: number;
@@ -69,5 +70,5 @@ export class WeightRing {
 
 /** A page more, for what begins within one. */
 function slotBytes(lengthBytes: number): number {
-  return roundUp(lengthBytes, PAGE_BYTES) + PAGE_BYTES;
+  return alignUp(lengthBytes, PAGE_BYTES) + PAGE_BYTES;
 }

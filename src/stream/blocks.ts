@@ -5,11 +5,10 @@
 import type { TensorEntry, TensorTable } from "../container/table.ts";
 import { ArtifactError } from "../errors.ts";
 import type { StoredBlock } from "../plan/describe.ts";
-import { alignUp } from "../tensor/align.ts";
+import { alignUp, TENSOR_ALIGNMENT_BYTES } from "../tensor/align.ts";
+import { tensorBytes } from "../tensor/dtype.ts";
 import { firstNonFinite } from "../tensor/finite.ts";
 
-/** Enough for any vector unit and any dtype. */
-export const TENSOR_ALIGNMENT_BYTES = 64;
 /** Reads in flight at a time within a block: what libuv's four threads can work on. */
 const READS_AT_ONCE = 4;
 /** A larger tensor is read in parts, so that threads share it. */
@@ -37,7 +36,7 @@ export class TableBlocks implements BlockReader {
   readonly #prefix: string;
   readonly #table: TensorTable;
   readonly #blocks = new Map<string, StoredBlock>();
-  readonly #checked = new Set<string>();
+  readonly #finite = new FiniteCheck();
   #readBytes = 0;
 
   constructor(prefix: string, table: TensorTable) {
@@ -94,15 +93,8 @@ export class TableBlocks implements BlockReader {
     // All of them end before a failure is passed on: a late read must not write into memory that is someone else's by then.
     const ended = await Promise.allSettled(Array.from({ length: Math.min(READS_AT_ONCE, parts.length) }, readSome));
     for (const result of ended) if (result.status === "rejected") throw result.reason;
-    for (const { entry, bytes } of whole) this.#check(entry, bytes);
+    for (const { entry, bytes } of whole) this.#finite.check(entry, entry.source.name, bytes);
     return { diskBytes: parts.reduce((sum, { bytes }) => sum + bytes.byteLength, 0), decodeMs: 0 };
-  }
-
-  /** A tensor that arrives in parts is checked each time it passes: parts are few, and only on devices with staging. */
-  #check(entry: TensorEntry, bytes: Uint8Array): void {
-    if (this.#checked.has(entry.name)) return;
-    requireFinite(entry, entry.source.name, bytes);
-    if (bytes.byteLength === entry.endByte - entry.startByte) this.#checked.add(entry.name);
   }
 
   #entry(name: string): TensorEntry {
@@ -112,18 +104,26 @@ export class TableBlocks implements BlockReader {
   }
 }
 
-/** Exponent bits all ones: NaN or infinity. Throws ArtifactError `E_NONFINITE`. */
-export function requireFinite(
-  { name, dtype }: Pick<TensorEntry, "name" | "dtype">,
-  source: string,
-  bytes: Uint8Array,
-): void {
-  const bad = firstNonFinite(dtype, bytes);
-  if (bad === undefined) return;
-  throw new ArtifactError({
-    code: "E_NONFINITE",
-    subject: source,
-    problem: `tensor "${name}" holds ${bad.count} values that are NaN or infinite, first at index ${bad.index}`,
-    next: "fetch this file again, or use another model",
-  });
+/** Looks for NaN and infinities, once a tensor. */
+export class FiniteCheck {
+  readonly #checked = new Set<string>();
+
+  /**
+   * Throws ArtifactError `E_NONFINITE`. A tensor that arrives in parts is looked at each time it passes: parts are few, and only
+   * on devices with staging.
+   */
+  check(tensor: Pick<TensorEntry, "name" | "dtype" | "shape">, source: string, bytes: Uint8Array): void {
+    const { name, dtype } = tensor;
+    if (this.#checked.has(name)) return;
+    const bad = firstNonFinite(dtype, bytes);
+    if (bad !== undefined) {
+      throw new ArtifactError({
+        code: "E_NONFINITE",
+        subject: source,
+        problem: `tensor "${name}" holds ${bad.count} values that are NaN or infinite, first at index ${bad.index}`,
+        next: "fetch this file again, or use another model",
+      });
+    }
+    if (bytes.byteLength === tensorBytes(tensor)) this.#checked.add(name);
+  }
 }

@@ -5,9 +5,9 @@
 import type { StoredBlock } from "../plan/describe.ts";
 import { ReadMeter } from "../store/read-meter.ts";
 import type { StoredBlock as PackedBlock, StoredComponent } from "../store/stored-model.ts";
-import { alignUp } from "../tensor/align.ts";
-import { DTYPE_BYTES, elementCount } from "../tensor/dtype.ts";
-import { type BlockReader, type ReadReport, requireFinite, TableBlocks, TENSOR_ALIGNMENT_BYTES } from "./blocks.ts";
+import { alignUp, TENSOR_ALIGNMENT_BYTES } from "../tensor/align.ts";
+import { tensorBytes } from "../tensor/dtype.ts";
+import { type BlockReader, FiniteCheck, type ReadReport, TableBlocks } from "./blocks.ts";
 
 export class StoredBlocks implements BlockReader {
   readonly #prefix: string;
@@ -17,7 +17,7 @@ export class StoredBlocks implements BlockReader {
   readonly #pieces: TableBlocks;
   readonly #blocks = new Map<string, StoredBlock>();
   readonly #whole = new Map<string, PackedBlock>();
-  readonly #checked = new Set<string>();
+  readonly #finite = new FiniteCheck();
   #readBytes = 0;
 
   /** `prefix` keeps components apart; `now`: milliseconds. */
@@ -60,16 +60,12 @@ export class StoredBlocks implements BlockReader {
     return { diskBytes: meter.diskBytes, decodeMs: meter.unpackMs };
   }
 
-  /** A tensor that arrives in parts is checked each time it passes: parts are few, and only on devices with staging. */
   #check(block: StoredBlock, label: string, startByte: number, bytes: Uint8Array): void {
     for (const { name, stored, offsetBytes } of block.tensors) {
-      if (this.#checked.has(name)) continue;
-      const lengthBytes = elementCount(stored.shape) * DTYPE_BYTES[stored.dtype];
       const from = Math.max(startByte, offsetBytes);
-      const to = Math.min(startByte + bytes.byteLength, offsetBytes + lengthBytes);
+      const to = Math.min(startByte + bytes.byteLength, offsetBytes + tensorBytes(stored));
       if (from >= to) continue;
-      requireFinite({ name, dtype: stored.dtype }, label, bytes.subarray(from - startByte, to - startByte));
-      if (to - from === lengthBytes) this.#checked.add(name);
+      this.#finite.check({ name, ...stored }, label, bytes.subarray(from - startByte, to - startByte));
     }
   }
 }
@@ -77,7 +73,7 @@ export class StoredBlocks implements BlockReader {
 function wholeBlock(key: string, { tensors }: PackedBlock): StoredBlock {
   let storedBytes = 0;
   const placed = tensors.map(({ name, dtype, shape, offsetBytes }) => {
-    storedBytes = Math.max(storedBytes, offsetBytes + elementCount(shape) * DTYPE_BYTES[dtype]);
+    storedBytes = Math.max(storedBytes, offsetBytes + tensorBytes({ dtype, shape }));
     return { name, stored: { dtype, shape }, offsetBytes };
   });
   return { key, storedBytes: alignUp(storedBytes, TENSOR_ALIGNMENT_BYTES), tensors: placed };

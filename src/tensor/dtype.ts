@@ -38,6 +38,10 @@ export function elementCount(shape: readonly number[]): number {
   return product;
 }
 
+export function tensorBytes({ dtype, shape }: { readonly dtype: DType; readonly shape: readonly number[] }): number {
+  return elementCount(shape) * DTYPE_BYTES[dtype];
+}
+
 const f32Scratch = new Float32Array(1);
 const u32Scratch = new Uint32Array(f32Scratch.buffer);
 

@@ -3,7 +3,7 @@
  * [B, C, H, W] -> [B, H, W, C], [Co, Ci, kh, kw] -> [Co, kh, kw, Ci]. All others are row-major.
  */
 import type { Graph, ValueId } from "../../ir/graph.ts";
-import { DTYPE_BYTES, type DType, elementCount } from "../../tensor/dtype.ts";
+import { type DType, elementCount } from "../../tensor/dtype.ts";
 import type { HostData, StoredWeight } from "../device.ts";
 import { STORAGE_BYTES, type Storage } from "./wgsl.ts";
 
@@ -59,10 +59,6 @@ export function weightStorage(dtype: DType): Storage {
 
 export function weightBytes({ dtype, shape }: StoredWeight): number {
   return align(elementCount(shape) * STORAGE_BYTES[weightStorage(dtype)]);
-}
-
-export function storedBytes({ dtype, shape }: StoredWeight): number {
-  return elementCount(shape) * DTYPE_BYTES[dtype];
 }
 
 /** Host order (row-major, logical) to memory order. Returns `data` itself where they are the same. */

@@ -2,7 +2,7 @@
  * @file What is remembered of each adapter from one start to the next: how fast it works, and its tiles. A file that is missing
  * or damaged remembers nothing; what it holds is checked.
  */
-import { readKept, writeKept } from "../../state/kept-file.ts";
+import { isPositive, isRecord, readKeptRecord, writeKept } from "../../state/kept-file.ts";
 import { type AdapterFacts, describeAdapter } from "./adapter.ts";
 import { TILE_NAMES, type TileName } from "./kernels/gemm-tiles.ts";
 import type { PacingState } from "./pacing.ts";
@@ -15,38 +15,27 @@ export interface AdapterState {
 
 /** By adapter, driver included: a new driver starts anew. */
 export async function loadAdapterState(file: string, adapter: AdapterFacts): Promise<AdapterState> {
-  return parseState((await readStates(file))[describeAdapter(adapter)]);
+  return parseState((await readKeptRecord(file))[describeAdapter(adapter)]);
 }
 
 /** What `state` doesn't name stays as it is. */
 export async function saveAdapterState(file: string, adapter: AdapterFacts, state: AdapterState): Promise<void> {
-  const before = await readStates(file);
+  const before = await readKeptRecord(file);
   const key = describeAdapter(adapter);
   await writeKept(file, { ...before, [key]: { ...parseState(before[key]), ...state } });
-}
-
-async function readStates(file: string): Promise<Readonly<Record<string, unknown>>> {
-  const states = await readKept(file);
-  return isRecord(states) ? states : {};
 }
 
 function parseState(state: unknown): AdapterState {
   if (!isRecord(state)) return {};
   const { pacing, tiles } = state;
-  const positive = (value: unknown): value is number =>
-    typeof value === "number" && Number.isFinite(value) && value > 0;
   const isTile = (name: unknown): name is TileName => TILE_NAMES.includes(name as TileName);
   const known = isRecord(tiles)
     ? Object.fromEntries(Object.entries(tiles).filter((entry): entry is [string, TileName] => isTile(entry[1])))
     : undefined;
   return {
-    ...(isRecord(pacing) && positive(pacing.costPerMs) && positive(pacing.caution) && pacing.caution <= 1
+    ...(isRecord(pacing) && isPositive(pacing.costPerMs) && isPositive(pacing.caution) && pacing.caution <= 1
       ? { pacing: { costPerMs: pacing.costPerMs, caution: pacing.caution } }
       : {}),
     ...(known ? { tiles: known } : {}),
   };
-}
-
-function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }

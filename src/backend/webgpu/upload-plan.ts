@@ -3,9 +3,10 @@
  * Pure. Weights of convolutions larger than 1x1 are turned from [Co, Ci, kh kw] to [Co, kh kw, Ci] on the device, a run of
  * whole rows (Co) at a time; all others are copied as they are.
  */
+import { tensorBytes } from "../../tensor/dtype.ts";
 import type { BlockTensor } from "../device.ts";
 import { RECORD_BYTES } from "./kernel.ts";
-import { storedBytes, weightStorage } from "./layout.ts";
+import { weightStorage } from "./layout.ts";
 import { STORAGE_BYTES } from "./wgsl.ts";
 
 /** Stored bytes [startByte, startByte + length) into the slot at `slotOffset`. */
@@ -81,7 +82,7 @@ export function planUpload(tensors: readonly BlockTensor[], slotBytes: number): 
     return { slotOffset, bytes };
   };
   tensors.forEach(({ stored, storedOffsetBytes, name }, tensor) => {
-    const total = storedBytes(stored);
+    const total = tensorBytes(stored);
     if (total === 0) throw new RangeError(`weight ${name} has no numbers`);
     const size = STORAGE_BYTES[weightStorage(stored.dtype)];
     const [rows, channels, height, width] = stored.shape;
