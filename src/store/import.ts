@@ -54,8 +54,10 @@ export async function importModel(
   const { signal, budget, onEvent = () => undefined } = options;
   try {
     const known = await findImported(store, request);
-    const folder = `${importsFolder(store)}/${workKey(request)}`;
-    if (known && (await store.fs.list(folder)).length === 0) return known;
+    const key = workKey(request);
+    const folder = `${importsFolder(store)}/${key}`;
+    // Its work folder may be there still, even an empty one, if the import was killed while it tidied up.
+    if (known && !(await store.fs.list(importsFolder(store))).includes(key)) return known;
     await using lock = await store.lock({ signal, onWait: (owner) => onEvent({ type: "wait", owner }) });
     // The process that was waited for may have imported this very model.
     const result =

@@ -17,7 +17,9 @@ import { unetSchema } from "../../src/model/unet.ts";
 import { openEngine } from "../../src/node.ts";
 import { openFileSource } from "../../src/source/file.ts";
 import { openFileFolder } from "../../src/source/file-folder.ts";
+import { importModel } from "../../src/store/import.ts";
 import { modelIds, nodeStore } from "../../src/store/store.ts";
+import { fixture } from "../unit/store-fixture.ts";
 import { fakeContext } from "./fake-context.ts";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
@@ -52,8 +54,10 @@ async function bytesOf(table: TensorTable): Promise<Map<string, Buffer>> {
   return all;
 }
 
-/** Every weight of the stored model against the sources, read by the other way: the artifact decoded in memory. */
-/** Holds the only model of the store against its sources; `artifact` null: none. Returns its id. */
+/**
+ * Every weight of the store's only model against the sources, read by the other way: the artifact decoded in memory.
+ * `artifact` null: none. Returns the model's id.
+ */
 async function checkStored(dir: string, model = MODEL, artifact: string | null = ARTIFACT): Promise<string> {
   const store = nodeStore(dir);
   const [id, ...more] = await modelIds(store);
@@ -119,6 +123,25 @@ test(`kill -9 at ${KILLS} random moments of an import: the next one goes on, and
     assert.deepEqual(readdirSync(path.join(dir, "imports")), []);
   }
   assert.ok(killed >= KILLS / 3, `only ${killed} of ${KILLS} were killed in time`);
+});
+
+test("an import killed while it tidied up, its work folder already empty: the next one removes the folder", async () => {
+  const store = nodeStore(folder());
+  const { fs } = store;
+  const half = {
+    ...store,
+    fs: {
+      ...fs,
+      async removeFolder(path: string) {
+        for (const name of await fs.list(path)) await fs.remove(`${path}/${name}`);
+      },
+    },
+  };
+  const { request } = fixture();
+  await importModel(half, request);
+  assert.equal(readdirSync(path.join(store.folder, "imports")).length, 1);
+  assert.equal((await importModel(store, request)).reused, true);
+  assert.deepEqual(readdirSync(path.join(store.folder, "imports")), []);
 });
 
 test("two processes import the same model: one writes, the other waits and uses the result", async () => {
