@@ -3,7 +3,7 @@
  * typed arrays over them. A Backend computes.
  */
 import type { Graph, Segment, ValueId } from "../ir/graph.ts";
-import { DTYPE_BYTES, type DType, elementCount, tensorBytes, toFloat32 } from "../tensor/dtype.ts";
+import { DTYPE_BYTES, type DType, elementCount, tensorBytes, widenInPlace } from "../tensor/dtype.ts";
 import type { Backend, WeightData } from "./backend.ts";
 import type {
   Arena,
@@ -71,17 +71,10 @@ export class HostDevice implements Device {
     const whole = this.#wholeTarget(block);
     if (whole) return await block.read(0, whole, signal);
     for (const { stored, storedOffsetBytes, span } of block.tensors) {
-      const storedBytes = tensorBytes(stored);
-      const target = bytesOf(span);
-      if (this.#compute.weightDTypes.has(stored.dtype)) {
-        await block.read(storedOffsetBytes, target.subarray(0, storedBytes), signal);
-      } else {
-        const bytes = new Uint8Array(storedBytes);
-        await block.read(storedOffsetBytes, bytes, signal);
-        new Float32Array(target.buffer, target.byteOffset, elementCount(stored.shape)).set(
-          toFloat32(stored.dtype, bytes),
-        );
-      }
+      const dtype = this.#heldDType(stored.dtype);
+      const target = bytesOf(span).subarray(0, tensorBytes({ dtype, shape: stored.shape }));
+      await block.read(storedOffsetBytes, target.subarray(target.byteLength - tensorBytes(stored)), signal);
+      if (dtype !== stored.dtype) widenInPlace(stored.dtype, target);
     }
   }
 

@@ -119,3 +119,22 @@ export function toFloat32(dtype: DType, bytes: Uint8Array): Float32Array {
       throw new TypeError(`${dtype} is not a floating-point dtype`);
   }
 }
+
+/**
+ * fp16 or bf16 bits in the second half of `memory` become fp32 in all of it, without other memory: what is written never
+ * passes what is still to be read. `memory` must be aligned to 4 bytes.
+ */
+export function widenInPlace(dtype: DType, memory: Uint8Array): void {
+  const count = memory.byteLength / 4;
+  const halves = new Uint16Array(memory.buffer, memory.byteOffset + 2 * count, count);
+  if (dtype === "bf16") {
+    const words = new Uint32Array(memory.buffer, memory.byteOffset, count);
+    for (let i = 0; i < count; i++) words[i] = halves[i]! << 16;
+  } else if (dtype === "f16") {
+    const table = f16Values();
+    const values = new Float32Array(memory.buffer, memory.byteOffset, count);
+    for (let i = 0; i < count; i++) values[i] = table[halves[i]!]!;
+  } else {
+    throw new TypeError(`${dtype} is not a 16-bit floating-point dtype`);
+  }
+}
