@@ -38,7 +38,11 @@ export function addPlan(program: Command, context: CliContext): void {
           compat,
           budgets: as === undefined ? budgetsOf(options) : {},
           signal,
-          onEvent: (event) => (options.json ? undefined : progress.load(event)),
+          onEvent: (event) => {
+            // Its backend is not the one that the plan is about.
+            const misleads = event.type === "model" && !event.demo && as !== undefined;
+            if (!options.json && !misleads) progress.load(event);
+          },
         });
         const job = { steps, guidance, width, height };
         const plan = await engine.plan(job, { budgets: budgetsOf(options), ...(as === undefined ? {} : { as }) });
