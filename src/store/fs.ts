@@ -71,9 +71,14 @@ export async function readFully(file: StoreFile, into: Uint8Array, at: number, s
   }
 }
 
-export async function writeFully(file: Pick<StoreFile, "write">, bytes: Uint8Array, at: number): Promise<void> {
+export async function writeFully(
+  file: Pick<StoreFile, "write">,
+  bytes: Uint8Array,
+  at: number,
+  maxBytes = MAX_IO_BYTES,
+): Promise<void> {
   for (let done = 0; done < bytes.byteLength; ) {
-    const count = await file.write(bytes.subarray(done, done + MAX_IO_BYTES), at + done);
+    const count = await file.write(bytes.subarray(done, done + maxBytes), at + done);
     if (count === 0) throw Object.assign(new Error("a write wrote nothing"), { code: "EIO" });
     done += count;
   }

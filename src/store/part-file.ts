@@ -1,4 +1,5 @@
 /** @file A file in the making, which is written past the system's cache where that can be. */
+import { alignUp } from "../tensor/align.ts";
 import { type DirectWriter, type FileStamp, PAGE_BYTES, type StoreFile, type StoreFs } from "./fs.ts";
 
 /**
@@ -16,19 +17,39 @@ export class PartFile implements StoreFile {
   }
 
   async write(bytes: Uint8Array, at: number): Promise<number> {
+    const [from, to] = this.#wholePages(bytes, at);
+    if (from === to) return await this.#file.write(bytes, at);
+    // At once, since they have no page in common.
+    const [head, pages, tail] = [bytes.subarray(0, from), bytes.subarray(from, to), bytes.subarray(to)];
+    const writes = [
+      head.byteLength > 0 ? this.#file.write(head, at) : 0,
+      this.#writePages(pages, at + from),
+      tail.byteLength > 0 ? this.#file.write(tail, at + to) : 0,
+    ];
+    // The memory is in use until the last of them has ended, whatever became of the others.
+    await Promise.allSettled(writes);
+    const [headBytes, pagesBytes, tailBytes] = await Promise.all(writes);
+    if (headBytes! < head.byteLength) return headBytes!;
+    return head.byteLength + pagesBytes! + (pagesBytes! < pages.byteLength ? 0 : tailBytes!);
+  }
+
+  /** What of it can be written directly: from where to where, in its bytes. */
+  #wholePages(bytes: Uint8Array, at: number): readonly [number, number] {
     const memory = this.#direct?.memory;
     const fits = memory?.buffer === bytes.buffer && (bytes.byteOffset - memory.byteOffset - at) % PAGE_BYTES === 0;
-    if (!fits) return await this.#file.write(bytes, at);
-    const toPage = (PAGE_BYTES - (at % PAGE_BYTES)) % PAGE_BYTES;
-    if (toPage > 0) return await this.#file.write(bytes.subarray(0, toPage), at);
-    const pages = bytes.subarray(0, bytes.byteLength - (bytes.byteLength % PAGE_BYTES));
-    if (pages.byteLength === 0) return await this.#file.write(bytes, at);
+    if (!fits) return [0, 0];
+    const from = alignUp(at, PAGE_BYTES) - at;
+    const to = bytes.byteLength - ((at + bytes.byteLength) % PAGE_BYTES);
+    return from < to ? [from, to] : [0, 0];
+  }
+
+  async #writePages(pages: Uint8Array, at: number): Promise<number> {
     try {
       return await this.#direct!.write(pages, at);
     } catch (error) {
       if (!isRefused(error)) throw error;
       this.#direct = undefined;
-      return await this.#file.write(bytes, at);
+      return await this.#file.write(pages, at);
     }
   }
 

@@ -15,6 +15,9 @@ export interface Place {
   readonly startByte: number;
 }
 
+/** A tensor of SDXL in one call: the end of each waits until the decoding of others lets the event loop turn. */
+const MAX_WRITE_BYTES = 64 * 1024 ** 2;
+
 const SUBJECT = "the part of an import";
 
 export class PlacedFile {
@@ -50,7 +53,7 @@ export class PlacedFile {
     const work = async () => {
       await before;
       try {
-        if (!this.#failure) await writeFully(this.file, bytes, place.startByte);
+        if (!this.#failure) await writeFully(this.file, bytes, place.startByte, MAX_WRITE_BYTES);
       } catch (error) {
         this.#failure ??= { error };
       } finally {
