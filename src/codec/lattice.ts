@@ -48,13 +48,13 @@ export interface LatticeShape {
 }
 
 /** fp16 bits of all weights, row-major [rows, columns]; all of `out` is overwritten. Every index must be below `codebookSize(dp)`. */
-export function decodeLattice(
+export function decodeLattice<B extends ArrayBufferLike = ArrayBuffer>(
   shape: LatticeShape,
   indices: Uint16Array,
   mean: Float32Array,
   scale: Float32Array,
-  out = new Uint16Array(shape.rows * shape.columns),
-): Uint16Array<ArrayBuffer> {
+  out = new Uint16Array(shape.rows * shape.columns) as Uint16Array<B>,
+): Uint16Array<B> {
   const { rows, columns, dp, blocks } = shape;
   const codes = codebook(dp);
   const coded = Math.min(columns, blocks * dp);

@@ -16,7 +16,7 @@ export function overlayRowBytes(rows: number, blocks: number, dp: number): 8 | 1
 /** One tensor while its overlay is laid over it. */
 export class OverlayTarget {
   /** fp16 bits, row-major [rows, columns]. */
-  readonly weight: Uint16Array<ArrayBuffer>;
+  readonly weight: Uint16Array;
   readonly rows: number;
   readonly columns: number;
   /** Overlay rows outside of the matrix so far. */
@@ -27,7 +27,7 @@ export class OverlayTarget {
   readonly #written: Uint32Array | undefined;
 
   /** `written`: memory to tell two different values for one cell; without it the last one wins. */
-  constructor(weight: Uint16Array<ArrayBuffer>, rows: number, columns: number, written?: Scratch) {
+  constructor(weight: Uint16Array, rows: number, columns: number, written?: Scratch) {
     this.weight = weight;
     this.rows = rows;
     this.columns = columns;

@@ -27,13 +27,14 @@ export const LZR2_LIMITS = {
 /** Blocks a row may have beyond twice what it needs: padding matters in short rows only. */
 const SPARE_BLOCKS = 16;
 
-export interface Lzr2Record {
+/** `B`: the kind of memory that `allocateWeights` gives. */
+export interface Lzr2Record<B extends ArrayBufferLike = ArrayBuffer> {
   readonly key: string;
   readonly shape: readonly number[];
   /** 1: with payload. Else the base model's weight stays. */
   readonly tf: number;
   /** fp16 bits, row-major [C, N]; absent without payload, and with `headersOnly`. */
-  readonly weight?: Uint16Array<ArrayBuffer>;
+  readonly weight?: Uint16Array<B>;
   /** Lattice dimension; 0 without payload. */
   readonly dp: number;
   /** Lattice blocks stored for each row. */
@@ -46,7 +47,7 @@ export interface Lzr2Record {
   readonly endByte: number;
 }
 
-export interface ReadLzr2Options {
+export interface ReadLzr2Options<B extends ArrayBufferLike = ArrayBuffer> {
   readonly signal?: AbortSignal;
   /**
    * As lenient as the published loader: a record with an unknown tf counts as one without payload, and of two values for
@@ -63,7 +64,7 @@ export interface ReadLzr2Options {
   /** Default 4 MiB; three such buffers are held. */
   readonly readChunkBytes?: number;
   /** Memory for a record's weights, whatever it holds. Default: new arrays. */
-  readonly allocateWeights?: (elements: number, key: string) => Uint16Array<ArrayBuffer>;
+  readonly allocateWeights?: (elements: number, key: string) => Uint16Array<B>;
   /** Goes on at a record that was found before. */
   readonly from?: Lzr2Position;
 }
@@ -87,7 +88,10 @@ export function lzr2MemoryBytes(elements: number): number {
 }
 
 /** Yields records in file order, one in memory at a time. Throws ArtifactError with the record's number and byte. */
-export async function* readLzr2(source: ByteSource, options: ReadLzr2Options = {}): AsyncGenerator<Lzr2Record> {
+export async function* readLzr2<B extends ArrayBufferLike = ArrayBuffer>(
+  source: ByteSource,
+  options: ReadLzr2Options<B> = {},
+): AsyncGenerator<Lzr2Record<B>> {
   const reader = new SequentialReader(source, options.signal, options.readChunkBytes, options.headersOnly ? 1 : 2);
   await requireSignature(source, reader);
   const { from } = options;
@@ -128,10 +132,10 @@ interface Memory {
   readonly written: Scratch;
 }
 
-class RecordReader {
+class RecordReader<B extends ArrayBufferLike> {
   readonly #reader: SequentialReader;
   readonly #number: number;
-  readonly #options: ReadLzr2Options;
+  readonly #options: ReadLzr2Options<B>;
   readonly #startByte: number;
   /** Keys seen so far, and where. */
   readonly #keys: Map<string, number>;
@@ -140,7 +144,7 @@ class RecordReader {
   constructor(
     reader: SequentialReader,
     number: number,
-    options: ReadLzr2Options,
+    options: ReadLzr2Options<B>,
     keys: Map<string, number>,
     memory: Memory,
   ) {
@@ -152,7 +156,7 @@ class RecordReader {
     this.#startByte = reader.offset;
   }
 
-  async read(): Promise<Lzr2Record> {
+  async read(): Promise<Lzr2Record<B>> {
     const key = await this.#key();
     const shape = await this.#shape(key);
     const [tf] = await this.#take(1, "its kind");

@@ -8,7 +8,8 @@ import { ArtifactError } from "../errors.ts";
 import { type RecordLine, recordItem, takeUp } from "./artifact-journal.ts";
 import { findShared, publish, tableReader } from "./build-table.ts";
 import type { Checkpoint } from "./checkpoint.ts";
-import { ChunkSums, HashQueue } from "./chunk-sums.ts";
+import { ChunkSums } from "./chunk-sums.ts";
+import type { Hasher } from "./hashing.ts";
 import {
   type BuildContext,
   type BuiltComponent,
@@ -31,6 +32,7 @@ export class ArtifactBuild {
   readonly #component: ImportComponent;
   readonly #placed: PlacedFile;
   readonly #ring: WeightRing;
+  readonly #hasher: Hasher;
   readonly #checkpoint: Checkpoint;
   readonly #resumed: boolean;
   readonly #records: RecordLine[] = [];
@@ -38,7 +40,12 @@ export class ArtifactBuild {
   /** Tensors of each block that are not in place. */
   readonly #missing: readonly Set<string>[];
   readonly #sums = new Map<number, ChunkSums>();
-  readonly #hashing = new HashQueue();
+  /** Of tensors that are being written or hashed, in the order in which they were decoded. */
+  readonly #inUse: Promise<void>[] = [];
+  /** Records become lines in their order, each once its tensor is hashed. */
+  #recorded: Promise<void> = Promise.resolve();
+  /** Of hashing. */
+  #failure: { readonly error: unknown } | undefined;
   #finishing: Promise<void> = Promise.resolve();
   #waitingBlocks = 0;
 
@@ -48,6 +55,7 @@ export class ArtifactBuild {
     component: ImportComponent,
     placed: PlacedFile,
     ring: WeightRing,
+    hasher: Hasher,
     checkpoint: Checkpoint,
     resumed: boolean,
   ) {
@@ -56,6 +64,7 @@ export class ArtifactBuild {
     this.#component = component;
     this.#placed = placed;
     this.#ring = ring;
+    this.#hasher = hasher;
     this.#checkpoint = checkpoint;
     this.#resumed = resumed;
     this.#missing = placed.layouts.map((layout) => new Set(layout.tensors.map(({ name }) => name)));
@@ -118,6 +127,7 @@ export class ArtifactBuild {
     const { source, compat } = this.#component.artifact!;
     const { signal, onEvent } = this.#context;
     const ring = this.#ring;
+    let count = this.#records.length;
     const options = {
       compat,
       expectedShape: (key: string) => this.#placed.places.get(key)?.tensor.shape,
@@ -130,22 +140,23 @@ export class ArtifactBuild {
       for await (const record of readLzr2(source, options)) {
         const { key, weight, startByte, endByte, skippedOverlayRows: skippedRows } = record;
         const place = this.#requirePlace(record);
-        const crcs = weight && (await this.#take(place, weight, () => ring.give(weight)));
-        while (!ring.hasRoom) await this.#placed.firstWritten();
-        const line = { key, startByte, endByte, skippedRows, ...(crcs ? { crcs } : {}) };
-        this.#records.push(line);
-        this.#checkpoint.add(recordItem(this.#key, line), weight?.byteLength ?? 0);
+        const sums = weight && this.#take(place, weight);
+        this.#recordSoon({ key, startByte, endByte, skippedRows }, sums, weight?.byteLength ?? 0);
+        while (!ring.hasRoom) await this.#inUse[0];
+        if (this.#failure) throw this.#failure.error;
+        this.#placed.throwFailure();
         if (finishBlocks && weight && this.#missing[place.block]!.size === 0) await this.#finishSoon(place.block);
-        const count = this.#records.length;
+        count++;
         onEvent({ type: "record", count, key, readBytes: endByte, totalBytes: source.byteLength });
         await this.#checkpoint.flushIfDue(() => this.#placed.written());
       }
+      await this.#recorded;
       await this.#finishing;
       await this.#placed.written();
       await this.#checkpoint.flush();
     } finally {
       // Nothing may write to the part once it is closed.
-      await Promise.allSettled([this.#placed.settled(), this.#finishing]);
+      await Promise.allSettled([...this.#inUse, this.#recorded, this.#finishing]);
     }
     if (this.#records.length > 0) return;
     throw new ArtifactError({
@@ -156,7 +167,7 @@ export class ArtifactBuild {
     });
   }
 
-  #requirePlace({ key, shape, startByte }: Lzr2Record): Place {
+  #requirePlace({ key, shape, startByte }: Lzr2Record<ArrayBufferLike>): Place {
     const place = this.#placed.places.get(key);
     const expected = place?.tensor.shape;
     if (place && expected!.length === shape.length && expected!.every((dim, axis) => dim === shape[axis])) return place;
@@ -168,42 +179,48 @@ export class ArtifactBuild {
     throw new ArtifactError({ code: "E_SCHEMA", subject: this.#component.artifact!.source.name, problem, next });
   }
 
-  /** Checksums a tensor and starts to write it. Resolves to the CRC32 of its pieces. */
-  async #take(place: Place, weight: Uint16Array<ArrayBuffer>, after: () => void): Promise<number[]> {
-    const { block, tensor } = place;
+  /** Starts to write a tensor and to take its checksums. Resolves to the CRC32 of its pieces. */
+  #take({ block, tensor, startByte }: Place, weight: Uint16Array): Promise<number[]> {
     const bytes = new Uint8Array(weight.buffer, weight.byteOffset, weight.byteLength);
     const sums = this.#sums.get(block) ?? new ChunkSums(this.#placed.layouts[block]!.plainBytes);
     this.#sums.set(block, sums);
-    let users = 1;
-    const release = () => {
-      users--;
-      if (users === 0) after();
-    };
     // Else taken up from an earlier attempt: these very bytes are there.
-    if (!this.#done.has(block)) {
-      users++;
-      this.#placed.write(place, bytes, release);
-    }
-    const crcs = await sums.add(tensor.offsetBytes, bytes, this.#hashing);
-    release();
+    const written = this.#done.has(block) ? undefined : this.#placed.write(startByte, bytes);
+    const crcs = sums.add(tensor.offsetBytes, bytes, this.#hasher);
+    const done = Promise.allSettled([written, crcs]).then(() => {
+      void this.#inUse.splice(this.#inUse.indexOf(done), 1);
+      this.#ring.give(weight);
+    });
+    this.#inUse.push(done);
     this.#missing[block]!.delete(tensor.name);
     return crcs;
+  }
+
+  #recordSoon(line: RecordLine, sums: Promise<number[]> | undefined, weightBytes: number): void {
+    this.#recorded = Promise.all([sums, this.#recorded]).then(([crcs]) => {
+      const whole = { ...line, ...(crcs ? { crcs } : {}) };
+      this.#records.push(whole);
+      this.#checkpoint.add(recordItem(this.#key, whole), weightBytes);
+    });
+    this.#recorded.catch((error: unknown) => {
+      this.#failure ??= { error };
+    });
   }
 
   /** Hashes a block that has all its tensors, after those before it. */
   async #finishSoon(index: number): Promise<void> {
     if (this.#done.has(index)) return;
-    const written = this.#placed.written();
+    const ready = Promise.all([this.#placed.written(), this.#recorded]);
     this.#waitingBlocks++;
     this.#finishing = this.#finishing
       .then(async () => {
-        await written;
+        await ready;
         await this.#finishBlock(index);
       })
       .finally(() => {
         this.#waitingBlocks--;
       });
-    written.catch(() => undefined);
+    ready.catch(() => undefined);
     this.#finishing.catch(() => undefined); // reported at the next block, or at the end
     if (this.#waitingBlocks > MAX_WAITING_BLOCKS) await this.#finishing;
   }

@@ -3,7 +3,8 @@ import { lzr2MemoryBytes } from "../container/lzr2.ts";
 import { tensorBytes } from "../tensor/dtype.ts";
 import { ArtifactBuild } from "./artifact-build.ts";
 import { Checkpoint } from "./checkpoint.ts";
-import { HASHING_BYTES } from "./chunk-sums.ts";
+import { PAGE_BYTES } from "./fs.ts";
+import { HASH_THREAD_BYTES, type Hasher, HashThread, LOCAL_HASHER } from "./hashing.ts";
 import type { BuildContext, BuiltComponent, ImportComponent } from "./import-types.ts";
 import type { BlockLayout } from "./layout.ts";
 import type { ArtifactFacts } from "./manifest.ts";
@@ -62,23 +63,35 @@ async function withBuild<T>(
   const path = partPath(context, key);
   const there = await store.fs.stat(path);
   const largestBytes = largestTensor(layouts);
-  await using part = await openPart(store.fs, path, there ? "edit" : "create", ringBytes(largestBytes));
+  const wholeBytes = ringBytes(largestBytes) + PAGE_BYTES;
+  const threaded = layouts.reduce((sum, { plainBytes }) => sum + plainBytes, 0) >= context.hashThreadFromBytes;
+  const whole = new Uint8Array(threaded ? new SharedArrayBuffer(wholeBytes) : new ArrayBuffer(wholeBytes));
+  await using part = await openPart(store.fs, path, there ? "edit" : "create", whole);
   const checkpoint = new Checkpoint(part.file, journal, requireLock);
   try {
     const placed = new PlacedFile(part.file, layouts);
     const ring = new WeightRing(largestBytes, part.memory);
+    await using hasher = openHasher(part.memory);
     // Lengthening by zeros takes no room: what is never written stays a hole.
     if ((there?.sizeBytes ?? 0) < placed.endByte) await part.file.truncate(placed.endByte);
-    return await work(new ArtifactBuild(context, key, component, placed, ring, checkpoint, there !== undefined));
+    return await work(
+      new ArtifactBuild(context, key, component, placed, ring, hasher, checkpoint, there !== undefined),
+    );
   } finally {
     await checkpoint.settle().catch(() => undefined);
   }
 }
 
+/** A thread of its own for what it can see. */
+function openHasher({ buffer, byteOffset, byteLength }: Uint8Array): Hasher {
+  if (buffer instanceof ArrayBuffer) return LOCAL_HASHER;
+  return new HashThread(new Uint8Array(buffer, byteOffset, byteLength));
+}
+
 /** Memory that decoding an artifact of these shapes takes, beside chunks in work. */
 export function decodingBytes(layouts: readonly BlockLayout[]): number {
   const largestBytes = largestTensor(layouts);
-  return ringBytes(largestBytes) + HASHING_BYTES + lzr2MemoryBytes(largestBytes / 2);
+  return ringBytes(largestBytes) + HASH_THREAD_BYTES + lzr2MemoryBytes(largestBytes / 2);
 }
 
 /** Its bytes. */

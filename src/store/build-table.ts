@@ -5,7 +5,7 @@ import { Checkpoint } from "./checkpoint.ts";
 import { BufferPool } from "./concurrency.ts";
 import { crc32 } from "./digest.ts";
 import type { Field } from "./fields.ts";
-import { readFully, type StoreFile } from "./fs.ts";
+import { PAGE_BYTES, readFully, type StoreFile } from "./fs.ts";
 import { type BuildContext, type BuiltComponent, manifestBlocks, type PlacedBlock } from "./import-types.ts";
 import { type BlockLayout, CHUNK_BYTES, chunkLength, MAX_COVERED_BYTES } from "./layout.ts";
 import type { ArtifactFacts } from "./manifest.ts";
@@ -58,7 +58,7 @@ export async function buildSequential(
   const path = `${folder}/${key}.part`;
   const steps = await resume(context, key, path, layouts);
   const mode = steps.length > 0 && (await store.fs.stat(path)) ? "edit" : "create";
-  await using opened = await openPart(store.fs, path, mode, CHUNKS_AHEAD * CHUNK_BYTES);
+  await using opened = await openPart(store.fs, path, mode, new Uint8Array(CHUNKS_AHEAD * CHUNK_BYTES + PAGE_BYTES));
   const { file: part } = opened;
   const pool = new BufferPool(CHUNK_BYTES, opened.memory);
   const checkpoint = new Checkpoint(part, journal, context.requireLock);

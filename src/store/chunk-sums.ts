@@ -4,26 +4,9 @@
  */
 import { mapAhead } from "./concurrency.ts";
 import { blockId, chunkDigest, crc32 } from "./digest.ts";
+import type { Hasher } from "./hashing.ts";
 import { CHUNK_BYTES, chunkCount, chunkLength } from "./layout.ts";
 import { type BlockDigest, CHUNKS_AHEAD, chunkPool, type PlainReader } from "./pack-writer.ts";
-
-/** Copies of chunks that wait for a thread to hash them; beyond this, decoding waits. */
-const MAX_HASHING = 64;
-export const HASHING_BYTES = MAX_HASHING * CHUNK_BYTES;
-
-/** Hashing jobs of one import. */
-export class HashQueue {
-  readonly #running = new Set<Promise<unknown>>();
-
-  /** Resolves when the job has started, which is when the bytes have been copied. */
-  async start(bytes: Uint8Array<ArrayBuffer>): Promise<{ readonly digest: Promise<Uint8Array> }> {
-    while (this.#running.size >= MAX_HASHING) await Promise.race(this.#running);
-    const digest = chunkDigest(bytes).finally(() => this.#running.delete(digest));
-    digest.catch(() => undefined); // reported where it is needed
-    this.#running.add(digest);
-    return { digest };
-  }
-}
 
 /** A stretch of a block cut where its chunks end, in bytes of the block. */
 export function cutAtChunks(startByte: number, lengthBytes: number): (readonly [from: number, to: number])[] {
@@ -39,31 +22,40 @@ export function cutAtChunks(startByte: number, lengthBytes: number): (readonly [
 
 export class ChunkSums {
   readonly #plainBytes: number;
-  readonly #known = new Map<number, { readonly crc: number; readonly digest: Promise<Uint8Array> }>();
+  /** Of chunks that one tensor covers as a whole. */
+  readonly #known = new Map<number, Promise<{ readonly crc: number; readonly digest: Uint8Array }>>();
 
   constructor(plainBytes: number) {
     this.#plainBytes = plainBytes;
   }
 
-  /** A tensor's bytes, which belong at `offsetBytes` of the block. Returns the CRC32 of each of its pieces. */
-  async add(offsetBytes: number, bytes: Uint8Array<ArrayBuffer>, queue: HashQueue): Promise<number[]> {
-    const crcs: number[] = [];
-    for (const [from, to] of cutAtChunks(offsetBytes, bytes.byteLength)) {
-      const piece = bytes.subarray(from - offsetBytes, to - offsetBytes);
-      const crc = crc32(piece);
-      crcs.push(crc);
-      const chunk = Math.floor(from / CHUNK_BYTES);
-      if (piece.byteLength !== chunkLength(this.#plainBytes, chunk)) continue;
-      this.#known.set(chunk, { crc, ...(await queue.start(piece)) });
+  /**
+   * A tensor's bytes, which belong at `offsetBytes` of the block and stay as they are until this resolves: to the CRC32 of each of
+   * its pieces.
+   */
+  async add(offsetBytes: number, bytes: Uint8Array, hasher: Hasher): Promise<number[]> {
+    const cuts = cutAtChunks(offsetBytes, bytes.byteLength);
+    const chunkOf = (from: number) => Math.floor(from / CHUNK_BYTES);
+    const pieces = cuts.map(([from, to]) => ({
+      from: from - offsetBytes,
+      to: to - offsetBytes,
+      digest: to - from === chunkLength(this.#plainBytes, chunkOf(from)),
+    }));
+    const sums = hasher.sums(bytes, pieces);
+    for (const [i, [from]] of cuts.entries()) {
+      if (!pieces[i]!.digest) continue;
+      const known = sums.then((all) => ({ crc: all[i]!.crc, digest: all[i]!.digest! }));
+      known.catch(() => undefined); // reported by `add`
+      this.#known.set(chunkOf(from), known);
     }
-    return crcs;
+    return (await sums).map(({ crc }) => crc);
   }
 
   /** Name and checksums of the block; `read` gives what no tensor covered as a whole. */
   async finish(read: PlainReader, signal?: AbortSignal): Promise<BlockDigest> {
     const work = async (chunk: number) => {
       const known = this.#known.get(chunk);
-      if (known) return { crc: known.crc, digest: await known.digest };
+      if (known) return await known;
       signal?.throwIfAborted();
       const buffer = chunkPool.take();
       try {

@@ -9,21 +9,23 @@ import { type DirectWriter, PAGE_BYTES } from "./fs.ts";
 const STEP_BYTES = 16;
 
 /**
- * A writer with so much memory, or undefined where there is no such thing. The file must be there; its first page is
- * overwritten, because the right place in memory is found by trying.
+ * A writer from so many bytes of the memory, or undefined where there is no such thing. The file must be there; its first page
+ * is overwritten, because the right place in memory is found by trying. `whole` has a page more than is asked for.
  */
-export async function openDirect(path: string, lengthBytes: number): Promise<DirectWriter | undefined> {
+export async function openDirect<B extends ArrayBufferLike>(
+  path: string,
+  whole: Uint8Array<B>,
+): Promise<DirectWriter<B> | undefined> {
   if (constants.O_DIRECT === undefined) return undefined;
   const handle = await open(path, constants.O_WRONLY | constants.O_DIRECT).catch(() => undefined);
   if (!handle) return undefined;
-  const whole = new Uint8Array(lengthBytes + PAGE_BYTES);
   const offset = await alignedOffset(handle, whole);
   if (offset === undefined) {
     await handle.close();
     return undefined;
   }
   return {
-    memory: whole.subarray(offset, offset + lengthBytes),
+    memory: whole.subarray(offset, offset + whole.byteLength - PAGE_BYTES),
     write: async (bytes, at) => (await handle.write(bytes, 0, bytes.byteLength, at)).bytesWritten,
     close: () => handle.close(),
   };

@@ -27,9 +27,9 @@ export interface StoreFile {
 export const PAGE_BYTES = 4096;
 
 /** Writes whole pages past the system's cache; what is read from the file by other means is the same. */
-export interface DirectWriter {
-  /** What can be written from: its pages are pages of the system. Zeros. */
-  readonly memory: Uint8Array<ArrayBuffer>;
+export interface DirectWriter<B extends ArrayBufferLike = ArrayBufferLike> {
+  /** What can be written from: its pages are pages of the system. */
+  readonly memory: Uint8Array<B>;
   /** Pages of `memory` to pages of the file. Bytes written, perhaps fewer than given; rejects where the system won't. */
   write(pages: Uint8Array, at: number): Promise<number>;
   close(): Promise<void>;
@@ -38,8 +38,14 @@ export interface DirectWriter {
 export interface StoreFs {
   /** "create": a new, empty file in place of whatever was there; "edit": one that exists, for reading and writing. */
   open(path: string, mode: "read" | "create" | "edit"): Promise<StoreFile>;
-  /** For a file that exists, whose first page is overwritten. Undefined or absent where there is no such thing. */
-  readonly openDirect?: (path: string, memoryBytes: number) => Promise<DirectWriter | undefined>;
+  /**
+   * Writes from all but a page of `whole` to a file that exists, whose first page is overwritten. Undefined or absent where there is
+   * no such thing.
+   */
+  readonly openDirect?: <B extends ArrayBufferLike>(
+    path: string,
+    whole: Uint8Array<B>,
+  ) => Promise<DirectWriter<B> | undefined>;
   /** Undefined if there is no such file. */
   stat(path: string): Promise<FileStamp | undefined>;
   /** Names in a folder; empty if there is no such folder. */

@@ -81,6 +81,8 @@ export interface BuildContext {
   readonly journal: Journal;
   readonly catalog: Catalog;
   readonly packed: PackedChoice;
+  /** Artifacts over components of so many bytes are hashed in a thread of their own. */
+  readonly hashThreadFromBytes: number;
   /** How to store blocks of 16-bit weights. */
   readonly codec: BlockCodec;
   readonly signal: AbortSignal | undefined;

@@ -34,7 +34,11 @@ export interface ImportOptions {
   /** Default: a ledger of its own, whose disk has what is free. */
   readonly budget?: ImportBudget | undefined;
   readonly onEvent?: (event: ImportEvent) => void;
+  /** An artifact over a component of so many bytes is hashed in a thread of its own; starting one takes some 50 ms. */
+  readonly hashThreadFromBytes?: number;
 }
+
+const HASH_THREAD_FROM_BYTES = 64 * 1024 ** 2;
 
 /** Also what files say that change while they are read. */
 const CHANGED = "E_CHANGED_DURING_READ";
@@ -51,7 +55,7 @@ export async function importModel(
   request: ImportRequest,
   options: ImportOptions = {},
 ): Promise<ImportResult> {
-  const { signal, budget, onEvent = () => undefined } = options;
+  const { signal, onEvent = () => undefined } = options;
   try {
     const known = await findImported(store, request);
     const key = workKey(request);
@@ -62,13 +66,11 @@ export async function importModel(
     // The process that was waited for may have imported this very model.
     const result =
       (await findImported(store, request)) ??
-      (await runImport(store, request, folder, () => lock.check(), budget, signal, onEvent).catch(
-        async (error: unknown) => {
-          // These sources will never be there again, so nobody could go on with what was made of them.
-          if (isChange(error)) await store.fs.removeFolder(folder);
-          throw error;
-        },
-      ));
+      (await runImport(store, request, folder, () => lock.check(), options).catch(async (error: unknown) => {
+        // These sources will never be there again, so nobody could go on with what was made of them.
+        if (isChange(error)) await store.fs.removeFolder(folder);
+        throw error;
+      }));
     await store.fs.removeFolder(folder);
     return result;
   } catch (error) {
@@ -114,10 +116,9 @@ async function runImport(
   request: ImportRequest,
   folder: string,
   requireLock: () => Promise<void>,
-  budget: ImportBudget | undefined,
-  signal: AbortSignal | undefined,
-  onEvent: (event: ImportEvent) => void,
+  options: ImportOptions,
 ): Promise<ImportResult> {
+  const { signal, budget, onEvent = () => undefined, hashThreadFromBytes = HASH_THREAD_FROM_BYTES } = options;
   const { components, packed } = request;
   for (const path of [packsFolder(store), modelsFolder(store), folder]) await store.fs.makeFolder(path);
   await using catalog = await Catalog.open(store);
@@ -142,7 +143,9 @@ async function runImport(
     doneBytes += plainBytes;
     onEvent({ type: "progress", component, doneBytes, totalBytes });
   };
-  const context = { store, folder, journal, catalog, packed, codec, signal, onEvent, requireLock, advance };
+  const context: BuildContext = {
+    ...{ store, folder, journal, catalog, packed, codec, signal, hashThreadFromBytes, onEvent, requireLock, advance },
+  };
   const built: ManifestComponent[] = [];
   let writtenBytes = 0;
   for (const [i, component] of components.entries()) {

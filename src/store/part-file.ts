@@ -74,27 +74,27 @@ export class PartFile implements StoreFile {
   }
 }
 
-export interface OpenPart extends AsyncDisposable {
+export interface OpenPart<B extends ArrayBufferLike> extends AsyncDisposable {
   readonly file: StoreFile;
-  /** What can be written from directly. Absent where there is no such thing. */
-  readonly memory?: Uint8Array<ArrayBuffer>;
+  /** What is written from: directly, where there is such a thing. */
+  readonly memory: Uint8Array<B>;
 }
 
-/** The first page may be overwritten. */
-export async function openPart(
+/** The first page may be overwritten. `whole`: memory to write from, and a page more. */
+export async function openPart<B extends ArrayBufferLike>(
   fs: StoreFs,
   path: string,
   mode: "create" | "edit",
-  memoryBytes: number,
-): Promise<OpenPart> {
+  whole: Uint8Array<B>,
+): Promise<OpenPart<B>> {
   await using owned = new AsyncDisposableStack();
   const file = owned.adopt(await fs.open(path, mode), (opened) => opened.close());
-  const direct = await fs.openDirect?.(path, memoryBytes);
+  const direct = await fs.openDirect?.(path, whole);
   if (direct) owned.adopt(direct, (opened) => opened.close());
   const kept = owned.move();
   return {
     file: new PartFile(file, direct),
-    ...(direct ? { memory: direct.memory } : {}),
+    memory: direct?.memory ?? whole,
     [Symbol.asyncDispose]: () => kept.disposeAsync(),
   };
 }

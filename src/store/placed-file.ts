@@ -46,42 +46,32 @@ export class PlacedFile {
     this.endByte = end;
   }
 
-  /** Starts to write a tensor; `after` is called when its bytes are free. Throws what an earlier write failed with. */
-  write(place: Place, bytes: Uint8Array, after: () => void): void {
-    this.#throwFailure();
+  /** Writes a tensor, after those before it. Resolves when its bytes are free; what failed is thrown by `written`. */
+  write(startByte: number, bytes: Uint8Array): Promise<void> {
     const before = this.#writing.at(-1);
     const work = async () => {
       await before;
       try {
-        if (!this.#failure) await writeFully(this.file, bytes, place.startByte, MAX_WRITE_BYTES);
+        if (!this.#failure) await writeFully(this.file, bytes, startByte, MAX_WRITE_BYTES);
       } catch (error) {
         this.#failure ??= { error };
       } finally {
         void this.#writing.shift();
-        after();
       }
     };
-    this.#writing.push(work());
-  }
-
-  /** The first of the writes that were started is done when this resolves. */
-  async firstWritten(): Promise<void> {
-    await this.#writing[0];
-    this.#throwFailure();
+    const writing = work();
+    this.#writing.push(writing);
+    return writing;
   }
 
   /** What was started before the call is written when this resolves. */
   async written(): Promise<void> {
-    await this.settled();
-    this.#throwFailure();
-  }
-
-  /** Nothing of that is being written any more when this resolves, whatever became of it. */
-  async settled(): Promise<void> {
     await this.#writing.at(-1);
+    this.throwFailure();
   }
 
-  #throwFailure(): void {
+  /** What an earlier write failed with. */
+  throwFailure(): void {
     if (this.#failure) throw this.#failure.error;
   }
 

@@ -9,7 +9,7 @@ import { PAGE_BYTES } from "./fs.ts";
 interface Part {
   readonly startByte: number;
   readonly endByte: number;
-  readonly weights: Uint16Array<ArrayBuffer>;
+  readonly weights: Uint16Array;
   free: boolean;
 }
 
@@ -19,13 +19,13 @@ export function ringBytes(largestBytes: number): number {
 }
 
 export class WeightRing {
-  readonly #memory: Uint8Array<ArrayBuffer>;
+  readonly #memory: Uint8Array;
   readonly #largestBytes: number;
   /** In the order in which they were taken. */
   readonly #parts: Part[] = [];
 
   /** `memory`: `ringBytes(largestBytes)` or more. */
-  constructor(largestBytes: number, memory = new Uint8Array(ringBytes(largestBytes))) {
+  constructor(largestBytes: number, memory: Uint8Array) {
     this.#largestBytes = largestBytes;
     this.#memory = memory;
   }
@@ -39,7 +39,7 @@ export class WeightRing {
    * Contents are whatever was there. Begins as many bytes behind a page of the memory as `startByte` (even) does behind one of its
    * file. Beyond the largest size, and without room, in memory of its own.
    */
-  take(elements: number, startByte = 0): Uint16Array<ArrayBuffer> {
+  take(elements: number, startByte = 0): Uint16Array {
     const lengthBytes = slotBytes(elements * 2);
     const at = this.#placeFor(lengthBytes);
     if (at === undefined) return new Uint16Array(elements);
@@ -49,7 +49,7 @@ export class WeightRing {
     return weights;
   }
 
-  give(weights: Uint16Array<ArrayBuffer>): void {
+  give(weights: Uint16Array): void {
     if (weights.buffer !== this.#memory.buffer) return;
     const part = this.#parts.find((taken) => taken.weights === weights);
     if (!part || part.free) throw new Error("a part of the ring was given back twice");

@@ -17,9 +17,13 @@ import { unetSchema } from "../../src/model/unet.ts";
 import { openEngine } from "../../src/node.ts";
 import { openFileSource } from "../../src/source/file.ts";
 import { openFileFolder } from "../../src/source/file-folder.ts";
+import { memorySource } from "../../src/source/memory.ts";
 import { importModel } from "../../src/store/import.ts";
+import type { ImportEvent, ImportRequest } from "../../src/store/import-types.ts";
 import { modelIds, nodeStore } from "../../src/store/store.ts";
-import { fixture } from "../unit/store-fixture.ts";
+import { verifyModel } from "../../src/store/verify.ts";
+import { artifactBytes } from "../unit/lzr2-fixture.ts";
+import { componentOf, fixture, randomOf } from "../unit/store-fixture.ts";
 import { fakeContext } from "./fake-context.ts";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
@@ -142,6 +146,45 @@ test("an import killed while it tidied up, its work folder already empty: the ne
   assert.equal(readdirSync(path.join(store.folder, "imports")).length, 1);
   assert.equal((await importModel(store, request)).reused, true);
   assert.deepEqual(readdirSync(path.join(store.folder, "imports")), []);
+});
+
+/** Four tensors that cover a chunk each as a whole, of which the artifact has all. */
+function artifactOfChunks(): ImportRequest {
+  const [rows, columns, dp] = [8, 65_540, 10];
+  const names = ["b0", "b1", "b2", "b3"];
+  const plan = Object.fromEntries(
+    names.map((name) => [name, { [`${name}.x`]: ["f16", [5]], [`${name}.w`]: ["f16", [rows, columns]] }] as const),
+  );
+  const { bytes: _, ...unet } = componentOf("unet", plan, 3);
+  const random = randomOf(4);
+  const records = names.map((name) => ({
+    key: `${name}.w`,
+    shape: [rows, columns],
+    dp,
+    indices: Array.from({ length: (rows * columns) / dp }, () => Math.floor(random() * 3 ** dp)),
+  }));
+  const source = memorySource("chunks.lzr2", artifactBytes(...records));
+  const sources = [...unet.sources, { role: "artifact", path: "", stamp: "chunks" }];
+  return { name: "chunks", components: [{ ...unet, sources, artifact: { source, compat: false } }], packed: "off" };
+}
+
+test("hashed in a thread of its own, an import is the same; aborted at a record, it goes on", async () => {
+  const request = artifactOfChunks();
+  const ids: string[] = [];
+  for (const abortAt of [undefined, 1, 3]) {
+    const store = nodeStore(folder());
+    const controller = new AbortController();
+    const onEvent = (event: ImportEvent) => {
+      if (event.type === "record" && event.count === abortAt) controller.abort(new Error("enough"));
+    };
+    const options = { hashThreadFromBytes: 0, onEvent, signal: controller.signal };
+    if (abortAt) await assert.rejects(importModel(store, request, options), /enough/);
+    const { id } = await importModel(store, request, { hashThreadFromBytes: 0 });
+    assert.deepEqual(await verifyModel(store, id), []);
+    ids.push(id);
+  }
+  ids.push((await importModel(nodeStore(folder()), request)).id);
+  assert.equal(new Set(ids).size, 1);
 });
 
 test("two processes import the same model: one writes, the other waits and uses the result", async () => {

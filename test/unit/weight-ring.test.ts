@@ -10,7 +10,7 @@ test("parts never overlap, stay where they are until they are given back, and li
   const largestBytes = 40_000;
   const memory = new Uint8Array(ringBytes(largestBytes));
   const ring = new WeightRing(largestBytes, memory);
-  const held: { readonly weights: Uint16Array<ArrayBuffer>; readonly mark: number }[] = [];
+  const held: { readonly weights: Uint16Array; readonly mark: number }[] = [];
   let waits = 0;
   for (let mark = 1; mark < 3000; mark++) {
     while (!ring.hasRoom) {
@@ -34,7 +34,7 @@ test("parts never overlap, stay where they are until they are given back, and li
 });
 
 test("an empty ring takes the largest tensor twice, and what is larger gets memory of its own", () => {
-  const ring = new WeightRing(10_000);
+  const ring = new WeightRing(10_000, new Uint8Array(ringBytes(10_000)));
   const [first, second] = [ring.take(5000, 4032), ring.take(5000, 4032)];
   assert.equal(first.buffer, second.buffer);
   assert.equal(ring.hasRoom, false);

@@ -1,0 +1,99 @@
+/**
+ * @file Checksums of decoded tensors' pieces: in this thread for what is small, in a thread of its own for an artifact of gigabytes,
+ * which reads the tensors where they lie (docs/decisions/direct-writes.md).
+ */
+import { Worker } from "node:worker_threads";
+import { chunkDigest, crc32 } from "./digest.ts";
+
+/** A stretch of a tensor's bytes. */
+export interface Piece {
+  readonly from: number;
+  readonly to: number;
+  /** Whether its sha256 is wanted, too. */
+  readonly digest: boolean;
+}
+
+export interface PieceSum {
+  readonly crc: number;
+  readonly digest?: Uint8Array;
+}
+
+export interface Hasher extends AsyncDisposable {
+  /** In the order of the pieces. The bytes must stay as they are until this resolves. */
+  sums(bytes: Uint8Array, pieces: readonly Piece[]): Promise<readonly PieceSum[]>;
+}
+
+/** Beside what it hashes: V8 and its stacks. */
+export const HASH_THREAD_BYTES = 16 * 1024 ** 2;
+
+export const LOCAL_HASHER: Hasher = {
+  async sums(bytes, pieces) {
+    const work = async ({ from, to, digest }: Piece) => {
+      const piece = bytes.subarray(from, to) as Uint8Array<ArrayBuffer>;
+      const crc = crc32(piece);
+      return digest ? { crc, digest: await chunkDigest(piece) } : { crc };
+    };
+    return await Promise.all(pieces.map(work));
+  },
+  async [Symbol.asyncDispose]() {},
+};
+
+/** What hash-thread.ts is asked. */
+export interface HashJob {
+  readonly id: number;
+  readonly offsetBytes: number;
+  readonly lengthBytes: number;
+  readonly pieces: readonly Piece[];
+}
+
+/** What it answers. */
+export interface HashAnswer {
+  readonly id: number;
+  readonly sums: readonly PieceSum[];
+}
+
+export class HashThread implements Hasher {
+  readonly #memory: Uint8Array<SharedArrayBuffer>;
+  readonly #worker: Worker;
+  readonly #waiting = new Map<number, PromiseWithResolvers<readonly PieceSum[]>>();
+  #next = 0;
+  #failure: Error | undefined;
+
+  /** `memory`: what the thread can see, and the tensors lie in. */
+  constructor(memory: Uint8Array<SharedArrayBuffer>) {
+    this.#memory = memory;
+    this.#worker = new Worker(new URL("./hash-thread.ts", import.meta.url), {
+      name: "solvay-hash",
+      workerData: memory,
+      resourceLimits: { maxYoungGenerationSizeMb: 1, maxOldGenerationSizeMb: 16 },
+    });
+    this.#worker.on("message", ({ id, sums }: HashAnswer) => {
+      this.#waiting.get(id)?.resolve(sums);
+      this.#waiting.delete(id);
+    });
+    this.#worker.on("error", (error) => this.#fail(error));
+    this.#worker.on("exit", (code) => this.#fail(new Error(`the hash thread ended (code ${code})`)));
+  }
+
+  sums(bytes: Uint8Array, pieces: readonly Piece[]): Promise<readonly PieceSum[]> {
+    // A tensor that had no room in the ring.
+    if (bytes.buffer !== this.#memory.buffer) return LOCAL_HASHER.sums(bytes, pieces);
+    if (this.#failure) return Promise.reject(this.#failure);
+    const answer = Promise.withResolvers<readonly PieceSum[]>();
+    const id = this.#next++;
+    this.#waiting.set(id, answer);
+    const offsetBytes = bytes.byteOffset - this.#memory.byteOffset;
+    this.#worker.postMessage({ id, offsetBytes, lengthBytes: bytes.byteLength, pieces } satisfies HashJob);
+    return answer.promise;
+  }
+
+  #fail(error: Error): void {
+    this.#failure ??= error;
+    for (const { reject } of this.#waiting.values()) reject(error);
+    this.#waiting.clear();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#worker.terminate();
+  }
+}
