@@ -9,6 +9,7 @@ import { describeAdapter, missingLimits } from "../backend/webgpu/adapter.ts";
 import { listAdapters } from "../backend/webgpu/dawn.ts";
 import { describePrecision } from "../backend/webgpu/paths.ts";
 import { tryAdapter } from "../backend/webgpu/self-test.ts";
+import { vulkanLoaderProblem } from "../backend/webgpu/vulkan-loader.ts";
 import { DeviceError } from "../errors.ts";
 import { hubCacheDir, resolveHubModel } from "../hub/cache.ts";
 import { ARTIFACT_BASE, ARTIFACT_NAME } from "../repl/session.ts";
@@ -85,7 +86,8 @@ async function cardFindings(asked: string | undefined): Promise<Finding[]> {
   try {
     const adapters = await listAdapters();
     if (adapters.length === 0) {
-      const text = "no adapter was found: computing on the CPU; for a card, install its driver (on Linux with Vulkan)";
+      const loader = vulkanLoaderProblem();
+      const text = `${loader ?? "no adapter was found"}: computing on the CPU; for a card, install its driver (on Linux with Vulkan)`;
       return [{ topic, state: "note", text }];
     }
     const findings = adapters.map((adapter): Finding => {

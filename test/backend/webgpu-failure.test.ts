@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { DeviceMemoryError } from "../../src/backend/device.ts";
-import { type OpenedDevice, openNullDevice } from "../../src/backend/webgpu/dawn.ts";
+import { type OpenedDevice, openFrom, openNullDevice } from "../../src/backend/webgpu/dawn.ts";
 import { createWebGpuDevice } from "../../src/backend/webgpu/device.ts";
 import { DeviceHealth, lostError, uncapturedError } from "../../src/backend/webgpu/failure.ts";
 import { DeviceError } from "../../src/errors.ts";
@@ -28,6 +28,21 @@ test("memory that ran out where nobody asked is short memory, not refused work",
   assert.ok(short instanceof DeviceMemoryError && short.code === "E_VRAM", short.message);
   const refused = uncapturedError("card", new GPUValidationError("bad binding"));
   assert.ok(refused instanceof DeviceError && refused.code === "E_GPU", refused.message);
+});
+
+test("an adapter that gives no device is told as one, so that auto can go on without it", async () => {
+  const adapter = {
+    info: { vendor: "v", architecture: "a", device: "some-card", description: "driver 1" },
+    limits: {},
+    features: new Set(),
+    requestDevice: () => Promise.reject(new DOMException("vkCreateDevice failed\nat Device.cpp", "OperationError")),
+  };
+  const gpu = { requestAdapter: async () => adapter } as unknown as GPU;
+  await assert.rejects(openFrom(gpu, "vulkan", {}), (error) => {
+    assert.ok(error instanceof DeviceError && error.code === "E_GPU_OPEN", String(error));
+    assert.match(error.message, /some-card.*gives no device on this adapter \(vkCreateDevice failed\)\. Next: /);
+    return true;
+  });
 });
 
 const dawn = await openNullDevice().catch((error: unknown) => error);
