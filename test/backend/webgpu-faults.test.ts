@@ -7,11 +7,12 @@ import path from "node:path";
 import { test } from "node:test";
 import { type OpenedDevice, openDawn } from "../../src/backend/webgpu/dawn.ts";
 import { createWebGpuDevice, type WebGpuDevice, type WebGpuOptions } from "../../src/backend/webgpu/device.ts";
+import { BASELINE } from "../../src/backend/webgpu/paths.ts";
 import { BudgetError, DeviceError } from "../../src/errors.ts";
 import { GraphBuilder } from "../../src/ir/builder.ts";
 import { computeGraph, drawData, segmentGraph } from "./conformance.ts";
 import { deviceBackend } from "./device-backend.ts";
-import { dropDispatches, limitMemory, watchAwaits } from "./faulty-gpu.ts";
+import { dropDispatches, fallSilent, limitMemory, watchAwaits } from "./faulty-gpu.ts";
 import { SEGMENT_CASES } from "./segment-cases.ts";
 import { findTestAdapter } from "./software-vulkan.ts";
 
@@ -64,6 +65,38 @@ test("a device lost at any await ends the work with E_GPU_LOST; a new one gives 
   assert.deepEqual(await compute(again), expected);
   await again[Symbol.asyncDispose]();
 });
+
+test(
+  "a device that never answers ends the work with E_GPU_SILENT and smaller work the next time",
+  options,
+  async () => {
+    for (const question of [
+      "popErrorScope",
+      "createComputePipelineAsync",
+      "onSubmittedWorkDone",
+      "map to read",
+      "map to write",
+    ] as const) {
+      let kept: number | undefined;
+      const device = await open((opened) => fallSilent(opened, question), {
+        // A test of subgroups would have asked already.
+        paths: BASELINE,
+        patienceMs: 400,
+        keepPacing: async ({ caution }) => {
+          kept = caution;
+        },
+      });
+      // As many uploads as there are slots go without one coming back.
+      const several = async () => {
+        for (let i = 0; i <= STAGING.slots; i++) await compute(device);
+      };
+      await assert.rejects(several(), hasCode("E_GPU_SILENT"), question);
+      assert.equal(device.failure?.code, "E_GPU_SILENT");
+      await device[Symbol.asyncDispose]();
+      assert.equal(kept, 0.5);
+    }
+  },
+);
 
 test("short memory is tried again once, then E_VRAM; nothing stays taken", options, async () => {
   const once = await open((opened) => limitMemory(opened, (allocation) => allocation === 0));

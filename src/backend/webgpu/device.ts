@@ -42,6 +42,8 @@ export interface WebGpuOptions {
   readonly precision?: Precision;
   /** Kernels to use without any test, instead of what `precision` and the adapter allow: for tests. */
   readonly paths?: KernelPaths;
+  /** Milliseconds that the device may leave a question without an answer: for tests. */
+  readonly patienceMs?: number;
   /** Smaller limits than the adapter's: for tests of large tensors. */
   readonly limits?: Partial<LoweringOptions["limits"]>;
 }
@@ -98,7 +100,7 @@ class DawnDevice implements WebGpuDevice {
   readonly maxArenaBytes: number;
   readonly #opened: OpenedDevice;
   readonly #device: GPUDevice;
-  readonly #health = new DeviceHealth();
+  readonly #health: DeviceHealth;
   readonly #pipelines: PipelineCache;
   readonly #memory: DeviceMemory;
   readonly #queue: SubmitQueue;
@@ -120,7 +122,8 @@ class DawnDevice implements WebGpuDevice {
     this.adapter = opened.facts;
     this.maxArenaBytes = opened.facts.limits.maxBufferSize;
     const device = opened.device;
-    const health = this.#health;
+    const health = new DeviceHealth(options.patienceMs);
+    this.#health = health;
     this.#pacer = new Pacer(options.pacing);
     this.#keepPacing = async () => await options.keepPacing?.(this.#pacer.state).catch(() => undefined);
     this.#readBacks = new ReadBacks(device, health);
@@ -141,9 +144,11 @@ class DawnDevice implements WebGpuDevice {
     });
     device.queue.writeBuffer(this.#poison, 0, new Uint32Array(POISON_BYTES / 4).fill(POISON));
     void device.lost.then(({ reason, message }) => {
-      if (this.#closing) return;
+      if (!this.#closing) health.fail(lostError(reason, message));
+    });
+    void health.failed.catch(({ code }: SolvayError) => {
+      if (!CAUTIONS.has(code)) return;
       this.#pacer.halve();
-      health.fail(lostError(reason, message));
       this.#kept = this.#keepPacing();
     });
     device.onuncapturederror = ({ error }) => health.fail(uncapturedError(this.adapter.device, error));
@@ -238,7 +243,7 @@ class DawnDevice implements WebGpuDevice {
     });
     const words = await this.#readBacks.words(staged, bytes);
     // An error of the queue may be reported after the data that it spoiled.
-    await this.#health.guard(this.#device.queue.onSubmittedWorkDone());
+    await this.#health.answer(this.#device.queue.onSubmittedWorkDone());
     if (words[0] === POISON || words.at(-1) === POISON) throw staleError(`${graph.name} ${name}`);
     into.set(fromDeviceOrder(shape, new Float32Array(words.buffer)));
   }
@@ -313,3 +318,5 @@ class DawnDevice implements WebGpuDevice {
 }
 
 const POISON_BYTES = 64;
+/** Failures that too much work at once may have caused. */
+const CAUTIONS: ReadonlySet<string> = new Set(["E_GPU_LOST", "E_GPU_SILENT"]);

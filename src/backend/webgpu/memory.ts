@@ -80,7 +80,7 @@ export class DeviceMemory {
     const buffer = device.createBuffer({ label, size: align(Math.max(lengthBytes, 1)), usage: ARENA_USAGE });
     const short = device.popErrorScope();
     const invalid = device.popErrorScope();
-    const [noMemory, error] = await this.#health.guard(Promise.all([short, invalid]));
+    const [noMemory, error] = await this.#health.answer(Promise.all([short, invalid]));
     if (!noMemory && !error) return buffer;
     buffer.destroy();
     if (noMemory) return undefined;

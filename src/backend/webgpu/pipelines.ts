@@ -48,10 +48,10 @@ export class PipelineCache {
       compute: { module, entryPoint: "main" },
     });
     compiled.catch(() => undefined); // awaited below
-    const error = await this.#health.guard(invalid);
+    const error = await this.#health.answer(invalid);
     if (error) throw gpuError(label, error.message);
     try {
-      return await this.#health.guard(compiled);
+      return await this.#health.answer(compiled);
     } catch (cause) {
       if (cause instanceof DeviceError) throw cause;
       throw gpuError(label, cause instanceof Error ? cause.message : String(cause), cause);

@@ -25,7 +25,7 @@ export class ReadBacks {
   async words(buffer: GPUBuffer, bytes: number): Promise<Uint32Array<ArrayBuffer>> {
     const words = new Uint32Array(bytes / 4);
     try {
-      await this.#health.guard(buffer.mapAsync(MAP.read, 0, bytes));
+      await this.#health.answer(buffer.mapAsync(MAP.read, 0, bytes));
       words.set(new Uint32Array(buffer.getMappedRange(0, bytes)));
     } catch (error) {
       this.#health.check();
