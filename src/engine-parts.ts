@@ -110,7 +110,7 @@ async function openArtifact(path: string): ReturnType<typeof openFileSource> {
   });
 }
 
-type Compute = Pick<EngineParts, "device" | "reopen" | "machine" | "precision" | "note">;
+type Compute = Pick<EngineParts, "device" | "reopen" | "useFp32" | "machine" | "precision" | "note">;
 type ComputeOptions = Pick<OpenRequest, "backend" | "adapter" | "precision">;
 
 /** A device with what earlier runs measured of it. */
@@ -138,7 +138,7 @@ async function openCompute({ backend = "auto", adapter, precision }: ComputeOpti
       return hostCompute(await createOnnxBackend(), precision);
     case "webgpu": {
       const stateFolder = defaultStateFolder(process.env);
-      const { device, reopen } = await openRecoverable({
+      const { device, reopen, useFp32 } = await openRecoverable({
         ...named,
         ...asked,
         stateFolder,
@@ -147,7 +147,9 @@ async function openCompute({ backend = "auto", adapter, precision }: ComputeOpti
       const { paths, notes } = device.chosen;
       const machine = cardMachine(describeAdapter(device.adapter));
       const note = notes.length > 0 ? { note: notes.map((text) => `${text}.`).join(" ") } : {};
-      return { device, reopen, machine, precision: describePrecision(paths), ...note };
+      const inFull = describePrecision(paths);
+      const retry = inFull === "fp32" ? {} : { useFp32 };
+      return { device, reopen, ...retry, machine, precision: inFull, ...note };
     }
     case "auto":
       try {

@@ -15,7 +15,7 @@ import { fromDeviceOrder, toDeviceOrder } from "./layout.ts";
 import type { LoweringOptions } from "./lowering-scope.ts";
 import { DeviceMemory, type GpuArena } from "./memory.ts";
 import { Pacer, type PacingState } from "./pacing.ts";
-import type { KernelPaths, Precision } from "./paths.ts";
+import { type KernelPaths, type Precision, widePaths } from "./paths.ts";
 import { PipelineCache } from "./pipelines.ts";
 import type { TileChoice } from "./products.ts";
 import { ReadBacks } from "./read-backs.ts";
@@ -53,6 +53,8 @@ export interface WebGpuDevice extends Device {
   readonly adapter: AdapterFacts;
   /** The kernels that it computes with, and why not others. */
   readonly chosen: ChosenPaths;
+  /** Computes in fp32 from now on, or with the chosen kernels again. Sizes change; the caller has released what it planned. */
+  useFp32(on: boolean): Promise<void>;
   /** An arena can't be larger: WebGPU's limit on one buffer. */
   readonly maxArenaBytes: number;
   /** To be kept for the next device on this adapter. */
@@ -264,6 +266,11 @@ class DawnDevice implements WebGpuDevice {
       this.#queue.flush();
       this.#health.check();
     });
+  }
+
+  async useFp32(on: boolean): Promise<void> {
+    this.#sizes.setPaths(on ? widePaths(this.chosen.paths) : this.chosen.paths);
+    await this.release();
   }
 
   async settle(): Promise<void> {

@@ -6,6 +6,7 @@ import type { DispatchList } from "./dispatches.ts";
 import { ALIGNMENT_BYTES, activationBytes, weightBytes } from "./layout.ts";
 import { lowerSegment } from "./lowering.ts";
 import type { LoweringOptions } from "./lowering-scope.ts";
+import type { KernelPaths } from "./paths.ts";
 import { type StagingSize, stagingBytes } from "./upload-plan.ts";
 
 const MiB = 1024 ** 2;
@@ -28,7 +29,7 @@ export class WebGpuSizes implements SizesOfDevice {
   readonly alignmentBytes = ALIGNMENT_BYTES;
   readonly sharesHostMemory = false;
   readonly overheadBytes: number;
-  readonly #lowering: LoweringOptions;
+  #lowering: LoweringOptions;
   readonly #lists = new Map<string, DispatchList>();
 
   constructor(lowering: LoweringOptions = { limits: TYPICAL_LIMITS }, staging: StagingSize = DEFAULT_STAGING) {
@@ -61,6 +62,12 @@ export class WebGpuSizes implements SizesOfDevice {
       this.#lists.set(signature, list);
     }
     return { signature, list };
+  }
+
+  /** Other kernels from now on. */
+  setPaths(paths: KernelPaths): void {
+    this.#lowering = { ...this.#lowering, paths };
+    this.release();
   }
 
   release(): void {
