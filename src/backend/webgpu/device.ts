@@ -18,7 +18,7 @@ import { Pacer, type PacingState } from "./pacing.ts";
 import { type KernelPaths, type Precision, widePaths } from "./paths.ts";
 import { PipelineCache } from "./pipelines.ts";
 import type { TileChoice } from "./products.ts";
-import { ReadBacks } from "./read-backs.ts";
+import { MOST_READ_BYTES, ReadBacks } from "./read-backs.ts";
 import { type ChosenPaths, limitsOf, probePaths } from "./self-test.ts";
 import { DEFAULT_STAGING, WebGpuSizes } from "./sizes.ts";
 import { SubmitQueue } from "./submission.ts";
@@ -236,14 +236,17 @@ class DawnDevice implements WebGpuDevice {
   async read(graph: Graph, id: ValueId, span: Span, into: Float32Array): Promise<void> {
     const { shape, name } = graph.values[id]!;
     const bytes = elementCount(shape) * 4;
-    const staged = await this.#inTurn(async () => {
+    const words = new Uint32Array(bytes / 4);
+    await this.#inTurn(async () => {
       const { buffer } = this.#memory.arenaOf(span);
-      const target = this.#readBacks.take(bytes);
-      this.#queue.copy(buffer, span.offsetBytes, target, 0, bytes);
-      this.#queue.flush();
-      return target;
+      for (let at = 0; at < bytes; at += MOST_READ_BYTES) {
+        const length = Math.min(bytes - at, MOST_READ_BYTES);
+        const target = this.#readBacks.take(length);
+        this.#queue.copy(buffer, span.offsetBytes + at, target, 0, length);
+        this.#queue.flush();
+        await this.#readBacks.read(target, words.subarray(at / 4, (at + length) / 4));
+      }
     });
-    const words = await this.#readBacks.words(staged, bytes);
     // An error of the queue may be reported after the data that it spoiled.
     await this.#health.answer(this.#device.queue.onSubmittedWorkDone());
     if (words[0] === POISON || words.at(-1) === POISON) throw staleError(`${graph.name} ${name}`);

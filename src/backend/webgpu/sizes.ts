@@ -13,7 +13,7 @@ const MiB = 1024 ** 2;
 export const DEFAULT_STAGING: StagingSize = { slots: 3, slotBytes: 16 * MiB };
 /**
  * What the driver takes for itself (context, shaders, its own staging), stated rather than measured: Dawn can't be asked.
- * Parameter records and read-back buffers are small change within it.
+ * Parameter records and read-back buffers (16 MiB at most) are small change within it.
  */
 const DRIVER_BYTES = 192 * MiB;
 /** What NVIDIA's, AMD's and Intel's cards of the last ten years offer. */
