@@ -4,7 +4,9 @@ import { spawnSync } from "node:child_process";
 import os from "node:os";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
+import { type AdapterFacts, NEEDED_LIMITS } from "../../src/backend/webgpu/adapter.ts";
 import { listAdapters } from "../../src/backend/webgpu/dawn.ts";
+import { adapterFindings } from "../../src/cli/doctor.ts";
 import { runCli } from "../../src/cli/program.ts";
 import { decodePng } from "../../src/image/png.ts";
 import {
@@ -113,6 +115,35 @@ test("precision: what was asked for is what the engine says, on the CPU with a n
   const [cpu, note] = await opened({ backend: "cpu", precision: "fp16" });
   assert.equal(cpu, "fp32");
   assert.match(note!, /for graphics cards/);
+});
+
+test("doctor says which of several cards auto takes, what they lack, and what to do where there is none", () => {
+  const card: AdapterFacts = {
+    backend: "vulkan",
+    vendor: "nvidia",
+    architecture: "pascal",
+    device: "nvidia-geforce-gtx-1060-6gb",
+    description: "550.54",
+    software: false,
+    features: ["subgroups"],
+    limits: NEEDED_LIMITS,
+  };
+  const software = { ...card, device: "llvmpipe-llvm-15", software: true, features: [] };
+  const small = { ...card, device: "old-card", limits: { ...NEEDED_LIMITS, maxBufferSize: 1000 } };
+  const second = { ...card, device: "intel-uhd", features: ["shader-f16"] };
+  const found = adapterFindings([software, small, card, second]);
+  assert.deepEqual(
+    found.map(({ state }) => state),
+    ["note", "note", "ok", "ok"],
+  );
+  const uses = found.map(({ text }) => /used by --backend auto|only when named|too small/.exec(text)?.[0]);
+  assert.deepEqual(uses, ["only when named", "too small", "used by --backend auto", "only when named"]);
+  assert.match(found[1]!.text, /maxBufferSize \(found 1000, needed 268435456\); update the driver/);
+  assert.match(found[2]!.text, /550\.54.*; offers subgroups, lacks shader-f16, chromium-experimental-subgroup-matrix$/);
+  assert.deepEqual(found[2]!.adapter, card);
+  const none = adapterFindings([software, small]);
+  assert.equal(none.length, 3);
+  assert.match(none[2]!.text, /computing on the CPU; .*install its driver$/);
 });
 
 test("a picture records its precision, and doctor tries the kernels of a named adapter", options, async () => {
