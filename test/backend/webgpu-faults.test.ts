@@ -160,6 +160,38 @@ test("an id outside of the table gives NaN, never another row", options, async (
   await device[Symbol.asyncDispose]();
 });
 
+test("a table larger than a binding is looked up in parts, whatever the length of its rows", options, async () => {
+  const device = await open(nothing, { limits: { bindingBytes: 4096 } });
+  for (const [rows, channels] of [
+    [100, 33],
+    [41, 200],
+    [9, 1500],
+  ] as const) {
+    const g = new GraphBuilder("table");
+    const table = g.weight("table", [rows, channels]);
+    const ids = g.input("ids", [2, 20], "i32");
+    g.segment("s", () => g.output("y", g.node("embedding", [table, ids], {})));
+    const values = Int32Array.from({ length: 40 }, (_, i) => (i * 7) % rows);
+    values[5] = rows;
+    values[6] = -1;
+    const built = g.build();
+    const drawn = drawData(built, 1);
+    for (const type of ["f16", "f32"] as const) {
+      // Two rows of the longest in fp32 don't fit.
+      if (channels * 4 > 4096 && type === "f32") continue;
+      const inputs = new Map([[ids.id, values]]);
+      const y = await computeGraph(deviceBackend(device), built, { ...drawn, inputs }, type);
+      const row = (id: number) => drawn.weights.get(table.id)!.subarray(id * channels, (id + 1) * channels);
+      values.forEach((id, i) => {
+        const found = y.get("y")!.subarray(i * channels, (i + 1) * channels);
+        if (id < 0 || id >= rows) assert.ok(found.every(Number.isNaN));
+        else assert.deepEqual(found, row(id), `row ${id} of ${rows} x ${channels} ${type}`);
+      });
+    }
+  }
+  await device[Symbol.asyncDispose]();
+});
+
 test("a failed or aborted read gives its slot back", options, async () => {
   const device = await open(nothing);
   using arena = await device.createArena(1 << 16, "weights");
