@@ -5,6 +5,8 @@ import { DeviceMemoryError } from "../../src/backend/device.ts";
 import { type OpenedDevice, openFrom, openNullDevice } from "../../src/backend/webgpu/dawn.ts";
 import { createWebGpuDevice } from "../../src/backend/webgpu/device.ts";
 import { DeviceHealth, lostError, uncapturedError } from "../../src/backend/webgpu/failure.ts";
+import type { Kernel } from "../../src/backend/webgpu/kernel.ts";
+import { PipelineCache } from "../../src/backend/webgpu/pipelines.ts";
 import { DeviceError } from "../../src/errors.ts";
 
 const lost = lostError("unknown", "hung");
@@ -14,6 +16,26 @@ test("a loss that is reported after the refusal that it causes is the failure", 
   const refused = Promise.reject(new DOMException("the map was aborted", "AbortError"));
   setImmediate(() => health.fail(lost));
   assert.equal(await health.guard(refused).catch((error: unknown) => error), lost);
+});
+
+test("what broke the device while a kernel was compiled is the error, short memory too", async () => {
+  const short = new DeviceMemoryError({ code: "E_VRAM", problem: "ran out", next: "close programs" });
+  for (const failure of [short, lost]) {
+    const health = new DeviceHealth();
+    const device = {
+      pushErrorScope: () => undefined,
+      popErrorScope: async () => null,
+      createShaderModule: () => ({}),
+      createBindGroupLayout: () => ({}),
+      createPipelineLayout: () => ({}),
+      createComputePipelineAsync: () => {
+        health.fail(failure);
+        return Promise.reject(new Error("no device"));
+      },
+    } as unknown as GPUDevice;
+    const kernel = { key: "k", slots: [], wgsl: () => "" } as unknown as Kernel;
+    assert.equal(await new PipelineCache(device, health).get(kernel).catch((error: unknown) => error), failure);
+  }
 });
 
 test("a refusal by a device that works stays what it is", async () => {

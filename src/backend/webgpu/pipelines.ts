@@ -1,5 +1,5 @@
 /** @file Compiled kernels by variant, and the layouts of their bindings. */
-import { DeviceError } from "../../errors.ts";
+import { SolvayError } from "../../errors.ts";
 import { type DeviceHealth, gpuError } from "./failure.ts";
 import { COMPUTE_STAGE } from "./gpu-flags.ts";
 import { type Kernel, RECORD_BYTES } from "./kernel.ts";
@@ -53,7 +53,7 @@ export class PipelineCache {
     try {
       return await this.#health.answer(compiled);
     } catch (cause) {
-      if (cause instanceof DeviceError) throw cause;
+      if (cause instanceof SolvayError) throw cause;
       throw gpuError(label, cause instanceof Error ? cause.message : String(cause), cause);
     }
   }
