@@ -28,9 +28,10 @@ test("what broke the device while a kernel was compiled is the error, short memo
       createShaderModule: () => ({}),
       createBindGroupLayout: () => ({}),
       createPipelineLayout: () => ({}),
-      createComputePipelineAsync: () => {
+      createComputePipelineAsync: async () => {
+        await new Promise((later) => setTimeout(later));
         health.fail(failure);
-        return Promise.reject(new Error("no device"));
+        throw new Error("no device");
       },
     } as unknown as GPUDevice;
     const kernel = { key: "k", slots: [], wgsl: () => "" } as unknown as Kernel;
