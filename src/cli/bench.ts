@@ -241,6 +241,11 @@ function shapesNamed(text: string | undefined): readonly BenchShape[] {
   throw new UsageError({ code: "E_USAGE", subject: text!, problem, next: "give --only a part of one of those" });
 }
 
+/** As shells take it for one word. */
+function asWord(text: string): string {
+  return /^[\w.,:/+-]+$/.test(text) ? text : JSON.stringify(text);
+}
+
 /** The command as it can be repeated. */
 function commandOf(options: BenchOptions): string {
   const words = ["solvay", "bench"];
@@ -257,7 +262,7 @@ function commandOf(options: BenchOptions): string {
     "--width": options.width,
     "--height": options.height,
   };
-  for (const [flag, value] of Object.entries(flags)) if (value !== undefined) words.push(flag, String(value));
+  for (const [flag, value] of Object.entries(flags)) if (value !== undefined) words.push(flag, asWord(String(value)));
   if (options.tune) words.push("--tune");
   if (options.json) words.push("--json");
   return words.join(" ");

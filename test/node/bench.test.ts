@@ -127,7 +127,7 @@ test("tuned tiles join what is remembered, and a device computes with them", opt
     assert.equal(describeAdapter(document.adapter), describeAdapter(device.adapter));
     assert.equal(
       document.command,
-      `solvay bench --adapter ${adapter.name} --shrink 1024 --only to_q, 32x32 --tune --json`,
+      `solvay bench --adapter ${adapter.name} --shrink 1024 --only "to_q, 32x32" --tune --json`,
     );
     const [shape] = document.shapes;
     assert.equal(Object.keys(shape.tiles).length, TILE_NAMES.length);
