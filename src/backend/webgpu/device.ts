@@ -194,7 +194,7 @@ class DawnDevice implements WebGpuDevice {
         code: "E_GPU_LIMIT",
         subject: label,
         problem: `an arena is larger than this adapter allows (found ${lengthBytes} bytes, allowed ${this.maxArenaBytes})`,
-        next: "lower --vram",
+        next: "make a smaller picture, or use --backend cpu",
       });
     }
     return this.#memory.create(lengthBytes, label);
