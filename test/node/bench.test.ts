@@ -198,7 +198,7 @@ test("what bench refuses", async () => {
     [["--peak-tflops", "1,2,3"], /--peak-tflops must be/],
     [["--vram", "6G,x"], /--vram/],
     [["--only", "nothing"], /no shape has this in its name/],
-    [["--backend", "webgpu", "--adapter", "no such card"], /E_NO_ADAPTER/],
+    [["--backend", "webgpu", "--adapter", "no such card"], /E_NO_ADAPTER|E_NO_WEBGPU/],
   ];
   for (const [args, reason] of cases) {
     const fake = fakeContext({ cwd: os.tmpdir() });
