@@ -188,7 +188,7 @@ function headline({ code, subject, problem }: SolvayError): string {
 
 function announcement({ reopen, shrinkTo }: Reaction, { code }: SolvayError): string {
   if (shrinkTo !== undefined) return `Trying again with --vram ${budgetText(shrinkTo)}.`;
-  const how = code === "E_GPU_LOST" ? "smaller GPU work" : "a new device";
+  const how = code === "E_GPU_LOST" || code === "E_GPU_SILENT" ? "smaller GPU work" : "a new device";
   return reopen ? `Retrying once with ${how}.` : "";
 }
 
