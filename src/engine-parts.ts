@@ -5,7 +5,7 @@ import type { Backend } from "./backend/backend.ts";
 import { HostDevice } from "./backend/host-device.ts";
 import { createOnnxBackend } from "./backend/onnx/backend.ts";
 import { createReferenceBackend } from "./backend/reference/backend.ts";
-import { describeAdapter } from "./backend/webgpu/adapter.ts";
+import { describeAdapter, requireAdapterUse } from "./backend/webgpu/adapter.ts";
 import { describePrecision } from "./backend/webgpu/paths.ts";
 import { openRecoverable } from "./backend/webgpu/recoverable.ts";
 import { WebGpuSizes } from "./backend/webgpu/sizes.ts";
@@ -129,6 +129,7 @@ async function openRatedCompute(options: ComputeOptions): Promise<Compute & Pick
 
 /** "auto" takes a real graphics card, or the adapter that is named; else the CPU, and says why. */
 async function openCompute({ backend = "auto", adapter, precision }: ComputeOptions): Promise<Compute> {
+  requireAdapterUse(backend, adapter);
   const asked = precision === undefined ? {} : { precision };
   const named = adapter === undefined ? {} : { adapter };
   switch (backend) {

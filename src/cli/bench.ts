@@ -2,7 +2,7 @@
 import os from "node:os";
 import path from "node:path";
 import { type Command, Option } from "commander";
-import { describeAdapter } from "../backend/webgpu/adapter.ts";
+import { describeAdapter, requireAdapterUse } from "../backend/webgpu/adapter.ts";
 import { loadAdapterState, saveAdapterState } from "../backend/webgpu/state-file.ts";
 import { benchHost } from "../bench/host-bench.ts";
 import type { PeakTflops } from "../bench/peaks.ts";
@@ -85,6 +85,7 @@ async function benchCompute(
   say: (line: string) => void,
   signal: AbortSignal,
 ): Promise<object> {
+  requireAdapterUse(options.backend, options.adapter);
   const now = () => performance.now();
   const shapes = shapesNamed(options.only);
   const shrink = options.shrink === undefined ? {} : { shrink: options.shrink };

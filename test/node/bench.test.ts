@@ -194,6 +194,7 @@ test("the CPU, and a model under budgets of which one can't be kept", async () =
 test("what bench refuses", async () => {
   const cases: [args: string[], reason: RegExp][] = [
     [["--backend", "cpu", "--tune"], /E_USAGE: --tune is for graphics cards/],
+    [["--backend", "cpu", "--adapter", "gtx"], /E_USAGE gtx: a graphics adapter is named, but --backend cpu/],
     [["--peak-tflops", "0"], /--peak-tflops must be/],
     [["--peak-tflops", "1,2,3"], /--peak-tflops must be/],
     [["--vram", "6G,x"], /--vram/],

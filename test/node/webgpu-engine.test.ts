@@ -16,6 +16,7 @@ import {
   type LoadEvent,
   type OpenEngineOptions,
   openEngine,
+  UsageError,
 } from "../../src/node.ts";
 import { findTestAdapter } from "../backend/software-vulkan.ts";
 import { fakeContext } from "./fake-context.ts";
@@ -75,6 +76,14 @@ test("an adapter that isn't there is an error, never the CPU in silence", option
     openEngine({ adapter: "no such card" }),
     (error) => error instanceof DeviceError && error.code === "E_NO_ADAPTER",
   );
+});
+
+test("an adapter that is named for a backend without any is refused", async () => {
+  for (const backend of ["cpu", "reference"] as const)
+    await assert.rejects(openEngine({ backend, adapter: "gtx" }), (error) => {
+      assert.ok(error instanceof UsageError && error.code === "E_USAGE", String(error));
+      return true;
+    });
 });
 
 const MAIN = fileURLToPath(new URL("../../src/cli/main.ts", import.meta.url));

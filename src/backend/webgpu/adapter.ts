@@ -1,5 +1,5 @@
 /** @file Which graphics adapter computes: facts about adapters, the choice among them (pure), and what a device must offer. */
-import { DeviceError } from "../../errors.ts";
+import { DeviceError, UsageError } from "../../errors.ts";
 
 export interface AdapterFacts {
   /** Dawn's backend: "vulkan", "d3d12", "metal". */
@@ -50,6 +50,17 @@ export const NEEDED_LIMITS: Readonly<Record<LimitName, number>> = {
   maxComputeWorkgroupSizeX: 256,
   maxStorageBuffersPerShaderStage: 8,
 };
+
+/** Throws UsageError where an adapter is named for a backend that uses none. */
+export function requireAdapterUse(backend: string, adapter: string | undefined): void {
+  if (adapter === undefined || backend === "auto" || backend === "webgpu") return;
+  throw new UsageError({
+    code: "E_USAGE",
+    subject: adapter,
+    problem: `a graphics adapter is named, but --backend ${backend} computes without one`,
+    next: "leave out --adapter or --backend",
+  });
+}
 
 const SOFTWARE_NAMES = /llvmpipe|lavapipe|swiftshader|basic[ -]render|\bwarp\b/i;
 
