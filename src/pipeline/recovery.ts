@@ -125,7 +125,9 @@ export async function* recoveredTextToImage(
       scope.defer(() => useFp32(false));
       continue;
     }
-    const isBroken = error === runtime.device.failure;
+    const { failure: broken } = runtime.device;
+    // An allocation says what it wanted besides.
+    const isBroken = broken !== undefined && (error === broken || (error as Error).cause === broken);
     const short = error instanceof DeviceMemoryError;
     const reaction = reactionTo({
       broken: isBroken,

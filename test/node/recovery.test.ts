@@ -273,6 +273,24 @@ test("memory refused from any allocation on: E_VRAM with numbers, and the next p
   }
 });
 
+test("memory that breaks the device at any allocation: another device, less memory, the same picture", async () => {
+  for (let at = 0; at < 9; at++) {
+    let allocations = 0;
+    const bench = new Bench((device) => ({
+      before: (call, _, faulty) => {
+        if (device > 0 || !isAllocation(call) || allocations++ !== at) return;
+        faulty.failure = shortError("card");
+        throw faulty.failure;
+      },
+    }));
+    assert.deepEqual(await bench.draw(), expected, `allocation ${at}`);
+    assert.equal(bench.devices.length, 2);
+    assert.equal(bench.notes.length, 1);
+    assert.match(bench.notes[0]!, /^E_VRAM .*--vram 1M\.$/);
+    await bench.requireClean();
+  }
+});
+
 test("values that are no numbers end the picture and name the place; a picture of one colour is told", async () => {
   let steps = 0;
   const spoil = (when: (name: string) => boolean, value: number) =>
