@@ -118,7 +118,8 @@ export async function* recoveredTextToImage(
     if (isNotFinite(error) && recovery.useFp32 && retry === undefined) {
       // From the start: such a picture is that of fp32, and says so.
       yield note(`${headline(error)}. Retrying once in fp32.`);
-      retry = `E_NAN ${place}: ${error.problem}. Retried in fp32: ok`;
+      // Goes into the picture, so nothing that hangs on budgets: where RAM is short, the segment isn't known.
+      retry = `E_NAN ${place}. Retried in fp32: ok`;
       saved = undefined;
       await useFp32(true);
       // Each picture begins as declared, whatever those before it met.

@@ -337,7 +337,7 @@ test("values beyond fp16 are computed once more in fp32, from the start; the nex
     assert.deepEqual(await spoiled.draw(), expected);
     const what = "the UNet's prediction in step 2 is not a number at element 3 of \\d+, first in conv_in";
     assert.match(spoiled.notes[0]!, new RegExp(`^E_NAN: ${what}\\. Retrying once in fp32\\.$`));
-    assert.match(spoiled.retry!, new RegExp(`^E_NAN in step 2 of 2: ${what}\\. Retried in fp32: ok$`));
+    assert.equal(spoiled.retry, "E_NAN in step 2 of 2. Retried in fp32: ok");
     assert.deepEqual(spoiled.notes.slice(1), [spoiled.retry]);
     assert.deepEqual(spoiled.switches, [true, false, true, false].slice(0, 2 * picture));
     // No embedding of one arithmetic goes into pictures of another.
