@@ -1,6 +1,8 @@
 /** @file How failures of the graphics device become one error, whenever and wherever they are reported. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import { DeviceMemoryError } from "../../src/backend/device.ts";
 import { type OpenedDevice, openFrom, openNullDevice } from "../../src/backend/webgpu/dawn.ts";
 import { createWebGpuDevice } from "../../src/backend/webgpu/device.ts";
@@ -37,6 +39,19 @@ test("what broke the device while a kernel was compiled is the error, short memo
     const kernel = { key: "k", slots: [], wgsl: () => "" } as unknown as Kernel;
     assert.equal(await new PipelineCache(device, health).get(kernel).catch((error: unknown) => error), failure);
   }
+});
+
+test("nothing is kept of answers that came", async () => {
+  setFlagsFromString("--expose-gc");
+  const collect: () => void = runInNewContext("gc");
+  const health = new DeviceHealth();
+  const kept = await Promise.all(
+    Array.from({ length: 20 }, async () => new WeakRef(await health.answer(Promise.resolve({})))),
+  );
+  await new Promise((later) => setTimeout(later));
+  collect();
+  assert.equal(kept.filter((ref) => ref.deref() !== undefined).length, 0);
+  health.fail(lost);
 });
 
 test("a refusal by a device that works stays what it is", async () => {

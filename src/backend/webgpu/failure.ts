@@ -10,6 +10,8 @@ export class DeviceHealth {
   readonly #patienceMs: number;
   #failure: SolvayError | undefined;
   #report: (failure: SolvayError) => void = () => undefined;
+  /** Of those who wait now. */
+  readonly #waiting = new Set<(failure: SolvayError) => void>();
   /** Rejects with the failure; never resolves. */
   readonly failed: Promise<never>;
 
@@ -31,6 +33,7 @@ export class DeviceHealth {
     if (this.#failure) return;
     this.#failure = failure;
     this.#report(failure);
+    for (const reject of this.#waiting) reject(failure);
   }
 
   /** Throws the failure. */
@@ -54,8 +57,15 @@ export class DeviceHealth {
 
   /** The promise's value while the device works; else the failure, also when the promise would never settle. */
   async guard<T>(promise: Promise<T>): Promise<T> {
+    let reject: (failure: SolvayError) => void = () => undefined;
+    // One for each call: a race against one that lives as long as the device would keep all its losers as long.
+    const failed = new Promise<never>((_, refuse) => {
+      reject = refuse;
+    });
+    if (this.#failure) reject(this.#failure);
+    this.#waiting.add(reject);
     try {
-      const value = await Promise.race([promise, this.failed]);
+      const value = await Promise.race([promise, failed]);
       this.check();
       return value;
     } catch (error) {
@@ -63,6 +73,8 @@ export class DeviceHealth {
       for (let turn = 0; turn < REPORT_TURNS && !this.#failure; turn++) await new Promise((next) => setTimeout(next));
       this.check();
       throw error;
+    } finally {
+      this.#waiting.delete(reject);
     }
   }
 }
