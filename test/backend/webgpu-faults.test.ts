@@ -115,6 +115,15 @@ test("short memory is tried again once, then E_VRAM; nothing stays taken", optio
   }
 });
 
+test("nothing stays bound to arenas that were given back", options, async () => {
+  const device = await open(nothing);
+  // Each computes in arenas of its own.
+  for (let i = 0; i < 3; i++) await compute(device);
+  assert.equal(device.heldBytes, 0);
+  assert.equal(device.boundCount, 0);
+  await device[Symbol.asyncDispose]();
+});
+
 test("an arena larger than the adapter allows is refused before it is asked for", options, async () => {
   const device = await open(nothing);
   await assert.rejects(

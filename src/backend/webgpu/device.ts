@@ -5,67 +5,26 @@
 import { type SolvayError, UsageError } from "../../errors.ts";
 import type { Graph, Segment, ValueId } from "../../ir/graph.ts";
 import { elementCount } from "../../tensor/dtype.ts";
-import type { BlockUpload, Device, HostData, ScratchBytes, SegmentCall, Span, StoredWeight } from "../device.ts";
+import type { BlockUpload, HostData, ScratchBytes, SegmentCall, Span, StoredWeight } from "../device.ts";
 import type { AdapterFacts } from "./adapter.ts";
 import { CallCache } from "./calls.ts";
 import { type OpenedDevice, openDawn } from "./dawn.ts";
+import type { WebGpuDevice, WebGpuOptions } from "./device-types.ts";
 import { DeviceHealth, lostError, outOfMemory, POISON, staleError, uncapturedError } from "./failure.ts";
 import { USAGE } from "./gpu-flags.ts";
 import { fromDeviceOrder, toDeviceOrder } from "./layout.ts";
 import type { LoweringOptions } from "./lowering-scope.ts";
 import { DeviceMemory, type GpuArena } from "./memory.ts";
 import { Pacer, type PacingState } from "./pacing.ts";
-import { type KernelPaths, type Precision, widePaths } from "./paths.ts";
+import { widePaths } from "./paths.ts";
 import { PipelineCache } from "./pipelines.ts";
-import type { TileChoice } from "./products.ts";
 import { MOST_READ_BYTES, ReadBacks } from "./read-backs.ts";
 import { type ChosenPaths, limitsOf, probePaths } from "./self-test.ts";
 import { DEFAULT_STAGING, WebGpuSizes } from "./sizes.ts";
 import { SubmitQueue } from "./submission.ts";
-import type { StagingSize } from "./upload-plan.ts";
 import { Uploader } from "./uploads.ts";
 
-export interface WebGpuOptions {
-  /** Part of an adapter's name; needed for software adapters. Default: the first real adapter. */
-  readonly adapter?: string;
-  /** Opens the device instead of Dawn on this machine: for tests. */
-  readonly open?: () => Promise<OpenedDevice>;
-  readonly staging?: StagingSize;
-  /** Milliseconds; for pacing. */
-  readonly now?: () => number;
-  /** What an earlier device on this adapter measured. */
-  readonly pacing?: Partial<PacingState>;
-  /** Keeps what this one measured for the next: after a loss, and at the end. Its failures change nothing. */
-  readonly keepPacing?: (pacing: PacingState) => Promise<void>;
-  readonly chooseTile?: TileChoice;
-  /** Arithmetic of linear layers, convolutions and attention. Default "fp32": fp16 changes bits. */
-  readonly precision?: Precision;
-  /** Kernels to use without any test, instead of what `precision` and the adapter allow: for tests. */
-  readonly paths?: KernelPaths;
-  /** Milliseconds that the device may leave a question without an answer: for tests. */
-  readonly patienceMs?: number;
-  /** Smaller limits than the adapter's: for tests of large tensors. */
-  readonly limits?: Partial<LoweringOptions["limits"]>;
-}
-
-export interface WebGpuDevice extends Device {
-  readonly name: "webgpu";
-  readonly adapter: AdapterFacts;
-  /** The kernels that it computes with, and why not others. */
-  readonly chosen: ChosenPaths;
-  /** Computes in fp32 from now on, or with the chosen kernels again. Sizes change; the caller has released what it planned. */
-  useFp32(on: boolean): Promise<void>;
-  /** An arena can't be larger: WebGPU's limit on one buffer. */
-  readonly maxArenaBytes: number;
-  /** To be kept for the next device on this adapter. */
-  readonly pacing: PacingState;
-  /** Bytes of weights whose transfer to the device is done. */
-  readonly uploadedBytes: number;
-  /** Arenas and scratch held now. */
-  readonly heldBytes: number;
-  /** Kernels compiled so far. */
-  readonly pipelineCount: number;
-}
+export type { WebGpuDevice, WebGpuOptions };
 
 /** Rejects with DeviceError where there is no adapter, or none that suffices. */
 export async function createWebGpuDevice(options: WebGpuOptions = {}): Promise<WebGpuDevice> {
@@ -130,7 +89,15 @@ class DawnDevice implements WebGpuDevice {
     this.#keepPacing = async () => await options.keepPacing?.(this.#pacer.state).catch(() => undefined);
     this.#readBacks = new ReadBacks(device, health);
     this.#pipelines = new PipelineCache(device, health);
-    this.#memory = new DeviceMemory(device, health, () => this.release());
+    this.#memory = new DeviceMemory(
+      device,
+      health,
+      () => this.release(),
+      (arena) => {
+        this.#calls.forget(arena);
+        this.#uploader.forget(arena);
+      },
+    );
     this.#queue = new SubmitQueue(device, health, this.#pacer, options.now ?? (() => performance.now()));
     const staging = options.staging ?? DEFAULT_STAGING;
     const parts = { health, memory: this.#memory, pipelines: this.#pipelines };
@@ -170,6 +137,10 @@ class DawnDevice implements WebGpuDevice {
 
   get heldBytes(): number {
     return this.#memory.heldBytes;
+  }
+
+  get boundCount(): number {
+    return this.#calls.boundCount;
   }
 
   get pipelineCount(): number {
