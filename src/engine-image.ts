@@ -48,6 +48,7 @@ export async function* generateImage(
   for await (const event of recoveredTextToImage(checkpoint, runtime, full, recovery, job.signal)) {
     if (event.type === "plan") {
       planned = event.planned;
+      stepsDone = event.fromStep;
       const { plan, description } = planned;
       yield { type: "plan", plan: reportPlan(plan, description.phases) };
     } else if (event.type === "note") {
@@ -83,7 +84,7 @@ export async function* generateImage(
     } else {
       const scale = vaeScaleFactor(checkpoint.vae.config);
       const [width, height] = [full.width, full.height].map((side) => Math.floor(side / scale) * scale);
-      const record: ImageRecord = {
+      const record = {
         ...full,
         negativePrompt: full.negativePrompt ?? "",
         width: width!,
@@ -92,9 +93,10 @@ export async function* generateImage(
         model: modelLabel(info.model),
         ...(info.artifact ? { artifact: info.artifact } : {}),
         backend: info.backend,
-        precision: info.precision,
+        precision: event.retry === undefined ? info.precision : "fp32",
+        ...(event.retry === undefined ? {} : { retry: event.retry }),
         version: SOLVAY_VERSION,
-      };
+      } satisfies ImageRecord;
       const text = [
         { keyword: A1111_KEYWORD, text: a1111Parameters(record) },
         { keyword: SOLVAY_KEYWORD, text: solvayJson(record) },
@@ -104,7 +106,8 @@ export async function* generateImage(
       const { peakRssBytes } = memory();
       const { telemetry } = runtime;
       const passes = telemetry.totals();
-      if (planned) {
+      // A picture that was begun twice says nothing of what one takes.
+      if (planned && event.retry === undefined) {
         const { phases } = planned.description;
         const rates = measuredRates(planned.plan, phases, passes);
         if (rates) await onRates(workSize(phases), rates);
@@ -117,6 +120,7 @@ export async function* generateImage(
         width: width!,
         height: height!,
         seed: full.seed,
+        precision: record.precision,
         elapsedMs,
         peakRssBytes,
         peakDeviceBytes: runtime.ledger.state("device").peakBytes,

@@ -5,7 +5,7 @@ import type { Backend } from "./backend/backend.ts";
 import { HostDevice } from "./backend/host-device.ts";
 import { createOnnxBackend } from "./backend/onnx/backend.ts";
 import { createReferenceBackend } from "./backend/reference/backend.ts";
-import { describeAdapter } from "./backend/webgpu/adapter.ts";
+import { describeAdapter, requireAdapterUse } from "./backend/webgpu/adapter.ts";
 import { describePrecision } from "./backend/webgpu/paths.ts";
 import { openRecoverable } from "./backend/webgpu/recoverable.ts";
 import { WebGpuSizes } from "./backend/webgpu/sizes.ts";
@@ -110,7 +110,7 @@ async function openArtifact(path: string): ReturnType<typeof openFileSource> {
   });
 }
 
-type Compute = Pick<EngineParts, "device" | "reopen" | "machine" | "precision" | "note">;
+type Compute = Pick<EngineParts, "device" | "reopen" | "useFp32" | "machine" | "precision" | "note">;
 type ComputeOptions = Pick<OpenRequest, "backend" | "adapter" | "precision">;
 
 /** A device with what earlier runs measured of it. */
@@ -129,6 +129,7 @@ async function openRatedCompute(options: ComputeOptions): Promise<Compute & Pick
 
 /** "auto" takes a real graphics card, or the adapter that is named; else the CPU, and says why. */
 async function openCompute({ backend = "auto", adapter, precision }: ComputeOptions): Promise<Compute> {
+  requireAdapterUse(backend, adapter);
   const asked = precision === undefined ? {} : { precision };
   const named = adapter === undefined ? {} : { adapter };
   switch (backend) {
@@ -138,7 +139,7 @@ async function openCompute({ backend = "auto", adapter, precision }: ComputeOpti
       return hostCompute(await createOnnxBackend(), precision);
     case "webgpu": {
       const stateFolder = defaultStateFolder(process.env);
-      const { device, reopen } = await openRecoverable({
+      const { device, reopen, useFp32 } = await openRecoverable({
         ...named,
         ...asked,
         stateFolder,
@@ -147,7 +148,9 @@ async function openCompute({ backend = "auto", adapter, precision }: ComputeOpti
       const { paths, notes } = device.chosen;
       const machine = cardMachine(describeAdapter(device.adapter));
       const note = notes.length > 0 ? { note: notes.map((text) => `${text}.`).join(" ") } : {};
-      return { device, reopen, machine, precision: describePrecision(paths), ...note };
+      const inFull = describePrecision(paths);
+      const retry = inFull === "fp32" ? {} : { useFp32 };
+      return { device, reopen, ...retry, machine, precision: inFull, ...note };
     }
     case "auto":
       try {

@@ -38,6 +38,8 @@ export interface EngineParts {
   readonly device: Device & { readonly name: EngineInfo["backend"] };
   /** Ends the device, when it is broken, and opens another one. Rejects with DeviceError. */
   readonly reopen?: () => Promise<Device>;
+  /** Has it compute in fp32 instead, and back again; absent where it does so anyway. */
+  readonly useFp32?: (on: boolean) => Promise<void>;
   /** What it computes in, as pictures record it. Default "fp32". */
   readonly precision?: string;
   /** Something about the device that the user should know. */
@@ -113,6 +115,7 @@ export async function composeEngine(parts: EngineParts): Promise<Engine> {
   };
   const recovery = {
     ...(parts.reopen ? { reopen: async () => (computing = await parts.reopen!()) } : {}),
+    useFp32: parts.useFp32,
     shrink: (deviceBytes: number) => changeBudgets({ vram: budgetText(deviceBytes) }),
     pause,
   };

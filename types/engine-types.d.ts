@@ -22,7 +22,7 @@ export interface OpenEngineOptions {
     readonly adapter?: string;
     /**
      * Default "fp32". "fp16": faster on graphics cards that offer it, other pixels than fp32's; where it can't be had, a note says so.
-     * A picture records what was used.
+     * A picture records what was used; one that comes to no numbers in fp16 is made again in fp32, with a note.
      */
     readonly precision?: PrecisionName;
     /** Accept LZR2 records of unknown kind, as the published loader does (the base weight stays; they are counted). Default false. */
@@ -135,6 +135,8 @@ export type GenerateEvent = {
     readonly width: number;
     readonly height: number;
     readonly seed: number;
+    /** What computed it, as the picture records it: less than was declared is never, fp32 instead of fp16 may be. */
+    readonly precision: string;
     readonly elapsedMs: number;
     readonly peakRssBytes: number;
     /** Most that the ledger held on each tier. */

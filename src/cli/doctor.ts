@@ -5,10 +5,11 @@ import os from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import type { Command } from "commander";
-import { describeAdapter, missingLimits } from "../backend/webgpu/adapter.ts";
+import { type AdapterFacts, describeAdapter, missingLimits } from "../backend/webgpu/adapter.ts";
 import { listAdapters } from "../backend/webgpu/dawn.ts";
 import { describePrecision } from "../backend/webgpu/paths.ts";
 import { tryAdapter } from "../backend/webgpu/self-test.ts";
+import { vulkanLoaderProblem } from "../backend/webgpu/vulkan-loader.ts";
 import { DeviceError } from "../errors.ts";
 import { hubCacheDir, resolveHubModel } from "../hub/cache.ts";
 import { ARTIFACT_BASE, ARTIFACT_NAME } from "../repl/session.ts";
@@ -21,6 +22,8 @@ interface Finding {
   readonly topic: string;
   readonly state: "ok" | "note" | "problem";
   readonly text: string;
+  /** Of a graphics adapter, for programs. */
+  readonly adapter?: AdapterFacts;
 }
 
 const DEMO_INDEX = fileURLToPath(new URL("../../models/demo/model_index.json", import.meta.url));
@@ -80,26 +83,16 @@ async function backendFinding(): Promise<Finding> {
 const FASTER_PATHS = ["shader-f16", "subgroups", "chromium-experimental-subgroup-matrix"];
 
 /** Each graphics adapter with what it offers or lacks. */
-async function cardFindings(asked: string | undefined): Promise<Finding[]> {
+async function cardFindings(asked: string | undefined): Promise<readonly Finding[]> {
   const topic = "graphics";
   try {
     const adapters = await listAdapters();
     if (adapters.length === 0) {
-      const text = "no adapter was found: computing on the CPU; for a card, install its driver (on Linux with Vulkan)";
+      const loader = vulkanLoaderProblem();
+      const text = `${loader ?? "no adapter was found"}: computing on the CPU; for a card, install its driver (on Linux with Vulkan)`;
       return [{ topic, state: "note", text }];
     }
-    const findings = adapters.map((adapter): Finding => {
-      const missing = missingLimits(adapter);
-      const { maxBufferSize, maxStorageBufferBindingSize } = adapter.limits;
-      const use = adapter.software ? "only when named with --adapter" : "used by --backend auto";
-      const faster = FASTER_PATHS.filter((feature) => adapter.features.includes(feature)).join(", ");
-      const limits = `buffers to ${byteCount(maxBufferSize)}, bindings to ${byteCount(maxStorageBufferBindingSize)}`;
-      const text =
-        missing.length > 0
-          ? `${describeAdapter(adapter)}: too small: ${missing.join(", ")}; update the driver`
-          : `${describeAdapter(adapter)}: ${use}; ${limits}; ${faster || "no optional features"}`;
-      return { topic, state: missing.length > 0 || adapter.software ? "note" : "ok", text };
-    });
+    const findings = adapterFindings(adapters);
     // Without a name, software adapters aren't worth the seconds.
     const tried = asked !== undefined || adapters.some(({ software }) => !software);
     return tried ? [...findings, await kernelFinding(asked)] : findings;
@@ -107,6 +100,30 @@ async function cardFindings(asked: string | undefined): Promise<Finding[]> {
     const text = error instanceof DeviceError ? `${error.problem}; ${error.next}` : String(error);
     return [{ topic, state: "note", text }];
   }
+}
+
+/** What each adapter is good for, and what to do where none is a card. Pure. */
+export function adapterFindings(adapters: readonly AdapterFacts[]): readonly Finding[] {
+  const topic = "graphics";
+  const cards = adapters.filter((adapter) => !adapter.software && missingLimits(adapter).length === 0);
+  const findings = adapters.map((adapter): Finding => {
+    const missing = missingLimits(adapter);
+    const { maxBufferSize, maxStorageBufferBindingSize } = adapter.limits;
+    const use = adapter === cards[0] ? "used by --backend auto" : "only when named with --adapter";
+    const offers = FASTER_PATHS.filter((feature) => adapter.features.includes(feature)).join(", ");
+    const lacks = FASTER_PATHS.filter((feature) => !adapter.features.includes(feature)).join(", ");
+    const features = [offers && `offers ${offers}`, lacks && `lacks ${lacks}`].filter(Boolean).join(", ");
+    const limits = `buffers to ${byteCount(maxBufferSize)}, bindings to ${byteCount(maxStorageBufferBindingSize)}`;
+    const text =
+      missing.length > 0
+        ? `${describeAdapter(adapter)}: too small: ${missing.join(", ")}; update the driver`
+        : `${describeAdapter(adapter)}: ${use}; ${limits}; ${features}`;
+    return { topic, state: missing.length > 0 || adapter.software ? "note" : "ok", text, adapter };
+  });
+  if (cards.length > 0) return findings;
+  const text =
+    "none of these is a graphics card that can be used: computing on the CPU; if there is a card, install its driver";
+  return [...findings, { topic, state: "note", text }];
 }
 
 /** The kernels that an adapter may compute with, each tried on it (self-test.ts). */

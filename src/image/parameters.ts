@@ -21,6 +21,8 @@ export interface ImageRecord {
   readonly backend: string;
   /** What it computed in; absent: fp32. */
   readonly precision?: string;
+  /** What went wrong in less than fp32, if that is why it was fp32. */
+  readonly retry?: string;
   /** Version of Solvay, e.g. "0.1.0". */
   readonly version: string;
 }
@@ -43,6 +45,7 @@ export function a1111Parameters(record: ImageRecord): string {
     ["RNG", "CPU"],
     ["Artifact", record.artifact],
     ["Precision", record.precision === "fp32" ? undefined : record.precision],
+    ["Retry", record.retry],
     ["Version", `Solvay ${record.version}`],
   ];
   const line = settings
@@ -71,6 +74,7 @@ export function solvayJson(record: ImageRecord): string {
     artifact: record.artifact,
     backend: record.backend,
     precision: record.precision,
+    retry: record.retry,
   });
 }
 

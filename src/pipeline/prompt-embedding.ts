@@ -4,6 +4,7 @@ import { ArtifactError } from "../errors.ts";
 import type { Graph } from "../ir/graph.ts";
 import type { ClipConfig } from "../model/config.ts";
 import type { ClipTokenizer } from "../tokenizer/clip.ts";
+import { requireFiniteValues } from "./guard.ts";
 import type { OpenPhase } from "./open-phase.ts";
 import type { PlannedJob, SdxlRuntime } from "./runtime.ts";
 
@@ -58,6 +59,8 @@ async function encodePrompt(
     hidden.set(first.hidden.subarray(t * width1, (t + 1) * width1), t * (width1 + width2));
     hidden.set(second.hidden.subarray(t * width2, (t + 1) * width2), t * (width1 + width2) + width1);
   }
+  // Before it is remembered.
+  for (const values of [hidden, second.pooled!]) requireFiniteValues(values, "the prompt's embedding");
   return { tokens, hidden, pooled: second.pooled! };
 }
 

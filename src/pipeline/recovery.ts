@@ -6,6 +6,7 @@ import { type Device, DeviceMemoryError } from "../backend/device.ts";
 import type { SdxlCheckpoint } from "../checkpoint/sdxl-folder.ts";
 import { DeviceError, firstFailure, SolvayError } from "../errors.ts";
 import { budgetText } from "../ledger/budget.ts";
+import { isNotFinite } from "./guard.ts";
 import type { PlannedJob, SdxlRuntime } from "./runtime.ts";
 import {
   jobShape,
@@ -16,14 +17,18 @@ import {
 } from "./text-to-image.ts";
 
 export type RecoveredEvent =
-  | Exclude<TextToImageEvent, { type: "step" }>
+  | Exclude<TextToImageEvent, { type: "step" | "pixels" }>
   | { readonly type: "step"; readonly step: number; readonly steps: number }
-  /** Before each attempt. */
-  | { readonly type: "plan"; readonly planned: PlannedJob };
+  /** Before each attempt, which goes on after `fromStep` steps. */
+  | { readonly type: "plan"; readonly planned: PlannedJob; readonly fromStep: number }
+  /** `retry`: what went wrong in less than fp32, where fp32 made these pixels instead. */
+  | { readonly type: "pixels"; readonly rgb: Uint8Array; readonly retry?: string };
 
 export interface Recovery {
   /** Ends the broken device and opens another; absent where that is no help. Rejects with DeviceError. */
   readonly reopen?: (() => Promise<Device>) | undefined;
+  /** Has the device compute in fp32, or as declared; absent where that is the same. It keeps to it when it is opened anew. */
+  readonly useFp32?: ((on: boolean) => Promise<void>) | undefined;
   /** Sets the device budget from now on, for the images to come as well. */
   readonly shrink: (deviceBytes: number) => Promise<void>;
   /** Lets what is on its way be reported. */
@@ -67,6 +72,15 @@ export async function* recoveredTextToImage(
   const shape = jobShape(checkpoint, job);
   let saved: SavedLatent | undefined;
   let reopened = false;
+  let retry: string | undefined;
+  const useFp32 = async (on: boolean) => {
+    await runtime.releaseWeights();
+    runtime.promptCache.clear();
+    await recovery.useFp32!(on);
+    // Plans are made anew.
+    runtime.replaceDevice(runtime.device);
+  };
+  await using scope = new AsyncDisposableStack();
   const reopen = async () => {
     // While the device that holds them is still there.
     await runtime.releaseWeights();
@@ -79,7 +93,7 @@ export async function* recoveredTextToImage(
   }
   for (;;) {
     const planned = runtime.plan(shape);
-    yield { type: "plan", planned };
+    yield { type: "plan", planned, fromStep: saved?.step ?? 0 };
     let phase: Phase = "encode";
     let failure: unknown;
     for await (const outcome of outcomes(textToImage(checkpoint, runtime, planned, job, { signal, from: saved }))) {
@@ -90,14 +104,31 @@ export async function* recoveredTextToImage(
         yield { type: "step", step, steps };
       } else {
         if (outcome.event.type === "phase") phase = outcome.event.phase;
-        yield outcome.event;
-        if (outcome.event.type === "pixels") return;
+        if (outcome.event.type !== "pixels") yield outcome.event;
+        else {
+          if (retry !== undefined) yield note(retry);
+          yield retry === undefined ? outcome.event : { ...outcome.event, retry };
+          return;
+        }
       }
     }
     if (signal?.aborted) throw firstFailure(failure);
     const error = await causeOf(failure, runtime.device, recovery);
     const place = placeOf(phase, saved?.step ?? 0, job.steps);
-    const isBroken = error === runtime.device.failure;
+    if (isNotFinite(error) && recovery.useFp32 && retry === undefined) {
+      // From the start: such a picture is that of fp32, and says so.
+      yield note(`${headline(error)}. Retrying once in fp32.`);
+      // Goes into the picture, so nothing that hangs on budgets: where RAM is short, the segment isn't known.
+      retry = `E_NAN ${place}. Retried in fp32: ok`;
+      saved = undefined;
+      await useFp32(true);
+      // Each picture begins as declared, whatever those before it met.
+      scope.defer(() => useFp32(false));
+      continue;
+    }
+    const { failure: broken } = runtime.device;
+    // An allocation says what it wanted besides.
+    const isBroken = broken !== undefined && (error === broken || (error as Error).cause === broken);
     const short = error instanceof DeviceMemoryError;
     const reaction = reactionTo({
       broken: isBroken,
@@ -160,7 +191,7 @@ function headline({ code, subject, problem }: SolvayError): string {
 
 function announcement({ reopen, shrinkTo }: Reaction, { code }: SolvayError): string {
   if (shrinkTo !== undefined) return `Trying again with --vram ${budgetText(shrinkTo)}.`;
-  const how = code === "E_GPU_LOST" ? "smaller GPU work" : "a new device";
+  const how = code === "E_GPU_LOST" || code === "E_GPU_SILENT" ? "smaller GPU work" : "a new device";
   return reopen ? `Retrying once with ${how}.` : "";
 }
 

@@ -5,13 +5,14 @@
  */
 import type { SdxlCheckpoint } from "../checkpoint/sdxl-folder.ts";
 import { imageFromDecoded } from "../image/pixels.ts";
+import type { Graph } from "../ir/graph.ts";
 import { vaeScaleFactor } from "../model/config.ts";
 import { timeEmbeddingDim } from "../model/unet.ts";
 import { timestepEmbedding } from "../sampler/embedding.ts";
 import { combineGuidance, eulerStep, scaleModelInput } from "../sampler/euler.ts";
 import { torchRandn } from "../sampler/noise.ts";
 import { eulerSchedule } from "../sampler/schedule.ts";
-import { onlyColour, requireFiniteValues } from "./guard.ts";
+import { firstNotFinite, notFinite, onlyColour, requireFiniteValues } from "./guard.ts";
 import type { JobShape } from "./job-plan.ts";
 import type { OpenPhase } from "./open-phase.ts";
 import { encodePrompts, type PromptEmbedding, zeroEmbedding } from "./prompt-embedding.ts";
@@ -157,7 +158,11 @@ async function* denoise(
     const last = step + 1 === timesteps.length;
     const outputs = await phase.run(graphs.step, inputs, { ...stopping, upcoming: last ? [] : [graphs.step] });
     const prediction = outputs.get("prediction")!; // [B, Cout, H, W]
-    requireFiniteValues(prediction, `the UNet's prediction in step ${step + 1}`);
+    const bad = firstNotFinite(prediction);
+    if (bad !== undefined) {
+      const segment = await firstBadSegment(phase, graphs.step, inputs, stopping);
+      throw notFinite(`the UNet's prediction in step ${step + 1}`, prediction, bad, segment);
+    }
     const half = prediction.length / batch;
     const guidedPrediction =
       batch === 1 ? prediction : combineGuidance(prediction.subarray(0, half), prediction.subarray(half), job.guidance);
@@ -172,6 +177,28 @@ async function* denoise(
     yield { type: "step", step: step + 1, steps: timesteps.length, saved };
   }
   return sample;
+}
+
+/** The first segment that computes what is not finite, by a second run; undefined where that can't be seen. */
+async function firstBadSegment(
+  phase: OpenPhase,
+  graph: Graph,
+  inputs: ReadonlyMap<string, Float32Array>,
+  stopping: { readonly signal?: AbortSignal },
+): Promise<string | undefined> {
+  let found: string | undefined;
+  const onSegment = (segment: string, values: Float32Array) => {
+    if (firstNotFinite(values) === undefined) return;
+    found = segment;
+    throw new Error("found");
+  };
+  try {
+    await phase.run(graph, inputs, { ...stopping, onSegment });
+  } catch {
+    // Also where RAM is too short to look, or the device breaks now: the numbers are what is told.
+    stopping.signal?.throwIfAborted();
+  }
+  return found;
 }
 
 /** Runs the time graph for some steps: per ResNet block [steps B, C], step-major. */

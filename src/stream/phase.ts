@@ -34,6 +34,8 @@ export interface PassOptions {
   readonly signal?: AbortSignal;
   /** What runs after this, in its order: its first weights are read ahead, and shared ones kept. */
   readonly upcoming?: readonly PhasePass[];
+  /** Gets each segment's results, read back through RAM that the ledger must give meanwhile. What it throws ends the pass. */
+  readonly onSegment?: (segment: string, values: Float32Array) => void;
   /** Results go there by name; others are allocated. */
   readonly into?: ReadonlyMap<string, Float32Array<ArrayBuffer>>;
 }
@@ -117,6 +119,7 @@ export class PhaseRun implements AsyncDisposable {
       const use = own[index];
       const next = [...own.slice(index + 1), ...after].filter((other) => other !== undefined).slice(0, LOOK_AHEAD);
       await this.#runSegment(pass, segment, { use, next }, spans, signal);
+      if (options.onSegment) await this.#show(graph, segment, spans, options.onSegment);
     }
     const outputs = new Map<string, Float32Array<ArrayBuffer>>();
     for (const [name, id] of graph.outputs) {
@@ -166,6 +169,22 @@ export class PhaseRun implements AsyncDisposable {
     await pause();
   }
 
+  async #show(
+    graph: Graph,
+    segment: Segment,
+    spans: ReadonlyMap<ValueId, Span>,
+    onSegment: NonNullable<PassOptions["onSegment"]>,
+  ): Promise<void> {
+    const { device, ledger } = this.#context;
+    for (const id of segment.outputs) {
+      const values = elementCount(graph.values[id]!.shape);
+      using _ = ledger.reserve("ram", values * BYTES_TO_SHOW, `${segment.name}: a look at its result`);
+      const into = new Float32Array(values);
+      await device.read(graph, id, spans.get(id)!, into);
+      onSegment(segment.name, into);
+    }
+  }
+
   /** Of every value that is not a weight. */
   #spans({ graph, plan }: PhasePass): Map<ValueId, Span> {
     const { device } = this.#context;
@@ -186,6 +205,9 @@ export class PhaseRun implements AsyncDisposable {
     await this.#context.device.settle();
   }
 }
+
+/** Of a value: in the result, in a read-back buffer of up to twice its size, and in the words between. */
+const BYTES_TO_SHOW = 4 * 4;
 
 /** Blocks looked at ahead of compute; how many of them are read is a matter of room. */
 const LOOK_AHEAD = 3;

@@ -1,5 +1,6 @@
 /** @file A graphics device that fails on purpose: methods of a real one, replaced. */
 import type { OpenedDevice } from "../../src/backend/webgpu/dawn.ts";
+import { USAGE } from "../../src/backend/webgpu/gpu-flags.ts";
 
 /**
  * Calls `before` each time something asynchronous is asked of the device (in order, counted from 0): error scopes, kernels,
@@ -27,6 +28,33 @@ export function watchAwaits({ device }: OpenedDevice, before: (call: number) => 
       return buffer;
     },
   });
+}
+
+/** From the first time on, the device leaves this question without an answer. */
+export type Unanswered =
+  | "popErrorScope"
+  | "createComputePipelineAsync"
+  | "onSubmittedWorkDone"
+  | "map to read"
+  | "map to write";
+
+export function fallSilent({ device }: OpenedDevice, question: Unanswered): void {
+  const never = () => new Promise<never>(() => undefined);
+  if (question === "onSubmittedWorkDone") Object.defineProperty(device.queue, question, { value: never });
+  else if (question === "popErrorScope" || question === "createComputePipelineAsync")
+    Object.defineProperty(device, question, { value: never });
+  else {
+    const createBuffer = device.createBuffer.bind(device);
+    const isAsked = ({ mappedAtCreation = false, usage }: GPUBufferDescriptor) =>
+      question === "map to write" ? mappedAtCreation : (usage & USAGE.mapRead) !== 0;
+    Object.defineProperty(device, "createBuffer", {
+      value: (descriptor: GPUBufferDescriptor) => {
+        const buffer = createBuffer(descriptor);
+        if (isAsked(descriptor)) Object.defineProperty(buffer, "mapAsync", { value: never });
+        return buffer;
+      },
+    });
+  }
 }
 
 /** `refuse` says which allocations (counted from 0) end as if memory were short. */

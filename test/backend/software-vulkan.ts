@@ -2,6 +2,7 @@
 import { existsSync, globSync } from "node:fs";
 import { listAdapters } from "../../src/backend/webgpu/dawn.ts";
 import { createWebGpuDevice, type WebGpuDevice, type WebGpuOptions } from "../../src/backend/webgpu/device.ts";
+import { vulkanLoaderProblem } from "../../src/backend/webgpu/vulkan-loader.ts";
 import { DeviceError } from "../../src/errors.ts";
 
 /** Drivers of lavapipe and SwiftShader (Debian's paths), used where VK_ICD_FILENAMES says nothing. */
@@ -25,7 +26,9 @@ export async function findTestAdapter(): Promise<TestAdapter> {
     const adapters = await listAdapters();
     const adapter = adapters.find(({ software }) => software) ?? adapters[0];
     if (adapter) return { name: adapter.device, skip: undefined };
-    return { name: "", skip: "no graphics adapter; scripts/software-vulkan.sh installs a software one on Debian" };
+    const loader = vulkanLoaderProblem();
+    const what = loader === undefined ? "no graphics adapter" : `no graphics adapter (${loader})`;
+    return { name: "", skip: `${what}; scripts/software-vulkan.sh installs a software one on Debian` };
   } catch (error) {
     if (error instanceof DeviceError) return { name: "", skip: error.problem };
     throw error;

@@ -1,10 +1,14 @@
 /** @file How failures of the graphics device become one error, whenever and wherever they are reported. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import { DeviceMemoryError } from "../../src/backend/device.ts";
-import { type OpenedDevice, openNullDevice } from "../../src/backend/webgpu/dawn.ts";
+import { type OpenedDevice, openFrom, openNullDevice } from "../../src/backend/webgpu/dawn.ts";
 import { createWebGpuDevice } from "../../src/backend/webgpu/device.ts";
 import { DeviceHealth, lostError, uncapturedError } from "../../src/backend/webgpu/failure.ts";
+import type { Kernel } from "../../src/backend/webgpu/kernel.ts";
+import { PipelineCache } from "../../src/backend/webgpu/pipelines.ts";
 import { DeviceError } from "../../src/errors.ts";
 
 const lost = lostError("unknown", "hung");
@@ -14,6 +18,40 @@ test("a loss that is reported after the refusal that it causes is the failure", 
   const refused = Promise.reject(new DOMException("the map was aborted", "AbortError"));
   setImmediate(() => health.fail(lost));
   assert.equal(await health.guard(refused).catch((error: unknown) => error), lost);
+});
+
+test("what broke the device while a kernel was compiled is the error, short memory too", async () => {
+  const short = new DeviceMemoryError({ code: "E_VRAM", problem: "ran out", next: "close programs" });
+  for (const failure of [short, lost]) {
+    const health = new DeviceHealth();
+    const device = {
+      pushErrorScope: () => undefined,
+      popErrorScope: async () => null,
+      createShaderModule: () => ({}),
+      createBindGroupLayout: () => ({}),
+      createPipelineLayout: () => ({}),
+      createComputePipelineAsync: async () => {
+        await new Promise((later) => setTimeout(later));
+        health.fail(failure);
+        throw new Error("no device");
+      },
+    } as unknown as GPUDevice;
+    const kernel = { key: "k", slots: [], wgsl: () => "" } as unknown as Kernel;
+    assert.equal(await new PipelineCache(device, health).get(kernel).catch((error: unknown) => error), failure);
+  }
+});
+
+test("nothing is kept of answers that came", async () => {
+  setFlagsFromString("--expose-gc");
+  const collect: () => void = runInNewContext("gc");
+  const health = new DeviceHealth();
+  const kept = await Promise.all(
+    Array.from({ length: 20 }, async () => new WeakRef(await health.answer(Promise.resolve({})))),
+  );
+  await new Promise((later) => setTimeout(later));
+  collect();
+  assert.equal(kept.filter((ref) => ref.deref() !== undefined).length, 0);
+  health.fail(lost);
 });
 
 test("a refusal by a device that works stays what it is", async () => {
@@ -28,6 +66,21 @@ test("memory that ran out where nobody asked is short memory, not refused work",
   assert.ok(short instanceof DeviceMemoryError && short.code === "E_VRAM", short.message);
   const refused = uncapturedError("card", new GPUValidationError("bad binding"));
   assert.ok(refused instanceof DeviceError && refused.code === "E_GPU", refused.message);
+});
+
+test("an adapter that gives no device is told as one, so that auto can go on without it", async () => {
+  const adapter = {
+    info: { vendor: "v", architecture: "a", device: "some-card", description: "driver 1" },
+    limits: {},
+    features: new Set(),
+    requestDevice: () => Promise.reject(new DOMException("vkCreateDevice failed\nat Device.cpp", "OperationError")),
+  };
+  const gpu = { requestAdapter: async () => adapter } as unknown as GPU;
+  await assert.rejects(openFrom(gpu, "vulkan", {}), (error) => {
+    assert.ok(error instanceof DeviceError && error.code === "E_GPU_OPEN", String(error));
+    assert.match(error.message, /some-card.*gives no device on this adapter \(vkCreateDevice failed\)\. Next: /);
+    return true;
+  });
 });
 
 const dawn = await openNullDevice().catch((error: unknown) => error);

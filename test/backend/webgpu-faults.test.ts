@@ -7,11 +7,12 @@ import path from "node:path";
 import { test } from "node:test";
 import { type OpenedDevice, openDawn } from "../../src/backend/webgpu/dawn.ts";
 import { createWebGpuDevice, type WebGpuDevice, type WebGpuOptions } from "../../src/backend/webgpu/device.ts";
+import { BASELINE } from "../../src/backend/webgpu/paths.ts";
 import { BudgetError, DeviceError } from "../../src/errors.ts";
 import { GraphBuilder } from "../../src/ir/builder.ts";
 import { computeGraph, drawData, segmentGraph } from "./conformance.ts";
 import { deviceBackend } from "./device-backend.ts";
-import { dropDispatches, limitMemory, watchAwaits } from "./faulty-gpu.ts";
+import { dropDispatches, fallSilent, limitMemory, watchAwaits } from "./faulty-gpu.ts";
 import { SEGMENT_CASES } from "./segment-cases.ts";
 import { findTestAdapter } from "./software-vulkan.ts";
 
@@ -65,6 +66,38 @@ test("a device lost at any await ends the work with E_GPU_LOST; a new one gives 
   await again[Symbol.asyncDispose]();
 });
 
+test(
+  "a device that never answers ends the work with E_GPU_SILENT and smaller work the next time",
+  options,
+  async () => {
+    for (const question of [
+      "popErrorScope",
+      "createComputePipelineAsync",
+      "onSubmittedWorkDone",
+      "map to read",
+      "map to write",
+    ] as const) {
+      let kept: number | undefined;
+      const device = await open((opened) => fallSilent(opened, question), {
+        // A test of subgroups would have asked already.
+        paths: BASELINE,
+        patienceMs: 400,
+        keepPacing: async ({ caution }) => {
+          kept = caution;
+        },
+      });
+      // As many uploads as there are slots go without one coming back.
+      const several = async () => {
+        for (let i = 0; i <= STAGING.slots; i++) await compute(device);
+      };
+      await assert.rejects(several(), hasCode("E_GPU_SILENT"), question);
+      assert.equal(device.failure?.code, "E_GPU_SILENT");
+      await device[Symbol.asyncDispose]();
+      assert.equal(kept, 0.5);
+    }
+  },
+);
+
 test("short memory is tried again once, then E_VRAM; nothing stays taken", options, async () => {
   const once = await open((opened) => limitMemory(opened, (allocation) => allocation === 0));
   await compute(once);
@@ -82,11 +115,20 @@ test("short memory is tried again once, then E_VRAM; nothing stays taken", optio
   }
 });
 
+test("nothing stays bound to arenas that were given back", options, async () => {
+  const device = await open(nothing);
+  // Each computes in arenas of its own.
+  for (let i = 0; i < 3; i++) await compute(device);
+  assert.equal(device.heldBytes, 0);
+  assert.equal(device.boundCount, 0);
+  await device[Symbol.asyncDispose]();
+});
+
 test("an arena larger than the adapter allows is refused before it is asked for", options, async () => {
   const device = await open(nothing);
   await assert.rejects(
     async () => device.createArena(device.maxArenaBytes + 256, "huge"),
-    /E_GPU_LIMIT huge: .*allowed/,
+    /E_GPU_LIMIT huge: .*allowed.*smaller picture/,
   );
   await device[Symbol.asyncDispose]();
 });
@@ -124,6 +166,38 @@ test("an id outside of the table gives NaN, never another row", options, async (
   const y = (await computeGraph(deviceBackend(device), built, { inputs, weights: new Map() }, "f32")).get("y")!;
   assert.deepEqual([...y.subarray(0, 4)], [1, 1, 1, 1]);
   assert.ok(y.subarray(4).every(Number.isNaN));
+  await device[Symbol.asyncDispose]();
+});
+
+test("a table larger than a binding is looked up in parts, whatever the length of its rows", options, async () => {
+  const device = await open(nothing, { limits: { bindingBytes: 4096 } });
+  for (const [rows, channels] of [
+    [100, 33],
+    [41, 200],
+    [9, 1500],
+  ] as const) {
+    const g = new GraphBuilder("table");
+    const table = g.weight("table", [rows, channels]);
+    const ids = g.input("ids", [2, 20], "i32");
+    g.segment("s", () => g.output("y", g.node("embedding", [table, ids], {})));
+    const values = Int32Array.from({ length: 40 }, (_, i) => (i * 7) % rows);
+    values[5] = rows;
+    values[6] = -1;
+    const built = g.build();
+    const drawn = drawData(built, 1);
+    for (const type of ["f16", "f32"] as const) {
+      // Two rows of the longest in fp32 don't fit.
+      if (channels * 4 > 4096 && type === "f32") continue;
+      const inputs = new Map([[ids.id, values]]);
+      const y = await computeGraph(deviceBackend(device), built, { ...drawn, inputs }, type);
+      const row = (id: number) => drawn.weights.get(table.id)!.subarray(id * channels, (id + 1) * channels);
+      values.forEach((id, i) => {
+        const found = y.get("y")!.subarray(i * channels, (i + 1) * channels);
+        if (id < 0 || id >= rows) assert.ok(found.every(Number.isNaN));
+        else assert.deepEqual(found, row(id), `row ${id} of ${rows} x ${channels} ${type}`);
+      });
+    }
+  }
   await device[Symbol.asyncDispose]();
 });
 

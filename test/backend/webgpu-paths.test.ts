@@ -233,7 +233,9 @@ test("a driver that computes fp16 wrong loses the path, with a note", needs("sha
   ];
   for (const [find, put, reason] of wrong) {
     forgetProbes();
-    const opened = await openDawn(adapter.name);
+    const found = await openDawn(adapter.name);
+    // Matrices would take the place of the path at hand.
+    const opened = { ...found, facts: { ...found.facts, matrices: [] } };
     const { device } = opened;
     const create = device.createShaderModule.bind(device);
     device.createShaderModule = (descriptor) => {

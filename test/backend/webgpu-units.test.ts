@@ -23,6 +23,7 @@ import { WebGpuSizes } from "../../src/backend/webgpu/sizes.ts";
 import { loadAdapterState, saveAdapterState } from "../../src/backend/webgpu/state-file.ts";
 import { shapeKey, tableChoice, tuneTiles } from "../../src/backend/webgpu/tuning.ts";
 import { planUpload } from "../../src/backend/webgpu/upload-plan.ts";
+import { vulkanLoaderProblem } from "../../src/backend/webgpu/vulkan-loader.ts";
 import { DeviceError } from "../../src/errors.ts";
 import { GraphBuilder } from "../../src/ir/builder.ts";
 import { segmentGraph } from "./conformance.ts";
@@ -46,12 +47,46 @@ test("the first real adapter is chosen, a software one only by name", () => {
   assert.equal(chooseAdapter([lavapipe, card]), 1);
   assert.equal(chooseAdapter([card, lavapipe], "LLVMPIPE"), 1);
   assert.equal(chooseAdapter([lavapipe, card], "gtx 1060"), 1);
+  assert.equal(chooseAdapter([lavapipe, card], "vulkan"), 1);
+  assert.throws(() => chooseAdapter([lavapipe, card], "-"), refused("E_NO_ADAPTER", /no graphics adapter has this/));
   assert.throws(
     () => chooseAdapter([lavapipe]),
-    refused("E_NO_ADAPTER", /found: llvmpipe.*software.*--adapter "llvmpipe"/),
+    refused("E_NO_ADAPTER", /found: llvmpipe.*software.*--adapter llvmpipe\./),
   );
   assert.throws(() => chooseAdapter([]), refused("E_NO_ADAPTER", /found: none/));
   assert.throws(() => chooseAdapter([card], "radeon"), refused("E_NO_ADAPTER", /radeon.*GTX 1060/));
+});
+
+test("a name is known however its words are joined: Dawn's way, or as the card's box has it", () => {
+  const dawns = { ...card, device: "nvidia-geforce-gtx-1060-6gb" };
+  const software = { ...lavapipe, device: "llvmpipe-llvm-15-0-6-256-bits-" };
+  for (const name of ["GTX 1060", "gtx-1060", "NVIDIA GeForce GTX 1060 6GB", "nvidia-geforce-gtx-1060-6gb"]) {
+    assert.equal(chooseAdapter([software, dawns], name), 1, name);
+    assert.equal(chooseAdapter([software, card], name), 1, name);
+  }
+  assert.throws(() => chooseAdapter([software]), refused("E_NO_ADAPTER", /--adapter llvmpipe\./));
+});
+
+test("a missing Vulkan loader is told, one that is there is not taken for missing", () => {
+  const failing = (text: string) => (name: string) => {
+    throw new Error(`${text.replace("NAME", name)}\nmore`);
+  };
+  const missing = failing("NAME: cannot open shared object file: No such file or directory");
+  const found = vulkanLoaderProblem("linux", missing)!;
+  assert.equal(
+    found,
+    "Vulkan's loader is missing: libvulkan.so.1: cannot open shared object file: No such file or directory",
+  );
+  assert.equal(vulkanLoaderProblem("linux", failing("Module did not self-register: 'NAME'.")), undefined);
+  assert.equal(
+    vulkanLoaderProblem("linux", () => undefined),
+    undefined,
+  );
+  assert.equal(vulkanLoaderProblem("win32", missing), undefined);
+  assert.throws(
+    () => chooseAdapter([], undefined, found),
+    refused("E_NO_ADAPTER", /found: none; Vulkan's loader is missing/),
+  );
 });
 
 test("an adapter that is too small is passed over, and named if there is no other", () => {
@@ -61,7 +96,12 @@ test("an adapter that is too small is passed over, and named if there is no othe
 });
 
 test("software adapters are known by name and by Dawn's flag", () => {
-  for (const name of ["llvmpipe (LLVM 15)", "SwiftShader Device", "Microsoft Basic Render Driver"])
+  for (const name of [
+    "llvmpipe (LLVM 15)",
+    "SwiftShader Device",
+    "Microsoft Basic Render Driver",
+    "microsoft-basic-render-driver",
+  ])
     assert.equal(isSoftware(name, false), true);
   assert.equal(isSoftware("NVIDIA GeForce RTX 2060", false), false);
   assert.equal(isSoftware("anything", true), true);

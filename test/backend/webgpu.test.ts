@@ -3,6 +3,9 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import type { Backend } from "../../src/backend/backend.ts";
 import { createReferenceBackend } from "../../src/backend/reference/backend.ts";
+import { openDawn } from "../../src/backend/webgpu/dawn.ts";
+import { createWebGpuDevice } from "../../src/backend/webgpu/device.ts";
+import { MOST_READ_BYTES } from "../../src/backend/webgpu/read-backs.ts";
 import { computeGraph, conformanceTests, opGraph, requireAgreement } from "./conformance.ts";
 import { deviceBackend } from "./device-backend.ts";
 import { OP_CASES } from "./op-cases.ts";
@@ -62,4 +65,43 @@ test(`webgpu: ${RANDOM_CASES.length} random cases`, options, async () => {
     const what = `${item.op} ${inputs} ${JSON.stringify(item.attrs)}`;
     assert.ok(squares / size <= MAX_NMSE, `${what}: NMSE ${squares / size}`);
   }
+});
+
+test("gelu keeps its size where little is left of it", options, async () => {
+  const values = Array.from({ length: 40 }, (_, i) => -4 - i / 20);
+  const { graph, data } = opGraph(
+    { op: "gelu", name: "", attrs: {}, inputs: [{ kind: "activation", shape: [40], values }] },
+    1,
+  );
+  const expected = (await computeGraph(createReferenceBackend(), graph, data, "f32")).get("result")!;
+  const found = (await computeGraph(await open(), graph, data, "f32")).get("result")!;
+  // From -1.3e-4 to -8e-9: an absolute error of 1e-7 would be several times the smaller ones.
+  expected.forEach((value, i) => {
+    assert.ok(Math.abs(found[i]! / value - 1) < 0.01, `gelu(${values[i]}) is ${found[i]}, expected ${value}`);
+  });
+});
+
+test("a result larger than what is read back at once comes whole, through small buffers", options, async () => {
+  const count = MOST_READ_BYTES / 4 + 3;
+  const opened = await openDawn(adapter.name);
+  const sizes: number[] = [];
+  const createBuffer = opened.device.createBuffer.bind(opened.device);
+  Object.defineProperty(opened.device, "createBuffer", {
+    value: (descriptor: GPUBufferDescriptor) => {
+      if (descriptor.label === "read-back") sizes.push(descriptor.size);
+      return createBuffer(descriptor);
+    },
+  });
+  await using backend = deviceBackend(await createWebGpuDevice({ open: async () => opened }));
+  const item = {
+    op: "scale",
+    name: "",
+    attrs: { factor: 0.5 },
+    inputs: [{ kind: "activation", shape: [count] }],
+  } as const;
+  const { graph, data } = opGraph(item, 1);
+  const found = (await computeGraph(backend, graph, data, "f32")).get("result")!;
+  const [x] = [...data.inputs.values()];
+  assert.ok(found.every((value, i) => value === x![i]! / 2));
+  assert.deepEqual(sizes, [MOST_READ_BYTES, 256]);
 });

@@ -87,7 +87,7 @@ function fakeEngine(fake: FakeContext, { fail, note, atStep }: Behaviour): Engin
       job.signal?.throwIfAborted();
       const png = Uint8Array.of(seed % 256, prompt.length);
       const peaks = { peakRssBytes: 3, peakDeviceBytes: 1, peakRamBytes: 2 };
-      yield { type: "image", png, width, height, seed, elapsedMs: 2, ...peaks, passes: [] };
+      yield { type: "image", png, width, height, seed, precision: "fp32", elapsedMs: 2, ...peaks, passes: [] };
     },
     plan: async () => {
       throw new Error("the fake engine plans nothing");

@@ -67,6 +67,10 @@ class Bench {
     return this.devices.at(-1)!;
   }
 
+  /** What of lesser arithmetic the device was told: absent, it has none. */
+  switches: boolean[] | undefined;
+  retry: string | undefined;
+
   async draw(job: TextToImageJob = JOB, signal?: AbortSignal): Promise<Uint8Array> {
     const recovery = {
       reopen: async (): Promise<Device> => {
@@ -74,6 +78,7 @@ class Bench {
         await this.last[Symbol.asyncDispose]();
         return this.#open();
       },
+      useFp32: this.switches && (async (on: boolean) => void this.switches!.push(on)),
       shrink: (deviceBytes: number) => this.runtime.setBudgets({ ...this.runtime.budgets, deviceBytes }),
       pause,
     };
@@ -81,7 +86,9 @@ class Bench {
       // Devices differ: a plan is always that of the device at hand.
       if (event.type === "plan") assert.equal(event.planned.plan.device.overheadBytes, this.last.overheadBytes);
       if (event.type === "note") this.notes.push(event.text);
-      if (event.type === "pixels") return event.rgb;
+      if (event.type !== "pixels") continue;
+      this.retry = event.retry;
+      return event.rgb;
     }
     throw new Error("no picture");
   }
@@ -266,6 +273,24 @@ test("memory refused from any allocation on: E_VRAM with numbers, and the next p
   }
 });
 
+test("memory that breaks the device at any allocation: another device, less memory, the same picture", async () => {
+  for (let at = 0; at < 9; at++) {
+    let allocations = 0;
+    const bench = new Bench((device) => ({
+      before: (call, _, faulty) => {
+        if (device > 0 || !isAllocation(call) || allocations++ !== at) return;
+        faulty.failure = shortError("card");
+        throw faulty.failure;
+      },
+    }));
+    assert.deepEqual(await bench.draw(), expected, `allocation ${at}`);
+    assert.equal(bench.devices.length, 2);
+    assert.equal(bench.notes.length, 1);
+    assert.match(bench.notes[0]!, /^E_VRAM .*--vram 1M\.$/);
+    await bench.requireClean();
+  }
+});
+
 test("values that are no numbers end the picture and name the place; a picture of one colour is told", async () => {
   let steps = 0;
   const spoil = (when: (name: string) => boolean, value: number) =>
@@ -286,6 +311,48 @@ test("values that are no numbers end the picture and name the place; a picture o
   await flat.draw();
   assert.match(flat.notes.join("\n"), /^E_FLAT all of the picture is #000000/);
   assert.deepEqual(whole.notes, []);
+});
+
+test("values beyond fp16 are computed once more in fp32, from the start; the next picture begins as declared", async () => {
+  let inFp32 = false;
+  let once = 0;
+  await new Bench(() => ({ onRead: ({ name }) => void (name === "clip" && once++) })).draw();
+  let encoded = 0;
+  let steps = 0;
+  const spoiled = new Bench(() => ({
+    onRead: (graph, into) => {
+      if (graph.name === "clip") encoded++;
+      if (/step/.test(graph.name) && !inFp32 && ++steps > 1) into[3] = Number.POSITIVE_INFINITY;
+    },
+  }));
+  spoiled.switches = new Proxy([], {
+    set: (told, key, value) => {
+      if (key !== "length") inFp32 = value;
+      return Reflect.set(told, key, value);
+    },
+  });
+  for (let picture = 1; picture <= 2; picture++) {
+    steps = 0;
+    spoiled.notes.length = 0;
+    assert.deepEqual(await spoiled.draw(), expected);
+    const what = "the UNet's prediction in step 2 is not a number at element 3 of \\d+, first in conv_in";
+    assert.match(spoiled.notes[0]!, new RegExp(`^E_NAN: ${what}\\. Retrying once in fp32\\.$`));
+    assert.equal(spoiled.retry, "E_NAN in step 2 of 2. Retried in fp32: ok");
+    assert.deepEqual(spoiled.notes.slice(1), [spoiled.retry]);
+    assert.deepEqual(spoiled.switches, [true, false, true, false].slice(0, 2 * picture));
+    // No embedding of one arithmetic goes into pictures of another.
+    assert.equal(encoded, 2 * once * picture);
+  }
+  await spoiled.requireClean();
+});
+
+test("values that are no numbers in fp32 either end the picture", async () => {
+  const bench = new Bench(() => ({ onRead: (_, into) => void into.fill(Number.NaN) }));
+  bench.switches = [];
+  const error = await bench.fail();
+  assert.match(String(error), /E_NAN: the prompt's embedding is not a number at element 0/);
+  assert.deepEqual(bench.switches, [true, false]);
+  assert.equal(bench.notes.length, 1);
 });
 
 test("weights that come much slower than before are told once, by the engine's clock", async () => {

@@ -4,7 +4,9 @@ import { spawnSync } from "node:child_process";
 import os from "node:os";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
+import { type AdapterFacts, NEEDED_LIMITS } from "../../src/backend/webgpu/adapter.ts";
 import { listAdapters } from "../../src/backend/webgpu/dawn.ts";
+import { adapterFindings } from "../../src/cli/doctor.ts";
 import { runCli } from "../../src/cli/program.ts";
 import { decodePng } from "../../src/image/png.ts";
 import {
@@ -14,6 +16,7 @@ import {
   type LoadEvent,
   type OpenEngineOptions,
   openEngine,
+  UsageError,
 } from "../../src/node.ts";
 import { findTestAdapter } from "../backend/software-vulkan.ts";
 import { fakeContext } from "./fake-context.ts";
@@ -75,16 +78,29 @@ test("an adapter that isn't there is an error, never the CPU in silence", option
   );
 });
 
+test("an adapter that is named for a backend without any is refused", async () => {
+  for (const backend of ["cpu", "reference"] as const)
+    await assert.rejects(openEngine({ backend, adapter: "gtx" }), (error) => {
+      assert.ok(error instanceof UsageError && error.code === "E_USAGE", String(error));
+      return true;
+    });
+});
+
 const MAIN = fileURLToPath(new URL("../../src/cli/main.ts", import.meta.url));
 // Elsewhere nothing hides a card that is there.
 const noDrivers = process.platform === "linux" ? {} : { skip: "skipped: Vulkan's drivers are hidden on Linux alone" };
 
-test("without an adapter, or without the named one, the command ends at once and says what to do", noDrivers, () => {
+test("without an adapter, or without the named one, the command ends at once and says what to do", noDrivers, (t) => {
+  // Where the package itself can't be loaded, that is what is said.
+  if (!/^no graphics adapter/.test(adapter.skip ?? "no graphics adapter")) return t.skip(`skipped: ${adapter.skip}`);
   const nowhere = "/nonexistent/driver.json";
   const env = { ...process.env, VK_ICD_FILENAMES: nowhere, VK_DRIVER_FILES: nowhere, VK_ADD_DRIVER_FILES: "" };
   for (const [args, message] of [
-    [["--backend", "webgpu"], /^E_NO_ADAPTER: no graphics card was found \(found: none\)\. Next: .*--backend cpu\.$/m],
-    [["--adapter", "nonexistent"], /^E_NO_ADAPTER nonexistent: .*\(found: none\)\. Next: .*--backend cpu\.$/m],
+    [
+      ["--backend", "webgpu"],
+      /^E_NO_ADAPTER: no graphics card was found \(found: none.*\)\. Next: .*--backend cpu\.$/m,
+    ],
+    [["--adapter", "nonexistent"], /^E_NO_ADAPTER nonexistent: .*\(found: none.*\)\. Next: .*--backend cpu\.$/m],
   ] as const) {
     const result = spawnSync(process.execPath, [MAIN, "generate", "x", ...args], {
       env,
@@ -108,11 +124,41 @@ test("precision: what was asked for is what the engine says, on the CPU with a n
   const features = (await listAdapters()).find(({ device }) => device === adapter.name)!.features;
   assert.deepEqual(await opened(card), ["fp32"]);
   if (features.includes("shader-f16"))
-    assert.deepEqual(await opened({ ...card, precision: "fp16" }), ["fp16 (shader-f16)"]);
+    // A card with matrices uses them.
+    assert.match((await opened({ ...card, precision: "fp16" })).join(), /^fp16 \((shader-f16|subgroup matrices)\)$/);
   else assert.match((await opened({ ...card, precision: "fp16" })).join(), /^fp32,.*no shader-f16/);
   const [cpu, note] = await opened({ backend: "cpu", precision: "fp16" });
   assert.equal(cpu, "fp32");
   assert.match(note!, /for graphics cards/);
+});
+
+test("doctor says which of several cards auto takes, what they lack, and what to do where there is none", () => {
+  const card: AdapterFacts = {
+    backend: "vulkan",
+    vendor: "nvidia",
+    architecture: "pascal",
+    device: "nvidia-geforce-gtx-1060-6gb",
+    description: "550.54",
+    software: false,
+    features: ["subgroups"],
+    limits: NEEDED_LIMITS,
+  };
+  const software = { ...card, device: "llvmpipe-llvm-15", software: true, features: [] };
+  const small = { ...card, device: "old-card", limits: { ...NEEDED_LIMITS, maxBufferSize: 1000 } };
+  const second = { ...card, device: "intel-uhd", features: ["shader-f16"] };
+  const found = adapterFindings([software, small, card, second]);
+  assert.deepEqual(
+    found.map(({ state }) => state),
+    ["note", "note", "ok", "ok"],
+  );
+  const uses = found.map(({ text }) => /used by --backend auto|only when named|too small/.exec(text)?.[0]);
+  assert.deepEqual(uses, ["only when named", "too small", "used by --backend auto", "only when named"]);
+  assert.match(found[1]!.text, /maxBufferSize \(found 1000, needed 268435456\); update the driver/);
+  assert.match(found[2]!.text, /550\.54.*; offers subgroups, lacks shader-f16, chromium-experimental-subgroup-matrix$/);
+  assert.deepEqual(found[2]!.adapter, card);
+  const none = adapterFindings([software, small]);
+  assert.equal(none.length, 3);
+  assert.match(none[2]!.text, /computing on the CPU; .*install its driver$/);
 });
 
 test("a picture records its precision, and doctor tries the kernels of a named adapter", options, async () => {

@@ -10,6 +10,7 @@ import { after, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import type { AdapterFacts } from "../../src/backend/webgpu/adapter.ts";
 import { type OpenedDevice, openDawn } from "../../src/backend/webgpu/dawn.ts";
+import { describePrecision } from "../../src/backend/webgpu/paths.ts";
 import { openRecoverable, type RecoverableDevice } from "../../src/backend/webgpu/recoverable.ts";
 import { loadAdapterState, saveAdapterState } from "../../src/backend/webgpu/state-file.ts";
 import { shapeKey } from "../../src/backend/webgpu/tuning.ts";
@@ -48,10 +49,12 @@ async function open(
   stateFolder: string,
   spoil: (opened: OpenedDevice) => void = () => {},
   model = MODEL,
+  precision: "fp32" | "fp16" = "fp32",
 ): Promise<Opened> {
   let opens = 0;
   const clock = { nowMs: 1_000_000 };
-  const { device, reopen } = await openRecoverable({
+  const { device, reopen, useFp32 } = await openRecoverable({
+    precision,
     adapter: adapter.name,
     stateFolder,
     wallClock: () => clock.nowMs,
@@ -65,7 +68,9 @@ async function open(
   });
   const parts = await openNodeParts({ backend: "reference", model }, (name) => name);
   const budgets = { vram: "4G", ram: "1G" };
-  const engine = await composeEngine({ ...parts, device, reopen, budgets, machine: cardMachine("test card") });
+  const machine = cardMachine("test card");
+  const settings = { budgets, machine, precision: describePrecision(device.chosen.paths) };
+  const engine = await composeEngine({ ...parts, device, reopen, useFp32, ...settings });
   const dispose = () => engine[Symbol.asyncDispose]();
   return Object.assign(clock, { engine, first: device, opens: () => opens, [Symbol.asyncDispose]: dispose });
 }
@@ -84,6 +89,9 @@ async function draw(engine: Engine, onEvent: (event: GenerateEvent) => void = ()
   }
   throw new Error("no image");
 }
+
+/** The compressed pixels: what is said of them lies before. */
+const pixelsOf = (png: Buffer | Uint8Array) => Buffer.from(png).subarray(Buffer.from(png).indexOf("IDAT"));
 
 const errorOf = (engine: Engine, onEvent?: (event: GenerateEvent) => void) =>
   draw(engine, onEvent).then(
@@ -168,6 +176,41 @@ test(
     const { png, notes } = await draw(gpu.engine);
     assert.deepEqual(png, expected);
     assert.match(notes.join(), /^E_GPU_LOST: .*Opening it again\.$/);
+  },
+);
+
+test(
+  "a picture that fp16 can't hold is fp32's, and says why; a card lost meanwhile goes on in fp32",
+  options,
+  async (t) => {
+    if (!facts!.features.includes("shader-f16")) return t.skip("skipped: this adapter has no shader-f16");
+    for (const loses of [false, true]) {
+      const { spoil, doom } = doomable();
+      await using gpu = await open(newFolder(), spoil, MODEL, "fp16");
+      const halves = (await draw(gpu.engine)).png;
+      assert.notDeepEqual(pixelsOf(halves), pixelsOf(expected));
+      // What an overflow would have left.
+      const read = gpu.first.read.bind(gpu.first);
+      let reads = 0;
+      gpu.first.read = async (graph, id, span, into) => {
+        await read(graph, id, span, into);
+        if (/step/.test(graph.name) && reads++ === 1) into[0] = Number.NaN;
+      };
+      let over = false;
+      const { png, notes } = await draw(gpu.engine, (event) => {
+        if (event.type !== "step") return;
+        assert.ok(event.etaMs >= 0 && event.etaMs < 1e6, `${event.etaMs}`);
+        if (loses && !over && reads > 1) doom();
+        over ||= reads > 1;
+      });
+      const text = Buffer.from(png).toString("latin1");
+      assert.match(text, /"precision":"fp32","retry":"E_NAN in step 2 of 2\. Retried in fp32: ok"/);
+      assert.match(notes.join("\n"), /Retrying once in fp32/);
+      assert.equal(/E_GPU_LOST/.test(notes.join("\n")), loses);
+      assert.deepEqual(pixelsOf(png), pixelsOf(expected));
+      // As declared again.
+      assert.deepEqual((await draw(gpu.engine)).png, halves);
+    }
   },
 );
 

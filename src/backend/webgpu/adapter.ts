@@ -1,12 +1,12 @@
 /** @file Which graphics adapter computes: facts about adapters, the choice among them (pure), and what a device must offer. */
-import { DeviceError } from "../../errors.ts";
+import { DeviceError, UsageError } from "../../errors.ts";
 
 export interface AdapterFacts {
   /** Dawn's backend: "vulkan", "d3d12", "metal". */
   readonly backend: string;
   readonly vendor: string;
   readonly architecture: string;
-  /** Name of the adapter, e.g. "NVIDIA GeForce GTX 1060 6GB". */
+  /** Name of the adapter; Dawn writes "NVIDIA GeForce GTX 1060 6GB" as "nvidia-geforce-gtx-1060-6gb". */
   readonly device: string;
   /** Driver and version. */
   readonly description: string;
@@ -51,7 +51,18 @@ export const NEEDED_LIMITS: Readonly<Record<LimitName, number>> = {
   maxStorageBuffersPerShaderStage: 8,
 };
 
-const SOFTWARE_NAMES = /llvmpipe|lavapipe|swiftshader|basic render|\bwarp\b/i;
+/** Throws UsageError where an adapter is named for a backend that uses none. */
+export function requireAdapterUse(backend: string, adapter: string | undefined): void {
+  if (adapter === undefined || backend === "auto" || backend === "webgpu") return;
+  throw new UsageError({
+    code: "E_USAGE",
+    subject: adapter,
+    problem: `a graphics adapter is named, but --backend ${backend} computes without one`,
+    next: "leave out --adapter or --backend",
+  });
+}
+
+const SOFTWARE_NAMES = /llvmpipe|lavapipe|swiftshader|basic[ -]render|\bwarp\b/i;
 
 export function isSoftware(names: string, isFallbackAdapter: boolean): boolean {
   return isFallbackAdapter || SOFTWARE_NAMES.test(names);
@@ -70,19 +81,35 @@ export function missingLimits({ limits }: AdapterFacts): string[] {
   );
 }
 
+const NEXT_WITHOUT = "install the graphics driver (on Linux: its Vulkan part), or use --backend cpu";
+
+/** A name without what differs between ways to write it: case, and what stands between words. */
+function plainWords(text: string): string {
+  return text
+    .toLowerCase()
+    .split(/[^a-z0-9]+/)
+    .filter((word) => word !== "")
+    .join(" ");
+}
+
 /**
  * Index of the adapter to use. Without `asked`, the first real one that suffices: software adapters are never chosen by
- * themselves. `asked` is part of a name, in any case. Throws DeviceError `E_NO_ADAPTER` or `E_GPU_LIMIT`.
+ * themselves. `asked` is part of a name, in any case, with spaces or hyphens. `noneBecause`: why there may be
+ * none. Throws DeviceError `E_NO_ADAPTER` or `E_GPU_LIMIT`.
  */
-export function chooseAdapter(adapters: readonly AdapterFacts[], asked?: string): number {
-  const names = adapters.map(describeAdapter).join("; ") || "none";
+export function chooseAdapter(adapters: readonly AdapterFacts[], asked?: string, noneBecause?: string): number {
+  const none = noneBecause === undefined ? "none" : `none; ${noneBecause}`;
+  const names = adapters.map(describeAdapter).join("; ") || none;
+  const named = plainWords(asked ?? "");
   const matching = adapters.flatMap((adapter, index) => {
-    const all = [describeAdapter(adapter), adapter.vendor, adapter.architecture].join(" ").toLowerCase();
-    const wanted = asked === undefined ? !adapter.software : all.includes(asked.toLowerCase());
+    const all = plainWords([describeAdapter(adapter), adapter.vendor, adapter.architecture].join(" "));
+    const wanted = asked === undefined ? !adapter.software : named !== "" && all.includes(named);
     return wanted ? [index] : [];
   });
-  const fitting = matching.find((index) => missingLimits(adapters[index]!).length === 0);
-  if (fitting !== undefined) return fitting;
+  const fitting = matching.filter((index) => missingLimits(adapters[index]!).length === 0);
+  // A word that fits both ("vulkan") doesn't ask for the software.
+  const best = fitting.find((index) => !adapters[index]!.software) ?? fitting[0];
+  if (best !== undefined) return best;
   const small = matching[0];
   if (small !== undefined) {
     throw new DeviceError({
@@ -97,7 +124,7 @@ export function chooseAdapter(adapters: readonly AdapterFacts[], asked?: string)
       code: "E_NO_ADAPTER",
       subject: asked,
       problem: `no graphics adapter has this in its name (found: ${names})`,
-      next: "name one of those found with --adapter, or use --backend cpu",
+      next: adapters.length > 0 ? "name one of those found with --adapter, or use --backend cpu" : NEXT_WITHOUT,
     });
   }
   const software = adapters.find((adapter) => adapter.software);
@@ -105,7 +132,7 @@ export function chooseAdapter(adapters: readonly AdapterFacts[], asked?: string)
     code: "E_NO_ADAPTER",
     problem: `no graphics card was found (found: ${names})`,
     next: software
-      ? `install the graphics driver, use --backend cpu, or ask for the software adapter with --adapter "${software.device.split(" ")[0]}"`
-      : "install the graphics driver (on Linux: its Vulkan part), or use --backend cpu",
+      ? `install the graphics driver, use --backend cpu, or ask for the software adapter with --adapter ${plainWords(software.device).split(" ")[0]}`
+      : NEXT_WITHOUT,
   });
 }

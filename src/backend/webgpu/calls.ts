@@ -31,7 +31,7 @@ export class CallCache {
   readonly #pipelines: PipelineCache;
   readonly #sizes: WebGpuSizes;
   readonly #compiled = new Map<string, Promise<Compiled>>();
-  readonly #bound = new Map<string, BoundCall>();
+  readonly #bound = new Map<string, { readonly groups: BoundCall; readonly arenas: ReadonlySet<GpuArena> }>();
   #made = 0;
 
   constructor(
@@ -87,7 +87,7 @@ export class CallCache {
     });
     const key = `${number}@${places.map(({ arena, offset }) => `${arena.number}:${offset}`)}`;
     const known = this.#bound.get(key);
-    if (known) return known;
+    if (known) return known.groups;
     const groups = list.dispatches.map(({ kernel, slots, parts }) =>
       parts.map(({ windows }) =>
         this.#device.createBindGroup({
@@ -105,8 +105,18 @@ export class CallCache {
       ),
     );
     if (this.#bound.size >= MAX_BOUND_CALLS) this.#bound.delete(this.#bound.keys().next().value!);
-    this.#bound.set(key, groups);
+    this.#bound.set(key, { groups, arenas: new Set(places.map(({ arena }) => arena)) });
     return groups;
+  }
+
+  /** Number of calls that are kept bound. */
+  get boundCount(): number {
+    return this.#bound.size;
+  }
+
+  /** Forgets what is bound to an arena that is gone: its number never comes again. */
+  forget(arena: GpuArena): void {
+    for (const [key, { arenas }] of this.#bound) if (arenas.has(arena)) this.#bound.delete(key);
   }
 
   /** Forgets everything; queued work that still uses it ends before its memory goes. */

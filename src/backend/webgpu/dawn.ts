@@ -11,6 +11,7 @@ import {
   LIMIT_NAMES,
   type MatrixFacts,
 } from "./adapter.ts";
+import { vulkanLoaderProblem } from "./vulkan-loader.ts";
 
 /** What of the package is used. */
 interface DawnModule {
@@ -36,6 +37,11 @@ const BACKENDS: Readonly<Partial<Record<NodeJS.Platform, readonly string[]>>> = 
   darwin: ["metal"],
 };
 
+function backends(): readonly string[] {
+  const all = BACKENDS[process.platform] ?? ["vulkan"];
+  return vulkanLoaderProblem() === undefined ? all : all.filter((backend) => backend !== "vulkan");
+}
+
 const REQUESTS: readonly GPURequestAdapterOptions[] = [
   { powerPreference: "high-performance" },
   { powerPreference: "low-power" },
@@ -56,11 +62,15 @@ async function loadDawn(): Promise<DawnModule> {
   } catch (cause) {
     throw new DeviceError({
       code: "E_NO_WEBGPU",
-      problem: `the package webgpu can't be loaded (${cause instanceof Error ? cause.message.split("\n")[0] : "unknown reason"})`,
+      problem: `the package webgpu can't be loaded (${firstLine(cause)})`,
       next: "install it with npm ci, or use --backend cpu",
       cause,
     });
   }
+}
+
+function firstLine(cause: unknown): string {
+  return cause instanceof Error ? cause.message.split("\n")[0]! : "unknown reason";
 }
 
 function flagsFor(backend: string): string[] {
@@ -73,14 +83,12 @@ function flagsFor(backend: string): string[] {
 
 async function candidates(dawn: DawnModule): Promise<readonly Candidate[]> {
   const found = new Map<string, Candidate>();
-  for (const backend of BACKENDS[process.platform] ?? ["vulkan"]) {
+  for (const backend of backends()) {
     const flags = flagsFor(backend);
-    for (const request of REQUESTS) {
-      // A driver that can't even be asked is an adapter less, not an end: doctor shows what is left.
-      const adapter = await dawn
-        .create(flags)
-        .requestAdapter(request)
-        .catch(() => null);
+    // A driver that can't even be asked is an adapter less, not an end: doctor shows what is left.
+    const gpu = instance(dawn, flags);
+    for (const request of gpu ? REQUESTS : []) {
+      const adapter = await gpu!.requestAdapter(request).catch(() => null);
       if (!adapter) continue;
       const facts = factsOf(backend, adapter);
       const key = describeAdapter(facts);
@@ -88,6 +96,15 @@ async function candidates(dawn: DawnModule): Promise<readonly Candidate[]> {
     }
   }
   return [...found.values()];
+}
+
+/** One for all questions: each tells stderr what its drivers lack. */
+function instance(dawn: DawnModule, flags: string[]): GPU | undefined {
+  try {
+    return dawn.create(flags);
+  } catch {
+    return undefined;
+  }
 }
 
 function factsOf(backend: string, { info, limits, features }: GPUAdapter): AdapterFacts {
@@ -145,23 +162,19 @@ const FEATURES = ["shader-f16", "subgroups", "timestamp-query", "chromium-experi
 export async function openDawn(asked?: string): Promise<OpenedDevice> {
   const dawn = await loadDawn();
   const found = await candidates(dawn);
-  const { facts, flags, request } =
-    found[
-      chooseAdapter(
-        found.map((candidate) => candidate.facts),
-        asked,
-      )
-    ]!;
-  return await requestFrom(dawn.create([...flags]), facts.backend, request);
+  const facts = found.map((candidate) => candidate.facts);
+  const { facts: chosen, flags, request } = found[chooseAdapter(facts, asked, vulkanLoaderProblem())]!;
+  return await openFrom(dawn.create([...flags]), chosen.backend, request);
 }
 
 /** A device that compiles and validates but computes nothing. For tests of kernels. */
 export async function openNullDevice(): Promise<OpenedDevice> {
   const dawn = await loadDawn();
-  return await requestFrom(dawn.create(flagsFor("null")), "null", {});
+  return await openFrom(dawn.create(flagsFor("null")), "null", {});
 }
 
-async function requestFrom(gpu: GPU, backend: string, request: GPURequestAdapterOptions): Promise<OpenedDevice> {
+/** A device on the adapter that answers `request`. Rejects with DeviceError `E_NO_ADAPTER` or `E_GPU_OPEN`. */
+export async function openFrom(gpu: GPU, backend: string, request: GPURequestAdapterOptions): Promise<OpenedDevice> {
   const adapter = await gpu.requestAdapter(request);
   if (!adapter) {
     throw new DeviceError({
@@ -171,10 +184,20 @@ async function requestFrom(gpu: GPU, backend: string, request: GPURequestAdapter
     });
   }
   const facts = factsOf(backend, adapter);
-  const device = await adapter.requestDevice({
-    label: "solvay",
-    requiredLimits: facts.limits,
-    requiredFeatures: FEATURES.filter((name) => facts.features.includes(name)) as GPUFeatureName[],
-  });
-  return { facts, gpu, device };
+  try {
+    const device = await adapter.requestDevice({
+      label: "solvay",
+      requiredLimits: facts.limits,
+      requiredFeatures: FEATURES.filter((name) => facts.features.includes(name)) as GPUFeatureName[],
+    });
+    return { facts, gpu, device };
+  } catch (cause) {
+    throw new DeviceError({
+      code: "E_GPU_OPEN",
+      subject: describeAdapter(facts),
+      problem: `the driver gives no device on this adapter (${firstLine(cause)})`,
+      next: "close other programs that use the graphics card, update its driver, or use --backend cpu",
+      cause,
+    });
+  }
 }

@@ -5,63 +5,26 @@
 import { type SolvayError, UsageError } from "../../errors.ts";
 import type { Graph, Segment, ValueId } from "../../ir/graph.ts";
 import { elementCount } from "../../tensor/dtype.ts";
-import type { BlockUpload, Device, HostData, ScratchBytes, SegmentCall, Span, StoredWeight } from "../device.ts";
+import type { BlockUpload, HostData, ScratchBytes, SegmentCall, Span, StoredWeight } from "../device.ts";
 import type { AdapterFacts } from "./adapter.ts";
 import { CallCache } from "./calls.ts";
 import { type OpenedDevice, openDawn } from "./dawn.ts";
+import type { WebGpuDevice, WebGpuOptions } from "./device-types.ts";
 import { DeviceHealth, lostError, outOfMemory, POISON, staleError, uncapturedError } from "./failure.ts";
 import { USAGE } from "./gpu-flags.ts";
 import { fromDeviceOrder, toDeviceOrder } from "./layout.ts";
 import type { LoweringOptions } from "./lowering-scope.ts";
 import { DeviceMemory, type GpuArena } from "./memory.ts";
 import { Pacer, type PacingState } from "./pacing.ts";
-import type { KernelPaths, Precision } from "./paths.ts";
+import { widePaths } from "./paths.ts";
 import { PipelineCache } from "./pipelines.ts";
-import type { TileChoice } from "./products.ts";
-import { ReadBacks } from "./read-backs.ts";
+import { MOST_READ_BYTES, ReadBacks } from "./read-backs.ts";
 import { type ChosenPaths, limitsOf, probePaths } from "./self-test.ts";
 import { DEFAULT_STAGING, WebGpuSizes } from "./sizes.ts";
 import { SubmitQueue } from "./submission.ts";
-import type { StagingSize } from "./upload-plan.ts";
 import { Uploader } from "./uploads.ts";
 
-export interface WebGpuOptions {
-  /** Part of an adapter's name; needed for software adapters. Default: the first real adapter. */
-  readonly adapter?: string;
-  /** Opens the device instead of Dawn on this machine: for tests. */
-  readonly open?: () => Promise<OpenedDevice>;
-  readonly staging?: StagingSize;
-  /** Milliseconds; for pacing. */
-  readonly now?: () => number;
-  /** What an earlier device on this adapter measured. */
-  readonly pacing?: Partial<PacingState>;
-  /** Keeps what this one measured for the next: after a loss, and at the end. Its failures change nothing. */
-  readonly keepPacing?: (pacing: PacingState) => Promise<void>;
-  readonly chooseTile?: TileChoice;
-  /** Arithmetic of linear layers, convolutions and attention. Default "fp32": fp16 changes bits. */
-  readonly precision?: Precision;
-  /** Kernels to use without any test, instead of what `precision` and the adapter allow: for tests. */
-  readonly paths?: KernelPaths;
-  /** Smaller limits than the adapter's: for tests of large tensors. */
-  readonly limits?: Partial<LoweringOptions["limits"]>;
-}
-
-export interface WebGpuDevice extends Device {
-  readonly name: "webgpu";
-  readonly adapter: AdapterFacts;
-  /** The kernels that it computes with, and why not others. */
-  readonly chosen: ChosenPaths;
-  /** An arena can't be larger: WebGPU's limit on one buffer. */
-  readonly maxArenaBytes: number;
-  /** To be kept for the next device on this adapter. */
-  readonly pacing: PacingState;
-  /** Bytes of weights whose transfer to the device is done. */
-  readonly uploadedBytes: number;
-  /** Arenas and scratch held now. */
-  readonly heldBytes: number;
-  /** Kernels compiled so far. */
-  readonly pipelineCount: number;
-}
+export type { WebGpuDevice, WebGpuOptions };
 
 /** Rejects with DeviceError where there is no adapter, or none that suffices. */
 export async function createWebGpuDevice(options: WebGpuOptions = {}): Promise<WebGpuDevice> {
@@ -98,7 +61,7 @@ class DawnDevice implements WebGpuDevice {
   readonly maxArenaBytes: number;
   readonly #opened: OpenedDevice;
   readonly #device: GPUDevice;
-  readonly #health = new DeviceHealth();
+  readonly #health: DeviceHealth;
   readonly #pipelines: PipelineCache;
   readonly #memory: DeviceMemory;
   readonly #queue: SubmitQueue;
@@ -120,12 +83,21 @@ class DawnDevice implements WebGpuDevice {
     this.adapter = opened.facts;
     this.maxArenaBytes = opened.facts.limits.maxBufferSize;
     const device = opened.device;
-    const health = this.#health;
+    const health = new DeviceHealth(options.patienceMs);
+    this.#health = health;
     this.#pacer = new Pacer(options.pacing);
     this.#keepPacing = async () => await options.keepPacing?.(this.#pacer.state).catch(() => undefined);
     this.#readBacks = new ReadBacks(device, health);
     this.#pipelines = new PipelineCache(device, health);
-    this.#memory = new DeviceMemory(device, health, () => this.release());
+    this.#memory = new DeviceMemory(
+      device,
+      health,
+      () => this.release(),
+      (arena) => {
+        this.#calls.forget(arena);
+        this.#uploader.forget(arena);
+      },
+    );
     this.#queue = new SubmitQueue(device, health, this.#pacer, options.now ?? (() => performance.now()));
     const staging = options.staging ?? DEFAULT_STAGING;
     const parts = { health, memory: this.#memory, pipelines: this.#pipelines };
@@ -141,9 +113,11 @@ class DawnDevice implements WebGpuDevice {
     });
     device.queue.writeBuffer(this.#poison, 0, new Uint32Array(POISON_BYTES / 4).fill(POISON));
     void device.lost.then(({ reason, message }) => {
-      if (this.#closing) return;
+      if (!this.#closing) health.fail(lostError(reason, message));
+    });
+    void health.failed.catch(({ code }: SolvayError) => {
+      if (!CAUTIONS.has(code)) return;
       this.#pacer.halve();
-      health.fail(lostError(reason, message));
       this.#kept = this.#keepPacing();
     });
     device.onuncapturederror = ({ error }) => health.fail(uncapturedError(this.adapter.device, error));
@@ -163,6 +137,10 @@ class DawnDevice implements WebGpuDevice {
 
   get heldBytes(): number {
     return this.#memory.heldBytes;
+  }
+
+  get boundCount(): number {
+    return this.#calls.boundCount;
   }
 
   get pipelineCount(): number {
@@ -187,7 +165,7 @@ class DawnDevice implements WebGpuDevice {
         code: "E_GPU_LIMIT",
         subject: label,
         problem: `an arena is larger than this adapter allows (found ${lengthBytes} bytes, allowed ${this.maxArenaBytes})`,
-        next: "lower --vram",
+        next: "make a smaller picture, or use --backend cpu",
       });
     }
     return this.#memory.create(lengthBytes, label);
@@ -229,16 +207,19 @@ class DawnDevice implements WebGpuDevice {
   async read(graph: Graph, id: ValueId, span: Span, into: Float32Array): Promise<void> {
     const { shape, name } = graph.values[id]!;
     const bytes = elementCount(shape) * 4;
-    const staged = await this.#inTurn(async () => {
+    const words = new Uint32Array(bytes / 4);
+    await this.#inTurn(async () => {
       const { buffer } = this.#memory.arenaOf(span);
-      const target = this.#readBacks.take(bytes);
-      this.#queue.copy(buffer, span.offsetBytes, target, 0, bytes);
-      this.#queue.flush();
-      return target;
+      for (let at = 0; at < bytes; at += MOST_READ_BYTES) {
+        const length = Math.min(bytes - at, MOST_READ_BYTES);
+        const target = this.#readBacks.take(length);
+        this.#queue.copy(buffer, span.offsetBytes + at, target, 0, length);
+        this.#queue.flush();
+        await this.#readBacks.read(target, words.subarray(at / 4, (at + length) / 4));
+      }
     });
-    const words = await this.#readBacks.words(staged, bytes);
     // An error of the queue may be reported after the data that it spoiled.
-    await this.#health.guard(this.#device.queue.onSubmittedWorkDone());
+    await this.#health.answer(this.#device.queue.onSubmittedWorkDone());
     if (words[0] === POISON || words.at(-1) === POISON) throw staleError(`${graph.name} ${name}`);
     into.set(fromDeviceOrder(shape, new Float32Array(words.buffer)));
   }
@@ -259,6 +240,11 @@ class DawnDevice implements WebGpuDevice {
       this.#queue.flush();
       this.#health.check();
     });
+  }
+
+  async useFp32(on: boolean): Promise<void> {
+    this.#sizes.setPaths(on ? widePaths(this.chosen.paths) : this.chosen.paths);
+    await this.release();
   }
 
   async settle(): Promise<void> {
@@ -313,3 +299,5 @@ class DawnDevice implements WebGpuDevice {
 }
 
 const POISON_BYTES = 64;
+/** Failures that too much work at once may have caused. */
+const CAUTIONS: ReadonlySet<string> = new Set(["E_GPU_LOST", "E_GPU_SILENT"]);

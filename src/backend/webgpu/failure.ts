@@ -7,12 +7,17 @@ import { DeviceMemoryError } from "../device.ts";
  * elsewhere (`lost`, `uncapturederror`), so each await is followed by `check`.
  */
 export class DeviceHealth {
+  readonly #patienceMs: number;
   #failure: SolvayError | undefined;
   #report: (failure: SolvayError) => void = () => undefined;
+  /** Of those who wait now. */
+  readonly #waiting = new Set<(failure: SolvayError) => void>();
   /** Rejects with the failure; never resolves. */
   readonly failed: Promise<never>;
 
-  constructor() {
+  /** `patienceMs`: how long the device may leave a question without an answer. */
+  constructor(patienceMs = PATIENCE_MS) {
+    this.#patienceMs = patienceMs;
     this.failed = new Promise((_, reject) => {
       this.#report = reject;
     });
@@ -28,6 +33,7 @@ export class DeviceHealth {
     if (this.#failure) return;
     this.#failure = failure;
     this.#report(failure);
+    for (const reject of this.#waiting) reject(failure);
   }
 
   /** Throws the failure. */
@@ -35,10 +41,31 @@ export class DeviceHealth {
     if (this.#failure) throw this.#failure;
   }
 
+  /** What the device answers, while it works; else the failure, as which silence counts, too. */
+  async answer<T>(promise: Promise<T>): Promise<T> {
+    let looks = 0;
+    // By several looks: a computer that slept meanwhile missed one of them.
+    const watch = setInterval(() => {
+      if (++looks >= PATIENT_LOOKS) this.fail(silentError(this.#patienceMs));
+    }, this.#patienceMs / PATIENT_LOOKS);
+    try {
+      return await this.guard(promise);
+    } finally {
+      clearInterval(watch);
+    }
+  }
+
   /** The promise's value while the device works; else the failure, also when the promise would never settle. */
   async guard<T>(promise: Promise<T>): Promise<T> {
+    let reject: (failure: SolvayError) => void = () => undefined;
+    // One for each call: a race against one that lives as long as the device would keep all its losers as long.
+    const failed = new Promise<never>((_, refuse) => {
+      reject = refuse;
+    });
+    if (this.#failure) reject(this.#failure);
+    this.#waiting.add(reject);
     try {
-      const value = await Promise.race([promise, this.failed]);
+      const value = await Promise.race([promise, failed]);
       this.check();
       return value;
     } catch (error) {
@@ -46,9 +73,15 @@ export class DeviceHealth {
       for (let turn = 0; turn < REPORT_TURNS && !this.#failure; turn++) await new Promise((next) => setTimeout(next));
       this.check();
       throw error;
+    } finally {
+      this.#waiting.delete(reject);
     }
   }
 }
+
+/** Work is handed over in pieces of a second at most, and a kernel compiles in seconds, on the slowest software adapter. */
+const PATIENCE_MS = 180_000;
+const PATIENT_LOOKS = 10;
 
 /** Turns of the event loop in which Dawn reports what it knows. */
 const REPORT_TURNS = 2;
@@ -57,6 +90,15 @@ export function lostError(reason: string, message: string): DeviceError {
   return new DeviceError({
     code: "E_GPU_LOST",
     problem: `the graphics device was lost (${reason || "unknown"}: ${message || "no message"})`,
+    next: "try again; if it happens often, update the graphics driver or use --backend cpu",
+  });
+}
+
+/** Windows takes a silent card away by itself; elsewhere nobody may. */
+export function silentError(waitedMs: number): DeviceError {
+  return new DeviceError({
+    code: "E_GPU_SILENT",
+    problem: `the graphics device gave no answer for ${Math.round(waitedMs / 1000)} s`,
     next: "try again; if it happens often, update the graphics driver or use --backend cpu",
   });
 }

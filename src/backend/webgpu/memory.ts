@@ -17,13 +17,20 @@ export class DeviceMemory {
   readonly #health: DeviceHealth;
   readonly #live = new Set<GpuArena>();
   readonly #freeCaches: () => Promise<void>;
+  readonly #onGone: (arena: GpuArena) => void;
   #made = 0;
 
-  /** `freeCaches` is tried once when memory is short. */
-  constructor(device: GPUDevice, health: DeviceHealth, freeCaches: () => Promise<void>) {
+  /** `freeCaches` is tried once when memory is short; `onGone` hears of each arena that is given back. */
+  constructor(
+    device: GPUDevice,
+    health: DeviceHealth,
+    freeCaches: () => Promise<void>,
+    onGone: (arena: GpuArena) => void,
+  ) {
     this.#device = device;
     this.#health = health;
     this.#freeCaches = freeCaches;
+    this.#onGone = onGone;
   }
 
   /** Bytes of arenas and scratch that are held. */
@@ -53,6 +60,7 @@ export class DeviceMemory {
         this.#live.delete(arena);
         // WebGPU frees it when the last submit that uses it is done.
         held.destroy();
+        this.#onGone(arena);
       },
     };
     this.#live.add(arena);
@@ -80,7 +88,7 @@ export class DeviceMemory {
     const buffer = device.createBuffer({ label, size: align(Math.max(lengthBytes, 1)), usage: ARENA_USAGE });
     const short = device.popErrorScope();
     const invalid = device.popErrorScope();
-    const [noMemory, error] = await this.#health.guard(Promise.all([short, invalid]));
+    const [noMemory, error] = await this.#health.answer(Promise.all([short, invalid]));
     if (!noMemory && !error) return buffer;
     buffer.destroy();
     if (noMemory) return undefined;

@@ -1,5 +1,5 @@
 /** @file Compiled kernels by variant, and the layouts of their bindings. */
-import { DeviceError } from "../../errors.ts";
+import { SolvayError } from "../../errors.ts";
 import { type DeviceHealth, gpuError } from "./failure.ts";
 import { COMPUTE_STAGE } from "./gpu-flags.ts";
 import { type Kernel, RECORD_BYTES } from "./kernel.ts";
@@ -48,12 +48,12 @@ export class PipelineCache {
       compute: { module, entryPoint: "main" },
     });
     compiled.catch(() => undefined); // awaited below
-    const error = await this.#health.guard(invalid);
+    const error = await this.#health.answer(invalid);
     if (error) throw gpuError(label, error.message);
     try {
-      return await this.#health.guard(compiled);
+      return await this.#health.answer(compiled);
     } catch (cause) {
-      if (cause instanceof DeviceError) throw cause;
+      if (cause instanceof SolvayError) throw cause;
       throw gpuError(label, cause instanceof Error ? cause.message : String(cause), cause);
     }
   }

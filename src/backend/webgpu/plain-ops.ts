@@ -7,10 +7,11 @@ import { BYTE_COST, type Window } from "./dispatches.ts";
 import { addGeglu, addSum, broadcastStrides, unary } from "./elementwise.ts";
 import { layerNormKernel } from "./kernels/layer-norm.ts";
 import { COPY_ITEMS, embeddingKernel, upsampleKernel } from "./kernels/layout.ts";
-import { physicalStrides } from "./layout.ts";
+import { ALIGNMENT_BYTES, physicalStrides } from "./layout.ts";
 import { type LoweringScope, type Numbers, shareWindow } from "./lowering-scope.ts";
 import { groupMoments, imageOf, normalizeRows } from "./norms.ts";
 import { addProduct } from "./products.ts";
+import { STORAGE_BYTES } from "./wgsl.ts";
 
 type PlainLowering<Op extends OpName> = (l: LoweringScope, node: Node<Op>) => void;
 
@@ -115,18 +116,26 @@ const PLAIN = {
     const { storage: from, type } = l.numbers(table!);
     const { storage, done } = l.targetRows(output);
     const items = elementCount(l.shape(output));
-    l.builder.add({
-      label: l.label(output),
-      operands: [
-        { name: "table", storage: from },
-        { name: "ids", storage: l.rows(ids!) },
-        { name: "out", storage, window: shareWindow(COPY_ITEMS * 4, l.builder.bytes(storage)) },
-      ],
-      kernel: () => embeddingKernel(type),
-      workgroups: Math.ceil(items / COPY_ITEMS),
-      params: { items, rows, channels, nan: 0x7fc00000 },
-      costPerWorkgroup: COPY_ITEMS * 8 * BYTE_COST,
-    });
+    const numbers = l.rows(ids!);
+    const rowBytes = channels * STORAGE_BYTES[type];
+    // Which rows are read is known on the device alone: a table that can't be bound whole is gone through in parts.
+    const fitting = Math.floor(l.limits.bindingBytes / rowBytes) - Math.ceil((2 * ALIGNMENT_BYTES) / rowBytes);
+    const step = l.builder.bytes(from) <= l.limits.bindingBytes ? rows : Math.max(1, fitting);
+    for (let first = 0; first < rows; first += step) {
+      const last = Math.min(rows, first + step);
+      l.builder.add({
+        label: l.label(output),
+        operands: [
+          { name: "table", storage: from, window: () => [first * rowBytes, last * rowBytes] },
+          { name: "ids", storage: numbers },
+          { name: "out", storage, window: shareWindow(COPY_ITEMS * 4, l.builder.bytes(storage)) },
+        ],
+        kernel: () => embeddingKernel(type),
+        workgroups: Math.ceil(items / COPY_ITEMS),
+        params: { items, rows, channels, nan: 0x7fc00000, firstRow: first, endRow: last },
+        costPerWorkgroup: COPY_ITEMS * 8 * BYTE_COST,
+      });
+    }
     done();
   },
   reshape(l, { inputs: [x], output }) {

@@ -2,6 +2,9 @@
 import { type DeviceHealth, gpuError } from "./failure.ts";
 import { MAP, USAGE } from "./gpu-flags.ts";
 
+/** A larger result is read in parts, so that the buffers of all sizes together stay below twice this. */
+export const MOST_READ_BYTES = 8 * 1024 ** 2;
+
 export class ReadBacks {
   readonly #device: GPUDevice;
   readonly #health: DeviceHealth;
@@ -21,11 +24,11 @@ export class ReadBacks {
     );
   }
 
-  /** What was copied into the buffer, which goes back. Rejects with the failure of the device. */
-  async words(buffer: GPUBuffer, bytes: number): Promise<Uint32Array<ArrayBuffer>> {
-    const words = new Uint32Array(bytes / 4);
+  /** Fills `words` with what was copied into the buffer, which goes back. Rejects with the failure of the device. */
+  async read(buffer: GPUBuffer, words: Uint32Array<ArrayBuffer>): Promise<void> {
+    const bytes = words.byteLength;
     try {
-      await this.#health.guard(buffer.mapAsync(MAP.read, 0, bytes));
+      await this.#health.answer(buffer.mapAsync(MAP.read, 0, bytes));
       words.set(new Uint32Array(buffer.getMappedRange(0, bytes)));
     } catch (error) {
       this.#health.check();
@@ -33,7 +36,6 @@ export class ReadBacks {
     }
     buffer.unmap();
     this.#free.set(buffer.size, [...(this.#free.get(buffer.size) ?? []), buffer]);
-    return words;
   }
 
   release(): void {

@@ -31,6 +31,8 @@ export interface RecoverableDevice {
    * as opening does; it may be called again then.
    */
   readonly reopen: () => Promise<WebGpuDevice>;
+  /** Has the device, and those opened after it, compute in fp32 whatever was declared; or as declared again. */
+  readonly useFp32: (on: boolean) => Promise<void>;
 }
 
 /** Rejects with DeviceError: no adapter that suffices, or too many losses a moment ago. */
@@ -57,12 +59,18 @@ export async function openRecoverable(options: RecoverableOptions): Promise<Reco
   await requireStable(rebuildFile, wallClock());
   const device = await openOn(options.adapter);
   let current = device;
+  let inFp32 = false;
   return {
     device,
+    async useFp32(on) {
+      inFp32 = on;
+      await current.useFp32(on);
+    },
     async reopen() {
       await noteRebuild(rebuildFile, wallClock());
       await current[Symbol.asyncDispose]();
       current = await openOn(describeAdapter(current.adapter), current);
+      await current.useFp32(inFp32);
       return current;
     },
   };

@@ -150,10 +150,10 @@ class Trial {
         at += bytes;
       }
       device.queue.submit([encoder.finish()]);
-      await this.#health.guard(target.mapAsync(MAP.read, 0, total));
+      await this.#health.answer(target.mapAsync(MAP.read, 0, total));
       return new Float32Array(target.getMappedRange(0, total).slice(0));
     } finally {
-      const error = await this.#health.guard(device.popErrorScope());
+      const error = await this.#health.answer(device.popErrorScope());
       for (const created of made) created.destroy();
       // biome-ignore lint/correctness/noUnsafeFinally: what WebGPU reports explains whatever else went wrong.
       if (error) throw new Error(error.message);

@@ -6,13 +6,14 @@ import type { DispatchList } from "./dispatches.ts";
 import { ALIGNMENT_BYTES, activationBytes, weightBytes } from "./layout.ts";
 import { lowerSegment } from "./lowering.ts";
 import type { LoweringOptions } from "./lowering-scope.ts";
+import type { KernelPaths } from "./paths.ts";
 import { type StagingSize, stagingBytes } from "./upload-plan.ts";
 
 const MiB = 1024 ** 2;
 export const DEFAULT_STAGING: StagingSize = { slots: 3, slotBytes: 16 * MiB };
 /**
  * What the driver takes for itself (context, shaders, its own staging), stated rather than measured: Dawn can't be asked.
- * Parameter records and read-back buffers are small change within it.
+ * Parameter records and read-back buffers (16 MiB at most) are small change within it.
  */
 const DRIVER_BYTES = 192 * MiB;
 /** What NVIDIA's, AMD's and Intel's cards of the last ten years offer. */
@@ -28,7 +29,7 @@ export class WebGpuSizes implements SizesOfDevice {
   readonly alignmentBytes = ALIGNMENT_BYTES;
   readonly sharesHostMemory = false;
   readonly overheadBytes: number;
-  readonly #lowering: LoweringOptions;
+  #lowering: LoweringOptions;
   readonly #lists = new Map<string, DispatchList>();
 
   constructor(lowering: LoweringOptions = { limits: TYPICAL_LIMITS }, staging: StagingSize = DEFAULT_STAGING) {
@@ -61,6 +62,12 @@ export class WebGpuSizes implements SizesOfDevice {
       this.#lists.set(signature, list);
     }
     return { signature, list };
+  }
+
+  /** Other kernels from now on. */
+  setPaths(paths: KernelPaths): void {
+    this.#lowering = { ...this.#lowering, paths };
+    this.release();
   }
 
   release(): void {

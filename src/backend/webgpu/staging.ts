@@ -77,7 +77,7 @@ export class StagingRing {
 
   /** The slot's copies are submitted (after `unmap`): it comes back when the device is done with them. */
   submitted(slot: StagingSlot, bytes: number): void {
-    slot.buffer.mapAsync(MAP.write).then(
+    this.#health.answer(slot.buffer.mapAsync(MAP.write)).then(
       () => {
         this.#returnedBytes += bytes;
         this.give(mapped(slot.buffer));

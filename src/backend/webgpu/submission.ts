@@ -47,7 +47,7 @@ export class SubmitQueue {
     if (this.room > 0) return;
     this.flush();
     while (this.#inFlightCost > (IN_FLIGHT - 1) * this.#pacer.budget && this.#inFlight.length > 0)
-      await this.#health.guard(this.#inFlight[0]!.done);
+      await this.#health.answer(this.#inFlight[0]!.done);
   }
 
   /** Records all parts of a dispatch, cut where a submit is full. */
@@ -137,7 +137,7 @@ export class SubmitQueue {
   /** Submits, and waits until all of it is done. Rejects with DeviceError if any of it failed. */
   async settle(): Promise<void> {
     this.flush();
-    await this.#health.guard(this.#device.queue.onSubmittedWorkDone());
+    await this.#health.answer(this.#device.queue.onSubmittedWorkDone());
   }
 
   #begin(): GPUCommandEncoder {

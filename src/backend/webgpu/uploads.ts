@@ -4,7 +4,7 @@ import type { DeviceHealth } from "./failure.ts";
 import { USAGE } from "./gpu-flags.ts";
 import { type Kernel, RECORD_BYTES, writeRecord } from "./kernel.ts";
 import { COPY_ITEMS, repackKernel } from "./kernels/layout.ts";
-import type { DeviceMemory } from "./memory.ts";
+import type { DeviceMemory, GpuArena } from "./memory.ts";
 import type { PipelineCache } from "./pipelines.ts";
 import { StagingRing, type StagingSlot } from "./staging.ts";
 import { planUpload, RECORDS_BYTES, type StagedPiece, type StagedRepack, type StagingSize } from "./upload-plan.ts";
@@ -21,7 +21,8 @@ export class Uploader {
   readonly #ring: StagingRing;
   readonly #landing: GPUBuffer;
   readonly #records: GPUBuffer;
-  readonly #bindGroups = new Map<string, GPUBindGroup>();
+  /** By arena and span. */
+  readonly #bindGroups = new Map<GpuArena, Map<string, GPUBindGroup>>();
   /** What a slot has room for before the parameter records at its end. */
   readonly #pieceBytes: number;
 
@@ -67,6 +68,11 @@ export class Uploader {
       }
       await this.#submit(block.tensors, piece, slot);
     }
+  }
+
+  /** Forgets what is bound to an arena that is gone. */
+  forget(arena: GpuArena): void {
+    this.#bindGroups.delete(arena);
   }
 
   /** Forgets bindings of spans (their arenas may be gone). */
@@ -143,8 +149,10 @@ export class Uploader {
 
   #bindGroup(span: Span): GPUBindGroup {
     const arena = this.#memory.arenaOf(span);
-    const key = `${arena.number}:${span.offsetBytes}:${span.lengthBytes}`;
-    let group = this.#bindGroups.get(key);
+    const groups = this.#bindGroups.get(arena) ?? new Map<string, GPUBindGroup>();
+    this.#bindGroups.set(arena, groups);
+    const key = `${span.offsetBytes}:${span.lengthBytes}`;
+    let group = groups.get(key);
     if (!group) {
       const out = { buffer: arena.buffer, offset: span.offsetBytes, size: span.lengthBytes };
       group = this.#device.createBindGroup({
@@ -155,7 +163,7 @@ export class Uploader {
           { binding: 2, resource: { buffer: this.#records, offset: 0, size: RECORD_BYTES } },
         ],
       });
-      this.#bindGroups.set(key, group);
+      groups.set(key, group);
     }
     return group;
   }

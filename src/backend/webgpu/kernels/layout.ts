@@ -88,7 +88,7 @@ export function embeddingKernel(storage: Storage): Kernel {
       { name: "ids", view: "i32", slot: 1 },
       { name: "out", view: "f32", slot: 2 },
     ],
-    params: { items: "u32", rows: "i32", channels: "u32", nan: "u32" },
+    params: { items: "u32", rows: "i32", channels: "u32", nan: "u32", firstRow: "i32", endRow: "i32" },
     workgroupSize: THREADS,
     text: (at) => ({
       head: STORAGE_FUNCTIONS,
@@ -96,7 +96,7 @@ export function embeddingKernel(storage: Storage): Kernel {
     let id = ${at("ids", "i / P.channels")};
     if (id < 0 || id >= P.rows) {
       ${at("out", "i")} = bitcast<f32>(P.nan);
-    } else {
+    } else if (id >= P.firstRow && id < P.endRow) {
       let source = u32(id) * P.channels + i % P.channels;
       ${at("out", "i")} = ${readScalar(storage, (i) => at("table", i), "source")};
     }`),
