@@ -25,7 +25,10 @@ test("sessions of one picture size are held at a time, and of few numbers of ste
   const alone = await sessionsAfter(24, 1);
   assert.ok(alone > 10, `${alone} sessions`);
   for (const width of [16, 32, 40, 48, 56]) await sessionsAfter(width, 1);
-  assert.ok((await sessionsAfter(24, 1)) <= alone, `${backend.sessionCount} sessions after six sizes, ${alone} at first`);
+  assert.ok(
+    (await sessionsAfter(24, 1)) <= alone,
+    `${backend.sessionCount} sessions after six sizes, ${alone} at first`,
+  );
   const most = [];
   for (const steps of [2, 3, 4, 5, 6, 7, 8, 9]) most.push(await sessionsAfter(24, steps));
   assert.ok(Math.max(...most) < 1.5 * alone, `${most} sessions for other numbers of steps, ${alone} for one`);
