@@ -12,7 +12,11 @@ const MODEL = fileURLToPath(new URL("../../fixtures/golden/flat", import.meta.ur
 async function openCounted(backend: OnnxBackend) {
   const parts = await openNodeParts({ model: MODEL, backend: "reference" }, (path) => path);
   await parts.device[Symbol.asyncDispose]();
-  return await composeEngine({ ...parts, device: new HostDevice(backend), budgets: { vram: "1G", ram: "1G" } });
+  return await composeEngine({
+    ...parts,
+    device: new HostDevice(backend) as HostDevice & { readonly name: "cpu" },
+    budgets: { vram: "1G", ram: "1G" },
+  });
 }
 
 test("sessions of one picture size are held at a time, and of few numbers of steps", async () => {
