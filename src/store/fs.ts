@@ -99,9 +99,12 @@ export async function readSmallFile(
   }
 }
 
+/** Of files on their way to their names. */
+export const PARTIAL = ".partial";
+
 /** Puts a small file under its name whole, synced, or not at all. */
 export async function publishSmallFile(fs: StoreFs, folder: string, name: string, bytes: Uint8Array): Promise<void> {
-  const partial = `${folder}/${name}.partial`;
+  const partial = `${folder}/${name}${PARTIAL}`;
   try {
     const file = await fs.open(partial, "create");
     try {
