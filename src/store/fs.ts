@@ -151,6 +151,11 @@ export function storeFailure(error: unknown, folder: string, freeBytes?: number)
       cause: error,
     });
   }
+  if (code === "ENOTDIR" || code === "EEXIST") {
+    const problem = "it is no folder, or lies in none";
+    const next = "choose another folder with --store";
+    return new ArtifactError({ code: "E_STORE_FOLDER", subject: folder, problem, next, cause: error });
+  }
   if (!/^E[A-Z0-9]+$/.test(code)) return error;
   const problem = `the disk or its file system failed (${code}: ${error.message})`;
   const next = "run it again; if it stays so, check the disk";

@@ -11,7 +11,7 @@ import { acquireLock } from "../hub/lock.ts";
 import type { DiskSpeed } from "./codec-choice.ts";
 import { measureDisk } from "./disk-speed.ts";
 import { HEX64 } from "./fields.ts";
-import { PARTIAL, type StoreFs } from "./fs.ts";
+import { PARTIAL, type StoreFs, storeFailure } from "./fs.ts";
 import { type Manifest, readManifest } from "./manifest.ts";
 import { NODE_FS } from "./node-fs.ts";
 import { Pack } from "./pack.ts";
@@ -89,9 +89,12 @@ export async function packNames(store: Store): Promise<string[]> {
   return namesWith(await store.fs.list(packsFolder(store)), ".pack");
 }
 
-/** Ids of all models, sound or not. */
+/** Ids of all models, sound or not. Rejects with ArtifactError or DeviceError where the folder can't be read. */
 export async function modelIds(store: Store): Promise<string[]> {
-  return namesWith(await store.fs.list(modelsFolder(store)), ".model");
+  const names = await store.fs.list(modelsFolder(store)).catch((error: unknown) => {
+    throw storeFailure(error, store.folder);
+  });
+  return namesWith(names, ".model");
 }
 
 function namesWith(files: readonly string[], suffix: string): string[] {
