@@ -38,6 +38,7 @@ export async function* generateImage(
   let denoiseStartedMs = startedMs;
   let stepStartBytes = 0;
   runtime.telemetry.clear();
+  runtime.ledger.restartPeaks();
   yield { type: "start", ...full, negativePrompt: full.negativePrompt ?? "", backend: info.backend };
   let planned: PlannedJob | undefined;
   let waitedMs = 0;

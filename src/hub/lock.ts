@@ -3,9 +3,9 @@
  * an owner that died is replaced. A lock wrongly taken over costs a second download, never a wrong file: partial.ts sees to that.
  */
 import { randomUUID } from "node:crypto";
-import { mkdir, readFile, rename, stat, unlink, utimes, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, rename, stat, unlink, utimes, writeFile } from "node:fs/promises";
 import { hostname } from "node:os";
-import { dirname } from "node:path";
+import { basename, dirname, join } from "node:path";
 import type { HubClock } from "./http.ts";
 
 export interface LockOptions {
@@ -33,6 +33,7 @@ export async function acquireLock(file: string, { clock, signal, onWait }: LockO
     held.add(key);
     try {
       await writeFile(file, text, { flag: "wx" });
+      await removeAsides(file);
       return holdLock(file, key);
     } catch (error) {
       held.delete(key);
@@ -81,7 +82,7 @@ async function readOwner(file: string): Promise<Owner | undefined> {
   const info = await stat(file).catch(() => undefined);
   if (text === undefined || info === undefined) return undefined;
   const { pid, host, key } = parseOwner(text);
-  const silent = Date.now() - info.mtimeMs > DEAD_AFTER_MS;
+  const silent = isSilent(info.mtimeMs);
   if (typeof pid !== "number" || typeof key !== "string") return { key: text, name: "another program", dead: silent };
   const here = host === hostname();
   const gone = here && (pid === process.pid ? !held.has(key) : !isRunning(pid));
@@ -118,4 +119,24 @@ async function removeIfOwned(file: string, key: string): Promise<void> {
   const moved = await readFile(aside, "utf8").catch(() => "");
   if ((parseOwner(moved).key ?? moved) === key) await unlink(aside).catch(() => {});
   else await rename(aside, file).catch(() => {});
+}
+
+/**
+ * What `removeIfOwned` moved aside and was killed before it could remove. One that shows a sign of life may be a lock that is looked
+ * at just now.
+ */
+async function removeAsides(file: string): Promise<void> {
+  const prefix = `${basename(file)}.`;
+  for (const name of await readdir(dirname(file)).catch(() => [])) {
+    if (!name.startsWith(prefix) || !UUID.test(name.slice(prefix.length))) continue;
+    const aside = join(dirname(file), name);
+    const info = await stat(aside).catch(() => undefined);
+    if (info && isSilent(info.mtimeMs)) await unlink(aside).catch(() => {});
+  }
+}
+
+const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
+
+function isSilent(mtimeMs: number): boolean {
+  return Date.now() - mtimeMs > DEAD_AFTER_MS;
 }

@@ -66,6 +66,11 @@ export class Ledger {
     return reservation;
   }
 
+  /** Peaks count from what is held now. */
+  restartPeaks(): void {
+    for (const state of Object.values(this.#tiers)) state.peakBytes = state.usedBytes;
+  }
+
   state(tier: Tier): TierState {
     return { ...this.#tiers[tier] };
   }

@@ -54,6 +54,8 @@ export interface PlannedJob {
 }
 
 const PLANS_KEPT = 8;
+/** Plans of one picture size (other steps, other times) whose compiled segments are held at once. */
+const COMPILED_PLANS = 4;
 
 export class SdxlRuntime implements AsyncDisposable {
   readonly telemetry = new Telemetry();
@@ -64,6 +66,8 @@ export class SdxlRuntime implements AsyncDisposable {
   readonly #jobs = new BoundedCache<string, PlannedJob>(PLANS_KEPT);
   /** Plans whose segments the device still holds compiled, all of them. */
   #prepared = new WeakSet<Plan>();
+  /** Whose segments the device may hold compiled. */
+  readonly #compiled = new Map<Plan, JobShape>();
   /** Weights that outlive their phase, by phase. */
   readonly #kept = new Map<PhaseName, ResidentWeights>();
   #device: Device;
@@ -150,6 +154,7 @@ export class SdxlRuntime implements AsyncDisposable {
   replaceDevice(device: Device): void {
     this.#jobs.clear();
     this.#prepared = new WeakSet();
+    this.#compiled.clear();
     this.#device = device;
   }
 
@@ -170,6 +175,7 @@ export class SdxlRuntime implements AsyncDisposable {
     const ledger = this.#ledger;
     const plan = job.plan.phases.find((phase) => phase.name === name)!;
     const input = job.description.phases.find((phase) => phase.name === name)!;
+    await this.#forgetOthers(job);
     await using scope = new AsyncDisposableStack();
     scope.use(ledger.reserve("ram", input.hostBytes, `${name}: host buffers`));
     scope.use(ledger.reserve("device", device.overheadBytes, "device overhead"));
@@ -205,6 +211,23 @@ export class SdxlRuntime implements AsyncDisposable {
     if (!this.#prepared.has(job.plan)) await run.prepare([...passes.values()], signal);
     if (job.plan.keepsAll && name === "decode") this.#prepared.add(job.plan);
     return new OpenPhase(run, passes, waiting, scope.move());
+  }
+
+  /**
+   * Where weights stay, what was compiled for them stays as well; but of another picture size nothing is worth its memory, which
+   * the budget has no room for a second time.
+   */
+  async #forgetOthers({ plan, shape }: PlannedJob): Promise<void> {
+    const isAlike = (other: JobShape) =>
+      other.batch === shape.batch && other.width === shape.width && other.height === shape.height;
+    const known = this.#compiled.has(plan);
+    const fits = this.#compiled.size < COMPILED_PLANS && [...this.#compiled.values()].every(isAlike);
+    if (!known && !fits) {
+      await this.device.release();
+      this.#prepared = new WeakSet();
+      this.#compiled.clear();
+    }
+    this.#compiled.set(plan, shape);
   }
 
   async #weights(plan: Plan, phase: PhasePlan, name: PhaseName): Promise<ResidentWeights> {

@@ -110,9 +110,12 @@ export async function readSmallFile(
   }
 }
 
+/** Of files on their way to their names. */
+export const PARTIAL = ".partial";
+
 /** Puts a small file under its name whole, synced, or not at all. */
 export async function publishSmallFile(fs: StoreFs, folder: string, name: string, bytes: Uint8Array): Promise<void> {
-  const partial = `${folder}/${name}.partial`;
+  const partial = `${folder}/${name}${PARTIAL}`;
   try {
     const file = await fs.open(partial, "create");
     try {
@@ -158,6 +161,11 @@ export function storeFailure(error: unknown, folder: string, freeBytes?: number)
       next,
       cause: error,
     });
+  }
+  if (code === "ENOTDIR" || code === "EEXIST") {
+    const problem = "it is no folder, or lies in none";
+    const next = "choose another folder with --store";
+    return new ArtifactError({ code: "E_STORE_FOLDER", subject: folder, problem, next, cause: error });
   }
   if (!/^E[A-Z0-9]+$/.test(code)) return error;
   const problem = `the disk or its file system failed (${code}: ${error.message})`;

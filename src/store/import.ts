@@ -27,7 +27,7 @@ import { type BlockLayout, layoutBlock } from "./layout.ts";
 import { decodeFacts, type Manifest, type ManifestComponent, modelId, publishManifest } from "./manifest.ts";
 import type { BlockCodec } from "./pack-format.ts";
 import { CHUNKS_BYTES } from "./pack-writer.ts";
-import { importsFolder, listModels, modelsFolder, packsFolder, type Store } from "./store.ts";
+import { importsFolder, listModels, modelsFolder, packsFolder, removeLeftovers, type Store } from "./store.ts";
 
 export interface ImportOptions {
   readonly signal?: AbortSignal | undefined;
@@ -63,6 +63,7 @@ export async function importModel(
     // Its work folder may be there still, even an empty one, if the import was killed while it tidied up.
     if (known && !(await store.fs.list(importsFolder(store))).includes(key)) return known;
     await using lock = await store.lock({ signal, onWait: (owner) => onEvent({ type: "wait", owner }) });
+    await removeLeftovers(store);
     // The process that was waited for may have imported this very model.
     const result =
       (await findImported(store, request)) ??

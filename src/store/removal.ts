@@ -2,7 +2,16 @@
 
 import { storeFailure } from "./fs.ts";
 import { manifestName } from "./manifest.ts";
-import { importsFolder, listModels, modelsFolder, packNames, packPath, packsFolder, type Store } from "./store.ts";
+import {
+  importsFolder,
+  listModels,
+  modelsFolder,
+  packNames,
+  packPath,
+  packsFolder,
+  removeLeftovers,
+  type Store,
+} from "./store.ts";
 
 export interface CleanReport {
   readonly packs: number;
@@ -34,6 +43,7 @@ export async function cleanStore(store: Store, options: RemovalOptions = {}): Pr
 async function locked<T>(store: Store, { signal, onWait }: RemovalOptions, work: () => Promise<T>): Promise<T> {
   try {
     await using _lock = await store.lock({ signal, onWait: onWait ?? (() => undefined) });
+    await removeLeftovers(store);
     return await work();
   } catch (error) {
     signal?.throwIfAborted();

@@ -8,7 +8,16 @@ import { CHUNK_BYTES } from "./layout.ts";
 import { type ManifestBlock, publishManifest } from "./manifest.ts";
 import { extentBytes, HEADER_BYTES, type PackBlock } from "./pack-format.ts";
 import { finishPack, type PlainReader, writeBlock } from "./pack-writer.ts";
-import { importsFolder, listModels, modelsFolder, openPack, packPath, packsFolder, type Store } from "./store.ts";
+import {
+  listModels,
+  modelsFolder,
+  openPack,
+  packPath,
+  packsFolder,
+  removeLeftovers,
+  repairFolder,
+  type Store,
+} from "./store.ts";
 import { type StoreProblem, type VerifyProgress, verifyModel } from "./verify.ts";
 
 /** Opens a block's sources. Rejects with a SolvayError that says why that can't be. */
@@ -30,6 +39,7 @@ export async function repairModel(
   const { signal, onWait = () => undefined } = progress;
   try {
     await using _lock = await store.lock({ signal, onWait });
+    await removeLeftovers(store);
     const problems = await verifyModel(store, id, progress);
     const repaired: string[] = [];
     const done = new Set<string>();
@@ -53,7 +63,7 @@ async function repairBlock(
   read: PlainReader,
   signal: AbortSignal | undefined,
 ): Promise<boolean> {
-  const folder = `${importsFolder(store)}/repair`;
+  const folder = repairFolder(store);
   const path = `${folder}/${wanted.id}.part`;
   await store.fs.makeFolder(folder);
   const codec = await codecOf(store, wanted);

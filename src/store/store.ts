@@ -11,7 +11,7 @@ import { acquireLock } from "../hub/lock.ts";
 import type { DiskSpeed } from "./codec-choice.ts";
 import { measureDisk } from "./disk-speed.ts";
 import { HEX64 } from "./fields.ts";
-import type { StoreFs } from "./fs.ts";
+import { PARTIAL, type StoreFs, storeFailure } from "./fs.ts";
 import { type Manifest, readManifest } from "./manifest.ts";
 import { NODE_FS } from "./node-fs.ts";
 import { Pack } from "./pack.ts";
@@ -89,14 +89,33 @@ export async function packNames(store: Store): Promise<string[]> {
   return namesWith(await store.fs.list(packsFolder(store)), ".pack");
 }
 
-/** Ids of all models, sound or not. */
+/** Ids of all models, sound or not. Rejects with ArtifactError or DeviceError where the folder can't be read. */
 export async function modelIds(store: Store): Promise<string[]> {
-  return namesWith(await store.fs.list(modelsFolder(store)), ".model");
+  const names = await store.fs.list(modelsFolder(store)).catch((error: unknown) => {
+    throw storeFailure(error, store.folder);
+  });
+  return namesWith(names, ".model");
 }
 
 function namesWith(files: readonly string[], suffix: string): string[] {
   const names = files.filter((file) => file.endsWith(suffix)).map((file) => file.slice(0, -suffix.length));
   return names.filter((name) => HEX64.test(name)).sort();
+}
+
+const REPAIR = "repair";
+
+/** Where a repair makes blocks; nothing in it outlives it. */
+export function repairFolder(store: Store): string {
+  return `${importsFolder(store)}/${REPAIR}`;
+}
+
+/** What a killed process was about to publish, or had repaired with. For the one that holds the lock: nobody else is at work. */
+export async function removeLeftovers(store: Store): Promise<void> {
+  const { fs } = store;
+  for (const name of await fs.list(modelsFolder(store))) {
+    if (name.endsWith(PARTIAL)) await fs.remove(`${modelsFolder(store)}/${name}`);
+  }
+  if ((await fs.list(importsFolder(store))).includes(REPAIR)) await fs.removeFolder(repairFolder(store));
 }
 
 export interface ListedModel {

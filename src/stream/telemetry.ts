@@ -75,10 +75,13 @@ const SAMPLES = 256;
 /** Collects timings of one image. */
 export class Telemetry {
   #segments: SegmentTiming[] = [];
-  #loads: (LoadTiming & { readonly pass: string })[] = [];
+  /** With the pass that used the block; until then the one during which it came, if any. */
+  #loads: { readonly timing: LoadTiming; pass: string | undefined }[] = [];
+  /** Loads that nobody has used yet, by block. */
+  readonly #unused = new Map<string, { pass: string | undefined }>();
   /** Durations by pass; one that was cut off has none. */
   #runs = new Map<string, number[]>();
-  #pass = "";
+  #pass: string | undefined;
 
   beginPass(pass: string): void {
     this.#pass = pass;
@@ -91,15 +94,21 @@ export class Telemetry {
 
   segment(timing: SegmentTiming): void {
     this.#segments.push(timing);
+    const load = timing.key === undefined ? undefined : this.#unused.get(timing.key);
+    if (!load) return;
+    load.pass = timing.pass;
+    this.#unused.delete(timing.key!);
   }
 
   load(timing: LoadTiming): void {
-    this.#loads.push({ ...timing, pass: this.#pass });
+    const load = { timing, pass: this.#pass };
+    this.#loads.push(load);
+    this.#unused.set(timing.key, load);
   }
 
   /** Weights that came to the device since the last `clear`. */
   get loaded(): { readonly bytes: number; readonly ms: number } {
-    const { loadedBytes, readMs, uploadMs } = loadTotals(this.#loads);
+    const { loadedBytes, readMs, uploadMs } = loadTotals(this.#loads.map(({ timing }) => timing));
     return { bytes: loadedBytes, ms: readMs + uploadMs };
   }
 
@@ -108,7 +117,10 @@ export class Telemetry {
     return sum(this.#segments, (timing) => timing.waitMs);
   }
 
-  /** By pass, in the order of their first run. Loads count for the pass during which they ended. */
+  /**
+   * By pass, in the order of their first run. A load counts for the pass that used the block, whenever it came; one that was in vain,
+   * for the pass during which it came.
+   */
   totals(): PassTotals[] {
     return [...this.#runs].map(([pass, runs]) => {
       const segments = this.#segments.filter((timing) => timing.pass === pass);
@@ -118,7 +130,7 @@ export class Telemetry {
         totalMs: sum(runs, (totalMs) => totalMs),
         computeMs: sum(segments, (timing) => timing.computeMs),
         waitMs: sum(segments, (timing) => timing.waitMs),
-        ...loadTotals(this.#loads.filter((timing) => timing.pass === pass)),
+        ...loadTotals(this.#loads.flatMap((load) => (load.pass === pass ? [load.timing] : []))),
       };
     });
   }
@@ -126,7 +138,10 @@ export class Telemetry {
   /** By segment, in the order of their first run. A block's loads count for the first segment that uses it. */
   segmentTotals(): SegmentTotals[] {
     const rows = Map.groupBy(this.#segments, ({ pass, segment, key }) => JSON.stringify([pass, segment, key]));
-    const loads = Map.groupBy(this.#loads, ({ key }) => key);
+    const loads = Map.groupBy(
+      this.#loads.map(({ timing }) => timing),
+      ({ key }) => key,
+    );
     return [...rows.values()].map((timings) => {
       const { pass, segment, key } = timings[0]!;
       const own = key === undefined ? [] : (loads.get(key) ?? []);
@@ -156,6 +171,8 @@ export class Telemetry {
   clear(): void {
     this.#segments = [];
     this.#loads = [];
+    this.#unused.clear();
+    this.#pass = undefined;
     this.#runs = new Map();
   }
 }

@@ -27,3 +27,20 @@ export function clock(ms: number): string {
   const minutes = Math.floor(seconds / 60) % 60;
   return hours > 0 ? `${hours}:${two(minutes)}:${two(seconds % 60)}` : `${minutes}:${two(seconds % 60)}`;
 }
+
+/** `line` in pieces of at most `columns`, cut at spaces; those after the first are indented two more than it is. A longer word stays whole. */
+export function wrapped(line: string, columns: number): string[] {
+  const indent = /^ */.exec(line)![0];
+  const lines: string[] = [];
+  let current = "";
+  for (const word of line.slice(indent.length).split(" ")) {
+    const start = lines.length === 0 ? indent : `${indent}  `;
+    if (current === "") current = start + word;
+    else if (current.length + 1 + word.length <= columns) current += ` ${word}`;
+    else {
+      lines.push(current);
+      current = `${indent}  ${word}`;
+    }
+  }
+  return [...lines, current];
+}

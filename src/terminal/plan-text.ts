@@ -1,15 +1,20 @@
-/** @file A plan for people: tiers, phases, the map of blocks, predicted times, and why. Lines of at most about 100 columns. */
+/** @file A plan for people: tiers, phases, the map of blocks, predicted times, and why. Lines of at most 80 columns. */
 import type { GenerateEvent, PassReport, PhaseReport, PlanReport } from "../engine-types.ts";
 import { formatBytes } from "../ledger/budget.ts";
+import { wrapped } from "./format.ts";
 
+const COLUMNS = 80;
 /** One character for a stretch of blocks of about equal bytes. */
 const MAP_COLUMNS = 64;
+/** Shorter waits would read "0.0 ms". */
+const LEAST_WAIT_MS = 0.1;
 const SIGNS = { pinned: "█", "streamed from RAM": "▒", streamed: "░", passing: "·" } as const;
 
 export function planText(plan: PlanReport): string {
   const { budgets, peak } = plan;
   const lines = [
-    `Plan for ${plan.machine} (${plan.basis})`,
+    `Plan for ${plan.machine}`,
+    `  (${plan.basis})`,
     `  VRAM ${tier(peak.deviceBytes, budgets.deviceBytes)}, ${formatBytes(plan.overheadBytes)} of it staging and driver`,
     `  RAM  ${tier(peak.ramBytes, budgets.ramBytes)}, ${formatBytes(plan.processBytes)} of it the process`,
     plan.keepsAll
@@ -19,7 +24,7 @@ export function planText(plan: PlanReport): string {
     `Predicted: ${seconds(plan.predictedMs)} ${plan.keepsAll ? "for the first image" : "an image"}${fillText(plan)}${stepText(plan)}.`,
     `Map: ${SIGNS.pinned} stays  ${SIGNS["streamed from RAM"]} streams from RAM  ${SIGNS.streamed} streams from disk  ${SIGNS.passing} used once, passes through`,
   ];
-  return lines.join("\n");
+  return lines.flatMap((line) => wrapped(line, COLUMNS)).join("\n");
 }
 
 function tier(peakBytes: number, budgetBytes: number): string {
@@ -31,11 +36,14 @@ function phaseLines(phase: PhaseReport): string[] {
     `weights ${formatBytes(phase.pinnedBytes + phase.ringBytes)}`,
     `activations ${formatBytes(phase.activationBytes)}`,
     `scratch ${formatBytes(phase.scratchBytes)}`,
-    ...(phase.waitingBytes > 0 ? [`waiting ${formatBytes(phase.waitingBytes)} (${phase.waitingPlace})`] : []),
+    ...(phase.waitingBytes > 0
+      ? [`waiting ${formatBytes(phase.waitingBytes)} (${phase.waitingPlace === "ram" ? "in RAM" : "on the device"})`]
+      : []),
   ];
   return [
     "",
-    `${phase.name}: VRAM ${formatBytes(phase.deviceBytes)} (${parts.join(", ")}), RAM ${formatBytes(phase.ramBytes)}`,
+    `${phase.name}: VRAM ${formatBytes(phase.deviceBytes)}, RAM ${formatBytes(phase.ramBytes)}`,
+    `  ${parts.join(", ")}`,
     ...phase.reasons.map((reason) => `  - ${reason}`),
     ...mapLines(phase.passes),
   ];
@@ -46,12 +54,15 @@ function mapLines(passes: readonly PassReport[]): string[] {
   const shared = passes.filter(({ map }) => map.length > 1);
   const single = passes.filter(({ map }) => map.length === 1);
   const joined: PassReport[] = single.length > 1 ? [joinPasses(single)] : single;
-  return [...shared, ...joined].map((pass) => {
+  return [...shared, ...joined].flatMap((pass) => {
     const moved = pass.movedBytes > 0 ? `, ${formatBytes(pass.movedBytes)} a run` : "";
     const disk =
       pass.diskBytes > 0 && pass.diskBytes < pass.movedBytes ? ` (${formatBytes(pass.diskBytes)} from disk)` : "";
-    const waits = pass.predictedWaitMs > 0 ? `, ${seconds(pass.predictedWaitMs)} of it waiting` : "";
-    return `  [${mapPicture(pass.map)}] ${pass.name} x${pass.repeats}${moved}${disk}: ${seconds(pass.predictedMs)}${waits}`;
+    const waits = pass.predictedWaitMs >= LEAST_WAIT_MS ? `, ${seconds(pass.predictedWaitMs)} of it waiting` : "";
+    return [
+      `  ${pass.name} x${pass.repeats}${moved}${disk}: ${seconds(pass.predictedMs)}${waits}`,
+      `  [${mapPicture(pass.map)}]`,
+    ];
   });
 }
 

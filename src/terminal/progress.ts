@@ -14,6 +14,7 @@ export class Progress {
   readonly #stderr: CliContext["stderr"];
   #dirty = false;
   #plan: PlanReport | undefined;
+  #measured = false;
 
   constructor(context: Pick<CliContext, "stderr">) {
     this.#stderr = context.stderr;
@@ -89,11 +90,12 @@ export class Progress {
         break;
       case "telemetry":
         this.say(telemetryText(event));
+        this.#measured = true;
         break;
       case "image":
         this.clear();
-        // Beside what the plan said; for people only.
-        if (this.#stderr.isTTY && this.#plan) this.#stderr.write(`${measuredText(this.#plan, event)}\n`);
+        // Beside what the plan said; for people, and for whoever asked where the time went.
+        if ((this.#stderr.isTTY || this.#measured) && this.#plan) this.say(measuredText(this.#plan, event));
     }
   }
 

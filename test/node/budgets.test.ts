@@ -57,6 +57,17 @@ test("with room for all, weights come once: another prompt or size loads none", 
   assert.equal(await loaded({ ...JOB, width: 192, height: 64 }), 0);
 });
 
+test("an image's peaks are its own, not those of a larger one before it", async () => {
+  await engine.setBudgets({ vram: "4G", ram: "1G" });
+  const small = { ...JOB, steps: 1, width: 64, height: 64 };
+  const { peak } = await engine.plan(small);
+  const large = await image({ ...small, width: 256, height: 256 });
+  assert.ok(large.peakDeviceBytes > peak.deviceBytes && large.peakRamBytes > peak.ramBytes);
+  const after = await image(small);
+  assert.ok(after.peakDeviceBytes <= peak.deviceBytes, `${after.peakDeviceBytes} of ${peak.deviceBytes} bytes`);
+  assert.ok(after.peakRamBytes <= peak.ramBytes, `${after.peakRamBytes} of ${peak.ramBytes} bytes`);
+});
+
 test("a plan names peaks within the budgets and streams when it must", async () => {
   const plan = await engine.plan(JOB, { budgets: { vram: "243M", ram: "1G" } });
   assert.ok(plan.peak.deviceBytes <= 243 * 1024 ** 2);

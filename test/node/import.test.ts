@@ -304,3 +304,23 @@ test("pictures are byte-identical from the folder, the plain store and the packe
   const [id] = await modelIds(nodeStore(dir));
   assert.ok(over.equals(await paint({ model: `store:${id}`, store: dir })), "with an artifact");
 });
+
+test("a file where the store should be is said in one line by every command", async () => {
+  const file = path.join(folder(), "file");
+  writeFileSync(file, "");
+  const commands = [
+    ["import", MODEL],
+    ["store", "list"],
+    ["store", "clean"],
+    ["store", "verify", "abcd"],
+  ];
+  for (const command of commands) {
+    const { code, err } = await cli(...command, "--store", file);
+    assert.equal(code, 3, `${command}: ${err}`);
+    assert.match(
+      err,
+      /^E_STORE_FOLDER .*file: it is no folder.* Next: choose another folder with --store\.$/m,
+      String(command),
+    );
+  }
+});

@@ -86,6 +86,31 @@ test("totals by pass and by segment", () => {
   assert.deepEqual([telemetry.totals(), telemetry.segmentTotals(), telemetry.residency()], [[], [], []]);
 });
 
+test("a load counts for the pass that uses its block, though it came before that pass or before any", () => {
+  const telemetry = new Telemetry();
+  const load = { storedBytes: 100, diskBytes: 100, readMs: 1, decodeMs: 0, uploadMs: 0 };
+  const run = (pass: string, key: string) =>
+    telemetry.segment({ pass, segment: "s", key, waitMs: 0, computeMs: 1, endedMs: 1, weightBytes: 0 });
+  for (let image = 0; image < 2; image++) {
+    telemetry.clear();
+    telemetry.load({ key: "m/a", ...load });
+    telemetry.beginPass("first");
+    run("first", "m/a");
+    telemetry.load({ key: "m/b", ...load });
+    telemetry.load({ key: "m/vain", ...load });
+    telemetry.endPass("first", 1);
+    telemetry.beginPass("second");
+    run("second", "m/b");
+    telemetry.endPass("second", 1);
+    const bytes = telemetry.totals().map(({ pass, loadedBytes }) => [pass, loadedBytes]);
+    assert.deepEqual(bytes, [
+      ["first", 200],
+      ["second", 100],
+    ]);
+    assert.equal(telemetry.loaded.bytes, 300);
+  }
+});
+
 test("residency over time: all samples of a short run, a bounded number of a long one", () => {
   assert.deepEqual(
     sample()

@@ -1,0 +1,66 @@
+/** @file A plan and a long line for people, in the 80 columns of a terminal. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import type { PlanReport } from "../../src/engine-types.ts";
+import { GiB } from "../../src/ledger/budget.ts";
+import { wrapped } from "../../src/terminal/format.ts";
+import { planText } from "../../src/terminal/plan-text.ts";
+
+const PASS = {
+  name: "unet.step",
+  repeats: 30,
+  movedBytes: 4e9,
+  diskBytes: 3e9,
+  predictedMs: 25_700,
+  predictedComputeMs: 25_000,
+  predictedWaitMs: 143,
+  map: Array.from({ length: 99 }, (_, i) => ({ segment: `s${i}`, bytes: 5e7, place: "streamed" as const })),
+};
+const PLAN: PlanReport = {
+  machine: "this machine's CPU",
+  basis:
+    "12 cores, A Processor With A Rather Long Name @ 3.20 GHz, assumed at 60 GFLOP/s a core, 8 GB/s memory, 2 GB/s disk",
+  budgets: { deviceBytes: GiB, ramBytes: GiB },
+  peak: { deviceBytes: GiB, ramBytes: GiB },
+  overheadBytes: 2e8,
+  processBytes: 2e8,
+  keepsAll: false,
+  predictedMs: 796_400,
+  phases: ["encode", "denoise", "decode"].map((name) => ({
+    name,
+    deviceBytes: GiB,
+    ramBytes: GiB,
+    weightBytes: 5e9,
+    pinnedBytes: 3e8,
+    streamedBytes: 4.8e9,
+    ringBytes: 1e8,
+    activationBytes: 2e8,
+    scratchBytes: 4e8,
+    waitingBytes: 3e8,
+    waitingPlace: "device",
+    predictedFillMs: 10,
+    reasons: [
+      "pinned and streamed: 4.78 GiB of weights do not fit in 288 MiB; 176 MiB stay, 3.93 GiB stream in each pass, chosen where compute covers them",
+    ],
+    passes: [PASS, { ...PASS, predictedWaitMs: 0.01 }],
+  })),
+};
+
+test("no line is wider than 80 columns, nothing is lost, and waits of nothing are not told", () => {
+  const lines = planText(PLAN).split("\n");
+  assert.deepEqual(
+    lines.filter((line) => line.length > 80),
+    [],
+  );
+  const text = lines.map((line) => line.trim()).join(" ");
+  assert.match(text, /4\.78 GiB of weights do not fit in 288 MiB; 176 MiB stay, 3\.93 GiB stream in each pass/);
+  assert.match(text, /unet\.step x30, 3\.73 GiB a run \(2\.79 GiB from disk\): 25\.7 s, 143 ms of it waiting/);
+  assert.equal(text.match(/of it waiting/g)!.length, 3);
+  assert.equal(lines.filter((line) => /^ {2}\[░{64}\]$/.test(line)).length, 6);
+});
+
+test("lines are cut at spaces, and what follows is indented", () => {
+  assert.deepEqual(wrapped("  - one two three", 9), ["  - one", "    two", "    three"]);
+  assert.deepEqual(wrapped("", 9), [""]);
+  assert.deepEqual(wrapped("  endless-word", 5), ["  endless-word"]);
+});
