@@ -1,0 +1,87 @@
+/** @file The hot loop of a kernel's machine code: what a compiler put into the loop that holds most of the products. Pure. */
+
+/** A line of machine code. */
+export interface Instruction {
+  readonly name: string;
+  /** Of the place that it may jump to. */
+  readonly target?: string;
+  /** Written before it. */
+  readonly labels: readonly string[];
+}
+
+export type InstructionClass =
+  | "fma"
+  | "matrix"
+  | "sharedRead"
+  | "sharedWrite"
+  | "globalRead"
+  | "globalWrite"
+  | "local"
+  | "arithmetic"
+  | "scalar"
+  | "wait"
+  | "control";
+
+export type Mix = Readonly<Partial<Record<InstructionClass, number>>>;
+
+export interface HotLoop {
+  /** Of one pass of the innermost loop with most products. */
+  readonly inner: Mix;
+  /** Of one pass of the loop around it, inner passes counted as often as `roundFma` says. */
+  readonly round?: Mix;
+}
+
+interface Span {
+  readonly first: number;
+  readonly last: number;
+}
+
+/** Jumps backwards, innermost first. */
+function loopsOf(code: readonly Instruction[]): Span[] {
+  const places = new Map(code.flatMap(({ labels }, index) => labels.map((label) => [label, index] as const)));
+  const spans = new Map<number, Span>();
+  code.forEach(({ target }, last) => {
+    const first = target === undefined ? undefined : places.get(target);
+    // Several jumps to one head are one loop.
+    if (first !== undefined && first <= last) spans.set(first, { first, last });
+  });
+  // A jump to itself ends NVIDIA's programs.
+  return [...spans.values()].filter(({ first, last }) => last > first).sort((a, b) => a.last - a.first - (b.last - b.first));
+}
+
+function mixOf(code: readonly Instruction[], classify: (name: string) => InstructionClass): Map<InstructionClass, number> {
+  const mix = new Map<InstructionClass, number>();
+  for (const { name } of code) mix.set(classify(name), (mix.get(classify(name)) ?? 0) + 1);
+  return mix;
+}
+
+/** `roundFma`: products of one thread in one pass of the outer loop, `weight` of each product instruction. */
+export function hotLoop(
+  code: readonly Instruction[],
+  classify: (name: string) => InstructionClass,
+  roundFma?: number,
+  weight = 1,
+): HotLoop | undefined {
+  const products = ({ first, last }: Span) => {
+    const mix = mixOf(code.slice(first, last + 1), classify);
+    return (mix.get("fma") ?? 0) + (mix.get("matrix") ?? 0);
+  };
+  const loops = loopsOf(code);
+  const innermost = loops.filter(
+    (loop) => !loops.some((other) => other !== loop && other.first >= loop.first && other.last <= loop.last),
+  );
+  const inner = innermost.sort((a, b) => products(b) - products(a))[0];
+  if (!inner || products(inner) === 0) return undefined;
+  const innerMix = mixOf(code.slice(inner.first, inner.last + 1), classify);
+  const plain: Mix = Object.fromEntries(innerMix);
+  if (roundFma === undefined) return { inner: plain };
+  const passes = roundFma / weight / products(inner);
+  if (passes <= 1) return { inner: plain, round: plain };
+  const outer = loops.find(
+    (loop) => loop !== inner && loop.first <= inner.first && loop.last >= inner.last,
+  );
+  if (!outer) return { inner: plain };
+  const round = mixOf([...code.slice(outer.first, inner.first), ...code.slice(inner.last + 1, outer.last + 1)], classify);
+  for (const [name, count] of innerMix) round.set(name, Math.round((round.get(name) ?? 0) + count * passes));
+  return { inner: plain, round: Object.fromEntries(round) };
+}
