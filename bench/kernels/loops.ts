@@ -67,16 +67,15 @@ export function hotLoop(
     return (mix.get("fma") ?? 0) + (mix.get("matrix") ?? 0);
   };
   const loops = loopsOf(code);
-  const innermost = loops.filter(
-    (loop) => !loops.some((other) => other !== loop && other.first >= loop.first && other.last <= loop.last),
-  );
-  const inner = innermost.sort((a, b) => products(b) - products(a))[0];
-  if (!inner || products(inner) === 0) return undefined;
+  const most = Math.max(0, ...loops.map(products));
+  // The smallest that holds the most: the loop around it holds a few more, for addresses.
+  const inner = loops.find((loop) => products(loop) >= 0.9 * most);
+  if (!inner || most === 0) return undefined;
   const innerMix = mixOf(code.slice(inner.first, inner.last + 1), classify);
   const plain: Mix = Object.fromEntries(innerMix);
   if (roundFma === undefined) return { inner: plain };
   const passes = roundFma / weight / products(inner);
-  if (passes <= 1) return { inner: plain, round: plain };
+  if (passes < 1.5) return { inner: plain, round: plain };
   const outer = loops.find(
     (loop) => loop !== inner && loop.first <= inner.first && loop.last >= inner.last,
   );
