@@ -70,10 +70,14 @@ export function cudaText(kernel: Kernel, matrix?: MatrixShape): string {
     })
     .replace("MATRICES", "")
     .replace(/^@compute.*\nfn main\(.*\) \{/m, "void compute(u32 t, vec3u workgroup) const {")
-    .replace(/fn (\w+)\((.*?)\) -> ([\w<>]+) \{/g, (_, name: string, list: string, type: string) => `${type} ${name}(${parameters(list)}) const {`)
+    .replace(
+      /fn (\w+)\((.*?)\) -> ([\w<>]+) \{/g,
+      (_, name: string, list: string, type: string) => `${type} ${name}(${parameters(list)}) const {`,
+    )
     .replace(/\blet /g, "const auto ")
-    .replace(/\bvar (\w+): (\w+);/g, "$2 $1 = $2();")
+    .replace(/\bvar (\w+): ([\w<>]+);/g, "$2 $1 = $2();")
     .replace(/\bvar /g, "auto ")
+    .replace(/\.xy\b/g, ".xy()")
     .replace(/(?<![\w.])(\d+\.\d+(e-?\d+)?)(?![\w.])/g, "$1f");
   return `${shared.join("\n")}
 ${matrix ? cudaMatrices(matrix) : ""}
@@ -83,7 +87,7 @@ struct Kernel {
   ${members.join(" ")}
 ${body}
 };
-extern "C" __global__ void __launch_bounds__(${size}) kernel(const Kernel k) {
+extern "C" __global__ void __launch_bounds__(${size}${process.env.MINB ?? ""}) kernel(const Kernel k) {
   k.compute(threadIdx.x, {blockIdx.x, blockIdx.y, blockIdx.z});
 }
 `;
@@ -164,7 +168,8 @@ function instructionsOf(text: string): Instruction[] {
   for (const line of text.split("\n")) {
     const label = /^\s*(\.L_\w+):/.exec(line)?.[1];
     if (label) labels.push(label);
-    const [, name, rest] = /^\s+(?:\/\*[0-9a-f]+\*\/)?\s*(?:\{\s*)?(?:@!?U?P\w+\s+)?([A-Z][\w.]+)([^;}]*)[;}]/.exec(line) ?? [];
+    const [, name, rest] =
+      /^\s+(?:\/\*[0-9a-f]+\*\/)?\s*(?:\{\s*)?(?:@!?U?P\w+\s+)?([A-Z][\w.]+)([^;}]*)[;}]/.exec(line) ?? [];
     if (name === undefined) continue;
     const target = /^BRA/.test(name) ? /`\((\.L_\w+)\)/.exec(rest!)?.[1] : undefined;
     code.push({ name, labels, ...(target ? { target } : {}) });

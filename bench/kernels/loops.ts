@@ -27,8 +27,10 @@ export type Mix = Readonly<Partial<Record<InstructionClass, number>>>;
 export interface HotLoop {
   /** Of one pass of the innermost loop with most products. */
   readonly inner: Mix;
-  /** Of one pass of the loop around it, inner passes counted as often as `roundFma` says. */
+  /** Of one pass of the loop around it, inner passes counted as often as `roundFma` says, without `seldom`. */
   readonly round?: Mix;
+  /** Of `round`: what a jump leaves out together with another loop, as at the change of a tap. Most passes don't come there. */
+  readonly seldom?: Mix;
 }
 
 interface Span {
@@ -46,10 +48,15 @@ function loopsOf(code: readonly Instruction[]): Span[] {
     if (first !== undefined && first <= last) spans.set(first, { first, last });
   });
   // A jump to itself ends NVIDIA's programs.
-  return [...spans.values()].filter(({ first, last }) => last > first).sort((a, b) => a.last - a.first - (b.last - b.first));
+  return [...spans.values()]
+    .filter(({ first, last }) => last > first)
+    .sort((a, b) => a.last - a.first - (b.last - b.first));
 }
 
-function mixOf(code: readonly Instruction[], classify: (name: string) => InstructionClass): Map<InstructionClass, number> {
+function mixOf(
+  code: readonly Instruction[],
+  classify: (name: string) => InstructionClass,
+): Map<InstructionClass, number> {
   const mix = new Map<InstructionClass, number>();
   for (const { name } of code) mix.set(classify(name), (mix.get(classify(name)) ?? 0) + 1);
   return mix;
@@ -75,12 +82,40 @@ export function hotLoop(
   const plain: Mix = Object.fromEntries(innerMix);
   if (roundFma === undefined) return { inner: plain };
   const passes = roundFma / weight / products(inner);
-  if (passes < 1.5) return { inner: plain, round: plain };
-  const outer = loops.find(
-    (loop) => loop !== inner && loop.first <= inner.first && loop.last >= inner.last,
-  );
+  const outer = passes < 1.5 ? inner : loops.find((loop) => loop !== inner && contains(loop, inner));
   if (!outer) return { inner: plain };
-  const round = mixOf([...code.slice(outer.first, inner.first), ...code.slice(inner.last + 1, outer.last + 1)], classify);
-  for (const [name, count] of innerMix) round.set(name, Math.round((round.get(name) ?? 0) + count * passes));
-  return { inner: plain, round: Object.fromEntries(round) };
+  const seldom = seldomSpan(code, loops, outer, inner);
+  const parts = seldom ? [code.slice(seldom.first, seldom.last + 1)] : [];
+  const round = mixOf(code.slice(outer.first, outer.last + 1), classify);
+  if (passes >= 1.5)
+    for (const [name, count] of innerMix) round.set(name, Math.round((round.get(name) ?? 0) + count * (passes - 1)));
+  for (const part of parts)
+    for (const [name, count] of mixOf(part, classify)) round.set(name, (round.get(name) ?? 0) - count);
+  return {
+    inner: plain,
+    round: Object.fromEntries(round),
+    ...(seldom ? { seldom: Object.fromEntries(mixOf(parts[0]!, classify)) } : {}),
+  };
+}
+
+function contains(outer: Span, inner: Span): boolean {
+  return outer.first <= inner.first && outer.last >= inner.last;
+}
+
+/** What the nearest jump around a loop beside the hot one leaves out, within the loop around both. */
+function seldomSpan(code: readonly Instruction[], loops: readonly Span[], outer: Span, hot: Span): Span | undefined {
+  const beside = loops.filter(
+    (loop) => loop !== outer && loop !== hot && contains(outer, loop) && !contains(loop, hot) && (hot === outer || !contains(hot, loop)),
+  );
+  const places = new Map(code.flatMap(({ labels }, index) => labels.map((label) => [label, index] as const)));
+  let found: Span | undefined;
+  for (let first = outer.first; first <= outer.last; first++) {
+    const target = code[first]!.target;
+    const place = target === undefined ? undefined : places.get(target);
+    if (place === undefined || place <= first || place > outer.last) continue;
+    const span = { first: first + 1, last: place - 1 };
+    if (!beside.some((loop) => contains(span, loop)) || (hot !== outer && contains(span, hot))) continue;
+    if (!found || span.last - span.first < found.last - found.first) found = span;
+  }
+  return found;
 }

@@ -17,7 +17,10 @@ const offers = {
   ...("lanes" in offered ? { lanes: offered.lanes } : {}),
   ...("matrix" in offered ? { matrix: offered.matrix } : {}),
 };
-writeSync(2, `@@ device ${JSON.stringify({ name: facts.device, driver: facts.description, ...offers, matrices: facts.matrices })}\n`);
+writeSync(
+  2,
+  `@@ device ${JSON.stringify({ name: facts.device, driver: facts.description, ...offers, matrices: facts.matrices })}\n`,
+);
 const cache = new PipelineCache(device, new DeviceHealth());
 const wanted = process.argv.slice(2).map((pattern) => new RegExp(pattern));
 for (const { name, kernel, roundFma } of kernelsOf(offers)) {

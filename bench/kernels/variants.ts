@@ -37,7 +37,11 @@ const SOURCES: Readonly<Record<string, Source>> = {
   gate: { ...common, slots: { a: 0, b: 1, bias: 2, out: 3 }, geglu: true },
   conv: { ...common, slots: { a: 0, b: 1, bias: 2, channels: 3, out: 4 }, conv: { upsample: false } },
   "conv of enlarged": { ...common, slots: { a: 0, b: 1, bias: 2, out: 3 }, conv: { upsample: true } },
-  "conv of joined": { ...common, slots: { a: 0, a2: 1, b: 2, bias: 3, channels: 4, out: 5 }, conv: { upsample: false } },
+  "conv of joined": {
+    ...common,
+    slots: { a: 0, a2: 1, b: 2, bias: 3, channels: 4, out: 5 },
+    conv: { upsample: false },
+  },
   "fp32 weights": { ...common, slots: { a: 0, b: 1, out: 2 }, bStorage: "f32" },
 };
 

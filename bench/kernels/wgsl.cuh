@@ -14,7 +14,12 @@ template <class T> struct alignas(2 * sizeof(T)) vec2 {
   vec2(T x, T y) : x(x), y(y) {}
   T operator[](u32 i) const { return i == 0 ? x : y; }
 };
-struct vec3u { u32 x, y, z; };
+template <class T> struct vec3 {
+  T x, y, z;
+  vec3() = default;
+  vec3(T x, T y, T z) : x(x), y(y), z(z) {}
+};
+typedef vec3<u32> vec3u;
 
 template <class T> struct alignas(4 * sizeof(T)) vec4 {
   T x, y, z, w;
@@ -25,6 +30,7 @@ template <class T> struct alignas(4 * sizeof(T)) vec4 {
   vec4(vec2<T> a, T z, T w) : x(a.x), y(a.y), z(z), w(w) {}
   template <class U> explicit vec4(vec4<U> v) : x(T(v[0])), y(T(v[1])), z(T(v[2])), w(T(v[3])) {}
   T operator[](u32 i) const { return i == 0 ? x : i == 1 ? y : i == 2 ? z : w; }
+  vec2<T> xy() const { return {x, y}; }
   T &operator[](u32 i) { return i == 0 ? x : i == 1 ? y : i == 2 ? z : w; }
 };
 // Pairs, as hardware computes with them.

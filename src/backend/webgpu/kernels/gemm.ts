@@ -20,7 +20,8 @@ import {
   scalarView,
 } from "../wgsl.ts";
 import { epilogue } from "./gemm-epilogue.ts";
-import { advance, arithmeticOf, fetch, readFunctions, setUp, store, swizzleOf, tileLoads } from "./gemm-loads.ts";
+import { advance, fetch, setUp, store, swizzleOf, tileLoads } from "./gemm-loads.ts";
+import { arithmeticOf, readFunctions } from "./gemm-reads.ts";
 import { DEPTH, HALF_ROUNDS, TILES, type Tile, type TileName, tileThreads } from "./gemm-tiles.ts";
 import { type At, each } from "./text.ts";
 
@@ -152,8 +153,7 @@ ${results((r, g) => `      c${r}_${g} += vec4<f32>(h${r}_${g}); h${r}_${g} = vec
     }`;
   const columnsOut = v.geglu ? tile.columns / 2 : tile.columns;
   const head = `
-var<workgroup> tileA: array<${quad}, ${(tile.rows / 4) * DEPTH}>;
-var<workgroup> tileB: array<${quad}, ${(tile.columns / 4) * DEPTH}>;
+var<workgroup> tile: array<${quad}, ${((tile.rows + tile.columns) / 4) * DEPTH}>;
 ${STORAGE_FUNCTIONS}${ACTIVATION_FUNCTIONS}
 ${readFunctions(v, at)}`;
   const body = `
@@ -171,34 +171,50 @@ ${readFunctions(v, at)}`;
 ${loads.map((load) => setUp(v, tile, threads, load)).join("\n")}
 ${results((r, g) => `  var c${r}_${g} = vec4<f32>();${halves ? ` var h${r}_${g} = vec4<f16>();` : ""}`).join("\n")}
   let rounds = (P.k + ${DEPTH - 1}u) / ${DEPTH}u;
+  var k0 = 0u;
 ${loads.map((load) => fetch(v, load)).join("\n")}
   for (var round = 0u; round < rounds; round++) {
     workgroupBarrier();
 ${loads.map((load) => store(v, tile, threads, load)).join("\n")}
     workgroupBarrier();
-    if (round + 1u < rounds) {
+    k0 += ${DEPTH}u;
+    if (k0 < P.k) {
 ${loads.map((load) => `${advance(v, load)}\n${fetch(v, load)}`).join("\n")}
     }
-    for (var kk = 0u; kk < ${DEPTH / 4}u; kk++) {
-      let swizzleA = (kk & 1u) * ${swizzleOf(v, tile.rows)}u;
-      let swizzleB = (kk & 1u) * ${swizzleOf(v, tile.columns)}u;
-${each(4, (k) => multiply(tile, k, halves)).join("\n")}
-    }${halves ? flush : ""}
+${multiply(v, tile)}${halves ? flush : ""}
   }
 ${epilogue(v, tile, at)}`;
   return { head, body };
 }
 
-/** One step along K: a thread's rows times its columns. */
-function multiply({ rows, columns, threadRows, threadColumns }: Tile, k: number, halves: boolean): string {
+/** K that are written out in the loop over a round: both states of the swizzle. */
+const WRITTEN = 4;
+
+/** A thread's rows times its columns, along the K of a round. Places but for one number each are constants. */
+function multiply(v: GemmVariant, tile: Tile): string {
+  const { rows, columns, threadRows, threadColumns } = tile;
+  const [sum, quad] = arithmeticOf(v) === "f16" ? ["h", "vec4<f16>"] : ["c", "vec4<f32>"];
   const rowGroups = threadRows / 4;
   const columnGroups = threadColumns / 4;
-  const [sum, quad] = halves ? ["h", "vec4<f16>"] : ["c", "vec4<f32>"];
-  const readA = (g: number) => `tileA[(kk * 4u + ${k}u) * ${rows / 4}u + ((ty + ${(g * rows) / 8}u) ^ swizzleA)]`;
-  const readB = (g: number) => `tileB[(kk * 4u + ${k}u) * ${columns / 4}u + ((tx + ${(g * columns) / 8}u) ^ swizzleB)]`;
-  return `      {
-${each(rowGroups, (g) => `        let a${g} = ${readA(g)};`).join("\n")}
-${each(columnGroups, (g) => `        let b${g} = ${readB(g)};`).join("\n")}
+  const operand = (name: "a" | "b", length: number, perThread: number, thread: string, start: number) => {
+    const swizzle = swizzleOf(v, length);
+    // Where it exchanges a thread's two groups of four, it moves constants; else the thread's place.
+    const exchanges = perThread === 8 && swizzle === length / 8;
+    const from = `${start}u + kk * ${(WRITTEN * length) / 4}u`;
+    const places = `      let ${name}Even = ${from} + ${thread};\n      let ${name}Odd = ${from} + ${exchanges ? thread : `(${thread} ^ ${swizzle}u)`};`;
+    const read = (k: number, g: number) => {
+      const odd = Math.floor(k / 4) % 2 === 1;
+      const group = (g * length) / 8;
+      const offset = (k * length) / 4 + (odd && exchanges ? group ^ swizzle : group);
+      return `        let ${name}${g} = tile[${name}${odd ? "Odd" : "Even"} + ${offset}u];`;
+    };
+    return { places, read };
+  };
+  const a = operand("a", rows, threadRows, "ty", 0);
+  const b = operand("b", columns, threadColumns, "tx", (rows / 4) * DEPTH);
+  const step = (k: number) => `      {
+${each(rowGroups, (g) => a.read(k, g)).join("\n")}
+${each(columnGroups, (g) => b.read(k, g)).join("\n")}
 ${each(threadRows, (r) =>
   each(
     columnGroups,
@@ -206,4 +222,9 @@ ${each(threadRows, (r) =>
   ),
 ).join("\n")}
       }`;
+  return `    for (var kk = 0u; kk < ${DEPTH / WRITTEN}u; kk++) {
+${a.places}
+${b.places}
+${each(WRITTEN, step).join("\n")}
+    }`;
 }
