@@ -87,7 +87,7 @@ struct Kernel {
   ${members.join(" ")}
 ${body}
 };
-extern "C" __global__ void __launch_bounds__(${size}${process.env.MINB ?? ""}) kernel(const Kernel k) {
+extern "C" __global__ void __launch_bounds__(${size}) kernel(const Kernel k) {
   k.compute(threadIdx.x, {blockIdx.x, blockIdx.y, blockIdx.z});
 }
 `;
@@ -132,7 +132,6 @@ export async function* compileByCuda(
       const { stderr } = await run(tools.ptxas, [`-arch=sm_${architecture}`, "-v", "-o", cubin, ptx]);
       const { stdout } = await run(tools.nvdisasm, ["-c", cubin], { maxBuffer: 1 << 26 });
       const number = (pattern: RegExp) => Number(pattern.exec(stderr)?.[1] ?? 0);
-      if (process.env.SASS) await writeFile(process.env.SASS, stdout);
       const code = instructionsOf(stdout);
       const hot = hotLoop(code, classOf, roundFma, name.includes("fp16") ? 2 : 1);
       yield {

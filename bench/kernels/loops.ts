@@ -80,8 +80,7 @@ export function hotLoop(
   if (!inner || most === 0) return undefined;
   const innerMix = mixOf(code.slice(inner.first, inner.last + 1), classify);
   const plain: Mix = Object.fromEntries(innerMix);
-  if (roundFma === undefined) return { inner: plain };
-  const passes = roundFma / weight / products(inner);
+  const passes = roundFma === undefined ? 1 : roundFma / weight / products(inner);
   const outer = passes < 1.5 ? inner : loops.find((loop) => loop !== inner && contains(loop, inner));
   if (!outer) return { inner: plain };
   const seldom = seldomSpan(code, loops, outer, inner);
@@ -105,7 +104,12 @@ function contains(outer: Span, inner: Span): boolean {
 /** What the nearest jump around a loop beside the hot one leaves out, within the loop around both. */
 function seldomSpan(code: readonly Instruction[], loops: readonly Span[], outer: Span, hot: Span): Span | undefined {
   const beside = loops.filter(
-    (loop) => loop !== outer && loop !== hot && contains(outer, loop) && !contains(loop, hot) && (hot === outer || !contains(hot, loop)),
+    (loop) =>
+      loop !== outer &&
+      loop !== hot &&
+      contains(outer, loop) &&
+      !contains(loop, hot) &&
+      (hot === outer || !contains(hot, loop)),
   );
   const places = new Map(code.flatMap(({ labels }, index) => labels.map((label) => [label, index] as const)));
   let found: Span | undefined;

@@ -3,7 +3,7 @@
  * tells registers, spills, workgroup memory, how many subgroups a SIMD holds, and its machine code. Nothing runs.
  */
 import { execFile, spawn } from "node:child_process";
-import { existsSync, globSync } from "node:fs";
+import { globSync } from "node:fs";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -153,8 +153,4 @@ function classOf(name: string): InstructionClass {
   if (/^s_(waitcnt|delay_alu|wait_|nop|clause)/.test(name)) return "wait";
   if (/^s_(cbranch|branch|barrier|endpgm)/.test(name)) return "control";
   return "scalar";
-}
-
-export function radvLibraryFound(): boolean {
-  return LIBRARIES.some((pattern) => globSync(pattern).some((file) => existsSync(file)));
 }

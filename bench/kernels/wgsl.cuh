@@ -13,6 +13,7 @@ template <class T> struct alignas(2 * sizeof(T)) vec2 {
   vec2() = default;
   vec2(T x, T y) : x(x), y(y) {}
   T operator[](u32 i) const { return i == 0 ? x : y; }
+  T &operator[](u32 i) { return (&x)[i]; }
 };
 template <class T> struct vec3 {
   T x, y, z;
@@ -31,7 +32,7 @@ template <class T> struct alignas(4 * sizeof(T)) vec4 {
   template <class U> explicit vec4(vec4<U> v) : x(T(v[0])), y(T(v[1])), z(T(v[2])), w(T(v[3])) {}
   T operator[](u32 i) const { return i == 0 ? x : i == 1 ? y : i == 2 ? z : w; }
   vec2<T> xy() const { return {x, y}; }
-  T &operator[](u32 i) { return i == 0 ? x : i == 1 ? y : i == 2 ? z : w; }
+  T &operator[](u32 i) { return (&x)[i]; }
 };
 // Pairs, as hardware computes with them.
 template <> struct alignas(8) vec4<f16> {

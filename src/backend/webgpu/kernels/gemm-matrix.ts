@@ -72,11 +72,16 @@ export type MatrixVariant = Omit<GemmVariant, "tile" | "arithmetic"> & { readonl
 
 export function matrixKernel(v: MatrixVariant, shape: MatrixShape): Kernel {
   const halves: GemmVariant = { ...v, arithmetic: "f16" };
-  const { m, n, k, lanes } = shape;
+  const { m, n, k, lanes, sized } = shape;
   return makeKernel(
     productText(halves, {
-      name: `matrix${m}x${n}x${k}-${lanes}`,
-      enables: ["f16", "chromium_experimental_subgroup_matrix"],
+      name: `matrix${m}x${n}x${k}-${lanes}${sized ? "-sized" : ""}`,
+      enables: [
+        "f16",
+        "chromium_experimental_subgroup_matrix",
+        ...(sized ? ["subgroups", "subgroup_size_control"] : []),
+      ],
+      ...(sized ? { subgroupSize: lanes } : {}),
       // Places of matrices follow from t / lanes: one number in a subgroup, which WGSL can't see.
       diagnosticsOff: ["chromium.subgroup_matrix_uniformity"],
       workgroupSize: matrixThreads(v.tile, shape),
