@@ -156,7 +156,13 @@ export interface OpenedDevice {
 }
 
 /** Optional features that faster paths use. */
-const FEATURES = ["shader-f16", "subgroups", "timestamp-query", "chromium-experimental-subgroup-matrix"];
+const FEATURES = [
+  "shader-f16",
+  "subgroup-size-control",
+  "subgroups",
+  "timestamp-query",
+  "chromium-experimental-subgroup-matrix",
+];
 
 /** `asked`: part of an adapter's name; needed for software adapters. Rejects with DeviceError. */
 export async function openDawn(asked?: string): Promise<OpenedDevice> {

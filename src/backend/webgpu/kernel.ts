@@ -46,6 +46,8 @@ export interface KernelText {
   readonly operands: readonly { readonly name: string; readonly view: View; readonly slot: number }[];
   readonly params: ParamFields;
   readonly workgroupSize: number;
+  /** Lanes of every subgroup, where the adapter has several sizes and the text needs one. */
+  readonly subgroupSize?: number;
   /** WGSL extensions that the text uses. */
   readonly enables?: readonly string[];
   /** Checks of WGSL that the text can't satisfy; it says why. */
@@ -100,7 +102,7 @@ function assemble(spec: KernelText, slots: readonly View[]): string {
 ${bindings.join("\n")}
 @group(0) @binding(${slots.length}) var<uniform> P: Params;
 ${head}
-@compute @workgroup_size(${spec.workgroupSize})
+@compute @workgroup_size(${spec.workgroupSize})${spec.subgroupSize === undefined ? "" : ` @subgroup_size(${spec.subgroupSize})`}
 fn main(@builtin(local_invocation_index) t: u32, @builtin(workgroup_id) workgroup: vec3<u32>) {
   let wg = P.wg + workgroup.x;
 ${body}

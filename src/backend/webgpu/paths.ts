@@ -15,6 +15,8 @@ export interface MatrixShape {
   readonly n: number;
   readonly k: number;
   readonly lanes: number;
+  /** The adapter has subgroups of other sizes too: the kernel asks for this one. */
+  readonly sized?: boolean;
   /** Tiles whose workgroup memory fits. */
   readonly tiles: readonly ("64x64" | "128x128")[];
 }
@@ -89,14 +91,16 @@ function hasMatrix({ matrix }: KernelPaths): boolean {
   return matrix !== undefined;
 }
 
-/** The largest matrices with fp16 operands and fp32 sums that the kernel can use, where every subgroup has one size. */
-function matrixShape({ subgroups, matrices = [], limits }: AdapterFacts): MatrixShape | undefined {
-  if (!subgroups || subgroups.min !== subgroups.max || subgroups.max > MAX_LANES) return undefined;
+/** The largest matrices with fp16 operands and fp32 sums that the kernel can use, where every subgroup has, or can get, one size. */
+function matrixShape({ subgroups, matrices = [], limits, features }: AdapterFacts): MatrixShape | undefined {
+  if (!subgroups || subgroups.min > MAX_LANES) return undefined;
+  const sized = subgroups.min !== subgroups.max;
+  if (sized && !features.includes("subgroup-size-control")) return undefined;
   const fitting = matrices
     .filter((found) => found.component === "f16" && found.result === "f32" && matrixFits(found))
     .sort((a, b) => b.m * b.n * b.k - a.m * a.n * a.k);
   for (const { m, n, k } of fitting) {
-    const shape = { m, n, k, lanes: subgroups.min, tiles: [] };
+    const shape = { m, n, k, lanes: subgroups.min, ...(sized ? { sized } : {}), tiles: [] };
     const tiles = (["64x64", "128x128"] as const).filter(
       (tile) => matrixSharedBytes(tile, shape) <= limits.maxComputeWorkgroupStorageSize,
     );

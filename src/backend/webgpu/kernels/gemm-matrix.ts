@@ -10,7 +10,7 @@ import type { MatrixShape } from "../paths.ts";
 import { ACTIVATION_FUNCTIONS, STORAGE_FUNCTIONS } from "../wgsl.ts";
 import { type GemmVariant, productText } from "./gemm.ts";
 import { epilogueColumns, epilogueValue } from "./gemm-epilogue.ts";
-import { readFunctions } from "./gemm-loads.ts";
+import { advanceTap, quadA, quadB, rawType, readFunctions, unpacked } from "./gemm-reads.ts";
 import { type ProductShape, WORKGROUPS_WANTED } from "./gemm-tiles.ts";
 import { type At, each } from "./text.ts";
 
@@ -72,11 +72,16 @@ export type MatrixVariant = Omit<GemmVariant, "tile" | "arithmetic"> & { readonl
 
 export function matrixKernel(v: MatrixVariant, shape: MatrixShape): Kernel {
   const halves: GemmVariant = { ...v, arithmetic: "f16" };
-  const { m, n, k, lanes } = shape;
+  const { m, n, k, lanes, sized } = shape;
   return makeKernel(
     productText(halves, {
-      name: `matrix${m}x${n}x${k}-${lanes}`,
-      enables: ["f16", "chromium_experimental_subgroup_matrix"],
+      name: `matrix${m}x${n}x${k}-${lanes}${sized ? "-sized" : ""}`,
+      enables: [
+        "f16",
+        "chromium_experimental_subgroup_matrix",
+        ...(sized ? ["subgroups", "subgroup_size_control"] : []),
+      ],
+      ...(sized ? { subgroupSize: lanes } : {}),
       // Places of matrices follow from t / lanes: one number in a subgroup, which WGSL can't see.
       diagnosticsOff: ["chromium.subgroup_matrix_uniformity"],
       workgroupSize: matrixThreads(v.tile, shape),
@@ -109,13 +114,15 @@ ${matrixDeclarations(shape)}
 ${STORAGE_FUNCTIONS}${ACTIVATION_FUNCTIONS}
 ${readFunctions(v, at)}`;
   const row = (i: number) => `t / ${perRow}u + ${(i * threads) / perRow}u`;
-  const put = ({ operand, count }: Quads) =>
-    each(count, (i) =>
-      each(
-        4,
-        (j) => `    tile${operand}[(${row(i)}) * ${STRIDE}u + inRow + ${j}u] = ${operand.toLowerCase()}Quad${i}[${j}];`,
-      ),
+  const put = ({ operand, count }: Quads) => {
+    const name = operand === "A" ? "a" : "b";
+    const place = (i: number, j: number) => `tile${operand}[(${row(i)}) * ${STRIDE}u + inRow + ${j}u]`;
+    return each(
+      count,
+      (i) => `    { let quad = ${unpacked(v, name, `${name}Quad${i}`)};
+${each(4, (j) => `      ${place(i, j)} = quad[${j}];`).join("\n")} }`,
     ).join("\n");
+  };
   const body = `
   // Tiles in groups of rows, each group column by column, as in gemm.ts.
   let perGroup = P.group * P.tilesN;
@@ -129,7 +136,8 @@ ${readFunctions(v, at)}`;
   let spanRow = (subgroup / ${subgroupsAcross}u) * ${spanRows}u;
   let spanColumn = (subgroup % ${subgroupsAcross}u) * ${spanColumns}u;
   let inRow = (t % ${perRow}u) * 4u;
-  var kq = inRow;
+  let kq = inRow;
+  var k0 = 0u;
 ${setUp(v, spanColumns, a.count, b.count, row)}
 ${each(mats, (i) => each(across, (j) => `  var sums${i}_${j}: Sums;`)).join("\n")}
 ${fetch(v, a.count, b.count)}
@@ -139,9 +147,9 @@ ${fetch(v, a.count, b.count)}
 ${put(a)}
 ${put(b)}
     workgroupBarrier();
-    if (round + 1u < rounds) {
-      kq += ${DEPTH}u;
-${v.conv ? ADVANCE : ""}
+    k0 += ${DEPTH}u;
+    if (k0 < P.k) {
+${v.conv ? advanceTap({ c: "c", tapX: "tapX", tapY: "tapY" }, DEPTH, pixels(v, a.count)) : ""}
 ${fetch(v, a.count, b.count)}
     }
 ${each(deep, (d) => {
@@ -167,56 +175,59 @@ function setUp(
 ): string {
   const aRows = each(aCount, (i) => {
     const from = `  let aRow${i} = m0 + ${row(i)};`;
-    if (!v.conv) return from;
-    return `${from}
-  var image${i} = -1; var y${i} = 0; var x${i} = 0;
-  if (aRow${i} < P.m) {
-    let inImage = aRow${i} % (P.outHeight * P.outWidth);
-    image${i} = i32(aRow${i} / (P.outHeight * P.outWidth));
-    y${i} = i32(inImage / P.outWidth) * P.stride - P.padTop;
-    x${i} = i32(inImage % P.outWidth) * P.stride - P.padLeft;
-  }`;
+    if (!v.quadK) return from;
+    return `${from}\n  ${v.conv ? "var" : "let"} aAt${i} = ${v.conv ? "-1" : quadA(`aRow${i}`, "kq")};`;
   });
   const half = spanColumns / 2;
+  const bAt = (i: number) => (v.quadK ? `\n  let bAt${i} = ${quadB(`bRow${i}`, "kq", `bLimit${i}`)};` : "");
   // With the gate, the second half of each subgroup's columns are the gate's rows of the weights.
   const bRows = each(bCount, (i) =>
     v.geglu
       ? `  let bSpan${i} = ${row(i)};
   let bColumn${i} = n0 + bSpan${i} / ${spanColumns}u * ${half}u + bSpan${i} % ${half}u;
   let bRow${i} = select(bColumn${i}, P.n + bColumn${i}, bSpan${i} % ${spanColumns}u >= ${half}u);
-  let bThere${i} = bColumn${i} < P.n;`
-      : `  let bRow${i} = n0 + ${row(i)}; let bThere${i} = bRow${i} < P.n;`,
+  let bLimit${i} = select(P.n, 2u * P.n, bSpan${i} % ${spanColumns}u >= ${half}u);${bAt(i)}`
+      : `  let bRow${i} = n0 + ${row(i)}; let bLimit${i} = P.n;${bAt(i)}`,
   );
   const patch = v.conv
     ? [
         "  var c = kq % P.channelsIn; var tapX = (kq / P.channelsIn) % P.kernelWidth; var tapY = (kq / P.channelsIn) / P.kernelWidth;",
+        pixels(v, aCount),
       ]
     : [];
-  const quads = (name: string, count: number) => each(count, (i) => `  var ${name}Quad${i} = vec4<f16>();`);
+  const quads = (name: "a" | "b", count: number) =>
+    each(count, (i) => `  var ${name}Quad${i} = ${rawType(v, name)}();`);
   return [...aRows, ...bRows, ...patch, ...quads("a", aCount), ...quads("b", bCount)].join("\n");
 }
 
-const ADVANCE = `      c += ${DEPTH}u;
-      while (c >= P.channelsIn) {
-        c -= P.channelsIn;
-        tapX += 1u;
-        if (tapX == P.kernelWidth) { tapX = 0u; tapY += 1u; }
-      }`;
-
-/** Reads a thread's quads of the round that `kq` stands at into registers. */
-function fetch(v: GemmVariant, aCount: number, bCount: number): string {
-  const b = each(bCount, (i) => `    bQuad${i} = vec4<f16>(); if (bThere${i}) { bQuad${i} = readB(bRow${i}, kq); }`);
-  return [...each(aCount, (i) => fetchA(v, i)), ...b].join("\n");
+function pixels(v: GemmVariant, aCount: number): string {
+  return v.quadK ? each(aCount, (i) => `      aAt${i} = pixelOf(aRow${i}, tapY, tapX);`).join("\n") : "";
 }
 
-function fetchA(v: GemmVariant, i: number): string {
-  if (!v.conv) return `    aQuad${i} = readA(aRow${i}, kq);`;
-  const pixel = (tapX: string, tapY: string) => `pixelAt(image${i}, y${i} + i32(${tapY}), x${i} + i32(${tapX}))`;
-  if (v.quadK)
-    return `    aQuad${i} = vec4<f16>(); if (kq < P.k) { aQuad${i} = readPixel(${pixel("tapX", "tapY")}, c); }`;
+/** Reads a thread's quads of the round that starts at K `k0` into registers. */
+function fetch(v: GemmVariant, aCount: number, bCount: number): string {
+  const none = (name: "a" | "b", count: number) => each(count, (i) => `      ${name}Quad${i} = ${rawType(v, name)}();`);
+  if (!v.quadK) {
+    const b = each(bCount, (i) => `    if (bRow${i} < bLimit${i}) { bQuad${i} = readB(bRow${i}, kq + k0); }`);
+    return [...each(aCount, (i) => fetchOne(v, i)), ...none("b", bCount), ...b].join("\n");
+  }
+  const a = each(aCount, (i) =>
+    v.conv ? `      aQuad${i} = readPixel(aAt${i}, c);` : `      aQuad${i} = readA(aAt${i} + (k0 >> 2u));`,
+  );
+  const b = each(bCount, (i) => `      bQuad${i} = readB(bAt${i} + (k0 >> 2u));`);
+  return `    if (kq + k0 < P.k) {
+${[...a, ...b].join("\n")}
+    } else {
+${[...none("a", aCount), ...none("b", bCount)].join("\n")}
+    }`;
+}
+
+/** Without four numbers at once. */
+function fetchOne(v: GemmVariant, i: number): string {
+  if (!v.conv) return `    aQuad${i} = readA(aRow${i}, kq + k0);`;
   return `    { var ce = c; var xe = tapX; var ye = tapY; aQuad${i} = vec4<f16>();
       for (var e = 0u; e < 4u; e++) {
-        if (kq + e < P.k) { aQuad${i}[e] = readPixel(${pixel("xe", "ye")}, ce); }
+        if (kq + k0 + e < P.k) { aQuad${i}[e] = readPixel(pixelOf(aRow${i}, ye, xe), ce); }
         ce += 1u;
         if (ce == P.channelsIn) { ce = 0u; xe += 1u; if (xe == P.kernelWidth) { xe = 0u; ye += 1u; } }
       } }`;
@@ -242,9 +253,10 @@ function finish(v: GemmVariant, tile: MatrixTileName, { m, n, lanes }: MatrixSha
         const inside = ((m * n) / 4) % lanes === 0 ? "true" : `lane + ${i * lanes}u < ${(m * n) / 4}u`;
         return `  if (${inside}) { let q = lane + ${i * lanes}u;
     let m = m0 + spanRow + ${r * m}u + q / ${n / 4}u;
-    let n = n0 + ${span} + ${c * n}u + (q % ${n / 4}u) * 4u;
+    let column = n0 + ${span} + ${c * n}u + (q % ${n / 4}u) * 4u;
     if (m < P.m) {
-${epilogueColumns(v, at, 0, "n")}
+${epilogueColumns(v, at, 0, "column")}
+      let n = column;
 ${epilogueValue(v, at, { value: four(i), gate: `gate${i}` }, 0)}
     }
   }`;

@@ -20,7 +20,8 @@ import {
   scalarView,
 } from "../wgsl.ts";
 import { epilogue } from "./gemm-epilogue.ts";
-import { advance, arithmeticOf, fetch, readFunctions, setUp, store, swizzleOf, tileLoads } from "./gemm-loads.ts";
+import { advance, fetch, setUp, sharedQuad, sharedType, store, swizzleOf, tileLoads } from "./gemm-loads.ts";
+import { arithmeticOf, readFunctions } from "./gemm-reads.ts";
 import { DEPTH, HALF_ROUNDS, TILES, type Tile, type TileName, tileThreads } from "./gemm-tiles.ts";
 import { type At, each } from "./text.ts";
 
@@ -109,7 +110,7 @@ export function gemmKernel(v: GemmVariant): Kernel {
 /** Operands, parameters and name of a product, for whatever computes it. */
 export function productText(
   v: GemmVariant,
-  core: Pick<KernelText, "name" | "enables" | "diagnosticsOff" | "workgroupSize" | "text">,
+  core: Pick<KernelText, "name" | "enables" | "diagnosticsOff" | "workgroupSize" | "subgroupSize" | "text">,
 ): KernelText {
   const { slots } = v;
   const aView = v.quadK ? quadView("f32") : scalarView("f32");
@@ -140,20 +141,17 @@ function biasView(v: GemmVariant) {
 }
 
 function gemmText(v: GemmVariant, tile: Tile, at: At): { head: string; body: string } {
-  const threads = tileThreads(tile);
   const loads = tileLoads(tile);
-  const quad = `vec4<${arithmeticOf(v)}>`;
   const halves = arithmeticOf(v) === "f16";
   const results = <T>(make: (r: number, g: number) => T) =>
     each(tile.threadRows, (r) => each(tile.threadColumns / 4, (g) => make(r, g)));
   const flush = `
-    if (round % ${HALF_ROUNDS}u == ${HALF_ROUNDS - 1}u || round + 1u == rounds) {
+    if (k0 % ${HALF_ROUNDS * DEPTH}u == 0u || k0 >= P.k) {
 ${results((r, g) => `      c${r}_${g} += vec4<f32>(h${r}_${g}); h${r}_${g} = vec4<f16>();`).join("\n")}
     }`;
   const columnsOut = v.geglu ? tile.columns / 2 : tile.columns;
   const head = `
-var<workgroup> tileA: array<${quad}, ${(tile.rows / 4) * DEPTH}>;
-var<workgroup> tileB: array<${quad}, ${(tile.columns / 4) * DEPTH}>;
+var<workgroup> tile: array<${sharedType(v)}, ${((tile.rows + tile.columns) / 4) * DEPTH}>;
 ${STORAGE_FUNCTIONS}${ACTIVATION_FUNCTIONS}
 ${readFunctions(v, at)}`;
   const body = `
@@ -168,42 +166,50 @@ ${readFunctions(v, at)}`;
   let warp = t / 32u;
   let tx = lane % 8u + 8u * (warp % ${tile.columns / tile.threadColumns / 8}u);
   let ty = lane / 8u + 4u * (warp / ${tile.columns / tile.threadColumns / 8}u);
-${loads.map((load) => setUp(v, tile, threads, load)).join("\n")}
+${loads.map((load) => setUp(v, tile, load)).join("\n")}
 ${results((r, g) => `  var c${r}_${g} = vec4<f32>();${halves ? ` var h${r}_${g} = vec4<f16>();` : ""}`).join("\n")}
-  let rounds = (P.k + ${DEPTH - 1}u) / ${DEPTH}u;
+  var k0 = 0u;
 ${loads.map((load) => fetch(v, load)).join("\n")}
-  for (var round = 0u; round < rounds; round++) {
+  while (k0 < P.k) {
     workgroupBarrier();
-${loads.map((load) => store(v, tile, threads, load)).join("\n")}
+${loads.map((load) => store(v, load)).join("\n")}
     workgroupBarrier();
-    if (round + 1u < rounds) {
+    k0 += ${DEPTH}u;
+    if (k0 < P.k) {
 ${loads.map((load) => `${advance(v, load)}\n${fetch(v, load)}`).join("\n")}
     }
-    for (var kk = 0u; kk < ${DEPTH / 4}u; kk++) {
-      let swizzleA = (kk & 1u) * ${swizzleOf(v, tile.rows)}u;
-      let swizzleB = (kk & 1u) * ${swizzleOf(v, tile.columns)}u;
-${each(4, (k) => multiply(tile, k, halves)).join("\n")}
-    }${halves ? flush : ""}
+${multiply(v, tile)}${halves ? flush : ""}
   }
 ${epilogue(v, tile, at)}`;
   return { head, body };
 }
 
-/** One step along K: a thread's rows times its columns. */
-function multiply({ rows, columns, threadRows, threadColumns }: Tile, k: number, halves: boolean): string {
-  const rowGroups = threadRows / 4;
-  const columnGroups = threadColumns / 4;
-  const [sum, quad] = halves ? ["h", "vec4<f16>"] : ["c", "vec4<f32>"];
-  const readA = (g: number) => `tileA[(kk * 4u + ${k}u) * ${rows / 4}u + ((ty + ${(g * rows) / 8}u) ^ swizzleA)]`;
-  const readB = (g: number) => `tileB[(kk * 4u + ${k}u) * ${columns / 4}u + ((tx + ${(g * columns) / 8}u) ^ swizzleB)]`;
-  return `      {
-${each(rowGroups, (g) => `        let a${g} = ${readA(g)};`).join("\n")}
-${each(columnGroups, (g) => `        let b${g} = ${readB(g)};`).join("\n")}
+/**
+ * A thread's rows times its columns, along the K of a round, written out: a place in workgroup memory is then a register, one
+ * for each state of the swizzle, and a constant.
+ */
+function multiply(v: GemmVariant, { rows, columns, threadRows, threadColumns }: Tile): string {
+  const [sum, quad] = arithmeticOf(v) === "f16" ? ["h", "vec4<f16>"] : ["c", "vec4<f32>"];
+  const read = (name: string, length: number, perThread: number, thread: string, start: number, k: number) => {
+    const swizzle = swizzleOf(v, length) * (Math.floor(k / 4) % 2);
+    // Where it exchanges a thread's two groups of four, it moves the constant; else the thread's place.
+    const exchanges = perThread === 8 && swizzle === length / 8;
+    const from = swizzle === 0 || exchanges ? thread : `(${thread} ^ ${swizzle}u)`;
+    return each(perThread / 4, (g) => {
+      const group = (g * length) / 8;
+      const constant = start + (k * length) / 4 + (exchanges ? group ^ swizzle : group);
+      return `      let ${name}${g} = ${sharedQuad(v, `tile[${from} + ${constant}u]`)};`;
+    });
+  };
+  const step = (k: number) => `    {
+${read("a", rows, threadRows, "ty", 0, k).join("\n")}
+${read("b", columns, threadColumns, "tx", (rows / 4) * DEPTH, k).join("\n")}
 ${each(threadRows, (r) =>
   each(
-    columnGroups,
-    (g) => `        ${sum}${r}_${g} = fma(${quad}(a${Math.floor(r / 4)}[${r % 4}]), b${g}, ${sum}${r}_${g});`,
+    threadColumns / 4,
+    (g) => `      ${sum}${r}_${g} = fma(${quad}(a${Math.floor(r / 4)}[${r % 4}]), b${g}, ${sum}${r}_${g});`,
   ),
 ).join("\n")}
-      }`;
+    }`;
+  return each(DEPTH, step).join("\n");
 }
