@@ -16,7 +16,7 @@ import {
   tileFits,
   tileSharedBytes,
 } from "../../src/backend/webgpu/kernels/gemm-tiles.ts";
-import { Pacer, TARGET_MS } from "../../src/backend/webgpu/pacing.ts";
+import { Pacer, TARGET_MS, TRUST_AFTER_MS } from "../../src/backend/webgpu/pacing.ts";
 import { allowRebuild, noteRebuild, requireStable } from "../../src/backend/webgpu/rebuild-limiter.ts";
 import { placeScratch } from "../../src/backend/webgpu/scratch.ts";
 import { WebGpuSizes } from "../../src/backend/webgpu/sizes.ts";
@@ -123,6 +123,22 @@ test("submits follow the measured rate, grow slowly, and are halved after a loss
   assert.equal(new Pacer(pacer.state).budget, pacer.budget);
   for (let i = 0; i < 20; i++) pacer.halve();
   assert.equal(pacer.state.caution, 1 / 64);
+});
+
+test("a loss is forgiven after ten minutes of work without another, also over several starts", () => {
+  let pacer = new Pacer({ costPerMs: 1000, caution: 0.25 });
+  const work = (ms: number) => pacer.observe(1000 * ms, ms);
+  work(TRUST_AFTER_MS - 1000);
+  assert.equal(pacer.state.caution, 0.25);
+  pacer = new Pacer(pacer.state);
+  work(1000);
+  assert.equal(pacer.state.caution, 0.5);
+  work(TRUST_AFTER_MS - 1000);
+  pacer.halve();
+  work(1000);
+  assert.equal(pacer.state.caution, 0.25);
+  for (let i = 0; i < 5; i++) work(TRUST_AFTER_MS);
+  assert.equal(pacer.state.caution, 1);
 });
 
 test("ends that are reported late and in heaps raise no rate beyond the true one", () => {
@@ -376,7 +392,7 @@ test("state is kept by adapter and driver; what doesn't fit is forgotten", async
   const folder = await mkdtemp(path.join(os.tmpdir(), "solvay-"));
   try {
     const file = path.join(folder, "state", "webgpu.json");
-    const state = { pacing: { costPerMs: 5, caution: 0.5 }, tiles: { "1x2x3": "64x64" as const } };
+    const state = { pacing: { costPerMs: 5, caution: 0.5, steadyMs: 7 }, tiles: { "1x2x3": "64x64" as const } };
     assert.deepEqual(await loadAdapterState(file, card), {});
     await saveAdapterState(file, card, state);
     await saveAdapterState(file, lavapipe, {});

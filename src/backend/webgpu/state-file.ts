@@ -27,15 +27,20 @@ export async function saveAdapterState(file: string, adapter: AdapterFacts, stat
 
 function parseState(state: unknown): AdapterState {
   if (!isRecord(state)) return {};
-  const { pacing, tiles } = state;
+  const { tiles } = state;
   const isTile = (name: unknown): name is TileName => TILE_NAMES.includes(name as TileName);
   const known = isRecord(tiles)
     ? Object.fromEntries(Object.entries(tiles).filter((entry): entry is [string, TileName] => isTile(entry[1])))
     : undefined;
   return {
-    ...(isRecord(pacing) && isPositive(pacing.costPerMs) && isPositive(pacing.caution) && pacing.caution <= 1
-      ? { pacing: { costPerMs: pacing.costPerMs, caution: pacing.caution } }
-      : {}),
+    ...parsePacing(state.pacing),
     ...(known ? { tiles: known } : {}),
   };
+}
+
+function parsePacing(pacing: unknown): Pick<AdapterState, "pacing"> {
+  if (!isRecord(pacing) || !isPositive(pacing.costPerMs) || !isPositive(pacing.caution) || pacing.caution > 1)
+    return {};
+  const { costPerMs, caution } = pacing;
+  return { pacing: { costPerMs, caution, steadyMs: isPositive(pacing.steadyMs) ? pacing.steadyMs : 0 } };
 }
