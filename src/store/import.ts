@@ -54,7 +54,8 @@ export async function importModel(
   const { signal, budget, onEvent = () => undefined } = options;
   try {
     const known = await findImported(store, request);
-    const key = workKey(request);
+    const sources = sourcesKey(request);
+    const key = `${sources}-${request.packed}`;
     const folder = `${importsFolder(store)}/${key}`;
     // Its work folder may be there still, even an empty one, if the import was killed while it tidied up.
     if (known && !(await store.fs.list(importsFolder(store))).includes(key)) return known;
@@ -70,7 +71,7 @@ export async function importModel(
           throw error;
         },
       ));
-    await store.fs.removeFolder(folder);
+    await removeAttempts(store, sources);
     return result;
   } catch (error) {
     signal?.throwIfAborted();
@@ -270,13 +271,20 @@ async function requireUnchanged(store: Store, components: readonly ImportCompone
   }
 }
 
+/** What was begun with these sources, packed or not: nobody will go on with it now that the model is there. */
+async function removeAttempts(store: Store, sources: string): Promise<void> {
+  for (const name of await store.fs.list(importsFolder(store))) {
+    if (name.startsWith(`${sources}-`)) await store.fs.removeFolder(`${importsFolder(store)}/${name}`);
+  }
+}
+
 /** The same sources and the same wish: the same work folder. */
-function workKey({ components, packed }: ImportRequest): string {
+function sourcesKey({ components }: ImportRequest): string {
   const parts = components.map(({ name, sources }) => [
     name,
     sources.map(({ role, stamp }) => [role, stamp === "" ? randomUUID() : stamp]),
   ]);
-  return sha256Hex(JSON.stringify([LAYOUT, packed, parts])).slice(0, 32);
+  return sha256Hex(JSON.stringify([LAYOUT, parts])).slice(0, 32);
 }
 
 function sumPlain(components: readonly ManifestComponent[]): number {
