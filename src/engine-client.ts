@@ -31,6 +31,7 @@ export class EngineClient implements Engine {
   #info: EngineInfo | undefined;
   #nextId = OPEN_ID + 1;
   #ended: ErrorMessage | undefined;
+  #closing = false;
 
   private constructor(worker: Worker, options: OpenEngineOptions) {
     this.#worker = worker;
@@ -136,6 +137,7 @@ export class EngineClient implements Engine {
 
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#ended) return;
+    this.#closing = true;
     const exited = new Promise<void>((resolve) => this.#worker.once("exit", () => resolve()));
     this.#worker.ref();
     this.#send({ type: "close" });
@@ -176,7 +178,7 @@ export class EngineClient implements Engine {
   /** An idle engine doesn't keep the process alive. */
   #unlisten(id: number): void {
     this.#listeners.delete(id);
-    if (this.#listeners.size === 0 && this.#info) this.#worker.unref();
+    if (this.#listeners.size === 0 && this.#info && !this.#closing) this.#worker.unref();
   }
 
   #send(message: ToEngine): void {

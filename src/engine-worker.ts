@@ -10,26 +10,27 @@ const port = parentPort;
 if (!port) throw new Error("engine-worker.ts runs as a worker thread");
 const post = (message: FromEngine) => port.postMessage(message);
 const aborts = new Map<number, AbortController>();
+const running = new Set<Promise<void>>();
 let engine: Engine | undefined;
 
 port.on("message", (message: ToEngine) => {
   if (message.type === "abort") aborts.get(message.id)?.abort();
-  else if (message.type === "open") void attempt(OPEN_ID, (signal) => open(message.options, signal));
+  else if (message.type === "open") start(OPEN_ID, (signal) => open(message.options, signal));
   else if (message.type === "generate") {
     const { id, job } = message;
-    void attempt(id, async (signal) => {
+    start(id, async (signal) => {
       for await (const event of opened().generate({ ...job, signal })) post({ type: "event", id, event });
       post({ type: "done", id });
     });
   } else if (message.type === "tokens") {
     const { id, prompt } = message;
-    void attempt(id, async () => post({ type: "tokens", id, ids: await opened().tokens(prompt) }));
+    start(id, async () => post({ type: "tokens", id, ids: await opened().tokens(prompt) }));
   } else if (message.type === "plan") {
     const { id, job, options: asked } = message;
-    void attempt(id, async () => post({ type: "plan", id, plan: await opened().plan(job, asked) }));
+    start(id, async () => post({ type: "plan", id, plan: await opened().plan(job, asked) }));
   } else if (message.type === "budgets") {
     const { id, budgets } = message;
-    void attempt(id, async () => {
+    start(id, async () => {
       await opened().setBudgets(budgets);
       post({ type: "done", id });
     });
@@ -43,8 +44,10 @@ async function open(options: OpenRequest, signal: AbortSignal): Promise<void> {
   post({ type: "opened", info: engine.info });
 }
 
+/** After the work that is under way, which holds memory of the engine's. */
 async function close(): Promise<void> {
   for (const abort of aborts.values()) abort.abort();
+  await Promise.all(running);
   await engine?.[Symbol.asyncDispose]();
   port?.close();
 }
@@ -52,6 +55,11 @@ async function close(): Promise<void> {
 function opened(): Engine {
   if (!engine) throw new Error("the engine is not open");
   return engine;
+}
+
+function start(id: number, work: (signal: AbortSignal) => Promise<void>): void {
+  const attempted = attempt(id, work).finally(() => running.delete(attempted));
+  running.add(attempted);
 }
 
 async function attempt(id: number, work: (signal: AbortSignal) => Promise<void>): Promise<void> {

@@ -32,6 +32,8 @@ export interface EngineParts {
   readonly artifact?: ByteSource;
   /** Where artifacts go that are too large to be decoded into memory at each start. */
   readonly store?: Store;
+  /** Decoded weights up to so many bytes are not too large. Default 256 MiB. */
+  readonly heldArtifactBytes?: number;
   /** Opens the model where it is no folder; `folder` then only names it. */
   readonly open?: (signal?: AbortSignal) => Promise<SdxlCheckpoint>;
   readonly compat: boolean;
@@ -74,7 +76,9 @@ export async function composeEngine(parts: EngineParts): Promise<Engine> {
   owned.defer(() => computing[Symbol.asyncDispose]());
   if (parts.artifact) owned.use(parts.artifact);
   const base = owned.use(await (parts.open?.(parts.signal) ?? openSdxlFolder(folder, parts.signal)));
-  const checkpoint = parts.artifact ? await withArtifact(base, parts.artifact, parts, owned) : base;
+  const { checkpoint, heldBytes } = parts.artifact
+    ? await withArtifact(base, parts.artifact, parts, owned)
+    : { checkpoint: base, heldBytes: 0 };
   const side = base.unet.config.sampleSize * vaeScaleFactor(base.vae.config);
   const artifactName = parts.artifact?.name ?? base.artifactName;
   const info: EngineInfo = {
@@ -98,7 +102,9 @@ export async function composeEngine(parts: EngineParts): Promise<Engine> {
     vae: reader("vae", checkpoint.vae),
   };
   let budgets = parts.budgets;
-  const { now, memory, pause, processBytes, resolveBudgets } = parts;
+  const { now, memory, pause, resolveBudgets } = parts;
+  // Weights that are held as long as the engine are as much its own as its code.
+  const processBytes = parts.processBytes + heldBytes;
   const settings = {
     budgets: resolveBudgets(budgets, machine),
     machine,
@@ -165,8 +171,8 @@ export async function composeEngine(parts: EngineParts): Promise<Engine> {
   };
 }
 
-/** Smaller artifacts are decoded into memory; larger ones go into the block store, once. */
-const IMPORT_FROM_BYTES = 256 * 1024 ** 2;
+/** What takes no more is decoded into memory; all else goes into the block store, once. */
+const HELD_ARTIFACT_BYTES = 256 * 1024 ** 2;
 
 /** As a job's memory, before there is one: the process in RAM, the rest where it is while nothing computes. */
 async function importBudget(parts: EngineParts, store: Store): Promise<ImportBudget> {
@@ -178,13 +184,19 @@ async function importBudget(parts: EngineParts, store: Store): Promise<ImportBud
   return { ledger, memory: device.sharesHostMemory ? "device" : "ram" };
 }
 
+interface WithArtifact {
+  readonly checkpoint: SdxlCheckpoint;
+  /** Memory that its weights take. */
+  readonly heldBytes: number;
+}
+
 async function withArtifact(
   base: SdxlCheckpoint,
   artifact: ByteSource,
   parts: EngineParts,
   owned: AsyncDisposableStack,
-): Promise<SdxlCheckpoint> {
-  const { now, memory, onEvent, signal, compat, store } = parts;
+): Promise<WithArtifact> {
+  const { now, memory, onEvent, signal, compat, store, heldArtifactBytes = HELD_ARTIFACT_BYTES } = parts;
   const startedMs = now();
   const onRecord = (count: number, key: string, readBytes: number) =>
     onEvent?.({
@@ -196,29 +208,32 @@ async function withArtifact(
       totalBytes: artifact.byteLength,
       elapsedMs: now() - startedMs,
     });
-  if (store && artifact.byteLength >= IMPORT_FROM_BYTES) {
-    const request = { folder: parts.folder, checkpoint: base, artifact, compat, packed: "auto" as const };
-    const budget = await importBudget(parts, store);
-    const result = await importSdxl(store, request, {
-      signal,
-      budget,
-      onEvent: (event) => event.type === "record" && onRecord(event.count, event.key, event.readBytes),
+  // A file is seldom larger than its weights; one that is has much else to be read at each start.
+  if (!store || artifact.byteLength < heldArtifactBytes) {
+    const overlay = await overlayLzr2(artifact, {
+      base: base.unet.table,
+      schema: unetSchema(base.unet.config),
+      compat,
+      ...(store ? { limitBytes: heldArtifactBytes } : {}),
+      ...(signal ? { signal } : {}),
+      onRecord,
     });
-    const { applied, untouched, missing, skippedOverlayRows } = result.artifact!;
-    onEvent?.({ type: "artifact", applied, untouched, missing, skippedOverlayRows, elapsedMs: now() - startedMs });
-    return withStoredWeights(base, owned.use(await openStoredModel(store, result.id)));
+    if (overlay) {
+      const { applied, untouched, missing, skippedOverlayRows, heldBytes } = overlay;
+      const elapsedMs = now() - startedMs;
+      onEvent?.({ type: "artifact", applied, untouched, missing: missing.length, skippedOverlayRows, elapsedMs });
+      return { checkpoint: { ...base, unet: { config: base.unet.config, table: overlay.table } }, heldBytes };
+    }
   }
-  const overlay = await overlayLzr2(artifact, {
-    base: base.unet.table,
-    schema: unetSchema(base.unet.config),
-    compat,
-    ...(signal ? { signal } : {}),
-    onRecord,
+  const request = { folder: parts.folder, checkpoint: base, artifact, compat, packed: "auto" as const };
+  const result = await importSdxl(store!, request, {
+    signal,
+    budget: await importBudget(parts, store!),
+    onEvent: (event) => event.type === "record" && onRecord(event.count, event.key, event.readBytes),
   });
-  const { applied, untouched, missing, skippedOverlayRows } = overlay;
-  const elapsedMs = now() - startedMs;
-  onEvent?.({ type: "artifact", applied, untouched, missing: missing.length, skippedOverlayRows, elapsedMs });
-  return { ...base, unet: { config: base.unet.config, table: overlay.table } };
+  const { applied, untouched, missing, skippedOverlayRows } = result.artifact!;
+  onEvent?.({ type: "artifact", applied, untouched, missing, skippedOverlayRows, elapsedMs: now() - startedMs });
+  return { checkpoint: withStoredWeights(base, owned.use(await openStoredModel(store!, result.id))), heldBytes: 0 };
 }
 
 function planJob(

@@ -17,6 +17,9 @@ const DISK_GBPS = 2;
 /** Without `--vram` and `--ram`: shares of what is available now, and no more than these. */
 const DEFAULTS = { deviceShare: 0.6, deviceBytes: 6 * GiB, ramShare: 0.25, ramBytes: 2 * GiB };
 
+/** However little is available: the process is there already, and is counted. */
+const LEAST_RAM_BYTES = PROCESS_BYTES + 64 * MiB;
+
 /** Memory that this process may use at most: the container's limit, or the machine's memory. */
 export function hostMemoryBytes(): number {
   const limit = process.constrainedMemory();
@@ -74,7 +77,8 @@ export function resolveBudgets({ vram, ram }: BudgetOptions, machine: Machine): 
   const deviceDefault = cpu ? share : described ? machine.deviceBytes : CARD.vramBytes;
   // What waits for a card waits in RAM, and more of it is a gain.
   const ramMost = cpu ? DEFAULTS.ramBytes : machine.ramBytes / 2;
-  const ramDefault = Math.min(ramMost, Math.floor(available * (cpu ? DEFAULTS.ramShare : 0.5)));
+  const ramShare = Math.floor(available * (cpu ? DEFAULTS.ramShare : 0.5));
+  const ramDefault = Math.min(ramMost, Math.max(ramShare, LEAST_RAM_BYTES));
   return {
     deviceBytes:
       vram === undefined ? deviceDefault : resolveBudget("--vram", parseBudget("--vram", vram), machine.deviceBytes),

@@ -26,6 +26,8 @@ export async function openEngine(options: OpenEngineOptions = {}): Promise<Engin
   const worker = new Worker(new URL("./engine-worker.ts", import.meta.url), {
     name: "solvay-engine",
     workerData: { cwd: process.cwd() },
+    // A program on Node's command line says what it is there; a thread that is a file would refuse that.
+    ...(process.execArgv.some((option) => option.startsWith("--input-type")) ? { execArgv: [] } : {}),
     // Short-lived buffers are collected early: with V8's own choice they come to 100 MB and more.
     resourceLimits: { maxYoungGenerationSizeMb: YOUNG_GENERATION_MB },
   });

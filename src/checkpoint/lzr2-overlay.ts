@@ -12,6 +12,8 @@ export interface OverlayOptions {
   readonly schema: Schema;
   /** Keep the base weight for records of unknown kind, as the published loader does. */
   readonly compat: boolean;
+  /** Decoded weights stay in memory: no more than so many bytes of them. Default: any amount. */
+  readonly limitBytes?: number;
   readonly signal?: AbortSignal;
   /** After each record: its number, key, and the bytes of the artifact read so far. */
   readonly onRecord?: (count: number, key: string, readBytes: number) => void;
@@ -19,6 +21,8 @@ export interface OverlayOptions {
 
 export interface OverlayResult {
   readonly table: TensorTable;
+  /** Of decoded weights, which the table holds. */
+  readonly heldBytes: number;
   /** Records whose weights replaced the base model's. */
   readonly applied: number;
   /** Records without a payload. */
@@ -29,15 +33,19 @@ export interface OverlayResult {
   readonly skippedOverlayRows: number;
 }
 
-/** Decodes the artifact in one pass. Throws ArtifactError, also if it names a parameter the UNet doesn't have, or none at all. */
-export async function overlayLzr2(artifact: ByteSource, options: OverlayOptions): Promise<OverlayResult> {
-  const { base, schema, compat, signal, onRecord } = options;
+/**
+ * Decodes the artifact in one pass; undefined if its weights take more than the limit. Throws ArtifactError, also if it names a
+ * parameter the UNet doesn't have, or none at all.
+ */
+export async function overlayLzr2(artifact: ByteSource, options: OverlayOptions): Promise<OverlayResult | undefined> {
+  const { base, schema, compat, limitBytes = Number.POSITIVE_INFINITY, signal, onRecord } = options;
   const table = new Map(base);
   const unnamed = new Set(schema.keys());
   let applied = 0;
   let untouched = 0;
   let count = 0;
   let skippedOverlayRows = 0;
+  let heldBytes = 0;
   const expectedShape = (key: string) => schema.get(key);
   for await (const record of readLzr2(artifact, { compat, expectedShape, ...(signal ? { signal } : {}) })) {
     count++;
@@ -45,6 +53,9 @@ export async function overlayLzr2(artifact: ByteSource, options: OverlayOptions)
     unnamed.delete(record.key);
     skippedOverlayRows += record.skippedOverlayRows;
     if (record.weight) {
+      heldBytes += record.weight.byteLength;
+      if (heldBytes > limitBytes) return undefined;
+
       table.set(record.key, entryOf(record, record.weight, artifact.name));
       applied++;
     } else {
@@ -60,7 +71,7 @@ export async function overlayLzr2(artifact: ByteSource, options: OverlayOptions)
       next: "fetch the artifact again",
     });
   }
-  return { table, applied, untouched, missing: [...unnamed], skippedOverlayRows };
+  return { table, heldBytes, applied, untouched, missing: [...unnamed], skippedOverlayRows };
 }
 
 function requireKnown(artifact: ByteSource, record: Lzr2Record, schema: Schema): void {

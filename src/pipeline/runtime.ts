@@ -53,7 +53,7 @@ export interface PlannedJob {
   readonly description: JobDescription;
 }
 
-const PLANS_KEPT = 8;
+const PLANS_KEPT = 4;
 /** Plans of one picture size (other steps, other times) whose compiled segments are held at once. */
 const COMPILED_PLANS = 4;
 

@@ -2,14 +2,25 @@
 import { BudgetError } from "../errors.ts";
 import { budgetText, formatBytes } from "../ledger/budget.ts";
 import { alignUp } from "../tensor/align.ts";
-import { layOutArena } from "./arena.ts";
-import type { PlanInput, PlanPhaseInput, WaitingPlace } from "./plan.ts";
+import { type ArenaLayout, layOutArena } from "./arena.ts";
+import type { PlanInput, PlanPass, PlanPhaseInput, WaitingPlace } from "./plan.ts";
 import { blocksOf } from "./plan-blocks.ts";
+
+/** Layouts that were made, by pass: one plan asks for each several times, and most of its time goes into them. */
+const LAYOUTS = new WeakMap<PlanPass, { readonly alignmentBytes: number; readonly layout: ArenaLayout }>();
+
+function layoutOf(pass: PlanPass, alignmentBytes: number): ArenaLayout {
+  const known = LAYOUTS.get(pass);
+  if (known?.alignmentBytes === alignmentBytes) return known.layout;
+  const layout = layOutArena(pass.values, alignmentBytes);
+  LAYOUTS.set(pass, { alignmentBytes, layout });
+  return layout;
+}
 
 /** What a phase takes besides weights, with waiting tensors on one tier or the other. */
 export function fixedBytes(input: PlanInput, phase: PlanPhaseInput, place: WaitingPlace) {
   const { alignmentBytes, overheadBytes } = input.device;
-  const layouts = phase.passes.map((pass) => layOutArena(pass.values, alignmentBytes));
+  const layouts = phase.passes.map((pass) => layoutOf(pass, alignmentBytes));
   const activationBytes = Math.max(0, ...layouts.map((layout) => layout.lengthBytes));
   let linkBytes = 0;
   const links = new Map<string, number>();

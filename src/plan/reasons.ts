@@ -15,7 +15,8 @@ export function explain(
 ): string[] {
   const reasons: string[] = [];
   const total = blocks.reduce((bytes, block) => bytes + block.deviceBytes, 0);
-  const again = residency.streamed.filter(({ key }) => blocks.find((block) => block.key === key)?.once === false);
+  const reused = new Set(blocks.flatMap(({ key, once }) => (once ? [] : [key])));
+  const again = residency.streamed.filter(({ key }) => reused.has(key));
   const bytesOf = (list: readonly { readonly lengthBytes: number }[]) =>
     formatBytes(list.reduce((bytes, item) => bytes + item.lengthBytes, 0));
   if (residency.streamed.length === 0) {

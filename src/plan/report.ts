@@ -1,5 +1,5 @@
 /** @file A plan as plain JSON for people and programs: what `solvay plan` prints and what events carry. */
-import type { PhasePlan, Plan, PlanBudgets, PlanPhaseInput } from "./plan.ts";
+import type { Plan, PlanBudgets, PlanPhaseInput } from "./plan.ts";
 import { predictFillMs, predictPlan } from "./predict.ts";
 
 export type Place = "pinned" | "streamed from RAM" | "streamed" | "passing";
@@ -52,6 +52,13 @@ export function reportPlan(plan: Plan, inputs: readonly PlanPhaseInput[]): PlanR
   const predictions = predictPlan(plan, inputs);
   let next = 0;
   const phases = plan.phases.map((phase, i): PhaseReport => {
+    const pinned = new Set(phase.residency.pinned.map(({ key }) => key));
+    const cached = new Set(phase.cachedKeys);
+    const placeOf = (key: string, cyclic: boolean): Place => {
+      if (pinned.has(key)) return "pinned";
+      if (cached.has(key)) return "streamed from RAM";
+      return cyclic ? "streamed" : "passing";
+    };
     const passes = inputs[i]!.passes.map((pass, j): PassReport => {
       const predicted = predictions[next++]!;
       return {
@@ -63,7 +70,7 @@ export function reportPlan(plan: Plan, inputs: readonly PlanPhaseInput[]): PlanR
         predictedComputeMs: predicted.computeMs,
         predictedWaitMs: predicted.waitMs,
         map: pass.segments.flatMap(({ name, block }) =>
-          block ? [{ segment: name, bytes: block.deviceBytes, place: placeOf(phase, block.key, pass.cyclic) }] : [],
+          block ? [{ segment: name, bytes: block.deviceBytes, place: placeOf(block.key, pass.cyclic) }] : [],
         ),
       };
     });
@@ -98,10 +105,4 @@ export function reportPlan(plan: Plan, inputs: readonly PlanPhaseInput[]): PlanR
       predictions.reduce((sum, { totalMs, repeats }) => sum + totalMs * repeats, 0) +
       phases.reduce((sum, { predictedFillMs }) => sum + predictedFillMs, 0),
   };
-}
-
-function placeOf(phase: PhasePlan, key: string, cyclic: boolean): Place {
-  if (phase.residency.pinned.some((block) => block.key === key)) return "pinned";
-  if (phase.cachedKeys.includes(key)) return "streamed from RAM";
-  return cyclic ? "streamed" : "passing";
 }

@@ -96,33 +96,109 @@ function fill(
   capacityBytes: number,
   slots: 1 | 2,
 ): Residency | undefined {
+  const ring = new Ring(sizes, start, slots);
+  let pinnedBytes = sum(sizes.filter((_, i) => !start.has(i)));
+  if (pinnedBytes + ring.lengthBytes > capacityBytes) return undefined;
   const streamed = new Set(start);
-  const bytesOf = (set: ReadonlySet<number>) =>
-    sum(sizes.filter((_, i) => !set.has(i))) + ringLength(sizes, set, slots);
-  if (bytesOf(streamed) > capacityBytes) return undefined;
-  const candidates = [...streamed].filter((i) => !always.has(i)).sort((a, b) => sizes[b]! - sizes[a]!);
+  const candidates = [...start].filter((i) => !always.has(i)).sort((a, b) => sizes[b]! - sizes[a]!);
   for (const i of candidates) {
+    const size = sizes[i]!;
+    if (pinnedBytes + size + ring.lengthWithout(i) > capacityBytes) continue;
+    pinnedBytes += size;
+    ring.remove(i);
     streamed.delete(i);
-    if (bytesOf(streamed) > capacityBytes) streamed.add(i);
   }
-  return build(blocks, sizes, streamed, slots);
+  return build(blocks, sizes, streamed, { ringBytes: ring.lengthBytes, slots });
 }
 
-/** With two slots, blocks lie alternately at the ring's two ends: each beside its neighbours. */
-function ringLength(sizes: readonly number[], streamed: ReadonlySet<number>, slots: 0 | 1 | 2): number {
-  const lengths = sizes.filter((_, i) => streamed.has(i));
-  if (lengths.length === 0) return 0;
-  if (slots === 1 || lengths.length === 1) return Math.max(...lengths);
-  return lengths.reduce((most, length, i) => Math.max(most, length + (lengths[i + 1] ?? 0)), 0);
+/**
+ * Length of the ring for blocks that stream, as some of them leave. With two slots, blocks lie alternately at the ring's two ends:
+ * each beside its neighbours, so that the longest pair of neighbours is the length.
+ */
+class Ring {
+  readonly #sizes: readonly number[];
+  readonly #slots: 1 | 2;
+  /** Neighbours among those that stream; -1: none. */
+  readonly #before: Int32Array;
+  readonly #after: Int32Array;
+  #first = -1;
+  /** The block that begins the longest pair, or is the longest; any of several. */
+  #longest = -1;
+  #lengthBytes = 0;
+
+  constructor(sizes: readonly number[], streamed: ReadonlySet<number>, slots: 1 | 2) {
+    this.#sizes = sizes;
+    this.#slots = slots;
+    this.#before = new Int32Array(sizes.length).fill(-1);
+    this.#after = new Int32Array(sizes.length).fill(-1);
+    let last = -1;
+    for (let i = 0; i < sizes.length; i++) {
+      if (!streamed.has(i)) continue;
+      if (last < 0) this.#first = i;
+      else this.#after[last] = i;
+      this.#before[i] = last;
+      last = i;
+    }
+    this.#measure(-1);
+  }
+
+  get lengthBytes(): number {
+    return this.#lengthBytes;
+  }
+
+  lengthWithout(i: number): number {
+    const [before, longest] = [this.#before[i]!, this.#longest];
+    // The longest pair stays where it is; the new neighbours may be longer.
+    if (longest !== i && (this.#slots === 1 || longest !== before)) {
+      return Math.max(this.#lengthBytes, this.#pairBytes(before, this.#after[i]!));
+    }
+    return this.#longestWithout(i).lengthBytes;
+  }
+
+  remove(i: number): void {
+    const [before, after] = [this.#before[i]!, this.#after[i]!];
+    if (before < 0) this.#first = after;
+    else this.#after[before] = after;
+    if (after >= 0) this.#before[after] = before;
+    if (this.#longest === i || this.#longest === before) this.#measure(-1);
+    else if (this.#pairBytes(before, after) > this.#lengthBytes) {
+      this.#longest = before;
+      this.#lengthBytes = this.#pairBytes(before, after);
+    }
+  }
+
+  /** 0 where there is no first; without a second, a block that begins no pair. */
+  #pairBytes(first: number, second: number): number {
+    if (first < 0) return 0;
+    return this.#sizes[first]! + (this.#slots === 2 && second >= 0 ? this.#sizes[second]! : 0);
+  }
+
+  #measure(without: number): void {
+    const { longest, lengthBytes } = this.#longestWithout(without);
+    this.#longest = longest;
+    this.#lengthBytes = lengthBytes;
+  }
+
+  #longestWithout(i: number): { readonly longest: number; readonly lengthBytes: number } {
+    let [longest, lengthBytes] = [-1, 0];
+    let at = this.#first === i ? this.#after[i]! : this.#first;
+    while (at >= 0) {
+      const direct = this.#after[at]!;
+      const next = direct >= 0 && direct === i ? this.#after[i]! : direct;
+      const pairBytes = this.#pairBytes(at, next);
+      if (pairBytes >= lengthBytes) [longest, lengthBytes] = [at, pairBytes];
+      at = next;
+    }
+    return { longest, lengthBytes };
+  }
 }
 
 function build(
   blocks: readonly CycleBlock[],
   sizes: readonly number[],
   streamed: ReadonlySet<number>,
-  slots: 0 | 1 | 2,
+  { ringBytes, slots }: { readonly ringBytes: number; readonly slots: 1 | 2 },
 ): Residency {
-  const ringBytes = ringLength(sizes, streamed, slots);
   const pinned = blocks.flatMap(({ key }, i) => (streamed.has(i) ? [] : [{ key, lengthBytes: sizes[i]! }]));
   const passing = [...streamed].sort((a, b) => a - b);
   return {

@@ -58,10 +58,10 @@ export async function importModel(
   const { signal, onEvent = () => undefined } = options;
   try {
     const known = await findImported(store, request);
-    const key = workKey(request);
-    const folder = `${importsFolder(store)}/${key}`;
-    // Its work folder may be there still, even an empty one, if the import was killed while it tidied up.
-    if (known && !(await store.fs.list(importsFolder(store))).includes(key)) return known;
+    const sources = sourcesKey(request);
+    const folder = `${importsFolder(store)}/${sources}-${request.packed}`;
+    // Work folders may be there still, even empty ones, if an import was killed while it tidied up.
+    if (known && (await attemptsAt(store, sources)).length === 0) return known;
     await using lock = await store.lock({ signal, onWait: (owner) => onEvent({ type: "wait", owner }) });
     await removeLeftovers(store);
     // The process that was waited for may have imported this very model.
@@ -72,7 +72,7 @@ export async function importModel(
         if (isChange(error)) await store.fs.removeFolder(folder);
         throw error;
       }));
-    await store.fs.removeFolder(folder);
+    await removeAttempts(store, sources);
     return result;
   } catch (error) {
     signal?.throwIfAborted();
@@ -273,13 +273,24 @@ async function requireUnchanged(store: Store, components: readonly ImportCompone
   }
 }
 
-/** The same sources and the same wish: the same work folder. */
-function workKey({ components, packed }: ImportRequest): string {
+/** What was begun with these sources, packed or not: nobody will go on with it now that the model is there. */
+async function removeAttempts(store: Store, sources: string): Promise<void> {
+  for (const folder of await attemptsAt(store, sources)) await store.fs.removeFolder(folder);
+}
+
+/** Work folders of imports of these sources, packed or not. */
+async function attemptsAt(store: Store, sources: string): Promise<string[]> {
+  const names = await store.fs.list(importsFolder(store));
+  return names.filter((name) => name.startsWith(`${sources}-`)).map((name) => `${importsFolder(store)}/${name}`);
+}
+
+/** Where nobody can tell whether a source is the same, no other key is like it. */
+function sourcesKey({ components }: ImportRequest): string {
   const parts = components.map(({ name, sources }) => [
     name,
     sources.map(({ role, stamp }) => [role, stamp === "" ? randomUUID() : stamp]),
   ]);
-  return sha256Hex(JSON.stringify([LAYOUT, packed, parts])).slice(0, 32);
+  return sha256Hex(JSON.stringify([LAYOUT, parts])).slice(0, 32);
 }
 
 function sumPlain(components: readonly ManifestComponent[]): number {

@@ -1,7 +1,7 @@
 /** @file The block store on a real disk: import, kill -9, two processes, verify, repair, and pictures that don't change. */
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
-import { mkdtempSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, utimesSync, writeFileSync } from "node:fs";
 import { cp } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
@@ -13,8 +13,11 @@ import { openSdxlFolder } from "../../src/checkpoint/sdxl-folder.ts";
 import { openStoredSdxl } from "../../src/checkpoint/stored-sdxl.ts";
 import { runCli } from "../../src/cli/program.ts";
 import type { TensorTable } from "../../src/container/table.ts";
+import { composeEngine } from "../../src/engine.ts";
+import { openNodeParts } from "../../src/engine-parts.ts";
+import type { UNetConfig } from "../../src/model/config.ts";
 import { unetSchema } from "../../src/model/unet.ts";
-import { openEngine } from "../../src/node.ts";
+import { type Engine, openEngine } from "../../src/node.ts";
 import { openFileSource } from "../../src/source/file.ts";
 import { openFileFolder } from "../../src/source/file-folder.ts";
 import { memorySource } from "../../src/source/memory.ts";
@@ -22,6 +25,7 @@ import { importModel } from "../../src/store/import.ts";
 import type { ImportEvent, ImportRequest } from "../../src/store/import-types.ts";
 import { modelIds, nodeStore } from "../../src/store/store.ts";
 import { verifyModel } from "../../src/store/verify.ts";
+import { elementCount } from "../../src/tensor/dtype.ts";
 import { artifactBytes } from "../unit/lzr2-fixture.ts";
 import { componentOf, fixture, randomOf } from "../unit/store-fixture.ts";
 import { fakeContext } from "./fake-context.ts";
@@ -74,7 +78,7 @@ async function checkStored(dir: string, model = MODEL, artifact: string | null =
     if (component === "unet" && artifact !== null) {
       await using file = await openFileSource(artifact);
       const schema = unetSchema(source.unet.config);
-      ({ table } = await overlayLzr2(file, { base: table, schema, compat: false }));
+      ({ table } = (await overlayLzr2(file, { base: table, schema, compat: false }))!);
     }
     const [found, expected] = [await bytesOf(checkpoint[component].table), await bytesOf(table)];
     assert.deepEqual([...found.keys()].sort(), [...expected.keys()].sort(), component);
@@ -323,4 +327,43 @@ test("a file where the store should be is said in one line by every command", as
       String(command),
     );
   }
+});
+
+async function unetOf(model: string): Promise<UNetConfig> {
+  await using source = await openSdxlFolder(await openFileFolder(model));
+  return source.unet.config;
+}
+
+test("a small artifact's weights count as RAM; one whose weights are too large goes into the store, however small its file", async () => {
+  const dir = folder();
+  const job = { prompt: "a lake", seed: 5, steps: 1, width: 64, height: 64 };
+  const file = path.join(folder(), "small.lzr2");
+  const open = async (heldArtifactBytes?: number) => {
+    const parts = await openNodeParts({ model: MODEL, artifact: file, store: dir, backend: "reference" }, (p) => p);
+    const held = heldArtifactBytes === undefined ? {} : { heldArtifactBytes };
+    return { engine: await composeEngine({ ...parts, ...held }), processBytes: parts.processBytes };
+  };
+  const paint = async (engine: Engine) => {
+    for await (const event of engine.generate(job)) if (event.type === "image") return Buffer.from(event.png);
+    throw new Error("no picture");
+  };
+  const [key, shape] = [...unetSchema(await unetOf(MODEL))].sort((a, b) => elementCount(b[1]) - elementCount(a[1]))[0]!;
+  const dp = 10;
+  const blocks = Math.ceil(elementCount(shape) / shape[0]! / dp);
+  const indices = new Array<number>(shape[0]! * blocks).fill(29_524); // of all levels the middle
+  writeFileSync(file, artifactBytes({ key, shape, dp, indices, mean: new Array<number>(shape[0]!).fill(0.01) }));
+  const decodedBytes = 2 * elementCount(shape);
+  assert.ok(statSync(file).size < decodedBytes / 2, "the file should be smaller than its weights");
+
+  const held = await open();
+  assert.equal((await held.engine.plan(job)).processBytes - held.processBytes, decodedBytes);
+  const wanted = await paint(held.engine);
+  await held.engine[Symbol.asyncDispose]();
+  assert.deepEqual(await modelIds(nodeStore(dir)), []);
+
+  const stored = await open(decodedBytes - 1);
+  assert.equal((await stored.engine.plan(job)).processBytes, stored.processBytes);
+  assert.ok(wanted.equals(await paint(stored.engine)));
+  await stored.engine[Symbol.asyncDispose]();
+  assert.equal((await modelIds(nodeStore(dir))).length, 1);
 });

@@ -169,6 +169,20 @@ for (const packed of ["off", "on"] as const) {
   });
 }
 
+test("an import that was cut off and then made with another wish leaves nothing", async () => {
+  const fs = new MemoryFs();
+  const store = memoryStore(fs);
+  killAt(fs, 40);
+  await importModel(store, fixture({ packed: "on" }).request).catch(() => undefined);
+  fs.hook = () => undefined;
+  assert.ok(fs.paths().some((path) => path.includes("/imports/")));
+  await importAndCheck(store, fixture({ packed: "off" }));
+  assert.deepEqual(
+    fs.paths().filter((path) => path.includes("/imports/")),
+    [],
+  );
+});
+
 test("what a cut-off import left is checked before it is used: damage in it is not taken over", async () => {
   const random = randomOf(5);
   let found = 0;
