@@ -170,7 +170,7 @@ function instructionsOf(text: string): Instruction[] {
     const [, name, rest] =
       /^\s+(?:\/\*[0-9a-f]+\*\/)?\s*(?:\{\s*)?(?:@!?U?P\w+\s+)?([A-Z][\w.]+)([^;}]*)[;}]/.exec(line) ?? [];
     if (name === undefined) continue;
-    const target = /^BRA/.test(name) ? /`\((\.L_\w+)\)/.exec(rest!)?.[1] : undefined;
+    const target = /^(BRA|BRK|SYNC)/.test(name) ? /(?:`\(|TARGETS )(\.L_\w+)/.exec(rest!)?.[1] : undefined;
     code.push({ name, labels, ...(target ? { target } : {}) });
     labels = [];
   }

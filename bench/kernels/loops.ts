@@ -83,7 +83,7 @@ export function hotLoop(
   const passes = roundFma === undefined ? 1 : roundFma / weight / products(inner);
   const outer = passes < 1.5 ? inner : loops.find((loop) => loop !== inner && contains(loop, inner));
   if (!outer) return { inner: plain };
-  const seldom = seldomSpan(code, loops, outer, inner);
+  const seldom = seldomSpan(code, loops, outer, inner, classify);
   const parts = seldom ? [code.slice(seldom.first, seldom.last + 1)] : [];
   const round = mixOf(code.slice(outer.first, outer.last + 1), classify);
   if (passes >= 1.5)
@@ -101,8 +101,14 @@ function contains(outer: Span, inner: Span): boolean {
   return outer.first <= inner.first && outer.last >= inner.last;
 }
 
-/** What the nearest jump around a loop beside the hot one leaves out, within the loop around both. */
-function seldomSpan(code: readonly Instruction[], loops: readonly Span[], outer: Span, hot: Span): Span | undefined {
+/** What the nearest jump around a loop beside the hot one leaves out, within the loop around both: the change of a tap. */
+function seldomSpan(
+  code: readonly Instruction[],
+  loops: readonly Span[],
+  outer: Span,
+  hot: Span,
+  classify: (name: string) => InstructionClass,
+): Span | undefined {
   const beside = loops.filter(
     (loop) =>
       loop !== outer &&
@@ -119,6 +125,8 @@ function seldomSpan(code: readonly Instruction[], loops: readonly Span[], outer:
     if (place === undefined || place <= first || place > outer.last) continue;
     const span = { first: first + 1, last: place - 1 };
     if (!beside.some((loop) => contains(span, loop)) || (hot !== outer && contains(span, hot))) continue;
+    // Every round reads memory.
+    if (code.slice(span.first, span.last + 1).some(({ name }) => classify(name) === "globalRead")) continue;
     if (!found || span.last - span.first < found.last - found.first) found = span;
   }
   return found;

@@ -7,7 +7,7 @@ import { parseArgs } from "node:util";
 import type { MatrixShape } from "../../src/backend/webgpu/paths.ts";
 import { type CudaKernel, compileByCuda, findTools } from "./cuda.ts";
 import type { HotLoop } from "./loops.ts";
-import { compileByRadv, type RadvKernel, radvMissing } from "./radv.ts";
+import { compileByRadv, radvMissing } from "./radv.ts";
 import { kernelsOf } from "./variants.ts";
 
 const { values: options, positionals } = parseArgs({
@@ -55,8 +55,19 @@ function show(card: string, line: Line, spilled: number, rest: string): void {
   );
 }
 
-async function save(report: object): Promise<void> {
-  if (options.json !== undefined) await writeFile(options.json, `${JSON.stringify(report, null, 1)}\n`);
+/** One line a kernel; of the hot loop what a round issues. */
+async function save(head: object, reports: readonly { card: string; device?: object; kernels: readonly Line[] }[]) {
+  if (options.json === undefined) return;
+  const cards = reports.map(({ kernels, ...card }) => {
+    const lines = kernels.map(({ hot, ...kernel }) => {
+      const round = hot?.round ?? hot?.inner;
+      const { key: _, ...plain } = { key: "", ...kernel };
+      return `   ${JSON.stringify({ ...plain, ...(round ? { round } : {}), ...(hot?.seldom ? { seldom: hot.seldom } : {}) })}`;
+    });
+    return `  {"card": ${JSON.stringify(card)}, "kernels": [\n${lines.join(",\n")}\n  ]}`;
+  });
+  const fields = Object.entries(head).map(([name, value]) => ` "${name}": ${JSON.stringify(value)},\n`);
+  await writeFile(options.json, `{\n${fields.join("")} "reports": [\n${cards.join(",\n")}\n ]\n}\n`);
 }
 
 async function radv(): Promise<void> {
@@ -68,10 +79,7 @@ async function radv(): Promise<void> {
   const reports = await compileByRadv(RADV_CARDS, options.only === undefined ? [] : [options.only]);
   for (const { card, kernels } of reports)
     for (const kernel of kernels) show(card, kernel, kernel.spilled, `${kernel.subgroupsPerSimd} subgroups a SIMD`);
-  await save({
-    command: "node bench/kernels/main.ts radv",
-    reports: reports satisfies { kernels: readonly RadvKernel[] }[],
-  });
+  await save({ command: "node bench/kernels/main.ts radv" }, reports);
 }
 
 async function cuda(): Promise<void> {
@@ -97,11 +105,10 @@ async function cuda(): Promise<void> {
     }
     reports.push({ card, kernels });
   }
-  await save({
-    command: "node bench/kernels/main.ts cuda --tools DIR",
-    compilers: "CUDA 12.9 (nvrtc, ptxas)",
+  await save(
+    { command: "node bench/kernels/main.ts cuda --tools DIR", compilers: "nvrtc and ptxas of CUDA 12.9" },
     reports,
-  });
+  );
 }
 
 if (positionals[0] === "radv") await radv();

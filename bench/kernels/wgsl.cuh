@@ -70,6 +70,7 @@ template <class T> vec4<T> operator-(vec4<T> a) { return {-a.x, -a.y, -a.z, -a.w
   inline vec4<f32> name(vec4<f32> a) { return {name(a.x, 0), name(a.y, 0), name(a.z, 0), name(a.w, 0)}; }
 FUNCTION1(exp, __expf(v))
 FUNCTION1(abs, fabsf(v))
+FUNCTION1(sqrt, sqrtf(v))
 FUNCTION1(sign, v > 0 ? 1.0f : v < 0 ? -1.0f : 0.0f)
 template <class T> vec4<T> min(vec4<T> a, vec4<T> b) { return {min(a.x, b.x), min(a.y, b.y), min(a.z, b.z), min(a.w, b.w)}; }
 template <class T> vec4<T> max(vec4<T> a, vec4<T> b) { return {max(a.x, b.x), max(a.y, b.y), max(a.z, b.z), max(a.w, b.w)}; }
@@ -97,4 +98,7 @@ inline void workgroupBarrier() { __syncthreads(); }
 inline f32 subgroupShuffleXor(f32 v, u32 mask) { return __shfl_xor_sync(0xffffffffu, v, mask); }
 inline vec4<f32> subgroupShuffleXor(vec4<f32> v, u32 mask) {
   return {subgroupShuffleXor(v.x, mask), subgroupShuffleXor(v.y, mask), subgroupShuffleXor(v.z, mask), subgroupShuffleXor(v.w, mask)};
+}
+inline vec3<f32> subgroupShuffleXor(vec3<f32> v, u32 mask) {
+  return {subgroupShuffleXor(v.x, mask), subgroupShuffleXor(v.y, mask), subgroupShuffleXor(v.z, mask)};
 }

@@ -277,6 +277,8 @@ test("which paths are tried follows features and the declared precision", () => 
   assert.deepEqual(candidatePaths(small, "fp16").candidates[1]!.paths.matrix!.tiles, ["64x64"]);
   const uneven = { ...tensor, subgroups: { min: 8, max: 32 } };
   assert.ok(!names(uneven, "fp16").includes("subgroup matrices"));
+  const choosing = { ...uneven, features: [...uneven.features, "subgroup-size-control"] };
+  assert.deepEqual(candidatePaths(choosing, "fp16").candidates[1]!.paths.matrix, { ...matrix, lanes: 8, sized: true });
   const plain = { features: [] } as unknown as AdapterFacts;
   assert.deepEqual(candidatePaths(plain, "fp32"), { candidates: [], notes: [] });
   const { candidates, notes } = candidatePaths(plain, "fp16");

@@ -6,7 +6,7 @@
  * the block, so the block may follow the adapter's workgroup memory.
  */
 import { type Kernel, makeKernel, type ParamFields } from "../kernel.ts";
-import { type Arithmetic, quadView, readQuadAs, readScalarAs, scalarView } from "../wgsl.ts";
+import { type Arithmetic, quadView, readScalarAs, scalarView } from "../wgsl.ts";
 import { SHUFFLE_FUNCTIONS, shuffleMax } from "./subgroups.ts";
 
 export interface AttentionVariant {
@@ -82,6 +82,16 @@ function each(count: number, make: (i: number) => string, separator = "\n"): str
   return Array.from({ length: count }, (_, i) => make(i)).join(separator);
 }
 
+/** A thread's share of 32 keys x 32 numbers of k, in blocks of `rows` keys x 4 numbers, or of v, as it lies. */
+function share(threads: number) {
+  const quads = (KEYS * CHUNK) / 4 / threads;
+  const rows = quads % 4 === 0 ? 4 : 2;
+  return { quads, rows, blocks: quads / rows } as const;
+}
+
+/** Numbers along the head, or keys, that are written out in the loops of products. */
+const WRITTEN = 8;
+
 function text(v: AttentionVariant, at: (operand: string, index: string) => string): { head: string; body: string } {
   const threads = (v.queries / 4) * TX;
   const rows = v.queries / 4;
@@ -89,22 +99,71 @@ function text(v: AttentionVariant, at: (operand: string, index: string) => strin
   const arithmetic = v.arithmetic ?? "f32";
   const number4 = `vec4<${arithmetic}>`;
   const halves = arithmetic === "f16";
+  // Read and kept as stored: a conversion would wait for the memory. Rows beyond the last are read as the last one: their
+  // scores are masked, or not stored.
+  const raw = v.quad ? "vec4<f32>" : number4;
+  const number = (value: string) => (v.quad && halves ? `${number4}(${value})` : value);
   const read = (operand: "q" | "k" | "v") =>
     v.quad
-      ? `if (row >= limit || d >= P.depth) { return ${number4}(); }
-  return ${readQuadAs(arithmetic, "f32", (i) => at(operand, i), "(start + row * P.channels + d) >> 2u")};`
-      : `var r = ${number4}();
+      ? `if (d >= P.depth) { return ${raw}(); }
+  return ${at(operand, "(start + min(row, limit - 1u) * P.channels + d) >> 2u")};`
+      : `var r = ${raw}();
   if (row >= limit) { return r; }
   let i = start + row * P.channels + d;
 ${each(4, (j) => `  if (d + ${j}u < P.depth) { r[${j}] = ${readScalarAs(arithmetic, "f32", (i) => at(operand, i), `i + ${j}u`)}; }`)}
   return r;`;
   const reader = (operand: "q" | "k" | "v") =>
-    `fn read_${operand}(start: u32, row: u32, d: u32, limit: u32) -> ${number4} {\n  ${read(operand)}\n}`;
-  /** Reads 4 rows x 4 numbers and stores them transposed: array[d][rows]. */
-  const transposed = (operand: "q" | "k", array: string, from: string, limit: string, firstRow: string, d: string) => `
-${each(4, (j) => `      let l${j} = read_${operand}(${from}, ${firstRow} + r4 * 4u + ${j}u, ${d} + d4 * 4u, ${limit});`)}
-${each(4, (k) => `      ${array}[(d4 * 4u + ${k}u) * ROWS + r4] = ${number4}(${each(4, (j) => `l${j}[${k}]`, ", ")});`)}`;
+    `fn read_${operand}(start: u32, row: u32, d: u32, limit: u32) -> ${raw} {\n  ${read(operand)}\n}`;
+  /** Reads 4 rows x 4 numbers of q and stores them transposed: tileQ[d][rows]. */
+  const storeQ = `
+${each(4, (j) => `    let q${j} = ${number(`read_q(startQ, firstQuery + r4 * 4u + ${j}u, d4 * 4u, P.queries)`)};`)}
+${each(4, (k) => `    tileQ[(d4 * 4u + ${k}u) * ${rows}u + r4] = ${number4}(${each(4, (j) => `q${j}[${k}]`, ", ")});`)}`;
+  const mine = share(threads);
+  const element = halves ? "vec2<u32>" : number4;
+  const fromKV = (index: string) => (halves ? `bitcast<${number4}>(tileKV[${index}])` : `tileKV[${index}]`);
+  const toKV = (value: string) => (halves ? `bitcast<vec2<u32>>(${value})` : value);
+  // Neighbouring threads read neighbouring numbers; what they store lies 64 bytes apart.
+  const places = each(
+    mine.blocks,
+    (i) => `  let block${i} = t + ${i * threads}u;
+  let d${i} = ((block${i} & 1u) | ((block${i} / ${(2 * KEYS) / mine.rows}u) << 1u)) * 4u;
+  let key${i} = ((block${i} >> 1u) % ${KEYS / mine.rows}u) * ${mine.rows}u;
+  let place${i} = d${i} * ${KEYS / 4}u + ((key${i} >> 2u) ^ (d${i} & 4u));`,
+  );
+  const fetchK = (first: string, g: number) =>
+    each(mine.blocks, (i) =>
+      each(
+        mine.rows,
+        (j) => `    l${i * mine.rows + j} = read_k(startK, ${first} + key${i} + ${j}u, ${g * CHUNK}u + d${i}, P.keys);`,
+      ),
+    );
+  const storeK = each(mine.blocks, (i) => {
+    const value = (j: number, k: number) => `n${j}[${k}]`;
+    const put = (k: number) => {
+      const target = `tileKV[place${i} + ${(k * KEYS) / 4}u]`;
+      if (mine.rows === 4) return `      ${target} = ${toKV(`${number4}(${each(4, (j) => value(j, k), ", ")})`)};`;
+      if (halves) return `      ${target}[pair] = bitcast<u32>(vec2<f16>(${value(0, k)}, ${value(1, k)}));`;
+      return `      ${target}[2u * pair] = ${value(0, k)}; ${target}[2u * pair + 1u] = ${value(1, k)};`;
+    };
+    return `    {
+${each(mine.rows, (j) => `      let n${j} = ${number(`l${i * mine.rows + j}`)};`)}
+${mine.rows === 2 ? `      let pair = (key${i} >> 1u) & 1u;` : ""}
+${each(4, put)}
+    }`;
+  });
+  const fetchV = (g: number) =>
+    each(
+      mine.quads,
+      (i) =>
+        `    l${i} = read_v(startK, firstKey + (t + ${i * threads}u) / ${CHUNK / 4}u, ${g * CHUNK}u + (t % ${CHUNK / 4}u) * 4u, P.keys);`,
+    );
+  const storeV = each(mine.quads, (i) => `    tileKV[t + ${i * threads}u] = ${toKV(number(`l${i}`))};`);
+  const exchanged = (store: string, next: string) => `    workgroupBarrier();
+${store}
+    workgroupBarrier();
+${next}`;
   const half = halves ? "h" : "";
+  const sumOf = (r: number, g: number) => (halves ? `hs${r}_${g}` : `s${r}`);
   // Maxima and sums stay fp32: in f16 they don't fit into the scores' memory.
   const exchange = halves ? "tileM" : "tileP";
   const sharedMax = `    ${exchange}[tx * ${rows}u + ty] = own;
@@ -124,29 +183,36 @@ ${each(4, (k) => `      ${array}[(d4 * 4u + ${k}u) * ROWS + r4] = ${number4}(${e
   let ty = t / ${TX}u;
   for (var i = t; i < ${rows * (v.depth / 4)}u; i += ${threads}u) {
     let r4 = i % ${rows}u; let d4 = i / ${rows}u;
-${transposed("q", "tileQ", "startQ", "P.queries", "firstQuery", "0u").replaceAll("ROWS", `${rows}u`)}
+${storeQ}
   }
+${places}
+${each(mine.quads, (i) => `  var l${i} = ${raw}();`)}
+${fetchK("0u", 0)}
 ${each(4, (r) => each(groups, (g) => `  var o${r}_${g} = vec4<f32>();`))}
   var most = vec4<f32>(-3.0e38);
   var sum = vec4<f32>();
   ${v.causal ? `let lastKey = min(P.keys, firstQuery + ${v.queries}u);` : "let lastKey = P.keys;"}
   for (var firstKey = 0u; firstKey < lastKey; firstKey += ${KEYS}u) {
 ${each(4, (r) => `    var s${r} = vec4<f32>();`)}
-    for (var d = 0u; d < ${v.depth}u; d += ${CHUNK}u) {
-      workgroupBarrier();
-      for (var i = t; i < ${(KEYS / 4) * (CHUNK / 4)}u; i += ${threads}u) {
-        let r4 = i % ${KEYS / 4}u; let d4 = i / ${KEYS / 4}u;
-${transposed("k", "tileKV", "startK", "P.keys", "firstKey", "d").replaceAll("ROWS", `${KEYS / 4}u`)}
-      }
-      workgroupBarrier();
-${halves ? each(4, (r) => `      var hs${r} = vec4<f16>();`) : ""}
-      for (var e = 0u; e < ${CHUNK}u; e++) {
-        let a = tileQ[(d + e) * ${rows}u + ty];
-        let b = tileKV[e * ${KEYS / 4}u + tx];
-${each(4, (r) => `        ${half}s${r} = fma(${number4}(a[${r}]), b, ${half}s${r});`)}
-      }
-${halves ? each(4, (r) => `      s${r} += vec4<f32>(hs${r});`) : ""}
+${each(
+  groups,
+  (g) => `${exchanged(storeK, g + 1 < groups ? fetchK("firstKey", g + 1) : fetchV(0))}
+${halves ? each(4, (r) => `    var hs${r}_${g} = vec4<f16>();`) : ""}
+    for (var e = 0u; e < ${CHUNK}u; e += ${WRITTEN}u) {
+      let fromQ = (${g * CHUNK}u + e) * ${rows}u + ty;
+      let even = e * ${KEYS / 4}u + tx;
+      let odd = e * ${KEYS / 4}u + (tx ^ 4u);
+${each(
+  WRITTEN,
+  (k) => `      {
+        let a = tileQ[fromQ + ${k * rows}u];
+        let b = ${fromKV(`${k & 4 ? "odd" : "even"} + ${(k * KEYS) / 4}u`)};
+${each(4, (r) => `        ${sumOf(r, g)} = fma(${number4}(a[${r}]), b, ${sumOf(r, g)});`)}
+      }`,
+)}
     }
+${halves ? each(4, (r) => `    s${r} += vec4<f32>(hs${r}_${g});`) : ""}`,
+)}
     let key = vec4<u32>(firstKey + tx * 4u) + vec4<u32>(0u, 1u, 2u, 3u);
 ${each(
   4,
@@ -163,16 +229,19 @@ ${each(4, (j) => `    tileP[(tx * 4u + ${j}u) * ${rows}u + ty] = ${number4}(vec4
 ${each(4, (r) => each(groups, (g) => `    o${r}_${g} *= fade[${r}];`))}
 ${each(
   groups,
-  (g) => `    workgroupBarrier();
-    for (var i = t; i < ${KEYS * (CHUNK / 4)}u; i += ${threads}u) {
-      tileKV[i] = read_v(startK, firstKey + i / ${CHUNK / 4}u, ${g * CHUNK}u + (i % ${CHUNK / 4}u) * 4u, P.keys);
-    }
-    workgroupBarrier();
+  (g) => `${exchanged(storeV, g + 1 < groups ? fetchV(g + 1) : fetchK(`firstKey + ${KEYS}u`, 0))}
 ${halves ? each(4, (r) => `    var ho${r}_${g} = vec4<f16>();`) : ""}
-    for (var c = 0u; c < ${KEYS}u; c++) {
-      let p = tileP[c * ${rows}u + ty];
-      let b = tileKV[c * ${CHUNK / 4}u + tx];
-${each(4, (r) => `      ${half}o${r}_${g} = fma(${number4}(p[${r}]), b, ${half}o${r}_${g});`)}
+    for (var c = 0u; c < ${KEYS}u; c += ${WRITTEN}u) {
+      let fromP = c * ${rows}u + ty;
+      let fromV = c * ${CHUNK / 4}u + tx;
+${each(
+  WRITTEN,
+  (k) => `      {
+        let p = tileP[fromP + ${k * rows}u];
+        let b = ${fromKV(`fromV + ${(k * CHUNK) / 4}u`)};
+${each(4, (r) => `        ${half}o${r}_${g} = fma(${number4}(p[${r}]), b, ${half}o${r}_${g});`)}
+      }`,
+)}
     }
 ${halves ? each(4, (r) => `    o${r}_${g} += vec4<f32>(ho${r}_${g});`) : ""}`,
 )}
@@ -186,7 +255,7 @@ ${halves ? each(4, (r) => `    o${r}_${g} += vec4<f32>(ho${r}_${g});`) : ""}`,
 ${each(4, (r) => each(groups, (g) => write(v, at, r, g)))}`;
   const head = `
 var<workgroup> tileQ: array<${number4}, ${v.depth * rows}>;
-var<workgroup> tileKV: array<${number4}, ${(CHUNK * KEYS) / 4}>;
+var<workgroup> tileKV: array<${element}, ${(CHUNK * KEYS) / 4}>;
 var<workgroup> tileP: array<${number4}, ${KEYS * rows}>;
 ${halves ? `var<workgroup> tileM: array<vec4<f32>, ${TX * rows}>;` : ""}
 ${v.shuffles ? SHUFFLE_FUNCTIONS : ""}${reader("q")}\n${reader("k")}\n${reader("v")}`;

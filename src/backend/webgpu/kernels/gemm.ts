@@ -2,9 +2,9 @@
  * @file Products of matrices, and convolutions as products without a patch matrix (implicit GEMM): out [M, N] from A [M, K]
  * (rows of tokens, or patches gathered from an NHWC image) and B [N, K] (weights as stored, K contiguous).
  *
- * A workgroup computes a tile by rounds of 16 along K: each thread reads 4 rows x 4 K of an operand into registers (the next
- * round's, while this one is computed), transposes them there and stores four vec4 along rows, so that shared memory holds
- * both operands K-major. A thread's 8x8 results take 4 vec4 reads for 64 FMA: 4 FMA a word, what Pascal's 128 FMA and 32 words
+ * A workgroup computes a tile by rounds of 16 along K: each thread reads blocks of 4 or 2 rows x 4 K of both operands into
+ * registers (the next round's, while this one is computed), transposes them there and stores them along rows, so that shared
+ * memory holds both operands K-major. A thread's 8x8 results take 4 vec4 reads for 64 FMA: 4 FMA a word, what Pascal's 128 FMA and 32 words
  * a clock need. Warps are 8 columns x 4 rows of threads (each vec4 read is one pass); stores are XOR-swizzled by 4 vec4, so
  * that neither side meets a bank conflict. Sources: siboehm's SGEMM kernels 6 to 10 (siboehm.com/articles/22/CUDA-MMM),
  * CUTLASS (thread-block swizzle). Cost: 2 M N K operations; reads (M K tilesN + N K tilesM) of each operand once a tile.
