@@ -137,7 +137,7 @@ export type GenerateEvent = {
     readonly seed: number;
     readonly elapsedMs: number;
     readonly peakRssBytes: number;
-    /** Most that the ledger held on each tier. */
+    /** Most that the ledger held on each tier during this image. */
     readonly peakDeviceBytes: number;
     readonly peakRamBytes: number;
     /** Where the time went. */

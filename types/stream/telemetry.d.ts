@@ -76,7 +76,10 @@ export declare class Telemetry {
     };
     /** Since the last `clear`. */
     get waitMs(): number;
-    /** By pass, in the order of their first run. Loads count for the pass during which they ended. */
+    /**
+     * By pass, in the order of their first run. A load counts for the pass that used the block, whenever it came; one that was in vain,
+     * for the pass during which it came.
+     */
     totals(): PassTotals[];
     /** By segment, in the order of their first run. A block's loads count for the first segment that uses it. */
     segmentTotals(): SegmentTotals[];
