@@ -62,7 +62,13 @@ const CLASSES = { UsageError, ArtifactError, BudgetError, DeviceError, SolvayErr
 export type ErrorMessage =
   | { readonly kind: "solvay"; readonly name: string; readonly fields: ConstructorParameters<typeof SolvayError>[0] }
   | { readonly kind: "abort" }
-  | { readonly kind: "other"; readonly message: string; readonly stack: string };
+  | { readonly kind: "other"; readonly message: string; readonly stack: string; readonly system?: SystemFields };
+
+/** What the operating system's errors carry. */
+interface SystemFields {
+  readonly code: string;
+  readonly path?: string;
+}
 
 export function packError(thrown: unknown): ErrorMessage {
   const error = firstFailure(thrown);
@@ -72,8 +78,12 @@ export function packError(thrown: unknown): ErrorMessage {
     return { kind: "solvay", name, fields: { code, subject, problem, next } };
   }
   if (error instanceof Error && error.name === "AbortError") return { kind: "abort" };
-  const { message, stack } = error instanceof Error ? error : new Error(String(error));
-  return { kind: "other", message, stack: stack ?? message };
+  const { message, stack, code, path } = (
+    error instanceof Error ? error : new Error(String(error))
+  ) as NodeJS.ErrnoException;
+  // A DOMException has a number.
+  const system = typeof code !== "string" ? {} : { system: { code, ...(path === undefined ? {} : { path }) } };
+  return { kind: "other", message, stack: stack ?? message, ...system };
 }
 
 /** `abortReason` is what the caller's own signal says. */
@@ -82,7 +92,7 @@ export function unpackError(message: ErrorMessage, abortReason: unknown): unknow
   if (message.kind === "other") {
     const error = new Error(message.message);
     error.stack = message.stack;
-    return error;
+    return Object.assign(error, message.system);
   }
   const Class = CLASSES[message.name as keyof typeof CLASSES] ?? SolvayError;
   return new Class(message.fields);

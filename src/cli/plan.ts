@@ -34,7 +34,7 @@ export function addPlan(program: Command, context: CliContext): void {
           // A described machine needs no card here.
           backend: as === undefined ? options.backend : "reference",
           adapter,
-          precision,
+          precision: as === undefined ? precision : undefined,
           compat,
           budgets: as === undefined ? budgetsOf(options) : {},
           signal,
@@ -47,6 +47,7 @@ export function addPlan(program: Command, context: CliContext): void {
         const job = { steps, guidance, width, height };
         const plan = await engine.plan(job, { budgets: budgetsOf(options), ...(as === undefined ? {} : { as }) });
         progress.clear();
+        if (as !== undefined && precision === "fp16") progress.say("Note: described machines are planned for in fp32.");
         context.stdout.write(`${options.json ? JSON.stringify(plan) : planText(plan)}\n`);
       }),
     );

@@ -1,7 +1,7 @@
 /** @file Bytes of a regular file on this machine's disk. */
 import { constants, type FileHandle, open } from "node:fs/promises";
 import { basename } from "node:path";
-import { ArtifactError } from "../errors.ts";
+import { ArtifactError, DeviceError } from "../errors.ts";
 import type { ByteSource } from "./source.ts";
 
 /** One read call stays below this, so that libuv's threads share the work and an abort is noticed. */
@@ -9,7 +9,7 @@ const MAX_READ_BYTES = 64 * 1024 ** 2;
 
 /**
  * Opens a regular, non-empty file. Rejects with ArtifactError: `E_MISSING`, `E_NOT_A_FILE` (folder, pipe, device),
- * `E_EMPTY`; reads reject with `E_TRUNCATED` and `E_CHANGED_DURING_READ`.
+ * `E_EMPTY`; reads reject with `E_TRUNCATED` and `E_CHANGED_DURING_READ`, or DeviceError `E_DISK`.
  * @param name of the source, in messages about its content
  * @param shown the file in messages about the file itself; a path that led here through links
  */
@@ -39,7 +39,9 @@ export async function openFileSource(path: string, name = basename(path), shown 
         while (done < into.byteLength) {
           signal?.throwIfAborted();
           const lengthBytes = Math.min(MAX_READ_BYTES, into.byteLength - done);
-          const { bytesRead } = await handle.read(into, done, lengthBytes, startByte + done);
+          const { bytesRead } = await handle
+            .read(into, done, lengthBytes, startByte + done)
+            .catch((cause: unknown) => refuseRead(cause, shown, startByte + done));
           if (bytesRead === 0) {
             await checkUnchanged();
             const needed = startByte + into.byteLength;
@@ -74,6 +76,19 @@ async function openHandle(path: string, shown: string): Promise<FileHandle> {
       cause,
     );
   }
+}
+
+/** A call with wrong arguments is no matter of the disk. */
+function refuseRead(cause: unknown, shown: string, startByte: number): never {
+  const code = cause instanceof Error && "syscall" in cause && "code" in cause ? cause.code : undefined;
+  if (code === undefined) throw cause;
+  throw new DeviceError({
+    code: "E_DISK",
+    subject: shown,
+    problem: `the disk or its file system failed (${code}) at byte ${startByte}`,
+    next: "run it again; if it stays so, check the disk",
+    cause,
+  });
 }
 
 function refusal(code: string, subject: string, problem: string, next: string, cause?: unknown): ArtifactError {

@@ -68,10 +68,12 @@ export interface StoreFs {
 /** One read call stays below this, so that several threads share the work and an abort is noticed. */
 export const MAX_IO_BYTES = 8 * 1024 ** 2;
 
-/** Fills all of `into`. Throws ArtifactError `E_STORE_DAMAGED` if the file ends sooner. */
+/** Fills all of `into`. Throws ArtifactError `E_STORE_DAMAGED` if the file ends sooner, DeviceError `E_DISK` if it can't be read. */
 export async function readFully(file: StoreFile, into: Uint8Array, at: number, subject: string): Promise<void> {
   for (let done = 0; done < into.byteLength; ) {
-    const count = await file.read(into.subarray(done, done + MAX_IO_BYTES), at + done);
+    const count = await file.read(into.subarray(done, done + MAX_IO_BYTES), at + done).catch((error: unknown) => {
+      throw storeFailure(error, subject);
+    });
     if (count === 0) throw damaged(subject, `ends too soon (needs ${at + into.byteLength} bytes) at byte ${at + done}`);
     done += count;
   }
@@ -168,7 +170,8 @@ export function storeFailure(error: unknown, folder: string, freeBytes?: number)
     return new ArtifactError({ code: "E_STORE_FOLDER", subject: folder, problem, next, cause: error });
   }
   if (!/^E[A-Z0-9]+$/.test(code)) return error;
-  const problem = `the disk or its file system failed (${code}: ${error.message})`;
+  const what = error.message.startsWith(code) ? error.message : `${code}: ${error.message}`;
+  const problem = `the disk or its file system failed (${what})`;
   const next = "run it again; if it stays so, check the disk";
   return new DeviceError({ code: "E_DISK", subject: folder, problem, next, cause: error });
 }
