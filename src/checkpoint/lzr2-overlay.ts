@@ -55,7 +55,6 @@ export async function overlayLzr2(artifact: ByteSource, options: OverlayOptions)
     if (record.weight) {
       heldBytes += record.weight.byteLength;
       if (heldBytes > limitBytes) return undefined;
-
       table.set(record.key, entryOf(record, record.weight, artifact.name));
       applied++;
     } else {

@@ -144,9 +144,8 @@ async function runImport(
     doneBytes += plainBytes;
     onEvent({ type: "progress", component, doneBytes, totalBytes });
   };
-  const context: BuildContext = {
-    ...{ store, folder, journal, catalog, packed, codec, signal, hashThreadFromBytes, onEvent, requireLock, advance },
-  };
+  const work = { store, folder, journal, catalog, packed, codec, signal };
+  const context: BuildContext = { ...work, hashThreadFromBytes, onEvent, requireLock, advance };
   const built: ManifestComponent[] = [];
   let writtenBytes = 0;
   for (const [i, component] of components.entries()) {
