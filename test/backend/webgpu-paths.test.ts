@@ -126,6 +126,23 @@ test("a long sum in fp16 errs no more than a short one: runs are added in fp32",
   assert.ok(squares / size < 1e-6, `NMSE ${squares / size}`);
 });
 
+test("scores that fp16 holds don't overflow on the way: queries are scaled first", needs("shader-f16"), async () => {
+  const g = new GraphBuilder("large scores");
+  const [q, k, v] = [g.input("q", [1, 3, 64]), g.input("k", [1, 40, 64]), g.input("v", [1, 40, 64])];
+  g.segment("s", () => g.output("y", g.node("attention", [q, k, v], { heads: 1, causal: false })));
+  const graph = g.build();
+  const keys = Float32Array.from({ length: 40 * 64 }, (_, i) => (Math.floor(i / 64) === 37 ? 100 : 90));
+  const values = Float32Array.from({ length: 40 * 64 }, (_, i) => i % 71);
+  const inputs = new Map([
+    [q, new Float32Array(3 * 64).fill(100)],
+    [k, keys],
+    [v, values],
+  ]);
+  const y = (await compute(SMALL, graph, { inputs, weights: new Map() })).get("y")!;
+  // 64 products of 100 by 100 / 8 are 80,000, of 100 by 90 / 8 are 72,000: all weight is on key 37.
+  for (let i = 0; i < y.length; i++) assert.equal(y[i], values[37 * 64 + (i % 64)]);
+});
+
 const MATRIX: MatrixShape = { m: 16, n: 16, k: 16, lanes: 32, tiles: ["64x64", "128x128"] };
 
 async function withMatrices(shape: MatrixShape): Promise<WebGpuDevice> {

@@ -103,6 +103,11 @@ function text(v: AttentionVariant, at: (operand: string, index: string) => strin
   // scores are masked, or not stored.
   const raw = v.quad ? "vec4<f32>" : number4;
   const number = (value: string) => (v.quad && halves ? `${number4}(${value})` : value);
+  // Before the products: 32 of them, unscaled, would pass 65504 sooner.
+  const query = (value: string) => {
+    if (!halves) return value;
+    return v.quad ? `${number4}(${value} * P.scale)` : `${value} * f16(P.scale)`;
+  };
   const read = (operand: "q" | "k" | "v") =>
     v.quad
       ? `if (d >= P.depth) { return ${raw}(); }
@@ -116,7 +121,7 @@ ${each(4, (j) => `  if (d + ${j}u < P.depth) { r[${j}] = ${readScalarAs(arithmet
     `fn read_${operand}(start: u32, row: u32, d: u32, limit: u32) -> ${raw} {\n  ${read(operand)}\n}`;
   /** Reads 4 rows x 4 numbers of q and stores them transposed: tileQ[d][rows]. */
   const storeQ = `
-${each(4, (j) => `    let q${j} = ${number(`read_q(startQ, firstQuery + r4 * 4u + ${j}u, d4 * 4u, P.queries)`)};`)}
+${each(4, (j) => `    let q${j} = ${query(`read_q(startQ, firstQuery + r4 * 4u + ${j}u, d4 * 4u, P.queries)`)};`)}
 ${each(4, (k) => `    tileQ[(d4 * 4u + ${k}u) * ${rows}u + r4] = ${number4}(${each(4, (j) => `q${j}[${k}]`, ", ")});`)}`;
   const mine = share(threads);
   const element = halves ? "vec2<u32>" : number4;
@@ -217,7 +222,7 @@ ${halves ? each(4, (r) => `    s${r} += vec4<f32>(hs${r}_${g});`) : ""}`,
 ${each(
   4,
   (r) =>
-    `    s${r} = select(vec4<f32>(-3.0e38), s${r} * P.scale, (key < vec4<u32>(P.keys))${v.causal ? ` & (key <= vec4<u32>(firstQuery + ty * 4u + ${r}u))` : ""});`,
+    `    s${r} = select(vec4<f32>(-3.0e38), s${r}${halves ? "" : " * P.scale"}, (key < vec4<u32>(P.keys))${v.causal ? ` & (key <= vec4<u32>(firstQuery + ty * 4u + ${r}u))` : ""});`,
 )}
     let own = vec4<f32>(${each(4, (r) => `max(max(s${r}.x, s${r}.y), max(s${r}.z, s${r}.w))`, ", ")});
 ${v.shuffles ? shuffledMax : sharedMax}
