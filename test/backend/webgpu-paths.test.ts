@@ -134,9 +134,9 @@ test("scores that fp16 holds don't overflow on the way: queries are scaled first
   const keys = Float32Array.from({ length: 40 * 64 }, (_, i) => (Math.floor(i / 64) === 37 ? 100 : 90));
   const values = Float32Array.from({ length: 40 * 64 }, (_, i) => i % 71);
   const inputs = new Map([
-    [q, new Float32Array(3 * 64).fill(100)],
-    [k, keys],
-    [v, values],
+    [q.id, new Float32Array(3 * 64).fill(100)],
+    [k.id, keys],
+    [v.id, values],
   ]);
   const y = (await compute(SMALL, graph, { inputs, weights: new Map() })).get("y")!;
   // 64 products of 100 by 100 / 8 are 80,000, of 100 by 90 / 8 are 72,000: all weight is on key 37.
