@@ -30,6 +30,7 @@ export async function openNodeParts(
   options: OpenRequest,
   toAbsolute: (path: string) => string,
 ): Promise<Omit<EngineParts, "onEvent" | "signal">> {
+  if (!["fp32", "fp16"].includes(options.precision ?? "fp32")) throw unknownPrecision(String(options.precision));
   const demo = options.model === undefined;
   const store = nodeStore(toAbsolute(options.store ?? defaultStoreFolder(process.env)));
   const common = {
@@ -75,6 +76,15 @@ function artifactOverStored(model: string): UsageError {
     subject: model,
     problem: "an artifact can't be laid over a model in the store",
     next: "import both together: solvay import MODEL --artifact FILE",
+  });
+}
+
+function unknownPrecision(name: string): UsageError {
+  return new UsageError({
+    code: "E_PRECISION",
+    subject: name,
+    problem: "there is no such precision (allowed fp32, fp16)",
+    next: "leave --precision out",
   });
 }
 

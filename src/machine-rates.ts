@@ -27,6 +27,11 @@ export async function saveRates(stateFolder: string, device: string, size: strin
 function checkedRates(value: unknown): MachineRates | undefined {
   if (!isRecord(value)) return undefined;
   const { gflops, memoryGBps, diskGBps } = value;
-  if (!isPositive(gflops) || !isPositive(memoryGBps)) return undefined;
-  return { gflops, memoryGBps, ...(isPositive(diskGBps) ? { diskGBps } : {}) };
+  if (!isRate(gflops) || !isRate(memoryGBps)) return undefined;
+  return { gflops, memoryGBps, ...(isRate(diskGBps) ? { diskGBps } : {}) };
+}
+
+/** No machine is slower or faster: times that follow from such a rate are no numbers to show. */
+function isRate(value: unknown): value is number {
+  return isPositive(value) && value > 1e-6 && value < 1e9;
 }

@@ -16,7 +16,8 @@ export interface BudgetRequest {
 
 /** Units are powers of 1024; a bare number is bytes. Throws UsageError `E_BUDGET_SYNTAX`. */
 export function parseBudget(option: string, text: string): BudgetRequest {
-  const [, minus, digits, unit] = PATTERN.exec(text.trim()) ?? [];
+  // A caller without types may give a number: of bytes.
+  const [, minus, digits, unit] = PATTERN.exec(String(text).trim()) ?? [];
   const bytes = Math.floor(Number(digits) * (UNITS[(unit ?? "").toLowerCase()] ?? Number.NaN));
   if (digits === undefined || !Number.isSafeInteger(bytes) || bytes === 0) {
     throw new UsageError({

@@ -3,7 +3,7 @@
  * line is ignored, quit, exit and q leave, Ctrl-C stops a running image and else leaves, an error is shown and the loop goes on.
  */
 
-import { UsageError } from "../errors.ts";
+import { BudgetError, UsageError } from "../errors.ts";
 import { type CliContext, Interrupted } from "../terminal/context.ts";
 import { EXIT, reportFailure } from "../terminal/failure.ts";
 import type { ImageOptions } from "../terminal/options.ts";
@@ -63,7 +63,7 @@ export async function runLoop(context: CliContext, options: ImageOptions): Promi
         });
       } catch (error) {
         if (error instanceof Interrupted) say("Stopped.");
-        else reportFailure(context, error, false);
+        else reportFailure(context, inLoopWords(error), false);
       }
     }
     say("Goodbye.");
@@ -75,4 +75,12 @@ export async function runLoop(context: CliContext, options: ImageOptions): Promi
 function lastPrompt({ lastPrompt }: Session): string {
   if (lastPrompt !== undefined) return lastPrompt;
   throw new UsageError({ code: "E_USAGE", problem: "there is no prompt to repeat yet", next: "type a prompt" });
+}
+
+/** What an option would widen, a line of the loop does. */
+function inLoopWords(error: unknown): unknown {
+  if (!(error instanceof BudgetError)) return error;
+  const words = (text: string) => text.replace(/--(vram|ram)\b/g, ":$1");
+  const { code, subject, problem, next } = error;
+  return new BudgetError({ code, subject: words(subject), problem, next: words(next), cause: error });
 }

@@ -1,7 +1,7 @@
 /** @file The `cpu` backend (ONNX Runtime) against the reference backend, and its sharing of sessions. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { createOnnxBackend } from "../../src/backend/onnx/backend.ts";
+import { createOnnxBackend, defaultThreads } from "../../src/backend/onnx/backend.ts";
 import { DeviceError } from "../../src/errors.ts";
 import { GraphBuilder } from "../../src/ir/builder.ts";
 import { linear } from "../../src/model/layers.ts";
@@ -57,3 +57,7 @@ test(
     assert.equal(backend.sessionCount, 1);
   },
 );
+
+test("threads: one a core, up to the number that the overhead has room for", () => {
+  assert.deepEqual([1, 2, 32, 64, 256].map(defaultThreads), [1, 2, 32, 32, 32]);
+});

@@ -1,7 +1,7 @@
 /** @file Whole pictures of the demo model under budgets: the same bytes for all of them, and memory that does not grow. */
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { BudgetError, type Engine, type GenerateEvent, openEngine } from "../../src/node.ts";
+import { BudgetError, type Engine, type GenerateEvent, openEngine, UsageError } from "../../src/node.ts";
 
 const JOB = { prompt: "a lake at dawn, mountains", seed: 7, steps: 4 };
 let engine: Engine;
@@ -83,10 +83,18 @@ test("budgets that make no sense are refused, and the old ones stay", async () =
   await engine.setBudgets({ vram: "1G", ram: "1G" });
   await assert.rejects(engine.setBudgets({ vram: "-900T" }), /E_BUDGET/);
   await assert.rejects(engine.setBudgets({ ram: "lots" }), /E_BUDGET_SYNTAX/);
+  await assert.rejects(engine.setBudgets({ ram: Number.NaN as unknown as string }), UsageError);
   await image();
   await engine.setBudgets({ vram: "4G", ram: "10M" });
   await assert.rejects(image(), (error) => error instanceof BudgetError && error.code === "E_RAM");
   await engine.setBudgets({ vram: "4G", ram: "1G" });
+});
+
+test("a precision that there is not is refused", async () => {
+  await assert.rejects(
+    openEngine({ precision: "fp8" as "fp16", backend: "reference" }),
+    /^UsageError: E_PRECISION fp8: /,
+  );
 });
 
 test("50 images take no more memory than 10 did", { timeout: 300_000 }, async () => {

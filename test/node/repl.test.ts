@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { test } from "node:test";
 import { runCli } from "../../src/cli/program.ts";
-import { ArtifactError } from "../../src/errors.ts";
+import { ArtifactError, BudgetError } from "../../src/errors.ts";
 import { completeLine } from "../../src/repl/commands.ts";
 import { type FakeOptions, fakeContext } from "./fake-context.ts";
 
@@ -134,4 +134,14 @@ test("a model that can't be opened at the start ends the loop with its exit code
 test("completion knows the line commands", () => {
   assert.deepEqual(completeLine(":s"), [[":seed", ":steps", ":size"], ":s"]);
   assert.deepEqual(completeLine("a lake"), [[], "a lake"]);
+});
+
+test("a budget that is too small names the line that widens it", async () => {
+  const fields = { code: "E_VRAM", subject: "--vram", problem: "too little", next: "give --vram 235M or more" };
+  const { err } = await talk("a lake\n", {
+    fail: ({ job }) => {
+      if (job) throw new BudgetError(fields);
+    },
+  });
+  assert.match(err(), /^E_VRAM :vram: too little\. Next: give :vram 235M or more\.$/m);
 });

@@ -79,6 +79,8 @@ test("rates are kept by device and size of work; damaged ones are forgotten", as
       a: { gflops: -1, memoryGBps: 1 },
       b: 7,
       c: { gflops: 1 },
+      e: { gflops: 1e-310, memoryGBps: 1 },
+      f: { gflops: 1, memoryGBps: 1e300 },
       d: { gflops: 1, memoryGBps: 2, diskGBps: "x" },
     };
     await writeFile(file, JSON.stringify({ cpu: odd }));

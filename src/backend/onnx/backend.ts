@@ -12,7 +12,7 @@ import { encodeOnnxModel } from "./protobuf.ts";
 import { onnxScratchBytes } from "./scratch.ts";
 
 export interface OnnxBackendOptions {
-  /** Threads that share one op. Default: the machine's cores. */
+  /** Threads that share one op. Default: see `defaultThreads`. */
   readonly threads?: number;
 }
 
@@ -24,6 +24,14 @@ export interface OnnxBackend extends Backend {
 
 /** Sessions of full-size SDXL with their threads, and what the allocator keeps between temporaries: docs/decisions/memory-of-the-process.md. */
 const OVERHEAD_BYTES = 224 * 1024 ** 2;
+
+/** Every session has its own: 64 threads each took 100 MiB more than two, more than the overhead has room for. */
+const MOST_THREADS = 32;
+
+/** One a core, up to a bound. */
+export function defaultThreads(cores: number): number {
+  return Math.min(cores, MOST_THREADS);
+}
 
 type Ort = typeof import("onnxruntime-node");
 
@@ -38,7 +46,7 @@ export async function createOnnxBackend(options: OnnxBackendOptions = {}): Promi
   const sessions = new Map<string, Promise<CompiledSegment>>();
   const sessionOptions: InferenceSession.SessionOptions = {
     executionProviders: ["cpu"],
-    intraOpNumThreads: options.threads ?? availableParallelism(),
+    intraOpNumThreads: options.threads ?? defaultThreads(availableParallelism()),
     interOpNumThreads: 1,
     executionMode: "sequential",
     graphOptimizationLevel: "all",
