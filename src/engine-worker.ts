@@ -5,12 +5,14 @@ import { composeEngine } from "./engine.ts";
 import { type FromEngine, OPEN_ID, type OpenRequest, packError, type ToEngine } from "./engine-messages.ts";
 import { openNodeParts } from "./engine-parts.ts";
 import type { Engine } from "./engine-types.ts";
+import { createLeavings } from "./leavings.ts";
 
 const port = parentPort;
 if (!port) throw new Error("engine-worker.ts runs as a worker thread");
 const post = (message: FromEngine) => port.postMessage(message);
 const aborts = new Map<number, AbortController>();
 const running = new Set<Promise<void>>();
+const collectLeavings = createLeavings();
 let engine: Engine | undefined;
 
 port.on("message", (message: ToEngine) => {
@@ -19,7 +21,11 @@ port.on("message", (message: ToEngine) => {
   else if (message.type === "generate") {
     const { id, job } = message;
     start(id, async (signal) => {
-      for await (const event of opened().generate({ ...job, signal })) post({ type: "event", id, event });
+      try {
+        for await (const event of opened().generate({ ...job, signal })) post({ type: "event", id, event });
+      } finally {
+        collectLeavings();
+      }
       post({ type: "done", id });
     });
   } else if (message.type === "tokens") {

@@ -12,13 +12,12 @@ import { type OpenedDevice, openDawn } from "./dawn.ts";
 import type { WebGpuDevice, WebGpuOptions } from "./device-types.ts";
 import { DeviceHealth, lostError, outOfMemory, POISON, staleError, uncapturedError } from "./failure.ts";
 import { USAGE } from "./gpu-flags.ts";
-import { fromDeviceOrder, toDeviceOrder } from "./layout.ts";
+import { type GpuSpan, HostTransfers } from "./host-transfers.ts";
 import type { LoweringOptions } from "./lowering-scope.ts";
 import { DeviceMemory, type GpuArena } from "./memory.ts";
 import { Pacer, type PacingState } from "./pacing.ts";
 import { widePaths } from "./paths.ts";
 import { PipelineCache } from "./pipelines.ts";
-import { MOST_READ_BYTES, ReadBacks } from "./read-backs.ts";
 import { type ChosenPaths, limitsOf, probePaths } from "./self-test.ts";
 import { DEFAULT_STAGING, WebGpuSizes } from "./sizes.ts";
 import { SubmitQueue } from "./submission.ts";
@@ -69,7 +68,7 @@ class DawnDevice implements WebGpuDevice {
   readonly #pacer: Pacer;
   readonly #poison: GPUBuffer;
   readonly #calls: CallCache;
-  readonly #readBacks: ReadBacks;
+  readonly #transfers: HostTransfers;
   #scratch: GpuArena[] = [];
   #turn: Promise<unknown> = Promise.resolve();
   readonly #keepPacing: () => Promise<void>;
@@ -87,7 +86,6 @@ class DawnDevice implements WebGpuDevice {
     this.#health = health;
     this.#pacer = new Pacer(options.pacing);
     this.#keepPacing = async () => await options.keepPacing?.(this.#pacer.state).catch(() => undefined);
-    this.#readBacks = new ReadBacks(device, health);
     this.#pipelines = new PipelineCache(device, health);
     this.#memory = new DeviceMemory(
       device,
@@ -99,6 +97,7 @@ class DawnDevice implements WebGpuDevice {
       },
     );
     this.#queue = new SubmitQueue(device, health, this.#pacer, options.now ?? (() => performance.now()));
+    this.#transfers = new HostTransfers(device, this.#queue, health);
     const staging = options.staging ?? DEFAULT_STAGING;
     const parts = { health, memory: this.#memory, pipelines: this.#pipelines };
     this.#uploader = new Uploader(device, parts, staging);
@@ -195,33 +194,15 @@ class DawnDevice implements WebGpuDevice {
   }
 
   write(graph: Graph, id: ValueId, span: Span, data: HostData): Promise<void> {
-    return this.#inTurn(async () => {
-      const { shape } = graph.values[id]!;
-      const { buffer } = this.#memory.arenaOf(span);
-      const ordered = toDeviceOrder(shape, data) as HostData & ArrayBufferView<ArrayBuffer>;
-      this.#queue.flush();
-      this.#device.queue.writeBuffer(buffer, span.offsetBytes, ordered);
-    });
+    return this.#inTurn(async () => this.#transfers.write(graph.values[id]!.shape, this.#placeOf(span), data));
   }
 
   async read(graph: Graph, id: ValueId, span: Span, into: Float32Array): Promise<void> {
     const { shape, name } = graph.values[id]!;
-    const bytes = elementCount(shape) * 4;
-    const words = new Uint32Array(bytes / 4);
-    await this.#inTurn(async () => {
-      const { buffer } = this.#memory.arenaOf(span);
-      for (let at = 0; at < bytes; at += MOST_READ_BYTES) {
-        const length = Math.min(bytes - at, MOST_READ_BYTES);
-        const target = this.#readBacks.take(length);
-        this.#queue.copy(buffer, span.offsetBytes + at, target, 0, length);
-        this.#queue.flush();
-        await this.#readBacks.read(target, words.subarray(at / 4, (at + length) / 4));
-      }
-    });
+    const fresh = await this.#inTurn(() => this.#transfers.read(shape, this.#placeOf(span), into));
     // An error of the queue may be reported after the data that it spoiled.
     await this.#health.answer(this.#device.queue.onSubmittedWorkDone());
-    if (words[0] === POISON || words.at(-1) === POISON) throw staleError(`${graph.name} ${name}`);
-    into.set(fromDeviceOrder(shape, new Float32Array(words.buffer)));
+    if (!fresh) throw staleError(`${graph.name} ${name}`);
   }
 
   run(call: SegmentCall, signal?: AbortSignal): Promise<void> {
@@ -254,7 +235,7 @@ class DawnDevice implements WebGpuDevice {
   async release(): Promise<void> {
     this.#sizes.release();
     this.#uploader.release();
-    this.#readBacks.release();
+    this.#transfers.release();
     await this.#calls.release();
   }
 
@@ -280,6 +261,10 @@ class DawnDevice implements WebGpuDevice {
     });
     this.#turn = turn.catch(() => undefined);
     return turn;
+  }
+
+  #placeOf(span: Span): GpuSpan {
+    return { buffer: this.#memory.arenaOf(span).buffer, offsetBytes: span.offsetBytes };
   }
 
   #scratchFor(bytes: number, segment: Segment): GpuArena {

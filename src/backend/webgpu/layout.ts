@@ -61,28 +61,42 @@ export function weightBytes({ dtype, shape }: StoredWeight): number {
   return align(elementCount(shape) * STORAGE_BYTES[weightStorage(dtype)]);
 }
 
-/** Host order (row-major, logical) to memory order. Returns `data` itself where they are the same. */
-export function toDeviceOrder<T extends HostData>(shape: readonly number[], data: T): T {
-  if (isRowMajor(shape)) return data;
-  const [batch, channels, height, width] = shape as [number, number, number, number];
-  return transposeImages(data, batch, channels, height * width);
+/** Fills `part` with what memory holds from its element `first` on, of a tensor in host order (row-major, logical). */
+export function gatherToDevice(shape: readonly number[], first: number, part: HostData, host: HostData): void {
+  move(shape, first, part.length, (deviceAt, hostAt) => {
+    part[deviceAt] = host[hostAt]!;
+  });
 }
 
-/** Memory order to host order. */
-export function fromDeviceOrder<T extends HostData>(shape: readonly number[], data: T): T {
-  if (isRowMajor(shape)) return data;
-  const [batch, channels, height, width] = shape as [number, number, number, number];
-  return transposeImages(data, batch, height * width, channels);
+/** Puts what memory holds from its element `first` on to its places in host order. */
+export function scatterFromDevice(shape: readonly number[], first: number, part: HostData, host: HostData): void {
+  if (isRowMajor(shape)) host.set(part, first);
+  else
+    move(shape, first, part.length, (deviceAt, hostAt) => {
+      host[hostAt] = part[deviceAt]!;
+    });
 }
 
-/** Each of `batch` matrices [rows, columns] -> [columns, rows]. */
-function transposeImages<T extends HostData>(data: T, batch: number, rows: number, columns: number): T {
-  const out = new (data.constructor as new (length: number) => T)(data.length);
-  for (let b = 0, at = 0; b < batch; b++) {
-    const base = b * rows * columns;
-    for (let row = 0; row < rows; row++) {
-      for (let column = 0; column < columns; column++) out[base + column * rows + row] = data[at++]!;
-    }
+/** Calls `each` for `count` elements from `first` on, in memory's order, which is [B, pixels, C] of [B, C, pixels]. */
+function move(
+  shape: readonly number[],
+  first: number,
+  count: number,
+  each: (deviceAt: number, hostAt: number) => void,
+): void {
+  const [, channels, height, width] = shape as [number, number, number, number];
+  const pixels = height * width;
+  let channel = first % channels;
+  let pixel = Math.floor(first / channels) % pixels;
+  let image = Math.floor(first / (channels * pixels)) * channels * pixels;
+  for (let i = 0; i < count; i++) {
+    each(i, image + channel * pixels + pixel);
+    channel++;
+    if (channel < channels) continue;
+    channel = 0;
+    pixel++;
+    if (pixel < pixels) continue;
+    pixel = 0;
+    image += channels * pixels;
   }
-  return out;
 }

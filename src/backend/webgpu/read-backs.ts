@@ -2,9 +2,6 @@
 import { type DeviceHealth, gpuError } from "./failure.ts";
 import { MAP, USAGE } from "./gpu-flags.ts";
 
-/** A larger result is read in parts, so that the buffers of all sizes together stay below twice this. */
-export const MOST_READ_BYTES = 8 * 1024 ** 2;
-
 export class ReadBacks {
   readonly #device: GPUDevice;
   readonly #health: DeviceHealth;
@@ -24,12 +21,11 @@ export class ReadBacks {
     );
   }
 
-  /** Fills `words` with what was copied into the buffer, which goes back. Rejects with the failure of the device. */
-  async read(buffer: GPUBuffer, words: Uint32Array<ArrayBuffer>): Promise<void> {
-    const bytes = words.byteLength;
+  /** Shows what was copied into the buffer, which then goes back. Rejects with the failure of the device. */
+  async read(buffer: GPUBuffer, bytes: number, show: (mapped: ArrayBuffer) => void): Promise<void> {
     try {
       await this.#health.answer(buffer.mapAsync(MAP.read, 0, bytes));
-      words.set(new Uint32Array(buffer.getMappedRange(0, bytes)));
+      show(buffer.getMappedRange(0, bytes));
     } catch (error) {
       this.#health.check();
       throw gpuError("read-back", error instanceof Error ? error.message : String(error), error);
