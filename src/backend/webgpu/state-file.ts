@@ -41,6 +41,6 @@ function parseState(state: unknown): AdapterState {
 function parsePacing(pacing: unknown): Pick<AdapterState, "pacing"> {
   if (!isRecord(pacing) || !isPositive(pacing.costPerMs) || !isPositive(pacing.caution) || pacing.caution > 1)
     return {};
-  const { costPerMs, caution } = pacing;
-  return { pacing: { costPerMs, caution, steadyMs: isPositive(pacing.steadyMs) ? pacing.steadyMs : 0 } };
+  const { costPerMs, caution, steadyMs } = pacing;
+  return { pacing: { costPerMs, caution, ...(isPositive(steadyMs) ? { steadyMs } : {}) } };
 }
