@@ -158,9 +158,9 @@ async function openCompute({ backend = "auto", adapter, precision }: ComputeOpti
       const { paths, notes } = device.chosen;
       const machine = cardMachine(describeAdapter(device.adapter));
       const note = notes.length > 0 ? { note: notes.map((text) => `${text}.`).join(" ") } : {};
-      const inFull = describePrecision(paths);
-      const retry = inFull === "fp32" ? {} : { useFp32 };
-      return { device, reopen, ...retry, machine, precision: inFull, ...note };
+      const computed = describePrecision(paths);
+      const retry = computed === "fp32" ? {} : { useFp32 };
+      return { device, reopen, ...retry, machine, precision: computed, ...note };
     }
     case "auto":
       try {

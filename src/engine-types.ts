@@ -139,7 +139,7 @@ export type GenerateEvent =
       readonly width: number;
       readonly height: number;
       readonly seed: number;
-      /** What computed it, as the picture records it: less than was declared is never, fp32 instead of fp16 may be. */
+      /** What it was computed in, as the picture records it: as declared, or fp32 where fp16 came to no numbers. */
       readonly precision: string;
       readonly elapsedMs: number;
       readonly peakRssBytes: number;

@@ -14,6 +14,7 @@ const aborts = new Map<number, AbortController>();
 const running = new Set<Promise<void>>();
 const collectLeavings = createLeavings();
 let engine: Engine | undefined;
+let closing = false;
 
 port.on("message", (message: ToEngine) => {
   if (message.type === "abort") aborts.get(message.id)?.abort();
@@ -52,8 +53,9 @@ async function open(options: OpenRequest, signal: AbortSignal): Promise<void> {
 
 /** After the work that is under way, which holds memory of the engine's. */
 async function close(): Promise<void> {
+  closing = true;
   for (const abort of aborts.values()) abort.abort();
-  await Promise.all(running);
+  await Promise.allSettled(running);
   await engine?.[Symbol.asyncDispose]();
   port?.close();
 }
@@ -71,7 +73,9 @@ function start(id: number, work: (signal: AbortSignal) => Promise<void>): void {
 async function attempt(id: number, work: (signal: AbortSignal) => Promise<void>): Promise<void> {
   const abort = new AbortController();
   aborts.set(id, abort);
+  if (closing) abort.abort();
   try {
+    abort.signal.throwIfAborted();
     await work(abort.signal);
   } catch (error) {
     post({ type: "failed", id, error: packError(error) });

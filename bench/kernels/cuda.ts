@@ -29,7 +29,7 @@ export interface CudaKernel {
   readonly hot?: HotLoop;
 }
 
-export interface CudaTools {
+interface CudaTools {
   readonly ptxas: string;
   readonly nvdisasm: string;
   readonly nvrtc: string;
@@ -48,7 +48,7 @@ export function findTools(folder: string): CudaTools {
 }
 
 /** CUDA C++ of a kernel, without the header. Pure. */
-export function cudaText(kernel: Kernel, matrix?: MatrixShape): string {
+function cudaText(kernel: Kernel, matrix?: MatrixShape): string {
   let wgsl = kernel.wgsl();
   if (matrix) wgsl = wgsl.replace(matrixDeclarations(matrix), "MATRICES");
   const fields = /struct Params \{ (.*) \}/.exec(wgsl)![1]!;
@@ -77,7 +77,6 @@ export function cudaText(kernel: Kernel, matrix?: MatrixShape): string {
     .replace(/\blet /g, "const auto ")
     .replace(/\bvar (\w+): ([\w<>]+);/g, "$2 $1 = $2();")
     .replace(/\bvar /g, "auto ")
-    .replace(/\.xy\b/g, ".xy()")
     .replace(/(?<![\w.])(\d+\.\d+(e-?\d+)?)(?![\w.])/g, "$1f");
   return `${shared.join("\n")}
 ${matrix ? cudaMatrices(matrix) : ""}
@@ -105,7 +104,7 @@ inline Sums multiplyAdd(Left left, Right right, Sums sums) { wmma::mma_sync(sums
 inline void storeSums(u32 offset, Sums sums) { wmma::store_matrix_sync(staging + offset, sums, ${n}, wmma::mem_row_major); }`;
 }
 
-/** `architecture`: 61, 75 ... Calls `done` with each kernel as it is compiled. */
+/** `architecture`: 61, 75 ... Yields each kernel as it is compiled. */
 export async function* compileByCuda(
   tools: CudaTools,
   architecture: number,

@@ -9,12 +9,16 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
+import { vulkanLoaderProblem } from "../../src/backend/webgpu/vulkan-loader.ts";
 import { type HotLoop, hotLoop, type Instruction, type InstructionClass } from "./loops.ts";
 
 /** Debian's and others' places of the driver. */
 const LIBRARIES = ["/usr/lib/*/libvulkan_radeon.so", "/usr/lib*/libvulkan_radeon.so"];
 
-export interface RadvKernel {
+/** Many times what it takes. */
+const CHILD_MS = 300_000;
+
+interface RadvKernel {
   readonly name: string;
   readonly key: string;
   /** Why it didn't compile. */
@@ -29,7 +33,7 @@ export interface RadvKernel {
   readonly hot?: HotLoop;
 }
 
-export interface RadvReport {
+interface RadvReport {
   readonly card: string;
   readonly device: Readonly<Record<string, unknown>>;
   readonly kernels: readonly RadvKernel[];
@@ -40,6 +44,13 @@ export async function radvMissing(): Promise<string | undefined> {
   if (process.platform !== "linux") return "RADV is a driver of Linux";
   if (!LIBRARIES.some((pattern) => globSync(pattern).length > 0))
     return "no libvulkan_radeon; scripts/software-vulkan.sh installs it on Debian";
+  const loader = vulkanLoaderProblem();
+  if (loader !== undefined) return loader;
+  const dawn = await import("webgpu").then(
+    () => undefined,
+    () => "the package webgpu can't be loaded",
+  );
+  if (dawn !== undefined) return dawn;
   return await promisify(execFile)("cc", ["--version"]).then(
     () => undefined,
     () => "no C compiler (cc) for the driver's wrapper",
@@ -81,6 +92,7 @@ async function childLog(patterns: readonly string[], env: Readonly<Record<string
   const program = fileURLToPath(new URL("radv-child.ts", import.meta.url));
   const child = spawn(process.execPath, [program, ...patterns], {
     stdio: ["ignore", "ignore", "pipe"],
+    timeout: CHILD_MS,
     env: { ...process.env, ...env },
   });
   const parts: Buffer[] = [];

@@ -14,7 +14,7 @@ import { softmaxKernel } from "../../src/backend/webgpu/kernels/softmax.ts";
 import type { MatrixShape } from "../../src/backend/webgpu/paths.ts";
 import type { Arithmetic } from "../../src/backend/webgpu/wgsl.ts";
 
-export interface Offers {
+interface Offers {
   readonly workgroupBytes: number;
   readonly halves: boolean;
   readonly lanes?: number;

@@ -31,7 +31,6 @@ template <class T> struct alignas(4 * sizeof(T)) vec4 {
   vec4(vec2<T> a, T z, T w) : x(a.x), y(a.y), z(z), w(w) {}
   template <class U> explicit vec4(vec4<U> v) : x(T(v[0])), y(T(v[1])), z(T(v[2])), w(T(v[3])) {}
   T operator[](u32 i) const { return i == 0 ? x : i == 1 ? y : i == 2 ? z : w; }
-  vec2<T> xy() const { return {x, y}; }
   T &operator[](u32 i) { return (&x)[i]; }
 };
 // Pairs, as hardware computes with them.
@@ -71,7 +70,6 @@ template <class T> vec4<T> operator-(vec4<T> a) { return {-a.x, -a.y, -a.z, -a.w
 FUNCTION1(exp, __expf(v))
 FUNCTION1(abs, fabsf(v))
 FUNCTION1(sqrt, sqrtf(v))
-FUNCTION1(sign, v > 0 ? 1.0f : v < 0 ? -1.0f : 0.0f)
 template <class T> vec4<T> min(vec4<T> a, vec4<T> b) { return {min(a.x, b.x), min(a.y, b.y), min(a.z, b.z), min(a.w, b.w)}; }
 template <class T> vec4<T> max(vec4<T> a, vec4<T> b) { return {max(a.x, b.x), max(a.y, b.y), max(a.z, b.z), max(a.w, b.w)}; }
 inline vec4<f32> fma(vec4<f32> a, vec4<f32> b, vec4<f32> c) {

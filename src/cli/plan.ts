@@ -33,7 +33,7 @@ export function addPlan(program: Command, context: CliContext): void {
           store,
           // A described machine needs no card here.
           backend: as === undefined ? options.backend : "reference",
-          adapter,
+          adapter: as === undefined ? adapter : undefined,
           precision: as === undefined ? precision : undefined,
           compat,
           budgets: as === undefined ? budgetsOf(options) : {},

@@ -77,8 +77,7 @@ export async function* recoveredTextToImage(
     await runtime.releaseWeights();
     runtime.promptCache.clear();
     await recovery.useFp32!(on);
-    // Plans are made anew.
-    runtime.replaceDevice(runtime.device);
+    runtime.forgetPlans();
   };
   await using scope = new AsyncDisposableStack();
   const reopen = async () => {
@@ -121,9 +120,9 @@ export async function* recoveredTextToImage(
       // Goes into the picture, so nothing that hangs on budgets: where RAM is short, the segment isn't known.
       retry = `E_NAN ${place}. Retried in fp32: ok`;
       saved = undefined;
-      await useFp32(true);
       // Each picture begins as declared, whatever those before it met.
       scope.defer(() => useFp32(false));
+      await useFp32(true);
       continue;
     }
     const { failure: broken } = runtime.device;

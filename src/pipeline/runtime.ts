@@ -54,7 +54,7 @@ export interface PlannedJob {
 }
 
 const PLANS_KEPT = 4;
-/** Plans of one picture size (other steps, other times) whose compiled segments are held at once. */
+/** Plans of one picture size (other numbers of steps, other budgets) whose compiled segments are held at once. */
 const COMPILED_PLANS = 4;
 
 export class SdxlRuntime implements AsyncDisposable {
@@ -150,12 +150,17 @@ export class SdxlRuntime implements AsyncDisposable {
     return bytes < peak.deviceBytes ? bytes : undefined;
   }
 
-  /** Goes on with another device, between phases and with all weights released; plans are made anew. */
+  /** Goes on with another device, between phases and with all weights released. */
   replaceDevice(device: Device): void {
+    this.forgetPlans();
+    this.#device = device;
+  }
+
+  /** What the device asks for has changed: plans are made anew. */
+  forgetPlans(): void {
     this.#jobs.clear();
     this.#prepared = new WeakSet();
     this.#compiled.clear();
-    this.#device = device;
   }
 
   /** Other budgets from the next image on. All weights are given back. */

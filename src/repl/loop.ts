@@ -3,7 +3,7 @@
  * line is ignored, quit, exit and q leave, Ctrl-C stops a running image and else leaves, an error is shown and the loop goes on.
  */
 
-import { BudgetError, UsageError } from "../errors.ts";
+import { BudgetError, DeviceError, type SolvayError, UsageError } from "../errors.ts";
 import { type CliContext, Interrupted } from "../terminal/context.ts";
 import { EXIT, reportFailure } from "../terminal/failure.ts";
 import type { ImageOptions } from "../terminal/options.ts";
@@ -79,8 +79,9 @@ function lastPrompt({ lastPrompt }: Session): string {
 
 /** What an option would widen, a line of the loop does. */
 function inLoopWords(error: unknown): unknown {
-  if (!(error instanceof BudgetError)) return error;
+  const Kind = [BudgetError, UsageError, DeviceError].find((kind) => error instanceof kind);
+  if (!Kind) return error;
   const words = (text: string) => text.replace(/--(vram|ram)\b/g, ":$1");
-  const { code, subject, problem, next } = error;
-  return new BudgetError({ code, subject: words(subject), problem, next: words(next), cause: error });
+  const { code, subject, problem, next } = error as SolvayError;
+  return new Kind({ code, subject: words(subject), problem: words(problem), next: words(next), cause: error });
 }

@@ -44,7 +44,7 @@ export class ArtifactBuild {
   readonly #inUse: Promise<void>[] = [];
   /** Records become lines in their order, each once its tensor is hashed. */
   #recorded: Promise<void> = Promise.resolve();
-  /** Of hashing. */
+  /** Of hashing, of records or of blocks; reported at the next record. */
   #failure: { readonly error: unknown } | undefined;
   #finishing: Promise<void> = Promise.resolve();
   #waitingBlocks = 0;
@@ -221,7 +221,9 @@ export class ArtifactBuild {
         this.#waitingBlocks--;
       });
     ready.catch(() => undefined);
-    this.#finishing.catch(() => undefined); // reported at the next block, or at the end
+    this.#finishing.catch((error: unknown) => {
+      this.#failure ??= { error };
+    });
     if (this.#waitingBlocks > MAX_WAITING_BLOCKS) await this.#finishing;
   }
 

@@ -82,7 +82,7 @@ async function withBuild<T>(
   }
 }
 
-/** A thread of its own for what it can see. */
+/** A thread of its own where the memory is shared; else this thread. */
 function openHasher({ buffer, byteOffset, byteLength }: Uint8Array): Hasher {
   if (buffer instanceof ArrayBuffer) return LOCAL_HASHER;
   return new HashThread(new Uint8Array(buffer, byteOffset, byteLength));

@@ -28,12 +28,14 @@ export const HASH_THREAD_BYTES = 16 * 1024 ** 2;
 
 export const LOCAL_HASHER: Hasher = {
   async sums(bytes, pieces) {
-    const work = async ({ from, to, digest }: Piece) => {
+    const sums: PieceSum[] = [];
+    // One after the other: WebCrypto copies what it hashes.
+    for (const { from, to, digest } of pieces) {
       const piece = bytes.subarray(from, to) as Uint8Array<ArrayBuffer>;
       const crc = crc32(piece);
-      return digest ? { crc, digest: await chunkDigest(piece) } : { crc };
-    };
-    return await Promise.all(pieces.map(work));
+      sums.push(digest ? { crc, digest: await chunkDigest(piece) } : { crc });
+    }
+    return sums;
   },
   async [Symbol.asyncDispose]() {},
 };

@@ -27,7 +27,7 @@ import { type BlockLayout, layoutBlock } from "./layout.ts";
 import { decodeFacts, type Manifest, type ManifestComponent, modelId, publishManifest } from "./manifest.ts";
 import type { BlockCodec } from "./pack-format.ts";
 import { CHUNKS_BYTES } from "./pack-writer.ts";
-import { importsFolder, listModels, modelsFolder, packsFolder, removeLeftovers, type Store } from "./store.ts";
+import { importsFolder, listModels, lockToWrite, modelsFolder, packsFolder, type Store } from "./store.ts";
 
 export interface ImportOptions {
   readonly signal?: AbortSignal | undefined;
@@ -60,16 +60,15 @@ export async function importModel(
     const known = await findImported(store, request);
     const sources = sourcesKey(request);
     const folder = `${importsFolder(store)}/${sources}-${request.packed}`;
-    // Work folders may be there still, even empty ones, if an import was killed while it tidied up.
-    if (known && (await attemptsAt(store, sources)).length === 0) return known;
-    await using lock = await store.lock({ signal, onWait: (owner) => onEvent({ type: "wait", owner }) });
-    await removeLeftovers(store);
+    // Its work folder may be there still, even an empty one, if the import was killed while it tidied up.
+    if (known && !(await attemptsAt(store, sources)).includes(folder)) return known;
+    await using lock = await lockToWrite(store, { signal, onWait: (owner) => onEvent({ type: "wait", owner }) });
     // The process that was waited for may have imported this very model.
     const result =
       (await findImported(store, request)) ??
       (await runImport(store, request, folder, () => lock.check(), options).catch(async (error: unknown) => {
         // These sources will never be there again, so nobody could go on with what was made of them.
-        if (isChange(error)) await store.fs.removeFolder(folder);
+        if (isChange(error)) await removeAttempts(store, sources);
         throw error;
       }));
     await removeAttempts(store, sources);

@@ -27,7 +27,7 @@ export class PlacedFile {
   readonly starts: readonly number[];
   readonly endByte: number;
   readonly places = new Map<string, Place>();
-  /** Writes one after the other: the system has a file written by one thread at a time, and others would block more of them. */
+  /** One tensor after the other: the system has a file written by one thread at a time, and others would block more of them. */
   readonly #writing: Promise<void>[] = [];
   #failure: { readonly error: unknown } | undefined;
 

@@ -5,11 +5,11 @@ import { manifestName } from "./manifest.ts";
 import {
   importsFolder,
   listModels,
+  lockToWrite,
   modelsFolder,
   packNames,
   packPath,
   packsFolder,
-  removeLeftovers,
   type Store,
 } from "./store.ts";
 
@@ -42,8 +42,7 @@ export async function cleanStore(store: Store, options: RemovalOptions = {}): Pr
 
 async function locked<T>(store: Store, { signal, onWait }: RemovalOptions, work: () => Promise<T>): Promise<T> {
   try {
-    await using _lock = await store.lock({ signal, onWait: onWait ?? (() => undefined) });
-    await removeLeftovers(store);
+    await using _lock = await lockToWrite(store, { signal, onWait: onWait ?? (() => undefined) });
     return await work();
   } catch (error) {
     signal?.throwIfAborted();

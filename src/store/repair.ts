@@ -10,11 +10,11 @@ import { extentBytes, HEADER_BYTES, type PackBlock } from "./pack-format.ts";
 import { finishPack, type PlainReader, writeBlock } from "./pack-writer.ts";
 import {
   listModels,
+  lockToWrite,
   modelsFolder,
   openPack,
   packPath,
   packsFolder,
-  removeLeftovers,
   repairFolder,
   type Store,
 } from "./store.ts";
@@ -38,8 +38,7 @@ export async function repairModel(
 ): Promise<RepairReport> {
   const { signal, onWait = () => undefined } = progress;
   try {
-    await using _lock = await store.lock({ signal, onWait });
-    await removeLeftovers(store);
+    await using _lock = await lockToWrite(store, { signal, onWait });
     const problems = await verifyModel(store, id, progress);
     const repaired: string[] = [];
     const done = new Set<string>();

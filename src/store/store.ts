@@ -109,8 +109,19 @@ export function repairFolder(store: Store): string {
   return `${importsFolder(store)}/${REPAIR}`;
 }
 
-/** What a killed process was about to publish, or had repaired with. For the one that holds the lock: nobody else is at work. */
-export async function removeLeftovers(store: Store): Promise<void> {
+/** The lock of the one process that writes. What killed ones were about to publish, or had repaired with, goes first. */
+export async function lockToWrite(
+  store: Store,
+  options: Parameters<Store["lock"]>[0],
+): Promise<Awaited<ReturnType<Store["lock"]>>> {
+  await using scope = new AsyncDisposableStack();
+  const lock = scope.use(await store.lock(options));
+  await removeLeftovers(store);
+  scope.move();
+  return lock;
+}
+
+async function removeLeftovers(store: Store): Promise<void> {
   const { fs } = store;
   for (const name of await fs.list(modelsFolder(store))) {
     if (name.endsWith(PARTIAL)) await fs.remove(`${modelsFolder(store)}/${name}`);

@@ -206,8 +206,8 @@ export class PhaseRun implements AsyncDisposable {
   }
 }
 
-/** Of a value: in the result, in a read-back buffer of up to twice its size, and in the words between. */
-const BYTES_TO_SHOW = 4 * 4;
+/** Of a value, as it is read back. */
+const BYTES_TO_SHOW = 4;
 
 /** Blocks looked at ahead of compute; how many of them are read is a matter of room. */
 const LOOK_AHEAD = 3;

@@ -38,8 +38,11 @@ export type Unanswered =
   | "map to read"
   | "map to write";
 
-export function fallSilent({ device }: OpenedDevice, question: Unanswered): void {
-  const never = () => new Promise<never>(() => undefined);
+export function fallSilent({ device }: OpenedDevice, question: Unanswered, onAsked: () => void = () => {}): void {
+  const never = () => {
+    onAsked();
+    return new Promise<never>(() => undefined);
+  };
   if (question === "onSubmittedWorkDone") Object.defineProperty(device.queue, question, { value: never });
   else if (question === "popErrorScope" || question === "createComputePipelineAsync")
     Object.defineProperty(device, question, { value: never });

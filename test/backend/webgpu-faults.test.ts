@@ -78,10 +78,11 @@ test(
       "map to write",
     ] as const) {
       let kept: number | undefined;
-      const device = await open((opened) => fallSilent(opened, question), {
+      let asked = 0;
+      const device = await open((opened) => fallSilent(opened, question, () => asked++), {
         // A test of subgroups would have asked already.
         paths: BASELINE,
-        patienceMs: 400,
+        patienceMs: 2000,
         keepPacing: async ({ caution }) => {
           kept = caution;
         },
@@ -91,6 +92,7 @@ test(
         for (let i = 0; i <= STAGING.slots; i++) await compute(device);
       };
       await assert.rejects(several(), hasCode("E_GPU_SILENT"), question);
+      assert.ok(asked > 0, `${question} was never asked`);
       assert.equal(device.failure?.code, "E_GPU_SILENT");
       await device[Symbol.asyncDispose]();
       assert.equal(kept, 0.5);

@@ -18,14 +18,18 @@ const paint = async (seed) => {
 };
 const jobs = [paint(1), paint(2)].map((job) => job.catch((error) => error.name));
 await begun.promise;
-await engine[Symbol.asyncDispose]();
+const closed = engine[Symbol.asyncDispose]();
+jobs.push(paint(3).catch((error) => error.name));
+await closed;
 console.log(JSON.stringify(["closed", ...(await Promise.all(jobs))]));
 `;
 
-test("closing stops the image at work and the one that waits, and resolves", { timeout: 60_000 }, () => {
+test("closing stops the image at work and the one that waits, takes no other, and resolves", () => {
   const { stdout, stderr, status } = spawnSync(process.execPath, ["--input-type=module", "--eval", PROGRAM], {
     encoding: "utf8",
+    timeout: 60_000,
+    killSignal: "SIGKILL",
   });
-  assert.equal(stdout.trim(), '["closed","AbortError","AbortError"]', stderr);
+  assert.equal(stdout.trim(), '["closed","AbortError","AbortError","AbortError"]', stderr);
   assert.equal(status, 0, stderr);
 });

@@ -94,6 +94,15 @@ function startImport(dir: string, ...more: readonly string[]): ChildProcess {
   return spawn(process.execPath, line, { stdio: ["ignore", "pipe", "pipe"] });
 }
 
+/** How many lines it has written so far. */
+function linesOf(child: ChildProcess): () => number {
+  let lines = 0;
+  child.stdout!.on("data", (chunk: Buffer) => {
+    lines += chunk.toString().split("\n").length - 1;
+  });
+  return () => lines;
+}
+
 const ended = (child: ChildProcess) => new Promise<number | null>((resolve) => child.on("close", resolve));
 
 test("import, list, verify: every weight is the source's, and a second import finds the first", async () => {
@@ -114,13 +123,18 @@ test("import, list, verify: every weight is the source's, and a second import fi
 
 test(`kill -9 at ${KILLS} random moments of an import: the next one goes on, and the store is right`, async () => {
   let killed = 0;
+  const whole = startImport(folder());
+  const lines = linesOf(whole);
+  await ended(whole);
   for (let i = 0; i < KILLS; i++) {
     const dir = folder();
     const packed = i % 2 ? "on" : "off";
     const child = startImport(dir, "--packed", packed);
     const over = ended(child);
-    // From the first sign of life on, at a random moment of what follows.
-    child.stdout!.once("data", () => setTimeout(() => child.kill("SIGKILL"), Math.random() * 220));
+    // After a random share of what an import tells, and a moment more.
+    const seen = linesOf(child);
+    const last = Math.random() * 0.9 * lines();
+    child.stdout!.on("data", () => seen() > last && setTimeout(() => child.kill("SIGKILL"), Math.random() * 20));
     if ((await over) === null) killed++;
     for (const listed of await modelIds(nodeStore(dir)))
       assert.equal((await cli("store", "verify", listed, "--store", dir)).code, 0);
@@ -130,7 +144,7 @@ test(`kill -9 at ${KILLS} random moments of an import: the next one goes on, and
     assert.equal((await cli("store", "verify", id, "--store", dir)).code, 0);
     assert.deepEqual(readdirSync(path.join(dir, "imports")), []);
   }
-  assert.ok(killed >= KILLS / 3, `only ${killed} of ${KILLS} were killed in time`);
+  assert.ok(killed >= KILLS / 4, `only ${killed} of ${KILLS} were killed in time`);
 });
 
 test("an import killed while it tidied up, its work folder already empty: the next one removes the folder", async () => {

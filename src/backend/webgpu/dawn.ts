@@ -87,8 +87,9 @@ async function candidates(dawn: DawnModule): Promise<readonly Candidate[]> {
     const flags = flagsFor(backend);
     // A driver that can't even be asked is an adapter less, not an end: doctor shows what is left.
     const gpu = instance(dawn, flags);
-    for (const request of gpu ? REQUESTS : []) {
-      const adapter = await gpu!.requestAdapter(request).catch(() => null);
+    if (!gpu) continue;
+    for (const request of REQUESTS) {
+      const adapter = await gpu.requestAdapter(request).catch(() => null);
       if (!adapter) continue;
       const facts = factsOf(backend, adapter);
       const key = describeAdapter(facts);

@@ -82,7 +82,11 @@ class DawnDevice implements WebGpuDevice {
     this.adapter = opened.facts;
     this.maxArenaBytes = opened.facts.limits.maxBufferSize;
     const device = opened.device;
-    const health = new DeviceHealth(options.patienceMs);
+    const health = new DeviceHealth(options.patienceMs, ({ code }) => {
+      if (!CAUTIONS.has(code)) return;
+      this.#pacer.halve();
+      this.#kept = this.#keepPacing();
+    });
     this.#health = health;
     this.#pacer = new Pacer(options.pacing);
     this.#keepPacing = async () => await options.keepPacing?.(this.#pacer.state).catch(() => undefined);
@@ -113,11 +117,6 @@ class DawnDevice implements WebGpuDevice {
     device.queue.writeBuffer(this.#poison, 0, new Uint32Array(POISON_BYTES / 4).fill(POISON));
     void device.lost.then(({ reason, message }) => {
       if (!this.#closing) health.fail(lostError(reason, message));
-    });
-    void health.failed.catch(({ code }: SolvayError) => {
-      if (!CAUTIONS.has(code)) return;
-      this.#pacer.halve();
-      this.#kept = this.#keepPacing();
     });
     device.onuncapturederror = ({ error }) => health.fail(uncapturedError(this.adapter.device, error));
   }

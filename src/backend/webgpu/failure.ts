@@ -9,20 +9,14 @@ import { DeviceMemoryError } from "../device.ts";
 export class DeviceHealth {
   readonly #patienceMs: number;
   #failure: SolvayError | undefined;
-  #report: (failure: SolvayError) => void = () => undefined;
+  readonly #onFailure: (failure: SolvayError) => void;
   /** Of those who wait now. */
   readonly #waiting = new Set<(failure: SolvayError) => void>();
-  /** Rejects with the failure; never resolves. */
-  readonly failed: Promise<never>;
 
   /** `patienceMs`: how long the device may leave a question without an answer. */
-  constructor(patienceMs = PATIENCE_MS) {
+  constructor(patienceMs = PATIENCE_MS, onFailure: (failure: SolvayError) => void = () => undefined) {
     this.#patienceMs = patienceMs;
-    this.failed = new Promise((_, reject) => {
-      this.#report = reject;
-    });
-    // Those who race against it handle it; if nobody does, it isn't unhandled.
-    this.failed.catch(() => undefined);
+    this.#onFailure = onFailure;
   }
 
   get failure(): SolvayError | undefined {
@@ -32,7 +26,7 @@ export class DeviceHealth {
   fail(failure: SolvayError): void {
     if (this.#failure) return;
     this.#failure = failure;
-    this.#report(failure);
+    this.#onFailure(failure);
     for (const reject of this.#waiting) reject(failure);
   }
 
@@ -95,7 +89,7 @@ export function lostError(reason: string, message: string): DeviceError {
 }
 
 /** Windows takes a silent card away by itself; elsewhere nobody may. */
-export function silentError(waitedMs: number): DeviceError {
+function silentError(waitedMs: number): DeviceError {
   return new DeviceError({
     code: "E_GPU_SILENT",
     problem: `the graphics device gave no answer for ${Math.round(waitedMs / 1000)} s`,

@@ -1,6 +1,6 @@
 /**
- * @file Activations between the host's memory and the device's, in parts: a band of a large picture is hundreds of megabytes, and
- * no second one is made on the way, whatever the order in memory.
+ * @file Activations between the host's memory and the device's, in parts: a band of a large picture is tens of megabytes, and this
+ * process makes no second one on the way, whatever the order in memory (Dawn's staging memory is in the driver's allowance).
  */
 import { elementCount } from "../../tensor/dtype.ts";
 import type { HostData } from "../device.ts";

@@ -25,13 +25,16 @@ export class ReadBacks {
   async read(buffer: GPUBuffer, bytes: number, show: (mapped: ArrayBuffer) => void): Promise<void> {
     try {
       await this.#health.answer(buffer.mapAsync(MAP.read, 0, bytes));
-      show(buffer.getMappedRange(0, bytes));
     } catch (error) {
       this.#health.check();
       throw gpuError("read-back", error instanceof Error ? error.message : String(error), error);
     }
-    buffer.unmap();
-    this.#free.set(buffer.size, [...(this.#free.get(buffer.size) ?? []), buffer]);
+    try {
+      show(buffer.getMappedRange(0, bytes));
+    } finally {
+      buffer.unmap();
+      this.#free.set(buffer.size, [...(this.#free.get(buffer.size) ?? []), buffer]);
+    }
   }
 
   release(): void {
