@@ -82,13 +82,14 @@ async function openHandle(path: string, shown: string): Promise<FileHandle> {
 function refuseRead(cause: unknown, shown: string, startByte: number): never {
   const code = cause instanceof Error && "syscall" in cause && "code" in cause ? cause.code : undefined;
   if (code === undefined) throw cause;
-  throw new DeviceError({
-    code: "E_DISK",
-    subject: shown,
-    problem: `the disk or its file system failed (${code}) at byte ${startByte}`,
-    next: "run it again; if it stays so, check the disk",
-    cause,
-  });
+  throw diskFailure(shown, `(${code}) at byte ${startByte}`, cause);
+}
+
+/** `what`: the system's words, in parentheses. */
+export function diskFailure(subject: string, what: string, cause: unknown): DeviceError {
+  const problem = `the disk or its file system failed ${what}`;
+  const next = "run it again; if it stays so, check the disk";
+  return new DeviceError({ code: "E_DISK", subject, problem, next, cause });
 }
 
 function refusal(code: string, subject: string, problem: string, next: string, cause?: unknown): ArtifactError {

@@ -2,7 +2,8 @@
  * @file The few file operations that the store is made of, so that tests can fail each of them in turn, record them, and lose
  * what was not synced. The real ones: node-fs.ts.
  */
-import { ArtifactError, BudgetError, DeviceError, SolvayError } from "../errors.ts";
+import { ArtifactError, BudgetError, SolvayError } from "../errors.ts";
+import { diskFailure } from "../source/file.ts";
 
 export interface FileStamp {
   readonly sizeBytes: number;
@@ -171,7 +172,5 @@ export function storeFailure(error: unknown, folder: string, freeBytes?: number)
   }
   if (!/^E[A-Z0-9]+$/.test(code)) return error;
   const what = error.message.startsWith(code) ? error.message : `${code}: ${error.message}`;
-  const problem = `the disk or its file system failed (${what})`;
-  const next = "run it again; if it stays so, check the disk";
-  return new DeviceError({ code: "E_DISK", subject: folder, problem, next, cause: error });
+  return diskFailure(folder, `(${what})`, error);
 }
