@@ -79,7 +79,7 @@ async function generate(context: CliContext, prompt: string, options: GenerateOp
             show.generate(event);
             continue;
           }
-          progress.clear();
+          if (!json) progress.generate(event);
           const saved = await save(context, targets[i], event.png);
           if (json) print(imageLine(event, saved.file));
           else context.stdout.write(`Saved: ${saved.shown}\n`);

@@ -9,6 +9,7 @@ import { fileURLToPath } from "node:url";
 import { runCli } from "../../src/cli/program.ts";
 import { encodeSafetensors } from "../../src/container/safetensors-writer.ts";
 import { ArtifactError, BudgetError, DeviceError } from "../../src/errors.ts";
+import { openEngine } from "../../src/node.ts";
 import { fakeContext } from "./fake-context.ts";
 
 const folder = () => mkdtempSync(path.join(tmpdir(), "solvay-cli-"));
@@ -38,6 +39,15 @@ test("generate passes its options on and writes exactly the picture", async () =
   });
   assert.equal(fake.opened[0]?.model, "m");
   assert.equal(fake.opened[0]?.backend, "cpu");
+});
+
+test("--telemetry ends with what was measured beside what was planned, also where nobody watches", async () => {
+  const fake = fakeContext({ cwd: folder() });
+  const model = fileURLToPath(new URL("../../fixtures/golden/flat", import.meta.url));
+  const line = ["generate", "x", "--model", model, "--backend", "reference", "--steps", "1", "--width", "16"];
+  const more = ["--height", "16", "--telemetry"];
+  assert.equal(await runCli([...line, ...more], { ...fake.context, openEngine }), 0, fake.err());
+  assert.match(fake.err(), /\nMeasured \(planned\): VRAM [\d.]+ MiB \([\d.]+ MiB\), RAM .*; process at its peak .*\n$/);
 });
 
 test("without --output the next free number is taken and nothing overwritten", async () => {
