@@ -17,18 +17,11 @@ const stampFile = inRoot("node_modules", ".solvay-installed");
 const lockFile = inRoot("package-lock.json");
 
 /**
- * One heap for all threads, which keeps what is freed, for what is small; what is large is mapped, in huge pages, and given
- * back, so that no small piece among large ones makes the heap grow (docs/decisions/memory-of-the-process.md). Other systems
- * ignore these.
+ * `malloc`: one heap for all threads, which keeps what is freed, for what is small; what is large is mapped, in huge pages, and
+ * given back, so that no small piece among large ones makes the heap grow (docs/decisions/memory-of-the-process.md). Other systems
+ * ignore these. `nodeOptions`: short-lived objects are collected early instead of after tens of megabytes.
  */
-const MALLOC_SETTINGS = {
-  MALLOC_MMAP_THRESHOLD_: "33554432",
-  MALLOC_TRIM_THRESHOLD_: "1073741824",
-  MALLOC_ARENA_MAX: "1",
-  GLIBC_TUNABLES: "glibc.malloc.hugetlb=1",
-};
-/** Short-lived objects are collected early instead of after tens of megabytes. */
-const NODE_OPTIONS = ["--max-semi-space-size=2"];
+const MEMORY = JSON.parse(readFileSync(inRoot("scripts", "memory-settings.json"), "utf8"));
 
 const [first, ...rest] = process.argv.slice(2);
 const task = ["start", "test", "check"].includes(first) ? first : "start";
@@ -52,9 +45,9 @@ async function main() {
     }
     default:
       // `npm start` changes to the project's folder, and INIT_CWD is where the user stands; the `solvay` command does not.
-      return run(node, [...NODE_OPTIONS, inRoot("src", "cli", "main.ts"), ...args], {
+      return run(node, [...MEMORY.nodeOptions, inRoot("src", "cli", "main.ts"), ...args], {
         cwd: (first === "start" && process.env.INIT_CWD) || process.cwd(),
-        env: { ...MALLOC_SETTINGS, ...process.env },
+        env: { ...MEMORY.malloc, ...process.env },
       });
   }
 }
