@@ -7,6 +7,7 @@ import { createOnnxBackend } from "./backend/onnx/backend.ts";
 import { createReferenceBackend } from "./backend/reference/backend.ts";
 import { describeAdapter, requireAdapterUse } from "./backend/webgpu/adapter.ts";
 import { describePrecision } from "./backend/webgpu/paths.ts";
+import { PRECISIONS } from "./backend/webgpu/precision.ts";
 import { openRecoverable } from "./backend/webgpu/recoverable.ts";
 import { WebGpuSizes } from "./backend/webgpu/sizes.ts";
 import { openStoredSdxl } from "./checkpoint/stored-sdxl.ts";
@@ -30,7 +31,7 @@ export async function openNodeParts(
   options: OpenRequest,
   toAbsolute: (path: string) => string,
 ): Promise<Omit<EngineParts, "onEvent" | "signal">> {
-  if (!["fp32", "fp16"].includes(options.precision ?? "fp32")) throw unknownPrecision(String(options.precision));
+  if (!PRECISIONS.includes(options.precision ?? "fp32")) throw unknownPrecision(String(options.precision));
   const demo = options.model === undefined;
   const store = nodeStore(toAbsolute(options.store ?? defaultStoreFolder(process.env)));
   const common = {
@@ -83,7 +84,7 @@ function unknownPrecision(name: string): UsageError {
   return new UsageError({
     code: "E_PRECISION",
     subject: name,
-    problem: "there is no such precision (allowed fp32, fp16)",
+    problem: `there is no such precision (allowed ${PRECISIONS.join(", ")})`,
     next: "leave --precision out",
   });
 }

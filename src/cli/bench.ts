@@ -3,6 +3,7 @@ import os from "node:os";
 import path from "node:path";
 import { type Command, Option } from "commander";
 import { describeAdapter, requireAdapterUse } from "../backend/webgpu/adapter.ts";
+import { PRECISIONS } from "../backend/webgpu/precision.ts";
 import { loadAdapterState, saveAdapterState } from "../backend/webgpu/state-file.ts";
 import { benchHost } from "../bench/host-bench.ts";
 import type { PeakTflops } from "../bench/peaks.ts";
@@ -48,7 +49,7 @@ export function addBench(program: Command, context: CliContext): void {
     .option("--peak-tflops <fp32[,fp16]>", "what the card can do at most, for shares", parsePeak)
     .option("--model <dir|hub-id>", "also time steps of this model")
     .option("--vram <list>", "budgets to time the model under, with commas", parseBudgets, BUDGETS)
-    .addOption(new Option("--precision <name>", "arithmetic for the model").choices(["fp32", "fp16"]))
+    .addOption(new Option("--precision <name>", "arithmetic for the model").choices(PRECISIONS))
     .option("--steps <n>", "of the model; the first is not counted", (t) => parseWhole("--steps", t, 2, 100), 3)
     .option("--width <pixels>", "of the model's picture", parseSide("--width"))
     .option("--height <pixels>", "of the model's picture", parseSide("--height"))

@@ -100,18 +100,11 @@ export function toFloat32(dtype: DType, bytes: Uint8Array): Float32Array {
   switch (dtype) {
     case "f32":
       return new Float32Array(bytes.buffer, bytes.byteOffset, count);
-    case "f16": {
-      const table = f16Values();
-      const halves = new Uint16Array(bytes.buffer, bytes.byteOffset, count);
-      const out = new Float32Array(count);
-      for (let i = 0; i < count; i++) out[i] = table[halves[i]!]!;
-      return out;
-    }
+    case "f16":
     case "bf16": {
-      const halves = new Uint16Array(bytes.buffer, bytes.byteOffset, count);
-      const words = new Uint32Array(count);
-      for (let i = 0; i < count; i++) words[i] = halves[i]! << 16;
-      return new Float32Array(words.buffer);
+      const out = new Float32Array(count);
+      widen(dtype, new Uint16Array(bytes.buffer, bytes.byteOffset, count), out);
+      return out;
     }
     case "f64":
       return Float32Array.from(new Float64Array(bytes.buffer, bytes.byteOffset, count));
@@ -126,15 +119,18 @@ export function toFloat32(dtype: DType, bytes: Uint8Array): Float32Array {
  */
 export function widenInPlace(dtype: DType, memory: Uint8Array): void {
   const count = memory.byteLength / 4;
+  if (dtype !== "f16" && dtype !== "bf16") throw new TypeError(`${dtype} is not a 16-bit floating-point dtype`);
   const halves = new Uint16Array(memory.buffer, memory.byteOffset + 2 * count, count);
-  if (dtype === "bf16") {
-    const words = new Uint32Array(memory.buffer, memory.byteOffset, count);
-    for (let i = 0; i < count; i++) words[i] = halves[i]! << 16;
-  } else if (dtype === "f16") {
+  widen(dtype, halves, new Float32Array(memory.buffer, memory.byteOffset, count));
+}
+
+/** From front to back: so `halves` may lie in the second half of `out`. */
+function widen(dtype: "f16" | "bf16", halves: Uint16Array, out: Float32Array): void {
+  if (dtype === "f16") {
     const table = f16Values();
-    const values = new Float32Array(memory.buffer, memory.byteOffset, count);
-    for (let i = 0; i < count; i++) values[i] = table[halves[i]!]!;
+    for (let i = 0; i < halves.length; i++) out[i] = table[halves[i]!]!;
   } else {
-    throw new TypeError(`${dtype} is not a 16-bit floating-point dtype`);
+    const words = new Uint32Array(out.buffer, out.byteOffset, out.length);
+    for (let i = 0; i < halves.length; i++) words[i] = halves[i]! << 16;
   }
 }

@@ -1,6 +1,7 @@
 /** @file Options that several commands share, with their limits. */
 import { randomInt } from "node:crypto";
 import { type Command, Option } from "commander";
+import { PRECISIONS } from "../backend/webgpu/precision.ts";
 import type { BackendName, BudgetOptions, PrecisionName } from "../engine-types.ts";
 import { UsageError } from "../errors.ts";
 import { parseBudget } from "../ledger/budget.ts";
@@ -96,7 +97,7 @@ export function addModelOptions(command: Command): Command {
       new Option(
         "--precision <name>",
         "arithmetic on a graphics card (default: fp32; fp16 is faster, with other pixels)",
-      ).choices(["fp32", "fp16"]),
+      ).choices(PRECISIONS),
     )
     .option("--vram <amount>", "bound of device memory: 6G, 512M, or -1G for all but 1 GiB", parseVram)
     .option("--ram <amount>", "bound of other memory, the process included", parseRam);

@@ -1,7 +1,7 @@
 /** @file fp16 and bf16 widened in place: every pattern, as the plain conversion has it. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { toFloat32, widenInPlace } from "../../src/tensor/dtype.ts";
+import { f16ToNumber, toFloat32, widenInPlace } from "../../src/tensor/dtype.ts";
 
 for (const dtype of ["f16", "bf16"] as const) {
   test(`${dtype}: all 65,536 patterns widen in place to the same bits`, () => {
@@ -11,5 +11,12 @@ for (const dtype of ["f16", "bf16"] as const) {
     widenInPlace(dtype, memory);
     const expected = toFloat32(dtype, new Uint8Array(halves.buffer));
     assert.ok(Buffer.from(memory.buffer).equals(Buffer.from(expected.buffer)));
+    // By arithmetic: bf16 is the upper half of fp32.
+    const upper = Buffer.alloc(4);
+    const byHand = (bits: number) => {
+      upper.writeUInt16LE(bits, 2);
+      return dtype === "f16" ? f16ToNumber(bits) : upper.readFloatLE();
+    };
+    assert.ok(expected.every((value, bits) => Object.is(value, byHand(bits))));
   });
 }

@@ -1,10 +1,11 @@
 /** @file What the `webgpu` device can be told, and what it tells of itself besides what every device does. Types only. */
+import type { PrecisionName } from "../../engine-types.ts";
 import type { Device } from "../device.ts";
 import type { AdapterFacts } from "./adapter.ts";
 import type { OpenedDevice } from "./dawn.ts";
 import type { LoweringOptions } from "./lowering-scope.ts";
 import type { PacingState } from "./pacing.ts";
-import type { KernelPaths, Precision } from "./paths.ts";
+import type { KernelPaths } from "./paths.ts";
 import type { TileChoice } from "./products.ts";
 import type { ChosenPaths } from "./self-test.ts";
 import type { StagingSize } from "./upload-plan.ts";
@@ -23,7 +24,7 @@ export interface WebGpuOptions {
   readonly keepPacing?: (pacing: PacingState) => Promise<void>;
   readonly chooseTile?: TileChoice;
   /** Arithmetic of linear layers, convolutions and attention. Default "fp32": fp16 changes bits. */
-  readonly precision?: Precision;
+  readonly precision?: PrecisionName;
   /** Kernels to use without any test, instead of what `precision` and the adapter allow: for tests. */
   readonly paths?: KernelPaths;
   /** Milliseconds that the device may leave a question without an answer: for tests. */

@@ -2,12 +2,10 @@
  * @file Which kernels a device computes with. What changes bits (arithmetic in fp16) is a declared setting, `precision`; what
  * doesn't (reductions through subgroups) is used wherever the adapter has it. Both only after the self-test. Pure.
  */
+import type { PrecisionName } from "../../engine-types.ts";
 import type { AdapterFacts } from "./adapter.ts";
 import { matrixFits, matrixSharedBytes } from "./kernels/gemm-matrix.ts";
 import type { Arithmetic } from "./wgsl.ts";
-
-/** Declared by the user and recorded with a picture. */
-export type Precision = "fp32" | "fp16";
 
 /** One product of matrices that a subgroup does at once: [m, k] x [k, n] in fp16, sums in fp32. `lanes`: of a subgroup. */
 export interface MatrixShape {
@@ -60,7 +58,7 @@ export interface Candidate {
 /** What to try on an adapter, best first, and what was asked for that it lacks. */
 export function candidatePaths(
   facts: AdapterFacts,
-  precision: Precision,
+  precision: PrecisionName,
 ): { readonly candidates: readonly Candidate[]; readonly notes: readonly string[] } {
   const candidates: Candidate[] = [];
   const { subgroups } = facts;

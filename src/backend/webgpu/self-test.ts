@@ -3,6 +3,7 @@
  * others. A path that doesn't compile, gives NaN or strays is left out, with a note that says so. Drivers are the reason:
  * Dawn hides `shader-f16` on NVIDIA's because of them.
  */
+import type { PrecisionName } from "../../engine-types.ts";
 import { DeviceError } from "../../errors.ts";
 import { GraphBuilder } from "../../ir/builder.ts";
 import type { Graph } from "../../ir/graph.ts";
@@ -16,7 +17,7 @@ import { MAP, USAGE } from "./gpu-flags.ts";
 import { RECORD_BYTES } from "./kernel.ts";
 import { lowerSegment } from "./lowering.ts";
 import type { LoweringLimits } from "./lowering-scope.ts";
-import { BASELINE, type Candidate, candidatePaths, type KernelPaths, type Precision } from "./paths.ts";
+import { BASELINE, type Candidate, candidatePaths, type KernelPaths } from "./paths.ts";
 import { PipelineCache } from "./pipelines.ts";
 
 export interface ChosenPaths {
@@ -37,7 +38,7 @@ const known = new Map<string, ChosenPaths>();
 /** Rejects with DeviceError if the device is lost meanwhile. */
 export async function probePaths(
   opened: OpenedDevice,
-  precision: Precision,
+  precision: PrecisionName,
   limits: LoweringLimits,
 ): Promise<ChosenPaths> {
   const key = `${describeAdapter(opened.facts)} ${opened.facts.features} ${precision}`;
@@ -68,7 +69,11 @@ export function limitsOf({ limits }: AdapterFacts): LoweringLimits {
   };
 }
 
-async function tryCandidates(opened: OpenedDevice, precision: Precision, limits: LoweringLimits): Promise<ChosenPaths> {
+async function tryCandidates(
+  opened: OpenedDevice,
+  precision: PrecisionName,
+  limits: LoweringLimits,
+): Promise<ChosenPaths> {
   const health = new DeviceHealth();
   void opened.device.lost.then(({ reason, message }) => health.fail(lostError(reason, message)));
   const trial = new Trial(opened.device, new PipelineCache(opened.device, health), health, limits);
