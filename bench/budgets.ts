@@ -10,7 +10,8 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
-import { MiB, parseBudget } from "../src/ledger/budget.ts";
+import type { PlanReport } from "../src/job/types.ts";
+import { MiB } from "../src/ledger/byte-text.ts";
 
 /** The first reads the weights from disk, so that all that are compared find them in the file cache. */
 const BUDGETS = "8G/1G,8G/1G,4G/512M,2G/512M,1500M/256M,1G/256M,900M/256M";
@@ -40,7 +41,7 @@ interface Event {
   readonly peakRamBytes: number;
   readonly sha256: string;
   readonly message: string;
-  readonly plan: { readonly peak: { readonly deviceBytes: number; readonly ramBytes: number } };
+  readonly plan: Pick<PlanReport, "peak" | "budgets">;
 }
 
 const { values: options } = parseArgs({
@@ -110,7 +111,7 @@ async function measure(vram: string, ram: string): Promise<Row> {
     if (!image || !plan) throw new Error("no image came");
     const later = stepEvents.slice(1);
     const mean = (of: (event: Event) => number) => later.reduce((sum, event) => sum + of(event), 0) / later.length;
-    const budgetBytes = parseBudget("--vram", vram).bytes + parseBudget("--ram", ram).bytes;
+    const budgetBytes = plan.budgets.deviceBytes + plan.budgets.ramBytes;
     return {
       vram,
       ram,

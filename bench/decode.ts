@@ -10,12 +10,13 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import type { WeightData } from "../src/backend/backend.ts";
-import { createOnnxBackend } from "../src/backend/onnx/backend.ts";
-import { openSdxlFolder } from "../src/checkpoint/sdxl-folder.ts";
-import { bandProgram } from "../src/ir/bands.ts";
-import { vaeDecoderGraph } from "../src/model/vae.ts";
+import { bandProgram } from "../src/bands/bands.ts";
+import { vaeDecoderGraph } from "../src/models/autoencoder.ts";
+import { openSdxl } from "../src/models/sdxl/checkpoint.ts";
+import { SDXL } from "../src/models/sdxl/family.ts";
+import { openFileFolder } from "../src/node/files/file-folder.ts";
+import { openOnnxBackend } from "../src/node/onnx.ts";
 import { torchRandn } from "../src/sampler/noise.ts";
-import { openFileFolder } from "../src/source/file-folder.ts";
 import { runInBands, runWhole } from "../test/band-run.ts";
 
 const { values: options } = parseArgs({
@@ -39,13 +40,13 @@ const latentChannels = 4;
 const latent = torchRandn(1, latentChannels * side * side).map((value) => value * 5);
 
 async function decodeOnce(way: string): Promise<void> {
-  await using checkpoint = await openSdxlFolder(await openFileFolder(options.model!));
-  await using backend = await createOnnxBackend();
-  const graph = vaeDecoderGraph(checkpoint.vae.config, 1, side, side);
+  await using checkpoint = await openSdxl(SDXL, await openFileFolder(options.model!));
+  await using backend = await openOnnxBackend();
+  const graph = vaeDecoderGraph(checkpoint.parts.configs.vae, 1, side, side);
   const inputs = new Map([["latent", Float32Array.from(latent)]]);
   const weights = new Map<string, WeightData>();
   for (const { name } of graph.values.filter(({ kind }) => kind === "weight")) {
-    const { source, startByte, endByte, dtype } = checkpoint.vae.table.get(name)!;
+    const { source, startByte, endByte, dtype } = checkpoint.components.get("vae")!.table.get(name)!;
     const bytes = new Uint8Array(endByte - startByte);
     await source.read(startByte, bytes);
     weights.set(name, { dtype, bytes });

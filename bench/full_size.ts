@@ -10,11 +10,12 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
-import { openSdxlFolder } from "../src/checkpoint/sdxl-folder.ts";
 import { graphFlops } from "../src/ir/cost.ts";
-import { unetStepGraph } from "../src/model/unet.ts";
-import { vaeDecoderGraph } from "../src/model/vae.ts";
-import { openFileFolder } from "../src/source/file-folder.ts";
+import { vaeDecoderGraph } from "../src/models/autoencoder.ts";
+import { openSdxl } from "../src/models/sdxl/checkpoint.ts";
+import { SDXL } from "../src/models/sdxl/family.ts";
+import { unetStepGraph } from "../src/models/sdxl/unet.ts";
+import { openFileFolder } from "../src/node/files/file-folder.ts";
 
 interface Timing {
   readonly engine: string;
@@ -97,12 +98,12 @@ async function timeDiffusers(python: string): Promise<Timing> {
 }
 
 async function flops(): Promise<{ readonly step: number; readonly decode: number }> {
-  await using checkpoint = await openSdxlFolder(await openFileFolder(options.model!));
-  const scale = 2 ** (checkpoint.vae.config.blockChannels.length - 1);
+  await using checkpoint = await openSdxl(SDXL, await openFileFolder(options.model!));
+  const scale = 2 ** (checkpoint.parts.configs.vae.blockChannels.length - 1);
   const [height, width] = [Number(options.height) / scale, Number(options.width) / scale];
   return {
-    step: graphFlops(unetStepGraph(checkpoint.unet.config, { batch: 2, height, width }, 77)),
-    decode: graphFlops(vaeDecoderGraph(checkpoint.vae.config, 1, height, width)),
+    step: graphFlops(unetStepGraph(checkpoint.parts.configs.unet, { batch: 2, height, width }, 77)),
+    decode: graphFlops(vaeDecoderGraph(checkpoint.parts.configs.vae, 1, height, width)),
   };
 }
 

@@ -5,11 +5,11 @@
  */
 import { availableParallelism, cpus } from "node:os";
 import * as ort from "onnxruntime-node";
-import { createOnnxBackend } from "../src/backend/onnx/backend.ts";
 import { Emitter } from "../src/backend/onnx/emitter.ts";
 import { encodeOnnxModel, type OnnxConstant, type OnnxNode, type OnnxValue } from "../src/backend/onnx/protobuf.ts";
 import { lowerWinograd } from "../src/backend/onnx/winograd.ts";
 import { GraphBuilder } from "../src/ir/builder.ts";
+import { openOnnxBackend } from "../src/node/onnx.ts";
 
 interface Variant {
   readonly group: string;
@@ -301,7 +301,7 @@ async function measure({ nodes, constants = [], inputs, output }: Variant): Prom
 }
 
 // The backend decides how onnxruntime-node takes fp16, before any tensor is made.
-await (await createOnnxBackend())[Symbol.asyncDispose]();
+await (await openOnnxBackend())[Symbol.asyncDispose]();
 const filter = process.argv[2] ?? "";
 console.log(`${availableParallelism()} x ${cpus()[0]?.model.trim()}, onnxruntime-node, fastest of ${ROUNDS}`);
 let group = "";

@@ -5,15 +5,14 @@
  */
 import { readFileSync, writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
-import { HostDevice } from "../src/backend/host-device.ts";
-import { createOnnxBackend } from "../src/backend/onnx/backend.ts";
-import { openSdxlFolder } from "../src/checkpoint/sdxl-folder.ts";
 import type { Graph, Segment } from "../src/ir/graph.ts";
 import { segmentSignature } from "../src/ir/signature.ts";
-import { describeJob } from "../src/pipeline/job-plan.ts";
-import { segmentBlock, storedWeights } from "../src/plan/describe.ts";
-import { openFileFolder } from "../src/source/file-folder.ts";
-import { TableBlocks } from "../src/stream/blocks.ts";
+import { openSdxl } from "../src/models/sdxl/checkpoint.ts";
+import { SDXL } from "../src/models/sdxl/family.ts";
+import { openFileFolder } from "../src/node/files/file-folder.ts";
+import { openOnnxBackend } from "../src/node/onnx.ts";
+import { componentReaders } from "../src/pipeline/readers.ts";
+import { segmentBlocks, storedWeights } from "../src/plan/describe.ts";
 import { DTYPE_BYTES, elementCount } from "../src/tensor/dtype.ts";
 
 const { values: options } = parseArgs({
@@ -34,23 +33,11 @@ function statusBytes(field: "VmHWM" | "VmRSS"): number {
   return Number(line?.[1]) * 1024;
 }
 
-await using checkpoint = await openSdxlFolder(await openFileFolder(options.model));
-await using backend = await createOnnxBackend();
-const device = new HostDevice(backend);
-const readers = {
-  textEncoder: new TableBlocks("text_encoder", checkpoint.textEncoder.table),
-  textEncoder2: new TableBlocks("text_encoder_2", checkpoint.textEncoder2.table),
-  unet: new TableBlocks("unet", checkpoint.unet.table),
-  vae: new TableBlocks("vae", checkpoint.vae.table),
-};
-const catalogs = {
-  textEncoder: readers.textEncoder.block.bind(readers.textEncoder),
-  textEncoder2: readers.textEncoder2.block.bind(readers.textEncoder2),
-  unet: readers.unet.block.bind(readers.unet),
-  vae: readers.vae.block.bind(readers.vae),
-};
-const shape = { batch: 2, width: Number(options.width), height: Number(options.height), steps: 2 } as const;
-const { passes } = describeJob(checkpoint, device, catalogs, { ...shape, textTokens: 77 });
+await using checkpoint = await openSdxl(SDXL, await openFileFolder(options.model));
+await using backend = await openOnnxBackend();
+const readers = componentReaders(checkpoint, performance.now);
+const shape = { batch: 2, width: Number(options.width), height: Number(options.height) } as const;
+const { phases } = checkpoint.describe({ ...shape, modelCalls: 2, historyLength: 0, fp32: false });
 
 interface Row {
   readonly segment: string;
@@ -59,10 +46,11 @@ interface Row {
 }
 const rows: Row[] = [];
 const seen = new Set<string>();
-for (const { graph, component } of Object.values(passes).flat()) {
+for (const { graph, component } of phases.flatMap(({ passes }) => passes)) {
+  const reader = readers.get(component)!;
   for (const segment of graph.segments) {
-    const block = segmentBlock(graph, segment, catalogs[component]);
-    const weights = block ? storedWeights(graph, segment, block) : [];
+    const blocks = segmentBlocks(graph, segment, (name, weights) => reader.blocks(name, weights));
+    const weights = storedWeights(graph, segment, blocks);
     const signature = segmentSignature(
       graph,
       segment,

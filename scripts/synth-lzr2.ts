@@ -8,9 +8,9 @@
 import { type FileHandle, open, rename } from "node:fs/promises";
 import { parseArgs } from "node:util";
 import { deflateSync } from "node:zlib";
-import { SDXL_BASE_UNET } from "../src/checkpoint/sdxl-base.ts";
 import { codebookSize } from "../src/codec/lattice.ts";
-import { unetSchema } from "../src/model/unet.ts";
+import { SDXL_BASE_UNET } from "../src/models/sdxl/base.ts";
+import { unetSchema } from "../src/models/sdxl/unet.ts";
 import { elementCount } from "../src/tensor/dtype.ts";
 import { uniforms } from "./synth-sdxl/uniforms.ts";
 

@@ -5,15 +5,14 @@
 import { type FileHandle, mkdir, open, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { SDXL_BASE_CLIP_BIG_G, SDXL_BASE_CLIP_L, SDXL_BASE_UNET, SDXL_BASE_VAE } from "../src/checkpoint/sdxl-base.ts";
-import { clipSchema } from "../src/model/clip.ts";
-import { unetSchema } from "../src/model/unet.ts";
-import { vaeDecoderSchema } from "../src/model/vae.ts";
+import { vaeDecoderSchema, vaeEncoderSchema } from "../src/models/autoencoder.ts";
+import { clipSchema } from "../src/models/clip.ts";
+import { SDXL_BASE_CLIP_BIG_G, SDXL_BASE_CLIP_L, SDXL_BASE_UNET, SDXL_BASE_VAE } from "../src/models/sdxl/base.ts";
+import { unetSchema } from "../src/models/sdxl/unet.ts";
 import { elementCount, numberToF16 } from "../src/tensor/dtype.ts";
 import { CONFIG_FILES } from "./synth-sdxl/configs.ts";
 import { tokenizerFiles } from "./synth-sdxl/tokenizer.ts";
 import { uniforms } from "./synth-sdxl/uniforms.ts";
-import { vaeEncoderSchema } from "./synth-sdxl/vae-encoder.ts";
 
 type Schema = ReadonlyMap<string, readonly number[]>;
 

@@ -55,8 +55,12 @@ export function firstFailure(error: unknown): unknown {
   return first;
 }
 
-/** Control characters from hostile names never reach a terminal. */
-function oneLine(text: string): string {
+/** Text without control characters: those of hostile names never reach a terminal. */
+export function printable(text: string): string {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: stripping them is the point
-  return text.replace(/[\u0000-\u001f\u007f-\u009f]+/g, " ").trim();
+  return text.replace(/[\u0000-\u001f\u007f-\u009f]+/g, " ");
+}
+
+function oneLine(text: string): string {
+  return printable(text).trim();
 }

@@ -1,4 +1,5 @@
 /** @file The public names that run anywhere, a browser included. */
-export type * from "./engine-types.ts";
+
 export { ArtifactError, BudgetError, DeviceError, SolvayError, type SolvayErrorFields, UsageError } from "./errors.ts";
+export type * from "./job/types.ts";
 export { SOLVAY_VERSION } from "./version.ts";

@@ -9,13 +9,11 @@
  *   if (event.type === "image") await writeFile("lake.png", event.png);
  * }
  */
-import { Worker } from "node:worker_threads";
-import { EngineClient } from "./engine-client.ts";
-import type { Engine, OpenEngineOptions } from "./engine-types.ts";
+import { EngineClient } from "./engine/client.ts";
+import type { Engine, OpenEngineOptions } from "./job/types.ts";
+import { startEngineThread } from "./node/engine-thread.ts";
 
 export * from "./index.ts";
-
-const YOUNG_GENERATION_MB = 6;
 
 /**
  * Opens a model; reads headers and configs (and a whole LZR2 artifact), no other weights. Rejects with ArtifactError
@@ -23,13 +21,5 @@ const YOUNG_GENERATION_MB = 6;
  */
 export async function openEngine(options: OpenEngineOptions = {}): Promise<Engine> {
   options.signal?.throwIfAborted();
-  const worker = new Worker(new URL("./engine-worker.ts", import.meta.url), {
-    name: "solvay-engine",
-    workerData: { cwd: process.cwd() },
-    // A program on Node's command line says what it is there; a thread that is a file would refuse that.
-    ...(process.execArgv.some((option) => option.startsWith("--input-type")) ? { execArgv: [] } : {}),
-    // Short-lived buffers are collected early: with V8's own choice they come to 100 MB and more.
-    resourceLimits: { maxYoungGenerationSizeMb: YOUNG_GENERATION_MB },
-  });
-  return await EngineClient.open(worker, options);
+  return await EngineClient.open(startEngineThread(), options);
 }

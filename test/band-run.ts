@@ -1,8 +1,8 @@
 /** @file Runs a graph on a backend, whole and in bands, with weights as given: what tests and benches of bands need. */
 import type { ActivationData, Backend, WeightData } from "../src/backend/backend.ts";
-import type { BandProgram } from "../src/ir/bands.ts";
+import type { BandProgram } from "../src/bands/bands.ts";
+import { type BandContext, bandStorage, runBands } from "../src/bands/run.ts";
 import type { Graph, ValueId } from "../src/ir/graph.ts";
-import { type BandContext, bandStorage, runBands } from "../src/stream/banded.ts";
 import { elementCount } from "../src/tensor/dtype.ts";
 
 /** By parameter name. */
@@ -52,14 +52,15 @@ export async function runInBands(
 ): Promise<Results> {
   const storage = bandStorage(program);
   const memory = {
-    waiting: new Float32Array(storage.waitingBytes / 4).fill(Number.NaN),
+    spilled: new Float32Array(storage.spilledBytes / 4).fill(Number.NaN),
     gathered: new Float32Array(storage.gatherBytes / 4).fill(Number.NaN),
   };
   return await runBands(program, inputs, {
     storage,
     memory,
     ...options,
-    run: async (_, graph, bandInputs, outputs) => {
+    run: async (passId, bandInputs, { into: outputs }) => {
+      const { graph } = program.passes.find(({ id }) => id === passId)!;
       const segment = graph.segments[0]!;
       await backend.run({
         graph,

@@ -1,17 +1,17 @@
 /** @file Runs one graph on a device with all the memory it wants: what tests of networks and backends need. */
 import type { Device, HostData } from "../src/backend/device.ts";
 import { HostMemory } from "../src/backend/host-memory.ts";
-import type { BandProgram } from "../src/ir/bands.ts";
+import type { BandProgram } from "../src/bands/bands.ts";
+import { bandStorage, runBands } from "../src/bands/run.ts";
 import type { Graph } from "../src/ir/graph.ts";
 import { Ledger } from "../src/ledger/ledger.ts";
-import { describePass } from "../src/plan/describe.ts";
+import { describePhase } from "../src/plan/describe.ts";
 import type { Machine } from "../src/plan/machine.ts";
-import { makePlan } from "../src/plan/plan.ts";
-import { bandStorage, runBands } from "../src/stream/banded.ts";
+import { makePlan } from "../src/plan/planner.ts";
 import type { BlockReader } from "../src/stream/blocks.ts";
 import { PhaseRun } from "../src/stream/phase.ts";
 import { Telemetry } from "../src/stream/telemetry.ts";
-import { ResidentWeights } from "../src/stream/weights.ts";
+import { WeightPool } from "../src/stream/weight-pool.ts";
 
 const PLENTY_BYTES = 2 ** 40;
 
@@ -36,23 +36,24 @@ export async function runGraph(
   graph: Graph,
   inputs: ReadonlyMap<string, HostData>,
 ): Promise<Map<string, Float32Array<ArrayBuffer>>> {
-  const catalog = reader.block.bind(reader);
+  const id = graph.name;
+  const pass = { id, graph, component: "any", repeats: 1, cyclic: false, links: [] };
+  const phase = { id, title: id, passes: [pass], hostBytes: 0, spilledBytes: 0 };
   const plan = makePlan({
     device,
     machine: TEST_MACHINE,
     budgets: { deviceBytes: PLENTY_BYTES, ramBytes: PLENTY_BYTES },
     processBytes: 0,
-    phases: [
-      { name: graph.name, passes: [describePass(device, graph, catalog)], links: [], hostBytes: 0, waitingBytes: 0 },
-    ],
+    phases: [describePhase(device, phase, () => reader.blocks.bind(reader))],
   });
-  const phase = plan.phases[0]!;
+  const planned = plan.phases[0]!;
   const ledger = new Ledger({ device: PLENTY_BYTES, ram: PLENTY_BYTES, disk: 0 });
   const clock = { now: () => performance.now(), onLoad: () => {} };
-  await using weights = await ResidentWeights.open(phase.residency, device, ledger, clock);
+  await using pool = new WeightPool(clock);
+  await using weights = await pool.open(plan, id, device, ledger);
   const context = { device, ledger, weights, telemetry: new Telemetry(), now: clock.now, pause: async () => {} };
-  await using run = await PhaseRun.open(phase, new Map(), context);
-  return await run.run({ graph, plan: phase.passes[0]!, reader }, inputs);
+  await using run = await PhaseRun.open(planned, [{ graph, plan: planned.passes[0]!, reader }], context);
+  return await run.run(id, inputs);
 }
 
 /** As `runGraph`, in bands. */
@@ -63,14 +64,15 @@ export async function runBandProgram(
   inputs: ReadonlyMap<string, HostData>,
 ): Promise<Map<string, Float32Array<ArrayBuffer>>> {
   const storage = bandStorage(program);
-  using waiting = new HostMemory("waiting", storage.waitingBytes);
+  using spilled = new HostMemory("spilled", storage.spilledBytes);
   using gathered = new HostMemory("gathered", storage.gatherBytes);
-  const memory = { waiting: new Float32Array(waiting.buffer), gathered: new Float32Array(gathered.buffer) };
+  const memory = { spilled: new Float32Array(spilled.buffer), gathered: new Float32Array(gathered.buffer) };
   return await runBands(program, inputs, {
     storage,
     memory,
-    run: async (_, graph, bandInputs, outputs) => {
-      for (const [name, data] of await runGraph(device, reader, graph, bandInputs)) outputs.get(name)!.set(data);
+    run: async (passId, bandInputs, { into }) => {
+      const { graph } = program.passes.find(({ id }) => id === passId)!;
+      for (const [name, data] of await runGraph(device, reader, graph, bandInputs)) into.get(name)!.set(data);
     },
   });
 }

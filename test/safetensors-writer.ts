@@ -1,6 +1,6 @@
-/** @file Writes safetensors in memory: for small files, the full-size ones are made by tools of their own. */
-import { UsageError } from "../errors.ts";
-import { DTYPE_BYTES, type DType, elementCount } from "../tensor/dtype.ts";
+/** @file Writes safetensors in memory, for files that tests need. */
+import { UsageError } from "../src/errors.ts";
+import { DTYPE_BYTES, type DType, elementCount } from "../src/tensor/dtype.ts";
 
 export interface SafetensorsTensor {
   readonly name: string;

@@ -36,3 +36,5 @@ export declare class DeviceError extends SolvayError {
 }
 /** What failed first: giving things back after a failure may fail too, and then stands before its cause. */
 export declare function firstFailure(error: unknown): unknown;
+/** Text without control characters: those of hostile names never reach a terminal. */
+export declare function printable(text: string): string;

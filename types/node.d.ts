@@ -1,4 +1,4 @@
-import type { Engine, OpenEngineOptions } from "./engine-types.js";
+import type { Engine, OpenEngineOptions } from "./job/types.js";
 export * from "./index.js";
 /**
  * Opens a model; reads headers and configs (and a whole LZR2 artifact), no other weights. Rejects with ArtifactError

@@ -10,9 +10,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
-import type { Kernel } from "../../src/backend/webgpu/kernel.ts";
-import { MATRIX_STRIDE, matrixDeclarations } from "../../src/backend/webgpu/kernels/gemm-matrix.ts";
-import type { MatrixShape } from "../../src/backend/webgpu/paths.ts";
+import { matrixDeclarations } from "../../src/backend/webgpu/kernels/gemm-matrix.ts";
+import { MATRIX_STRIDE, type MatrixShape } from "../../src/backend/webgpu/kernels/gemm-matrix-tiles.ts";
+import type { Kernel } from "../../src/backend/webgpu/kernels/kernel.ts";
 import { type HotLoop, hotLoop, type Instruction, type InstructionClass } from "./loops.ts";
 import type { NamedKernel } from "./variants.ts";
 

@@ -4,7 +4,7 @@
  */
 import { writeFile } from "node:fs/promises";
 import { parseArgs } from "node:util";
-import type { MatrixShape } from "../../src/backend/webgpu/paths.ts";
+import type { MatrixShape } from "../../src/backend/webgpu/kernels/gemm-matrix-tiles.ts";
 import { type CudaKernel, compileByCuda, findTools } from "./cuda.ts";
 import type { HotLoop } from "./loops.ts";
 import { compileByRadv, radvMissing } from "./radv.ts";

@@ -3,10 +3,10 @@
  * writes what it made of each to stderr; lines starting with "@@ " stand before it. Arguments: patterns of names.
  */
 import { writeSync } from "node:fs";
-import { openDawn } from "../../src/backend/webgpu/dawn.ts";
-import { DeviceHealth } from "../../src/backend/webgpu/failure.ts";
-import { candidatePaths } from "../../src/backend/webgpu/paths.ts";
-import { PipelineCache } from "../../src/backend/webgpu/pipelines.ts";
+import { candidatePaths } from "../../src/backend/webgpu/adapter/candidates.ts";
+import { DeviceHealth } from "../../src/backend/webgpu/run/device-health.ts";
+import { PipelineCache } from "../../src/backend/webgpu/run/pipelines.ts";
+import { openDawn } from "../../src/node/gpu/dawn.ts";
 import { kernelsOf } from "./variants.ts";
 
 const { facts, device, gpu } = await openDawn("null-hardware");

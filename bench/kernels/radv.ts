@@ -9,7 +9,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
-import { vulkanLoaderProblem } from "../../src/backend/webgpu/vulkan-loader.ts";
+import { vulkanLoaderProblem } from "../../src/node/gpu/vulkan-loader.ts";
 import { type HotLoop, hotLoop, type Instruction, type InstructionClass } from "./loops.ts";
 
 /** Debian's and others' places of the driver. */

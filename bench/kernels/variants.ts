@@ -1,18 +1,25 @@
 /** @file The kernels of an SDXL step, as the backend makes them, under names of their use: what compilers for cards are asked about. */
-import type { Kernel } from "../../src/backend/webgpu/kernel.ts";
-import { attentionKernel, queryBlock } from "../../src/backend/webgpu/kernels/attention.ts";
-import { type GemmVariant, gemmKernel } from "../../src/backend/webgpu/kernels/gemm.ts";
-import { MATRIX_TILES, type MatrixTileName, matrixKernel } from "../../src/backend/webgpu/kernels/gemm-matrix.ts";
-import { DEPTH, TILE_NAMES, TILES, tileFits } from "../../src/backend/webgpu/kernels/gemm-tiles.ts";
+
+import { attentionKernel } from "../../src/backend/webgpu/kernels/attention.ts";
+import { queryBlock } from "../../src/backend/webgpu/kernels/attention-variant.ts";
+import { gemmKernel } from "../../src/backend/webgpu/kernels/gemm.ts";
+import { matrixKernel } from "../../src/backend/webgpu/kernels/gemm-matrix.ts";
 import {
-  channelMomentsKernel,
-  groupMomentsKernel,
+  MATRIX_TILES,
+  type MatrixShape,
+  type MatrixTileName,
+} from "../../src/backend/webgpu/kernels/gemm-matrix-tiles.ts";
+import { DEPTH, TILE_NAMES, TILES, tileFits } from "../../src/backend/webgpu/kernels/gemm-tiles.ts";
+import type { GemmVariant } from "../../src/backend/webgpu/kernels/gemm-variant.ts";
+import {
+  channelStatisticsKernel,
+  groupStatisticsKernel,
   normalizeKernel,
 } from "../../src/backend/webgpu/kernels/group-norm.ts";
+import type { Kernel } from "../../src/backend/webgpu/kernels/kernel.ts";
 import { layerNormKernel } from "../../src/backend/webgpu/kernels/layer-norm.ts";
 import { softmaxKernel } from "../../src/backend/webgpu/kernels/softmax.ts";
-import type { MatrixShape } from "../../src/backend/webgpu/paths.ts";
-import type { Arithmetic } from "../../src/backend/webgpu/wgsl.ts";
+import type { Arithmetic } from "../../src/backend/webgpu/kernels/wgsl.ts";
 
 interface Offers {
   readonly workgroupBytes: number;
@@ -76,11 +83,11 @@ export function* kernelsOf({ workgroupBytes, halves, lanes, matrix }: Offers): G
         yield { name: `${source} ${tile} matrices`, kernel: matrixKernel({ ...v, tile }, matrix) };
   }
   const weights = { wStorage: "f16", bStorage: "f16" } as const;
-  yield { name: "group norm moments", kernel: channelMomentsKernel({ x: 0, parts: 1 }) };
-  yield { name: "group norm sums", kernel: groupMomentsKernel(lanes) };
+  yield { name: "group norm statistics", kernel: channelStatisticsKernel({ x: 0, parts: 1 }) };
+  yield { name: "group norm sums", kernel: groupStatisticsKernel(lanes) };
   yield {
     name: "group norm",
-    kernel: normalizeKernel({ slots: { x: 0, moments: 1, w: 2, b: 3, out: 4 }, ...weights, silu: true, quad: true }),
+    kernel: normalizeKernel({ slots: { x: 0, statistics: 1, w: 2, b: 3, out: 4 }, ...weights, silu: true, quad: true }),
   };
   yield {
     name: "layer norm",

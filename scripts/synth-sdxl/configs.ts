@@ -1,10 +1,11 @@
 /** @file SDXL base 1.0's config files, and the same as data. */
+
+import type { ClipConfig } from "../../src/models/clip.ts";
 import {
   SDXL_BASE_CLIP_BIG_G as CLIP_BIG_G,
   SDXL_BASE_CLIP_L as CLIP_L,
   SDXL_BASE_VAE as VAE,
-} from "../../src/checkpoint/sdxl-base.ts";
-import type { ClipConfig } from "../../src/model/config.ts";
+} from "../../src/models/sdxl/base.ts";
 
 function clipJson(config: ClipConfig, architecture: string, hiddenAct: string): object {
   return {

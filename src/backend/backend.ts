@@ -27,7 +27,7 @@ export interface SegmentRun {
 }
 
 export interface Backend extends AsyncDisposable {
-  readonly name: "reference" | "cpu" | "null";
+  readonly name: string;
   /** What it takes for itself as long as it is open: sessions, threads. */
   readonly overheadBytes: number;
   /** Stored dtypes that it computes with; others are converted to fp32 as they arrive. */

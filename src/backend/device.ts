@@ -5,7 +5,9 @@
  */
 import { BudgetError, type SolvayError } from "../errors.ts";
 import type { Graph, Segment, ValueId } from "../ir/graph.ts";
-import type { DType } from "../tensor/dtype.ts";
+import type { DeviceSizes, StoredWeight } from "../plan/device-sizes.ts";
+
+export type { ScratchBytes, StoredWeight } from "../plan/device-sizes.ts";
 
 /** One large allocation of device memory. Disposing it twice is an error. */
 export interface Arena extends Disposable {
@@ -18,21 +20,6 @@ export interface Span {
   readonly arena: Arena;
   readonly offsetBytes: number;
   readonly lengthBytes: number;
-}
-
-/** Memory that a segment needs besides its inputs, outputs and weights. */
-export interface ScratchBytes {
-  /** In the memory of `createScratch`, which all segments share. */
-  readonly given: number;
-  /** Taken from the system by the runtime underneath while the segment runs. */
-  readonly taken: number;
-}
-
-/** A weight as it is stored. */
-export interface StoredWeight {
-  readonly dtype: DType;
-  /** Logical shape, as the graph declares it. */
-  readonly shape: readonly number[];
 }
 
 /** Where a weight lies on the device. `stored` says what it was made from. */
@@ -76,33 +63,16 @@ export type HostData = Float32Array | Int32Array;
 /** The device has less free memory than the budget allows it (`E_VRAM`): a smaller budget may do. */
 export class DeviceMemoryError extends BudgetError {}
 
-export interface Device extends AsyncDisposable {
-  readonly name: "reference" | "cpu" | "webgpu" | "null";
-  /** Offsets and lengths of spans are multiples of this. */
-  readonly alignmentBytes: number;
-  /** True if spans lie in host memory: what is in RAM needs no way to the device. */
-  readonly sharesHostMemory: boolean;
+export interface Device extends DeviceSizes, AsyncDisposable {
   /** An arena can't be larger; undefined: as large as memory. */
   readonly maxArenaBytes?: number;
-  /** Memory that the device has taken besides arenas and scratch (staging, driver allowance): part of every budget. Pure. */
-  readonly overheadBytes: number;
   /** What broke the device for good: every call rejects with it, and only another device helps. */
   readonly failure?: SolvayError | undefined;
 
-  /** Bytes of an activation on the device. Pure. */
-  activationBytes(graph: Graph, id: ValueId): number;
-  /** Bytes of a weight on the device. Pure. */
-  weightBytes(weight: StoredWeight): number;
-  /**
-   * Most memory a segment needs besides its inputs, outputs and weights while it runs. Pure: a function of shapes and dtypes.
-   * `weights` in the order of `segment.weights`.
-   */
-  scratchBytes(graph: Graph, segment: Segment, weights: readonly StoredWeight[]): ScratchBytes;
-
   /** Rejects with DeviceMemoryError if the device has not that much; DeviceError if it is lost. */
   createArena(lengthBytes: number, label: string): Promise<Arena>;
-  /** Holds the largest `given` scratch of the segments to come, until disposed. */
-  createScratch(givenBytes: number): Promise<Disposable>;
+  /** Holds the largest shared scratch of the segments to come, until disposed. */
+  createScratch(sharedBytes: number): Promise<Disposable>;
 
   /**
    * Compiles what `run` will need for such a segment, weights in the order of `segment.weights`. Ahead of the first `run`, so

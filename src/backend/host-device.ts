@@ -30,7 +30,7 @@ export class HostDevice implements Device {
     this.#compute = compute;
   }
 
-  get name(): Device["name"] {
+  get name(): string {
     return this.#compute.name;
   }
 
@@ -47,7 +47,7 @@ export class HostDevice implements Device {
   }
 
   scratchBytes(graph: Graph, segment: Segment, weights: readonly StoredWeight[]): ScratchBytes {
-    return { given: 0, taken: this.#compute.scratchBytes(graph, segment, weights) };
+    return { sharedBytes: 0, privateBytes: this.#compute.scratchBytes(graph, segment, weights) };
   }
 
   async createArena(lengthBytes: number, label: string): Promise<Arena> {

@@ -1,9 +1,10 @@
 /** @file The graph of one band: a layer's nodes at the shapes that a range of rows needs. */
+
+import { GraphBuilder, type Tensor } from "../ir/builder.ts";
+import type { AnyNode, Graph, ValueId } from "../ir/graph.ts";
+import type { OpAttrs, OpName } from "../ir/ops.ts";
 import { elementCount } from "../tensor/dtype.ts";
 import type { LayerNodes, StatisticsOf } from "./band-layers.ts";
-import { GraphBuilder, type Tensor } from "./builder.ts";
-import type { AnyNode, Graph, ValueId } from "./graph.ts";
-import type { OpAttrs, OpName } from "./ops.ts";
 import {
   bandShape,
   kernelRows,
@@ -91,7 +92,7 @@ export function statisticsName({ value, groups }: StatisticsOf): string {
 
 /** The layer's nodes for one band, one segment. Inputs and outputs are named by `valueName` and `statisticsName`. */
 export function bandGraph({ graph, rows, layer, name }: BandSource, ranges: BandRanges): Graph {
-  const g = new GraphBuilder(graph.name, { wide: graph.wide ?? false });
+  const g = new GraphBuilder(graph.name, { fp32: graph.fp32 });
   /** Values of this band and the rows they hold. */
   const tensors = new Map<ValueId, Tensor>();
   const slices = new Map<string, Tensor>();

@@ -2,8 +2,9 @@
  * @file Cuts a graph into layers that can be computed band by band: what a layer reads is whole in memory (and its group
  * statistics known) before the layer begins; within a layer, a band goes through all nodes at once.
  */
+
+import type { AnyNode, Graph, ValueId } from "../ir/graph.ts";
 import { elementCount } from "../tensor/dtype.ts";
-import type { AnyNode, Graph, ValueId } from "./graph.ts";
 import { type Reading, type Rows, readingOf } from "./rows.ts";
 
 /** Statistics of groups of a value's channels. */
@@ -137,14 +138,15 @@ interface Cut {
 }
 
 /**
- * Moves nodes that have a choice (a projected shortcut, read two layers later) to where the fewest bytes wait between layers:
- * beside the other reader of what they read, rather than at once (both wait) or as late as can be (what they read waits on).
+ * Moves nodes that may run in one of several layers (a projected shortcut, read two layers later) to the layer where the fewest
+ * bytes are spilled. As early as possible, both input and result are spilled; as late as possible, the input is spilled for
+ * longer. Best is beside the other reader of the same input.
  */
 function saveMemory(graph: Graph, { nodes, reads, readers, producer, layers }: Cut): void {
   const heavy = heaviness(nodes, reads, producer, layers);
   const bytes = (value: ValueId) => (producer.has(value) ? 4 * elementCount(graph.values[value]!.shape) : 0);
   const layerOf = (value: ValueId) => layers[producer.get(value) ?? -1] ?? 0;
-  const waiting = (value: ValueId) => {
+  const spilled = (value: ValueId) => {
     const last = Math.max(layerOf(value), ...(readers.get(value) ?? []).map(({ node }) => layers[node]!));
     return bytes(value) * (last - layerOf(value));
   };
@@ -158,7 +160,7 @@ function saveMemory(graph: Graph, { nodes, reads, readers, producer, layers }: C
     const uses = readers.get(output) ?? [];
     if (uses.length === 0) continue;
     const touched = new Set([output, ...reads[index]!.map(({ value }) => value)]);
-    const cost = () => [...touched].reduce((sum, value) => sum + waiting(value), 0);
+    const cost = () => [...touched].reduce((sum, value) => sum + spilled(value), 0);
     const first = layers[index]!;
     const last = Math.min(...uses.map(({ node }) => layers[node]!));
     let best = { layer: first, cost: cost() };

@@ -1,13 +1,16 @@
 /**
  * @file A graph over pictures as a program of bands: layer by layer, each in bands of rows with true halos, group
  * statistics over all rows. What is computed follows from the graph and one declared number alone, so the result can't
- * depend on memory. A plan is made from it and stream/banded.ts carries it out.
+ * depend on memory. A plan is made from its passes and bands/run.ts carries it out. Between layers, activations are spilled:
+ * they lie in host memory.
  */
+
+import type { Graph, ValueId } from "../ir/graph.ts";
 import { elementCount } from "../tensor/dtype.ts";
 import { type BandSource, bandGraph, bandPeakBytes, bandRanges, statisticsName, valueName } from "./band-graph.ts";
 import { cutIntoLayers, type LayerNodes, type StatisticsOf } from "./band-layers.ts";
-import type { Graph, ValueId } from "./graph.ts";
 import { bandShape, type RowRange, type Rows, rowsOfValues, wholeReads } from "./rows.ts";
+import { type SpilledTensor, spilledByRun, spilledTensors } from "./spilled.ts";
 
 export interface BandOptions {
   /**
@@ -15,26 +18,8 @@ export interface BandOptions {
    * top. A setting of the model, not of the machine: it decides where bands end, and with that the last bits of sums.
    */
   readonly bandBytes: number;
-}
-
-/** A stretch of a waiting tensor, made by one band. Row-major: its shape is the tensor's with fewer rows. */
-export interface Block {
-  readonly rows: RowRange;
-  readonly shape: readonly number[];
-  readonly lengthBytes: number;
-  /** Steps of the program that make it and read it last. */
-  readonly firstStep: number;
-  readonly lastStep: number;
-}
-
-/** A result of a layer that waits in memory for later layers, or for the caller. */
-export interface WaitingTensor {
-  readonly value: ValueId;
-  readonly name: string;
-  readonly shape: readonly number[];
-  readonly lengthBytes: number;
-  /** In order of rows, without gaps. */
-  readonly blocks: readonly Block[];
+  /** Of the pass that the program stands for; bands have ids such as `vae.decode:band3`. Default: the graph's name. */
+  readonly id?: string;
 }
 
 export interface BandRead {
@@ -53,11 +38,13 @@ export interface BandResult {
   /** Name among the band graph's outputs. */
   readonly name: string;
   readonly value: ValueId;
-  /** Place in the tensor's list of blocks. */
-  readonly block: number;
+  /** Place in the tensor's list of parts. */
+  readonly part: number;
 }
 
 export interface Band {
+  /** Of the pass that it is a run of. */
+  readonly passId: string;
   /** One segment. Bands of equal shapes have the same graph. */
   readonly graph: Graph;
   readonly reads: readonly BandRead[];
@@ -75,14 +62,21 @@ export interface Band {
 export interface BandLayer {
   /** Unlike that of any other layer; also that of the segment of all its bands' graphs. */
   readonly name: string;
-  readonly firstStep: number;
+  readonly firstBandRun: number;
   readonly bands: readonly Band[];
   /** Parameters of all its bands, in order of first use. */
   readonly weights: readonly { readonly name: string; readonly shape: readonly number[] }[];
   /** Largest of its bands. */
   readonly peakBytes: number;
-  /** Most bytes of blocks that wait at once while it runs, those it makes included, the caller's own not. */
-  readonly waitingBytes: number;
+  /** Most bytes that are spilled at once while it runs, those it makes included, the caller's own not. */
+  readonly spilledBytes: number;
+}
+
+/** Bands of one graph: what a plan counts as a pass. */
+export interface BandPass {
+  readonly id: string;
+  readonly graph: Graph;
+  readonly repeats: number;
 }
 
 export interface BandProgram {
@@ -90,40 +84,50 @@ export interface BandProgram {
   readonly bandBytes: number;
   /** Of every value of the source that has rows. */
   readonly rows: ReadonlyMap<ValueId, Rows>;
-  readonly tensors: ReadonlyMap<ValueId, WaitingTensor>;
+  readonly tensors: ReadonlyMap<ValueId, SpilledTensor>;
   readonly layers: readonly BandLayer[];
+  /** In the order of their first run. */
+  readonly passes: readonly BandPass[];
   /** Bands of all layers. */
-  readonly steps: number;
+  readonly bandRuns: number;
   readonly peakBandBytes: number;
-  readonly peakWaitingBytes: number;
+  readonly peakSpilledBytes: number;
 }
 
 /** Bands begin at multiples of this where they can: tiles of convolution kernels then fall as in the whole picture. */
-const ROW_STEP = 4;
+const ROW_MULTIPLE = 4;
 
 /** Throws RangeError where the graph holds a node that can't be computed by rows. */
-export function bandProgram(graph: Graph, { bandBytes }: BandOptions): BandProgram {
+export function bandProgram(graph: Graph, { bandBytes, id = graph.name }: BandOptions): BandProgram {
   const rows = rowsOfValues(graph);
-  const drafts = nameLayers(graph, cutIntoLayers(graph, rows)).map(({ layer, name }) =>
-    draftLayer({ graph, rows, layer, name }, bandBytes),
-  );
-  let steps = 0;
-  const firstSteps = drafts.map(({ bands }) => {
-    steps += bands.length;
-    return steps - bands.length;
+  const named = nameLayers(graph, cutIntoLayers(graph, rows));
+  const passes = new Map<Graph, BandPass>();
+  const drafts = named.map(({ layer, name }) => {
+    const draft = draftLayer({ graph, rows, layer, name }, bandBytes);
+    const bands = draft.bands.map((band): Band => {
+      const known = passes.get(band.graph) ?? { id: `${id}:band${passes.size}`, graph: band.graph, repeats: 0 };
+      passes.set(band.graph, { ...known, repeats: known.repeats + 1 });
+      return { ...band, passId: known.id };
+    });
+    return { ...draft, bands };
   });
-  const tensors = waitingTensors(graph, rows, drafts, firstSteps, steps);
-  const waiting = waitingByStep([...tensors.values()], steps);
+  let bandRuns = 0;
+  const firstRuns = drafts.map(({ bands }) => {
+    bandRuns += bands.length;
+    return bandRuns - bands.length;
+  });
+  const tensors = spilledTensors(graph, rows, drafts, firstRuns, bandRuns);
+  const spilled = spilledByRun([...tensors.values()], bandRuns);
   const layers = drafts.map(({ name, bands }, i): BandLayer => {
-    const firstStep = firstSteps[i]!;
+    const firstBandRun = firstRuns[i]!;
     const { values, segments } = bands[0]!.graph;
     return {
       name,
-      firstStep,
+      firstBandRun,
       bands,
       weights: segments[0]!.weights.map((id) => ({ name: values[id]!.name, shape: values[id]!.shape })),
       peakBytes: Math.max(...bands.map(({ peakBytes }) => peakBytes)),
-      waitingBytes: Math.max(...waiting.slice(firstStep, firstStep + bands.length)),
+      spilledBytes: Math.max(...spilled.slice(firstBandRun, firstBandRun + bands.length)),
     };
   });
   return {
@@ -132,15 +136,16 @@ export function bandProgram(graph: Graph, { bandBytes }: BandOptions): BandProgr
     rows,
     tensors,
     layers,
-    steps,
+    passes: [...passes.values()],
+    bandRuns,
     peakBandBytes: Math.max(...layers.map(({ peakBytes }) => peakBytes)),
-    peakWaitingBytes: Math.max(...waiting),
+    peakSpilledBytes: Math.max(...spilled),
   };
 }
 
 interface LayerDraft {
   readonly name: string;
-  readonly bands: readonly Band[];
+  readonly bands: readonly Omit<Band, "passId">[];
   readonly keeps: readonly ValueId[];
   /** Of each band, the rows of each value it keeps. */
   readonly kept: readonly ReadonlyMap<ValueId, RowRange>[];
@@ -180,14 +185,14 @@ function draftLayer(source: BandSource, bandBytes: number): LayerDraft {
   );
   const peakOf = (wanted: number) => {
     const height = Math.max(wanted, Math.ceil(tallest / Math.min(...counts)));
-    const from = Math.floor((tallest - height) / 2 / ROW_STEP) * ROW_STEP;
+    const from = Math.floor((tallest - height) / 2 / ROW_MULTIPLE) * ROW_MULTIPLE;
     return bandPeakBytes(bandGraph(source, bandRanges(source, share({ from, to: from + height }))));
   };
   const height = bandHeight(tallest, Math.min(...counts), (rowsOfBand) => peakOf(rowsOfBand) - wholeBytes - bandBytes);
 
   const graphs = new Map<string, { readonly graph: Graph; readonly peakBytes: number }>();
   const kept: ReadonlyMap<ValueId, RowRange>[] = [];
-  const bands = Array.from({ length: Math.ceil(tallest / height) }, (_, index): Band => {
+  const bands = Array.from({ length: Math.ceil(tallest / height) }, (_, index): Omit<Band, "passId"> => {
     const keeps = share({ from: index * height, to: Math.min(tallest, (index + 1) * height) });
     const ranges = bandRanges(source, keeps);
     const made = bandGraph(source, ranges);
@@ -203,7 +208,7 @@ function draftLayer(source: BandSource, bandBytes: number): LayerDraft {
         .filter((value) => !rows.has(value) && known.graph.inputs.has(valueName(value)))
         .map((value) => ({ name: valueName(value), value })),
       uses: statisticsUsed(layer, inputs),
-      results: layer.keeps.map((value) => ({ name: valueName(value), value, block: index })),
+      results: layer.keeps.map((value) => ({ name: valueName(value), value, part: index })),
       makes: layer.statistics.map((of) => {
         const shape = bandShape(graph.values[of.value]!, rows.get(of.value)!, keeps.get(of.value)!);
         return { ...of, name: statisticsName(of), elements: elementCount(shape) / (shape[0]! * of.groups) };
@@ -214,16 +219,16 @@ function draftLayer(source: BandSource, bandBytes: number): LayerDraft {
 }
 
 /**
- * The tallest that fits (of multiples of ROW_STEP where one fits), evened out over the bands that it takes. `excess`: bytes
+ * The tallest that fits (of multiples of ROW_MULTIPLE where one fits), evened out over the bands that it takes. `excess`: bytes
  * beyond what is allowed; it grows with the height, about linearly, so that a guess between two known ones is close.
  */
 function bandHeight(tallest: number, mostBands: number, excess: (height: number) => number): number {
   const most = excess(tallest);
   if (most <= 0) return tallest;
-  const step = tallest > ROW_STEP ? excess(ROW_STEP) : 1;
-  const unit = step <= 0 ? ROW_STEP : 1;
+  const least = tallest > ROW_MULTIPLE ? excess(ROW_MULTIPLE) : 1;
+  const unit = least <= 0 ? ROW_MULTIPLE : 1;
   // Units known to fit (one always has to do), and known not to.
-  let fits = { units: 1, excess: unit === ROW_STEP ? step : excess(1) };
+  let fits = { units: 1, excess: unit === ROW_MULTIPLE ? least : excess(1) };
   let over = { units: Math.ceil(tallest / unit), excess: most };
   for (let guesses = 0; over.units - fits.units > 1; guesses++) {
     const share = guesses < GUESSES ? -fits.excess / (over.excess - fits.excess) : 0.5;
@@ -247,57 +252,4 @@ function statisticsUsed(layer: LayerNodes, inputs: readonly string[]): readonly 
   );
   const named = new Map(used.map((of) => [statisticsName(of), { ...of, name: statisticsName(of) }]));
   return inputs.flatMap((name) => named.get(name) ?? []);
-}
-
-function waitingTensors(
-  graph: Graph,
-  rows: ReadonlyMap<ValueId, Rows>,
-  drafts: readonly LayerDraft[],
-  firstSteps: readonly number[],
-  steps: number,
-): ReadonlyMap<ValueId, WaitingTensor> {
-  const reads = new Map<ValueId, { readonly rows: RowRange; readonly step: number }[]>();
-  drafts.forEach(({ bands }, layer) => {
-    bands.forEach((band, index) => {
-      for (const read of band.reads) {
-        const list = reads.get(read.value) ?? [];
-        list.push({ rows: read.rows, step: firstSteps[layer]! + index });
-        reads.set(read.value, list);
-      }
-    });
-  });
-  const results = new Set(graph.outputs.values());
-  const tensors = new Map<ValueId, WaitingTensor>();
-  drafts.forEach(({ keeps, kept }, layer) => {
-    for (const id of keeps) {
-      const value = graph.values[id]!;
-      const blocks = kept.map((ranges, index): Block => {
-        const own = ranges.get(id)!;
-        const shape = bandShape(value, rows.get(id)!, own);
-        const firstStep = firstSteps[layer]! + index;
-        const readers = (reads.get(id) ?? []).filter((read) => read.rows.from < own.to && own.from < read.rows.to);
-        const last = results.has(id) ? steps - 1 : Math.max(firstStep, ...readers.map(({ step }) => step));
-        return { rows: own, shape, lengthBytes: 4 * elementCount(shape), firstStep, lastStep: last };
-      });
-      const { name, shape } = value;
-      tensors.set(id, { value: id, name, shape, lengthBytes: 4 * elementCount(shape), blocks });
-    }
-  });
-  return tensors;
-}
-
-/** Bytes of blocks that are there during each step. */
-function waitingByStep(tensors: readonly WaitingTensor[], steps: number): readonly number[] {
-  const change = new Array<number>(steps + 1).fill(0);
-  for (const { blocks } of tensors) {
-    for (const { firstStep, lastStep, lengthBytes } of blocks) {
-      change[firstStep]! += lengthBytes;
-      change[lastStep + 1]! -= lengthBytes;
-    }
-  }
-  let live = 0;
-  return change.slice(0, steps).map((difference) => {
-    live += difference;
-    return live;
-  });
 }

@@ -2,8 +2,8 @@
  * @file Which rows of a picture an op's result needs: what cutting a graph into bands of rows (bands.ts) stands on.
  * A value has rows if it is an image [B, C, H, W] (a row is an H) or made of one by toTokens, [B, H W, C] (a row is W tokens).
  */
-import type { AnyNode, Graph, Value, ValueId } from "./graph.ts";
-import type { OpName } from "./ops.ts";
+import type { AnyNode, Graph, Value, ValueId } from "../ir/graph.ts";
+import type { OpName } from "../ir/ops.ts";
 
 /** From `from` up to, not including, `to`. */
 export interface RowRange {

@@ -1,42 +1,48 @@
 /**
- * @file Carries out a program of bands (ir/bands.ts): tensors wait in one stretch of host memory, bands of rows pass through
+ * @file Carries out a program of bands (bands.ts): spilled tensors lie in one stretch of host memory, bands of rows pass through
  * whatever computes, statistics of the bands are combined in fp64 in the order of the rows.
  */
 import type { HostData } from "../backend/device.ts";
-import type { Band, BandProgram } from "../ir/bands.ts";
 import type { Graph, ValueId } from "../ir/graph.ts";
-import type { RowRange } from "../ir/rows.ts";
 import { layOutArena } from "../plan/arena.ts";
 import { elementCount } from "../tensor/dtype.ts";
+import type { Band, BandProgram } from "./bands.ts";
 import { GroupStatistics } from "./group-statistics.ts";
+import type { RowRange } from "./rows.ts";
 
 /**
- * Computes the graph of a band, `step` bands after the first: fills `outputs`, by name; the memory it is given may be used
- * again once it is done.
+ * Runs one of the program's passes: fills `into`, by name; the memory it is given may be used again once it is done.
+ * `upcoming`: the passes of the next bands, in their order.
  */
 export type RunBand = (
-  step: number,
-  graph: Graph,
+  passId: string,
   inputs: ReadonlyMap<string, HostData>,
-  outputs: ReadonlyMap<string, Float32Array<ArrayBuffer>>,
-) => Promise<void>;
+  options: {
+    readonly into: ReadonlyMap<string, Float32Array<ArrayBuffer>>;
+    readonly upcoming: readonly string[];
+    readonly signal?: AbortSignal | undefined;
+  },
+) => Promise<unknown>;
+
+/** Bands whose passes are announced before they run, so that their weights can be read ahead. */
+const BANDS_AHEAD = 4;
 
 export interface BandContext {
   readonly run: RunBand;
   /** Of the program, and memory as long as it says. */
   readonly storage: BandStorage;
-  readonly memory: { readonly waiting: Float32Array<ArrayBuffer>; readonly gathered: Float32Array<ArrayBuffer> };
-  readonly signal?: AbortSignal;
+  readonly memory: { readonly spilled: Float32Array<ArrayBuffer>; readonly gathered: Float32Array<ArrayBuffer> };
+  readonly signal?: AbortSignal | undefined;
   /** A layer begins. */
   readonly onLayer?: (layer: number, layers: number, name: string) => void;
 }
 
 /** Host memory that carrying a program out takes, the caller's inputs and the results aside. Pure. */
 export interface BandStorage {
-  /** Where each block of each tensor lies. */
-  readonly blocks: ReadonlyMap<ValueId, readonly number[]>;
-  readonly waitingBytes: number;
-  /** Where a band's rows are put together that lie in several blocks. */
+  /** Where each part of each spilled tensor lies. */
+  readonly offsetsBytes: ReadonlyMap<ValueId, readonly number[]>;
+  readonly spilledBytes: number;
+  /** Where a band's rows are put together that lie in several parts. */
   readonly gatherBytes: number;
 }
 
@@ -45,19 +51,25 @@ const ALIGNMENT_BYTES = 64;
 export function bandStorage(program: BandProgram): BandStorage {
   const tensors = [...program.tensors.values()];
   const layout = layOutArena(
-    tensors.flatMap(({ blocks }) => blocks),
+    tensors.flatMap(({ parts }) =>
+      parts.map(({ lengthBytes, firstBandRun, lastBandRun }) => ({
+        lengthBytes,
+        firstUse: firstBandRun,
+        lastUse: lastBandRun,
+      })),
+    ),
     ALIGNMENT_BYTES,
   );
   let next = 0;
-  const blocks = new Map(
+  const offsetsBytes = new Map(
     tensors.map((tensor) => {
-      next += tensor.blocks.length;
-      return [tensor.value, layout.offsetsBytes.slice(next - tensor.blocks.length, next)] as const;
+      next += tensor.parts.length;
+      return [tensor.value, layout.offsetsBytes.slice(next - tensor.parts.length, next)] as const;
     }),
   );
   const bands = program.layers.flatMap((layer) => layer.bands);
   const gatherBytes = Math.max(0, ...bands.map((band) => bandGatherBytes(program, band)));
-  return { blocks, waitingBytes: layout.lengthBytes, gatherBytes };
+  return { offsetsBytes, spilledBytes: layout.lengthBytes, gatherBytes };
 }
 
 /**
@@ -71,20 +83,21 @@ export async function runBands(
 ): Promise<Map<string, Float32Array<ArrayBuffer>>> {
   const { source, tensors, layers } = program;
   const fed = fedValues(source, inputs);
-  const { waiting: arena, gathered } = memory;
+  const { spilled, gathered } = memory;
   const statistics = new Map<string, GroupStatistics>();
-  const blockData = (value: ValueId, block: number) => {
-    const start = storage.blocks.get(value)![block]! / 4;
-    return arena.subarray(start, start + tensors.get(value)!.blocks[block]!.lengthBytes / 4);
+  const partData = (value: ValueId, part: number) => {
+    const start = storage.offsetsBytes.get(value)![part]! / 4;
+    return spilled.subarray(start, start + tensors.get(value)!.parts[part]!.lengthBytes / 4);
   };
   const stretches = (value: ValueId): readonly Stretch[] => {
     const tensor = tensors.get(value);
     // The caller's; what has rows is an image, never ids.
     if (!tensor) return [{ rows: allRows(program, value), data: fed.get(value)! as Float32Array }];
-    return tensor.blocks.map(({ rows }, block) => ({ rows, data: blockData(value, block) }));
+    return tensor.parts.map(({ rows }, part) => ({ rows, data: partData(value, part) }));
   };
 
-  let step = 0;
+  const sequence = layers.flatMap(({ bands }) => bands.map(({ passId }) => passId));
+  let bandRun = 0;
   for (const [index, layer] of layers.entries()) {
     onLayer?.(index, layers.length, layer.name);
     for (const band of layer.bands) {
@@ -106,13 +119,15 @@ export async function runBands(
       }
       for (const { name } of band.uses) bandInputs.set(name, statistics.get(name)!.meanAndVariance());
 
-      const outputs = new Map(band.results.map(({ name, value, block }) => [name, blockData(value, block)]));
+      const outputs = new Map(band.results.map(({ name, value, part }) => [name, partData(value, part)]));
       const partial = band.makes.map((of) => ({
         ...of,
         values: new Float32Array(2 * of.groups * source.values[of.value]!.shape[0]!),
       }));
       for (const { name, values } of partial) outputs.set(name, values);
-      await run(step++, band.graph, bandInputs, outputs);
+      bandRun++;
+      const upcoming = sequence.slice(bandRun, bandRun + BANDS_AHEAD);
+      await run(band.passId, bandInputs, { into: outputs, upcoming, signal });
       for (const { name, values, elements } of partial) {
         const all = statistics.get(name) ?? new GroupStatistics(values.length / 2);
         all.include(values, elements);
@@ -168,8 +183,8 @@ function isJust(stretches: readonly { readonly rows: RowRange }[], rows: RowRang
 
 function bandGatherBytes(program: BandProgram, { reads }: Band): number {
   const lengths = reads.map(({ value, rows }) => {
-    const blocks = program.tensors.get(value)?.blocks ?? [{ rows: allRows(program, value) }];
-    const holding = blocks.filter((block) => overlaps(block.rows, rows));
+    const parts = program.tensors.get(value)?.parts ?? [{ rows: allRows(program, value) }];
+    const holding = parts.filter((part) => overlaps(part.rows, rows));
     return isJust(holding, rows) ? 0 : 4 * rowsElements(layoutOf(program, value), rows);
   });
   return lengths.reduce((sum, length) => sum + length, 0);

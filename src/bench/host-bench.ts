@@ -1,6 +1,6 @@
 /** @file The same shapes through ONNX Runtime on the CPU. */
 import { HostDevice } from "../backend/host-device.ts";
-import { createOnnxBackend } from "../backend/onnx/backend.ts";
+import { openOnnxBackend } from "../node/onnx.ts";
 import { measureRate, type Rate, type RateOptions } from "./rates.ts";
 import { type BenchShape, benchProblem, SDXL_SHAPES, shrunk } from "./shapes.ts";
 
@@ -21,7 +21,7 @@ export async function benchHost(
   },
 ): Promise<HostBench> {
   const { shrink = 1, shapes: all = SDXL_SHAPES } = options;
-  await using device = new HostDevice(await createOnnxBackend());
+  await using device = new HostDevice(await openOnnxBackend());
   const shapes: HostResult[] = [];
   for (const full of all) {
     const shape = shrunk(full, shrink);

@@ -1,17 +1,19 @@
 /** @file A kernel of one thread per result, fp16 weights in pairs, nothing shared: what tiles are worth. */
-import { openDawn } from "../backend/webgpu/dawn.ts";
-import { DeviceHealth } from "../backend/webgpu/failure.ts";
-import { USAGE } from "../backend/webgpu/gpu-flags.ts";
-import { type Kernel, makeKernel, RECORD_BYTES, writeRecord } from "../backend/webgpu/kernel.ts";
-import { PipelineCache } from "../backend/webgpu/pipelines.ts";
+
+import { closeGpu } from "../backend/webgpu/adapter/opened-gpu.ts";
+import { type Kernel, MAX_WORKGROUPS, makeKernel } from "../backend/webgpu/kernels/kernel.ts";
+import { DispatchBuilder } from "../backend/webgpu/lower/dispatches.ts";
+import { compileList, LooseList } from "../backend/webgpu/run/bindings.ts";
+import { DeviceHealth } from "../backend/webgpu/run/device-health.ts";
+import { PipelineCache } from "../backend/webgpu/run/pipelines.ts";
+import { openDawn } from "../node/gpu/dawn.ts";
 import { fastest, type RateOptions } from "./rates.ts";
 import type { BenchShape } from "./shapes.ts";
 
 const THREADS = 64;
-const MAX_WORKGROUPS = 65535;
 
 /** out[m, n] = sum of a[m, k] b[n, k]; of images, k runs over nine taps of an NHWC image of `side` squared. */
-export function naiveKernel(conv: boolean): Kernel {
+function naiveKernel(conv: boolean): Kernel {
   const read = (at: (operand: string, index: string) => string, k: string) =>
     conv
       ? `a = 0.0;
@@ -60,39 +62,34 @@ export async function naiveGflops(
 ): Promise<number> {
   const opened = await openDawn(adapter);
   const { device } = opened;
-  const kernel = naiveKernel(shape.kind === "conv");
-  const cache = new PipelineCache(device, new DeviceHealth());
-  const pipeline = await cache.get(kernel);
   const n = shape.columns;
   const channels = shape.depth;
   const k = shape.kind === "conv" ? 9 * channels : channels;
   const columns = Math.ceil(n / THREADS);
   const wanted = Math.min(shape.rows, MAX_WORKGROUPS / columns, mostOperations / (2 * n * k));
   const rows = Math.max(1, Math.floor(wanted));
-  const buffer = (size: number, usage: number) => device.createBuffer({ size, usage });
-  const record = buffer(RECORD_BYTES, USAGE.uniform | USAGE.copyTarget);
-  const bytes = new ArrayBuffer(RECORD_BYTES);
-  const side = Math.round(Math.sqrt(shape.rows / 2));
-  writeRecord(new DataView(bytes), 0, kernel, 0, [0, 0, 0], { n, k, columns, side, channels });
-  device.queue.writeBuffer(record, 0, bytes);
-  const resources = [shape.rows * channels * 4, n * k * 2, rows * n * 4].map((size) => buffer(size, USAGE.storage));
-  const group = device.createBindGroup({
-    layout: cache.bindingLayout(resources.length),
-    entries: [...resources, record].map((resource, binding) => ({ binding, resource: { buffer: resource } })),
+  const builder = new DispatchBuilder(opened.facts.limits.maxStorageBufferBindingSize);
+  builder.add({
+    label: "naive",
+    operands: [
+      { name: "a", storage: builder.storage({ kind: "input", index: 0, bytes: shape.rows * channels * 4 }) },
+      { name: "b", storage: builder.storage({ kind: "weight", index: 0, bytes: n * k * 2 }) },
+      { name: "out", storage: builder.storage({ kind: "output", index: 0, bytes: rows * n * 4 }) },
+    ],
+    kernel: () => naiveKernel(shape.kind === "conv"),
+    workgroups: rows * columns,
+    params: { n, k, columns, side: Math.round(Math.sqrt(shape.rows / 2)), channels },
+    costPerWorkgroup: 2 * k * THREADS,
   });
+  const list = builder.build();
+  const pipelines = new PipelineCache(device, new DeviceHealth());
+  const loose = new LooseList(device, pipelines, list, await compileList(pipelines, list), "naive");
   const ms = await fastest(async () => {
     const encoder = device.createCommandEncoder();
-    const pass = encoder.beginComputePass();
-    pass.setPipeline(pipeline);
-    pass.setBindGroup(0, group, [0]);
-    pass.dispatchWorkgroups(rows * columns);
-    pass.end();
+    loose.encode(encoder);
     device.queue.submit([encoder.finish()]);
     await device.queue.onSubmittedWorkDone();
   }, options);
-  device.destroy();
-  await device.lost;
-  // Dawn's instance must outlive its device.
-  void opened.gpu;
+  await closeGpu(opened);
   return (2 * rows * n * k) / ms / 1e6;
 }

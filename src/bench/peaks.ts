@@ -1,4 +1,4 @@
-/** @file What cards can do at most, by their makers' figures: cores x boost clock x 2 for fp32. TFLOP/s. Pure. */
+/** @file What GPUs can do at most, by their makers' figures: cores x boost clock x 2 for fp32. TFLOP/s. Pure. */
 
 export interface PeakTflops {
   readonly fp32: number;
@@ -7,7 +7,7 @@ export interface PeakTflops {
 }
 
 /** Turing computes fp16 at twice the rate. Longer names first: "1660" is part of "1660 SUPER". */
-const CARDS: readonly (readonly [name: RegExp, peak: PeakTflops])[] = [
+const PEAKS: readonly (readonly [name: RegExp, peak: PeakTflops])[] = [
   [/GTX 1050 Ti/i, { fp32: 2.1 }],
   [/GTX 1060 3GB/i, { fp32: 3.9 }],
   [/GTX 1060/i, { fp32: 4.4 }],
@@ -17,8 +17,8 @@ const CARDS: readonly (readonly [name: RegExp, peak: PeakTflops])[] = [
   [/RTX 2060/i, { fp32: 6.5, fp16: 12.9 }],
 ];
 
-/** Of a known card, by its name as the driver gives it. Mobile versions have other clocks. */
+/** Of a known GPU, by its name as the driver gives it. Mobile versions have other clocks. */
 export function knownPeak(adapter: string): PeakTflops | undefined {
   if (/mobile|max-q|laptop/i.test(adapter)) return undefined;
-  return CARDS.find(([name]) => name.test(adapter))?.[1];
+  return PEAKS.find(([name]) => name.test(adapter))?.[1];
 }

@@ -50,7 +50,7 @@ export interface PreparedCall extends AsyncDisposable {
   readonly call: SegmentCall;
 }
 
-/** Memory for the graph's one segment, filled with numbers: of zeros, a card computes faster. */
+/** Memory for the graph's one segment, filled with values: of zeros, a GPU computes faster. */
 export async function prepareCall(
   device: Device,
   { graph }: BenchProblem,
@@ -65,7 +65,7 @@ export async function prepareCall(
   const inputs = new Map<number, Span>();
   for (const id of segment.inputs) {
     const place = await span(device.activationBytes(graph, id), "bench input");
-    await device.write(graph, id, place, repeated(NUMBERS, elementCount(graph.values[id]!.shape)));
+    await device.write(graph, id, place, repeated(VALUES, elementCount(graph.values[id]!.shape)));
     inputs.set(id, place);
   }
   const weights = new Map<number, DeviceWeight>();
@@ -82,7 +82,7 @@ export async function prepareCall(
   const outputs = new Map<number, Span>();
   for (const id of segment.outputs) outputs.set(id, await span(device.activationBytes(graph, id), "bench output"));
   const stored = segment.weights.map((id) => weights.get(id)!.stored);
-  owned.use(await device.createScratch(device.scratchBytes(graph, segment, stored).given));
+  owned.use(await device.createScratch(device.scratchBytes(graph, segment, stored).sharedBytes));
   const stack = owned.move();
   return {
     call: { graph, segment, inputs, weights, outputs },
@@ -96,13 +96,13 @@ export async function prepareCall(
 /** A prime count, so that no row equals the next. */
 const COUNT = 65521;
 /** From -1 to 1. */
-const NUMBERS = Float32Array.from({ length: COUNT }, (_, i) => (Math.imul(i + 1, 0x9e3779b1) >>> 8) / 2 ** 23 - 1);
+const VALUES = Float32Array.from({ length: COUNT }, (_, i) => (Math.imul(i + 1, 0x9e3779b1) >>> 8) / 2 ** 23 - 1);
 /** As a network's weights: small, of both signs. */
-const HALVES = Uint16Array.from(NUMBERS, (number) => numberToF16(0.05 * number));
+const HALVES = Uint16Array.from(VALUES, (value) => numberToF16(0.05 * value));
 
-/** `length` numbers: those of `pattern`, again and again. */
+/** `length` values: those of `pattern`, again and again. */
 function repeated<T extends Float32Array | Uint16Array>(pattern: T, length: number): T {
-  const numbers = new (pattern.constructor as new (length: number) => T)(length);
-  for (let at = 0; at < length; at += pattern.length) numbers.set(pattern.subarray(0, length - at), at);
-  return numbers;
+  const values = new (pattern.constructor as new (length: number) => T)(length);
+  for (let at = 0; at < length; at += pattern.length) values.set(pattern.subarray(0, length - at), at);
+  return values;
 }

@@ -30,7 +30,7 @@ const LEAST_ROWS = 64;
 const HEAD = 64;
 const GROUPS = 32;
 
-/** The shape with fewer rows: a CPU that plays a graphics card is a thousand times slower. Still whole tiles, a square image. */
+/** The shape with fewer rows: a CPU that plays a GPU is a thousand times slower. Still whole tiles, a square image. */
 export function shrunk(shape: BenchShape, shrink: number): BenchShape {
   if (shrink === 1) return shape;
   const rows = Math.max(LEAST_ROWS, Math.round(shape.rows / shrink));
@@ -79,6 +79,6 @@ export function benchProblem({ name, kind, rows, columns, depth }: BenchShape): 
   const taps = kind === "conv" ? 9 : 1;
   const operations =
     { attention: 2 * rows * rows * depth, groupNorm: 0 }[kind as string] ?? 2 * rows * taps * columns * depth;
-  // Group norm reads twice (statistics, then numbers) and writes once.
+  // Group norm reads twice (statistics, then values) and writes once.
   return { graph: g.build(), operations, bytes: kind === "groupNorm" ? 3 * rows * depth * 4 : 0 };
 }

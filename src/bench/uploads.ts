@@ -1,7 +1,9 @@
-/** @file GB/s from host memory to a graphics card, and how much of it hides behind computing. */
-import { openDawn } from "../backend/webgpu/dawn.ts";
-import type { WebGpuDevice } from "../backend/webgpu/device.ts";
-import { USAGE } from "../backend/webgpu/gpu-flags.ts";
+/** @file GB/s from host memory to a GPU, and how much of it hides behind computing. */
+
+import { closeGpu } from "../backend/webgpu/adapter/opened-gpu.ts";
+import type { WebGpuDevice } from "../backend/webgpu/run/device.ts";
+import { USAGE } from "../backend/webgpu/run/gpu-flags.ts";
+import { openDawn } from "../node/gpu/dawn.ts";
 import { fastest, prepareCall, type RateOptions } from "./rates.ts";
 import type { BenchProblem } from "./shapes.ts";
 
@@ -36,10 +38,7 @@ export async function uploadRates(device: WebGpuDevice, bytes: number, options: 
     opened.device.queue.writeBuffer(target, 0, source);
     await opened.device.queue.onSubmittedWorkDone();
   }, options);
-  opened.device.destroy();
-  await opened.device.lost;
-  // Dawn's instance must outlive its device.
-  void opened.gpu;
+  await closeGpu(opened);
   return { ringGbps: bytes / ringMs / 1e6, writeBufferGbps: bytes / writeMs / 1e6 };
 }
 

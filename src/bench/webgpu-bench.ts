@@ -1,9 +1,12 @@
 /** @file All that is measured of a graphics adapter: products by tile and by path, attention, norms, uploads, overlap. */
-import type { AdapterFacts } from "../backend/webgpu/adapter.ts";
-import { createWebGpuDevice, type WebGpuDevice } from "../backend/webgpu/device.ts";
+
+import type { AdapterFacts } from "../backend/webgpu/adapter/adapter.ts";
+import { type TileTable, tuneTiles } from "../backend/webgpu/adapter/tuning.ts";
 import { chooseTile, type ProductShape, type TileName, tileFits } from "../backend/webgpu/kernels/gemm-tiles.ts";
-import { BASELINE, describePrecision, type KernelPaths } from "../backend/webgpu/paths.ts";
-import { type TileTable, tuneTiles } from "../backend/webgpu/tuning.ts";
+import { BASELINE, describePrecision, type KernelPaths } from "../backend/webgpu/lower/paths.ts";
+import { createWebGpuDevice, type WebGpuDevice, type WebGpuOptions } from "../backend/webgpu/run/device.ts";
+import { MiB } from "../ledger/byte-text.ts";
+import { openDawn } from "../node/gpu/dawn.ts";
 import { naiveGflops } from "./naive.ts";
 import { knownPeak, type PeakTflops } from "./peaks.ts";
 import { measureRate, type Rate, type RateOptions } from "./rates.ts";
@@ -39,7 +42,7 @@ export interface ShapeResult extends Rate {
   readonly paths?: Readonly<Record<string, number>>;
   /** GFLOP/s of one thread per result. */
   readonly naiveGflops?: number;
-  /** Of the card's fp32 peak. */
+  /** Of the GPU's fp32 peak. */
   readonly share?: number;
 }
 
@@ -56,7 +59,6 @@ export interface WebGpuBench {
   readonly tiles?: TileTable;
 }
 
-const MiB = 1024 ** 2;
 const UPLOAD_BYTES = 256 * MiB;
 const SOFTWARE_SHRINK = 32;
 /** Of a naive kernel: a tenth of a second at 1 GFLOP/s. */
@@ -64,12 +66,12 @@ const SOFTWARE_OPERATIONS = 1e8;
 
 /** Rejects with DeviceError as the device does, or with the signal's reason. */
 export async function benchWebGpu(options: WebGpuBenchOptions): Promise<WebGpuBench> {
-  const named = options.adapter === undefined ? {} : { adapter: options.adapter };
   // Both only for what passes its test; bits don't matter here.
   let tile: TileName | undefined;
   const choose = (shape: ProductShape) => (tile && tileFits(tile, shape) ? tile : chooseTile(shape));
-  await using device = await createWebGpuDevice({ ...named, chooseTile: choose });
-  await using fast = await createWebGpuDevice({ ...named, chooseTile: choose, precision: "fp16" });
+  const open = async (more: WebGpuOptions) => await createWebGpuDevice(await openDawn(options.adapter), more);
+  await using device = await open({ chooseTile: choose });
+  await using fast = await open({ chooseTile: choose, precision: "fp16" });
   const { adapter } = device;
   const { software } = adapter;
   const rate: RateOptions = { ...options, runs: software ? 2 : 5, leastMs: software ? 0 : 200 };
@@ -77,7 +79,7 @@ export async function benchWebGpu(options: WebGpuBenchOptions): Promise<WebGpuBe
   const peak = options.peak ?? knownPeak(adapter.device);
   const others = new Map<string, WebGpuDevice>();
   if (describePrecision(fast.chosen.paths) !== "fp32") others.set(describePrecision(fast.chosen.paths), fast);
-  await using plain = device.chosen.paths.lanes === undefined ? undefined : await openPlain(named);
+  await using plain = device.chosen.paths.lanes === undefined ? undefined : await open({ paths: BASELINE });
   if (plain) others.set("fp32 without subgroups", plain);
 
   const { shapes: all = SDXL_SHAPES } = options;
@@ -115,13 +117,13 @@ export async function benchWebGpu(options: WebGpuBenchOptions): Promise<WebGpuBe
     const result: ShapeResult = {
       ...shape,
       ...found,
-      ...(product ? { tile: chooseTile(product) } : {}),
-      ...(allTiles && product ? { tiles } : {}),
-      ...(Object.keys(paths).length > 0 ? { paths } : {}),
-      ...(naive
-        ? { naiveGflops: await naiveGflops(shape, adapter.device, software ? SOFTWARE_OPERATIONS : Infinity, rate) }
-        : {}),
-      ...(peak && found.gflops !== undefined ? { share: best / 1000 / peak.fp32 } : {}),
+      tile: product && chooseTile(product),
+      tiles: allTiles && product ? tiles : undefined,
+      paths: Object.keys(paths).length > 0 ? paths : undefined,
+      naiveGflops: naive
+        ? await naiveGflops(shape, adapter.device, software ? SOFTWARE_OPERATIONS : Infinity, rate)
+        : undefined,
+      share: peak && found.gflops !== undefined ? best / 1000 / peak.fp32 : undefined,
     };
     shapes.push(result);
     options.onShape?.(result);
@@ -133,17 +135,13 @@ export async function benchWebGpu(options: WebGpuBenchOptions): Promise<WebGpuBe
   return {
     adapter,
     shrink,
-    ...(peak ? { peak } : {}),
+    peak,
     notes: fast.chosen.notes,
     shapes,
     uploads,
     overlap,
-    ...(allTiles ? { tiles: table } : {}),
+    tiles: allTiles ? table : undefined,
   };
-}
-
-function openPlain(named: { readonly adapter?: string }): Promise<WebGpuDevice> {
-  return createWebGpuDevice({ ...named, paths: BASELINE });
 }
 
 /** False where a set of kernels computes a shape exactly as another does. */

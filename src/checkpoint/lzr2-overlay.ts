@@ -13,8 +13,8 @@ export interface OverlayOptions {
   /** Keep the base weight for records of unknown kind, as the published loader does. */
   readonly compat: boolean;
   /** Decoded weights stay in memory: no more than so many bytes of them. Default: any amount. */
-  readonly limitBytes?: number;
-  readonly signal?: AbortSignal;
+  readonly limitBytes?: number | undefined;
+  readonly signal?: AbortSignal | undefined;
   /** After each record: its number, key, and the bytes of the artifact read so far. */
   readonly onRecord?: (count: number, key: string, readBytes: number) => void;
 }
@@ -47,7 +47,7 @@ export async function overlayLzr2(artifact: ByteSource, options: OverlayOptions)
   let skippedOverlayRows = 0;
   let heldBytes = 0;
   const expectedShape = (key: string) => schema.get(key);
-  for await (const record of readLzr2(artifact, { compat, expectedShape, ...(signal ? { signal } : {}) })) {
+  for await (const record of readLzr2(artifact, { compat, expectedShape, signal })) {
     count++;
     requireKnown(artifact, record, schema);
     unnamed.delete(record.key);

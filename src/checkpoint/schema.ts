@@ -16,26 +16,6 @@ export interface ComponentRules {
 
 const FLOAT_DTYPES: ReadonlySet<string> = new Set(["f16", "bf16", "f32"]);
 
-/** transformers 5 saves CLIPTextModel without its "text_model." prefix. */
-export function canonicalClipName(name: string): string {
-  return /^(embeddings|encoder|final_layer_norm)\./.test(name) ? `text_model.${name}` : name;
-}
-
-const OLD_VAE_ATTENTION: Readonly<Record<string, string>> = {
-  query: "to_q",
-  key: "to_k",
-  value: "to_v",
-  proj_attn: "to_out.0",
-};
-
-/** diffusers before 0.18 called the VAE's attention projections query, key, value and proj_attn. */
-export function canonicalVaeName(name: string): string {
-  return name.replace(
-    /(attentions\.\d+\.)(query|key|value|proj_attn)\./,
-    (_, path: string, part: string) => `${path}${OLD_VAE_ATTENTION[part]}.`,
-  );
-}
-
 export interface SchemaReport {
   /** Canonical name -> entry, only what the schema asks for. */
   readonly table: TensorTable;

@@ -14,10 +14,9 @@ export interface ShardIndex {
 const SHARD_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,200}\.safetensors$/;
 const MAX_SHARDS = 1024;
 
-/** Throws ArtifactError `E_SHARD_INDEX`, or `E_DUP_KEY` for a tensor named twice. */
-export function parseShardIndex(text: string, file: string): ShardIndex {
-  const refuse = (problem: string, code = "E_SHARD_INDEX") =>
-    new ArtifactError({ code, subject: file, problem, next: "fetch the index again" });
+/** Throws ArtifactError `E_SHARD_INDEX`, or `E_DUP_KEY` for a tensor named twice; `next`: what helps then. */
+export function parseShardIndex(text: string, file: string, next = "fetch the index again"): ShardIndex {
+  const refuse = (problem: string, code = "E_SHARD_INDEX") => new ArtifactError({ code, subject: file, problem, next });
   const weightMap = new Map<string, string>();
   let map: unknown;
   try {

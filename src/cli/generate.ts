@@ -2,14 +2,18 @@
 import { createHash } from "node:crypto";
 import path from "node:path";
 import type { Command } from "commander";
-import type { GenerateEvent, LoadEvent } from "../engine-types.ts";
 import { UsageError } from "../errors.ts";
+import { JOB_FIELDS } from "../job/fields.ts";
+import { drawSeed } from "../job/job.ts";
+import { wholeFromText } from "../job/text.ts";
+import type { GenerateEvent, LoadEvent } from "../job/types.ts";
+import { replaceFile } from "../node/disk/atomic-file.ts";
 import { type CliContext, interruptible } from "../terminal/context.ts";
-import { addImageOptions, budgetsOf, drawSeed, type ImageOptions, MAX_SEED, parseWhole } from "../terminal/options.ts";
-import { checkOutput, replaceFile, writeNextOutput } from "../terminal/output-file.ts";
+import { addImageOptions, jobSettingsOf, type OptionValues, openRequestOf } from "../terminal/options.ts";
+import { checkOutput, writeNextOutput } from "../terminal/output-file.ts";
 import { Progress } from "../terminal/progress.ts";
 
-interface GenerateOptions extends ImageOptions {
+interface GenerateFlags extends OptionValues {
   readonly output?: string;
   readonly count: number;
   readonly json?: boolean;
@@ -20,23 +24,25 @@ type ImageEvent = Extract<GenerateEvent, { type: "image" }>;
 
 export function addGenerate(program: Command, context: CliContext): void {
   addImageOptions(program.command("generate").description("make an image from a prompt").argument("<prompt>"))
+    .optionsGroup("Output:")
     .option("--output <file.png>", "where to, replacing what is there (default: the next free output_NNN.png)")
     .option(
       "--count <n>",
       "how many images, seeds counting up: FILE_001.png ...",
-      (t) => parseWhole("--count", t, 1, 9999),
+      (t) => wholeFromText("--count", t, 1, 9999),
       1,
     )
     .option("--json", "events as JSON lines on stdout")
     .option("--telemetry", "where the time went, segment by segment")
-    .action((prompt: string, options: GenerateOptions) => generate(context, prompt, options));
+    .action((prompt: string, options: GenerateFlags) => generate(context, prompt, options));
 }
 
-async function generate(context: CliContext, prompt: string, options: GenerateOptions): Promise<void> {
-  const { count, json } = options;
-  const firstSeed = options.seed ?? drawSeed();
-  if (firstSeed > MAX_SEED - (count - 1)) {
-    const problem = `--seed ${firstSeed} with --count ${count} passes the largest seed ${MAX_SEED}`;
+async function generate(context: CliContext, prompt: string, options: GenerateFlags): Promise<void> {
+  const { count, json, telemetry } = options;
+  const { seed: firstSeed = drawSeed(), ...job } = jobSettingsOf(options);
+  const largest = JOB_FIELDS.seed.kind.max;
+  if (firstSeed > largest - (count - 1)) {
+    const problem = `--seed ${firstSeed} with --count ${count} passes the largest seed ${largest}`;
     throw new UsageError({ code: "E_USAGE", problem, next: "choose a smaller --seed" });
   }
   const targets = outputNames(context.cwd, options.output, count);
@@ -50,30 +56,9 @@ async function generate(context: CliContext, prompt: string, options: GenerateOp
   };
   await interruptible(context, async (signal) => {
     try {
-      await using engine = await context.openEngine({
-        model: options.model,
-        artifact: options.artifact,
-        store: options.store,
-        backend: options.backend,
-        adapter: options.adapter,
-        precision: options.precision,
-        compat: options.compat,
-        budgets: budgetsOf(options),
-        signal,
-        onEvent: show.load,
-      });
+      await using engine = await context.openEngine({ ...openRequestOf(options), signal, onEvent: show.load });
       for (let i = 0; i < count; i++) {
-        const events = engine.generate({
-          prompt,
-          negativePrompt: options.negative,
-          seed: firstSeed + i,
-          steps: options.steps,
-          guidance: options.guidance,
-          width: options.width,
-          height: options.height,
-          ...(options.telemetry ? { telemetry: true } : {}),
-          signal,
-        });
+        const events = engine.generate({ ...job, prompt, seed: firstSeed + i }, { signal, telemetry });
         for await (const event of events) {
           if (event.type !== "image") {
             show.generate(event);

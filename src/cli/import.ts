@@ -1,17 +1,15 @@
 /** @file `solvay import MODEL`: a model, and an artifact over its UNet, into the block store. */
-import path from "node:path";
+
 import { type Command, Option } from "commander";
-import { openSdxlFolder } from "../checkpoint/sdxl-folder.ts";
-import { importSdxl } from "../checkpoint/stored-sdxl.ts";
-import { locateModel } from "../engine-parts.ts";
-import { openFileSource } from "../source/file.ts";
-import { openFileFolder } from "../source/file-folder.ts";
-import type { PackedChoice } from "../store/import-types.ts";
-import { type CliContext, interruptible } from "../terminal/context.ts";
-import { printable } from "../terminal/failure.ts";
-import { byteCount, clock } from "../terminal/format.ts";
+import { printable } from "../errors.ts";
+import { OPEN_FIELDS } from "../job/fields.ts";
+import { byteCount } from "../ledger/byte-text.ts";
+import { importNamedModel } from "../library/import.ts";
+import type { ImportEvent, PackedChoice } from "../store/import/import-types.ts";
+import { type CliContext, interruptible, libraryOf } from "../terminal/context.ts";
+import { clock } from "../terminal/format.ts";
 import { ImportProgress } from "../terminal/import-progress.ts";
-import { addStoreOption, openStore } from "./store.ts";
+import { fieldOption, storeOption } from "../terminal/options.ts";
 
 interface ImportCommandOptions {
   readonly artifact?: string;
@@ -22,11 +20,13 @@ interface ImportCommandOptions {
 }
 
 export function addImport(program: Command, context: CliContext): void {
-  addStoreOption(program.command("import"))
+  program
+    .command("import")
     .description("put a model into the block store, in execution order; an interrupted import goes on")
     .argument("<model>", "diffusers folder, or Hugging Face id in the local cache")
-    .option("--artifact <file.lzr2>", "LZR2 artifact laid over the model's UNet")
-    .option("--compat", "accept LZR2 records of unknown kind (the model's own weight stays)")
+    .addOption(storeOption())
+    .addOption(fieldOption(OPEN_FIELDS.artifact))
+    .addOption(fieldOption(OPEN_FIELDS.compat))
     .addOption(
       new Option(
         "--packed <choice>",
@@ -44,19 +44,15 @@ export function addImport(program: Command, context: CliContext): void {
 async function runImport(
   context: CliContext,
   model: string,
-  { artifact, packed, compat = false, json, store: folderOption }: ImportCommandOptions,
+  { artifact, packed, compat, json, store }: ImportCommandOptions,
   signal: AbortSignal,
 ): Promise<void> {
-  const toAbsolute = (name: string) => path.resolve(context.cwd, name);
-  const folder = await openFileFolder(await locateModel(model, toAbsolute));
-  await using checkpoint = await openSdxlFolder(folder, signal);
-  await using over = artifact === undefined ? undefined : await openFileSource(toAbsolute(artifact));
-  const store = openStore(context, folderOption);
   const startedMs = performance.now();
   const progress = new ImportProgress(context, json ?? false);
   try {
-    const request = { folder, checkpoint, artifact: over, compat, packed };
-    const result = await importSdxl(store, request, { signal, onEvent: (event) => progress.show(event) });
+    const request = { model, artifact, compat, packed, store };
+    const onEvent = (event: ImportEvent) => progress.show(event);
+    const result = await importNamedModel(libraryOf(context), request, { signal, onEvent });
     progress.clear();
     const elapsedMs = performance.now() - startedMs;
     const { records: _, ...facts } = result.artifact ?? { records: [] };

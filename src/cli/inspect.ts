@@ -1,28 +1,16 @@
 /** @file `solvay inspect FILE`: the tensors of a safetensors or LZR2 file. */
-import path from "node:path";
+
 import type { Command } from "commander";
-import { readLzr2 } from "../container/lzr2.ts";
-import { readSafetensorsHeader } from "../container/safetensors.ts";
-import { sniffContainer } from "../container/sniff.ts";
-import { openFileSource } from "../source/file.ts";
-import type { ByteSource } from "../source/source.ts";
-import { type CliContext, interruptible } from "../terminal/context.ts";
-import { printable } from "../terminal/failure.ts";
-import { byteCount } from "../terminal/format.ts";
+import { printable } from "../errors.ts";
+import { OPEN_FIELDS } from "../job/fields.ts";
+import { byteCount } from "../ledger/byte-text.ts";
+import { inspectFile } from "../library/inspect.ts";
+import { type CliContext, interruptible, libraryOf } from "../terminal/context.ts";
+import { fieldOption } from "../terminal/options.ts";
 
 interface InspectOptions {
   readonly json?: boolean;
   readonly compat?: boolean;
-}
-
-/** One tensor or record. */
-interface Row {
-  readonly name: string;
-  readonly dtype: string;
-  readonly shape: readonly number[];
-  readonly startByte: number;
-  readonly endByte: number;
-  readonly note?: string;
 }
 
 export function addInspect(program: Command, context: CliContext): void {
@@ -30,7 +18,7 @@ export function addInspect(program: Command, context: CliContext): void {
     .command("inspect")
     .description("list the tensors of a safetensors or LZR2 file")
     .argument("<file>")
-    .option("--compat", "accept LZR2 records of unknown kind")
+    .addOption(fieldOption(OPEN_FIELDS.compat, "accept LZR2 records of unknown kind"))
     .option("--json", "one JSON document")
     .action((file: string, options: InspectOptions) =>
       interruptible(context, (signal) => inspect(context, file, options, signal)),
@@ -38,43 +26,16 @@ export function addInspect(program: Command, context: CliContext): void {
 }
 
 async function inspect(context: CliContext, file: string, options: InspectOptions, signal: AbortSignal): Promise<void> {
-  await using source = await openFileSource(path.resolve(context.cwd, file));
-  const container = await sniffContainer(source, signal);
-  const rows: Row[] = [];
-  let metadata: Record<string, string> = {};
-  if (container === "lzr2") {
-    for await (const row of lzr2Rows(source, options.compat ?? false, signal)) rows.push(row);
-  } else {
-    const header = await readSafetensorsHeader(source, signal);
-    metadata = Object.fromEntries(header.metadata);
-    for (const { name, dtype, shape, startByte, endByte } of header.table.values()) {
-      rows.push({ name, dtype, shape, startByte, endByte });
-    }
-  }
+  const compat = options.compat ?? false;
+  const { container, fileBytes, metadata, tensors } = await inspectFile(libraryOf(context), file, { compat, signal });
   if (options.json) {
-    const document = { file, container, fileBytes: source.byteLength, metadata, tensors: rows };
-    context.stdout.write(`${JSON.stringify(document)}\n`);
+    context.stdout.write(`${JSON.stringify({ file, container, fileBytes, metadata, tensors })}\n`);
     return;
   }
   const say = (line: string) => context.stdout.write(`${printable(line)}\n`);
-  for (const { name, dtype, shape, startByte, endByte, note } of rows) {
+  for (const { name, dtype, shape, startByte, endByte, note } of tensors) {
     say(`${name}  ${dtype}  [${shape.join(", ")}]  ${byteCount(endByte - startByte)}${note ? `  (${note})` : ""}`);
   }
   for (const [key, value] of Object.entries(metadata)) say(`metadata ${key}: ${value}`);
-  say(`${rows.length} tensors, ${container}, ${byteCount(source.byteLength)}`);
-}
-
-async function* lzr2Rows(source: ByteSource, compat: boolean, signal: AbortSignal): AsyncGenerator<Row> {
-  for await (const { key, shape, startByte, endByte, tf, overlayRows } of readLzr2(source, {
-    compat,
-    signal,
-    headersOnly: true,
-  })) {
-    const notes = [
-      tf === 1 ? "" : "no payload: the model's own weight stays",
-      overlayRows > 0 ? `${overlayRows} overlay rows` : "",
-    ].filter((note) => note !== "");
-    const row = { name: key, dtype: "f16", shape, startByte, endByte };
-    yield notes.length > 0 ? { ...row, note: notes.join("; ") } : row;
-  }
+  say(`${tensors.length} tensors, ${container}, ${byteCount(fileBytes)}`);
 }

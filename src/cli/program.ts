@@ -4,7 +4,7 @@ import { UsageError } from "../errors.ts";
 import { runLoop } from "../repl/loop.ts";
 import type { CliContext } from "../terminal/context.ts";
 import { EXIT, reportFailure } from "../terminal/failure.ts";
-import { addImageOptions, type ImageOptions } from "../terminal/options.ts";
+import { addImageOptions, type OptionValues } from "../terminal/options.ts";
 import { SOLVAY_VERSION } from "../version.ts";
 import { addBench } from "./bench.ts";
 import { addDoctor } from "./doctor.ts";
@@ -41,7 +41,7 @@ function createProgram(context: CliContext): Command {
     });
   addImageOptions(
     program.command("loop", { isDefault: true }).description("the interactive loop").argument("[words...]"),
-  ).action(async (words: string[], options: ImageOptions) => {
+  ).action(async (words: string[], options: OptionValues) => {
     if (words.length > 0) {
       const problem = `unknown command ${JSON.stringify(words[0])}`;
       throw new UsageError({ code: "E_USAGE", problem, next: 'run solvay --help, or solvay generate "PROMPT"' });

@@ -1,10 +1,14 @@
 /** @file `solvay pull HUB-ID`: an SDXL model from the Hugging Face hub into its cache on this machine. */
+
 import { type Command, Option } from "commander";
-import { type PullDone, type PullEvent, pullModel } from "../hub/pull.ts";
-import type { Variant } from "../hub/sdxl-files.ts";
-import { type CliContext, interruptible } from "../terminal/context.ts";
-import { printable } from "../terminal/failure.ts";
-import { byteCount, clock } from "../terminal/format.ts";
+import { printable } from "../errors.ts";
+import { byteCount } from "../ledger/byte-text.ts";
+import { pullModel } from "../library/pull.ts";
+import type { PullDone, PullEvent } from "../library/pull-events.ts";
+import type { Variant } from "../source/listing.ts";
+import { type CliContext, interruptible, libraryOf } from "../terminal/context.ts";
+import { clock } from "../terminal/format.ts";
+import { StatusLine, Throttle } from "../terminal/status-line.ts";
 
 interface PullCommandOptions {
   readonly revision?: string;
@@ -40,7 +44,7 @@ async function pull(context: CliContext, id: string, { revision, variant, json }
   const onEvent = json ? print : (event: PullEvent) => progress.show(event);
   await interruptible(context, async (signal) => {
     try {
-      const done = await pullModel(id, { env: context.env, revision, variant, signal, onEvent });
+      const done = await pullModel(libraryOf(context), id, { revision, variant, signal, onEvent });
       progress.clear();
       if (json) return;
       context.stdout.write(`${printable(done.path)}\n`);
@@ -67,16 +71,10 @@ const LINE_INTERVAL_MS = 100;
 /** The rate shown is that of the last seconds. */
 const RATE_WINDOW_MS = 5_000;
 
-/** For people, on stderr: one line that rewrites itself on a terminal; elsewhere only what needs attention. */
-class PullProgress {
-  readonly #stderr: CliContext["stderr"] & { readonly columns?: number };
+/** For people; elsewhere than on a terminal only what needs attention. */
+class PullProgress extends StatusLine {
   readonly #thin = new Throttle(LINE_INTERVAL_MS);
   readonly #rate = new Rate(RATE_WINDOW_MS);
-  #dirty = false;
-
-  constructor(context: CliContext) {
-    this.#stderr = context.stderr;
-  }
 
   show(event: PullEvent): void {
     switch (event.type) {
@@ -89,7 +87,7 @@ class PullProgress {
       case "plan": {
         const whole = `${event.files} files, ${byteCount(event.totalBytes)}`;
         const missing = event.missingBytes > 0 ? `, ${byteCount(event.missingBytes)} to fetch` : "";
-        if (this.#stderr.isTTY) this.say(`${event.model} at ${event.commit.slice(0, 12)}: ${whole}${missing}`);
+        if (this.watched) this.say(`${event.model} at ${event.commit.slice(0, 12)}: ${whole}${missing}`);
         break;
       }
       case "file":
@@ -109,41 +107,16 @@ class PullProgress {
 
   #progress({ file, doneBytes, totalBytes }: Extract<PullEvent, { type: "progress" }>): void {
     const perSecond = this.#rate.add(doneBytes);
-    if (!this.#stderr.isTTY || !this.#thin.passes()) return;
+    if (!this.watched || !this.#thin.passes()) return;
     const percent = Math.floor((100 * doneBytes) / totalBytes);
     const eta = perSecond > 0 ? clock((1000 * (totalBytes - doneBytes)) / perSecond) : "-:--";
     const amount = `${byteCount(doneBytes)} of ${byteCount(totalBytes)}`;
-    const line = `${String(percent).padStart(3)}%  ${amount}  ${byteCount(perSecond)}/s  ETA ${eta}  ${file}`;
-    // A line that wraps can't be rewritten.
-    this.#stderr.write(`\r\x1b[K${printable(line).slice(0, (this.#stderr.columns ?? 80) - 1)}`);
-    this.#dirty = true;
+    this.rewrite(`${String(percent).padStart(3)}%  ${amount}  ${byteCount(perSecond)}/s  ETA ${eta}  ${file}`);
   }
 
-  /** A lasting line. */
-  say(line: string): void {
-    this.clear();
-    this.#stderr.write(`${printable(line)}\n`);
-  }
-
-  clear(): void {
-    if (this.#dirty) this.#stderr.write("\r\x1b[K");
-    this.#dirty = false;
-  }
-}
-
-class Throttle {
-  readonly #intervalMs: number;
-  #last = Number.NEGATIVE_INFINITY;
-
-  constructor(intervalMs: number) {
-    this.#intervalMs = intervalMs;
-  }
-
-  passes(): boolean {
-    const now = performance.now();
-    if (now - this.#last < this.#intervalMs) return false;
-    this.#last = now;
-    return true;
+  /** A lasting line; what comes from the network is made harmless. */
+  override say(line: string): void {
+    super.say(printable(line));
   }
 }
 

@@ -1,6 +1,8 @@
-/** @file `solvay tokens PROMPT`: the ids both tokenizers make of a prompt. */
+/** @file `solvay tokens PROMPT`: the ids that the model's tokenizers make of a prompt. */
 import type { Command } from "commander";
+import { OPEN_FIELDS } from "../job/fields.ts";
 import { type CliContext, interruptible } from "../terminal/context.ts";
+import { fieldOption } from "../terminal/options.ts";
 import { Progress } from "../terminal/progress.ts";
 
 export function addTokens(program: Command, context: CliContext): void {
@@ -8,19 +10,18 @@ export function addTokens(program: Command, context: CliContext): void {
     .command("tokens")
     .description("show the token ids of a prompt, padded to 77")
     .argument("<prompt>")
-    .option("--model <dir|hub-id>", "diffusers folder, or Hugging Face id in the local cache (default: the demo model)")
+    .addOption(fieldOption(OPEN_FIELDS.model))
     .option("--json", 'as {"tokenizer": [...], "tokenizer_2": [...]}')
     .action((prompt: string, options: { model?: string; json?: boolean }) =>
       interruptible(context, async (signal) => {
         const progress = new Progress(context);
         const onEvent = options.json ? undefined : progress.load.bind(progress);
         await using engine = await context.openEngine({ model: options.model, signal, onEvent });
-        const { tokenizer, tokenizer_2 } = await engine.tokens(prompt);
-        context.stdout.write(
-          options.json
-            ? `${JSON.stringify({ tokenizer, tokenizer_2 })}\n`
-            : `tokenizer:   ${tokenizer.join(" ")}\ntokenizer_2: ${tokenizer_2.join(" ")}\n`,
-        );
+        const ids = await engine.tokens(prompt);
+        const names = Object.keys(ids);
+        const width = Math.max(...names.map(({ length }) => length)) + 1;
+        const lines = names.map((name) => `${`${name}:`.padEnd(width)} ${ids[name]!.join(" ")}`);
+        context.stdout.write(`${options.json ? JSON.stringify(ids) : lines.join("\n")}\n`);
       }),
     );
 }

@@ -1,10 +1,8 @@
 /** @file `solvay verify FILE|DIR`: is it a whole, sound SDXL (or artifact for one)? */
-import path from "node:path";
 import type { Command } from "commander";
-import { verifyPath } from "../checkpoint/verify.ts";
-import { ArtifactError } from "../errors.ts";
-import { type CliContext, interruptible } from "../terminal/context.ts";
-import { printable } from "../terminal/failure.ts";
+import { ArtifactError, printable } from "../errors.ts";
+import { verifyPath } from "../library/verify.ts";
+import { type CliContext, interruptible, libraryOf } from "../terminal/context.ts";
 
 export function addVerify(program: Command, context: CliContext): void {
   program
@@ -14,7 +12,8 @@ export function addVerify(program: Command, context: CliContext): void {
     .option("--json", "one JSON document")
     .action((target: string, options: { json?: boolean }) =>
       interruptible(context, async (signal) => {
-        const { ok, problems, summary } = await verifyPath(path.resolve(context.cwd, target), { signal });
+        const host = libraryOf(context);
+        const { ok, problems, summary } = await verifyPath(host, host.absolute(target), { signal });
         if (options.json) {
           context.stdout.write(`${JSON.stringify({ ok, problems, summary })}\n`);
         } else {

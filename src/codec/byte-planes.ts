@@ -4,11 +4,10 @@
  * that no search for them pays; about 85 % of the size is left. A chunk that would not shrink is kept as it is.
  * Layout of a packed chunk of n weights: n low bytes, then the deflate stream. Length 2 n: unpacked weights.
  */
-import { constants, deflateRaw, inflateRaw } from "node:zlib";
+import { deflate, inflate } from "#zlib";
+import type { InflateProblem } from "../source/platform.ts";
 
-const { Z_HUFFMAN_ONLY } = constants;
-
-/** The chunk packed, or a copy where packing gains nothing. `plain`: 1 or more 16-bit weights. Runs in libuv's threads. */
+/** The chunk packed, or a copy where packing gains nothing. `plain`: 1 or more 16-bit weights. Deflates outside of this thread. */
 export async function packPlanes(plain: Uint8Array): Promise<Uint8Array<ArrayBuffer>> {
   const count = plain.byteLength / 2;
   const low = new Uint8Array(count);
@@ -17,12 +16,7 @@ export async function packPlanes(plain: Uint8Array): Promise<Uint8Array<ArrayBuf
     low[i] = plain[at]!;
     high[i] = plain[at + 1]!;
   }
-  const { promise, resolve, reject } = Promise.withResolvers<Uint8Array>();
-  // Where there is nothing to search for, the levels differ in nothing.
-  deflateRaw(high, { strategy: Z_HUFFMAN_ONLY, level: 1, memLevel: 9, chunkSize: count + 1024 }, (error, bytes) =>
-    error ? reject(error) : resolve(bytes),
-  );
-  const packed = await promise;
+  const packed = await deflate(high, { format: "raw", huffmanOnly: true });
   if (packed.byteLength >= count) return Uint8Array.from(plain);
   const out = new Uint8Array(count + packed.byteLength);
   out.set(low);
@@ -45,35 +39,17 @@ export async function unpackPlanes(packed: Uint8Array, into: Uint8Array): Promis
     return `${packed.byteLength} packed bytes, allowed ${count + 1}..${into.byteLength}`;
   }
   const stream = packed.subarray(count);
-  const high = await inflate(stream, count);
-  if (typeof high === "string") return high;
+  const high = await inflate(stream, { format: "raw", maxBytes: count });
+  if (!(high instanceof Uint8Array)) return wordsOf(high, count);
+  if (high.byteLength !== count) return `expected ${count} high bytes, the stream has ${high.byteLength}`;
   joinPlanes(packed.subarray(0, count), high, into);
   return undefined;
 }
 
-function inflate(stream: Uint8Array, count: number): Promise<Uint8Array | string> {
-  const { promise, resolve } = Promise.withResolvers<Uint8Array | string>();
-  const options = { maxOutputLength: count, chunkSize: Math.max(64, count), info: true };
-  inflateRaw(stream, options, (error, result) => {
-    if (error) {
-      const code = "code" in error ? String(error.code) : "unreadable";
-      resolve(
-        code === "ERR_BUFFER_TOO_LARGE"
-          ? `expected ${count} high bytes, the stream continues`
-          : `the deflate stream is damaged (${code})`,
-      );
-      return;
-    }
-    const { buffer, engine } = result as unknown as {
-      readonly buffer: Uint8Array;
-      readonly engine: { readonly bytesWritten: number };
-    };
-    const trailingBytes = stream.byteLength - engine.bytesWritten;
-    if (buffer.byteLength !== count) resolve(`expected ${count} high bytes, the stream has ${buffer.byteLength}`);
-    else if (trailingBytes !== 0) resolve(`${trailingBytes} bytes follow the end of the deflate stream`);
-    else resolve(buffer);
-  });
-  return promise;
+function wordsOf({ kind, detail }: InflateProblem, count: number): string {
+  if (kind === "long") return `expected ${count} high bytes, the stream continues`;
+  if (kind === "trailing") return `${detail} bytes follow the end of the deflate stream`;
+  return `the deflate stream is damaged (${detail})`;
 }
 
 /** Two weights at a time where the buffers allow for it: this runs in the thread that computes. */

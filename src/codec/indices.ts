@@ -1,10 +1,8 @@
 /** @file Lattice indices as LZR2 stores them: one zlib stream of u16, rows after each other. Inflates within a given limit. */
-import { deflateSync, inflateSync } from "node:zlib";
+import { deflate, inflate } from "#zlib";
+import type { InflateProblem } from "../source/platform.ts";
 import { codebookSize, type LatticeShape } from "./lattice.ts";
 import { freeBuffer } from "./scratch.ts";
-
-/** No deflate stream expands more (zlib's own figure is 1032). */
-const DEFLATE_MAX_RATIO = 1040;
 
 /** What is wrong with a stream, in words for an error message; its container knows the place. */
 export interface IndicesProblem {
@@ -20,14 +18,14 @@ export interface IndicesLimits {
   readonly maxBytes: number;
 }
 
-/** The indices [rows, blocks], or why there are none. An empty stream has no blocks. */
-export function unpackIndices(
+/** The indices [rows, blocks], or why there are none. An empty stream has no blocks. `packed` stays as it is meanwhile. */
+export async function unpackIndices(
   packed: Uint8Array,
   { rows, dp, likelyBytes, maxBytes }: IndicesLimits,
-): Uint16Array<ArrayBuffer> | IndicesProblem {
+): Promise<Uint16Array<ArrayBuffer> | IndicesProblem> {
   if (packed.byteLength === 0) return new Uint16Array(0);
-  const inflated = inflateExactly(packed, likelyBytes, maxBytes);
-  if (!(inflated instanceof Uint8Array)) return inflated;
+  const inflated = await inflate(packed, { format: "zlib", likelyBytes, maxBytes });
+  if (!(inflated instanceof Uint8Array)) return { code: "E_LZR_ZLIB", problem: wordsOf(inflated, maxBytes) };
   if (inflated.byteLength % (rows * 2) !== 0) {
     const problem = `${inflated.byteLength} bytes of indices are no whole number of blocks for ${rows} rows`;
     return { code: "E_LZR_ZLIB", problem };
@@ -57,8 +55,8 @@ export function freeIndices({ buffer }: Uint16Array<ArrayBuffer>): void {
 const OWN_BUFFER_BYTES = 1024 ** 2;
 
 /** The stream that `unpackIndices` reads. */
-export function packIndices(indices: Uint16Array): Uint8Array {
-  return deflateSync(new Uint8Array(indices.buffer, indices.byteOffset, indices.byteLength));
+export function packIndices(indices: Uint16Array): Promise<Uint8Array> {
+  return deflate(new Uint8Array(indices.buffer, indices.byteOffset, indices.byteLength), { format: "zlib" });
 }
 
 /** The largest stream that can be meant: zlib's own overhead is below 1 %, the rest is for writers that flush often. */
@@ -71,22 +69,8 @@ export function indexBytes({ rows, columns, dp }: Omit<LatticeShape, "blocks">, 
   return rows * (Math.ceil(columns / dp) + spareBlocks) * 2;
 }
 
-/** node:zlib takes bytes after the end of a stream without a word: hence the count. */
-function inflateExactly(packed: Uint8Array, likelyBytes: number, maxBytes: number): Uint8Array | IndicesProblem {
-  const wrong = (problem: string): IndicesProblem => ({ code: "E_LZR_ZLIB", problem });
-  try {
-    // One output buffer, where a stream of this length could fill it: joining several needs twice the memory.
-    const chunkSize = Math.max(64, Math.min(likelyBytes, packed.byteLength * DEFLATE_MAX_RATIO) + 1);
-    const options = { maxOutputLength: maxBytes, chunkSize, info: true };
-    const { buffer, engine } = inflateSync(packed, options) as unknown as {
-      readonly buffer: Uint8Array;
-      readonly engine: { readonly bytesWritten: number };
-    };
-    const trailingBytes = packed.byteLength - engine.bytesWritten;
-    return trailingBytes === 0 ? buffer : wrong(`${trailingBytes} bytes follow the end of the zlib stream`);
-  } catch (error) {
-    const code = error instanceof Error && "code" in error ? String(error.code) : "unreadable";
-    if (code === "ERR_BUFFER_TOO_LARGE") return wrong(`expected at most ${maxBytes} bytes, the stream continues`);
-    return wrong(`the zlib stream is damaged (${code})`);
-  }
+function wordsOf({ kind, detail }: InflateProblem, maxBytes: number): string {
+  if (kind === "long") return `expected at most ${maxBytes} bytes, the stream continues`;
+  if (kind === "trailing") return `${detail} bytes follow the end of the zlib stream`;
+  return `the zlib stream is damaged (${detail})`;
 }

@@ -16,7 +16,7 @@ export function codebookSize(dp: number): number {
 const codebooks = new Map<number, Int8Array>();
 
 /** All codes, row-major [3^dp, dp]: 590,490 values at most. Made once for each dp. */
-export function codebook(dp: number): Int8Array {
+function codebook(dp: number): Int8Array {
   let codes = codebooks.get(dp);
   if (codes) return codes;
   const count = codebookSize(dp);

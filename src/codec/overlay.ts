@@ -1,5 +1,5 @@
 /** @file The LZR2 overlay: (row, column, fp32 value), which overwrite single weights. Packed in 8 bytes, or in 12. */
-import { f16FromF32Bits } from "./half.ts";
+import { f16FromF32Bits } from "../tensor/dtype.ts";
 import type { Scratch } from "./scratch.ts";
 
 /** At `max(rows, blocks) dp` from here on, overlay rows name row and column in u32 instead of u16. */
@@ -8,7 +8,7 @@ const WIDE_FROM = 65536;
 /** Shorter runs gain nothing. */
 const MIN_RUN = 64;
 
-/** Bytes of one overlay row. Note that the number of columns has no say in it, only the number of blocks. */
+/** Bytes of one overlay row. They depend on the number of blocks, not on that of columns. */
 export function overlayRowBytes(rows: number, blocks: number, dp: number): 8 | 12 {
   return Math.max(rows, blocks) * dp < WIDE_FROM ? 8 : 12;
 }

@@ -47,7 +47,7 @@ export function fitRecord(weights: Uint16Array, rows: number, blocks: number, mo
   // Beside an overlay that can hold everything, indices must earn their place; a lossy record is its indices.
   const worthwhile = lossless ? coded * SAVED_BYTES > rows * blocks * 2 : coded > 0;
   if (!worthwhile) codes.fill(0);
-  const lattice = { mean, scale, ...(worthwhile ? { codes } : {}) };
+  const lattice = { mean, scale, codes: worthwhile ? codes : undefined };
   if (lossless) {
     return { ...lattice, overlay: differing(weights, codes, levels, rows), maxAbsError: 0, squaredError: 0 };
   }

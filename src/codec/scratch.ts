@@ -14,7 +14,7 @@ export class Scratch {
   }
 }
 
-/** Gives memory back now: the collector would wait until much more of it has gathered. All views of it are empty after that. */
+/** Gives memory back now; the collector would wait for much more of it. All views of the buffer are empty after that. */
 export function freeBuffer(buffer: ArrayBuffer): void {
   buffer.transfer(0);
 }

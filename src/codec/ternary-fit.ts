@@ -15,7 +15,7 @@ export interface RowFit {
 const MAX_DISTINCT = 64;
 
 /** All weights of the row become fp16(mean scale) = +0. */
-export const ZERO_FIT: RowFit = { mean: 0, scale: 1 };
+const ZERO_FIT: RowFit = { mean: 0, scale: 1 };
 
 /** The fit that holds the most cells of the row exactly: its three most frequent values, or fewer. `row` is fp16 bits. */
 export function fitExactly(row: Uint16Array): RowFit {

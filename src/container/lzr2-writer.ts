@@ -41,8 +41,8 @@ export interface EncodedRecord {
   chunks(): Generator<Uint8Array>;
 }
 
-/** Throws UsageError: `E_LZR_HEADER` (key or shape that LZR2 can't hold), `E_SIZE`, `E_NONFINITE`, `E_FRACTION`. */
-export function encodeLzr2Record({ key, shape, values, mode }: Lzr2RecordInput): EncodedRecord {
+/** Rejects with UsageError: `E_LZR_HEADER` (key or shape that LZR2 can't hold), `E_SIZE`, `E_NONFINITE`, `E_FRACTION`. */
+export async function encodeLzr2Record({ key, shape, values, mode }: Lzr2RecordInput): Promise<EncodedRecord> {
   const header = encodeHeader(key, shape, 1);
   const rows = shape[0]!;
   const columns = elementCount(shape) / rows;
@@ -63,7 +63,7 @@ export function encodeLzr2Record({ key, shape, values, mode }: Lzr2RecordInput):
   const dp = needsBlocks ? latticeDp : 1;
   const blocks = needsBlocks ? Math.ceil(columns / dp) : 0;
   const codes = fit.codes ?? new Int8Array(needsBlocks ? weights.length : 0);
-  const indices = packIndices(needsBlocks ? encodeLattice(codes, rows, columns, dp) : new Uint16Array(0));
+  const indices = await packIndices(needsBlocks ? encodeLattice(codes, rows, columns, dp) : new Uint16Array(0));
   const rowBytes = overlayRowBytes(rows, blocks, dp);
   const head = [
     header,

@@ -9,7 +9,7 @@ import { Scratch } from "../codec/scratch.ts";
 import { ArtifactError } from "../errors.ts";
 import type { ByteSource } from "../source/source.ts";
 import { elementCount } from "../tensor/dtype.ts";
-import { firstNonFinite } from "../tensor/finite.ts";
+import { RecordBytes } from "./lzr2-bytes.ts";
 import { CHUNK_BYTES, SequentialReader } from "./sequential.ts";
 import { describeForeign } from "./sniff.ts";
 
@@ -48,7 +48,7 @@ export interface Lzr2Record<B extends ArrayBufferLike = ArrayBuffer> {
 }
 
 export interface ReadLzr2Options<B extends ArrayBufferLike = ArrayBuffer> {
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
   /**
    * As lenient as the published loader: a record with an unknown tf counts as one without payload, and of two values for
    * one cell the last one wins. Both are refused otherwise.
@@ -104,7 +104,7 @@ export async function* readLzr2<B extends ArrayBufferLike = ArrayBuffer>(
   if (from) reader.skip(from.startByte - reader.offset);
   for (let number = from?.number ?? 1; reader.remainingBytes > 0; number++) {
     options.signal?.throwIfAborted();
-    yield await new RecordReader(reader, number, options, keys, memory).read();
+    yield await new RecordReader(new RecordBytes(reader, number), options, keys, memory).read();
   }
 }
 
@@ -133,60 +133,50 @@ interface Memory {
 }
 
 class RecordReader<B extends ArrayBufferLike> {
-  readonly #reader: SequentialReader;
-  readonly #number: number;
+  readonly #bytes: RecordBytes;
   readonly #options: ReadLzr2Options<B>;
-  readonly #startByte: number;
   /** Keys seen so far, and where. */
   readonly #keys: Map<string, number>;
   readonly #memory: Memory;
 
-  constructor(
-    reader: SequentialReader,
-    number: number,
-    options: ReadLzr2Options<B>,
-    keys: Map<string, number>,
-    memory: Memory,
-  ) {
-    this.#memory = memory;
-    this.#keys = keys;
-    this.#reader = reader;
-    this.#number = number;
+  constructor(bytes: RecordBytes, options: ReadLzr2Options<B>, keys: Map<string, number>, memory: Memory) {
+    this.#bytes = bytes;
     this.#options = options;
-    this.#startByte = reader.offset;
+    this.#keys = keys;
+    this.#memory = memory;
   }
 
   async read(): Promise<Lzr2Record<B>> {
     const key = await this.#key();
     const shape = await this.#shape(key);
-    const [tf] = await this.#take(1, "its kind");
-    const head = { key, shape, tf: tf!, startByte: this.#startByte };
+    const [tf] = await this.#bytes.take(1, "its kind");
+    const head = { key, shape, tf: tf!, startByte: this.#bytes.startByte };
     if (tf !== 1) {
       if (tf !== 0 && !this.#options.compat) {
         const next = "use --compat to keep the base weight for such records";
-        throw this.#refuse("E_LZR_TYPE", `tf ${tf}, allowed 0 and 1`, next);
+        throw this.#bytes.refuse("E_LZR_TYPE", `tf ${tf}, allowed 0 and 1`, next);
       }
-      return { ...head, dp: 0, blocks: 0, overlayRows: 0, skippedOverlayRows: 0, endByte: this.#reader.offset };
+      return { ...head, dp: 0, blocks: 0, overlayRows: 0, skippedOverlayRows: 0, endByte: this.#bytes.offset };
     }
     const rows = shape[0]!;
     const columns = elementCount(shape) / rows;
     this.#requireDecodable(key, shape);
-    const dp = await this.#u32("dp");
+    const dp = await this.#bytes.u32("dp");
     if (dp < 1 || dp > MAX_LATTICE_DIMENSION) {
-      throw this.#refuse("E_LZR_DP", `dp ${dp}, allowed 1..${MAX_LATTICE_DIMENSION}`);
+      throw this.#bytes.refuse("E_LZR_DP", `dp ${dp}, allowed 1..${MAX_LATTICE_DIMENSION}`);
     }
-    this.#skip(rows * dp * 4, "a");
-    const mean = await this.#floats(rows, "mean");
-    const scale = await this.#floats(rows, "scale");
+    this.#bytes.skip(rows * dp * 4, "a");
+    const mean = await this.#bytes.floats(rows, "mean");
+    const scale = await this.#bytes.floats(rows, "scale");
     const indices = await this.#indices(rows, columns, dp);
     const blocks = indices.length / rows;
-    const overlayRows = await this.#u32("nOverlay");
+    const overlayRows = await this.#bytes.u32("nOverlay");
     const rowBytes = overlayRowBytes(rows, blocks, dp);
-    this.#requireRemaining(overlayRows * rowBytes, `${overlayRows} overlay rows`);
+    this.#bytes.requireRemaining(overlayRows * rowBytes, `${overlayRows} overlay rows`);
     const counts = { dp, blocks, overlayRows };
     if (this.#options.headersOnly) {
-      this.#reader.skip(overlayRows * rowBytes);
-      return { ...head, ...counts, skippedOverlayRows: 0, endByte: this.#reader.offset };
+      this.#bytes.skip(overlayRows * rowBytes, "its overlay");
+      return { ...head, ...counts, skippedOverlayRows: 0, endByte: this.#bytes.offset };
     }
     const out = this.#options.allocateWeights?.(rows * columns, key);
     const weight = decodeLattice({ rows, columns, dp, blocks }, indices, mean, scale, out);
@@ -194,43 +184,47 @@ class RecordReader<B extends ArrayBufferLike> {
     const written = this.#options.compat ? undefined : this.#memory.written;
     const target = new OverlayTarget(weight, rows, columns, written);
     await this.#overlay(target, overlayRows, rowBytes);
-    if (target.sawNonFinite || mayOverflow(mean, scale)) this.#requireFinite("f16", weight, "its weights in fp16");
+    if (target.sawNonFinite || mayOverflow(mean, scale))
+      this.#bytes.requireFinite("f16", weight, "its weights in fp16");
     const skippedOverlayRows = target.skippedRows;
-    return { ...head, weight, ...counts, skippedOverlayRows, endByte: this.#reader.offset };
+    return { ...head, weight, ...counts, skippedOverlayRows, endByte: this.#bytes.offset };
   }
 
   async #key(): Promise<string> {
-    const keyBytes = await this.#u32("keyLen");
+    const keyBytes = await this.#bytes.u32("keyLen");
     const { maxKeyBytes } = LZR2_LIMITS;
     if (keyBytes < 1 || keyBytes > maxKeyBytes) {
-      throw this.#refuse("E_LZR_HEADER", `keyLen ${keyBytes}, allowed 1..${maxKeyBytes}`);
+      throw this.#bytes.refuse("E_LZR_HEADER", `keyLen ${keyBytes}, allowed 1..${maxKeyBytes}`);
     }
-    const keyRaw = await this.#take(keyBytes, "its key");
+    const keyRaw = await this.#bytes.take(keyBytes, "its key");
     let key: string;
     try {
       key = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(keyRaw);
     } catch {
-      throw this.#refuse("E_LZR_HEADER", "the key is not UTF-8");
+      throw this.#bytes.refuse("E_LZR_HEADER", "the key is not UTF-8");
     }
     const first = this.#keys.get(key);
     if (first !== undefined) {
-      throw this.#refuse("E_DUP_KEY", `${JSON.stringify(key)} stands twice, at bytes ${first} and ${this.#startByte}`);
+      throw this.#bytes.refuse(
+        "E_DUP_KEY",
+        `${JSON.stringify(key)} stands twice, at bytes ${first} and ${this.#bytes.startByte}`,
+      );
     }
-    this.#keys.set(key, this.#startByte);
+    this.#keys.set(key, this.#bytes.startByte);
     return key;
   }
 
   async #shape(key: string): Promise<readonly number[]> {
-    const axes = await this.#u32("ndim");
+    const axes = await this.#bytes.u32("ndim");
     const { maxAxes, maxElements } = LZR2_LIMITS;
-    if (axes < 1 || axes > maxAxes) throw this.#refuse("E_LZR_HEADER", `ndim ${axes}, allowed 1..${maxAxes}`);
+    if (axes < 1 || axes > maxAxes) throw this.#bytes.refuse("E_LZR_HEADER", `ndim ${axes}, allowed 1..${maxAxes}`);
     const shape: number[] = [];
     let elements = 1;
     for (let axis = 0; axis < axes; axis++) {
-      const dim = await this.#u32("shape");
+      const dim = await this.#bytes.u32("shape");
       elements *= dim;
       if (dim < 1 || elements > maxElements) {
-        throw this.#refuse(
+        throw this.#bytes.refuse(
           "E_LZR_HEADER",
           `shape [${[...shape, dim]}] has ${elements} elements, allowed 1..${maxElements}`,
         );
@@ -239,7 +233,7 @@ class RecordReader<B extends ArrayBufferLike> {
     }
     const expected = this.#options.expectedShape?.(key);
     if (expected && (expected.length !== axes || expected.some((dim, axis) => dim !== shape[axis]))) {
-      throw this.#refuse("E_SCHEMA", `${JSON.stringify(key)} has shape [${shape}], expected [${expected}]`);
+      throw this.#bytes.refuse("E_SCHEMA", `${JSON.stringify(key)} has shape [${shape}], expected [${expected}]`);
     }
     return shape;
   }
@@ -249,27 +243,27 @@ class RecordReader<B extends ArrayBufferLike> {
     const elements = elementCount(shape);
     if (elements <= maxUnconfirmedElements || this.#options.expectedShape?.(key)) return;
     const problem = `shape [${shape}] has ${elements} elements, allowed 1..${maxUnconfirmedElements} for a key of no known model`;
-    throw this.#refuse("E_LZR_HEADER", problem);
+    throw this.#bytes.refuse("E_LZR_HEADER", problem);
   }
 
   async #indices(rows: number, columns: number, dp: number): Promise<Uint16Array<ArrayBuffer>> {
-    const packedBytes = await this.#u32("zlen");
-    const packedAt = this.#reader.offset;
+    const packedBytes = await this.#bytes.u32("zlen");
+    const packedAt = this.#bytes.offset;
     // Rows are cut to N, so that spare blocks do no harm, but a bomb would: twice what the rows need, and a little.
     const maxBytes = indexBytes({ rows, columns, dp }, Math.ceil(columns / dp) + SPARE_BLOCKS);
-    this.#requireRemaining(packedBytes, "its indices");
+    this.#bytes.requireRemaining(packedBytes, "its indices");
     if (packedBytes > maxPackedBytes(maxBytes)) {
-      throw this.#refuse(
+      throw this.#bytes.refuse(
         "E_LZR_ZLIB",
         `zlen ${packedBytes}, allowed up to ${maxPackedBytes(maxBytes)} at byte ${packedAt}`,
       );
     }
     const packed = this.#memory.packed.take(packedBytes);
-    await this.#reader.fill(packed);
+    await this.#bytes.fill(packed);
     const likelyBytes = indexBytes({ rows, columns, dp }, 0);
-    const unpacked = unpackIndices(packed, { rows, dp, likelyBytes, maxBytes });
+    const unpacked = await unpackIndices(packed, { rows, dp, likelyBytes, maxBytes });
     if (unpacked instanceof Uint16Array) return unpacked;
-    throw this.#refuse(unpacked.code, `${unpacked.problem} at byte ${packedAt}`);
+    throw this.#bytes.refuse(unpacked.code, `${unpacked.problem} at byte ${packedAt}`);
   }
 
   /** Chunk by chunk: at full size this section is most of a 22 GB file. The caller checked its length. */
@@ -279,14 +273,14 @@ class RecordReader<B extends ArrayBufferLike> {
     const chunk = new Uint8Array(words.buffer);
     for (let done = 0; done < overlayRows; ) {
       const count = Math.min(rowsAtOnce, overlayRows - done);
-      const startByte = this.#reader.offset;
-      await this.#reader.fill(chunk.subarray(0, count * rowBytes));
+      const startByte = this.#bytes.offset;
+      await this.#bytes.fill(chunk.subarray(0, count * rowBytes));
       this.#options.signal?.throwIfAborted();
       const conflict = target.apply(words, count, rowBytes);
       if (conflict >= 0) {
         const at = startByte + conflict * rowBytes;
         const next = "fetch the artifact again, or use --compat to let the last value win";
-        throw this.#refuse(
+        throw this.#bytes.refuse(
           "E_LZR_OVERLAY",
           `overlay row ${done + conflict} sets a cell to a second value at byte ${at}`,
           next,
@@ -295,50 +289,4 @@ class RecordReader<B extends ArrayBufferLike> {
       done += count;
     }
   }
-
-  #requireFinite(dtype: "f16" | "f32", values: Uint16Array | Float32Array, what: string): void {
-    const bad = firstNonFinite(dtype, new Uint8Array(values.buffer, values.byteOffset, values.byteLength));
-    if (bad)
-      throw this.#refuse(
-        "E_NONFINITE",
-        `${what}: ${bad.count} values are NaN or infinite, first at index ${bad.index}`,
-      );
-  }
-
-  /** Per row, and finite. */
-  async #floats(count: number, what: string): Promise<Float32Array> {
-    const values = new Float32Array((await this.#take(count * 4, what)).buffer);
-    this.#requireFinite("f32", values, what);
-    return values;
-  }
-
-  #skip(lengthBytes: number, what: string): void {
-    this.#requireRemaining(lengthBytes, what);
-    this.#reader.skip(lengthBytes);
-  }
-
-  async #u32(what: string): Promise<number> {
-    this.#requireRemaining(4, what);
-    return await this.#reader.u32();
-  }
-
-  async #take(lengthBytes: number, what: string): Promise<Uint8Array<ArrayBuffer>> {
-    this.#requireRemaining(lengthBytes, what);
-    return await this.#reader.take(lengthBytes);
-  }
-
-  #requireRemaining(neededBytes: number, what: string): void {
-    const { remainingBytes, offset } = this.#reader;
-    if (neededBytes <= remainingBytes) return;
-    const problem = `${what} needs ${neededBytes} bytes at offset ${offset}, file ends after ${remainingBytes}`;
-    throw this.#refuse("E_TRUNCATED", problem);
-  }
-
-  #refuse(code: string, problem: string, next = "fetch the artifact again"): ArtifactError {
-    return refusal(this.#reader.source, code, `record ${this.#number} at byte ${this.#startByte}: ${problem}`, next);
-  }
-}
-
-function refusal(source: ByteSource, code: string, problem: string, next = "fetch the artifact again"): ArtifactError {
-  return new ArtifactError({ code, subject: source.name, problem, next });
 }

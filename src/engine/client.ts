@@ -1,24 +1,19 @@
-/** @file The Engine that a caller holds: passes jobs to the engine's worker thread and hands its events on. */
-import type { Worker } from "node:worker_threads";
-import {
-  type ErrorMessage,
-  type FromEngine,
-  OPEN_ID,
-  type ToEngine,
-  type TokenIds,
-  unpackError,
-} from "./engine-messages.ts";
+/** @file The Engine that a caller holds: passes jobs to the engine's thread and hands its events on. */
 import type {
   BudgetOptions,
   Engine,
   EngineInfo,
   GenerateEvent,
   GenerateJob,
+  GenerateOptions,
   OpenEngineOptions,
   PlanJob,
+  PlanOptions,
   PlanReport,
-} from "./engine-types.ts";
-import type { DeviceError } from "./errors.ts";
+  TokenIds,
+} from "../job/types.ts";
+import { type ErrorMessage, type FromEngine, OPEN_ID, type ToEngine, unpackError } from "./messages.ts";
+import type { EngineThread } from "./thread.ts";
 
 interface Listener {
   readonly onMessage: (message: FromEngine) => void;
@@ -26,47 +21,44 @@ interface Listener {
 }
 
 export class EngineClient implements Engine {
-  readonly #worker: Worker;
+  readonly #thread: EngineThread;
   readonly #listeners = new Map<number, Listener>();
+  /** Takes 80 ms to load, while the thread starts. */
+  readonly #checks = import("../job/schema.ts");
   #info: EngineInfo | undefined;
   #nextId = OPEN_ID + 1;
   #ended: ErrorMessage | undefined;
+  readonly #over = Promise.withResolvers<void>();
   #closing = false;
 
-  private constructor(worker: Worker, options: OpenEngineOptions) {
-    this.#worker = worker;
-    worker.on("message", (message: FromEngine) => {
-      if (message.type === "load") options.onEvent?.(message.event);
-      else if (message.type === "failed") this.#listeners.get(message.id)?.onFailure(message.error);
-      else if (message.type === "opened") this.#listeners.get(OPEN_ID)?.onMessage(message);
-      else if (message.type !== "closed") this.#listeners.get(message.id)?.onMessage(message);
-    });
-    worker.on("error", (error) => this.#end({ kind: "other", message: error.message, stack: error.stack ?? "" }));
-    worker.on("exit", (code) => this.#end({ kind: "solvay", name: "DeviceError", fields: threadEnded(code) }));
+  private constructor(thread: EngineThread, options: OpenEngineOptions) {
+    this.#thread = thread;
+    thread.listen(
+      (message) => {
+        if (message.type === "load") options.onEvent?.(message.event);
+        else if (message.type === "failed") this.#listeners.get(message.id)?.onFailure(message.error);
+        else if (message.type === "opened") this.#listeners.get(OPEN_ID)?.onMessage(message);
+        else this.#listeners.get(message.id)?.onMessage(message);
+      },
+      (why) => this.#end(why),
+    );
   }
 
-  static async open(worker: Worker, options: OpenEngineOptions): Promise<EngineClient> {
-    const client = new EngineClient(worker, options);
-    const { signal, model, artifact, store, backend, adapter, precision, compat, budgets } = options;
-    const request = {
-      ...(model === undefined ? {} : { model }),
-      ...(artifact === undefined ? {} : { artifact }),
-      ...(store === undefined ? {} : { store }),
-      ...(backend === undefined ? {} : { backend }),
-      ...(adapter === undefined ? {} : { adapter }),
-      ...(precision === undefined ? {} : { precision }),
-      ...(compat === undefined ? {} : { compat }),
-      ...(budgets === undefined ? {} : { budgets }),
-    };
+  static async open(thread: EngineThread, options: OpenEngineOptions): Promise<EngineClient> {
+    const client = new EngineClient(thread, options);
+    const { signal } = options;
     try {
+      const { checkOpen } = await client.#checks;
+      const request = checkOpen(options);
+      signal?.throwIfAborted();
       client.#info = await client.#ask(OPEN_ID, { type: "open", options: request }, signal, (message) =>
         message.type === "opened" ? message.info : undefined,
       );
     } catch (error) {
-      await worker.terminate();
+      await thread.terminate();
       throw error;
     }
-    worker.unref();
+    thread.keepAlive(false);
     return client;
   }
 
@@ -74,8 +66,10 @@ export class EngineClient implements Engine {
     return this.#info!;
   }
 
-  async *generate(job: GenerateJob): AsyncGenerator<GenerateEvent, void, undefined> {
-    const { signal, ...rest } = job;
+  async *generate(job: GenerateJob, options: GenerateOptions = {}): AsyncGenerator<GenerateEvent, void, undefined> {
+    const { checkJob, checkGenerateOptions } = await this.#checks;
+    const checked = checkJob(job);
+    const { signal, ...asked } = checkGenerateOptions(options);
     signal?.throwIfAborted();
     const id = this.#nextId++;
     const queue: GenerateEvent[] = [];
@@ -95,9 +89,9 @@ export class EngineClient implements Engine {
       },
     });
     signal?.addEventListener("abort", stop, { once: true });
-    this.#worker.ref();
+    this.#thread.keepAlive(true);
     try {
-      this.#send({ type: "generate", id, job: rest });
+      this.#send({ type: "generate", id, job: checked, asked });
       while (true) {
         const event = queue.shift();
         if (event) yield event;
@@ -117,31 +111,39 @@ export class EngineClient implements Engine {
   }
 
   async tokens(prompt: string): Promise<TokenIds> {
+    const { checkJob } = await this.#checks;
+    checkJob({ prompt });
     const id = this.#nextId++;
     return await this.#ask(id, { type: "tokens", id, prompt }, undefined, (message) =>
       message.type === "tokens" ? message.ids : undefined,
     );
   }
 
-  async plan(job: PlanJob, options: Parameters<Engine["plan"]>[1] = {}): Promise<PlanReport> {
+  async plan(job: PlanJob, options: PlanOptions = {}): Promise<PlanReport> {
+    const { checkPlanJob, checkPlanOptions } = await this.#checks;
     const id = this.#nextId++;
-    return await this.#ask(id, { type: "plan", id, job, options }, undefined, (message) =>
-      message.type === "plan" ? message.plan : undefined,
-    );
+    const request = { type: "plan", id, job: checkPlanJob(job), options: checkPlanOptions(options) } as const;
+    return await this.#ask(id, request, undefined, (message) => (message.type === "plan" ? message.plan : undefined));
   }
 
   async setBudgets(budgets: BudgetOptions): Promise<void> {
+    const { checkBudgets } = await this.#checks;
+    const checked = checkBudgets(budgets);
     const id = this.#nextId++;
-    await this.#ask(id, { type: "budgets", id, budgets }, undefined, (message) => message.type === "done" || undefined);
+    await this.#ask(
+      id,
+      { type: "budgets", id, budgets: checked },
+      undefined,
+      (message) => message.type === "done" || undefined,
+    );
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#ended) return;
     this.#closing = true;
-    const exited = new Promise<void>((resolve) => this.#worker.once("exit", () => resolve()));
-    this.#worker.ref();
+    this.#thread.keepAlive(true);
     this.#send({ type: "close" });
-    await exited;
+    await this.#over.promise;
   }
 
   async #ask<Answer>(
@@ -161,7 +163,7 @@ export class EngineClient implements Engine {
           },
           onFailure: (error) => reject(unpackError(error, signal?.reason)),
         });
-        this.#worker.ref();
+        this.#thread.keepAlive(true);
         this.#send(request);
       });
     } finally {
@@ -178,23 +180,16 @@ export class EngineClient implements Engine {
   /** An idle engine doesn't keep the process alive. */
   #unlisten(id: number): void {
     this.#listeners.delete(id);
-    if (this.#listeners.size === 0 && this.#info && !this.#closing) this.#worker.unref();
+    if (this.#listeners.size === 0 && this.#info && !this.#closing) this.#thread.keepAlive(false);
   }
 
   #send(message: ToEngine): void {
-    if (!this.#ended) this.#worker.postMessage(message);
+    if (!this.#ended) this.#thread.post(message);
   }
 
   #end(error: ErrorMessage): void {
     this.#ended ??= error;
+    this.#over.resolve();
     for (const listener of this.#listeners.values()) listener.onFailure(error);
   }
-}
-
-function threadEnded(code: number): ConstructorParameters<typeof DeviceError>[0] {
-  return {
-    code: "E_ENGINE_ENDED",
-    problem: `the engine's thread has ended (exit code ${code})`,
-    next: "open the engine again; if memory ran out, choose a smaller size",
-  };
 }

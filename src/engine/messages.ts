@@ -1,47 +1,38 @@
 /** @file What the engine's thread and its client say to each other, and how errors cross between them. */
+
+import { ArtifactError, BudgetError, DeviceError, firstFailure, SolvayError, UsageError } from "../errors.ts";
+import type { Budgets, OpenRequest } from "../job/checked.ts";
 import type {
-  BackendName,
-  BudgetOptions,
   EngineInfo,
   GenerateEvent,
   GenerateJob,
+  GenerateOptions,
   LoadEvent,
   PlanJob,
   PlanReport,
-  PrecisionName,
-} from "./engine-types.ts";
-import { ArtifactError, BudgetError, DeviceError, firstFailure, SolvayError, UsageError } from "./errors.ts";
+  TokenIds,
+} from "../job/types.ts";
 
-export interface OpenRequest {
-  readonly model?: string;
-  readonly artifact?: string;
-  readonly store?: string;
-  readonly backend?: BackendName;
-  readonly adapter?: string;
-  readonly precision?: PrecisionName;
-  readonly compat?: boolean;
-  readonly budgets?: BudgetOptions;
-}
-
+/** Requests are checked (job/schema.ts) before they are sent. */
 export type ToEngine =
   | { readonly type: "open"; readonly options: OpenRequest }
-  | { readonly type: "generate"; readonly id: number; readonly job: Omit<GenerateJob, "signal"> }
+  | {
+      readonly type: "generate";
+      readonly id: number;
+      readonly job: GenerateJob;
+      readonly asked: Omit<GenerateOptions, "signal">;
+    }
   | { readonly type: "tokens"; readonly id: number; readonly prompt: string }
   | {
       readonly type: "plan";
       readonly id: number;
       readonly job: PlanJob;
-      readonly options: { readonly as?: string; readonly budgets?: BudgetOptions };
+      readonly options: { readonly as?: string; readonly budgets?: Budgets };
     }
-  | { readonly type: "budgets"; readonly id: number; readonly budgets: BudgetOptions }
+  | { readonly type: "budgets"; readonly id: number; readonly budgets: Budgets }
   /** Stops one image; id 0 stops the opening. */
   | { readonly type: "abort"; readonly id: number }
   | { readonly type: "close" };
-
-export interface TokenIds {
-  readonly tokenizer: readonly number[];
-  readonly tokenizer_2: readonly number[];
-}
 
 export type FromEngine =
   | { readonly type: "load"; readonly event: LoadEvent }
@@ -50,13 +41,12 @@ export type FromEngine =
   | { readonly type: "tokens"; readonly id: number; readonly ids: TokenIds }
   | { readonly type: "plan"; readonly id: number; readonly plan: PlanReport }
   | { readonly type: "done"; readonly id: number }
-  | { readonly type: "failed"; readonly id: number; readonly error: ErrorMessage }
-  | { readonly type: "closed" };
+  | { readonly type: "failed"; readonly id: number; readonly error: ErrorMessage };
 
 /** The id that stands for opening the engine. */
 export const OPEN_ID = 0;
 
-/** The public ones, and their base last. */
+/** The public classes first: an error goes by the first class that it is of. */
 const CLASSES = { UsageError, ArtifactError, BudgetError, DeviceError, SolvayError };
 
 export type ErrorMessage =
@@ -82,8 +72,8 @@ export function packError(thrown: unknown): ErrorMessage {
     error instanceof Error ? error : new Error(String(error))
   ) as NodeJS.ErrnoException;
   // A DOMException has a number.
-  const system = typeof code !== "string" ? {} : { system: { code, ...(path === undefined ? {} : { path }) } };
-  return { kind: "other", message, stack: stack ?? message, ...system };
+  const system = typeof code === "string" ? { code, path } : undefined;
+  return { kind: "other", message, stack: stack ?? message, system };
 }
 
 /** `abortReason` is what the caller's own signal says. */

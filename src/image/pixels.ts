@@ -1,5 +1,6 @@
 /** @file From the VAE's output to bytes, equal to diffusers' image processor. */
 import { DeviceError } from "../errors.ts";
+import { roundHalfEven } from "../tensor/rounding.ts";
 
 const f32 = Math.fround;
 
@@ -22,12 +23,6 @@ export function imageFromDecoded(chw: Float32Array, width: number, height: numbe
     }
   }
   return rgb;
-}
-
-function roundHalfEven(value: number): number {
-  const floor = Math.floor(value);
-  const rest = value - floor;
-  return rest < 0.5 || (rest === 0.5 && floor % 2 === 0) ? floor : floor + 1;
 }
 
 function notANumber(): DeviceError {

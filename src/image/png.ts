@@ -2,10 +2,9 @@
  * @file PNG pictures with text in them: writing 8-bit RGB, reading 8-bit RGB and RGBA.
  * Equal pixels and text give equal bytes. Reading trusts nothing: sizes are checked before anything is allocated.
  */
+import { crc32, deflate, inflate } from "#zlib";
 import { ArtifactError } from "../errors.ts";
-import { crc32 } from "./crc.ts";
 import { filterRows, unfilterRows } from "./filter.ts";
-import { deflate, inflate } from "./zlib.ts";
 
 /** One text chunk: what it is (1..79 Latin-1 characters, e.g. "parameters") and its text. */
 export interface PngText {
@@ -60,7 +59,7 @@ export async function encodePng(
   view.setUint32(0, width);
   view.setUint32(4, height);
   header.set([8, 2, 0, 0, 0], 8);
-  const pixels = await deflate(filterRows(rgb, width * 3, 3));
+  const pixels = await deflate(filterRows(rgb, width * 3, 3), { format: "zlib" });
   return join([
     Uint8Array.from(SIGNATURE),
     chunk("IHDR", header),
@@ -140,7 +139,7 @@ async function readTextChunk(
   let body = data.subarray(start);
   if (packed) {
     try {
-      body = await inflate(body, MAX_TEXT_BYTES);
+      body = await unpack(body, MAX_TEXT_BYTES);
     } catch (cause) {
       throw damaged(name, `the ${type} chunk does not unpack to at most ${MAX_TEXT_BYTES} bytes`, startByte, cause);
     }
@@ -174,13 +173,22 @@ export async function decodePng(bytes: Uint8Array<ArrayBuffer>, name = "image.pn
   const rowBytes = width * channels;
   const wanted = (rowBytes + 1) * height;
   try {
-    const filtered = await inflate(join(packed), wanted);
+    const filtered = await unpack(join(packed), wanted);
     if (filtered.length !== wanted) throw new RangeError(`${filtered.length} bytes unpacked of ${wanted}`);
     return { width, height, channels, pixels: unfilterRows(filtered, rowBytes, channels) };
   } catch (cause) {
     const reason = cause instanceof Error ? cause.message : "unreadable";
     throw damaged(name, `its pixels do not unpack to ${width} x ${height} (${reason})`, undefined, cause);
   }
+}
+
+/** A zlib stream's content. @throws RangeError, in words */
+async function unpack(bytes: Uint8Array, maxBytes: number): Promise<Uint8Array<ArrayBuffer>> {
+  const found = await inflate(bytes, { format: "zlib", maxBytes });
+  if (found instanceof Uint8Array) return found;
+  if (found.kind === "long") throw new RangeError(`more than ${maxBytes} bytes unpacked`);
+  if (found.kind === "trailing") throw new RangeError(`${found.detail} bytes follow its end`);
+  throw new RangeError(`the zlib stream is damaged: ${found.detail}`);
 }
 
 function readHeader(data: Uint8Array, name: string): { width: number; height: number; channels: 3 | 4 } {

@@ -7,17 +7,17 @@ export type Tensor = Value;
 
 export class GraphBuilder {
   readonly #name: string;
-  readonly #wide: boolean;
+  readonly #fp32: boolean;
   readonly #values: Value[] = [];
   readonly #weights = new Map<string, Value>();
   readonly #inputs = new Map<string, ValueId>();
   readonly #outputs = new Map<string, ValueId>();
   readonly #drafts: { name: string; nodes: AnyNode[] }[] = [];
 
-  /** `wide`: see Graph. */
-  constructor(name: string, { wide = false }: { readonly wide?: boolean } = {}) {
+  /** `fp32`: see Graph. */
+  constructor(name: string, { fp32 = false }: { readonly fp32?: boolean } = {}) {
     this.#name = name;
-    this.#wide = wide;
+    this.#fp32 = fp32;
   }
 
   input(name: string, shape: readonly number[], dtype: ValueDType = "f32"): Tensor {
@@ -84,7 +84,7 @@ export class GraphBuilder {
     });
     return {
       name: this.#name,
-      wide: this.#wide,
+      fp32: this.#fp32,
       values: this.#values,
       segments,
       inputs: this.#inputs,

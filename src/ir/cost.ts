@@ -3,7 +3,7 @@ import { elementCount } from "../tensor/dtype.ts";
 import type { AnyNode, Graph, Segment } from "./graph.ts";
 
 /** Operations of one node in products and sums of products; element-wise work, which memory bounds, counts as none. */
-export function nodeFlops(graph: Graph, node: AnyNode): number {
+function nodeFlops(graph: Graph, node: AnyNode): number {
   const shape = (i: number) => graph.values[node.inputs[i]!]!.shape;
   const outputs = elementCount(graph.values[node.output]!.shape);
   switch (node.op) {

@@ -44,8 +44,8 @@ export interface Segment {
 
 export interface Graph {
   readonly name: string;
-  /** Values pass the largest fp16: computed in fp32, whatever precision is asked for. */
-  readonly wide?: boolean;
+  /** Has values that fp16 can't hold: arithmetic in fp32, whatever precision is declared. Default false. */
+  readonly fp32?: boolean;
   readonly values: readonly Value[];
   readonly segments: readonly Segment[];
   /** Caller-fed values by name. */

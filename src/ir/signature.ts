@@ -1,7 +1,7 @@
 /** @file What a segment is apart from its names: backends compile once for all segments of one signature. Pure. */
 import type { Graph, Segment, ValueId } from "./graph.ts";
 
-/** Equal for segments with the same ops, attributes, shapes, weight types and range. `weightTypes` in the order of `segment.weights`. */
+/** Equal for segments with the same ops, attributes, shapes, weight types and precision. `weightTypes` in the order of `segment.weights`. */
 export function segmentSignature(graph: Graph, segment: Segment, weightTypes: readonly string[]): string {
   const local = new Map<ValueId, number>();
   const indexOf = (id: ValueId): number => {
@@ -16,6 +16,6 @@ export function segmentSignature(graph: Graph, segment: Segment, weightTypes: re
   const nodes = segment.nodes.map(
     ({ op, inputs: read, output, attrs }) => `${op}(${read.map(indexOf)})${place(output)}${JSON.stringify(attrs)}`,
   );
-  const wide = graph.wide ? ["wide"] : [];
-  return [inputs, weights, nodes, segment.outputs.map(indexOf), wide].map((part) => part.join(";")).join("|");
+  const precision = graph.fp32 ? ["fp32"] : [];
+  return [inputs, weights, nodes, segment.outputs.map(indexOf), precision].map((part) => part.join(";")).join("|");
 }

@@ -1,17 +1,18 @@
 /**
- * @file How a picture was made, as text in its PNG: A1111's infotext, which other programs read back, and our JSON.
- * The infotext follows `create_infotext` of A1111's web UI 1.10 (modules/processing.py, infotext_utils.py).
+ * @file How a picture was made, as text in its PNG: A1111's infotext, which other programs read back, and our JSON. Both are
+ * written from the tables: the job's fields (fields.ts) and what else a picture records (here). The infotext follows
+ * `create_infotext` of A1111's web UI 1.10 (modules/processing.py, infotext_utils.py).
  */
+import type { Field, Fields, InfotextEntry } from "./field-type.ts";
+import { JOB_FIELDS } from "./fields.ts";
+import type { FullJob } from "./job.ts";
 
 /** All that is needed to make the picture again. */
-export interface ImageRecord {
-  readonly prompt: string;
+export interface ImageRecord extends FullJob {
   readonly negativePrompt: string;
-  readonly seed: number;
-  readonly steps: number;
-  readonly guidance: number;
-  readonly width: number;
-  readonly height: number;
+  readonly sampler: string;
+  /** A1111's name of the sampler, e.g. "Euler". */
+  readonly samplerName: string;
   /** A1111's name of the schedule, e.g. "DDIM" or "Karras" (`scheduleTypeName`). */
   readonly scheduleType: string;
   /** Name of the model folder or its Hugging Face id. */
@@ -32,55 +33,69 @@ export const A1111_KEYWORD = "parameters";
 /** Keyword of our own JSON's chunk. */
 export const SOLVAY_KEYWORD = "solvay";
 
+type Values = Readonly<Record<string, unknown>>;
+
+/** What a picture records beside its job, in the order of our JSON; the infotext leaves out what has no entry. */
+const FACTS: Readonly<Record<string, InfotextEntry | undefined>> = {
+  sampler: { name: "Sampler", rank: 2, write: ({ samplerName }) => textOf(samplerName) },
+  scheduleType: { name: "Schedule type", rank: 3 },
+  rng: { name: "RNG", rank: 11, write: () => "CPU" },
+  model: { name: "Model", rank: 10 },
+  artifact: { name: "Artifact", rank: 12 },
+  backend: undefined,
+  precision: {
+    name: "Precision",
+    rank: 13,
+    write: ({ precision }) => (precision === "fp32" ? undefined : textOf(precision)),
+  },
+  retry: { name: "Retry", rank: 14 },
+  version: { name: "Version", rank: 15, write: ({ version }) => `Solvay ${version}` },
+};
+/** Of a job's fields without a rank: after the size, before the model. */
+const LATER_RANK = 9;
+/** The seed's numbers are torch's on the CPU, wherever the rest is computed. */
+const RNG = "torch-cpu";
+
 /** The infotext: the prompt, the negative prompt if any, and one line of settings. */
-export function a1111Parameters(record: ImageRecord): string {
-  const settings: [string, string | undefined][] = [
-    ["Steps", String(record.steps)],
-    ["Sampler", "Euler"],
-    ["Schedule type", record.scheduleType],
-    ["CFG scale", pythonFloat(record.guidance)],
-    ["Seed", String(record.seed)],
-    ["Size", `${record.width}x${record.height}`],
-    ["Model", record.model],
-    ["RNG", "CPU"],
-    ["Artifact", record.artifact],
-    ["Precision", record.precision === "fp32" ? undefined : record.precision],
-    ["Retry", record.retry],
-    ["Version", `Solvay ${record.version}`],
+export function a1111Parameters(record: ImageRecord, fields: Fields = JOB_FIELDS): string {
+  const values = recorded(record, fields);
+  const entries = [
+    ...Object.entries(fields).map(([name, field]) => ({ entry: field.infotext, own: ownText(field, values[name]) })),
+    ...Object.entries(FACTS).map(([name, entry]) => ({ entry, own: textOf(values[name]) })),
   ];
-  const line = settings
-    .filter((pair): pair is [string, string] => pair[1] !== undefined)
-    .map(([key, value]) => (key === value ? key : `${key}: ${quoted(value)}`))
-    .join(", ");
+  const settings = entries
+    .flatMap(({ entry, own }) => (entry ? [{ ...entry, text: entry.write ? entry.write(values) : own }] : []))
+    .toSorted((a, b) => (a.rank ?? LATER_RANK) - (b.rank ?? LATER_RANK))
+    .flatMap(({ name, text }) => (text === undefined ? [] : [name === text ? name : `${name}: ${quoted(text)}`]));
   const negative = record.negativePrompt ? `\nNegative prompt: ${record.negativePrompt}` : "";
-  return `${record.prompt}${negative}\n${line}`;
+  return `${record.prompt}${negative}\n${settings.join(", ")}`;
 }
 
 /** Our own record of the same, one JSON object; equal records give equal text. */
-export function solvayJson(record: ImageRecord): string {
-  return JSON.stringify({
-    version: record.version,
-    prompt: record.prompt,
-    negativePrompt: record.negativePrompt,
-    seed: record.seed,
-    steps: record.steps,
-    guidance: record.guidance,
-    width: record.width,
-    height: record.height,
-    sampler: "euler",
-    scheduleType: record.scheduleType,
-    rng: "torch-cpu",
-    model: record.model,
-    artifact: record.artifact,
-    backend: record.backend,
-    precision: record.precision,
-    retry: record.retry,
-  });
+export function solvayJson(record: ImageRecord, fields: Fields = JOB_FIELDS): string {
+  const values = recorded(record, fields);
+  // The version leads.
+  const names = new Set(["version", ...Object.keys(fields), ...Object.keys(FACTS)]);
+  return JSON.stringify(Object.fromEntries([...names].map((name) => [name, values[name]])));
 }
 
-/** A number as Python prints a float: 5 is "5.0". */
-function pythonFloat(value: number): string {
-  return Number.isInteger(value) ? value.toFixed(1) : String(value);
+/** What is told of a record. */
+function recorded(record: ImageRecord, fields: Fields): Values {
+  const values: Values = { ...record, rng: RNG };
+  const told = Object.entries(values).filter(
+    ([name, value]) => !(fields[name]?.omitsDefault && value === fields[name].default),
+  );
+  return Object.fromEntries(told);
+}
+
+/** As the infotext has it; a decimal number as Python prints a float: 5 is "5.0". */
+function ownText({ kind }: Field, value: unknown): string | undefined {
+  const pythonFloat = kind.type === "decimal" && Number.isInteger(value);
+  return pythonFloat ? Number(value).toFixed(1) : textOf(value);
+}
+
+function textOf(value: unknown): string | undefined {
+  return value === undefined ? undefined : String(value);
 }
 
 /** A value that would break the line apart is written as a JSON string. */

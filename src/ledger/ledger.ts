@@ -2,8 +2,10 @@
  * @file The ledger: every byte that a tier gives out is reserved here first, by scope. A reservation over the budget throws
  * before anything is allocated; a double release throws too. The driver does not enforce a budget, so this does.
  */
+
 import { BudgetError } from "../errors.ts";
-import { budgetText, formatBytes } from "./budget.ts";
+import { budgetText } from "./budget.ts";
+import { formatBytes } from "./byte-text.ts";
 
 export type Tier = "device" | "ram" | "disk";
 

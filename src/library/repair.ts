@@ -1,31 +1,32 @@
-/** @file Repairs an SDXL in the block store from the files that it was imported from, block by block. */
+/** @file Repairs a model in the block store, or a companion of one, from the files that it was imported from, block by block. */
+
 import { readLzr2 } from "../container/lzr2.ts";
 import { readSafetensorsHeader } from "../container/safetensors.ts";
 import type { TensorEntry } from "../container/table.ts";
 import { ArtifactError } from "../errors.ts";
-import { openFileSource } from "../source/file.ts";
-import { openFileFolder } from "../source/file-folder.ts";
+import { FAMILIES, openModelFolder } from "../models/families.ts";
 import { memorySource } from "../source/memory.ts";
 import type { ByteSource } from "../source/source.ts";
-import { tableReader } from "../store/build-table.ts";
 import { Catalog } from "../store/catalog.ts";
-import type { ImportOptions } from "../store/import.ts";
-import type { PackedChoice } from "../store/import-types.ts";
-
-import { type ManifestBlock, type ManifestComponent, readManifest } from "../store/manifest.ts";
+import { companionComponent, ORIGIN, storedOriginText } from "../store/companion.ts";
+import { tableReader } from "../store/import/build-table.ts";
+import { type ImportOptions, importModel } from "../store/import/import.ts";
+import type { ImportComponent, PackedChoice } from "../store/import/import-types.ts";
+import { type Manifest, type ManifestBlock, type ManifestComponent, readManifest } from "../store/manifest.ts";
 import { type RepairReport, repairModel } from "../store/repair.ts";
 import { modelsFolder, type Store } from "../store/store.ts";
 import type { VerifyProgress } from "../store/verify.ts";
 import { tensorBytes } from "../tensor/dtype.ts";
-import { canonicalClipName, canonicalVaeName } from "./schema.ts";
-import { openSdxlFolder } from "./sdxl-folder.ts";
-import { importSdxl, TEXT_COMPONENT } from "./stored-sdxl.ts";
+import type { LibraryHost } from "./host.ts";
+import { openUnchanged } from "./on-demand.ts";
+import { importCheckpoint, TEXT_COMPONENT } from "./stored.ts";
 
 /**
  * Damaged blocks are made anew one by one. A pack that can't be opened at all is made anew by importing the model again, under
  * the same names. Throws ArtifactError if the sources are not there any more.
  */
-export async function repairSdxl(
+export async function repairStored(
+  host: LibraryHost,
   store: Store,
   id: string,
   progress: VerifyProgress & Pick<ImportOptions, "onEvent"> = {},
@@ -35,7 +36,7 @@ export async function repairSdxl(
     const problem = "there is no such model in the store";
     throw new ArtifactError({ code: "E_MISSING", subject: id, problem, next: "see solvay store list" });
   }
-  await using opened = new SourceFiles();
+  await using opened = new SourceFiles(host);
   const components = new Map(manifest.components.map((component) => [component.name, component]));
   const report = await repairModel(
     store,
@@ -47,43 +48,76 @@ export async function repairSdxl(
     { ...progress, onWait: (owner) => progress.onEvent?.({ type: "wait", owner }) },
   );
   if (!report.left.some(({ kind }) => kind === "pack")) return report;
-  await importAgain(store, components, progress);
+  if (companionComponent(manifest)) await importCompanionAgain(host, store, manifest, opened, progress);
+  else await importAgain(host, store, components, progress);
   const rest = await repairModel(store, id, () => Promise.reject(new Error("repaired before")), progress);
   return { repaired: [...report.repaired, "whole packs"], left: rest.left };
 }
 
 async function importAgain(
+  host: LibraryHost,
   store: Store,
   components: ReadonlyMap<string, ManifestComponent>,
   { signal, onEvent }: VerifyProgress & Pick<ImportOptions, "onEvent">,
 ): Promise<void> {
   const index = components.get(TEXT_COMPONENT)?.sources.find(({ role }) => role === "model_index.json");
-  const unet = components.get("unet");
-  const artifactPath = unet?.sources.find(({ role }) => role === "artifact")?.path;
-  const compat = unet?.sources.some(({ role, stamp }) => role === "options" && stamp === "compat") ?? false;
-  const folder = await openFileFolder((index?.path ?? "").replace(/[\\/]model_index\.json$/, ""));
-  await using checkpoint = await openSdxlFolder(folder, signal);
-  await using artifact = artifactPath === undefined ? undefined : await openFileSource(artifactPath);
-  const options = { signal, ...(onEvent ? { onEvent } : {}) };
-  const packed = await codingOf(store, components);
-  await importSdxl(store, { folder, checkpoint, artifact, compat, packed }, options);
+  // Only the component that an artifact lies over has such sources.
+  const sources = [...components.values()].flatMap((component) => component.sources);
+  const artifactPath = sources.find(({ role }) => role === "artifact")?.path;
+  const compat = sources.some(({ role, stamp }) => role === "options" && stamp === "compat");
+  const folder = await host.openFolder((index?.path ?? "").replace(/[\\/]model_index\.json$/, ""));
+  await using checkpoint = await openModelFolder(folder, { signal });
+  await using artifact = artifactPath === undefined ? undefined : await host.openFile(artifactPath);
+  const packed = await codingOf(store, [...components.values()]);
+  await importCheckpoint(store, { folder, checkpoint, artifact, compat, packed }, { signal, onEvent });
+}
+
+/** What a companion consists of is in its index; it is made of the very files it names, or not at all. */
+async function importCompanionAgain(
+  host: LibraryHost,
+  store: Store,
+  manifest: Manifest,
+  opened: SourceFiles,
+  { signal, onEvent }: VerifyProgress & Pick<ImportOptions, "onEvent">,
+): Promise<void> {
+  const wanted = companionComponent(manifest)!;
+  for (const stamp of wanted.sources) {
+    await using _source = await openUnchanged(host, stamp, `${manifest.name} must be made again`);
+  }
+  const components: ImportComponent[] = [];
+  for (const component of manifest.components) {
+    const table = new Map<string, TensorEntry>();
+    for (const block of component.blocks) {
+      for (const [name, entry] of await blockTable(component, block, opened, signal)) table.set(name, entry);
+    }
+    const { name, sources } = component;
+    const blocks = component.blocks.map(({ graph, label, tensors }) => ({
+      ...{ graph, label },
+      tensors: tensors.map(({ name, dtype, shape }) => ({ name, dtype, shape })),
+    }));
+    components.push({ name, sources, blocks, table });
+  }
+  const packed = await codingOf(store, [wanted]);
+  await importModel(store, { name: manifest.name, components, packed }, { signal, onEvent });
 }
 
 /** As the packs that can be read are. */
-async function codingOf(store: Store, components: ReadonlyMap<string, ManifestComponent>): Promise<PackedChoice> {
+async function codingOf(store: Store, components: readonly ManifestComponent[]): Promise<PackedChoice> {
   await using catalog = await Catalog.open(store);
-  const blocks = [...components.values()].flatMap(({ blocks }) => blocks);
+  const blocks = components.flatMap(({ blocks }) => blocks);
   const codecs = new Set(blocks.map(({ pack, id }) => catalog.codecOf(pack, id)));
   return codecs.has("planes") ? "on" : codecs.has("plain") ? "off" : "auto";
 }
 
 /** The tensors of one block, from their sources. */
 async function blockTable(
-  { name, sources, artifact }: ManifestComponent,
+  component: ManifestComponent,
   block: ManifestBlock,
   opened: SourceFiles,
   signal?: AbortSignal,
 ): Promise<ReadonlyMap<string, TensorEntry>> {
+  const { name, sources, artifact } = component;
+  if (name === ORIGIN) return new Map([[ORIGIN, textEntry(ORIGIN, memorySource(ORIGIN, storedOriginText(component)))]]);
   const table = new Map<string, TensorEntry>();
   const wanted = new Map(block.tensors.map((tensor) => [tensor.name, tensor]));
   const records = new Map(artifact?.records);
@@ -98,14 +132,11 @@ async function blockTable(
         table.set(tensor.name, entry);
       }
     } else if (name === TEXT_COMPONENT) {
-      const source = await opened.get(path);
-      const { byteLength } = source;
-      table.set(role, { name: role, dtype: "u8", shape: [byteLength], source, startByte: 0, endByte: byteLength });
+      table.set(role, textEntry(role, await opened.get(path)));
     } else {
       for (const [stored, entry] of await opened.tableOf(path, signal)) {
-        for (const key of [stored, canonicalClipName(stored), canonicalVaeName(stored)]) {
-          if (wanted.has(key) && !records.has(key)) table.set(key, entry);
-        }
+        const key = canonicalName(name, stored);
+        if (wanted.has(key) && !records.has(key)) table.set(key, entry);
       }
     }
   }
@@ -116,6 +147,12 @@ async function blockTable(
     throw new ArtifactError({ code: "E_SCHEMA", subject: block.label, problem, next: "put the imported files back" });
   }
   return table;
+}
+
+/** A whole source as one tensor of bytes. */
+function textEntry(name: string, source: ByteSource): TensorEntry {
+  const { byteLength } = source;
+  return { name, dtype: "u8", shape: [byteLength], source, startByte: 0, endByte: byteLength };
 }
 
 async function decodeRecord(
@@ -131,7 +168,7 @@ async function decodeRecord(
     from,
     compat,
     expectedShape,
-    ...(signal ? { signal } : {}),
+    signal,
   })) {
     if (key !== tensor.name || !weight) break;
     const bytes = new Uint8Array(weight.buffer, weight.byteOffset, weight.byteLength);
@@ -152,13 +189,23 @@ async function decodeRecord(
   });
 }
 
+function canonicalName(component: string, stored: string): string {
+  const family = FAMILIES.find(({ components }) => components.some(({ id }) => id === component));
+  return family?.canonicalName(component, stored) ?? stored;
+}
+
 /** Files that are opened once, and their headers. */
 class SourceFiles implements AsyncDisposable {
+  readonly #host: LibraryHost;
   readonly #sources = new Map<string, ByteSource>();
   readonly #tables = new Map<string, ReadonlyMap<string, TensorEntry>>();
 
+  constructor(host: LibraryHost) {
+    this.#host = host;
+  }
+
   async get(path: string): Promise<ByteSource> {
-    const known = this.#sources.get(path) ?? (await openFileSource(path));
+    const known = this.#sources.get(path) ?? (await this.#host.openFile(path));
     this.#sources.set(path, known);
     return known;
   }

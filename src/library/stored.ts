@@ -1,70 +1,99 @@
-/** @file An SDXL (and an artifact over its UNet) in the block store: how it gets there, and how it is opened from there. */
+/** @file A model (and an artifact over it) in the block store: how it gets there, and how it is opened from there. */
+import { sha256Hex } from "#hash";
+import { MAX_TEXT_BYTES } from "../checkpoint/weight-folder.ts";
 import type { TensorEntry, TensorTable } from "../container/table.ts";
+import { UsageError } from "../errors.ts";
+import type { Graph } from "../ir/graph.ts";
+import { openModelFolder } from "../models/families.ts";
+import type { Checkpoint, Component } from "../models/family.ts";
 import type { Folder } from "../source/folder.ts";
 import { memorySource } from "../source/memory.ts";
 import type { ByteSource } from "../source/source.ts";
-import { sha256Hex } from "../store/digest.ts";
+import { ORIGIN } from "../store/companion.ts";
 import { damaged } from "../store/fs.ts";
-import { type ImportOptions, importModel } from "../store/import.ts";
-import type { ImportComponent, ImportRequest, ImportResult, PackedChoice } from "../store/import-types.ts";
+import { type ImportOptions, importModel } from "../store/import/import.ts";
+import type { ImportComponent, ImportRequest, ImportResult, PackedChoice } from "../store/import/import-types.ts";
 import type { SourceStamp } from "../store/manifest.ts";
+import type { BlockSpec } from "../store/pack/block-layout.ts";
 import type { Store } from "../store/store.ts";
-import { openStoredModel, type StoredComponent, type StoredModel } from "../store/stored-model.ts";
-import { SDXL_COMPONENTS, type SdxlComponentName, sdxlBlocks } from "./sdxl-blocks.ts";
-import { openSdxlFolder, SDXL_TEXT_FILES, type SdxlCheckpoint, TOKENIZER_FILES_BYTES } from "./sdxl-folder.ts";
+import { openStoredModel, type StoredModel } from "../store/stored-model.ts";
 
 /** The component that holds configs and tokenizers: with it the store needs no other folder. */
 export const TEXT_COMPONENT = "files";
 
-const FOLDERS: Readonly<Record<SdxlComponentName, string>> = {
-  textEncoder: "text_encoder",
-  textEncoder2: "text_encoder_2",
-  unet: "unet",
-  vae: "vae",
-};
-
-export interface SdxlImport {
+export interface CheckpointImport {
   readonly folder: Folder;
   /** `folder`, opened. */
-  readonly checkpoint: SdxlCheckpoint;
+  readonly checkpoint: Checkpoint;
   readonly artifact?: ByteSource | undefined;
   readonly compat: boolean;
   readonly packed: PackedChoice;
 }
 
-export async function importSdxl(store: Store, model: SdxlImport, options: ImportOptions = {}): Promise<ImportResult> {
-  return await importModel(store, await sdxlImportRequest(model), options);
+/** Imports all that every picture needs; components on demand come when something asks for them (on-demand.ts). */
+export async function importCheckpoint(
+  store: Store,
+  model: CheckpointImport,
+  options: ImportOptions = {},
+): Promise<ImportResult> {
+  return await importModel(store, await importRequest(model), options);
 }
 
-export async function sdxlImportRequest(model: SdxlImport): Promise<ImportRequest> {
+async function importRequest(model: CheckpointImport): Promise<ImportRequest> {
   const { folder, checkpoint, artifact, compat, packed } = model;
-  const weights = SDXL_COMPONENTS.map((component): ImportComponent => {
-    const { table } = checkpoint[component];
-    const over = component === "unet" && artifact ? { source: artifact, compat } : undefined;
-    const sources = tableSources(table);
-    if (over) {
-      sources.push(stampOf("artifact", over.source), {
-        role: "options",
-        path: "",
-        stamp: compat ? "compat" : "strict",
+  const components = checkpoint.family.components
+    .filter(({ onDemand }) => !onDemand)
+    .map(({ id, folder: place }): ImportComponent => {
+      // With the files of what comes later from the same folder: shards that it alone reads.
+      const neighbours = checkpoint.family.components.filter((other) => other.folder === place);
+      const entries = neighbours.flatMap((other) => [...(checkpoint.components.get(other.id)?.table.values() ?? [])]);
+      const { table } = checkpoint.components.get(id)!;
+      const component = { ...importComponent(checkpoint, id, table), sources: fileSources(entries) };
+      if (!artifact || id !== checkpoint.artifactTarget.component) return component;
+      const sources = [
+        ...component.sources,
+        stampOf("artifact", artifact),
+        { role: "options", path: "", stamp: compat ? "compat" : "strict" },
+      ];
+      return { ...component, sources, artifact: { source: artifact, compat } };
+    });
+  const texts = await textComponent(folder, checkpoint.family.textFiles);
+  return { name: folder.name, components: [texts, ...components], packed };
+}
+
+/** A component as its graphs read it. */
+export function importComponent(checkpoint: Checkpoint, id: string, table: TensorTable): ImportComponent {
+  return {
+    name: id,
+    blocks: blocksOf(id, checkpoint.weightGraphs(id), table),
+    table,
+    sources: fileSources(table.values()),
+  };
+}
+
+/** Every tensor of the table in exactly one block. */
+function blocksOf(component: string, graphs: readonly Graph[], table: TensorTable): BlockSpec[] {
+  const left = new Map(table);
+  const blocks: BlockSpec[] = [];
+  for (const graph of graphs) {
+    for (const segment of graph.segments) {
+      const tensors = segment.weights.flatMap((id) => {
+        const entry = left.get(graph.values[id]!.name);
+        if (!entry) return []; // the pooled end of an encoder whose checkpoint has none
+        left.delete(entry.name);
+        return [{ name: entry.name, dtype: entry.dtype, shape: entry.shape }];
       });
+      if (tensors.length > 0) blocks.push({ graph: graph.name, label: segment.name, tensors });
     }
-    return {
-      name: component,
-      blocks: sdxlBlocks(checkpoint, component),
-      table,
-      sources,
-      ...(over ? { artifact: over } : {}),
-    };
-  });
-  return { name: folder.name, components: [await textComponent(folder), ...weights], packed };
+  }
+  if (left.size > 0) throw new Error(`no segment of ${component} reads ${[...left.keys()].slice(0, 3).join(", ")}`);
+  return blocks;
 }
 
 /** Each file once, by name. */
-function tableSources(table: TensorTable): SourceStamp[] {
-  const stamps = [...new Set([...table.values()].map(({ source }) => source))].map((source) =>
-    stampOf(source.name, source),
-  );
+function fileSources(entries: Iterable<TensorEntry>): SourceStamp[] {
+  const sources = new Set(Array.from(entries, ({ source }) => source));
+  const stamps = Array.from(sources, (source) => stampOf(source.name, source));
   return stamps.sort((a, b) => (a.role < b.role ? -1 : 1));
 }
 
@@ -72,11 +101,11 @@ function stampOf(role: string, { file }: ByteSource): SourceStamp {
   return { role, path: file?.path ?? "", stamp: file?.stamp ?? "" };
 }
 
-async function textComponent(folder: Folder): Promise<ImportComponent> {
+async function textComponent(folder: Folder, files: readonly string[]): Promise<ImportComponent> {
   const table = new Map<string, TensorEntry>();
   const sources: SourceStamp[] = [];
-  for (const path of SDXL_TEXT_FILES) {
-    const text = await folder.readText(path, TOKENIZER_FILES_BYTES);
+  for (const path of files) {
+    const text = await folder.readText(path, MAX_TEXT_BYTES);
     if (text === undefined || text === "") continue;
     const bytes = new TextEncoder().encode(text);
     const shape = [bytes.byteLength];
@@ -89,49 +118,51 @@ async function textComponent(folder: Folder): Promise<ImportComponent> {
 }
 
 /** The checkpoint with its weights read from the store. The caller disposes of `stored` after it. */
-export function withStoredWeights(checkpoint: SdxlCheckpoint, stored: StoredModel): SdxlCheckpoint {
-  const swap = <Config>(component: SdxlComponentName, config: Config) => {
-    const { table, blocks } = storedComponent(stored, component);
-    return { config, table, blocks };
-  };
-  return {
-    ...checkpoint,
-    textEncoder: swap("textEncoder", checkpoint.textEncoder.config),
-    textEncoder2: swap("textEncoder2", checkpoint.textEncoder2.config),
-    unet: swap("unet", checkpoint.unet.config),
-    vae: swap("vae", checkpoint.vae.config),
-  };
+export function withStoredWeights(checkpoint: Checkpoint, stored: StoredModel): Checkpoint {
+  const components = checkpoint.family.components.filter(({ onDemand }) => !onDemand);
+  return checkpoint.withWeights(new Map(components.map(({ id }) => [id, requireStored(stored, id)])));
 }
 
-/** A whole SDXL from the store alone: neither the folder nor the artifact that it came from is needed. */
-export async function openStoredSdxl(
+export interface StoredCheckpoint {
+  readonly checkpoint: Checkpoint;
+  readonly stored: StoredModel;
+  /** The artifact that is in these weights already. */
+  readonly artifactName: string | undefined;
+}
+
+/** A whole model from the store alone: neither the folder nor the artifact that it came from is needed. */
+export async function openStoredCheckpoint(
   store: Store,
   id: string,
   signal?: AbortSignal,
-): Promise<{ readonly checkpoint: SdxlCheckpoint; readonly stored: StoredModel }> {
+): Promise<StoredCheckpoint & AsyncDisposable> {
   await using owned = new AsyncDisposableStack();
   const stored = owned.use(await openStoredModel(store, id));
-  const byFolder = new Map(SDXL_COMPONENTS.map((component) => [FOLDERS[component], component]));
-  const tables = (folder: string) => storedTable(stored, byFolder.get(folder)!);
-  const checkpoint = await openSdxlFolder(storedFolder(stored), signal, tables);
+  if (stored.components.has(ORIGIN)) {
+    throw new UsageError({
+      code: "E_STORE_MODEL",
+      subject: stored.name,
+      problem: "this is no model, but a part that one got later",
+      next: "take another id from: solvay store list",
+    });
+  }
+  const weights = (component: string) => stored.components.get(component);
+  const checkpoint = owned.use(await openModelFolder(storedFolder(stored), { signal, weights }));
+  for (const { id: component, onDemand } of checkpoint.family.components)
+    if (!onDemand) requireStored(stored, component);
+  const over = stored.components
+    .get(checkpoint.artifactTarget.component)
+    ?.sources.find(({ role }) => role === "artifact");
   const stack = owned.move();
-  const over = stored.components.get("unet")?.sources.find(({ role }) => role === "artifact");
-  const artifact = over ? { artifactName: over.path.split(/[\\/]/).at(-1)! } : {};
   return {
+    checkpoint,
     stored,
-    checkpoint: {
-      ...withStoredWeights(checkpoint, stored),
-      ...artifact,
-      [Symbol.asyncDispose]: () => stack.disposeAsync(),
-    },
+    artifactName: over?.path.split(/[\\/]/).at(-1),
+    [Symbol.asyncDispose]: () => stack.disposeAsync(),
   };
 }
 
-function storedTable(stored: StoredModel, component: string): TensorTable {
-  return storedComponent(stored, component).table;
-}
-
-function storedComponent(stored: StoredModel, component: string): StoredComponent {
+function requireStored(stored: StoredModel, component: string): Component {
   const found = stored.components.get(component);
   if (!found) throw damaged(`model ${stored.id.slice(0, 12)}`, `it has no ${component}`);
   return found;
@@ -139,7 +170,7 @@ function storedComponent(stored: StoredModel, component: string): StoredComponen
 
 /** Configs and tokenizers as a folder. */
 function storedFolder(stored: StoredModel): Folder {
-  const table = storedTable(stored, TEXT_COMPONENT);
+  const { table } = requireStored(stored, TEXT_COMPONENT);
   return {
     name: stored.name,
     async readText(path) {

@@ -1,19 +1,15 @@
-/** @file Does a folder or a file hold a whole, sound SDXL? Reads everything once and lists all that is wrong. */
-import { stat } from "node:fs/promises";
+/** @file Does a folder or a file hold a whole, sound model? Reads everything once and lists all that is wrong. */
+import { compareWithSchema, quoteFirst, type Schema } from "../checkpoint/schema.ts";
 import { readLzr2 } from "../container/lzr2.ts";
 import { readSafetensorsHeader } from "../container/safetensors.ts";
 import { sniffContainer } from "../container/sniff.ts";
 import type { TensorEntry, TensorTable } from "../container/table.ts";
 import { SolvayError } from "../errors.ts";
-import { unetSchema } from "../model/unet.ts";
-import { openFileSource } from "../source/file.ts";
-import { openFileFolder } from "../source/file-folder.ts";
+import { FAMILIES, openModelFolder } from "../models/families.ts";
+import type { RecognisedNetwork } from "../models/family.ts";
 import type { ByteSource } from "../source/source.ts";
 import { firstNonFinite } from "../tensor/finite.ts";
-import { rulesForFile } from "./component-file.ts";
-import { compareWithSchema, quoteFirst, type Schema } from "./schema.ts";
-import { SDXL_BASE_UNET } from "./sdxl-base.ts";
-import { openSdxlFolder } from "./sdxl-folder.ts";
+import type { LibraryHost } from "./host.ts";
 
 export interface VerifyReport {
   readonly ok: boolean;
@@ -23,24 +19,23 @@ export interface VerifyReport {
 }
 
 export interface VerifyOptions {
-  readonly signal?: AbortSignal;
-  /** What an LZR2 file's keys are held against: the model it overlays. Default: SDXL base 1.0. */
-  readonly unetSchema?: Schema;
+  readonly signal?: AbortSignal | undefined;
+  /** What an LZR2 file's keys are held against: the model it overlays. Default: the first family's base model. */
+  readonly artifactSchema?: Schema;
 }
 
 /** A file of several: its name says so, and what it lacks is in the others. */
 const SHARD = /-\d{5}-of-\d{5}\b/;
 
 /** Never rejects for what is wrong with the files: that is the report. */
-export async function verifyPath(path: string, options: VerifyOptions = {}): Promise<VerifyReport> {
+export async function verifyPath(host: LibraryHost, path: string, options: VerifyOptions = {}): Promise<VerifyReport> {
   try {
-    const info = await stat(path).catch(() => undefined);
-    if (info?.isDirectory()) return await verifyFolder(path, options.signal);
-    await using source = await openFileSource(path);
+    if ((await host.kindOf(path)) === "folder") return await verifyFolder(host, path, options.signal);
+    await using source = await host.openFile(path);
     const kind = await sniffContainer(source, options.signal);
     if (kind === "lzr2") return await verifyLzr2(source, options);
     const { table } = await readSafetensorsHeader(source, options.signal);
-    const found = await rulesForFile(path, table);
+    const found = await recognise(host, path, table);
     const problems = found
       ? compareWithSchema(table, found.rules, SHARD.test(path)).problems
       : ["none of its tensors is SDXL's"];
@@ -52,11 +47,22 @@ export async function verifyPath(path: string, options: VerifyOptions = {}): Pro
   }
 }
 
-async function verifyFolder(path: string, signal?: AbortSignal): Promise<VerifyReport> {
-  await using checkpoint = await openSdxlFolder(await openFileFolder(path), signal);
+async function recognise(host: LibraryHost, path: string, table: TensorTable): Promise<RecognisedNetwork | undefined> {
+  const beside = await host.readBeside(path, "config.json");
+  for (const family of FAMILIES) {
+    const found = family.recognise(table, beside && { folder: beside.folder, config: beside.text });
+    if (found) return found;
+  }
+  return undefined;
+}
+
+async function verifyFolder(host: LibraryHost, path: string, signal?: AbortSignal): Promise<VerifyReport> {
+  await using checkpoint = await openModelFolder(await host.openFolder(path), { signal });
   const problems: string[] = [];
   let tensors = 0;
-  for (const { table } of [checkpoint.textEncoder, checkpoint.textEncoder2, checkpoint.unet, checkpoint.vae]) {
+  for (const { id, onDemand } of checkpoint.family.components) {
+    if (onDemand) continue;
+    const { table } = checkpoint.components.get(id)!;
     problems.push(...(await weighTable(table, signal)));
     tensors += table.size;
   }
@@ -80,16 +86,13 @@ async function tensorBytes(entry: TensorEntry, signal?: AbortSignal): Promise<Ui
 }
 
 async function verifyLzr2(source: ByteSource, options: VerifyOptions): Promise<VerifyReport> {
-  const schema = options.unetSchema ?? unetSchema(SDXL_BASE_UNET);
+  const schema = options.artifactSchema ?? FAMILIES[0].baseArtifactTarget.schema;
   const missing = new Set(schema.keys());
   const strange: string[] = [];
   const problems: string[] = [];
   let records = 0;
   let skippedRows = 0;
-  for await (const record of readLzr2(source, {
-    compat: false,
-    ...(options.signal ? { signal: options.signal } : {}),
-  })) {
+  for await (const record of readLzr2(source, { compat: false, signal: options.signal })) {
     records++;
     skippedRows += record.skippedOverlayRows;
     const expected = schema.get(record.key);

@@ -4,14 +4,32 @@
  */
 import { GraphBuilder, type Tensor } from "../ir/builder.ts";
 import type { Graph } from "../ir/graph.ts";
-import type { ClipConfig } from "./config.ts";
 import { add, layerNorm, linear } from "./layers.ts";
+
+export type TextActivation = "quickGelu" | "gelu";
+
+/** transformers CLIPTextModel / CLIPTextModelWithProjection. */
+export interface ClipConfig {
+  readonly hiddenSize: number;
+  readonly intermediateSize: number;
+  readonly layers: number;
+  readonly heads: number;
+  readonly vocabSize: number;
+  readonly maxPositions: number;
+  readonly activation: TextActivation;
+  readonly eps: number;
+  /** 2 is transformers' legacy value: the end-of-text token is then the highest id. */
+  readonly eosTokenId: number;
+  readonly projectionDim: number;
+}
 
 export interface ClipGraphOptions {
   readonly batch: number;
   readonly tokens: number;
   /** Also compute "pooled" from input "eos_rows": flat row b T + position of the end-of-text token. */
   readonly pooled: boolean;
+  /** See Graph. */
+  readonly fp32?: boolean;
 }
 
 /** Inputs "ids" [B, T] i32, "positions" [T] i32, with pooled "eos_rows" [B] i32. Outputs "hidden" [B, T, C], "pooled" [B, P]. */
@@ -25,9 +43,9 @@ export function clipSchema(config: ClipConfig, projection: boolean): ReadonlyMap
   return new Map([...g.weightShapes()].filter(([name]) => projection || !name.startsWith("text_projection")));
 }
 
-function clip(config: ClipConfig, { batch, tokens, pooled }: ClipGraphOptions): GraphBuilder {
+function clip(config: ClipConfig, { batch, tokens, pooled, fp32 }: ClipGraphOptions): GraphBuilder {
   const { hiddenSize, eps } = config;
-  const g = new GraphBuilder("clip");
+  const g = new GraphBuilder("clip", { fp32 });
   const ids = g.input("ids", [batch, tokens], "i32");
   const positions = g.input("positions", [tokens], "i32");
   const eosRows = pooled ? g.input("eos_rows", [batch], "i32") : undefined;

@@ -9,7 +9,7 @@ import { runInNewContext } from "node:vm";
 const LEFT_BYTES = 8 * 1024 ** 2;
 
 /** To be called after each image; `usedBytes` (of this thread's objects and their buffers) and `collect` are for tests. */
-export function createLeavings(usedBytes = usedByThread, collect = collector()): () => void {
+export function createGarbageCollector(usedBytes = usedByThread, collect = collector()): () => void {
   let keptBytes = usedBytes();
   return () => {
     if (usedBytes() - keptBytes < LEFT_BYTES) return;
@@ -24,7 +24,7 @@ function usedByThread(): number {
 }
 
 /** V8 has it for its own tests; a flag that is set late holds for contexts made after it. */
-export function collector(): () => void {
+function collector(): () => void {
   // Where Node was started with --expose-gc, the flag stays the user's.
   if (globalThis.gc) return globalThis.gc as () => void;
   v8.setFlagsFromString("--expose-gc");

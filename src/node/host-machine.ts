@@ -1,10 +1,12 @@
 /** @file This machine as plans see it: its memory, its default budgets, and rates for the CPU backend. */
+
 import { availableParallelism, cpus, totalmem } from "node:os";
-import type { BudgetOptions } from "./engine-types.ts";
-import { UsageError } from "./errors.ts";
-import { formatBytes, GiB, MiB, parseBudget, resolveBudget } from "./ledger/budget.ts";
-import { DESCRIBED_MACHINES, describedMachine, type Machine } from "./plan/machine.ts";
-import type { PlanBudgets } from "./plan/plan.ts";
+import { UsageError } from "../errors.ts";
+import type { Budgets } from "../job/checked.ts";
+import { resolveBudget } from "../ledger/budget.ts";
+import { formatBytes, GiB, MiB } from "../ledger/byte-text.ts";
+import { DESCRIBED_MACHINES, describedMachine, type Machine } from "../plan/machine.ts";
+import type { PlanBudgets } from "../plan/plan-input.ts";
 
 /** Node with ONNX Runtime, its sessions, the loaded tokenizers: measured 150 to 180 MiB with full-size SDXL. */
 export const PROCESS_BYTES = 192 * MiB;
@@ -21,7 +23,7 @@ const DEFAULTS = { deviceShare: 0.6, deviceBytes: 6 * GiB, ramShare: 0.25, ramBy
 const LEAST_RAM_BYTES = PROCESS_BYTES + 64 * MiB;
 
 /** Memory that this process may use at most: the container's limit, or the machine's memory. */
-export function hostMemoryBytes(): number {
+function hostMemoryBytes(): number {
   const limit = process.constrainedMemory();
   return limit > 0 && limit < totalmem() ? limit : totalmem();
 }
@@ -46,43 +48,42 @@ export function hostMachine(): Machine {
   };
 }
 
-/** A card can't be asked for its size: planned as 6 GB until `--vram` says otherwise, with some left to the desktop. */
-const CARD = { deviceBytes: 6 * GiB, vramBytes: 5.25 * GiB, gflops: 2500, memoryGBps: 190, linkGBps: 10 };
+/** A GPU can't be asked for its memory's size: planned as 6 GB until `--vram` says otherwise, with some left to the desktop. */
+const ASSUMED_GPU = { deviceBytes: 6 * GiB, vramBytes: 5.25 * GiB, gflops: 2500, memoryGBps: 190, linkGBps: 10 };
 
 /** A graphics adapter by its name; rates are those of a small card until something is measured. */
-export function cardMachine(name: string): Machine {
+export function gpuMachine(name: string): Machine {
   return {
     name,
     kind: "card",
-    deviceBytes: CARD.deviceBytes,
+    deviceBytes: ASSUMED_GPU.deviceBytes,
     ramBytes: hostMemoryBytes(),
-    gflops: CARD.gflops,
-    memoryGBps: CARD.memoryGBps,
-    linkGBps: CARD.linkGBps,
+    gflops: ASSUMED_GPU.gflops,
+    memoryGBps: ASSUMED_GPU.memoryGBps,
+    linkGBps: ASSUMED_GPU.linkGBps,
     diskGBps: DISK_GBPS,
     overlaps: false,
-    hardware: `${formatBytes(CARD.deviceBytes)} card (give --vram for another)`,
+    hardware: `${formatBytes(ASSUMED_GPU.deviceBytes)} card (give --vram for another)`,
     basis:
-      `assumed: ${formatBytes(CARD.deviceBytes)} card (give --vram for another), ${CARD.gflops} GFLOP/s, ` +
-      `${CARD.linkGBps} GB/s to the card, ${DISK_GBPS} GB/s disk`,
+      `assumed: ${formatBytes(ASSUMED_GPU.deviceBytes)} card (give --vram for another), ${ASSUMED_GPU.gflops} GFLOP/s, ` +
+      `${ASSUMED_GPU.linkGBps} GB/s to the card, ${DISK_GBPS} GB/s disk`,
   };
 }
 
 /** Budgets in bytes for `machine`; what is not asked for follows from what is available. Throws UsageError. */
-export function resolveBudgets({ vram, ram }: BudgetOptions, machine: Machine): PlanBudgets {
+export function resolveBudgets({ vram, ram }: Budgets, machine: Machine): PlanBudgets {
   const described = machine.kind === "described";
   const cpu = machine.kind === "host";
   const available = described ? machine.ramBytes : process.availableMemory();
   const share = Math.min(DEFAULTS.deviceBytes, Math.floor(available * DEFAULTS.deviceShare));
-  const deviceDefault = cpu ? share : described ? machine.deviceBytes : CARD.vramBytes;
+  const deviceDefault = cpu ? share : described ? machine.deviceBytes : ASSUMED_GPU.vramBytes;
   // What waits for a card waits in RAM, and more of it is a gain.
   const ramMost = cpu ? DEFAULTS.ramBytes : machine.ramBytes / 2;
   const ramShare = Math.floor(available * (cpu ? DEFAULTS.ramShare : 0.5));
   const ramDefault = Math.min(ramMost, Math.max(ramShare, LEAST_RAM_BYTES));
   return {
-    deviceBytes:
-      vram === undefined ? deviceDefault : resolveBudget("--vram", parseBudget("--vram", vram), machine.deviceBytes),
-    ramBytes: ram === undefined ? ramDefault : resolveBudget("--ram", parseBudget("--ram", ram), machine.ramBytes),
+    deviceBytes: vram === undefined ? deviceDefault : resolveBudget("--vram", vram, machine.deviceBytes),
+    ramBytes: ram === undefined ? ramDefault : resolveBudget("--ram", ram, machine.ramBytes),
   };
 }
 

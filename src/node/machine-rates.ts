@@ -1,14 +1,15 @@
 /** @file Measured rates of this machine, kept between starts. A file that is missing or damaged remembers nothing. */
 import path from "node:path";
-import type { MachineRates, RatesTable } from "./plan/rates.ts";
-import { isPositive, isRecord, readKeptRecord, writeKept } from "./state/kept-file.ts";
+import type { MachineRates, RatesTable } from "../plan/rates.ts";
+import { isJsonObject } from "../source/json-fields.ts";
+import { isPositive, readStateRecord, writeStateFile } from "./state/state-file.ts";
 
 const FILE = "rates.json";
 
 /** `device`: the backend and what it runs on, since each has its own. */
 export async function loadRates(stateFolder: string, device: string): Promise<RatesTable> {
-  const table = (await readKeptRecord(path.join(stateFolder, FILE)))[device];
-  if (!isRecord(table)) return {};
+  const table = (await readStateRecord(path.join(stateFolder, FILE)))[device];
+  if (!isJsonObject(table)) return {};
   return Object.fromEntries(
     Object.entries(table).flatMap(([size, value]) => {
       const rates = checkedRates(value);
@@ -19,13 +20,13 @@ export async function loadRates(stateFolder: string, device: string): Promise<Ra
 
 export async function saveRates(stateFolder: string, device: string, size: string, rates: MachineRates): Promise<void> {
   const file = path.join(stateFolder, FILE);
-  const all = await readKeptRecord(file);
-  const table = isRecord(all[device]) ? all[device] : {};
-  await writeKept(file, { ...all, [device]: { ...table, [size]: rates } });
+  const all = await readStateRecord(file);
+  const table = isJsonObject(all[device]) ? all[device] : {};
+  await writeStateFile(file, { ...all, [device]: { ...table, [size]: rates } });
 }
 
 function checkedRates(value: unknown): MachineRates | undefined {
-  if (!isRecord(value)) return undefined;
+  if (!isJsonObject(value)) return undefined;
   const { gflops, memoryGBps, diskGBps } = value;
   if (!isRate(gflops) || !isRate(memoryGBps)) return undefined;
   return { gflops, memoryGBps, ...(isRate(diskGBps) ? { diskGBps } : {}) };

@@ -1,34 +1,27 @@
 /**
- * @file Text to image on a device that may break or run short: another device or less of its memory, and on from the last
- * saved latent. Neither changes a pixel, because pictures depend on no budget and the latent is exact.
+ * @file Text to image on a device that may break or run short: another device or less of its memory, and on from the
+ * last state. Neither changes a pixel, because pictures depend on no budget and the state is exact.
  */
 import { type Device, DeviceMemoryError } from "../backend/device.ts";
-import type { SdxlCheckpoint } from "../checkpoint/sdxl-folder.ts";
 import { DeviceError, firstFailure, SolvayError } from "../errors.ts";
 import { budgetText } from "../ledger/budget.ts";
-import { isNotFinite } from "./guard.ts";
-import type { PlannedJob, SdxlRuntime } from "./runtime.ts";
-import {
-  jobShape,
-  type SavedLatent,
-  type TextToImageEvent,
-  type TextToImageJob,
-  textToImage,
-} from "./text-to-image.ts";
+import { isNotFinite } from "../models/finite.ts";
+import type { SamplerState } from "../sampler/sampler.ts";
+import type { PlannedJob, Runtime } from "./runtime.ts";
+import { jobShape, type TaskPhase, type TextToImageEvent, type TextToImageJob, textToImage } from "./text-to-image.ts";
 
 export type RecoveredEvent =
-  | Exclude<TextToImageEvent, { type: "step" | "pixels" }>
-  | { readonly type: "step"; readonly step: number; readonly steps: number }
+  | Exclude<TextToImageEvent, { type: "pixels" }>
   /** Before each attempt, which goes on after `fromStep` steps. */
   | { readonly type: "plan"; readonly planned: PlannedJob; readonly fromStep: number }
   /** `retry`: what went wrong in less than fp32, where fp32 made these pixels instead. */
-  | { readonly type: "pixels"; readonly rgb: Uint8Array; readonly retry?: string };
+  | (Extract<TextToImageEvent, { type: "pixels" }> & { readonly retry?: string | undefined });
 
 export interface Recovery {
   /** Ends the broken device and opens another; absent where that is no help. Rejects with DeviceError. */
   readonly reopen?: (() => Promise<Device>) | undefined;
-  /** Has the device compute in fp32, or as declared; absent where that is the same. It keeps to it when it is opened anew. */
-  readonly useFp32?: ((on: boolean) => Promise<void>) | undefined;
+  /** The device computes in less than fp32: what comes to NaN there may not in fp32. */
+  readonly hasLessThanFp32: boolean;
   /** Sets the device budget from now on, for the images to come as well. */
   readonly shrink: (deviceBytes: number) => Promise<void>;
   /** Lets what is on its way be reported. */
@@ -63,23 +56,17 @@ export function reactionTo({ broken, short, canReopen, reopened, lessBytes }: Fa
 
 /** See textToImage. Rejects with what can't be helped, and leaves no weights on a device that failed. */
 export async function* recoveredTextToImage(
-  checkpoint: SdxlCheckpoint,
-  runtime: SdxlRuntime,
+  runtime: Runtime,
   job: TextToImageJob,
   recovery: Recovery,
   signal?: AbortSignal,
 ): AsyncGenerator<RecoveredEvent, void, undefined> {
-  const shape = jobShape(checkpoint, job);
-  let saved: SavedLatent | undefined;
+  let shape = jobShape(runtime.checkpoint, job);
+  let saved: SamplerState | undefined;
   let reopened = false;
   let retry: string | undefined;
-  const useFp32 = async (on: boolean) => {
-    await runtime.releaseWeights();
-    runtime.promptCache.clear();
-    await recovery.useFp32!(on);
-    runtime.forgetPlans();
-  };
   await using scope = new AsyncDisposableStack();
+  scope.defer(() => runtime.endImage());
   const reopen = async () => {
     // While the device that holds them is still there.
     await runtime.releaseWeights();
@@ -93,36 +80,33 @@ export async function* recoveredTextToImage(
   for (;;) {
     const planned = runtime.plan(shape);
     yield { type: "plan", planned, fromStep: saved?.step ?? 0 };
-    let phase: Phase = "encode";
+    let phase: TaskPhase = "encode";
     let failure: unknown;
-    for await (const outcome of outcomes(textToImage(checkpoint, runtime, planned, job, { signal, from: saved }))) {
-      if (outcome.ended) failure = outcome.failure;
-      else if (outcome.event.type === "step") {
-        const { step, steps } = outcome.event;
-        saved = outcome.event.saved;
-        yield { type: "step", step, steps };
-      } else {
-        if (outcome.event.type === "phase") phase = outcome.event.phase;
-        if (outcome.event.type !== "pixels") yield outcome.event;
-        else {
-          if (retry !== undefined) yield note(retry);
-          yield retry === undefined ? outcome.event : { ...outcome.event, retry };
-          return;
-        }
+    for await (const outcome of outcomes(textToImage(runtime, planned, job, { signal, from: saved }))) {
+      if (outcome.ended) {
+        failure = outcome.failure;
+        continue;
       }
+      const { event } = outcome;
+      if (event.type === "pixels") {
+        if (retry !== undefined) yield note(retry);
+        yield { ...event, retry };
+        return;
+      }
+      if (event.type === "phase") phase = event.phase;
+      if (event.type === "step") saved = event.state;
+      yield event;
     }
     if (signal?.aborted) throw firstFailure(failure);
     const error = await causeOf(failure, runtime.device, recovery);
     const place = placeOf(phase, saved?.step ?? 0, job.steps);
-    if (isNotFinite(error) && recovery.useFp32 && retry === undefined) {
+    if (isNotFinite(error) && recovery.hasLessThanFp32 && !shape.fp32) {
       // From the start: such a picture is that of fp32, and says so.
       yield note(`${headline(error)}. Retrying once in fp32.`);
-      // Goes into the picture, so nothing that hangs on budgets: where RAM is short, the segment isn't known.
+      // Goes into the picture, so nothing that follows from budgets: where RAM is short, the segment isn't known.
       retry = `E_NAN ${place}. Retried in fp32: ok`;
       saved = undefined;
-      // Each picture begins as declared, whatever those before it met.
-      scope.defer(() => useFp32(false));
-      await useFp32(true);
+      shape = { ...shape, fp32: true };
       continue;
     }
     const { failure: broken } = runtime.device;
@@ -149,13 +133,11 @@ export async function* recoveredTextToImage(
   }
 }
 
-function placeOf(phase: Phase, done: number, steps: number): string {
+function placeOf(phase: TaskPhase, done: number, steps: number): string {
   if (phase === "encode") return "while the prompt was read";
   if (phase === "decode") return "while the picture was decoded";
   return done < steps ? `in step ${done + 1} of ${steps}` : "after the last step";
 }
-
-type Phase = Extract<TextToImageEvent, { type: "phase" }>["phase"];
 
 type Outcome =
   | { readonly ended: false; readonly event: TextToImageEvent }

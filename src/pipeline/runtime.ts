@@ -1,37 +1,34 @@
 /**
- * @file What a pipeline computes with: a device, the components' blocks of weights, a ledger, and plans by job shape. A phase
- * is opened, runs its passes and gives its memory back; weights stay from image to image only where the plan says so.
+ * @file What a pipeline computes with: a model, a device, the components' blocks of weights, a ledger, and plans by job shape. A
+ * phase is opened, runs its passes and gives its memory back; weights stay from image to image only where the plan says so.
  */
+
 import type { Device } from "../backend/device.ts";
 import { HostMemory } from "../backend/host-memory.ts";
-import type { SdxlCheckpoint } from "../checkpoint/sdxl-folder.ts";
-import type { Graph } from "../ir/graph.ts";
-import { MiB } from "../ledger/budget.ts";
+import { MiB } from "../ledger/byte-text.ts";
 import { Ledger } from "../ledger/ledger.ts";
-import type { DeviceSizes } from "../plan/describe.ts";
+import {
+  type Checkpoint,
+  type Conditioning,
+  type DescribedJob,
+  type JobShape,
+  PROMPT_CACHE_ENTRIES,
+} from "../models/family.ts";
+import { describePhase } from "../plan/describe.ts";
+import type { DeviceSizes } from "../plan/device-sizes.ts";
 import type { Machine } from "../plan/machine.ts";
-import { smallestDeviceBytes } from "../plan/needs.ts";
-import { makePlan, type PhasePlan, type Plan, type PlanBudgets, type PlanInput } from "../plan/plan.ts";
-import { blocksOf } from "../plan/plan-blocks.ts";
+import type { Plan } from "../plan/plan.ts";
+import type { PlanBudgets, PlanInput } from "../plan/plan-input.ts";
+import { makePlan } from "../plan/planner.ts";
 import { type RatesTable, ratedMachine } from "../plan/rates.ts";
+import { smallestDeviceBytes } from "../plan/requirements.ts";
 import type { BlockReader } from "../stream/blocks.ts";
-import { type PhasePass, PhaseRun } from "../stream/phase.ts";
+import { PhaseRun } from "../stream/phase.ts";
 import { RamBlocks } from "../stream/ram-blocks.ts";
 import { Telemetry } from "../stream/telemetry.ts";
-import { ResidentWeights } from "../stream/weights.ts";
+import { WeightPool } from "../stream/weight-pool.ts";
 import { alignUp } from "../tensor/align.ts";
 import { BoundedCache } from "./bounded-cache.ts";
-import {
-  type ComponentName,
-  describeJob,
-  type JobDescription,
-  type JobGraphs,
-  type JobShape,
-  type PhaseName,
-  PROMPT_CACHE_ENTRIES,
-} from "./job-plan.ts";
-import { OpenPhase } from "./open-phase.ts";
-import type { PromptEmbedding } from "./prompt-embedding.ts";
 
 export interface RuntimeSettings {
   readonly budgets: PlanBudgets;
@@ -48,43 +45,43 @@ export interface RuntimeSettings {
 /** A job's graphs with their plan. */
 export interface PlannedJob {
   readonly shape: JobShape;
+  readonly described: DescribedJob;
+  readonly input: PlanInput;
   readonly plan: Plan;
-  readonly graphs: JobGraphs;
-  readonly description: JobDescription;
 }
 
 const PLANS_KEPT = 4;
 /** Plans of one picture size (other numbers of steps, other budgets) whose compiled segments are held at once. */
 const COMPILED_PLANS = 4;
 
-export class SdxlRuntime implements AsyncDisposable {
+export class Runtime implements AsyncDisposable {
+  readonly checkpoint: Checkpoint;
   readonly telemetry = new Telemetry();
-  readonly promptCache = new BoundedCache<string, PromptEmbedding>(PROMPT_CACHE_ENTRIES);
-  readonly #checkpoint: SdxlCheckpoint;
-  readonly #readers: Readonly<Record<ComponentName, BlockReader>>;
+  readonly promptCache = new BoundedCache<string, Conditioning>(PROMPT_CACHE_ENTRIES);
+  /** By component. */
+  readonly #readers: ReadonlyMap<string, BlockReader>;
   readonly #settings: RuntimeSettings;
   readonly #jobs = new BoundedCache<string, PlannedJob>(PLANS_KEPT);
-  /** Plans whose segments the device still holds compiled, all of them. */
-  #prepared = new WeakSet<Plan>();
-  /** Whose segments the device may hold compiled. */
-  readonly #compiled = new Map<Plan, JobShape>();
-  /** Weights that outlive their phase, by phase. */
-  readonly #kept = new Map<PhaseName, ResidentWeights>();
+  /** Plans whose segments the device holds compiled: all of them (true), or some. */
+  readonly #compiled = new Map<Plan, { readonly shape: JobShape; whole: boolean }>();
+  /** Weights that outlive their phase. */
+  readonly #weights: WeightPool;
   #device: Device;
   #budgets: PlanBudgets;
   #ledger: Ledger;
   #process: Disposable;
 
   constructor(
-    checkpoint: SdxlCheckpoint,
+    checkpoint: Checkpoint,
     device: Device,
-    readers: Readonly<Record<ComponentName, BlockReader>>,
+    readers: ReadonlyMap<string, BlockReader>,
     settings: RuntimeSettings,
   ) {
+    this.checkpoint = checkpoint;
     this.#device = device;
-    this.#checkpoint = checkpoint;
     this.#readers = readers;
     this.#settings = settings;
+    this.#weights = new WeightPool({ now: settings.now, onLoad: (timing) => this.telemetry.load(timing) });
     this.#budgets = settings.budgets;
     this.#ledger = newLedger(settings.budgets);
     this.#process = this.#ledger.reserve("ram", Math.min(settings.processBytes, settings.budgets.ramBytes), "process");
@@ -104,7 +101,7 @@ export class SdxlRuntime implements AsyncDisposable {
 
   /** Weight bytes read so far, of all components. */
   get readBytes(): number {
-    return Object.values(this.#readers).reduce((sum, reader) => sum + reader.readBytes, 0);
+    return [...this.#readers.values()].reduce((sum, reader) => sum + reader.readBytes, 0);
   }
 
   /** The plan for a job's shape. Throws BudgetError if it can't be done within the budgets. */
@@ -112,8 +109,8 @@ export class SdxlRuntime implements AsyncDisposable {
     const key = JSON.stringify(shape);
     const known = this.#jobs.get(key);
     if (known) return known;
-    const { description, input } = this.planInput(shape);
-    const job = { shape, description, graphs: description.graphs, plan: makePlan(input) };
+    const { described, input } = this.planInput(shape);
+    const job = { shape, described, input, plan: makePlan(input) };
     this.#jobs.set(key, job);
     return job;
   }
@@ -122,45 +119,37 @@ export class SdxlRuntime implements AsyncDisposable {
   planInput(
     shape: JobShape,
     device: DeviceSizes = this.device,
-  ): { readonly description: JobDescription; readonly input: PlanInput } {
+  ): { readonly described: DescribedJob; readonly input: PlanInput } {
     const { machine, rates, processBytes } = this.#settings;
-    const catalog = (name: ComponentName) => this.#readers[name].block.bind(this.#readers[name]);
-    const catalogs = {
-      textEncoder: catalog("textEncoder"),
-      textEncoder2: catalog("textEncoder2"),
-      unet: catalog("unet"),
-      vae: catalog("vae"),
+    const catalogOf = (component: string) => {
+      const reader = this.#reader(component);
+      return reader.blocks.bind(reader);
     };
-    const description = describeJob(this.#checkpoint, device, catalogs, shape);
+    const described = this.checkpoint.describe(shape);
+    const phases = described.phases.map((phase) => describePhase(device, phase, catalogOf));
     const { name, alignmentBytes, overheadBytes, sharesHostMemory } = device;
     const input = {
       device: { name, alignmentBytes, overheadBytes, sharesHostMemory },
-      machine: ratedMachine(machine, rates, description.phases),
+      machine: ratedMachine(machine, rates, phases),
       budgets: this.#budgets,
       processBytes,
-      phases: description.phases,
+      phases,
     };
-    return { description, input };
+    return { described, input };
   }
 
   /** Half of the device memory that a job takes, but what it needs at least, in whole MiB; undefined if that is no less. */
   lessDeviceBytes(shape: JobShape): number | undefined {
-    const { peak } = this.plan(shape).plan;
-    const bytes = alignUp(Math.max(smallestDeviceBytes(this.planInput(shape).input), peak.deviceBytes / 2), MiB);
-    return bytes < peak.deviceBytes ? bytes : undefined;
+    const { plan, input } = this.plan(shape);
+    const bytes = alignUp(Math.max(smallestDeviceBytes(input), plan.peak.deviceBytes / 2), MiB);
+    return bytes < plan.peak.deviceBytes ? bytes : undefined;
   }
 
   /** Goes on with another device, between phases and with all weights released. */
   replaceDevice(device: Device): void {
-    this.forgetPlans();
-    this.#device = device;
-  }
-
-  /** What the device asks for has changed: plans are made anew. */
-  forgetPlans(): void {
     this.#jobs.clear();
-    this.#prepared = new WeakSet();
     this.#compiled.clear();
+    this.#device = device;
   }
 
   /** Other budgets from the next image on. All weights are given back. */
@@ -174,107 +163,86 @@ export class SdxlRuntime implements AsyncDisposable {
   }
 
   /** Takes a phase's memory. The caller disposes it before the next one. */
-  async openPhase(job: PlannedJob, name: PhaseName, signal?: AbortSignal): Promise<OpenPhase> {
+  async openPhase(job: PlannedJob, id: string, signal?: AbortSignal): Promise<PhaseRun> {
     const { device, telemetry } = this;
     const { now, pause } = this.#settings;
     const ledger = this.#ledger;
-    const plan = job.plan.phases.find((phase) => phase.name === name)!;
-    const input = job.description.phases.find((phase) => phase.name === name)!;
+    const { plan } = job;
+    const phase = plan.phases.find((other) => other.id === id)!;
+    const description = job.described.phases.find((other) => other.id === id)!;
     await this.#forgetOthers(job);
     await using scope = new AsyncDisposableStack();
-    scope.use(ledger.reserve("ram", input.hostBytes, `${name}: host buffers`));
+    scope.use(ledger.reserve("ram", description.hostBytes, `${id}: host buffers`));
     scope.use(ledger.reserve("device", device.overheadBytes, "device overhead"));
     // Given back after the weights, whose last reads may still be on their way into it.
-    scope.use(ledger.reserve("ram", plan.cachedBytes, `${name}: weights in RAM`));
-    const cache = scope.use(new HostMemory(`${name}: weights in RAM`, plan.cachedBytes));
-    const weights = await this.#weights(job.plan, plan, name);
-    if (!job.plan.keepsAll) {
-      scope.defer(() => device.release());
-      scope.use(weights);
-    }
-    scope.use(ledger.reserve(plan.waitingPlace, plan.waitingBytes, `${name}: activations in wait`));
-    const waiting = scope.use(new HostMemory(`${name}: activations in wait`, plan.waitingBytes));
-    const offsets = cacheOffsets(job.description, plan);
-    const readerOf = (component: ComponentName) =>
-      offsets.size === 0 ? this.#readers[component] : new RamBlocks(this.#readers[component], cache, offsets);
-    const readers = {
-      textEncoder: readerOf("textEncoder"),
-      textEncoder2: readerOf("textEncoder2"),
-      unet: readerOf("unet"),
-      vae: readerOf("vae"),
-    };
-    const links = new Map(input.links.map((link) => [link.name, link.lengthBytes]));
+    scope.use(ledger.reserve("ram", phase.cachedBytes, `${id}: weights in RAM`));
+    const cache = scope.use(new HostMemory(`${id}: weights in RAM`, phase.cachedBytes));
+    if (await this.#weights.makeRoom(plan, id)) await this.#forgetCompiled();
+    const weights = await this.#weights.open(plan, id, device, ledger);
+    if (!plan.keepsAll) scope.defer(() => device.release());
+    scope.use(weights);
+    const offsets = new Map(phase.cached.map(({ key, offsetBytes }) => [key, offsetBytes]));
+    const readerOf = (component: string) =>
+      offsets.size === 0 ? this.#reader(component) : new RamBlocks(this.#reader(component), cache, offsets);
+    const components = new Set(description.passes.map(({ component }) => component));
+    const readers = new Map([...components].map((component) => [component, readerOf(component)]));
+    const passes = description.passes.map(({ graph, component }, i) => ({
+      graph,
+      plan: phase.passes[i]!,
+      reader: readers.get(component)!,
+    }));
     const context = { device, ledger, weights, telemetry, now, pause };
-    const run = scope.use(await PhaseRun.open(plan, links, context));
-    const passes = new Map(
-      job.description.passes[name].map(({ graph, component }, i): [Graph, PhasePass] => [
-        graph,
-        { graph, plan: plan.passes[i]!, reader: readers[component] },
-      ]),
-    );
+    await using opening = new AsyncDisposableStack();
+    const run = opening.use(await PhaseRun.open(phase, passes, context, scope.move()));
     // Unless an image before has: then all is kept.
-    if (!this.#prepared.has(job.plan)) await run.prepare([...passes.values()], signal);
-    if (job.plan.keepsAll && name === "decode") this.#prepared.add(job.plan);
-    return new OpenPhase(run, passes, waiting, scope.move());
+    const compiled = this.#compiled.get(plan)!;
+    if (!compiled.whole) await run.prepare(signal);
+    compiled.whole ||= plan.keepsAll && id === plan.phases.at(-1)!.id;
+    opening.move();
+    return run;
+  }
+
+  #reader(component: string): BlockReader {
+    const reader = this.#readers.get(component);
+    if (!reader) throw new Error(`no weights of ${component} were opened`);
+    return reader;
   }
 
   /**
-   * Where weights stay, what was compiled for them stays as well; but of another picture size nothing is worth its memory, which
-   * the budget has no room for a second time.
+   * Where weights stay, what was compiled for them stays as well. What was compiled for another picture size goes: the budget has room
+   * for one size.
    */
   async #forgetOthers({ plan, shape }: PlannedJob): Promise<void> {
-    const isAlike = (other: JobShape) =>
-      other.batch === shape.batch && other.width === shape.width && other.height === shape.height;
-    const known = this.#compiled.has(plan);
-    const fits = this.#compiled.size < COMPILED_PLANS && [...this.#compiled.values()].every(isAlike);
-    if (!known && !fits) {
+    if (this.#compiled.has(plan)) return;
+    const isAlike = ({ shape: other }: { readonly shape: JobShape }) =>
+      JSON.stringify({ ...other, modelCalls: 0 }) === JSON.stringify({ ...shape, modelCalls: 0 });
+    if (this.#compiled.size >= COMPILED_PLANS || ![...this.#compiled.values()].every(isAlike)) {
       await this.device.release();
-      this.#prepared = new WeakSet();
       this.#compiled.clear();
     }
-    this.#compiled.set(plan, shape);
+    this.#compiled.set(plan, { shape, whole: false });
   }
 
-  async #weights(plan: Plan, phase: PhasePlan, name: PhaseName): Promise<ResidentWeights> {
-    const kept = this.#kept.get(name);
-    if (kept && plan.keepsAll && JSON.stringify(kept.residency) === JSON.stringify(phase.residency)) return kept;
-    // Another picture size keeps the same weights if all of them stay; any other change starts anew.
-    if (kept || !plan.keepsAll) await this.releaseWeights();
-    const weights = await ResidentWeights.open(phase.residency, this.device, this.#ledger, {
-      now: this.#settings.now,
-      onLoad: (timing) => this.telemetry.load(timing),
-    });
-    if (plan.keepsAll) this.#kept.set(name, weights);
-    return weights;
+  /** Once an image has ended, however it did: weights kept for a next phase are given back. */
+  async endImage(): Promise<void> {
+    await this.#weights.endImage();
   }
 
   /** Gives back the weights that outlive their phases. */
   async releaseWeights(): Promise<void> {
-    if (this.#kept.size === 0) return;
-    for (const weights of this.#kept.values()) await weights[Symbol.asyncDispose]();
-    this.#kept.clear();
-    this.#prepared = new WeakSet();
+    if (await this.#weights.release()) await this.#forgetCompiled();
+  }
+
+  async #forgetCompiled(): Promise<void> {
+    for (const compiled of this.#compiled.values()) compiled.whole = false;
     await this.device.release();
   }
 
-  /** The device is the caller's. */
+  /** The device and the checkpoint are the caller's. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.releaseWeights();
     this.#process[Symbol.dispose]();
   }
-}
-
-/** Cached blocks one after the other. */
-function cacheOffsets({ phases }: JobDescription, plan: PhasePlan): Map<string, number> {
-  const phase = phases.find(({ name }) => name === plan.name)!;
-  const storedBytes = new Map(blocksOf(phase).map((block) => [block.key, block.storedBytes]));
-  let offsetBytes = 0;
-  return new Map(
-    plan.cachedKeys.map((key) => {
-      offsetBytes += storedBytes.get(key)!;
-      return [key, offsetBytes - storedBytes.get(key)!];
-    }),
-  );
 }
 
 function newLedger({ deviceBytes, ramBytes }: PlanBudgets): Ledger {

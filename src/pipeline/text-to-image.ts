@@ -1,249 +1,139 @@
 /**
- * @file Text to image with SDXL (diffusers pipelines/stable_diffusion_xl): encode, denoise, decode. An async generator of
- * progress that ends in pixels; abort by signal, or by leaving the loop. It can go on from the latent of any step, to the same
- * pixels.
+ * @file Text to image: encode, denoise, decode. An async generator of progress that ends in pixels; abort by signal, or by
+ * leaving the loop. It can go on from the state of any step, to the same pixels.
  */
-import type { SdxlCheckpoint } from "../checkpoint/sdxl-folder.ts";
+import { onlyColour } from "../image/flat-picture.ts";
 import { imageFromDecoded } from "../image/pixels.ts";
-import type { Graph } from "../ir/graph.ts";
-import { vaeScaleFactor } from "../model/config.ts";
-import { timeEmbeddingDim } from "../model/unet.ts";
-import { timestepEmbedding } from "../sampler/embedding.ts";
-import { combineGuidance, eulerStep, scaleModelInput } from "../sampler/euler.ts";
-import { torchRandn } from "../sampler/noise.ts";
-import { eulerSchedule } from "../sampler/schedule.ts";
-import { firstNotFinite, notFinite, onlyColour, requireFiniteValues } from "./guard.ts";
-import type { JobShape } from "./job-plan.ts";
-import type { OpenPhase } from "./open-phase.ts";
-import { encodePrompts, type PromptEmbedding, zeroEmbedding } from "./prompt-embedding.ts";
-import type { PlannedJob, SdxlRuntime } from "./runtime.ts";
+import type { FullJob } from "../job/job.ts";
+import type { Checkpoint, Conditioning, Guide, JobShape, Prompt } from "../models/family.ts";
+import { requireFiniteValues } from "../models/finite.ts";
+import { torchNoise } from "../sampler/noise.ts";
+import type { SamplerState } from "../sampler/sampler.ts";
+import { SAMPLERS, type SamplerName } from "../sampler/samplers.ts";
+import { courseOf, denoise } from "./denoising.ts";
+import type { PlannedJob, Runtime } from "./runtime.ts";
 
-export interface TextToImageJob {
-  readonly prompt: string;
-  /** undefined and "" differ: only undefined takes the model's zero embedding (`force_zeros_for_empty_prompt`). */
-  readonly negativePrompt?: string;
-  readonly seed: number;
-  readonly steps: number;
-  readonly guidance: number;
-  readonly width: number;
-  readonly height: number;
-}
+/** `negativePrompt`: undefined and "" differ; only undefined takes what the model has for a prompt that was not given. */
+export type TextToImageJob = FullJob & { readonly sampler: SamplerName };
 
-/** The latent after `step` steps, [1, Cin, H, W]. Nobody writes to it. */
-export interface SavedLatent {
-  readonly step: number;
-  readonly latent: Float32Array;
-}
+/** What each phase of the task is for; the plan has their ids. */
+export type TaskPhase = "encode" | "denoise" | "decode";
 
 export type TextToImageEvent =
-  | { readonly type: "phase"; readonly phase: "encode" | "denoise" | "decode" }
-  | { readonly type: "step"; readonly step: number; readonly steps: number; readonly saved: SavedLatent }
+  | { readonly type: "phase"; readonly phase: TaskPhase }
+  | { readonly type: "step"; readonly steps: number; readonly state: SamplerState }
   | { readonly type: "note"; readonly text: string }
-  | { readonly type: "pixels"; readonly rgb: Uint8Array };
+  | { readonly type: "pixels"; readonly rgb: Uint8Array; readonly width: number; readonly height: number };
 
-/** What the plan of a job depends on. */
+/** What a job's plan depends on. Throws UsageError `E_STEPS`. */
 export function jobShape(
-  checkpoint: SdxlCheckpoint,
-  job: Pick<TextToImageJob, "guidance" | "steps" | "width" | "height">,
+  checkpoint: Checkpoint,
+  { guidance, steps, sampler, width, height }: Omit<TextToImageJob, "prompt" | "negativePrompt" | "seed">,
 ): JobShape {
-  const { width, height, steps } = job;
-  return { batch: job.guidance > 1 ? 2 : 1, width, height, steps, textTokens: checkpoint.tokenizer.encode("").length };
+  const { calls, sampler: chosen } = courseOf(checkpoint, SAMPLERS[sampler].sampler, steps);
+  const { historyLength } = chosen;
+  return {
+    batch: checkpoint.isGuided(guidance) ? 2 : 1,
+    width,
+    height,
+    modelCalls: calls.length,
+    historyLength,
+    fp32: false,
+  };
 }
 
-/** `planned` is the runtime's plan for the job's shape; `from` a latent of the same job. */
+/** `planned` is the runtime's plan for the job's shape; `from` a state of the same job. */
 export async function* textToImage(
-  checkpoint: SdxlCheckpoint,
-  runtime: SdxlRuntime,
+  runtime: Runtime,
   planned: PlannedJob,
   job: TextToImageJob,
-  { signal, from }: { readonly signal?: AbortSignal | undefined; readonly from?: SavedLatent | undefined } = {},
+  { signal, from }: { readonly signal?: AbortSignal | undefined; readonly from?: SamplerState | undefined } = {},
 ): AsyncGenerator<TextToImageEvent, void, undefined> {
-  let denoised = from?.latent;
-  if (!from || from.step < job.steps) {
+  const { described } = planned;
+  const course = courseOf(runtime.checkpoint, SAMPLERS[job.sampler].sampler, job.steps);
+  let state = from;
+  if (!state || state.step < course.steps) {
     yield { type: "phase", phase: "encode" };
-    const embeddings = await embedPrompts(checkpoint, runtime, planned, job, signal);
+    const guide = await guideOf(runtime, planned, job, signal);
     yield { type: "phase", phase: "denoise" };
-    denoised = yield* denoise(checkpoint, runtime, planned, job, embeddings, { signal, from });
+    await using phase = await runtime.openPhase(planned, described.phaseOf.denoise, signal);
+    for await (state of denoise(described, phase, course, { guide, noise: torchNoise(job.seed), from, signal })) {
+      yield { type: "step", steps: course.steps, state };
+    }
   }
 
   yield { type: "phase", phase: "decode" };
-  const { vae } = checkpoint;
-  const scale = vaeScaleFactor(vae.config);
-  const [height, width] = [Math.floor(job.height / scale), Math.floor(job.width / scale)];
-  const latent = unscaledLatent(denoised!, vae.config);
-  const image = await decode(runtime, planned, latent, signal); // [1, 3, H, W]
+  const { width, height } = described;
+  const image = await decode(runtime, planned, state!.x, signal); // [1, 3, H, W]
   requireFiniteValues(image, "the decoded picture");
-  const rgb = imageFromDecoded(image, width * scale, height * scale);
+  const rgb = imageFromDecoded(image, width, height);
   const colour = onlyColour(rgb);
   if (colour !== undefined) {
     const text = `E_FLAT all of the picture is ${colour}: check the weights with solvay verify, or try another seed`;
     yield { type: "note", text };
   }
-  yield { type: "pixels", rgb };
+  yield { type: "pixels", rgb, width, height };
 }
 
-/** Guided: of the negative prompt, then of the prompt. */
-async function embedPrompts(
-  checkpoint: SdxlCheckpoint,
-  runtime: SdxlRuntime,
+async function guideOf(
+  runtime: Runtime,
   planned: PlannedJob,
-  job: TextToImageJob,
+  { prompt, negativePrompt, guidance: scale }: TextToImageJob,
   signal: AbortSignal | undefined,
-): Promise<PromptEmbedding[]> {
-  const { prompt, negativePrompt } = job;
-  if (planned.shape.batch === 1) return await encodePrompts(checkpoint, runtime, planned, [prompt], signal);
-  if (negativePrompt === undefined && checkpoint.forceZerosForEmptyPrompt) {
-    const [positive] = await encodePrompts(checkpoint, runtime, planned, [prompt], signal);
-    return [zeroEmbedding(positive!), positive!];
+): Promise<Guide> {
+  if (planned.shape.batch === 1) {
+    const [positive] = await encodePrompts(runtime, planned, [{ text: prompt }], signal);
+    return { positive: positive!, scale };
   }
-  return await encodePrompts(checkpoint, runtime, planned, [negativePrompt ?? "", prompt], signal);
+  if (negativePrompt === undefined && runtime.checkpoint.zerosForAbsentPrompt) {
+    const [positive] = await encodePrompts(runtime, planned, [{ text: prompt }], signal);
+    return { positive: positive!, negative: zeroConditioning(positive!), scale };
+  }
+  const prompts = [{ text: negativePrompt ?? "" }, { text: prompt }];
+  const [negative, positive] = await encodePrompts(runtime, planned, prompts, signal);
+  return { positive: positive!, negative, scale };
+}
+
+function zeroConditioning(like: Conditioning): Conditioning {
+  const zeros = (rows: ReadonlyMap<string, Float32Array>) =>
+    new Map([...rows].map(([name, { length }]) => [name, new Float32Array(length)]));
+  return { sequences: zeros(like.sequences), vectors: zeros(like.vectors) };
+}
+
+/** In their order; the phase is opened only if one of them is not known yet. */
+async function encodePrompts(
+  runtime: Runtime,
+  planned: PlannedJob,
+  prompts: readonly Prompt[],
+  signal: AbortSignal | undefined,
+): Promise<Conditioning[]> {
+  const { described, shape } = planned;
+  const { promptCache } = runtime;
+  // Arithmetic is part of what was computed.
+  const keyOf = (prompt: Prompt) => JSON.stringify([shape.fp32, prompt]);
+  const known = prompts.map((prompt) => promptCache.get(keyOf(prompt)));
+  if (known.every((conditioning) => conditioning !== undefined)) return known;
+  await using phase = await runtime.openPhase(planned, described.phaseOf.encode, signal);
+  const conditionings: Conditioning[] = [];
+  for (const [i, prompt] of prompts.entries()) {
+    const conditioning = known[i] ?? promptCache.get(keyOf(prompt)) ?? (await described.encode(phase, prompt, signal));
+    for (const values of [...conditioning.sequences.values(), ...conditioning.vectors.values()]) {
+      // Before it is remembered.
+      requireFiniteValues(values, "the prompt's embedding");
+    }
+    promptCache.set(keyOf(prompt), conditioning);
+    conditionings.push(conditioning);
+  }
+  return conditionings;
 }
 
 async function decode(
-  runtime: SdxlRuntime,
+  runtime: Runtime,
   planned: PlannedJob,
   latent: Float32Array,
   signal: AbortSignal | undefined,
 ): Promise<Float32Array> {
-  await using phase = await runtime.openPhase(planned, "decode", signal);
-  const decoded = await phase.runBands(planned.graphs, new Map([["latent", latent]]), signal);
-  return decoded.get("image")!;
-}
-
-async function* denoise(
-  checkpoint: SdxlCheckpoint,
-  runtime: SdxlRuntime,
-  planned: PlannedJob,
-  job: TextToImageJob,
-  embeddings: readonly PromptEmbedding[],
-  { signal, from }: { readonly signal: AbortSignal | undefined; readonly from: SavedLatent | undefined },
-): AsyncGenerator<TextToImageEvent, Float32Array, undefined> {
-  const { config } = checkpoint.unet;
-  const { graphs } = planned;
-  const { batch } = planned.shape;
-  const scale = vaeScaleFactor(checkpoint.vae.config);
-  const { scheduler } = checkpoint;
-  const { sigmas, timesteps, initNoiseSigma } = eulerSchedule(scheduler, job.steps);
-  const stopping = signal ? { signal } : {};
-
-  await using phase = await runtime.openPhase(planned, "denoise", signal);
-  const context = joinRows(embeddings.map((embedding) => embedding.hidden)); // [B, S, D]
-  await phase.run(graphs.text, new Map([["context", context]]), { ...stopping, upcoming: [graphs.time] });
-
-  const count = config.inChannels * Math.floor(job.height / scale) * Math.floor(job.width / scale);
-  let sample = from?.latent ?? torchRandn(job.seed, count).map((value) => value * initNoiseSigma); // [1, Cin, H, W]
-  const addition = joinRows(embeddings.map((embedding) => additionRow(checkpoint, embedding, job))); // [B, A]
-  const { stepsAtOnce } = graphs;
-  let timeInputs = new Map<string, Float32Array<ArrayBuffer>>();
-
-  const firstStep = from?.step ?? 0;
-  for (let step = firstStep; step < timesteps.length; step++) {
-    if (step % stepsAtOnce === 0 || step === firstStep) {
-      // The last group is filled up with repeats: one graph serves all groups.
-      const start = step - (step % stepsAtOnce);
-      const group = Array.from(
-        { length: stepsAtOnce },
-        (_, i) => timesteps[Math.min(start + i, timesteps.length - 1)]!,
-      );
-      timeInputs = await timeEmbeddings(checkpoint, planned, phase, group, addition, signal);
-    }
-    const input = scaleModelInput(sample, sigmas[step]!);
-    const latent = batch === 1 ? input : joinRows([input, input]); // [B, Cin, H, W]
-    const inputs = new Map<string, Float32Array>([["latent", latent]]);
-    for (const [name, rows] of timeInputs) {
-      const stride = rows.length / stepsAtOnce;
-      const start = (step % stepsAtOnce) * stride;
-      inputs.set(name, rows.subarray(start, start + stride));
-    }
-    const last = step + 1 === timesteps.length;
-    const outputs = await phase.run(graphs.step, inputs, { ...stopping, upcoming: last ? [] : [graphs.step] });
-    const prediction = outputs.get("prediction")!; // [B, Cout, H, W]
-    const bad = firstNotFinite(prediction);
-    if (bad !== undefined) {
-      const segment = await firstBadSegment(phase, graphs.step, inputs, stopping);
-      throw notFinite(`the UNet's prediction in step ${step + 1}`, prediction, bad, segment);
-    }
-    const half = prediction.length / batch;
-    const guidedPrediction =
-      batch === 1 ? prediction : combineGuidance(prediction.subarray(0, half), prediction.subarray(half), job.guidance);
-    sample = eulerStep({
-      prediction: guidedPrediction,
-      sample,
-      sigma: sigmas[step]!,
-      sigmaNext: sigmas[step + 1]!,
-      predictionType: scheduler.predictionType,
-    });
-    const saved = { step: step + 1, latent: sample };
-    yield { type: "step", step: step + 1, steps: timesteps.length, saved };
-  }
-  return sample;
-}
-
-/** The first segment that computes what is not finite, by a second run; undefined where that can't be seen. */
-async function firstBadSegment(
-  phase: OpenPhase,
-  graph: Graph,
-  inputs: ReadonlyMap<string, Float32Array>,
-  stopping: { readonly signal?: AbortSignal },
-): Promise<string | undefined> {
-  let found: string | undefined;
-  const onSegment = (segment: string, values: Float32Array) => {
-    if (firstNotFinite(values) === undefined) return;
-    found = segment;
-    throw new Error("found");
-  };
-  try {
-    await phase.run(graph, inputs, { ...stopping, onSegment });
-  } catch {
-    // Also where RAM is too short to look, or the device breaks now: the numbers are what is told.
-    stopping.signal?.throwIfAborted();
-  }
-  return found;
-}
-
-/** Runs the time graph for some steps: per ResNet block [steps B, C], step-major. */
-async function timeEmbeddings(
-  checkpoint: SdxlCheckpoint,
-  { graphs, shape }: PlannedJob,
-  phase: OpenPhase,
-  timesteps: readonly number[],
-  addition: Float32Array,
-  signal: AbortSignal | undefined,
-): Promise<Map<string, Float32Array<ArrayBuffer>>> {
-  const { config } = checkpoint.unet;
-  const rows = timesteps.flatMap((timestep) => new Array<number>(shape.batch).fill(timestep));
-  const sinusoid = timestepEmbedding(rows, timeEmbeddingDim(config), config);
-  const inputs = new Map([
-    ["sinusoid", sinusoid],
-    ["addition", joinRows(timesteps.map(() => addition))],
-  ]);
-  return await phase.run(graphs.time, inputs, { ...(signal ? { signal } : {}), upcoming: [graphs.step] });
-}
-
-/** [pooled text, sinusoids of (height, width, 0, 0, height, width)]: SDXL's micro-conditioning. */
-function additionRow(checkpoint: SdxlCheckpoint, embedding: PromptEmbedding, job: TextToImageJob): Float32Array {
-  const { config } = checkpoint.unet;
-  const timeIds = [job.height, job.width, 0, 0, job.height, job.width];
-  return joinRows([embedding.pooled, timestepEmbedding(timeIds, config.additionTimeEmbedDim, config)]);
-}
-
-function joinRows(rows: readonly Float32Array[]): Float32Array<ArrayBuffer> {
-  const joined = new Float32Array(rows.reduce((sum, row) => sum + row.length, 0));
-  let offset = 0;
-  for (const row of rows) {
-    joined.set(row, offset);
-    offset += row.length;
-  }
-  return joined;
-}
-
-function unscaledLatent(latent: Float32Array, config: SdxlCheckpoint["vae"]["config"]): Float32Array {
-  const { latentChannels, latentsMean, latentsStd, scalingFactor } = config;
-  const plane = latent.length / latentChannels;
-  return latent.map((value, i) => {
-    const channel = Math.floor(i / plane);
-    const std = latentsStd?.[channel] ?? 1;
-    const mean = latentsMean?.[channel] ?? 0;
-    return Math.fround(value * std) / scalingFactor + mean;
-  });
+  const { described } = planned;
+  await using phase = await runtime.openPhase(planned, described.phaseOf.decode, signal);
+  return await described.decode(phase, latent, signal);
 }

@@ -6,9 +6,9 @@ import { alignUp } from "../tensor/align.ts";
 
 export interface Lifetime {
   readonly lengthBytes: number;
-  /** Steps between which it must keep its bytes, both included. */
-  readonly firstStep: number;
-  readonly lastStep: number;
+  /** When it is first and last used, by place in the order of use: segments, runs of bands, dispatches. Both included. */
+  readonly firstUse: number;
+  readonly lastUse: number;
 }
 
 export interface ArenaLayout {
@@ -18,13 +18,13 @@ export interface ArenaLayout {
 }
 
 /**
- * Things that are there in one step never share a byte. Lowest free offset first, once for the longest things first and once
+ * Things that are there at one moment never share a byte. Lowest free offset first, once for the longest things first and once
  * in order of time; the shorter of both layouts. Offsets are multiples of `alignmentBytes`.
  */
 export function layOutArena(items: readonly Lifetime[], alignmentBytes: number): ArenaLayout {
   const order = items.map((_, index) => index);
   const byLength = order.toSorted((a, b) => items[b]!.lengthBytes - items[a]!.lengthBytes || a - b);
-  const byTime = order.toSorted((a, b) => items[a]!.firstStep - items[b]!.firstStep || a - b);
+  const byTime = order.toSorted((a, b) => items[a]!.firstUse - items[b]!.firstUse || a - b);
   const [first, second] = [byLength, byTime].map((some) => layOutInOrder(items, some, alignmentBytes)) as [
     ArenaLayout,
     ArenaLayout,
@@ -41,8 +41,8 @@ function layOutInOrder(items: readonly Lifetime[], order: readonly number[], ali
     const item = items[index]!;
     let offset = 0;
     for (const other of placed) {
-      const { firstStep, lastStep, lengthBytes: taken } = items[other]!;
-      if (lastStep < item.firstStep || item.lastStep < firstStep) continue;
+      const { firstUse, lastUse, lengthBytes: taken } = items[other]!;
+      if (lastUse < item.firstUse || item.lastUse < firstUse) continue;
       if (offset + item.lengthBytes <= offsetsBytes[other]!) break;
       offset = Math.max(offset, alignUp(offsetsBytes[other]! + taken, alignmentBytes));
     }

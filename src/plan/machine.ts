@@ -1,8 +1,8 @@
 /**
- * @file Machines, described by what a plan needs to know of them. The cards' figures are their makers'; `computeShare` and
- * the link rates are planning figures: what tuned kernels reach of the peak, and what a PCIe slot carries in practice.
+ * @file Machines, described by what a plan needs to know of them. The cards' figures are their makers'; `COMPUTE_SHARE`
+ * and the link rates are planning figures: what tuned kernels reach of the peak, and what a PCIe slot carries in practice.
  */
-import { GiB } from "../ledger/budget.ts";
+import { GiB } from "../ledger/byte-text.ts";
 
 export interface Machine {
   readonly name: string;
@@ -27,14 +27,14 @@ export interface Machine {
   readonly basis: string;
 }
 
-interface Card {
+interface Gpu {
   readonly label: string;
   readonly vramGiB: number;
   readonly peakTflops: number;
   readonly memoryGBps: number;
 }
 
-const CARDS: Readonly<Record<string, Card>> = {
+const GPUS: Readonly<Record<string, Gpu>> = {
   "gtx1060-6g": { label: "GTX 1060 6 GB", vramGiB: 6, peakTflops: 4.37, memoryGBps: 192 },
   "gtx1660s-6g": { label: "GTX 1660 Super 6 GB", vramGiB: 6, peakTflops: 5.03, memoryGBps: 336 },
   "rtx2060-6g": { label: "RTX 2060 6 GB", vramGiB: 6, peakTflops: 6.45, memoryGBps: 336 },
@@ -48,25 +48,25 @@ const PCIE_GBPS = 12;
 const NVME_GBPS = 3;
 const HOST_GIB = 16;
 
-export const DESCRIBED_MACHINES: readonly string[] = Object.keys(CARDS);
+export const DESCRIBED_MACHINES: readonly string[] = Object.keys(GPUS);
 
 /** A card by the name that `--as` takes, in a PC with 16 GB of RAM; undefined if there is none of that name. */
 export function describedMachine(name: string): Machine | undefined {
-  const card = Object.hasOwn(CARDS, name) ? CARDS[name] : undefined;
-  if (!card) return undefined;
+  const gpu = Object.hasOwn(GPUS, name) ? GPUS[name] : undefined;
+  if (!gpu) return undefined;
   return {
     name,
     kind: "described",
-    deviceBytes: card.vramGiB * GiB,
+    deviceBytes: gpu.vramGiB * GiB,
     ramBytes: HOST_GIB * GiB,
-    gflops: card.peakTflops * 1000 * COMPUTE_SHARE,
-    memoryGBps: card.memoryGBps,
+    gflops: gpu.peakTflops * 1000 * COMPUTE_SHARE,
+    memoryGBps: gpu.memoryGBps,
     linkGBps: PCIE_GBPS,
     diskGBps: NVME_GBPS,
     overlaps: false,
-    hardware: card.label,
+    hardware: gpu.label,
     basis:
-      `${card.label}: ${card.peakTflops} TFLOP/s fp32 at ${COMPUTE_SHARE * 100} %, ${card.memoryGBps} GB/s memory, ` +
+      `${gpu.label}: ${gpu.peakTflops} TFLOP/s fp32 at ${COMPUTE_SHARE * 100} %, ${gpu.memoryGBps} GB/s memory, ` +
       `${PCIE_GBPS} GB/s PCIe added to compute, ${NVME_GBPS} GB/s disk, ${HOST_GIB} GiB RAM (described, not measured)`,
   };
 }

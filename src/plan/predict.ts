@@ -3,11 +3,13 @@
  * by side where the machine overlaps them; else times add up. Pure arithmetic, for choosing and for comparing with what was
  * measured.
  */
+import { computeMs } from "./cycle.ts";
 import type { Machine } from "./machine.ts";
-import { computeMs, type PhasePlan, type Plan, type PlanPass, type PlanPhaseInput } from "./plan.ts";
+import { blocksThereBefore, type PhasePlan, type Plan } from "./plan.ts";
+import type { PlanPass, PlanPhaseInput } from "./plan-input.ts";
 
 export interface PassPrediction {
-  readonly name: string;
+  readonly id: string;
   readonly repeats: number;
   /** One run, in the steady state. */
   readonly totalMs: number;
@@ -24,35 +26,39 @@ export function predictPlan(plan: Plan, phases: readonly PlanPhaseInput[]): Pass
     let held: string | undefined;
     return phase.passes.map((pass, j) => {
       const predicted = predictPass(pass, phasePlan, plan, held);
-      held = blockKeys(pass).at(-1);
+      held = weightSets(pass).at(-1);
       return { ...predicted, movedBytes: phasePlan.passes[j]!.movedBytes };
     });
   });
 }
 
 /**
- * Bringing a phase's pinned weights to the device, where compute doesn't cover it: once an image, or once for all images if
- * the plan keeps everything.
+ * Bringing a phase's pinned weights to the device, where compute doesn't hide it: once an image, or once for all images if
+ * the plan keeps everything. Blocks that an earlier phase has left there take no time.
  */
 export function predictFillMs(plan: Plan, phase: PlanPhaseInput, index: number): number {
   const { machine, device } = plan;
-  const pinned = new Set(plan.phases[index]!.residency.pinned.map(({ key }) => key));
-  let [loadMs, coverMs] = [0, 0];
+  const there = blocksThereBefore(plan, index);
+  const coming = new Set(plan.phases[index]!.residency.pinned.flatMap(({ key }) => (there.has(key) ? [] : [key])));
+  let [loadMs, hiddenMs] = [0, 0];
   for (const pass of phase.passes) {
     for (const segment of pass.segments) {
-      coverMs += computeMs(segment, machine);
-      if (!segment.block || !pinned.delete(segment.block.key)) continue;
-      loadMs += transferMs(segment.block.storedBytes, false, device.sharesHostMemory, machine);
+      hiddenMs += computeMs(segment, machine);
+      for (const { key, storedBytes } of segment.blocks) {
+        if (coming.delete(key)) loadMs += transferMs(storedBytes, false, device.sharesHostMemory, machine);
+      }
     }
   }
-  return machine.overlaps ? Math.max(0, loadMs - coverMs) : loadMs;
+  return machine.overlaps ? Math.max(0, loadMs - hiddenMs) : loadMs;
 }
 
-function blockKeys({ segments }: PlanPass): string[] {
-  return [...new Set(segments.flatMap(({ block }) => (block ? [block.key] : [])))];
+/** Each set of blocks that its segments read, once, as text. */
+function weightSets({ segments }: PlanPass): string[] {
+  const sets = segments.flatMap(({ blocks }) => (blocks.length > 0 ? [blocks.map(({ key }) => key)] : []));
+  return [...new Set(sets.map((keys) => JSON.stringify(keys)))];
 }
 
-/** `held`: the block that the pass before used last. */
+/** `held`: the weights that the pass before used last. */
 function predictPass(
   pass: PlanPass,
   phase: PhasePlan,
@@ -60,24 +66,26 @@ function predictPass(
   held: string | undefined,
 ): Omit<PassPrediction, "movedBytes"> {
   const { machine, device } = plan;
-  const streamed = new Map(phase.residency.streamed.map((block) => [block.key, block]));
-  const cached = new Set(phase.cachedKeys);
-  const { repeats, name } = pass;
-  // A block that is alone in its pass stays for all its runs, as do the weights of bands.
-  const [only, ...others] = blockKeys(pass);
+  const streamed = new Set(phase.residency.streamed.map(({ key }) => key));
+  const cached = new Set(phase.cached.map(({ key }) => key));
+  const { repeats, id } = pass;
+  // Weights that are alone in their pass stay for all its runs, as those of bands do.
+  const [only, ...others] = weightSets(pass);
   const stays = others.length === 0;
   const loadShare = stays ? (only === held ? 0 : 1 / repeats) : 1;
   const segments = pass.segments.map((segment) => ({
     ms: computeMs(segment, machine),
-    load:
-      segment.block && streamed.has(segment.block.key)
-        ? loadShare *
-          transferMs(segment.block.storedBytes, cached.has(segment.block.key), device.sharesHostMemory, machine)
-        : 0,
+    load: segment.blocks
+      .filter(({ key }) => streamed.has(key))
+      .reduce(
+        (ms, block) =>
+          ms + loadShare * transferMs(block.storedBytes, cached.has(block.key), device.sharesHostMemory, machine),
+        0,
+      ),
   }));
   const compute = segments.reduce((sum, { ms }) => sum + ms, 0);
   const load = segments.reduce((sum, segment) => sum + segment.load, 0);
-  if (!machine.overlaps) return { name, repeats, totalMs: compute + load, computeMs: compute, waitMs: load };
+  if (!machine.overlaps) return { id, repeats, totalMs: compute + load, computeMs: compute, waitMs: load };
   // Two rounds; the second is the steady state. A slot is free once the block `slots` before has been computed.
   const slots = Math.max(1, phase.residency.slots);
   let clockMs = 0;
@@ -96,7 +104,7 @@ function predictPass(
     }
   }
   const totalMs = clockMs - roundStartMs;
-  return { name, repeats, totalMs, computeMs: compute, waitMs: Math.max(0, totalMs - compute) };
+  return { id, repeats, totalMs, computeMs: compute, waitMs: Math.max(0, totalMs - compute) };
 }
 
 /** From RAM over the link, or from disk and over the link at once: the slower of the two. */

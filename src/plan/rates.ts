@@ -3,7 +3,8 @@
  * are, so they are kept by the size of a model's heaviest pass. Pure.
  */
 import type { Machine } from "./machine.ts";
-import type { Plan, PlanPass, PlanPhaseInput } from "./plan.ts";
+import type { Plan } from "./plan.ts";
+import { type PlanPass, type PlanPhaseInput, wholePassId } from "./plan-input.ts";
 import { predictPlan } from "./predict.ts";
 
 /** Measured, in the units of `Machine`. */
@@ -19,6 +20,7 @@ export type RatesTable = Readonly<Record<string, MachineRates>>;
 
 /** A pass as it went, all its runs together. */
 export interface MeasuredPass {
+  /** Bands count together: see `wholePassId`. */
   readonly pass: string;
   readonly runs: number;
   readonly totalMs: number;
@@ -42,7 +44,6 @@ export function ratedMachine(machine: Machine, table: RatesTable, phases: readon
   const rates = table[workSize(phases)];
   if (!rates) return machine;
   const { gflops, memoryGBps, diskGBps = machine.diskGBps } = rates;
-  const link = machine.kind === "host" ? { linkGBps: memoryGBps } : {};
   const text = [
     `${gflops.toFixed(0)} GFLOP/s`,
     `${memoryGBps.toFixed(1)} GB/s memory`,
@@ -53,14 +54,14 @@ export function ratedMachine(machine: Machine, table: RatesTable, phases: readon
     gflops,
     memoryGBps,
     diskGBps,
-    ...link,
+    linkGBps: machine.kind === "host" ? memoryGBps : machine.linkGBps,
     basis: `${machine.hardware}, as measured here: ${text.join(", ")}`,
   };
 }
 
 /**
- * Rates under which the heaviest pass would have been predicted as it went; undefined if it was too short to tell. Its first
- * runs may have compiled kernels: a little is lost to that.
+ * Rates under which the heaviest pass would have been predicted as it went; undefined if it was too short to tell. Where its
+ * first runs compiled kernels as well, the rates come out a little low.
  */
 export function measuredRates(
   plan: Plan,
@@ -68,17 +69,20 @@ export function measuredRates(
   measured: readonly MeasuredPass[],
 ): MachineRates | undefined {
   const { machine } = plan;
-  const { name } = heaviestPass(phases)!;
-  const pass = measured.find((other) => other.pass === name);
-  const predicted = predictPlan(plan, phases).find((other) => other.name === name);
-  if (!pass || !predicted || pass.totalMs - pass.waitMs < LEAST_COMPUTE_MS) return undefined;
+  const heaviest = heaviestPass(phases);
+  const id = heaviest && wholePassId(heaviest.id);
+  const pass = measured.find((other) => other.pass === id);
+  if (!pass || pass.totalMs - pass.waitMs < LEAST_COMPUTE_MS) return undefined;
+  const predicted = predictPlan(plan, phases).filter((other) => wholePassId(other.id) === id);
+  const runs = predicted.reduce((sum, { repeats }) => sum + repeats, 0);
+  const runMs = predicted.reduce((sum, { computeMs, repeats }) => sum + computeMs * repeats, 0) / runs;
   // All compute times are inversely proportional to these two rates.
-  const factor = (predicted.computeMs * pass.runs) / (pass.totalMs - pass.waitMs);
+  const factor = (runMs * pass.runs) / (pass.totalMs - pass.waitMs);
   const diskBound = pass.diskBytes >= LEAST_DISK_BYTES && pass.waitMs >= DISK_BOUND_SHARE * pass.totalMs;
   return {
     gflops: machine.gflops * factor,
     memoryGBps: machine.memoryGBps * factor,
-    ...(diskBound ? { diskGBps: pass.diskBytes / pass.totalMs / 1e6 } : {}),
+    diskGBps: diskBound ? pass.diskBytes / pass.totalMs / 1e6 : undefined,
   };
 }
 

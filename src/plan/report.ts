@@ -1,29 +1,35 @@
 /** @file A plan as plain JSON for people and programs: what `solvay plan` prints and what events carry. */
-import type { Plan, PlanBudgets, PlanPhaseInput } from "./plan.ts";
+import { blocksThereBefore, type Plan } from "./plan.ts";
+import type { PlanBudgets, PlanPhaseInput, SpillTier } from "./plan-input.ts";
 import { predictFillMs, predictPlan } from "./predict.ts";
 
 export type Place = "pinned" | "streamed from RAM" | "streamed" | "passing";
 
 export interface PhaseReport {
-  readonly name: string;
+  readonly id: string;
+  /** For people. */
+  readonly title: string;
   readonly deviceBytes: number;
   readonly ramBytes: number;
   readonly weightBytes: number;
   readonly pinnedBytes: number;
+  /** Of the pinned ones: what earlier phases of the image have left on the device. */
+  readonly sharedBytes: number;
   readonly streamedBytes: number;
   readonly ringBytes: number;
   readonly activationBytes: number;
   readonly scratchBytes: number;
-  readonly waitingBytes: number;
-  readonly waitingPlace: "ram" | "device";
-  /** Until its pinned weights are there, where compute doesn't cover it; with `keepsAll`, before the first image only. */
+  /** Activations in host memory while bands of them pass through the device, and the tier that counts them. */
+  readonly spilledBytes: number;
+  readonly spillTier: SpillTier;
+  /** Until its pinned weights are there, where compute doesn't hide it; with `keepsAll`, before the first image only. */
   readonly predictedFillMs: number;
   readonly reasons: readonly string[];
   readonly passes: readonly PassReport[];
 }
 
 export interface PassReport {
-  readonly name: string;
+  readonly id: string;
   readonly repeats: number;
   /** Weight bytes that reach the device in each run. */
   readonly movedBytes: number;
@@ -43,6 +49,8 @@ export interface PlanReport {
   readonly overheadBytes: number;
   readonly processBytes: number;
   readonly keepsAll: boolean;
+  /** Of all phases; weights that several of them read count once. */
+  readonly weightBytes: number;
   readonly phases: readonly PhaseReport[];
   /** Of one image; with `keepsAll`, of the first. */
   readonly predictedMs: number;
@@ -53,7 +61,8 @@ export function reportPlan(plan: Plan, inputs: readonly PlanPhaseInput[]): PlanR
   let next = 0;
   const phases = plan.phases.map((phase, i): PhaseReport => {
     const pinned = new Set(phase.residency.pinned.map(({ key }) => key));
-    const cached = new Set(phase.cachedKeys);
+    const cached = new Set(phase.cached.map(({ key }) => key));
+    const there = blocksThereBefore(plan, i);
     const placeOf = (key: string, cyclic: boolean): Place => {
       if (pinned.has(key)) return "pinned";
       if (cached.has(key)) return "streamed from RAM";
@@ -62,31 +71,40 @@ export function reportPlan(plan: Plan, inputs: readonly PlanPhaseInput[]): PlanR
     const passes = inputs[i]!.passes.map((pass, j): PassReport => {
       const predicted = predictions[next++]!;
       return {
-        name: pass.name,
+        id: pass.id,
         repeats: pass.repeats,
         movedBytes: phase.passes[j]!.movedBytes,
         diskBytes: phase.passes[j]!.diskBytes,
         predictedMs: predicted.totalMs,
         predictedComputeMs: predicted.computeMs,
         predictedWaitMs: predicted.waitMs,
-        map: pass.segments.flatMap(({ name, block }) =>
-          block ? [{ segment: name, bytes: block.deviceBytes, place: placeOf(block.key, pass.cyclic) }] : [],
+        map: pass.segments.flatMap(({ name, blocks }) =>
+          blocks.map((block) => ({
+            segment: name,
+            bytes: block.deviceBytes,
+            place: placeOf(block.key, pass.cyclic),
+          })),
         ),
       };
     });
     const streamedBytes = phase.residency.streamed.reduce((sum, block) => sum + block.lengthBytes, 0);
     return {
-      name: phase.name,
+      id: phase.id,
+      title: phase.title,
       deviceBytes: phase.deviceBytes,
       ramBytes: phase.ramBytes,
       weightBytes: phase.residency.pinnedBytes + streamedBytes,
       pinnedBytes: phase.residency.pinnedBytes,
+      sharedBytes: phase.residency.pinned.reduce(
+        (sum, { key, lengthBytes }) => sum + (there.has(key) ? lengthBytes : 0),
+        0,
+      ),
       streamedBytes,
       ringBytes: phase.residency.ringBytes,
       activationBytes: phase.activationBytes + phase.linkBytes,
       scratchBytes: phase.scratchBytes,
-      waitingBytes: phase.waitingBytes,
-      waitingPlace: phase.waitingPlace,
+      spilledBytes: phase.spilledBytes,
+      spillTier: phase.spillTier,
       predictedFillMs: predictFillMs(plan, inputs[i]!, i),
       reasons: phase.reasons,
       passes,
@@ -100,6 +118,7 @@ export function reportPlan(plan: Plan, inputs: readonly PlanPhaseInput[]): PlanR
     overheadBytes: plan.device.overheadBytes,
     processBytes: plan.processBytes,
     keepsAll: plan.keepsAll,
+    weightBytes: plan.weightBytes,
     phases,
     predictedMs:
       predictions.reduce((sum, { totalMs, repeats }) => sum + totalMs * repeats, 0) +

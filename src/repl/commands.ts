@@ -1,9 +1,9 @@
 /** @file The loop's line commands: `:help`, `:seed 7`, ... */
 
 import { UsageError } from "../errors.ts";
-import { parseBudget } from "../ledger/budget.ts";
-import { parseGuidance, parseSeed, parseSide, parseSteps } from "../terminal/options.ts";
+import { BUDGET_FIELDS, JOB_FIELDS } from "../job/fields.ts";
 import { planText } from "../terminal/plan-text.ts";
+import { type FieldCommand, fieldCommands, type Settings } from "./field-commands.ts";
 import type { Session } from "./session.ts";
 
 interface LineCommand {
@@ -15,63 +15,8 @@ interface LineCommand {
 
 const COMMANDS: Readonly<Record<string, LineCommand>> = {
   help: { usage: ":help", help: "this list", run: () => helpText() },
-  seed: {
-    usage: ":seed N|random",
-    help: "seed of the images to come",
-    run: ({ settings }, argument) => {
-      if (argument !== "") settings.seed = argument === "random" ? undefined : parseSeed(argument);
-      return `Seed: ${settings.seed ?? "random"}`;
-    },
-  },
-  steps: {
-    usage: ":steps N",
-    help: "1 to 1000",
-    run: ({ settings }, argument) => {
-      if (argument !== "") settings.steps = parseSteps(argument);
-      return `Steps: ${settings.steps}`;
-    },
-  },
-  size: {
-    usage: ":size WxH|default",
-    help: "pixels, multiples of 8",
-    run: ({ settings }, argument) => {
-      if (argument === "default") {
-        settings.width = undefined;
-        settings.height = undefined;
-      } else if (argument !== "") {
-        const [width = "", height = ""] = argument.split("x");
-        const sides = [parseSide("width")(width), parseSide("height")(height)] as const;
-        [settings.width, settings.height] = sides;
-      }
-      return `Size: ${settings.width === undefined ? "the model's own" : `${settings.width}x${settings.height}`}`;
-    },
-  },
-  negative: {
-    usage: ":negative [TEXT]",
-    help: "what images should not show; nothing clears it",
-    run: ({ settings }, argument) => {
-      settings.negative = argument === "" ? undefined : argument;
-      return `Negative: ${argument === "" ? "none" : argument}`;
-    },
-  },
-  guidance: {
-    usage: ":guidance N",
-    help: "0 to 100; 1 or less turns it off",
-    run: ({ settings }, argument) => {
-      if (argument !== "") settings.guidance = parseGuidance(argument);
-      return `Guidance: ${settings.guidance}`;
-    },
-  },
-  vram: {
-    usage: ":vram AMOUNT",
-    help: "bound of device memory from the next image on: 4G, 512M, -1G",
-    run: (session, argument) => changeBudget(session, "vram", argument),
-  },
-  ram: {
-    usage: ":ram AMOUNT",
-    help: "bound of other memory",
-    run: (session, argument) => changeBudget(session, "ram", argument),
-  },
+  ...bound(fieldCommands(JOB_FIELDS), jobSettings),
+  ...bound(fieldCommands(BUDGET_FIELDS), budgetSettings),
   plan: {
     usage: ":plan",
     help: "what the next image takes, and why",
@@ -87,13 +32,29 @@ const COMMANDS: Readonly<Record<string, LineCommand>> = {
   },
 };
 
-async function changeBudget(session: Session, tier: "vram" | "ram", argument: string): Promise<string> {
-  const name = tier === "vram" ? "VRAM" : "RAM";
-  if (argument !== "") {
-    parseBudget(`:${tier}`, argument);
-    await session.changeBudgets({ [tier]: argument });
-  }
-  return `${name}: ${session.settings[tier] ?? "chosen by what is free"}`;
+function bound(
+  commands: Readonly<Record<string, FieldCommand>>,
+  settingsOf: (session: Session) => Settings,
+): Record<string, LineCommand> {
+  const lines = Object.entries(commands).map(([name, { usage, help, run }]) => {
+    const line: LineCommand = { usage, help, run: (session, argument) => run(settingsOf(session), argument) };
+    return [name, line] as const;
+  });
+  return Object.fromEntries(lines);
+}
+
+function jobSettings(session: Session): Settings {
+  return {
+    read: () => ({ ...session.job }),
+    change: (values) => {
+      session.job = { ...session.job, ...values };
+    },
+  };
+}
+
+/** They hold from the next image on. */
+function budgetSettings(session: Session): Settings {
+  return { read: () => session.budgets, change: (values) => session.changeBudgets(values) };
 }
 
 /** Handled by the loop itself, since it makes an image. */

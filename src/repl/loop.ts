@@ -6,14 +6,14 @@
 import { BudgetError, DeviceError, type SolvayError, UsageError } from "../errors.ts";
 import { type CliContext, Interrupted } from "../terminal/context.ts";
 import { EXIT, reportFailure } from "../terminal/failure.ts";
-import type { ImageOptions } from "../terminal/options.ts";
+import type { OptionValues } from "../terminal/options.ts";
 import { SOLVAY_VERSION } from "../version.ts";
 import { completeLine, parseLine } from "./commands.ts";
 import { openLines } from "./lines.ts";
 import { Session } from "./session.ts";
 
 /** Runs until the user leaves or the input ends. Rejects if the model can't be opened at the start. */
-export async function runLoop(context: CliContext, options: ImageOptions): Promise<void> {
+export async function runLoop(context: CliContext, options: OptionValues): Promise<void> {
   const say = (line: string) => context.stdout.write(`${line}\n`);
   let work: AbortController | undefined;
   let leaving = false;

@@ -1,52 +1,50 @@
 /** @file What the interactive loop remembers: the settings, the open model, the last prompt. */
 import { existsSync } from "node:fs";
 import path from "node:path";
-import type { BudgetOptions, Engine, PlanReport } from "../engine-types.ts";
+import type { Budgets, OpenRequest } from "../job/checked.ts";
+import type { Engine, PlanReport } from "../job/types.ts";
+import { ARTIFACT_BASE, ARTIFACT_NAME } from "../library/published-artifact.ts";
 import { type CliContext, Interrupted } from "../terminal/context.ts";
-import { budgetsOf, drawSeed, type ImageOptions } from "../terminal/options.ts";
+import { type JobSettings, jobSettingsOf, type OptionValues, openRequestOf, planJobOf } from "../terminal/options.ts";
 import { writeNextOutput } from "../terminal/output-file.ts";
 import { Progress } from "../terminal/progress.ts";
 
-/** The published loader's artifact: used when it lies in the working folder ... */
-export const ARTIFACT_NAME = "Marius_V18_SDXL.lzr2";
-/** ... over this model. */
-export const ARTIFACT_BASE = "stabilityai/stable-diffusion-xl-base-1.0";
-
-type Mutable<T> = { -readonly [Key in keyof T]: T[Key] };
-
 export class Session implements AsyncDisposable {
-  readonly settings: Mutable<ImageOptions>;
+  /** Of the images to come. */
+  job: JobSettings;
   readonly progress: Progress;
   lastPrompt: string | undefined;
   readonly #context: CliContext;
+  #request: OpenRequest;
   #engine: Engine | undefined;
 
-  constructor(context: CliContext, options: ImageOptions) {
+  /** `options` as commander read them. */
+  constructor(context: CliContext, options: OptionValues) {
     this.#context = context;
     this.progress = new Progress(context);
-    this.settings = { ...options };
-    if (options.artifact === undefined && existsSync(path.join(context.cwd, ARTIFACT_NAME))) {
-      this.settings.artifact = path.join(context.cwd, ARTIFACT_NAME);
-      this.settings.model ??= ARTIFACT_BASE;
-      this.progress.say(
-        `Found ${ARTIFACT_NAME}: laying it over ${this.settings.model} (this may take 2 to 5 minutes).`,
-      );
+    this.job = jobSettingsOf(options);
+    this.#request = openRequestOf(options);
+    if (this.#request.artifact === undefined && existsSync(path.join(context.cwd, ARTIFACT_NAME))) {
+      const { model = ARTIFACT_BASE } = this.#request;
+      this.#request = { ...this.#request, model, artifact: path.join(context.cwd, ARTIFACT_NAME) };
+      this.progress.say(`Found ${ARTIFACT_NAME}: laying it over ${model} (this may take 2 to 5 minutes).`);
     }
   }
 
   get modelName(): string {
-    return this.settings.model ?? "demo";
+    return this.#request.model ?? "demo";
+  }
+
+  get budgets(): Budgets {
+    return this.#request.budgets ?? {};
   }
 
   /** Opens the model of the settings in place of the open one, which is closed first: there may be no room for two. */
   async open(signal: AbortSignal): Promise<void> {
     await this[Symbol.asyncDispose]();
-    const { model, artifact, store, backend, adapter, precision, compat } = this.settings;
     const onEvent = this.progress.load.bind(this.progress);
     try {
-      const budgets = budgetsOf(this.settings);
-      const options = { model, artifact, store, backend, adapter, precision, compat, budgets, signal, onEvent };
-      this.#engine = await this.#context.openEngine(options);
+      this.#engine = await this.#context.openEngine({ ...this.#request, signal, onEvent });
     } finally {
       this.progress.clear();
     }
@@ -54,38 +52,34 @@ export class Session implements AsyncDisposable {
 
   /** Changes the model ("demo": the embedded one, without artifact); on failure the old one stays, and the error is thrown. */
   async changeModel(model: string, signal: AbortSignal): Promise<void> {
-    const before = { ...this.settings };
-    this.settings.model = model === "demo" ? undefined : model;
-    if (model === "demo") this.settings.artifact = undefined;
+    const before = this.#request;
+    this.#request = model === "demo" ? { ...before, model: undefined, artifact: undefined } : { ...before, model };
     try {
       await this.open(signal);
     } catch (error) {
-      Object.assign(this.settings, before);
+      this.#request = before;
       throw error;
     }
   }
 
   /** Other budgets from the next image on; on failure the old ones stay, and the error is thrown. */
-  async changeBudgets(budgets: BudgetOptions): Promise<void> {
-    await this.#engine?.setBudgets(budgets);
-    Object.assign(this.settings, budgets);
+  async changeBudgets(changed: Budgets): Promise<void> {
+    await this.#engine?.setBudgets(changed);
+    this.#request = { ...this.#request, budgets: { ...this.budgets, ...changed } };
   }
 
   /** What the next image would take. */
   async plan(signal: AbortSignal): Promise<PlanReport> {
-    if (!this.#engine) await this.open(signal);
-    const { steps, guidance, width, height } = this.settings;
-    return await this.#engine!.plan({ steps, guidance, width, height });
+    const engine = await this.#opened(signal);
+    return await engine.plan(planJobOf(this.job));
   }
 
   /** Makes one image and saves it as the next free output_NNN.png. Returns the file's name. */
   async paint(prompt: string, signal: AbortSignal): Promise<string> {
     this.lastPrompt = prompt;
-    if (!this.#engine) await this.open(signal);
-    const { negative, seed, steps, guidance, width, height } = this.settings;
-    const job = { prompt, negativePrompt: negative, seed: seed ?? drawSeed(), steps, guidance, width, height, signal };
+    const engine = await this.#opened(signal);
     try {
-      for await (const event of this.#engine!.generate(job)) {
+      for await (const event of engine.generate({ ...this.job, prompt }, { signal })) {
         this.progress.generate(event);
         if (event.type === "image") return await writeNextOutput(this.#context.cwd, event.png);
       }
@@ -99,5 +93,11 @@ export class Session implements AsyncDisposable {
     const engine = this.#engine;
     this.#engine = undefined;
     await engine?.[Symbol.asyncDispose]();
+  }
+
+  async #opened(signal: AbortSignal): Promise<Engine> {
+    if (!this.#engine) await this.open(signal);
+    if (!this.#engine) throw new Error("the engine did not open");
+    return this.#engine;
   }
 }

@@ -3,11 +3,15 @@
  * in diffusers. Follows ATen's core/MT19937RNGEngine.h, core/DistributionsHelper.h and native/cpu/DistributionTemplates.h.
  */
 
+import type { NoiseSource } from "./sampler.ts";
+
 const STATE = 624;
 const SHIFT = 397;
 
 /** The 32-bit Mersenne Twister, seeded with the low 32 bits of the seed as PyTorch does. */
 class MersenneTwister {
+  /** The second normal of a pair, which the next short request begins with. */
+  spareNormal: number | undefined;
   readonly #state = new Uint32Array(STATE);
   #next = STATE;
 
@@ -51,21 +55,42 @@ const HALF = BLOCK / 2;
  * @param count how many; a shorter request is not the beginning of a longer one
  */
 export function torchRandn(seed: number, count: number): Float32Array<ArrayBuffer> {
-  if (!Number.isSafeInteger(seed) || seed < 0) throw new RangeError(`seed ${seed} is not in 0..2^53-1`);
-  const generator = new MersenneTwister(seed);
-  return count < BLOCK ? serialNormals(generator, count) : blockNormals(generator, count);
+  return torchNoise(seed).normal(0, count);
 }
 
-/** Short requests: one pair of doubles at a time, the second kept for the next call. */
+/**
+ * Successive `torch.randn(count, generator=g)` of one generator with this seed, each by its number. Fast where places are asked for in
+ * their order; else the draws before are made again.
+ */
+export function torchNoise(seed: number): NoiseSource {
+  if (!Number.isSafeInteger(seed) || seed < 0) throw new RangeError(`seed ${seed} is not in 0..2^53-1`);
+  let generator = new MersenneTwister(seed);
+  let nextPlace = 0;
+  return {
+    normal(place, count) {
+      if (place < nextPlace) {
+        generator = new MersenneTwister(seed);
+        nextPlace = 0;
+      }
+      for (;;) {
+        const normals = count < BLOCK ? serialNormals(generator, count) : blockNormals(generator, count);
+        if (nextPlace++ === place) return normals;
+      }
+    },
+  };
+}
+
+/** Short requests: two normals of one pair of doubles, the second kept for whoever asks next, be it in another request. */
 function serialNormals(generator: MersenneTwister, count: number): Float32Array<ArrayBuffer> {
-  const normals = new Float32Array(count);
-  for (let at = 0; at < count; at += 2) {
+  return new Float32Array(count).map(() => {
+    const spare = generator.spareNormal;
+    generator.spareNormal = undefined;
+    if (spare !== undefined) return spare;
     const angle = 2 * Math.PI * uniformDouble(generator);
     const radius = Math.sqrt(-2 * Math.log1p(-uniformDouble(generator)));
-    normals[at] = radius * Math.cos(angle);
-    if (at + 1 < count) normals[at + 1] = radius * Math.sin(angle);
-  }
-  return normals;
+    generator.spareNormal = radius * Math.sin(angle);
+    return radius * Math.cos(angle);
+  });
 }
 
 /** Long requests: uniforms for the whole tensor, then blocks in place; a ragged end draws its last block anew. */

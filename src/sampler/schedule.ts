@@ -1,20 +1,43 @@
 /**
- * @file The noise levels and timesteps of an Euler run, equal to diffusers' EulerDiscreteScheduler.
- * It mixes fp32 (torch) and fp64 (numpy); each step here rounds where it does. N training steps, n inference steps.
+ * @file The noise levels and timesteps of a run, equal to diffusers' EulerDiscreteScheduler.
+ * It mixes fp32 (torch) and fp64 (numpy); each line here rounds where it does. N training steps, n inference steps.
  */
 import { UsageError } from "../errors.ts";
-import type { SchedulerConfig } from "./config.ts";
+import { roundHalfEven } from "../tensor/rounding.ts";
+import type { PredictionType } from "./prediction.ts";
 
-export { type PredictionType, parseSchedulerConfig, type SchedulerConfig, scheduleTypeName } from "./config.ts";
+/** What a model's noise levels follow from, with diffusers' names and defaults (EulerDiscreteScheduler). */
+export interface SchedulerConfig {
+  readonly numTrainTimesteps: number;
+  readonly betaStart: number;
+  readonly betaEnd: number;
+  readonly betaSchedule: "linear" | "scaled_linear" | "squaredcos_cap_v2";
+  readonly trainedBetas: readonly number[] | undefined;
+  readonly predictionType: PredictionType;
+  readonly interpolationType: "linear" | "log_linear";
+  readonly sigmaSpacing: "timesteps" | "karras" | "exponential";
+  readonly sigmaMin: number | undefined;
+  readonly sigmaMax: number | undefined;
+  readonly timestepSpacing: "linspace" | "leading" | "trailing";
+  readonly timestepType: "discrete" | "continuous";
+  readonly stepsOffset: number;
+  readonly rescaleBetasZeroSnr: boolean;
+  readonly finalSigmasType: "zero" | "sigma_min";
+}
 
 /** What a run needs of its schedule. */
-export interface EulerSchedule {
-  /** [n] what the UNet is told, fp32, falling. */
+export interface NoiseSchedule {
+  /** [n] what the model is told at each of the levels but the last, fp32, falling. */
   readonly timesteps: Float32Array;
   /** [n + 1] noise levels, fp32, falling; step i goes from sigmas[i] to sigmas[i + 1]. */
   readonly sigmas: Float32Array;
   /** The first latent is unit noise times this. */
   readonly initNoiseSigma: number;
+  /**
+   * What the model is told at a noise level that step `step` asks at: that step's timestep or the next one's at their own levels, an
+   * interpolated one elsewhere. (Levels don't tell timesteps apart: a schedule's last ones may be equal.)
+   */
+  readonly timestepOf: (sigma: number, step: number) => number;
 }
 
 const f32 = Math.fround;
@@ -29,7 +52,7 @@ const LEAST_ALPHA = 2 ** -24;
  * The schedule for `steps` inference steps. A few settings of diffusers give one step more than asked for, as there.
  * @throws UsageError `E_STEPS` where that many steps can't be placed
  */
-export function eulerSchedule(config: SchedulerConfig, steps: number): EulerSchedule {
+export function noiseSchedule(config: SchedulerConfig, steps: number): NoiseSchedule {
   const training = trainingSigmas(config);
   const most = config.timestepSpacing === "linspace" ? MAX_LINSPACE_STEPS : training.length;
   if (!Number.isInteger(steps) || steps < 1 || steps > most) {
@@ -44,21 +67,25 @@ export function eulerSchedule(config: SchedulerConfig, steps: number): EulerSche
     config.interpolationType === "linear"
       ? Float64Array.from(timesteps, (t) => interpolate(training, t))
       : linspace32(f32(Math.log(training.at(-1)!)), f32(Math.log(training[0]!)), steps + 1).map(Math.exp);
+  const logs = training.map(Math.log);
   if (config.sigmaSpacing !== "timesteps") {
     levels = respaced(config, levels, steps);
-    const logs = training.map(Math.log);
-    timesteps = Float32Array.from(levels, (sigma) => timestepOf(sigma, logs));
+    timesteps = Float32Array.from(levels, (sigma) => interpolatedTimestep(sigma, logs));
   }
   const last = config.finalSigmasType === "zero" ? 0 : training[0]!;
   const all = Float32Array.of(...Array.from(levels), last);
-  if (config.timestepType === "continuous" && config.predictionType === "v_prediction") {
-    timesteps = all.slice(0, -1).map((sigma) => 0.25 * f32(Math.log(sigma)));
-  }
+  const continuous = config.timestepType === "continuous" && config.predictionType === "v_prediction";
+  const ofLevel = continuous ? continuousTimestep : (sigma: number) => interpolatedTimestep(sigma, logs);
+  if (continuous) timesteps = all.slice(0, -1).map(ofLevel);
   const largest = all.reduce((a, b) => Math.max(a, b));
   return {
     timesteps,
     sigmas: all.slice(0, timesteps.length + 1),
     initNoiseSigma: config.timestepSpacing === "leading" ? f32(Math.sqrt(f32(f32(largest * largest) + 1))) : largest,
+    timestepOf(sigma, step) {
+      const own = [step, step + 1].find((at) => at < timesteps.length && all[at] === sigma);
+      return own === undefined ? ofLevel(sigma) : timesteps[own]!;
+    },
   };
 }
 
@@ -163,8 +190,13 @@ function respaced(config: SchedulerConfig, levels: ArrayLike<number>, steps: num
   return linspace64(0, 1, steps).map((ramp) => (highRoot + ramp * (lowRoot - highRoot)) ** KARRAS_RHO);
 }
 
+/** What models trained on noise levels themselves are told (EDM, arXiv 2206.00364, table 1). */
+function continuousTimestep(sigma: number): number {
+  return 0.25 * f32(Math.log(sigma));
+}
+
 /** The (fractional) training step of a noise level. `logs` are the logarithms of the training levels. */
-function timestepOf(sigma: number, logs: Float32Array): number {
+function interpolatedTimestep(sigma: number, logs: Float32Array): number {
   const log = Math.log(Math.max(sigma, 1e-10));
   const low = Math.min(
     Math.max(
@@ -176,10 +208,4 @@ function timestepOf(sigma: number, logs: Float32Array): number {
   const weight = (logs[low]! - log) / f32(logs[low]! - logs[low + 1]!);
   const clipped = Math.min(Math.max(weight, 0), 1);
   return (1 - clipped) * low + clipped * (low + 1);
-}
-
-function roundHalfEven(value: number): number {
-  const floor = Math.floor(value);
-  const rest = value - floor;
-  return rest < 0.5 || (rest === 0.5 && floor % 2 === 0) ? floor : floor + 1;
 }

@@ -1,4 +1,4 @@
-/** @file A model folder, wherever it is: what checkpoint/ needs of it. Implementation for disks: file-folder.ts. */
+/** @file A model folder, wherever it is: what reading a checkpoint needs of it. Implementation for disks: node/files/file-folder.ts. */
 import type { ByteSource } from "./source.ts";
 
 export interface Folder {

@@ -1,4 +1,4 @@
-/** @file Where bytes come from. Implementations: file.ts (Node), memory.ts. */
+/** @file Where bytes come from. Implementations: node/files/file.ts, memory.ts. */
 
 /** Half-open range of bytes: `endByte` is exclusive. */
 export interface ByteRange {

@@ -1,6 +1,6 @@
 /** @file All blocks that the store holds, by content: what is there already is not stored again. */
-import type { Pack } from "./pack.ts";
-import type { BlockCodec, PackBlock } from "./pack-format.ts";
+import type { Pack } from "./pack/pack.ts";
+import type { BlockCodec, PackBlock } from "./pack/pack-format.ts";
 import { openPack, packNames, type Store } from "./store.ts";
 
 export class Catalog implements AsyncDisposable {
@@ -41,7 +41,7 @@ export class Catalog implements AsyncDisposable {
     return [...this.#packs.values()].some((pack) => pack.blocks.some(alike));
   }
 
-  /** The pack that holds this block, its bytes having been read and found sound. */
+  /** The pack that holds this block. Its bytes are read, and found sound. */
   async find(id: string, label: string, codec?: BlockCodec, signal?: AbortSignal): Promise<string | undefined> {
     for (const [name, pack] of this.#packs) {
       const block = pack.get(id);

@@ -1,9 +1,9 @@
 /**
- * @file The few file operations that the store is made of, so that tests can fail each of them in turn, record them, and lose
- * what was not synced. The real ones: node-fs.ts.
+ * @file The few file operations that the store needs. Tests make each of them fail in turn, record them, and lose what was not
+ * synced. Those of a machine's disk: node/disk/node-fs.ts.
  */
 import { ArtifactError, BudgetError, SolvayError } from "../errors.ts";
-import { diskFailure } from "../source/file.ts";
+import { diskFailure } from "../source/disk-failure.ts";
 
 export interface FileStamp {
   readonly sizeBytes: number;
@@ -24,10 +24,10 @@ export interface StoreFile {
   close(): Promise<void>;
 }
 
-/** Of the system's memory, and of files. */
+/** Pages of the system's memory, and of files. */
 export const PAGE_BYTES = 4096;
 
-/** Writes whole pages past the system's cache; what is read from the file by other means is the same. */
+/** Writes whole pages past the system's cache; whoever reads the file sees them all the same. */
 export interface DirectWriter<B extends ArrayBufferLike = ArrayBufferLike> {
   /** What can be written from: its pages are pages of the system. */
   readonly memory: Uint8Array<B>;
@@ -113,7 +113,7 @@ export async function readSmallFile(
   }
 }
 
-/** Of files on their way to their names. */
+/** Ending of files that don't have their final names yet. */
 export const PARTIAL = ".partial";
 
 /** Puts a small file under its name whole, synced, or not at all. */

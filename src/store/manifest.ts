@@ -2,13 +2,14 @@
  * @file A model in the store: which blocks make up its components, and the sources they were made from. One line of JSON and
  * its sha256 (docs/formats/block-store.md). The model's id is a sha256 of its content alone: names, shapes and blocks.
  */
+import { sha256Hex } from "#hash";
 import { DTYPE_BYTES, type DType, tensorBytes } from "../tensor/dtype.ts";
-import { sha256Hex } from "./digest.ts";
+import type { PlacedTensor } from "../tensor/placement.ts";
 import { Field, HEX64 } from "./fields.ts";
 import { damaged, publishSmallFile, readSmallFile, type StoreFs } from "./fs.ts";
-import { BLOCK_ALIGNMENT_BYTES, type BlockLayout, type StoredTensor } from "./layout.ts";
+import { BLOCK_ALIGNMENT_BYTES, type BlockLayout } from "./pack/block-layout.ts";
 
-/** A file that a component was made from. The same role and stamp: the same bytes, until someone forges times. */
+/** A file that a component was made from. Files of the same role and stamp count as the same bytes. */
 export interface SourceStamp {
   readonly role: string;
   /** Empty where there is no file. */
@@ -16,12 +17,15 @@ export interface SourceStamp {
   readonly stamp: string;
 }
 
-export interface ManifestBlock extends BlockLayout {
-  /** Content address. */
+/** Where a block's bytes are. */
+export interface BlockAddress {
+  /** Of the content: blockId() of the plain bytes. */
   readonly id: string;
   /** Name of the pack that holds it. */
   readonly pack: string;
 }
+
+export interface ManifestBlock extends BlockLayout, BlockAddress {}
 
 export interface ManifestComponent {
   readonly name: string;
@@ -72,7 +76,7 @@ export function modelId(components: readonly ManifestComponent[]): string {
   return sha256Hex(JSON.stringify([FORMAT, content]));
 }
 
-export function encodeManifest({ id, name, components }: Manifest): Uint8Array {
+function encodeManifest({ id, name, components }: Manifest): Uint8Array {
   const line = JSON.stringify({ format: FORMAT, id, name, components });
   return new TextEncoder().encode(`${line}\n${sha256Hex(line)}\n`);
 }
@@ -87,7 +91,7 @@ export async function readManifest(fs: StoreFs, folder: string, id: string): Pro
   return bytes && decodeManifest(bytes, id);
 }
 
-export function decodeManifest(bytes: Uint8Array, id: string): Manifest {
+function decodeManifest(bytes: Uint8Array, id: string): Manifest {
   const subject = `model ${id.slice(0, 12)}`;
   const text = new TextDecoder("utf-8", { ignoreBOM: true }).decode(bytes);
   const end = text.length - 66;
@@ -109,7 +113,7 @@ function decodeComponent(field: Field): ManifestComponent {
     name: field.get("name").text(/^.{1,100}$/),
     sources: field.get("sources").list(10_000).map(decodeSource),
     blocks: field.get("blocks").list().map(decodeManifestBlock),
-    ...(artifact.exists ? { artifact: decodeFacts(artifact) } : {}),
+    artifact: artifact.exists ? decodeFacts(artifact) : undefined,
   };
 }
 
@@ -134,12 +138,12 @@ export function decodeFacts(field: Field): ArtifactFacts {
   };
 }
 
-export function decodeManifestBlock(field: Field): ManifestBlock {
+function decodeManifestBlock(field: Field): ManifestBlock {
   const plainBytes = field.get("plainBytes").whole(BLOCK_ALIGNMENT_BYTES, MAX_BYTES);
   const tensors = field
     .get("tensors")
     .list()
-    .map((tensor): StoredTensor => {
+    .map((tensor): PlacedTensor => {
       const stored = {
         name: tensor.get("name").text(),
         dtype: tensor.get("dtype").oneOf(...DTYPES),

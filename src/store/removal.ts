@@ -1,5 +1,6 @@
 /** @file Takes models out of the store, and what nothing refers to any more. */
 
+import { strayCompanions } from "./companion.ts";
 import { storeFailure } from "./fs.ts";
 import { manifestName } from "./manifest.ts";
 import {
@@ -14,11 +15,13 @@ import {
 } from "./store.ts";
 
 export interface CleanReport {
+  /** What models had got later, and none asks for any more. */
+  readonly companions: number;
   readonly packs: number;
   readonly bytes: number;
   readonly imports: number;
   /** Why packs without a model were left alone. */
-  readonly note?: string;
+  readonly note?: string | undefined;
 }
 
 export interface RemovalOptions {
@@ -26,16 +29,18 @@ export interface RemovalOptions {
   readonly onWait?: (owner: string) => void;
 }
 
-/** Removes a model, then the packs that no other model refers to. A pack goes when its last block is not needed any more. */
+/**
+ * Removes a model, then its companions and the packs that no other model needs. A pack goes when its last block is not needed any
+ * more. What is cut off is finished by the next removal or cleaning.
+ */
 export async function removeModel(store: Store, id: string, options: RemovalOptions = {}): Promise<CleanReport> {
   return await locked(store, options, async () => {
-    await store.fs.remove(`${modelsFolder(store)}/${manifestName(id)}`);
-    await store.fs.syncFolder(modelsFolder(store));
+    await removeManifests(store, [id]);
     return await sweep(store, false);
   });
 }
 
-/** Removes packs that no model refers to, and imports that were not finished. */
+/** Removes companions that no model asks for, packs that nothing refers to, and imports that were not finished. */
 export async function cleanStore(store: Store, options: RemovalOptions = {}): Promise<CleanReport> {
   return await locked(store, options, () => sweep(store, true));
 }
@@ -63,11 +68,13 @@ async function sweep(store: Store, withImports: boolean): Promise<CleanReport> {
   }
   if (damagedIds.length > 0) {
     const note = `packs were left alone, because nobody knows what damaged models refer to: ${damagedIds.join(", ")}`;
-    return { packs: 0, bytes: 0, imports, note };
+    return { companions: 0, packs: 0, bytes: 0, imports, note };
   }
-  const used = new Set(
-    models.flatMap(({ manifest }) => manifest!.components.flatMap(({ blocks }) => blocks.map((b) => b.pack))),
-  );
+  const manifests = models.map(({ manifest }) => manifest!);
+  const stray = new Set(strayCompanions(manifests).map(({ id }) => id));
+  await removeManifests(store, [...stray]);
+  const kept = manifests.filter(({ id }) => !stray.has(id));
+  const used = new Set(kept.flatMap(({ components }) => components.flatMap(({ blocks }) => blocks.map((b) => b.pack))));
   let [packs, bytes] = [0, 0];
   for (const name of await packNames(store)) {
     if (used.has(name)) continue;
@@ -76,5 +83,10 @@ async function sweep(store: Store, withImports: boolean): Promise<CleanReport> {
     packs++;
   }
   if (packs > 0) await store.fs.syncFolder(packsFolder(store));
-  return { packs, bytes, imports };
+  return { companions: stray.size, packs, bytes, imports };
+}
+
+async function removeManifests(store: Store, ids: readonly string[]): Promise<void> {
+  for (const id of ids) await store.fs.remove(`${modelsFolder(store)}/${manifestName(id)}`);
+  if (ids.length > 0) await store.fs.syncFolder(modelsFolder(store));
 }

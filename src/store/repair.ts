@@ -1,13 +1,13 @@
 /**
- * @file Repairs damaged blocks one by one: each is made anew from the sources, and only if its content is what its name says
- * does it take its place. A crash meanwhile leaves it damaged, which is found again.
+ * @file Repairs damaged blocks one by one. Each is made again from the sources, and takes its place only if its content has the
+ * checksum that is its name. A crash leaves it damaged: the next check finds it again.
  */
 import { Catalog } from "./catalog.ts";
 import { readFully, storeFailure, writeFully } from "./fs.ts";
-import { CHUNK_BYTES } from "./layout.ts";
 import { type ManifestBlock, publishManifest } from "./manifest.ts";
-import { extentBytes, HEADER_BYTES, type PackBlock } from "./pack-format.ts";
-import { finishPack, type PlainReader, writeBlock } from "./pack-writer.ts";
+import { CHUNK_BYTES } from "./pack/block-layout.ts";
+import { extentBytes, HEADER_BYTES, type PackBlock } from "./pack/pack-format.ts";
+import { finishPack, type PlainReader, writeBlock } from "./pack/pack-writer.ts";
 import {
   listModels,
   lockToWrite,
@@ -86,7 +86,7 @@ async function repairBlock(
       }
       return true;
     }
-    // Another version of zlib packs otherwise: the block gets a pack of its own.
+    // Another version of zlib packed it differently: the block gets a pack of its own.
     const name = await finishPack(part, [made], made.startByte + extentBytes(made));
     await store.fs.rename(path, packPath(store, name));
     await store.fs.syncFolder(packsFolder(store));

@@ -1,20 +1,16 @@
 /**
  * @file The store's folder: packs/ holds blocks, models/ their lists, imports/ what is not finished. One process writes at a
  * time; readers need no lock, because what has its final name never changes its content.
+ *
+ * Order of this room, from below: fs.ts and fields.ts; pack/ (the format of a pack, its reader and writers: it knows no model and
+ * no store); manifest.ts, companion.ts; this file; catalog.ts, stored-model.ts, removal.ts, verify.ts, repair.ts; import/, which uses them all.
  */
-import { readFile } from "node:fs/promises";
-import { homedir } from "node:os";
-import { join } from "node:path";
-import { DeviceError, UsageError } from "../errors.ts";
-import { SYSTEM_CLOCK } from "../hub/http.ts";
-import { acquireLock } from "../hub/lock.ts";
-import type { DiskSpeed } from "./codec-choice.ts";
-import { measureDisk } from "./disk-speed.ts";
+import { UsageError } from "../errors.ts";
 import { HEX64 } from "./fields.ts";
 import { PARTIAL, type StoreFs, storeFailure } from "./fs.ts";
 import { type Manifest, readManifest } from "./manifest.ts";
-import { NODE_FS } from "./node-fs.ts";
-import { Pack } from "./pack.ts";
+import type { HashThreads } from "./pack/hasher.ts";
+import { Pack } from "./pack/pack.ts";
 
 /** The right to write, until it is disposed. */
 export interface HeldLock extends AsyncDisposable {
@@ -28,40 +24,22 @@ export type WriterLock = (options: {
   readonly onWait: (owner: string) => void;
 }) => Promise<HeldLock>;
 
+/** How fast a disk reads. */
+export interface DiskSpeed {
+  readonly bytesPerSecond: number;
+  /** False: the system's page cache could not be kept out of the measurement. */
+  readonly direct: boolean;
+}
+
+/** What the platform gives: on a machine's disk, node/disk/node-store.ts. */
 export interface Store {
   readonly folder: string;
   readonly fs: StoreFs;
   readonly lock: WriterLock;
   /** Of the disk under a folder of the store. Absent where it can't be known. */
   readonly measureDisk?: (folder: string, signal?: AbortSignal) => Promise<DiskSpeed>;
-}
-
-/** `$SOLVAY_STORE`, or the user's cache folder. */
-export function defaultStoreFolder(env: Readonly<Record<string, string | undefined>>): string {
-  if (env.SOLVAY_STORE) return env.SOLVAY_STORE;
-  return join(env.XDG_CACHE_HOME || join(homedir(), ".cache"), "solvay", "store");
-}
-
-/** A store on this machine's disk; its folders are made when something is written. */
-export function nodeStore(folder: string): Store {
-  const lockFile = join(folder, "writer.lock");
-  const lock: WriterLock = async ({ signal, onWait }) => {
-    const held = await acquireLock(lockFile, { clock: SYSTEM_CLOCK, signal, onWait });
-    const own = await readFile(lockFile, "utf8").catch(() => "");
-    return {
-      async check() {
-        if (own !== "" && (await readFile(lockFile, "utf8").catch(() => "")) === own) return;
-        throw new DeviceError({
-          code: "E_STORE_LOCK",
-          subject: folder,
-          problem: "another process took the store over while this one was stopped",
-          next: "run it again: what was finished is kept",
-        });
-      },
-      [Symbol.asyncDispose]: () => held[Symbol.asyncDispose](),
-    };
-  };
-  return { folder, fs: NODE_FS, lock, measureDisk };
+  /** Absent: an artifact is hashed in the thread that decodes it. */
+  readonly hashThreads?: HashThreads;
 }
 
 export function packsFolder({ folder }: Store): string {
@@ -109,7 +87,7 @@ export function repairFolder(store: Store): string {
   return `${importsFolder(store)}/${REPAIR}`;
 }
 
-/** The lock of the one process that writes. What killed ones were about to publish, or had repaired with, goes first. */
+/** Takes the lock for writing, then removes what killed processes left: files not yet published, the folder of a repair. */
 export async function lockToWrite(
   store: Store,
   options: Parameters<Store["lock"]>[0],

@@ -6,15 +6,15 @@ import type { TensorEntry, TensorTable } from "../container/table.ts";
 import { ArtifactError } from "../errors.ts";
 import type { ByteSource } from "../source/source.ts";
 import { tensorBytes } from "../tensor/dtype.ts";
+import type { PlacedTensor } from "../tensor/placement.ts";
 import { damaged } from "./fs.ts";
-import type { StoredTensor } from "./layout.ts";
 import { type ArtifactFacts, type ManifestBlock, readManifest, type SourceStamp } from "./manifest.ts";
-import type { Pack, ReadOptions } from "./pack.ts";
-import { type BlockCodec, extentBytes, type PackBlock, storedBytes } from "./pack-format.ts";
+import type { Pack, ReadOptions } from "./pack/pack.ts";
+import { type BlockCodec, extentBytes, type PackBlock, storedBytes } from "./pack/pack-format.ts";
 import { modelsFolder, openPack, type Store } from "./store.ts";
 
 /** The weights of one segment, contiguous. */
-export interface StoredBlock {
+export interface PackedBlock {
   readonly component: string;
   /** Name of the graph, e.g. `unet.step`. */
   readonly graph: string;
@@ -27,7 +27,7 @@ export interface StoredBlock {
   readonly storedBytes: number;
   readonly plainBytes: number;
   /** In order of first use; offsets are multiples of 64 within the plain bytes. */
-  readonly tensors: readonly StoredTensor[];
+  readonly tensors: readonly PlacedTensor[];
   /**
    * Fills all of `into` with plain bytes from `startByte` on. Calls may run at the same time; when one rejects, it writes no
    * more. Rejects with ArtifactError `E_STORE_DAMAGED`, or the signal's reason. Whole chunks (`CHUNK_BYTES`) of plain blocks are
@@ -39,7 +39,7 @@ export interface StoredBlock {
 export interface StoredComponent {
   readonly name: string;
   /** In execution order. */
-  readonly blocks: readonly StoredBlock[];
+  readonly blocks: readonly PackedBlock[];
   /** By parameter name; reads go through the blocks and their checks. */
   readonly table: TensorTable;
   readonly sources: readonly SourceStamp[];
@@ -52,7 +52,7 @@ export interface StoredModel extends AsyncDisposable {
   readonly name: string;
   readonly components: ReadonlyMap<string, StoredComponent>;
   /** The block of a segment. */
-  block(component: string, graph: string, label: string): StoredBlock | undefined;
+  block(component: string, graph: string, label: string): PackedBlock | undefined;
 }
 
 /** Checks the model's index, and header, index, footer and size of its packs. Throws ArtifactError `E_STORE_DAMAGED`, `E_MISSING`. */
@@ -75,9 +75,9 @@ export async function openStoredModel(store: Store, id: string): Promise<StoredM
   for (const { name, blocks, sources, artifact } of manifest.components) {
     const stored = blocks.map((block) => storedBlock(name, block, packs.get(block.pack)!));
     const table = new Map(stored.flatMap((block) => tableEntries(block).map((entry) => [entry.name, entry] as const)));
-    components.set(name, { name, blocks: stored, table, sources, ...(artifact ? { artifact } : {}) });
+    components.set(name, { name, blocks: stored, table, sources, artifact });
   }
-  const byPlace = new Map<string, StoredBlock>();
+  const byPlace = new Map<string, PackedBlock>();
   for (const { blocks } of components.values()) {
     for (const block of blocks) byPlace.set(placeKey(block.component, block.graph, block.label), block);
   }
@@ -99,7 +99,7 @@ function storedBlock(
   component: string,
   { graph, label, id, plainBytes, tensors }: ManifestBlock,
   pack: Pack,
-): StoredBlock {
+): PackedBlock {
   const found: PackBlock | undefined = pack.get(id);
   if (found?.plainBytes !== plainBytes) throw damaged(`pack ${pack.name.slice(0, 12)}`, `block ${label} is not in it`);
   return {
@@ -115,11 +115,11 @@ function storedBlock(
   };
 }
 
-function tableEntries(block: StoredBlock): TensorEntry[] {
+function tableEntries(block: PackedBlock): TensorEntry[] {
   const source: ByteSource = {
     name: block.label,
     byteLength: block.plainBytes,
-    read: (startByte, into, signal) => block.readPlain(startByte, into, signal ? { signal } : {}),
+    read: (startByte, into, signal) => block.readPlain(startByte, into, { signal }),
     async [Symbol.asyncDispose]() {}, // the model owns the packs
   };
   return block.tensors.map(({ name, dtype, shape, offsetBytes }) => {

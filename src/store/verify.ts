@@ -1,7 +1,7 @@
 /** @file Reads everything that a model in the store consists of and lists what is wrong. */
 import { SolvayError } from "../errors.ts";
 import { type Manifest, type ManifestBlock, readManifest } from "./manifest.ts";
-import type { Pack } from "./pack.ts";
+import type { Pack } from "./pack/pack.ts";
 import { modelsFolder, openPack, type Store } from "./store.ts";
 
 export interface StoreProblem {

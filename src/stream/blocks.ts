@@ -8,6 +8,7 @@ import type { StoredBlock } from "../plan/describe.ts";
 import { alignUp, TENSOR_ALIGNMENT_BYTES } from "../tensor/align.ts";
 import { tensorBytes } from "../tensor/dtype.ts";
 import { firstNonFinite } from "../tensor/finite.ts";
+import { placeTensors } from "../tensor/placement.ts";
 
 /** Reads in flight at a time within a block: what libuv's four threads can work on. */
 const READS_AT_ONCE = 4;
@@ -23,8 +24,8 @@ export interface ReadReport {
 
 /** Where blocks of weights come from: a model read in place, or a block store. */
 export interface BlockReader {
-  /** Blocks are named `prefix/segment`. */
-  block(segmentName: string, weightNames: readonly string[]): StoredBlock;
+  /** Blocks that together hold these weights, the same ones each time for a segment; keys are `component/segment`. */
+  blocks(segmentName: string, weightNames: readonly string[]): readonly StoredBlock[];
   /** Fills `into` with the block's bytes from `startByte`; what no tensor covers is of no meaning. */
   read(block: StoredBlock, startByte: number, into: Uint8Array, signal?: AbortSignal): Promise<ReadReport>;
   /** Bytes read from sources so far. */
@@ -35,7 +36,7 @@ export interface BlockReader {
 export class TableBlocks implements BlockReader {
   readonly #prefix: string;
   readonly #table: TensorTable;
-  readonly #blocks = new Map<string, StoredBlock>();
+  readonly #blocks = new Map<string, readonly StoredBlock[]>();
   readonly #finite = new FiniteCheck();
   #readBytes = 0;
 
@@ -48,20 +49,19 @@ export class TableBlocks implements BlockReader {
     return this.#readBytes;
   }
 
-  block(segmentName: string, weightNames: readonly string[]): StoredBlock {
+  blocks(segmentName: string, weightNames: readonly string[]): readonly StoredBlock[] {
     const key = `${this.#prefix}/${segmentName}`;
     const known = this.#blocks.get(key);
     if (known) return known;
-    let storedBytes = 0;
-    const tensors = weightNames.map((name) => {
-      const entry = this.#entry(name);
-      const offsetBytes = storedBytes;
-      storedBytes += alignUp(entry.endByte - entry.startByte, TENSOR_ALIGNMENT_BYTES);
-      return { name, stored: { dtype: entry.dtype, shape: entry.shape }, offsetBytes };
-    });
-    const block = { key, storedBytes, tensors };
-    this.#blocks.set(key, block);
-    return block;
+    const { placed, endByte } = placeTensors(weightNames.map((name) => this.#entry(name)));
+    const tensors = placed.map(({ name, dtype, shape, offsetBytes }) => ({
+      name,
+      stored: { dtype, shape },
+      offsetBytes,
+    }));
+    const blocks = [{ key, storedBytes: alignUp(endByte, TENSOR_ALIGNMENT_BYTES), tensors }];
+    this.#blocks.set(key, blocks);
+    return blocks;
   }
 
   async read(block: StoredBlock, startByte: number, into: Uint8Array, signal?: AbortSignal): Promise<ReadReport> {

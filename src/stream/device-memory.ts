@@ -1,6 +1,7 @@
 /** @file Device memory within a budget: counted in the ledger first, then taken from the device. */
+
 import { DeviceMemoryError } from "../backend/device.ts";
-import { formatBytes } from "../ledger/budget.ts";
+import { formatBytes } from "../ledger/byte-text.ts";
 import type { Ledger } from "../ledger/ledger.ts";
 
 /**

@@ -2,18 +2,20 @@
  * @file Carries out one phase of a plan: takes its memory from the ledger, runs its passes segment by segment with weights
  * that stay or stream, and gives everything back. Knows no model.
  */
-import type { Arena, Device, DeviceWeight, HostData, Span } from "../backend/device.ts";
+import type { Arena, Device, HostData, Span } from "../backend/device.ts";
+import { HostMemory } from "../backend/host-memory.ts";
 import type { Graph, Segment, ValueId } from "../ir/graph.ts";
 import type { Ledger } from "../ledger/ledger.ts";
-import { type BlockCatalog, segmentBlock, storedWeights } from "../plan/describe.ts";
+import { segmentBlocks, storedWeights } from "../plan/describe.ts";
 import type { PassPlan, PhasePlan } from "../plan/plan.ts";
+import { wholePassId } from "../plan/plan-input.ts";
 import { elementCount } from "../tensor/dtype.ts";
 import type { BlockReader } from "./blocks.ts";
 import { takeMemory } from "./device-memory.ts";
 import type { Telemetry } from "./telemetry.ts";
-import type { BlockUse, ResidentWeights } from "./weights.ts";
+import type { ResidentWeights, WeightUse } from "./weights.ts";
 
-/** A graph of the phase, with what its plan says and where its weights come from. */
+/** A graph of the phase, with what its plan says (its id too) and where its weights come from. */
 export interface PhasePass {
   readonly graph: Graph;
   readonly plan: PassPlan;
@@ -31,9 +33,9 @@ export interface PhaseContext {
 }
 
 export interface PassOptions {
-  readonly signal?: AbortSignal;
-  /** What runs after this, in its order: its first weights are read ahead, and shared ones kept. */
-  readonly upcoming?: readonly PhasePass[];
+  readonly signal?: AbortSignal | undefined;
+  /** Ids of the passes that run after this, in their order: their first weights are read ahead, and shared ones kept. */
+  readonly upcoming?: readonly string[];
   /** Gets each segment's results, read back through RAM that the ledger must give meanwhile. What it throws ends the pass. */
   readonly onSegment?: (segment: string, values: Float32Array) => void;
   /** Results go there by name; others are allocated. */
@@ -42,107 +44,135 @@ export interface PassOptions {
 
 export class PhaseRun implements AsyncDisposable {
   readonly #context: PhaseContext;
+  readonly #passes: ReadonlyMap<string, PhasePass>;
   readonly #links: ReadonlyMap<string, Span>;
   readonly #activations: Arena | undefined;
+  readonly #spilled: HostMemory;
   readonly #scope: AsyncDisposableStack;
 
   private constructor(
     context: PhaseContext,
-    links: ReadonlyMap<string, Span>,
-    activations: Arena | undefined,
+    passes: readonly PhasePass[],
+    memory: {
+      readonly links: ReadonlyMap<string, Span>;
+      readonly activations: Arena | undefined;
+      readonly spilled: HostMemory;
+    },
     scope: AsyncDisposableStack,
   ) {
     this.#context = context;
-    this.#links = links;
-    this.#activations = activations;
+    this.#passes = new Map(passes.map((pass) => [pass.plan.id, pass]));
+    this.#links = memory.links;
+    this.#activations = memory.activations;
+    this.#spilled = memory.spilled;
     this.#scope = scope;
   }
 
-  /** Takes the phase's memory besides its weights, which `context.weights` holds. Rejects with BudgetError. */
-  static async open(plan: PhasePlan, linkBytes: ReadonlyMap<string, number>, context: PhaseContext): Promise<PhaseRun> {
+  /**
+   * Takes the phase's memory besides its weights, which `context.weights` holds. `beneath` becomes the phase's: it is given back
+   * after that memory, also if opening fails. Rejects with BudgetError.
+   */
+  static async open(
+    plan: PhasePlan,
+    passes: readonly PhasePass[],
+    context: PhaseContext,
+    beneath = new AsyncDisposableStack(),
+  ): Promise<PhaseRun> {
     const { device, ledger } = context;
     await using scope = new AsyncDisposableStack();
+    scope.use(beneath);
+    const spilledLabel = `${plan.id}: spilled activations`;
+    scope.use(ledger.reserve(plan.spillTier, plan.spilledBytes, spilledLabel));
+    const spilled = scope.use(new HostMemory(spilledLabel, plan.spilledBytes));
     const take = <Memory extends Disposable>(bytes: number, label: string, from: (label: string) => Promise<Memory>) =>
-      takeMemory(scope, ledger, { bytes, label: `${plan.name}: ${label}` }, from);
+      takeMemory(scope, ledger, { bytes, label: `${plan.id}: ${label}` }, from);
     const arena = async (lengthBytes: number, label: string) =>
       lengthBytes === 0 ? undefined : await take(lengthBytes, label, (full) => device.createArena(lengthBytes, full));
     const activations = await arena(plan.activationBytes, "activations");
     const linkArena = await arena(plan.linkBytes, "links");
-    await take(plan.scratchBytes, "scratch", () => device.createScratch(plan.givenBytes));
+    await take(plan.scratchBytes, "scratch", () => device.createScratch(plan.sharedScratchBytes));
     const links = new Map<string, Span>();
-    for (const [name, offsetBytes] of plan.links) {
-      links.set(name, { arena: linkArena!, offsetBytes, lengthBytes: linkBytes.get(name)! });
-    }
-    return new PhaseRun(context, links, activations, scope.move());
+    for (const [name, place] of plan.links) links.set(name, { arena: linkArena!, ...place });
+    return new PhaseRun(context, passes, { links, activations, spilled }, scope.move());
   }
 
-  /** Has the device compile what these passes need, while their first weights are on their way. */
-  async prepare(passes: readonly PhasePass[], signal?: AbortSignal): Promise<void> {
+  /** Host memory for activations while bands of them pass through the device, as long as the plan says. */
+  get spilled(): Float32Array<ArrayBuffer> {
+    return new Float32Array(this.#spilled.buffer);
+  }
+
+  /** Has the device compile what the passes need, in their order, while their first weights are on their way. */
+  async prepare(signal?: AbortSignal): Promise<void> {
     const { device, weights, pause } = this.#context;
-    const uses = passes.flatMap(blockUses);
-    const first = uses.filter((use) => use !== undefined);
-    const segments = passes.flatMap(({ graph }) => graph.segments.map((segment) => ({ graph, segment })));
-    for (const [i, { graph, segment }] of segments.entries()) {
+    const uses = [...this.#passes.values()].flatMap((pass) =>
+      weightUses(pass).map((use, i) => ({ graph: pass.graph, segment: pass.graph.segments[i]!, use })),
+    );
+    const first = uses.flatMap(({ use }) => (use.blocks.length > 0 ? [use] : []));
+    for (const { graph, segment, use } of uses) {
       signal?.throwIfAborted();
       weights.ahead(first, signal);
-      const block = uses[i]?.block;
-      await device.prepare(graph, segment, block ? storedWeights(graph, segment, block) : []);
+      await device.prepare(graph, segment, storedWeights(graph, segment, use.blocks));
       await pause();
     }
   }
 
   /**
    * Runs one pass. Feeds the graph's inputs by name (links come from earlier passes) and resolves to its outputs by name, links
-   * excepted. Rejects with the signal's reason on abort.
+   * excepted. Rejects with the signal's reason on abort; RangeError for a pass or an input that is not there.
    */
   async run(
-    pass: PhasePass,
+    passId: string,
     inputs: ReadonlyMap<string, HostData>,
     options: PassOptions = {},
   ): Promise<Map<string, Float32Array<ArrayBuffer>>> {
     const { device, telemetry, now } = this.#context;
+    const pass = this.#pass(passId);
     const { graph } = pass;
     const { signal } = options;
     const beganMs = now();
-    telemetry.beginPass(graph.name);
+    telemetry.beginPass(wholePassId(passId));
     const spans = this.#spans(pass);
     for (const [name, id] of graph.inputs) {
-      if (this.#links.has(name)) continue;
+      if (isLink(pass, id)) continue;
       const data = inputs.get(name);
-      if (!data) throw new RangeError(`${graph.name}: no input ${name}`);
+      if (!data) throw new RangeError(`${passId}: no input ${name}`);
       await device.write(graph, id, spans.get(id)!, data);
     }
-    const own = blockUses(pass);
-    const after = upcomingUses(options.upcoming ?? []);
+    const own = weightUses(pass);
+    const after = upcomingUses((options.upcoming ?? []).map((id) => this.#pass(id)));
     for (const [index, segment] of graph.segments.entries()) {
       signal?.throwIfAborted();
-      const use = own[index];
-      const next = [...own.slice(index + 1), ...after].filter((other) => other !== undefined).slice(0, LOOK_AHEAD);
-      await this.#runSegment(pass, segment, { use, next }, spans, signal);
+      const following = [...own.slice(index + 1), ...after].filter(({ blocks }) => blocks.length > 0);
+      await this.#runSegment(pass, segment, { use: own[index]!, next: following.slice(0, LOOK_AHEAD) }, spans, signal);
       if (options.onSegment) await this.#show(graph, segment, spans, options.onSegment);
     }
     const outputs = new Map<string, Float32Array<ArrayBuffer>>();
     for (const [name, id] of graph.outputs) {
-      if (this.#links.has(name)) continue;
+      if (isLink(pass, id)) continue;
       const into = options.into?.get(name) ?? new Float32Array(elementCount(graph.values[id]!.shape));
       await device.read(graph, id, spans.get(id)!, into);
       outputs.set(name, into);
     }
-    telemetry.endPass(graph.name, now() - beganMs);
+    telemetry.endPass(wholePassId(passId), now() - beganMs);
     return outputs;
   }
 
+  #pass(id: string): PhasePass {
+    const pass = this.#passes.get(id);
+    if (!pass) throw new RangeError(`the phase has no pass ${id}`);
+    return pass;
+  }
+
   async #runSegment(
-    { graph }: PhasePass,
+    { graph, plan }: PhasePass,
     segment: Segment,
-    { use, next }: { readonly use: BlockUse | undefined; readonly next: readonly BlockUse[] },
+    { use, next }: { readonly use: WeightUse; readonly next: readonly WeightUse[] },
     spans: ReadonlyMap<ValueId, Span>,
     signal: AbortSignal | undefined,
   ): Promise<void> {
     const { device, weights, telemetry, now, pause } = this.#context;
     const askedMs = now();
-    const byName = use ? await weights.weights(use, next, signal) : new Map<string, DeviceWeight>();
-    if (!use) weights.ahead(next, signal);
+    const byName = await weights.weights(use, next, signal);
     const startedMs = now();
     const pick = (ids: readonly ValueId[]) => new Map(ids.map((id) => [id, spans.get(id)!]));
     await device.run(
@@ -155,12 +185,14 @@ export class PhaseRun implements AsyncDisposable {
       },
       signal,
     );
-    if (use && next[0]?.block.key !== use.block.key) weights.computed(use.block.key);
+    const keys = use.blocks.map(({ key }) => key);
+    const neededNext = new Set(next[0]?.blocks.map(({ key }) => key));
+    for (const key of keys) if (!neededNext.has(key)) weights.computed(key);
     const endedMs = now();
     telemetry.segment({
-      pass: graph.name,
+      pass: wholePassId(plan.id),
       segment: segment.name,
-      key: use?.block.key,
+      keys,
       waitMs: startedMs - askedMs,
       computeMs: endedMs - startedMs,
       endedMs,
@@ -193,8 +225,7 @@ export class PhaseRun implements AsyncDisposable {
       spans.set(id, { arena: this.#activations!, offsetBytes, lengthBytes: device.activationBytes(graph, id) });
     }
     for (const [name, id] of [...graph.inputs, ...graph.outputs]) {
-      const link = this.#links.get(name);
-      if (link) spans.set(id, link);
+      if (!plan.offsets.has(id)) spans.set(id, this.#links.get(name)!);
     }
     return spans;
   }
@@ -209,23 +240,32 @@ export class PhaseRun implements AsyncDisposable {
 /** Of a value, as it is read back. */
 const BYTES_TO_SHOW = 4;
 
-/** Blocks looked at ahead of compute; how many of them are read is a matter of room. */
+/** Segments with weights looked at ahead of compute; how many of them are read is a matter of room. */
 const LOOK_AHEAD = 3;
 
-function blockUses({ graph, reader }: PhasePass): (BlockUse | undefined)[] {
-  const catalog: BlockCatalog = (segmentName, names) => reader.block(segmentName, names);
-  return graph.segments.map((segment) => {
-    const block = segmentBlock(graph, segment, catalog);
-    return block && { block, reader };
-  });
+/** Links have no place among the pass's own values. */
+function isLink({ plan }: PhasePass, id: ValueId): boolean {
+  return !plan.offsets.has(id);
 }
 
-/** The first few, by block. */
-function upcomingUses(passes: readonly PhasePass[]): BlockUse[] {
-  const uses: BlockUse[] = [];
-  for (const pass of passes) {
-    for (const use of blockUses(pass)) if (use && use.block.key !== uses.at(-1)?.block.key) uses.push(use);
+/** By segment. */
+function weightUses({ graph, reader }: PhasePass): WeightUse[] {
+  return graph.segments.map((segment) => ({
+    blocks: segmentBlocks(graph, segment, (name, weights) => reader.blocks(name, weights)),
+    reader,
+  }));
+}
+
+/** The first few; segments in a row that read the same blocks count once. */
+function upcomingUses(passes: readonly PhasePass[]): WeightUse[] {
+  const uses: WeightUse[] = [];
+  for (const use of passes.flatMap((pass) => weightUses(pass))) {
+    if (use.blocks.length > 0 && !readsSame(use, uses.at(-1))) uses.push(use);
     if (uses.length >= LOOK_AHEAD) break;
   }
   return uses;
+}
+
+function readsSame({ blocks }: WeightUse, other: WeightUse | undefined): boolean {
+  return blocks.length === other?.blocks.length && blocks.every(({ key }, i) => key === other.blocks[i]!.key);
 }

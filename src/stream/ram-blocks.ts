@@ -23,8 +23,8 @@ export class RamBlocks implements BlockReader {
     return this.#source.readBytes;
   }
 
-  block(segmentName: string, weightNames: readonly string[]): StoredBlock {
-    return this.#source.block(segmentName, weightNames);
+  blocks(segmentName: string, weightNames: readonly string[]): readonly StoredBlock[] {
+    return this.#source.blocks(segmentName, weightNames);
   }
 
   async read(block: StoredBlock, startByte: number, into: Uint8Array, signal?: AbortSignal): Promise<ReadReport> {

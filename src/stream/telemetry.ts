@@ -3,12 +3,12 @@
  * weights were on the device meanwhile. Data only; clocks are handed in.
  */
 
-/** One run of one segment. */
+/** One run of one segment. Bands of one graph have one `pass`: see `wholePassId`. */
 export interface SegmentTiming {
   readonly pass: string;
   readonly segment: string;
-  /** Of its block of weights, if it has any. */
-  readonly key: string | undefined;
+  /** Of its blocks of weights; empty: it reads none. */
+  readonly keys: readonly string[];
   /** Compute stood still until the weights were there. */
   readonly waitMs: number;
   readonly computeMs: number;
@@ -54,8 +54,8 @@ export interface PassTotals extends LoadTotals {
 export interface SegmentTotals extends LoadTotals {
   readonly pass: string;
   readonly segment: string;
-  /** Its weights; undefined where it reads none. */
-  readonly block: string | undefined;
+  /** Keys of its weights; empty: it reads none. */
+  readonly blocks: readonly string[];
   readonly runs: number;
   readonly computeMs: number;
   readonly waitMs: number;
@@ -94,10 +94,12 @@ export class Telemetry {
 
   segment(timing: SegmentTiming): void {
     this.#segments.push(timing);
-    const load = timing.key === undefined ? undefined : this.#unused.get(timing.key);
-    if (!load) return;
-    load.pass = timing.pass;
-    this.#unused.delete(timing.key!);
+    for (const key of timing.keys) {
+      const load = this.#unused.get(key);
+      if (!load) continue;
+      load.pass = timing.pass;
+      this.#unused.delete(key);
+    }
   }
 
   load(timing: LoadTiming): void {
@@ -137,19 +139,19 @@ export class Telemetry {
 
   /** By segment, in the order of their first run. A block's loads count for the first segment that uses it. */
   segmentTotals(): SegmentTotals[] {
-    const rows = Map.groupBy(this.#segments, ({ pass, segment, key }) => JSON.stringify([pass, segment, key]));
+    const rows = Map.groupBy(this.#segments, ({ pass, segment, keys }) => JSON.stringify([pass, segment, keys]));
     const loads = Map.groupBy(
       this.#loads.map(({ timing }) => timing),
       ({ key }) => key,
     );
     return [...rows.values()].map((timings) => {
-      const { pass, segment, key } = timings[0]!;
-      const own = key === undefined ? [] : (loads.get(key) ?? []);
-      if (key !== undefined) loads.delete(key);
+      const { pass, segment, keys } = timings[0]!;
+      const own = keys.flatMap((key) => loads.get(key) ?? []);
+      for (const key of keys) loads.delete(key);
       return {
         pass,
         segment,
-        block: key,
+        blocks: keys,
         runs: timings.length,
         computeMs: sum(timings, (timing) => timing.computeMs),
         waitMs: sum(timings, (timing) => timing.waitMs),

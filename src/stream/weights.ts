@@ -1,26 +1,39 @@
 /**
- * @file Weights on the device as a residency says: pinned blocks stay, the others pass through the ring, read ahead of
- * compute. Owns the arenas and their ledger entries. Knows no model.
+ * @file A phase's weights on the device as its residency says: pinned blocks stay where the pool has put them, the others pass
+ * through the ring, read ahead of compute. Knows no model.
  */
-import type { Arena, Device, DeviceWeight, Span } from "../backend/device.ts";
-import type { Ledger } from "../ledger/ledger.ts";
+import type { Device, DeviceWeight, Span } from "../backend/device.ts";
 import { layOutBlock, type StoredBlock } from "../plan/describe.ts";
-import type { Residency } from "../plan/residency.ts";
-import type { BlockReader, ReadReport } from "./blocks.ts";
-import { takeMemory } from "./device-memory.ts";
+import type { BlockReader } from "./blocks.ts";
+import { ReadWatch } from "./read-watch.ts";
 import type { LoadTiming } from "./telemetry.ts";
 
 /** Blocks on their way at a time: the next one, and the one after it where there is room. */
 const LOADS_AT_ONCE = 2;
 
-/** A block and who reads it. */
-export interface BlockUse {
-  readonly block: StoredBlock;
+/** Blocks that a segment needs at once, and who reads them. */
+export interface WeightUse {
+  readonly blocks: readonly StoredBlock[];
   readonly reader: BlockReader;
 }
 
 /** By parameter name. */
 export type BlockWeights = ReadonlyMap<string, DeviceWeight>;
+
+export interface LoadClock {
+  readonly now: () => number;
+  readonly onLoad: (timing: LoadTiming) => void;
+}
+
+/** Where a phase's weights go, and what is there already. */
+export interface WeightPlaces {
+  /** Of every block of the phase. */
+  readonly places: ReadonlyMap<string, Span>;
+  /** Blocks that have come before the phase; none of them is in anything's way. */
+  readonly arrived: ReadonlyMap<string, BlockWeights>;
+  /** Told of each block that has come. */
+  readonly onArrived: (key: string, weights: BlockWeights) => void;
+}
 
 interface Load {
   readonly key: string;
@@ -32,87 +45,64 @@ interface Load {
 }
 
 export class ResidentWeights implements AsyncDisposable {
-  readonly residency: Residency;
   readonly #device: Device;
-  readonly #places: ReadonlyMap<string, Span>;
+  readonly #memory: WeightPlaces;
+  readonly #clock: LoadClock;
   readonly #scope: AsyncDisposableStack;
-  readonly #now: () => number;
-  readonly #onLoad: (report: LoadTiming) => void;
-  #loads: Load[] = [];
+  #loads: Load[];
 
-  private constructor(
-    residency: Residency,
-    device: Device,
-    places: ReadonlyMap<string, Span>,
-    scope: AsyncDisposableStack,
-    clock: { readonly now: () => number; readonly onLoad: (report: LoadTiming) => void },
-  ) {
-    this.residency = residency;
+  /** `scope` is given back once nothing is on its way any more. */
+  constructor(device: Device, memory: WeightPlaces, clock: LoadClock, scope: AsyncDisposableStack) {
     this.#device = device;
-    this.#places = places;
+    this.#memory = memory;
+    this.#clock = clock;
     this.#scope = scope;
-    this.#now = clock.now;
-    this.#onLoad = clock.onLoad;
-  }
-
-  /** Takes the memory. Rejects with BudgetError if a tier has it not. */
-  static async open(
-    residency: Residency,
-    device: Device,
-    ledger: Ledger,
-    clock: { readonly now: () => number; readonly onLoad: (report: LoadTiming) => void },
-  ): Promise<ResidentWeights> {
-    await using scope = new AsyncDisposableStack();
-    const arena = (bytes: number, label: string): Promise<Arena> =>
-      takeMemory(scope, ledger, { bytes, label }, () => device.createArena(bytes, label));
-    const places = new Map<string, Span>();
-    for (const group of arenaGroups(residency.pinned, device.maxArenaBytes ?? Number.POSITIVE_INFINITY)) {
-      const pins = await arena(
-        group.reduce((sum, { lengthBytes }) => sum + lengthBytes, 0),
-        "pinned weights",
-      );
-      let offsetBytes = 0;
-      for (const { key, lengthBytes } of group) {
-        places.set(key, { arena: pins, offsetBytes, lengthBytes });
-        offsetBytes += lengthBytes;
-      }
-    }
-    if (residency.ringBytes > 0) {
-      const ring = await arena(residency.ringBytes, "weights passing through");
-      for (const { key, offsetBytes, lengthBytes } of residency.streamed) {
-        places.set(key, { arena: ring, offsetBytes, lengthBytes });
-      }
-    }
-    return new ResidentWeights(residency, device, places, scope.move(), clock);
+    this.#loads = [...memory.arrived].map(([key, weights]) => ({
+      key,
+      span: this.#place(key),
+      weights: Promise.resolve(weights),
+      needed: false,
+      settled: true,
+    }));
   }
 
   /**
-   * The weights of `use`, and reads ahead for `next`, the blocks used after it in their order. The block may be overwritten
-   * once `computed` is called for it.
+   * The weights of `use`, and reads ahead for `next`, what is used after it in its order. Each block may be overwritten once
+   * `computed` is called for it.
    */
-  async weights(use: BlockUse, next: readonly BlockUse[], signal?: AbortSignal): Promise<BlockWeights> {
-    const { key } = use.block;
-    let load = this.#find(key);
-    if (!load) {
-      await this.#makeRoom(key);
-      load = this.#start(use, signal);
+  async weights(
+    { blocks, reader }: WeightUse,
+    next: readonly WeightUse[],
+    signal?: AbortSignal,
+  ): Promise<BlockWeights> {
+    const loads: Load[] = [];
+    for (const block of blocks) {
+      let load = this.#find(block.key);
+      if (!load) {
+        await this.#makeRoom(block.key);
+        load = this.#start(block, reader, signal);
+      }
+      load.needed = true;
+      loads.push(load);
     }
-    load.needed = true;
     this.ahead(next, signal);
-    return await load.weights;
+    const weights = await Promise.all(loads.map((load) => load.weights));
+    return new Map(weights.flatMap((some) => [...some]));
   }
 
   /** Starts reading the blocks to come, in their order, as far as there is room. */
-  ahead(next: readonly BlockUse[], signal?: AbortSignal): void {
-    for (const use of next) {
-      const known = this.#find(use.block.key);
-      if (known) {
-        known.needed = true;
-        continue;
+  ahead(next: readonly WeightUse[], signal?: AbortSignal): void {
+    for (const { blocks, reader } of next) {
+      for (const block of blocks) {
+        const known = this.#find(block.key);
+        if (known) {
+          known.needed = true;
+          continue;
+        }
+        const busy = this.#loads.filter((load) => !load.settled).length;
+        if (busy >= LOADS_AT_ONCE || !this.#isFree(this.#place(block.key))) return;
+        this.#start(block, reader, signal);
       }
-      const busy = this.#loads.filter((load) => !load.settled).length;
-      if (busy >= LOADS_AT_ONCE || !this.#isFree(this.#place(use.block.key))) return;
-      this.#start(use, signal);
     }
   }
 
@@ -121,7 +111,7 @@ export class ResidentWeights implements AsyncDisposable {
     if (load) load.needed = false;
   }
 
-  /** Blocks that are there, whole. */
+  /** Blocks of the phase that are there, whole. */
   get residentBytes(): number {
     return this.#loads.reduce((bytes, load) => bytes + (load.settled ? load.span.lengthBytes : 0), 0);
   }
@@ -137,7 +127,7 @@ export class ResidentWeights implements AsyncDisposable {
   }
 
   #place(key: string): Span {
-    const place = this.#places.get(key);
+    const place = this.#memory.places.get(key);
     if (!place) throw new Error(`the plan has no place for ${key}`);
     return place;
   }
@@ -153,15 +143,16 @@ export class ResidentWeights implements AsyncDisposable {
     await Promise.allSettled(this.#loads.filter((load) => overlap(load.span, place)).map((load) => load.weights));
   }
 
-  #start({ block, reader }: BlockUse, signal: AbortSignal | undefined): Load {
+  #start(block: StoredBlock, reader: BlockReader, signal: AbortSignal | undefined): Load {
     const place = this.#place(block.key);
     this.#loads = this.#loads.filter((load) => !overlap(load.span, place));
     const weights = this.#upload(block, reader, place, signal);
     const load: Load = { key: block.key, span: place, weights, needed: true, settled: false };
     this.#loads.push(load);
     weights.then(
-      () => {
+      (arrived) => {
         load.settled = true;
+        this.#memory.onArrived(block.key, arrived);
       },
       () => {
         // Told to whoever waits for it. A failed or stopped read must not stand for the weights of a later run.
@@ -174,7 +165,7 @@ export class ResidentWeights implements AsyncDisposable {
 
   async #upload(block: StoredBlock, reader: BlockReader, place: Span, signal?: AbortSignal): Promise<BlockWeights> {
     const { offsets } = layOutBlock(this.#device, block);
-    const watch = new ReadWatch(this.#now);
+    const watch = new ReadWatch(this.#clock.now);
     const tensors = block.tensors.map(({ name, stored, offsetBytes }, i) => ({
       name,
       stored,
@@ -194,61 +185,9 @@ export class ResidentWeights implements AsyncDisposable {
       },
       signal,
     );
-    this.#onLoad({ key: block.key, storedBytes: block.storedBytes, ...watch.timing() });
+    this.#clock.onLoad({ key: block.key, storedBytes: block.storedBytes, ...watch.timing() });
     return new Map(tensors.map(({ name, stored, span }) => [name, { stored, span }]));
   }
-}
-
-/** Times a load; reads may overlap. */
-class ReadWatch {
-  readonly #now: () => number;
-  readonly #startedMs: number;
-  #diskBytes = 0;
-  #decodeMs = 0;
-  #readMs = 0;
-  #active = 0;
-  #activeSinceMs = 0;
-
-  constructor(now: () => number) {
-    this.#now = now;
-    this.#startedMs = now();
-  }
-
-  async reading(work: () => Promise<ReadReport>): Promise<void> {
-    if (this.#active++ === 0) this.#activeSinceMs = this.#now();
-    try {
-      const { diskBytes, decodeMs } = await work();
-      this.#diskBytes += diskBytes;
-      this.#decodeMs += decodeMs;
-    } finally {
-      if (--this.#active === 0) this.#readMs += this.#now() - this.#activeSinceMs;
-    }
-  }
-
-  timing(): Omit<LoadTiming, "key" | "storedBytes"> {
-    const totalMs = this.#now() - this.#startedMs;
-    return {
-      diskBytes: this.#diskBytes,
-      decodeMs: this.#decodeMs,
-      readMs: this.#readMs,
-      uploadMs: totalMs - this.#readMs,
-    };
-  }
-}
-
-/** Runs of blocks that fit in one arena each. */
-function arenaGroups(pinned: Residency["pinned"], maxArenaBytes: number): Residency["pinned"][number][][] {
-  const groups: Residency["pinned"][number][][] = [];
-  let roomBytes = 0;
-  for (const block of pinned) {
-    if (block.lengthBytes > roomBytes) {
-      groups.push([]);
-      roomBytes = maxArenaBytes;
-    }
-    groups.at(-1)!.push(block);
-    roomBytes -= block.lengthBytes;
-  }
-  return groups;
 }
 
 function overlap(a: Span, b: Span): boolean {

@@ -58,26 +58,29 @@ export function f16ToNumber(bits: number): number {
 /** Number (rounded to fp32 first) to IEEE binary16 bits, round to nearest even; overflow gives infinity. */
 export function numberToF16(value: number): number {
   f32Scratch[0] = value;
-  const bits = u32Scratch[0]!;
+  return f16FromF32Bits(u32Scratch[0]!);
+}
+
+/**
+ * Bits of an fp32 to bits of the nearest fp16, ties to even. Overflow gives infinity; NaN stays NaN (quiet, sign kept). Integers
+ * alone: overlay sections hold billions of values.
+ */
+export function f16FromF32Bits(bits: number): number {
   const sign = (bits >>> 16) & 0x8000;
   const magnitude = bits & 0x7fffffff;
-  if (magnitude > 0x7f800000) return sign | 0x7e00;
-  if (magnitude >= 0x477ff000) return sign | 0x7c00;
-  if (magnitude < 0x33000001) return sign;
-  let exponent = (magnitude >>> 23) - 112;
-  let mantissa = (magnitude & 0x7fffff) | 0x800000;
-  let shift = 13;
-  if (exponent <= 0) {
-    shift += 1 - exponent;
-    exponent = 0;
-  } else {
-    mantissa &= 0x7fffff;
+  if (magnitude >= 0x38800000) {
+    if (magnitude >= 0x477ff000) return sign | (magnitude > 0x7f800000 ? 0x7e00 : 0x7c00);
+    // The carry of a mantissa that rounds up runs into the exponent, which is what IEEE 754 wants.
+    return sign | ((magnitude - 0x38000000 + 0xfff + ((magnitude >>> 13) & 1)) >>> 13);
   }
-  const half = 1 << (shift - 1);
+  if (magnitude <= 0x33000000) return sign;
+  // Subnormal: the implicit one becomes a mantissa bit.
+  const mantissa = (magnitude & 0x7fffff) | 0x800000;
+  const shift = 126 - (magnitude >>> 23);
   const kept = mantissa >>> shift;
   const rest = mantissa & ((1 << shift) - 1);
-  const roundUp = rest > half || (rest === half && (kept & 1) === 1) ? 1 : 0;
-  return sign | ((exponent << 10) + kept + roundUp);
+  const half = 1 << (shift - 1);
+  return sign | (kept + (rest > half || (rest === half && (kept & 1) === 1) ? 1 : 0));
 }
 
 let f16Table: Float32Array | undefined;

@@ -1,5 +1,8 @@
 /** @file What a command may touch: streams, folder, environment, interrupts and the engine. Tests pass their own. */
-import type { Engine, OpenEngineOptions } from "../engine-types.ts";
+import path from "node:path";
+import type { Engine, OpenEngineOptions } from "../job/types.ts";
+import type { LibraryHost } from "../library/host.ts";
+import { nodeLibraryHost } from "../node/library-host.ts";
 
 export interface CliContext {
   readonly stdin: NodeJS.ReadableStream & { readonly isTTY?: boolean };
@@ -13,6 +16,11 @@ export interface CliContext {
   readonly onInterrupt: (handler: () => void) => () => void;
   /** Ends the process at once: for the second Ctrl-C of someone who can't wait. */
   readonly exitNow: (code: number) => void;
+}
+
+/** The models of this machine, by paths as the user writes them. */
+export function libraryOf({ cwd, env }: Pick<CliContext, "cwd" | "env">): LibraryHost {
+  return nodeLibraryHost((name) => path.resolve(cwd, name), env);
 }
 
 /** The user pressed Ctrl-C: exit code 130. */

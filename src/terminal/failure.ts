@@ -1,6 +1,6 @@
 /** @file From an error to one line and an exit code. */
 import { CommanderError } from "commander";
-import { ArtifactError, BudgetError, DeviceError, SolvayError, UsageError } from "../errors.ts";
+import { ArtifactError, BudgetError, DeviceError, printable, SolvayError, UsageError } from "../errors.ts";
 import { type CliContext, Interrupted } from "./context.ts";
 
 /** The process's exit codes; README lists them. */
@@ -13,18 +13,20 @@ export interface Failure {
   readonly exitCode: number;
 }
 
+/** The reaction to each kind of error, as an exit code; a kind of none of these is a fault of ours. */
+const EXIT_CODES = [
+  [UsageError, EXIT.usage],
+  [ArtifactError, EXIT.artifact],
+  [BudgetError, EXIT.budget],
+  [DeviceError, EXIT.device],
+] as const;
+
 export function describeFailure(error: unknown): Failure {
   if (error instanceof Interrupted)
     return { code: "E_INTERRUPTED", message: error.message, exitCode: EXIT.interrupted };
   const known = error instanceof SolvayError ? error : translate(error);
-  return { code: known.code, message: known.message, exitCode: exitCode(known) };
-}
-
-function exitCode(error: SolvayError): number {
-  if (error instanceof UsageError) return EXIT.usage;
-  if (error instanceof ArtifactError) return EXIT.artifact;
-  if (error instanceof BudgetError) return EXIT.budget;
-  return error instanceof DeviceError ? EXIT.device : EXIT.internal;
+  const [, exitCode = EXIT.internal] = EXIT_CODES.find(([Class]) => known instanceof Class) ?? [];
+  return { code: known.code, message: known.message, exitCode };
 }
 
 function translate(error: unknown): SolvayError {
@@ -82,10 +84,4 @@ export function reportFailure(context: CliContext, error: unknown, json: boolean
   context.stderr.write(`${printable(failure.message)}\n`);
   if (context.env.SOLVAY_DEBUG === "1" && error instanceof Error) context.stderr.write(`${error.stack}\n`);
   return failure.exitCode;
-}
-
-/** Control characters of hostile file names never reach a terminal. */
-export function printable(text: string): string {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: stripping them is the point
-  return text.replace(/[\u0000-\u001f\u007f-\u009f]+/g, " ");
 }

@@ -1,23 +1,4 @@
-/** @file Numbers for people. */
-
-export const GIB = 1024 ** 3;
-
-/** `3.2GB`, as the published loader prints it (GiB, one decimal). */
-export function gigabytes(bytes: number): string {
-  return `${(bytes / GIB).toFixed(1)}GB`;
-}
-
-/** `512 B`, `1.5 MB`, `6.9 GB` (powers of 1000). */
-export function byteCount(bytes: number): string {
-  const units = ["B", "kB", "MB", "GB", "TB"];
-  let value = bytes;
-  let unit = 0;
-  while (value >= 999.5 && unit < units.length - 1) {
-    value /= 1000;
-    unit++;
-  }
-  return `${unit === 0 || value >= 99.95 ? Math.round(value) : value.toFixed(1)} ${units[unit]}`;
-}
+/** @file Durations and lines for people. Bytes: ledger/byte-text.ts. */
 
 /** `0:07`, `12:30`, `1:02:03`. */
 export function clock(ms: number): string {

@@ -1,6 +1,8 @@
 /** @file A plan for people: tiers, phases, the map of blocks, predicted times, and why. Lines of at most 80 columns. */
-import type { GenerateEvent, PassReport, PhaseReport, PlanReport } from "../engine-types.ts";
-import { formatBytes } from "../ledger/budget.ts";
+
+import type { GenerateEvent, PassReport, PhaseReport, PlanReport } from "../job/types.ts";
+import { formatBytes } from "../ledger/byte-text.ts";
+import { wholePassId } from "../plan/plan-input.ts";
 import { wrapped } from "./format.ts";
 
 const COLUMNS = 80;
@@ -32,45 +34,45 @@ function tier(peakBytes: number, budgetBytes: number): string {
 }
 
 function phaseLines(phase: PhaseReport): string[] {
+  const shared = phase.sharedBytes > 0 ? ` (${formatBytes(phase.sharedBytes)} of it there before)` : "";
   const parts = [
-    `weights ${formatBytes(phase.pinnedBytes + phase.ringBytes)}`,
+    `weights ${formatBytes(phase.pinnedBytes + phase.ringBytes)}${shared}`,
     `activations ${formatBytes(phase.activationBytes)}`,
     `scratch ${formatBytes(phase.scratchBytes)}`,
-    ...(phase.waitingBytes > 0
-      ? [`waiting ${formatBytes(phase.waitingBytes)} (${phase.waitingPlace === "ram" ? "in RAM" : "on the device"})`]
+    ...(phase.spilledBytes > 0
+      ? [`spilled ${formatBytes(phase.spilledBytes)} (${phase.spillTier === "ram" ? "in RAM" : "on the device"})`]
       : []),
   ];
   return [
     "",
-    `${phase.name}: VRAM ${formatBytes(phase.deviceBytes)}, RAM ${formatBytes(phase.ramBytes)}`,
+    `${phase.title}: VRAM ${formatBytes(phase.deviceBytes)}, RAM ${formatBytes(phase.ramBytes)}`,
     `  ${parts.join(", ")}`,
     ...phase.reasons.map((reason) => `  - ${reason}`),
     ...mapLines(phase.passes),
   ];
 }
 
-/** Decode has many small graphs that share blocks: their maps are one line. */
+/** The bands of a graph are many small passes that share blocks: their maps are one line. */
 function mapLines(passes: readonly PassReport[]): string[] {
-  const shared = passes.filter(({ map }) => map.length > 1);
-  const single = passes.filter(({ map }) => map.length === 1);
-  const joined: PassReport[] = single.length > 1 ? [joinPasses(single)] : single;
-  return [...shared, ...joined].flatMap((pass) => {
+  const whole = Map.groupBy(passes, ({ id }) => wholePassId(id));
+  const joined = [...whole].map(([id, parts]) => (parts.length === 1 ? parts[0]! : joinBands(`${id} in bands`, parts)));
+  return joined.flatMap((pass) => {
     const moved = pass.movedBytes > 0 ? `, ${formatBytes(pass.movedBytes)} a run` : "";
     const disk =
       pass.diskBytes > 0 && pass.diskBytes < pass.movedBytes ? ` (${formatBytes(pass.diskBytes)} from disk)` : "";
     const waits = pass.predictedWaitMs >= LEAST_WAIT_MS ? `, ${seconds(pass.predictedWaitMs)} of it waiting` : "";
     return [
-      `  ${pass.name} x${pass.repeats}${moved}${disk}: ${seconds(pass.predictedMs)}${waits}`,
+      `  ${pass.id} x${pass.repeats}${moved}${disk}: ${seconds(pass.predictedMs)}${waits}`,
       `  [${mapPicture(pass.map)}]`,
     ];
   });
 }
 
-function joinPasses(passes: readonly PassReport[]): PassReport {
+function joinBands(id: string, passes: readonly PassReport[]): PassReport {
   const total = (of: (pass: PassReport) => number) => passes.reduce((sum, pass) => sum + of(pass), 0);
   const blocks = new Map(passes.flatMap(({ map }) => map.map((block) => [block.segment, block])));
   return {
-    name: "bands",
+    id,
     repeats: 1,
     movedBytes: [...blocks.values()].reduce((sum, { bytes, place }) => sum + (place === "pinned" ? 0 : bytes), 0),
     diskBytes: 0,
@@ -82,7 +84,7 @@ function joinPasses(passes: readonly PassReport[]): PassReport {
 }
 
 /** Columns stand for equal shares of the bytes; each shows what most of its bytes do. */
-export function mapPicture(map: PassReport["map"], columns = MAP_COLUMNS): string {
+function mapPicture(map: PassReport["map"], columns = MAP_COLUMNS): string {
   const totalBytes = map.reduce((sum, { bytes }) => sum + bytes, 0);
   if (totalBytes === 0) return "";
   let picture = "";
@@ -120,7 +122,7 @@ function longestPass({ phases }: PlanReport): PassReport | undefined {
 /** One line after a run: what was planned, and what the ledger and the clock say. */
 export function measuredText(plan: PlanReport, image: Extract<GenerateEvent, { type: "image" }>): string {
   const step = longestPass(plan);
-  const done = image.passes.find(({ pass }) => pass === step?.name);
+  const done = image.passes.find(({ pass }) => step && pass === wholePassId(step.id));
   const pace = done && step ? done.totalMs / Math.max(1, done.runs) : undefined;
   const rate = pace === undefined ? "" : `, ${seconds(pace)} a step (${seconds(step!.predictedMs)})`;
   const waits =

@@ -1,36 +1,21 @@
-/** @file Progress for people, on stderr: one line that rewrites itself on a terminal, only the essential lines elsewhere. */
-import type { GenerateEvent, LoadEvent, PlanReport } from "../engine-types.ts";
-import type { CliContext } from "./context.ts";
-import { printable } from "./failure.ts";
-import { byteCount, clock, gigabytes } from "./format.ts";
+/** @file What an engine tells, for people: the essential lines, and on a terminal what it does now. */
+
+import { printable } from "../errors.ts";
+import type { GenerateEvent, LoadEvent, PlanReport } from "../job/types.ts";
+import { byteCount } from "../ledger/byte-text.ts";
+import { ARTIFACT_BASE } from "../library/published-artifact.ts";
+import { clock } from "./format.ts";
 import { measuredText } from "./plan-text.ts";
+import { moduleLine, StatusLine, transferLine } from "./status-line.ts";
 import { telemetryText } from "./telemetry-text.ts";
 
 const DEMO_NOTICE =
-  "Model: the embedded demo (small, landscapes). For full SDXL: solvay pull stabilityai/stable-diffusion-xl-base-1.0, " +
-  "then --model stabilityai/stable-diffusion-xl-base-1.0";
+  `Model: the embedded demo (small, landscapes). For full SDXL: solvay pull ${ARTIFACT_BASE}, ` +
+  `then --model ${ARTIFACT_BASE}`;
 
-export class Progress {
-  readonly #stderr: CliContext["stderr"];
-  #dirty = false;
+export class Progress extends StatusLine {
   #plan: PlanReport | undefined;
   #measured = false;
-
-  constructor(context: Pick<CliContext, "stderr">) {
-    this.#stderr = context.stderr;
-  }
-
-  /** A lasting line. */
-  say(line: string): void {
-    this.clear();
-    this.#stderr.write(`${line}\n`);
-  }
-
-  /** Removes the line that rewrites itself. */
-  clear(): void {
-    if (this.#dirty) this.#stderr.write("\r\x1b[K");
-    this.#dirty = false;
-  }
 
   load(event: LoadEvent): void {
     switch (event.type) {
@@ -41,18 +26,12 @@ export class Progress {
       case "note":
         this.say(`Note: ${printable(event.text)}`);
         break;
-      case "module":
-        if (event.count % 10 === 0) {
-          const module = String(event.count).padStart(4, "0");
-          this.say(`[STREAM] Module ${module} | RAM: ${gigabytes(event.rssBytes)}`);
-        }
-        this.#show(() => {
-          const perMs = event.readBytes / Math.max(1, event.elapsedMs);
-          const eta = clock((event.totalBytes - event.readBytes) / Math.max(1, perMs));
-          const percent = Math.floor((100 * event.readBytes) / Math.max(1, event.totalBytes));
-          return `Artifact ${percent}%  ${byteCount(perMs * 1000)}/s  ETA ${eta}`;
-        });
+      case "module": {
+        const line = moduleLine(event.count, event.rssBytes);
+        if (line !== undefined) this.say(line);
+        this.rewrite(transferLine("Artifact", event.readBytes, event.totalBytes, event.elapsedMs));
         break;
+      }
       case "artifact":
         this.say(
           `Artifact: ${event.applied} modules in ${clock(event.elapsedMs)}` +
@@ -70,18 +49,18 @@ export class Progress {
         );
         break;
       case "phase":
-        this.#show(
-          () => ({ encode: "Reading the prompt ...", denoise: "Denoising ...", decode: "Decoding ..." })[event.phase],
+        this.rewrite(
+          { encode: "Reading the prompt ...", denoise: "Denoising ...", decode: "Decoding ..." }[event.phase],
         );
         break;
-      case "step":
-        this.#show(() => {
-          const width = String(event.steps).length;
-          const pace = (event.stepMs / 1000).toFixed(2);
-          const line = `Step ${String(event.step).padStart(width)}/${event.steps}  ${pace} s/it  ETA ${clock(event.etaMs)}`;
-          return event.bytesPerSecond > 0 ? `${line}  ${byteCount(event.bytesPerSecond)}/s` : line;
-        });
+      case "step": {
+        const width = String(event.steps).length;
+        const pace = (event.stepMs / 1000).toFixed(2);
+        const rate = event.bytesPerSecond > 0 ? `  ${byteCount(event.bytesPerSecond)}/s` : "";
+        const step = String(event.step).padStart(width);
+        this.rewrite(`Step ${step}/${event.steps}  ${pace} s/it  ETA ${clock(event.etaMs)}${rate}`);
         break;
+      }
       case "note":
         this.say(`Note: ${printable(event.text)}`);
         break;
@@ -95,13 +74,7 @@ export class Progress {
       case "image":
         this.clear();
         // Beside what the plan said; for people, and for whoever asked where the time went.
-        if ((this.#stderr.isTTY || this.#measured) && this.#plan) this.say(measuredText(this.#plan, event));
+        if ((this.watched || this.#measured) && this.#plan) this.say(measuredText(this.#plan, event));
     }
-  }
-
-  #show(text: () => string): void {
-    if (!this.#stderr.isTTY) return;
-    this.#stderr.write(`\r\x1b[K${text()}`);
-    this.#dirty = true;
   }
 }

@@ -1,6 +1,7 @@
 /** @file Telemetry for people: the segments that held the run up most, and the weights on the device over time. */
-import type { GenerateEvent, ResidencySample, SegmentTotals } from "../engine-types.ts";
-import { formatBytes } from "../ledger/budget.ts";
+
+import type { GenerateEvent, ResidencySample, SegmentTotals } from "../job/types.ts";
+import { formatBytes } from "../ledger/byte-text.ts";
 import { seconds } from "./plan-text.ts";
 
 type TelemetryEvent = Extract<GenerateEvent, { type: "telemetry" }>;
@@ -19,8 +20,8 @@ export function telemetryText({ segments, residency }: TelemetryEvent): string {
   ].join("\n");
 }
 
-function label({ pass, segment, block, runs }: SegmentTotals): string {
-  return `${pass} ${block ?? segment} x${runs}`;
+function label({ pass, segment, blocks, runs }: SegmentTotals): string {
+  return `${pass} ${blocks.length > 0 ? blocks.join(" + ") : segment} x${runs}`;
 }
 
 function parts(row: SegmentTotals): string[] {

@@ -16,7 +16,7 @@ export interface AddedToken {
 }
 
 /** A stretch of text, or the id of an added token found in it. */
-export type Segment = { readonly text: string } | { readonly id: number };
+export type TextPart = { readonly text: string } | { readonly id: number };
 
 /** An added token, the string to look for, and its id. */
 export interface Needle {
@@ -31,8 +31,8 @@ const ENDS_WITH_WORD = new RegExp(`${WORD}$`, "u");
 const SPACE = new RegExp(`[${WHITE_SPACE}]`, "u");
 
 /** Splits `text` at the needles: leftmost first, then longest; matches do not overlap. */
-export function splitAtTokens(text: string, needles: readonly Needle[]): Segment[] {
-  const segments: Segment[] = [];
+export function splitAtTokens(text: string, needles: readonly Needle[]): TextPart[] {
+  const parts: TextPart[] = [];
   let start = 0;
   const byLength = needles
     .filter((needle) => needle.pattern !== "")
@@ -46,12 +46,12 @@ export function splitAtTokens(text: string, needles: readonly Needle[]): Segment
     }
     if (token.lstrip) while (from > start && SPACE.test(text[from - 1]!)) from--;
     if (token.rstrip) while (to < text.length && SPACE.test(text[to]!)) to++;
-    if (start < from) segments.push({ text: text.slice(start, from) });
-    segments.push({ id });
+    if (start < from) parts.push({ text: text.slice(start, from) });
+    parts.push({ id });
     start = to;
   }
-  if (start < text.length) segments.push({ text: text.slice(start) });
-  return segments;
+  if (start < text.length) parts.push({ text: text.slice(start) });
+  return parts;
 }
 
 function* findMatches(text: string, byLength: readonly Needle[]): Generator<{ at: number; needle: Needle }> {

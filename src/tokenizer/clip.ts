@@ -2,19 +2,10 @@
  * @file CLIP's tokenizer: text to exactly `modelMaxLength` ids, equal to transformers' `CLIPTokenizer`
  * (`padding="max_length", truncation=True`) for any string. Pure: files come in as text.
  */
+import { isJsonObject, type JsonObject } from "../source/json-fields.ts";
 import { type Needle, splitAtTokens } from "./added-tokens.ts";
 import { MAX_TOKEN_ID, type MergeTable, mergePairs } from "./byte-pairs.ts";
-import {
-  isObject,
-  type JsonObject,
-  malformed,
-  parseObject,
-  quote,
-  rankMerges,
-  readMergeLines,
-  readMergeList,
-  readVocabulary,
-} from "./files.ts";
+import { malformed, parseObject, quote, rankMerges, readMergeLines, readMergeList, readVocabulary } from "./files.ts";
 import { type Role, readSpecialTokens } from "./special-tokens.ts";
 import { normalizeText, splitPieces } from "./unicode.ts";
 
@@ -110,7 +101,7 @@ interface Model {
 
 function readModel({ file, value }: { file: string; value: JsonObject }): Model {
   const model = value.model;
-  if (!isObject(model)) throw malformed(file, "it has no model");
+  if (!isJsonObject(model)) throw malformed(file, "it has no model");
   if (model.type !== undefined && model.type !== "BPE") {
     throw malformed(file, `not byte-pair encoding (found model type ${quote(String(model.type))}, allowed "BPE")`);
   }
@@ -201,9 +192,9 @@ class Clip implements ClipTokenizer {
         ids.push(typed.id);
         continue;
       }
-      for (const segment of splitAtTokens(normalizeText(typed.text), this.#normalized)) {
-        if ("id" in segment) ids.push(segment.id);
-        else for (const piece of splitPieces(segment.text)) for (const id of this.#pieceIds(piece)) ids.push(id);
+      for (const part of splitAtTokens(normalizeText(typed.text), this.#normalized)) {
+        if ("id" in part) ids.push(part.id);
+        else for (const piece of splitPieces(part.text)) for (const id of this.#pieceIds(piece)) ids.push(id);
       }
     }
     return ids;

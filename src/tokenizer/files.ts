@@ -1,9 +1,8 @@
 /** @file Strict readers of the tokenizer files: each value is checked before it is used, whatever the file says. */
 import { ArtifactError } from "../errors.ts";
+import { isJsonObject, type JsonObject, parseJsonObject } from "../source/json-fields.ts";
 import type { AddedToken } from "./added-tokens.ts";
 import { MAX_TOKEN_ID, type Merge, type MergeTable, pairKey } from "./byte-pairs.ts";
-
-export type JsonObject = Readonly<Record<string, unknown>>;
 
 /** Twenty times CLIP's 49,408: far above any real vocabulary of this kind. */
 const MAX_ENTRIES = 2 ** 20;
@@ -19,27 +18,17 @@ export function malformed(file: string, problem: string, cause?: unknown): Artif
   });
 }
 
-export function isObject(value: unknown): value is JsonObject {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
-}
-
 /** Parses a JSON file whose root must be an object. */
 export function parseObject(text: string, file: string): JsonObject {
-  let value: unknown;
-  try {
-    value = JSON.parse(text.startsWith("\ufeff") ? text.slice(1) : text);
-  } catch (cause) {
-    throw malformed(file, `not JSON (${cause instanceof Error ? cause.message : "unreadable"})`, cause);
-  }
-  if (!isObject(value)) throw malformed(file, "the root is not a JSON object");
-  return value;
+  const unmarked = text.startsWith("\ufeff") ? text.slice(1) : text;
+  return parseJsonObject(unmarked, (problem, cause) => malformed(file, problem, cause));
 }
 
 /** The vocabulary: token to id. Accepts an object, or a list whose places are the ids. */
 export function readVocabulary(value: unknown, file: string): Map<string, number> {
   const entries: [string, unknown][] = Array.isArray(value)
     ? value.map((item: unknown, id) => [String(Array.isArray(item) ? item[0] : item), id])
-    : isObject(value)
+    : isJsonObject(value)
       ? Object.entries(value)
       : [];
   if (entries.length === 0) throw malformed(file, "no vocabulary in it");
@@ -113,7 +102,7 @@ export function readAddedToken(value: unknown, file: string, what: string): Adde
   if (typeof value === "string") {
     return { content: value, normalized: false, singleWord: false, lstrip: false, rstrip: false };
   }
-  if (!isObject(value) || typeof value.content !== "string") {
+  if (!isJsonObject(value) || typeof value.content !== "string") {
     throw malformed(file, `${what} is neither a string nor a token with a content`);
   }
   const flag = (name: string, fallback: boolean): boolean => {

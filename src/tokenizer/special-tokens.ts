@@ -2,8 +2,10 @@
  * @file Which tokens are special and how they are looked for, from tokenizer_config.json, special_tokens_map.json
  * and tokenizer.json, with the precedence of transformers 5 (tokenization_utils_base.py, `_from_pretrained`).
  */
+
+import { isJsonObject, type JsonObject } from "../source/json-fields.ts";
 import type { AddedToken } from "./added-tokens.ts";
-import { isObject, isTokenId, type JsonObject, malformed, readAddedToken } from "./files.ts";
+import { isTokenId, malformed, readAddedToken } from "./files.ts";
 
 /** In the order in which transformers gives new ids to those that the vocabulary lacks. */
 const ROLES = ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"] as const;
@@ -35,7 +37,7 @@ export function readSpecialTokens(
   map: NamedObject | undefined,
   tokenizer: NamedObject | undefined,
 ): SpecialTokens {
-  const listed = isObject(config?.value.added_tokens_decoder) ? decoderTokens(config) : undefined;
+  const listed = isJsonObject(config?.value.added_tokens_decoder) ? decoderTokens(config) : undefined;
   const sources = listed ? [config] : [map, config];
   const known = listed ?? (tokenizer ? tokenizerTokens(tokenizer) : []);
   const roles = new Map<Role, AddedToken>();
@@ -53,7 +55,7 @@ export function readSpecialTokens(
 
 /** A token given as an object in these two files is special, whether or not it says so. */
 function readRole(value: unknown, file: string, what: string): AddedToken {
-  return readAddedToken(isObject(value) ? { normalized: true, ...value } : value, file, what);
+  return readAddedToken(isJsonObject(value) ? { normalized: true, ...value } : value, file, what);
 }
 
 function extraTokens(sources: readonly (NamedObject | undefined)[]): AddedToken[] {
@@ -80,7 +82,7 @@ function tokenizerTokens({ file, value }: NamedObject): AddedToken[] {
   if (!Array.isArray(list)) throw malformed(file, "added_tokens is not a list");
   return list
     .map((item: unknown, index) => {
-      const id = isObject(item) ? item.id : undefined;
+      const id = isJsonObject(item) ? item.id : undefined;
       if (!isTokenId(id)) throw malformed(file, `added_tokens[${index}] has no usable id`);
       return { id, token: readAddedToken(item, file, `added_tokens[${index}]`) };
     })

@@ -44,7 +44,7 @@ const PIECE = new RegExp(
   String.raw`<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|${LETTER}+|${NUMBER}|${OTHER}+`,
   "gv",
 );
-/** What the byte-level step splits further: the two names above, when they were not taken as special tokens. */
+/** What byte-level splitting cuts further: the two names above, when they were not taken as special tokens. */
 const NAME = /^(<\|)(startoftext|endoftext)(\|>)$/;
 
 /** NFC, runs of white space to one space, lower case (each character by itself: a final sigma is not special). */

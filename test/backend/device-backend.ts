@@ -40,7 +40,7 @@ export function deviceBackend(device: Device, stray = 2): Backend {
     });
     using arena = await device.createArena(Math.max(activations.bytes, 256), "activations");
     using weightArena = await device.createArena(Math.max(kept.bytes, 256), "weights");
-    using _scratch = await device.createScratch(device.scratchBytes(graph, segment, stored).given);
+    using _scratch = await device.createScratch(device.scratchBytes(graph, segment, stored).sharedBytes);
     const spans = activations.spans(arena);
     const weightSpans = kept.spans(weightArena);
     const deviceWeights = new Map<ValueId, DeviceWeight>(
@@ -74,8 +74,7 @@ export function deviceBackend(device: Device, stray = 2): Backend {
     await device.settle();
   };
   return {
-    // The name matters to nobody here.
-    name: "null",
+    name: device.name,
     weightDTypes: new Set(["f16", "bf16", "f32"]),
     overheadBytes: 0,
     prepare: async () => {},

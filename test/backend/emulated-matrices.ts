@@ -2,9 +2,10 @@
  * @file Subgroup matrices for adapters that have none: the kernel's declarations replaced by plain loops, in which an
  * operand is its place in workgroup memory, and each lane holds its share of the sums. All of the kernel but the four intrinsics is then computed as it is.
  */
-import type { OpenedDevice } from "../../src/backend/webgpu/dawn.ts";
-import { MATRIX_STRIDE, matrixDeclarations } from "../../src/backend/webgpu/kernels/gemm-matrix.ts";
-import type { MatrixShape } from "../../src/backend/webgpu/paths.ts";
+
+import type { OpenedGpu } from "../../src/backend/webgpu/adapter/opened-gpu.ts";
+import { matrixDeclarations } from "../../src/backend/webgpu/kernels/gemm-matrix.ts";
+import { MATRIX_STRIDE, type MatrixShape } from "../../src/backend/webgpu/kernels/gemm-matrix-tiles.ts";
 
 /** `NONE` is zero, but only when it runs: unrolled, the loops would take a minute to compile. */
 function emulation({ m, n, k, lanes }: MatrixShape): string {
@@ -33,7 +34,7 @@ fn storeSums(offset: u32, sums: Sums) {
 }
 
 /** Makes a device compile matrix kernels with loops instead. */
-export function emulateMatrices({ device }: OpenedDevice, shape: MatrixShape): void {
+export function emulateMatrices({ device }: OpenedGpu, shape: MatrixShape): void {
   const create = device.createShaderModule.bind(device);
   const native = matrixDeclarations(shape);
   device.createShaderModule = (descriptor) => {

@@ -1,12 +1,13 @@
 /** @file A graphics device that fails on purpose: methods of a real one, replaced. */
-import type { OpenedDevice } from "../../src/backend/webgpu/dawn.ts";
-import { USAGE } from "../../src/backend/webgpu/gpu-flags.ts";
+
+import type { OpenedGpu } from "../../src/backend/webgpu/adapter/opened-gpu.ts";
+import { USAGE } from "../../src/backend/webgpu/run/gpu-flags.ts";
 
 /**
  * Calls `before` each time something asynchronous is asked of the device (in order, counted from 0): error scopes, kernels,
  * maps, waiting for work.
  */
-export function watchAwaits({ device }: OpenedDevice, before: (call: number) => void): void {
+export function watchAwaits({ device }: OpenedGpu, before: (call: number) => void): void {
   let calls = 0;
   const watch = <T extends object>(target: T, name: keyof T & string) => {
     const original = (target[name] as (...args: unknown[]) => unknown).bind(target);
@@ -38,7 +39,7 @@ export type Unanswered =
   | "map to read"
   | "map to write";
 
-export function fallSilent({ device }: OpenedDevice, question: Unanswered, onAsked: () => void = () => {}): void {
+export function fallSilent({ device }: OpenedGpu, question: Unanswered, onAsked: () => void = () => {}): void {
   const never = () => {
     onAsked();
     return new Promise<never>(() => undefined);
@@ -61,7 +62,7 @@ export function fallSilent({ device }: OpenedDevice, question: Unanswered, onAsk
 }
 
 /** `refuse` says which allocations (counted from 0) end as if memory were short. */
-export function limitMemory({ device }: OpenedDevice, refuse: (allocation: number) => boolean): void {
+export function limitMemory({ device }: OpenedGpu, refuse: (allocation: number) => boolean): void {
   const filters: GPUErrorFilter[] = [];
   let allocations = 0;
   const push = device.pushErrorScope.bind(device);
@@ -82,7 +83,7 @@ export function limitMemory({ device }: OpenedDevice, refuse: (allocation: numbe
 }
 
 /** All dispatches come to nothing. */
-export function dropDispatches({ device }: OpenedDevice): void {
+export function dropDispatches({ device }: OpenedGpu): void {
   const createEncoder = device.createCommandEncoder.bind(device);
   Object.defineProperty(device, "createCommandEncoder", {
     value: () => {

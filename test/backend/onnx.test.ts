@@ -1,19 +1,20 @@
 /** @file The `cpu` backend (ONNX Runtime) against the reference backend, and its sharing of sessions. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { createOnnxBackend, defaultThreads } from "../../src/backend/onnx/backend.ts";
+import { defaultThreads } from "../../src/backend/onnx/backend.ts";
 import { DeviceError } from "../../src/errors.ts";
 import { GraphBuilder } from "../../src/ir/builder.ts";
-import { linear } from "../../src/model/layers.ts";
+import { linear } from "../../src/models/layers.ts";
+import { openOnnxBackend } from "../../src/node/onnx.ts";
 import { computeGraph, conformanceTests } from "./conformance.ts";
 
 const skip = await whyNot();
-conformanceTests("cpu", () => createOnnxBackend(), skip);
+conformanceTests("cpu", () => openOnnxBackend(), skip);
 
 /** Nothing where the backend opens; else the reason. Any other failure is a failure. */
 async function whyNot(): Promise<string | undefined> {
   try {
-    await using _ = await createOnnxBackend();
+    await using _ = await openOnnxBackend();
     return undefined;
   } catch (error) {
     if (error instanceof DeviceError && error.code === "E_NO_ONNXRUNTIME") return `skipped: ${error.problem}`;
@@ -36,7 +37,7 @@ test(
   "cpu: segments of one shape share a session, each with its own weights",
   skip === undefined ? {} : { skip },
   async () => {
-    await using backend = await createOnnxBackend();
+    await using backend = await openOnnxBackend();
     const input = Float32Array.of(1, 10, 100);
     const results = [];
     for (const [name, values] of [

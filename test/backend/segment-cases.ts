@@ -1,6 +1,6 @@
 /** @file Whole segments as the networks have them: chains of ops, values read twice, several results, shared weights. */
 import type { GraphBuilder } from "../../src/ir/builder.ts";
-import { add, groupNorm, layerNorm, linear, resnet, silu, upsample } from "../../src/model/layers.ts";
+import { add, groupNorm, layerNorm, linear, resnet, silu, upsample } from "../../src/models/layers.ts";
 
 export interface SegmentCase {
   readonly name: string;

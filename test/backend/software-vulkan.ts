@@ -1,9 +1,9 @@
 /** @file The graphics adapter that tests run on: a software one where there is no other; its absence is a reason to skip. */
 import { existsSync, globSync } from "node:fs";
-import { listAdapters } from "../../src/backend/webgpu/dawn.ts";
-import { createWebGpuDevice, type WebGpuDevice, type WebGpuOptions } from "../../src/backend/webgpu/device.ts";
-import { vulkanLoaderProblem } from "../../src/backend/webgpu/vulkan-loader.ts";
+import { createWebGpuDevice, type WebGpuDevice, type WebGpuOptions } from "../../src/backend/webgpu/run/device.ts";
 import { DeviceError } from "../../src/errors.ts";
+import { listAdapters, openDawn } from "../../src/node/gpu/dawn.ts";
+import { vulkanLoaderProblem } from "../../src/node/gpu/vulkan-loader.ts";
 
 /** Drivers of lavapipe and SwiftShader (Debian's paths), used where VK_ICD_FILENAMES says nothing. */
 const DRIVERS = ["/usr/share/vulkan/icd.d/lvp_icd*.json", "/usr/lib/chromium/vk_swiftshader_icd.json"];
@@ -35,6 +35,6 @@ export async function findTestAdapter(): Promise<TestAdapter> {
   }
 }
 
-export function openTestDevice(adapter: TestAdapter, options: WebGpuOptions = {}): Promise<WebGpuDevice> {
-  return createWebGpuDevice({ adapter: adapter.name, ...options });
+export async function openTestDevice(adapter: TestAdapter, options: WebGpuOptions = {}): Promise<WebGpuDevice> {
+  return await createWebGpuDevice(await openDawn(adapter.name), options);
 }

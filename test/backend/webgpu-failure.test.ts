@@ -4,12 +4,13 @@ import { test } from "node:test";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { DeviceMemoryError } from "../../src/backend/device.ts";
-import { type OpenedDevice, openFrom, openNullDevice } from "../../src/backend/webgpu/dawn.ts";
-import { createWebGpuDevice } from "../../src/backend/webgpu/device.ts";
-import { DeviceHealth, lostError, uncapturedError } from "../../src/backend/webgpu/failure.ts";
-import type { Kernel } from "../../src/backend/webgpu/kernel.ts";
-import { PipelineCache } from "../../src/backend/webgpu/pipelines.ts";
+import { type OpenedGpu, openFrom } from "../../src/backend/webgpu/adapter/opened-gpu.ts";
+import type { Kernel } from "../../src/backend/webgpu/kernels/kernel.ts";
+import { createWebGpuDevice } from "../../src/backend/webgpu/run/device.ts";
+import { DeviceHealth, lostError, uncapturedError } from "../../src/backend/webgpu/run/device-health.ts";
+import { PipelineCache } from "../../src/backend/webgpu/run/pipelines.ts";
 import { DeviceError } from "../../src/errors.ts";
+import { openNullDevice } from "../../src/node/gpu/dawn.ts";
 
 const lost = lostError("unknown", "hung");
 
@@ -87,13 +88,13 @@ const dawn = await openNullDevice().catch((error: unknown) => error);
 const options = dawn instanceof DeviceError ? { skip: `skipped: ${dawn.problem}` } : {};
 
 test("staging memory that the host has not is E_VRAM, and the device is given back", options, async () => {
-  const opened = dawn as OpenedDevice;
+  const opened = dawn as OpenedGpu;
   Object.defineProperty(opened.device, "createBuffer", {
     value: () => {
       throw new RangeError("createBuffer failed, size is too large");
     },
   });
-  await assert.rejects(createWebGpuDevice({ open: async () => opened }), (error) => {
+  await assert.rejects(createWebGpuDevice(opened), (error) => {
     assert.ok(error instanceof DeviceMemoryError, String(error));
     assert.match(error.message, /^E_VRAM staging: .*needs 51 MB more/);
     return true;

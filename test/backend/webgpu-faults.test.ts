@@ -5,11 +5,12 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { test } from "node:test";
-import { type OpenedDevice, openDawn } from "../../src/backend/webgpu/dawn.ts";
-import { createWebGpuDevice, type WebGpuDevice, type WebGpuOptions } from "../../src/backend/webgpu/device.ts";
-import { BASELINE } from "../../src/backend/webgpu/paths.ts";
+import type { OpenedGpu } from "../../src/backend/webgpu/adapter/opened-gpu.ts";
+import { BASELINE } from "../../src/backend/webgpu/lower/paths.ts";
+import { createWebGpuDevice, type WebGpuDevice, type WebGpuOptions } from "../../src/backend/webgpu/run/device.ts";
 import { BudgetError, DeviceError } from "../../src/errors.ts";
 import { GraphBuilder } from "../../src/ir/builder.ts";
+import { openDawn } from "../../src/node/gpu/dawn.ts";
 import { computeGraph, drawData, segmentGraph } from "./conformance.ts";
 import { deviceBackend } from "./device-backend.ts";
 import { dropDispatches, fallSilent, limitMemory, watchAwaits } from "./faulty-gpu.ts";
@@ -23,10 +24,10 @@ const graph = segmentGraph(SEGMENT_CASES.find(({ name }) => name.startsWith("ups
 const data = drawData(graph, 1);
 const STAGING = { slots: 2, slotBytes: 65536 };
 
-async function open(spoil: (opened: OpenedDevice) => void, more: WebGpuOptions = {}): Promise<WebGpuDevice> {
+async function open(spoil: (opened: OpenedGpu) => void, more: WebGpuOptions = {}): Promise<WebGpuDevice> {
   const opened = await openDawn(adapter.name);
   spoil(opened);
-  return await createWebGpuDevice({ open: async () => opened, staging: STAGING, ...more });
+  return await createWebGpuDevice(opened, { staging: STAGING, ...more });
 }
 
 const compute = (device: WebGpuDevice) => computeGraph(deviceBackend(device), graph, data, "f16");
@@ -273,12 +274,13 @@ test(
   async () => {
     const url = (name: string) => JSON.stringify(new URL(`../../src/${name}`, import.meta.url).href);
     const name = JSON.stringify(adapter.name);
-    const script = `const { createWebGpuDevice } = await import(${url("backend/webgpu/device.ts")});
+    const script = `const { createWebGpuDevice } = await import(${url("backend/webgpu/run/device.ts")});
+    const { openDawn } = await import(${url("node/gpu/dawn.ts")});
     const { openEngine } = await import(${url("node.ts")});
     // Far more than a start takes: a hang.
     const watchdog = setInterval(() => process.exit(9), 5000);
     for (let i = 0; i < 100; i++) {
-      const device = await createWebGpuDevice({ adapter: ${name}, staging: ${JSON.stringify(STAGING)} });
+      const device = await createWebGpuDevice(await openDawn(${name}), { staging: ${JSON.stringify(STAGING)} });
       if (i % 10 === 0) gc();
       (await device.createArena(4096, "a"))[Symbol.dispose]();
       await device.settle();

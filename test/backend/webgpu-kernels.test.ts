@@ -4,30 +4,38 @@
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { type OpenedDevice, openNullDevice } from "../../src/backend/webgpu/dawn.ts";
-import { DeviceHealth } from "../../src/backend/webgpu/failure.ts";
-import { type Kernel, MAX_SLOTS } from "../../src/backend/webgpu/kernel.ts";
-import { attentionKernel, attentionSharedBytes } from "../../src/backend/webgpu/kernels/attention.ts";
+import type { OpenedGpu } from "../../src/backend/webgpu/adapter/opened-gpu.ts";
+import { attentionKernel } from "../../src/backend/webgpu/kernels/attention.ts";
+import { attentionSharedBytes } from "../../src/backend/webgpu/kernels/attention-variant.ts";
 import {
   addKernel,
   broadcastAddKernel,
   gegluKernel,
   unaryKernel,
 } from "../../src/backend/webgpu/kernels/elementwise.ts";
-import { type GemmVariant, gemmKernel } from "../../src/backend/webgpu/kernels/gemm.ts";
+import { gemmKernel } from "../../src/backend/webgpu/kernels/gemm.ts";
 import { matrixKernel } from "../../src/backend/webgpu/kernels/gemm-matrix.ts";
+import type { MatrixShape } from "../../src/backend/webgpu/kernels/gemm-matrix-tiles.ts";
 import { TILE_NAMES, tileFits } from "../../src/backend/webgpu/kernels/gemm-tiles.ts";
+import type { GemmVariant } from "../../src/backend/webgpu/kernels/gemm-variant.ts";
 import {
-  channelMomentsKernel,
-  groupMomentsKernel,
+  channelStatisticsKernel,
+  groupStatisticsKernel,
   normalizeKernel,
 } from "../../src/backend/webgpu/kernels/group-norm.ts";
+import { type Kernel, MAX_SLOTS } from "../../src/backend/webgpu/kernels/kernel.ts";
 import { layerNormKernel } from "../../src/backend/webgpu/kernels/layer-norm.ts";
-import { copyKernel, embeddingKernel, repackKernel, upsampleKernel } from "../../src/backend/webgpu/kernels/layout.ts";
+import {
+  copyKernel,
+  embeddingKernel,
+  repackKernel,
+  upsampleKernel,
+} from "../../src/backend/webgpu/kernels/movement.ts";
 import { softmaxKernel } from "../../src/backend/webgpu/kernels/softmax.ts";
-import type { MatrixShape } from "../../src/backend/webgpu/paths.ts";
-import { PipelineCache } from "../../src/backend/webgpu/pipelines.ts";
+import { DeviceHealth } from "../../src/backend/webgpu/run/device-health.ts";
+import { PipelineCache } from "../../src/backend/webgpu/run/pipelines.ts";
 import { DeviceError } from "../../src/errors.ts";
+import { openNullDevice } from "../../src/node/gpu/dawn.ts";
 
 const STORAGES = ["f16", "bf16", "f32"] as const;
 const BOTH = [true, false] as const;
@@ -132,16 +140,16 @@ function* others(): Generator<Kernel> {
         for (const quad of BOTH)
           for (const joined of [{}, { x2: 5 }])
             yield normalizeKernel({
-              slots: { x: 0, ...joined, moments: 1, w: 2, b: 3, out: 4 },
+              slots: { x: 0, ...joined, statistics: 1, w: 2, b: 3, out: 4 },
               wStorage,
               bStorage,
               silu,
               quad,
             });
     }
-  yield channelMomentsKernel({ x: 0, parts: 1 });
-  yield channelMomentsKernel({ x: 0, x2: 1, parts: 2 });
-  for (const lanes of LANES) yield groupMomentsKernel(lanes);
+  yield channelStatisticsKernel({ x: 0, parts: 1 });
+  yield channelStatisticsKernel({ x: 0, x2: 1, parts: 2 });
+  for (const lanes of LANES) yield groupStatisticsKernel(lanes);
   for (const op of ["silu", "gelu", "quickGelu", "scale"] as const) yield unaryKernel(op);
   for (const slots of [
     { a: 0, b: 1, out: 2 },
@@ -163,7 +171,7 @@ function* others(): Generator<Kernel> {
 const opened = await tryOpen();
 const options = typeof opened === "string" ? { skip: opened } : {};
 
-async function tryOpen(): Promise<OpenedDevice | string> {
+async function tryOpen(): Promise<OpenedGpu | string> {
   try {
     return await openNullDevice();
   } catch (error) {
@@ -173,7 +181,7 @@ async function tryOpen(): Promise<OpenedDevice | string> {
 }
 
 test("every kernel variant compiles", options, async () => {
-  const { device } = opened as OpenedDevice;
+  const { device } = opened as OpenedGpu;
   const cache = new PipelineCache(device, new DeviceHealth());
   const texts = new Map<string, string>();
   for (const kernel of [...products(), ...others()]) {
@@ -189,7 +197,7 @@ test("every kernel variant compiles", options, async () => {
 });
 
 test("a kernel that is wrong is refused by name", options, async () => {
-  const cache = new PipelineCache((opened as OpenedDevice).device, new DeviceHealth());
+  const cache = new PipelineCache((opened as OpenedGpu).device, new DeviceHealth());
   const kernel = unaryKernel("silu");
   const wrong = { ...kernel, key: "wrong", wgsl: () => kernel.wgsl().replace("= silu4(", "= nosuch4(") };
   await assert.rejects(cache.get(wrong), /^DeviceError: E_GPU wrong: .*nosuch4/);

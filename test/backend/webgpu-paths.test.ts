@@ -5,19 +5,15 @@ import { after, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import type { StoredWeight } from "../../src/backend/device.ts";
 import { createReferenceBackend } from "../../src/backend/reference/backend.ts";
-import type { AdapterFacts } from "../../src/backend/webgpu/adapter.ts";
-import { openDawn } from "../../src/backend/webgpu/dawn.ts";
-import { createWebGpuDevice, type WebGpuDevice, type WebGpuOptions } from "../../src/backend/webgpu/device.ts";
-import { lowerSegment } from "../../src/backend/webgpu/lowering.ts";
-import {
-  BASELINE,
-  candidatePaths,
-  describePrecision,
-  type KernelPaths,
-  type MatrixShape,
-} from "../../src/backend/webgpu/paths.ts";
-import { difference, forgetProbes, MAX_NMSE } from "../../src/backend/webgpu/self-test.ts";
+import type { AdapterFacts } from "../../src/backend/webgpu/adapter/adapter.ts";
+import { candidatePaths } from "../../src/backend/webgpu/adapter/candidates.ts";
+import type { MatrixShape } from "../../src/backend/webgpu/kernels/gemm-matrix-tiles.ts";
+import { lowerSegment } from "../../src/backend/webgpu/lower/lowering.ts";
+import { BASELINE, describePrecision, type KernelPaths } from "../../src/backend/webgpu/lower/paths.ts";
+import { createWebGpuDevice, type WebGpuDevice, type WebGpuOptions } from "../../src/backend/webgpu/run/device.ts";
+import { difference, forgetProbes, MAX_NMSE } from "../../src/backend/webgpu/run/self-test.ts";
 import { GraphBuilder } from "../../src/ir/builder.ts";
+import { openDawn } from "../../src/node/gpu/dawn.ts";
 import { computeGraph, drawData, type GraphData, opGraph, segmentGraph } from "./conformance.ts";
 import { deviceBackend } from "./device-backend.ts";
 import { emulateMatrices } from "./emulated-matrices.ts";
@@ -148,7 +144,7 @@ const MATRIX: MatrixShape = { m: 16, n: 16, k: 16, lanes: 32, tiles: ["64x64", "
 async function withMatrices(shape: MatrixShape): Promise<WebGpuDevice> {
   const opened = await openDawn(adapter.name);
   emulateMatrices(opened, shape);
-  return await createWebGpuDevice({ open: async () => opened, paths: { ...BASELINE, matrix: shape } });
+  return await createWebGpuDevice(opened, { paths: { ...BASELINE, matrix: shape } });
 }
 
 test(
@@ -196,10 +192,10 @@ test("tiles of either swizzle give the same bits in fp16", needs("shader-f16"), 
   for (const result of results.slice(1)) assert.deepEqual(result, results[0]);
 });
 
-test("a wide graph is computed in fp32 whatever the precision", needs("shader-f16"), async () => {
+test("one device computes fp32 graphs and fp16 graphs of one structure side by side", needs("shader-f16"), async () => {
   const results = [];
-  for (const wide of [true, false]) {
-    const g = new GraphBuilder("range", { wide });
+  for (const fp32 of [true, false, true]) {
+    const g = new GraphBuilder("range", { fp32 });
     const x = g.input("x", [4, 16]);
     g.segment("s", () => g.output("y", g.node("linear", [x, g.weight("w", [4, 16])], {})));
     const graph = g.build();
@@ -209,6 +205,7 @@ test("a wide graph is computed in fp32 whatever the precision", needs("shader-f1
     results.push((await compute(SMALL, graph, data)).get("y")!);
   }
   assert.ok(results[0]!.every(Number.isFinite));
+  assert.deepEqual(results[2], results[0]);
   assert.ok(!results[1]!.every(Number.isFinite), "70000 is beyond fp16");
 });
 
@@ -229,9 +226,10 @@ test("reductions through subgroups give the baseline's bits", needs("subgroups")
 });
 
 test("subgroups of another size pass the self-test too", needs("subgroups"), () => {
-  const url = (name: string) => JSON.stringify(new URL(`../../src/backend/webgpu/${name}`, import.meta.url).href);
-  const script = `const { createWebGpuDevice } = await import(${url("device.ts")});
-    await using device = await createWebGpuDevice({ adapter: ${JSON.stringify(adapter.name.split("-")[0])} });
+  const url = (name: string) => JSON.stringify(new URL(`../../src/${name}`, import.meta.url).href);
+  const script = `const { createWebGpuDevice } = await import(${url("backend/webgpu/run/device.ts")});
+    const { openDawn } = await import(${url("node/gpu/dawn.ts")});
+    await using device = await createWebGpuDevice(await openDawn(${JSON.stringify(adapter.name.split("-")[0])}));
     console.log(JSON.stringify([device.adapter.subgroups, device.chosen]));`;
   const cwd = fileURLToPath(new URL("../..", import.meta.url));
   const env = { ...process.env, LP_NATIVE_VECTOR_WIDTH: "256" };
@@ -259,7 +257,7 @@ test("a driver that computes fp16 wrong loses the path, with a note", needs("sha
       if (!descriptor.label?.includes("gemm")) return create(descriptor);
       return create({ ...descriptor, code: descriptor.code.replace(find, put) });
     };
-    await using made = await createWebGpuDevice({ open: async () => opened, precision: "fp16" });
+    await using made = await createWebGpuDevice(opened, { precision: "fp16" });
     const { paths, notes } = made.chosen;
     assert.equal(paths.products, "f32");
     assert.equal(paths.attention, "f16");
@@ -271,11 +269,11 @@ test("a driver that computes fp16 wrong loses the path, with a note", needs("sha
 });
 
 test("which paths are tried follows features and the declared precision", () => {
-  const card = { features: ["shader-f16", "subgroups"], subgroups: { min: 32, max: 32 } } as unknown as AdapterFacts;
+  const gpu = { features: ["shader-f16", "subgroups"], subgroups: { min: 32, max: 32 } } as unknown as AdapterFacts;
   const names = (...args: Parameters<typeof candidatePaths>) =>
     candidatePaths(...args).candidates.map(({ name }) => name);
-  assert.deepEqual(names(card, "fp32"), ["subgroups"]);
-  assert.deepEqual(names(card, "fp16"), ["subgroups", "fp16 products", "fp16 attention"]);
+  assert.deepEqual(names(gpu, "fp32"), ["subgroups"]);
+  assert.deepEqual(names(gpu, "fp16"), ["subgroups", "fp16 products", "fp16 attention"]);
   const limits = { maxComputeWorkgroupStorageSize: 49152 };
   const matrices = [
     { component: "f16", result: "f16", m: 16, n: 16, k: 16 },
@@ -283,7 +281,7 @@ test("which paths are tried follows features and the declared precision", () => 
     { component: "f16", result: "f32", m: 16, n: 16, k: 16 },
     { component: "u8", result: "u32", m: 16, n: 16, k: 32 },
   ];
-  const tensor = { ...card, limits, matrices } as unknown as AdapterFacts;
+  const tensor = { ...gpu, limits, matrices } as unknown as AdapterFacts;
   assert.deepEqual(names(tensor, "fp16"), ["subgroups", "subgroup matrices", "fp16 products", "fp16 attention"]);
   const [, found, instead] = candidatePaths(tensor, "fp16").candidates;
   const matrix: MatrixShape = { m: 16, n: 16, k: 16, lanes: 32, tiles: ["64x64", "128x128"] };
@@ -301,8 +299,8 @@ test("which paths are tried follows features and the declared precision", () => 
   const { candidates, notes } = candidatePaths(plain, "fp16");
   assert.deepEqual(candidates, []);
   assert.match(notes.join(), /offers no shader-f16: computing in fp32/);
-  const wide = { ...card, subgroups: { min: 64, max: 64 } };
-  assert.equal(candidatePaths(wide, "fp32").candidates[0]!.paths.lanes, 32);
+  const lanes64 = { ...gpu, subgroups: { min: 64, max: 64 } };
+  assert.equal(candidatePaths(lanes64, "fp32").candidates[0]!.paths.lanes, 32);
   assert.equal(describePrecision(BASELINE), "fp32");
   assert.equal(describePrecision(halves), "fp16 (shader-f16)");
 });

@@ -1,10 +1,10 @@
 /** @file What the pacer is told of submits whose ends are reported one by one, or in a heap. A fake clock, a fake queue. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { Dispatch } from "../../src/backend/webgpu/dispatches.ts";
-import { DeviceHealth } from "../../src/backend/webgpu/failure.ts";
-import { Pacer } from "../../src/backend/webgpu/pacing.ts";
-import { SubmitQueue } from "../../src/backend/webgpu/submission.ts";
+import type { Dispatch } from "../../src/backend/webgpu/lower/dispatches.ts";
+import { DeviceHealth } from "../../src/backend/webgpu/run/device-health.ts";
+import { Pacer } from "../../src/backend/webgpu/run/pacing.ts";
+import { SubmitQueue } from "../../src/backend/webgpu/run/submission.ts";
 
 class Recorder extends Pacer {
   readonly seen: (readonly [number, number])[] = [];

@@ -5,9 +5,13 @@ import os from "node:os";
 import path from "node:path";
 import { test } from "node:test";
 import type { BlockTensor } from "../../src/backend/device.ts";
-import { type AdapterFacts, chooseAdapter, isSoftware, NEEDED_LIMITS } from "../../src/backend/webgpu/adapter.ts";
-import { DispatchBuilder } from "../../src/backend/webgpu/dispatches.ts";
-import { fuseSegment } from "../../src/backend/webgpu/fusion.ts";
+import {
+  type AdapterFacts,
+  chooseAdapter,
+  isSoftware,
+  NEEDED_LIMITS,
+} from "../../src/backend/webgpu/adapter/adapter.ts";
+import { shapeKey, tableChoice, tuneTiles } from "../../src/backend/webgpu/adapter/tuning.ts";
 import { unaryKernel } from "../../src/backend/webgpu/kernels/elementwise.ts";
 import {
   chooseTile,
@@ -16,20 +20,21 @@ import {
   tileFits,
   tileSharedBytes,
 } from "../../src/backend/webgpu/kernels/gemm-tiles.ts";
-import { Pacer, TARGET_MS, TRUST_AFTER_MS } from "../../src/backend/webgpu/pacing.ts";
-import { allowRebuild, noteRebuild, requireStable } from "../../src/backend/webgpu/rebuild-limiter.ts";
-import { placeScratch } from "../../src/backend/webgpu/scratch.ts";
-import { WebGpuSizes } from "../../src/backend/webgpu/sizes.ts";
-import { loadAdapterState, saveAdapterState } from "../../src/backend/webgpu/state-file.ts";
-import { shapeKey, tableChoice, tuneTiles } from "../../src/backend/webgpu/tuning.ts";
-import { planUpload } from "../../src/backend/webgpu/upload-plan.ts";
-import { vulkanLoaderProblem } from "../../src/backend/webgpu/vulkan-loader.ts";
+import { DispatchBuilder } from "../../src/backend/webgpu/lower/dispatches.ts";
+import { fuseSegment } from "../../src/backend/webgpu/lower/fusion.ts";
+import { placeScratch } from "../../src/backend/webgpu/lower/scratch-places.ts";
+import { WebGpuSizes } from "../../src/backend/webgpu/lower/sizes.ts";
+import { planUpload } from "../../src/backend/webgpu/lower/upload-plan.ts";
+import { Pacer, TARGET_MS, TRUST_AFTER_MS } from "../../src/backend/webgpu/run/pacing.ts";
 import { DeviceError } from "../../src/errors.ts";
 import { GraphBuilder } from "../../src/ir/builder.ts";
+import { loadAdapterState, saveAdapterState } from "../../src/node/gpu/adapter-state.ts";
+import { allowRebuild, noteRebuild, requireStable } from "../../src/node/gpu/rebuild-limiter.ts";
+import { vulkanLoaderProblem } from "../../src/node/gpu/vulkan-loader.ts";
 import { segmentGraph } from "./conformance.ts";
 import { SEGMENT_CASES } from "./segment-cases.ts";
 
-const card: AdapterFacts = {
+const gpu: AdapterFacts = {
   backend: "vulkan",
   vendor: "nvidia",
   architecture: "pascal",
@@ -39,30 +44,30 @@ const card: AdapterFacts = {
   features: [],
   limits: NEEDED_LIMITS,
 };
-const lavapipe: AdapterFacts = { ...card, vendor: "mesa", device: "llvmpipe (LLVM 15)", software: true };
+const lavapipe: AdapterFacts = { ...gpu, vendor: "mesa", device: "llvmpipe (LLVM 15)", software: true };
 const refused = (code: string, text: RegExp) => (error: unknown) =>
   error instanceof DeviceError && error.code === code && text.test(error.message);
 
 test("the first real adapter is chosen, a software one only by name", () => {
-  assert.equal(chooseAdapter([lavapipe, card]), 1);
-  assert.equal(chooseAdapter([card, lavapipe], "LLVMPIPE"), 1);
-  assert.equal(chooseAdapter([lavapipe, card], "gtx 1060"), 1);
-  assert.equal(chooseAdapter([lavapipe, card], "vulkan"), 1);
-  assert.throws(() => chooseAdapter([lavapipe, card], "-"), refused("E_NO_ADAPTER", /no graphics adapter has this/));
+  assert.equal(chooseAdapter([lavapipe, gpu]), 1);
+  assert.equal(chooseAdapter([gpu, lavapipe], "LLVMPIPE"), 1);
+  assert.equal(chooseAdapter([lavapipe, gpu], "gtx 1060"), 1);
+  assert.equal(chooseAdapter([lavapipe, gpu], "vulkan"), 1);
+  assert.throws(() => chooseAdapter([lavapipe, gpu], "-"), refused("E_NO_ADAPTER", /no graphics adapter has this/));
   assert.throws(
     () => chooseAdapter([lavapipe]),
     refused("E_NO_ADAPTER", /found: llvmpipe.*software.*--adapter llvmpipe\./),
   );
   assert.throws(() => chooseAdapter([]), refused("E_NO_ADAPTER", /found: none/));
-  assert.throws(() => chooseAdapter([card], "radeon"), refused("E_NO_ADAPTER", /radeon.*GTX 1060/));
+  assert.throws(() => chooseAdapter([gpu], "radeon"), refused("E_NO_ADAPTER", /radeon.*GTX 1060/));
 });
 
-test("a name is known however its words are joined: Dawn's way, or as the card's box has it", () => {
-  const dawns = { ...card, device: "nvidia-geforce-gtx-1060-6gb" };
+test("a name is known however its words are joined: Dawn's way, or as the box has it", () => {
+  const dawns = { ...gpu, device: "nvidia-geforce-gtx-1060-6gb" };
   const software = { ...lavapipe, device: "llvmpipe-llvm-15-0-6-256-bits-" };
   for (const name of ["GTX 1060", "gtx-1060", "NVIDIA GeForce GTX 1060 6GB", "nvidia-geforce-gtx-1060-6gb"]) {
     assert.equal(chooseAdapter([software, dawns], name), 1, name);
-    assert.equal(chooseAdapter([software, card], name), 1, name);
+    assert.equal(chooseAdapter([software, gpu], name), 1, name);
   }
   assert.throws(() => chooseAdapter([software]), refused("E_NO_ADAPTER", /--adapter llvmpipe\./));
 });
@@ -90,8 +95,8 @@ test("a missing Vulkan loader is told, one that is there is not taken for missin
 });
 
 test("an adapter that is too small is passed over, and named if there is no other", () => {
-  const small = { ...card, limits: { ...NEEDED_LIMITS, maxStorageBufferBindingSize: 1000 } };
-  assert.equal(chooseAdapter([small, card]), 1);
+  const small = { ...gpu, limits: { ...NEEDED_LIMITS, maxStorageBufferBindingSize: 1000 } };
+  assert.equal(chooseAdapter([small, gpu]), 1);
   assert.throws(() => chooseAdapter([small]), refused("E_GPU_LIMIT", /found 1000, needed 134217728/));
 });
 
@@ -373,8 +378,26 @@ test("large dispatches can begin anew within; sizes need no graphics card", () =
     runs.reduce((sum, run) => sum + run.workgroups, 0),
     64 * 40,
   );
-  assert.deepEqual(sizes.scratchBytes(graph, graph.segments[0]!, stored), { given: 0, taken: 0 });
+  assert.deepEqual(sizes.scratchBytes(graph, graph.segments[0]!, stored), { sharedBytes: 0, privateBytes: 0 });
   assert.equal(sizes.weightBytes(stored[0]!), 5120 * 640 * 2);
+});
+
+test("an fp32 graph is told from one that may be fp16: lists and kernels of its own", () => {
+  const graphs = [false, true].map((fp32) => {
+    const g = new GraphBuilder("same", { fp32 });
+    const x = g.input("x", [4, 16]);
+    g.segment("s", () => g.output("y", g.node("linear", [x, g.weight("w", [4, 16])], {})));
+    return g.build();
+  });
+  const limits = { bindingBytes: 2 ** 27, workgroupBytes: 16384 };
+  const sizes = new WebGpuSizes({ limits, paths: { products: "f16", attention: "f16", lanes: 32 } });
+  const stored = [{ dtype: "f16" as const, shape: [4, 16] }];
+  const [half, full] = graphs.map((graph) => sizes.list(graph, graph.segments[0]!, stored));
+  assert.notEqual(half!.signature, full!.signature);
+  assert.notEqual(half!.list.dispatches[0]!.kernel.key, full!.list.dispatches[0]!.kernel.key);
+  const plain = new WebGpuSizes({ limits });
+  const { dispatches } = plain.list(graphs[0]!, graphs[0]!.segments[0]!, stored).list;
+  assert.equal(full!.list.dispatches[0]!.kernel.key, dispatches[0]!.kernel.key, "the kernel of --precision fp32");
 });
 
 test("the fastest tile is kept, the default where none is clearly faster", async () => {
@@ -393,15 +416,15 @@ test("state is kept by adapter and driver; what doesn't fit is forgotten", async
   try {
     const file = path.join(folder, "state", "webgpu.json");
     const state = { pacing: { costPerMs: 5, caution: 0.5, steadyMs: 7 }, tiles: { "1x2x3": "64x64" as const } };
-    assert.deepEqual(await loadAdapterState(file, card), {});
-    await saveAdapterState(file, card, state);
+    assert.deepEqual(await loadAdapterState(file, gpu), {});
+    await saveAdapterState(file, gpu, state);
     await saveAdapterState(file, lavapipe, {});
-    assert.deepEqual(await loadAdapterState(file, card), state);
-    assert.deepEqual(await loadAdapterState(file, { ...card, description: "driver 551" }), {});
+    assert.deepEqual(await loadAdapterState(file, gpu), state);
+    assert.deepEqual(await loadAdapterState(file, { ...gpu, description: "driver 551" }), {});
     const line = "NVIDIA GeForce GTX 1060 6GB (vulkan, driver 550)";
     const odd = { pacing: { costPerMs: -1, caution: 2 }, tiles: { a: "1x1", b: "32x32" } };
     await writeFile(file, JSON.stringify({ [line]: odd }));
-    assert.deepEqual(await loadAdapterState(file, card), { tiles: { b: "32x32" } });
+    assert.deepEqual(await loadAdapterState(file, gpu), { tiles: { b: "32x32" } });
   } finally {
     await rm(folder, { recursive: true });
   }

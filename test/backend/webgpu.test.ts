@@ -3,9 +3,9 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import type { Backend } from "../../src/backend/backend.ts";
 import { createReferenceBackend } from "../../src/backend/reference/backend.ts";
-import { openDawn } from "../../src/backend/webgpu/dawn.ts";
-import { createWebGpuDevice } from "../../src/backend/webgpu/device.ts";
-import { PART_BYTES } from "../../src/backend/webgpu/host-transfers.ts";
+import { createWebGpuDevice } from "../../src/backend/webgpu/run/device.ts";
+import { PART_BYTES } from "../../src/backend/webgpu/run/host-transfers.ts";
+import { openDawn } from "../../src/node/gpu/dawn.ts";
 import { computeGraph, conformanceTests, opGraph, requireAgreement } from "./conformance.ts";
 import { deviceBackend } from "./device-backend.ts";
 import { OP_CASES } from "./op-cases.ts";
@@ -92,7 +92,7 @@ test("a result larger than what is read back at once comes whole, through small 
       return createBuffer(descriptor);
     },
   });
-  await using backend = deviceBackend(await createWebGpuDevice({ open: async () => opened }));
+  await using backend = deviceBackend(await createWebGpuDevice(opened));
   // The second has its channels last in memory: the first part ends within a pixel of the second image.
   for (const shape of [[part + 3], [2, 7, 499, 451]]) {
     const item = { op: "scale", name: "", attrs: { factor: 0.5 }, inputs: [{ kind: "activation", shape }] } as const;

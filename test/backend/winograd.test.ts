@@ -8,13 +8,14 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import * as ort from "onnxruntime-node";
-import { createOnnxBackend, type OnnxBackend } from "../../src/backend/onnx/backend.ts";
+import type { OnnxBackend } from "../../src/backend/onnx/backend.ts";
 import { Emitter } from "../../src/backend/onnx/emitter.ts";
 import { lowerSegment } from "../../src/backend/onnx/lowering.ts";
 import { encodeOnnxModel } from "../../src/backend/onnx/protobuf.ts";
 import { lowerWinograd, winogradMatrices, winogradPays } from "../../src/backend/onnx/winograd.ts";
 import { createReferenceBackend } from "../../src/backend/reference/backend.ts";
 import { GraphBuilder } from "../../src/ir/builder.ts";
+import { openOnnxBackend } from "../../src/node/onnx.ts";
 import { computeGraph, drawData } from "./conformance.ts";
 
 const TOLERANCE = 2e-5;
@@ -22,7 +23,7 @@ const TOLERANCE = 2e-5;
 let backend: OnnxBackend;
 // Before any tensor of this file: opening it sets how onnxruntime-node takes fp16.
 before(async () => {
-  backend = await createOnnxBackend();
+  backend = await openOnnxBackend();
 });
 after(() => backend[Symbol.asyncDispose]());
 

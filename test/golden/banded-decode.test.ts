@@ -6,14 +6,13 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import type { Backend, WeightData } from "../../src/backend/backend.ts";
-import { createOnnxBackend } from "../../src/backend/onnx/backend.ts";
 import { createReferenceBackend } from "../../src/backend/reference/backend.ts";
-import { openSdxlFolder } from "../../src/checkpoint/sdxl-folder.ts";
-import { bandProgram } from "../../src/ir/bands.ts";
-import { vaeDecoderGraph } from "../../src/model/vae.ts";
+import { bandProgram } from "../../src/bands/bands.ts";
+import { vaeDecoderGraph } from "../../src/models/autoencoder.ts";
+import { openOnnxBackend } from "../../src/node/onnx.ts";
 import { torchRandn } from "../../src/sampler/noise.ts";
-import { openFileFolder } from "../../src/source/file-folder.ts";
 import { runInBands, runWhole } from "../band-run.ts";
+import { openSdxlFolder } from "../sdxl-folder.ts";
 
 const TOLERANCE = 1e-5;
 const MODELS = ["conv-proj", "deep", "flat", "nested", "odd", "demo"];
@@ -21,7 +20,7 @@ const KIB = 1024;
 
 const backends = new Map<"cpu" | "reference", Backend>();
 before(async () => {
-  backends.set("cpu", await createOnnxBackend());
+  backends.set("cpu", await openOnnxBackend());
   backends.set("reference", createReferenceBackend());
 });
 after(async () => {
@@ -32,9 +31,9 @@ for (const model of MODELS) {
   for (const name of ["cpu", "reference"] as const) {
     test(`the VAE of ${model} on ${name}: bands equal the whole`, async () => {
       const folder = model === "demo" ? "../../models/demo" : `../../fixtures/golden/${model}`;
-      const source = await openFileFolder(fileURLToPath(new URL(folder, import.meta.url)));
-      await using checkpoint = await openSdxlFolder(source);
-      const { config, table } = checkpoint.vae;
+      await using checkpoint = await openSdxlFolder(fileURLToPath(new URL(folder, import.meta.url)));
+      const config = checkpoint.parts.configs.vae;
+      const { table } = checkpoint.components.get("vae")!;
       const weights = new Map<string, WeightData>();
       for (const entry of table.values()) {
         const bytes = new Uint8Array(entry.endByte - entry.startByte);

@@ -10,24 +10,24 @@ import { after, before, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import type { Device } from "../../src/backend/device.ts";
 import { HostDevice } from "../../src/backend/host-device.ts";
-import { createOnnxBackend } from "../../src/backend/onnx/backend.ts";
 import { createReferenceBackend } from "../../src/backend/reference/backend.ts";
-import { openSdxlFolder, type SdxlCheckpoint } from "../../src/checkpoint/sdxl-folder.ts";
+import { bandProgram } from "../../src/bands/bands.ts";
 import { readSafetensorsHeader } from "../../src/container/safetensors.ts";
 import type { TensorEntry, TensorTable } from "../../src/container/table.ts";
-import { bandProgram } from "../../src/ir/bands.ts";
-import { timeEmbeddingDim, unetStepGraph, unetTextGraph, unetTimeGraph } from "../../src/model/unet.ts";
-import { DECODE_BAND_BYTES, vaeDecoderGraph } from "../../src/model/vae.ts";
-import type { ComponentName } from "../../src/pipeline/job-plan.ts";
-import { encodePrompts } from "../../src/pipeline/prompt-embedding.ts";
-import { SdxlRuntime } from "../../src/pipeline/runtime.ts";
-import { timestepEmbedding } from "../../src/sampler/embedding.ts";
-import { openFileSource } from "../../src/source/file.ts";
-import { openFileFolder } from "../../src/source/file-folder.ts";
+import { DECODE_BAND_BYTES, vaeDecoderGraph } from "../../src/models/autoencoder.ts";
+import { timestepEmbedding } from "../../src/models/embedding.ts";
+import type { SdxlCheckpoint } from "../../src/models/sdxl/checkpoint.ts";
+import type { SdxlComponentId } from "../../src/models/sdxl/files.ts";
+import { timeEmbeddingDim, unetStepGraph, unetTextGraph, unetTimeGraph } from "../../src/models/sdxl/unet.ts";
+import { openFileSource } from "../../src/node/files/file.ts";
+import { openOnnxBackend } from "../../src/node/onnx.ts";
+import { componentReaders } from "../../src/pipeline/readers.ts";
+import { Runtime } from "../../src/pipeline/runtime.ts";
 import { memorySource } from "../../src/source/memory.ts";
 import { TableBlocks } from "../../src/stream/blocks.ts";
 import { toFloat32 } from "../../src/tensor/dtype.ts";
 import { runBandProgram, runGraph, TEST_MACHINE } from "../graph-run.ts";
+import { openSdxlFolder } from "../sdxl-folder.ts";
 
 const TOLERANCE = 5e-5;
 const MODELS = ["deep", "nested"] as const;
@@ -50,10 +50,10 @@ const backends = new Map<"cpu" | "reference", Device>();
 
 before(async () => {
   for (const name of MODELS) {
-    const folder = await openFileFolder(fileURLToPath(new URL(`golden/${name}`, fixtures)));
+    const folder = fileURLToPath(new URL(`golden/${name}`, fixtures));
     loaded.set(name, { golden: await readGolden(name), checkpoint: await openSdxlFolder(folder) });
   }
-  backends.set("cpu", new HostDevice(await createOnnxBackend()));
+  backends.set("cpu", new HostDevice(await openOnnxBackend()));
   backends.set("reference", new HostDevice(createReferenceBackend()));
 });
 after(async () => {
@@ -74,7 +74,7 @@ for (const name of MODELS) {
 }
 
 /** Tensors of one shape that a wrong key map could exchange. */
-const SWAPS: readonly (readonly [ComponentName, string, string])[] = [
+const SWAPS: readonly (readonly [SdxlComponentId, string, string])[] = [
   [
     "textEncoder",
     "text_model.encoder.layers.0.self_attn.q_proj.weight",
@@ -108,7 +108,7 @@ const SWAPS: readonly (readonly [ComponentName, string, string])[] = [
 test("exchanging two tensors is seen", async () => {
   const { golden, checkpoint } = loaded.get("deep")!;
   for (const [component, a, b] of SWAPS) {
-    const { table } = checkpoint[component];
+    const { table } = checkpoint.components.get(component)!;
     assert.ok(table.has(a) && table.has(b), `${a}, ${b}`);
     const swapped = new Map(table).set(a, { ...table.get(b)!, name: a }).set(b, { ...table.get(a)!, name: b });
     const error = await relativeError(
@@ -127,7 +127,7 @@ const WITHOUT_EFFECT = /(k_proj|attentions\.\d+\.to_k)\.bias$/;
 for (const component of ["textEncoder", "textEncoder2", "unet", "vae"] as const) {
   test(`half as much again in any kind of tensor of ${component} is seen`, async () => {
     const { golden, checkpoint } = loaded.get("nested")!;
-    const { table } = checkpoint[component];
+    const { table } = checkpoint.components.get(component)!;
     const kinds = new Map([...table.keys()].map((key) => [key.replace(/\d+/g, "N"), key]));
     for (const key of kinds.values()) {
       // Of the first encoder the states before the last layer are read; its final norm and last layer are not.
@@ -147,7 +147,7 @@ for (const component of ["textEncoder", "textEncoder2", "unet", "vae"] as const)
 
 type Part = "text" | "unet" | "vae";
 
-function partOf(component: ComponentName): Part {
+function partOf(component: SdxlComponentId): Part {
   return component === "unet" || component === "vae" ? component : "text";
 }
 
@@ -170,13 +170,7 @@ async function relativeError(part: Part, golden: Golden, checkpoint: SdxlCheckpo
 type Results = readonly (readonly [string, Float32Array])[];
 
 async function textResults(golden: Golden, checkpoint: SdxlCheckpoint, device: Device): Promise<Results> {
-  const readers = {
-    textEncoder: new TableBlocks("text_encoder", checkpoint.textEncoder.table),
-    textEncoder2: new TableBlocks("text_encoder_2", checkpoint.textEncoder2.table),
-    unet: new TableBlocks("unet", checkpoint.unet.table),
-    vae: new TableBlocks("vae", checkpoint.vae.table),
-  };
-  await using runtime = new SdxlRuntime(checkpoint, device, readers, {
+  await using runtime = new Runtime(checkpoint, device, componentReaders(checkpoint, performance.now), {
     budgets: { deviceBytes: TEST_MACHINE.deviceBytes, ramBytes: TEST_MACHINE.ramBytes },
     machine: TEST_MACHINE,
     rates: {},
@@ -184,14 +178,16 @@ async function textResults(golden: Golden, checkpoint: SdxlCheckpoint, device: D
     now: () => performance.now(),
     pause: async () => {},
   });
-  const textTokens = checkpoint.tokenizer.encode("").length;
-  const job = runtime.plan({ batch: 1, width: 128, height: 128, steps: 1, textTokens });
-  const [embedding] = await encodePrompts(checkpoint, runtime, job, [golden.prompt]);
-  const { tokens, hidden, pooled } = embedding!;
-  const [width1, width2] = [checkpoint.textEncoder.config.hiddenSize, checkpoint.textEncoder2.config.hiddenSize];
+  const job = runtime.plan({ batch: 1, width: 128, height: 128, modelCalls: 1, historyLength: 0, fp32: false });
+  await using phase = await runtime.openPhase(job, job.described.phaseOf.encode);
+  const { sequences, vectors } = await job.described.encode(phase, { text: golden.prompt });
+  const [context, pooled] = [sequences.get("context")!, vectors.get("pooled")!];
+  const { textEncoder, textEncoder2 } = checkpoint.parts.configs;
+  const [width1, width2] = [textEncoder.hiddenSize, textEncoder2.hiddenSize];
+  const tokens = context.length / (width1 + width2);
   const columns = (start: number, count: number) =>
     Float32Array.from({ length: tokens * count }, (_, i) => {
-      return hidden[Math.floor(i / count) * (width1 + width2) + start + (i % count)]!;
+      return context[Math.floor(i / count) * (width1 + width2) + start + (i % count)]!;
     });
   return [
     ["text_encoder.hidden", columns(0, width1)],
@@ -201,7 +197,7 @@ async function textResults(golden: Golden, checkpoint: SdxlCheckpoint, device: D
 }
 
 async function unetResults(golden: Golden, checkpoint: SdxlCheckpoint, device: Device): Promise<Results> {
-  const { config } = checkpoint.unet;
+  const config = checkpoint.parts.configs.unet;
   const [latent, context, pooled] = ["latent", "context", "pooled"].map((name) => golden.arrays.get(`unet.${name}`)!);
   const [batch, , height, width] = latent!.shape as [number, number, number, number];
   const tokens = context!.shape[1]!;
@@ -209,7 +205,7 @@ async function unetResults(golden: Golden, checkpoint: SdxlCheckpoint, device: D
     ...pooled!.data.subarray(row * pooled!.shape[1]!, (row + 1) * pooled!.shape[1]!),
     ...timestepEmbedding(ids, config.additionTimeEmbedDim, config),
   ]);
-  const reader = new TableBlocks("unet", checkpoint.unet.table);
+  const reader = new TableBlocks("unet", checkpoint.components.get("unet")!.table);
   const time = await runGraph(
     device,
     reader,
@@ -230,11 +226,12 @@ async function unetResults(golden: Golden, checkpoint: SdxlCheckpoint, device: D
   return [["unet.prediction", outputs.get("prediction")!]];
 }
 
-async function vaeResults(golden: Golden, { vae }: SdxlCheckpoint, device: Device): Promise<Results> {
+async function vaeResults(golden: Golden, { parts, components }: SdxlCheckpoint, device: Device): Promise<Results> {
   const { shape, data } = golden.arrays.get("vae.latent")!;
-  const graph = vaeDecoderGraph(vae.config, shape[0]!, shape[2]!, shape[3]!);
+  const graph = vaeDecoderGraph(parts.configs.vae, shape[0]!, shape[2]!, shape[3]!);
   const program = bandProgram(graph, { bandBytes: DECODE_BAND_BYTES });
-  const results = await runBandProgram(device, new TableBlocks("vae", vae.table), program, new Map([["latent", data]]));
+  const reader = new TableBlocks("vae", components.get("vae")!.table);
+  const results = await runBandProgram(device, reader, program, new Map([["latent", data]]));
   return [["vae.image", results.get("image")!]];
 }
 
@@ -263,6 +260,6 @@ async function scaled(entry: TensorEntry, factor: number): Promise<TensorEntry> 
   return { ...entry, dtype: "f32", source, startByte: 0, endByte: source.byteLength };
 }
 
-function withTable(checkpoint: SdxlCheckpoint, component: ComponentName, table: TensorTable): SdxlCheckpoint {
-  return { ...checkpoint, [component]: { ...checkpoint[component], table } };
+function withTable(checkpoint: SdxlCheckpoint, component: SdxlComponentId, table: TensorTable): SdxlCheckpoint {
+  return checkpoint.withWeights(new Map([[component, { table }]]));
 }

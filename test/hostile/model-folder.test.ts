@@ -4,17 +4,19 @@ import { globSync, readFileSync } from "node:fs";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { JsonConfig } from "../../src/checkpoint/json-config.ts";
-import { vaeConfig } from "../../src/checkpoint/network-config.ts";
-import { encodeSafetensors } from "../../src/container/safetensors-writer.ts";
-import { composeEngine } from "../../src/engine.ts";
-import { completeJob } from "../../src/engine-job.ts";
-import { openNodeParts } from "../../src/engine-parts.ts";
-import type { GenerateJob, LoadEvent } from "../../src/engine-types.ts";
+import { composeEngine } from "../../src/engine/engine.ts";
 import { ArtifactError, SolvayError } from "../../src/errors.ts";
-import { vaeDecoderSchema } from "../../src/model/vae.ts";
+import { checkJob } from "../../src/job/schema.ts";
+import type { LoadEvent } from "../../src/job/types.ts";
+import type { ModelSource } from "../../src/library/open.ts";
+import { vaeDecoderSchema } from "../../src/models/autoencoder.ts";
+import { openModelFolder } from "../../src/models/families.ts";
+import { vaeConfig } from "../../src/models/sdxl/network-config.ts";
+import { openNodeParts } from "../../src/node/engine-parts.ts";
 import type { Folder } from "../../src/source/folder.ts";
 import { memorySource } from "../../src/source/memory.ts";
 import { elementCount } from "../../src/tensor/dtype.ts";
+import { encodeSafetensors } from "../safetensors-writer.ts";
 
 type Files = ReadonlyMap<string, Uint8Array<ArrayBuffer>>;
 type Json = null | boolean | number | string | Json[] | { [key: string]: Json };
@@ -46,12 +48,24 @@ function memoryFolder(files: Files): Folder {
   };
 }
 
+function memoryModel(files: Files): ModelSource {
+  const folder = memoryFolder(files);
+  return {
+    name: folder.name,
+    demo: false,
+    async open({ signal }) {
+      const checkpoint = await openModelFolder(folder, { signal });
+      return { checkpoint, heldBytes: 0, [Symbol.asyncDispose]: () => checkpoint[Symbol.asyncDispose]() };
+    },
+  };
+}
+
 /** Opens the model and draws with it; returns what it said while it opened. */
 async function draw(files: Files, prompt = "a lake, 4k!", side = 24): Promise<LoadEvent[]> {
   const events: LoadEvent[] = [];
   const parts = await openNodeParts({ backend: "reference" }, (path) => path);
-  const folder = memoryFolder(files);
-  await using engine = await composeEngine({ ...parts, folder, onEvent: (event) => events.push(event) });
+  const model = memoryModel(files);
+  await using engine = await composeEngine({ ...parts, model }, { onEvent: (event) => events.push(event) });
   for await (const _ of engine.generate({ prompt, seed: 1, steps: 1, guidance: 1, width: side, height: side }));
   return events;
 }
@@ -173,21 +187,13 @@ test("a picture smaller than one latent cell is refused, and so is its plan", as
   const refusal = { name: "UsageError", message: /E_JOB width: .*found 24, allowed at least 32 pixels/ };
   await assert.rejects(draw(files, "a lake", 24), refusal);
   const parts = await openNodeParts({ backend: "reference" }, (path) => path);
-  await using engine = await composeEngine({ ...parts, folder: memoryFolder(files) });
+  await using engine = await composeEngine({ ...parts, model: memoryModel(files) });
   await assert.rejects(engine.plan({ steps: 1, width: 24, height: 64 }), refusal);
 });
 
 test("a job without a prompt, or with one that is no text, is refused", () => {
-  const info = {
-    model: "m",
-    demo: false,
-    backend: "reference",
-    precision: "fp32",
-    defaultWidth: 64,
-    defaultHeight: 64,
-  } as const;
   for (const job of [{}, { prompt: 5 }, { prompt: "x", negativePrompt: ["y"] }]) {
-    assert.throws(() => completeJob(job as unknown as GenerateJob, info), { name: "UsageError", code: "E_JOB" });
+    assert.throws(() => checkJob(job), { name: "UsageError", code: "E_JOB" });
   }
 });
 

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { ArtifactError, BudgetError, DeviceError, SolvayError } from "../../src/errors.ts";
-import { importModel } from "../../src/store/import.ts";
+import { importModel } from "../../src/store/import/import.ts";
 import { listModels, type Store } from "../../src/store/store.ts";
 import { openStoredModel } from "../../src/store/stored-model.ts";
 import { verifyModel } from "../../src/store/verify.ts";

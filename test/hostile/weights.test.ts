@@ -4,10 +4,10 @@ import { test } from "node:test";
 import { deflateSync } from "node:zlib";
 import { readLzr2 } from "../../src/container/lzr2.ts";
 import { readSafetensorsHeader } from "../../src/container/safetensors.ts";
-import { encodeSafetensors } from "../../src/container/safetensors-writer.ts";
 import { sniffContainer } from "../../src/container/sniff.ts";
 import { memorySource } from "../../src/source/memory.ts";
 import type { ByteSource } from "../../src/source/source.ts";
+import { encodeSafetensors } from "../safetensors-writer.ts";
 import { artifactBytes, f32, type RawRecord, readAll, recordBytes, u16, u32 } from "../unit/lzr2-fixture.ts";
 
 const bytesOf = (data: string | readonly number[]) => Uint8Array.from(Buffer.from(data as string, "latin1"));

@@ -4,19 +4,20 @@ import { mkdtemp, readFile, rm } from "node:fs/promises";
 import os from "node:os";
 import path from "node:path";
 import { test } from "node:test";
-import { describeAdapter } from "../../src/backend/webgpu/adapter.ts";
-import { createWebGpuDevice } from "../../src/backend/webgpu/device.ts";
+import { describeAdapter } from "../../src/backend/webgpu/adapter/adapter.ts";
 import { TILE_NAMES } from "../../src/backend/webgpu/kernels/gemm-tiles.ts";
-import { loadAdapterState, saveAdapterState } from "../../src/backend/webgpu/state-file.ts";
+import { createWebGpuDevice } from "../../src/backend/webgpu/run/device.ts";
 import { knownPeak } from "../../src/bench/peaks.ts";
 import { fastest } from "../../src/bench/rates.ts";
 import { type BenchShape, benchProblem, SDXL_SHAPES, shrunk } from "../../src/bench/shapes.ts";
 import { hiddenShare } from "../../src/bench/uploads.ts";
 import { benchWebGpu } from "../../src/bench/webgpu-bench.ts";
 import { runCli } from "../../src/cli/program.ts";
-import type { Engine, OpenEngineOptions, PlanReport } from "../../src/engine-types.ts";
 import { BudgetError } from "../../src/errors.ts";
-import { defaultStateFolder } from "../../src/state/folder.ts";
+import type { Engine, OpenEngineOptions, PlanReport } from "../../src/job/types.ts";
+import { loadAdapterState, saveAdapterState } from "../../src/node/gpu/adapter-state.ts";
+import { openDawn } from "../../src/node/gpu/dawn.ts";
+import { defaultStateFolder } from "../../src/node/state/folder.ts";
 import { findTestAdapter } from "../backend/software-vulkan.ts";
 import { fakeContext } from "./fake-context.ts";
 
@@ -115,7 +116,7 @@ test("tuned tiles join what is remembered, and a device computes with them", opt
   try {
     assert.equal(defaultStateFolder({ SOLVAY_STATE: folder }), folder);
     assert.equal(defaultStateFolder({ XDG_STATE_HOME: folder }), path.join(folder, "solvay"));
-    await using device = await createWebGpuDevice({ adapter: adapter.name });
+    await using device = await createWebGpuDevice(await openDawn(adapter.name));
     const file = path.join(folder, "adapters.json");
     const pacing = { costPerMs: 5, caution: 1 };
     await saveAdapterState(file, device.adapter, { pacing, tiles: { "1x1x1": "64x64" } });
@@ -156,8 +157,8 @@ test("the CPU, and a model under budgets of which one can't be kept", async () =
     const engine = await fake.context.openEngine(asked);
     return {
       ...engine,
-      async *generate(job) {
-        for await (const event of engine.generate(job)) {
+      async *generate(job, options) {
+        for await (const event of engine.generate(job, options)) {
           if (event.type !== "step") yield event;
           else {
             for (const step of [1, 2]) yield { ...event, step, stepMs: 1 };

@@ -73,7 +73,7 @@ test("an image's peaks are its own, not those of a larger one before it", async 
 test("a plan names peaks within the budgets and streams when it must", async () => {
   const plan = await engine.plan(JOB, { budgets: { vram: "243M", ram: "1G" } });
   assert.ok(plan.peak.deviceBytes <= 243 * 1024 ** 2);
-  const step = plan.phases.flatMap(({ passes }) => passes).find(({ name }) => name === "unet.step")!;
+  const step = plan.phases.flatMap(({ passes }) => passes).find(({ id }) => id === "unet.step")!;
   assert.equal(step.repeats, JOB.steps);
   const resident = await engine.plan(JOB, { budgets: { vram: "4G", ram: "1G" } });
   assert.ok(resident.keepsAll && resident.phases.every(({ streamedBytes }) => streamedBytes === 0));
@@ -95,7 +95,7 @@ test("budgets that make no sense are refused, and the old ones stay", async () =
 test("a precision that there is not is refused", async () => {
   await assert.rejects(
     openEngine({ precision: "fp8" as "fp16", backend: "reference" }),
-    /^UsageError: E_PRECISION fp8: /,
+    /^UsageError: E_OPTION precision: one of fp32, fp16 is wanted \(found a string "fp8"\)/,
   );
 });
 

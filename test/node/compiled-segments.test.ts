@@ -1,26 +1,29 @@
 /** @file What is compiled for one picture size goes when another is drawn: it would pile up beside every budget. */
+
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { HostDevice } from "../../src/backend/host-device.ts";
-import { createOnnxBackend, type OnnxBackend } from "../../src/backend/onnx/backend.ts";
-import { composeEngine } from "../../src/engine.ts";
-import { openNodeParts } from "../../src/engine-parts.ts";
+import type { OnnxBackend } from "../../src/backend/onnx/backend.ts";
+import { composeEngine } from "../../src/engine/engine.ts";
+import { GiB } from "../../src/ledger/byte-text.ts";
+import { openNodeParts } from "../../src/node/engine-parts.ts";
+import { openOnnxBackend } from "../../src/node/onnx.ts";
 
 const MODEL = fileURLToPath(new URL("../../fixtures/golden/flat", import.meta.url));
 
 async function openCounted(backend: OnnxBackend) {
   const parts = await openNodeParts({ model: MODEL, backend: "reference" }, (path) => path);
-  await parts.device[Symbol.asyncDispose]();
+  await parts.compute.device[Symbol.asyncDispose]();
   return await composeEngine({
     ...parts,
-    device: new HostDevice(backend) as HostDevice & { readonly name: "cpu" },
-    budgets: { vram: "1G", ram: "1G" },
+    compute: { ...parts.compute, backend: "cpu", device: new HostDevice(backend) },
+    budgets: { vram: { bytes: GiB }, ram: { bytes: GiB } },
   });
 }
 
 test("sessions of one picture size are held at a time, and of few numbers of steps", async () => {
-  const backend = await createOnnxBackend({ threads: 1 });
+  const backend = await openOnnxBackend(1);
   await using engine = await openCounted(backend);
   const sessionsAfter = async (width: number, steps: number) => {
     for await (const _ of engine.generate({ prompt: "a hill", seed: 1, width, height: 16, steps, guidance: 1 }));

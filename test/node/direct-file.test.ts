@@ -4,13 +4,13 @@ import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
-import { openDirect } from "../../src/store/direct-file.ts";
+import { openDirect } from "../../src/node/disk/direct-file.ts";
+import { NODE_FS } from "../../src/node/disk/node-fs.ts";
 import { type DirectWriter, PAGE_BYTES, type StoreFile } from "../../src/store/fs.ts";
-import { layoutBlock } from "../../src/store/layout.ts";
-import { NODE_FS } from "../../src/store/node-fs.ts";
-import { PartFile } from "../../src/store/part-file.ts";
-import { PlacedFile } from "../../src/store/placed-file.ts";
-import { ringBytes, WeightRing } from "../../src/store/weight-ring.ts";
+import { ringBytes, WeightRing } from "../../src/store/import/weight-ring.ts";
+import { layoutBlock } from "../../src/store/pack/block-layout.ts";
+import { PartFile } from "../../src/store/pack/part-file.ts";
+import { PlacedFile } from "../../src/store/pack/placed-file.ts";
 
 /** In an order of their own; sizes that begin and end within pages, and one that fills none. */
 const SHAPES = [[3000], [5], [2048], [7001], [1, 31], [40_000]];

@@ -1,6 +1,6 @@
 /** @file A CliContext on strings, with an engine that paints two-byte "pictures". */
 import { PassThrough, Readable } from "node:stream";
-import type { BudgetOptions, Engine, GenerateJob, OpenEngineOptions } from "../../src/engine-types.ts";
+import type { BudgetOptions, Engine, GenerateJob, GenerateOptions, OpenEngineOptions } from "../../src/job/types.ts";
 import type { CliContext } from "../../src/terminal/context.ts";
 
 export interface FakeContext {
@@ -11,6 +11,8 @@ export interface FakeContext {
   /** Of setBudgets. */
   readonly budgets: BudgetOptions[];
   readonly jobs: GenerateJob[];
+  /** What came beside each of them. */
+  readonly beside: GenerateOptions[];
   /** Presses Ctrl-C. */
   readonly interrupt: () => void;
 }
@@ -41,6 +43,7 @@ export function fakeContext({ cwd, input = "", fail, note, atStep }: FakeOptions
     err: err.text,
     opened: [],
     jobs: [],
+    beside: [],
     budgets: [],
     interrupt: () => {
       for (const handler of handlers) handler();
@@ -74,8 +77,9 @@ type Behaviour = { readonly [Key in "fail" | "note" | "atStep"]: FakeOptions[Key
 function fakeEngine(fake: FakeContext, { fail, note, atStep }: Behaviour): Engine {
   return {
     info: { model: "fake", demo: true, backend: "reference", precision: "fp32", defaultWidth: 128, defaultHeight: 128 },
-    async *generate(job) {
+    async *generate(job, options = {}) {
       fake.jobs.push(job);
+      fake.beside.push(options);
       fail?.({ job });
       const { prompt, negativePrompt = "", seed = 0, steps = 30, guidance = 5, width = 128, height = 128 } = job;
       const backend = "reference" as const;
@@ -84,7 +88,7 @@ function fakeEngine(fake: FakeContext, { fail, note, atStep }: Behaviour): Engin
       const pace = { elapsedMs: 1, stepMs: 1, etaMs: 1, readBytes: 0, bytesPerSecond: 0, waitMs: 0 };
       yield { type: "step", step: 1, steps, ...pace };
       await atStep?.(fake);
-      job.signal?.throwIfAborted();
+      options.signal?.throwIfAborted();
       const png = Uint8Array.of(seed % 256, prompt.length);
       const peaks = { peakRssBytes: 3, peakDeviceBytes: 1, peakRamBytes: 2 };
       yield { type: "image", png, width, height, seed, precision: "fp32", elapsedMs: 2, ...peaks, passes: [] };

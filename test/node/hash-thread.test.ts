@@ -1,7 +1,8 @@
 /** @file The thread that hashes decoded tensors: its sums are those of this thread, and its end is said to whoever waits. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { HashThread, LOCAL_HASHER } from "../../src/store/hashing.ts";
+import { HashThread } from "../../src/node/disk/hashing.ts";
+import { LOCAL_HASHER } from "../../src/store/pack/hasher.ts";
 
 const memory = new Uint8Array(new SharedArrayBuffer(64 * 1024 ** 2));
 memory.forEach((_, i) => {

@@ -8,24 +8,26 @@ import path from "node:path";
 import { after, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { overlayLzr2 } from "../../src/checkpoint/lzr2-overlay.ts";
-import { SDXL_COMPONENTS } from "../../src/checkpoint/sdxl-blocks.ts";
-import { openSdxlFolder } from "../../src/checkpoint/sdxl-folder.ts";
-import { openStoredSdxl } from "../../src/checkpoint/stored-sdxl.ts";
 import { runCli } from "../../src/cli/program.ts";
 import type { TensorTable } from "../../src/container/table.ts";
-import { composeEngine } from "../../src/engine.ts";
-import { openNodeParts } from "../../src/engine-parts.ts";
-import type { UNetConfig } from "../../src/model/config.ts";
-import { unetSchema } from "../../src/model/unet.ts";
+import { composeEngine } from "../../src/engine/engine.ts";
+import { findModel } from "../../src/library/open.ts";
+import { openStoredCheckpoint } from "../../src/library/stored.ts";
+import type { UNetConfig } from "../../src/models/sdxl/config.ts";
+import { SDXL } from "../../src/models/sdxl/family.ts";
+import { unetSchema } from "../../src/models/sdxl/unet.ts";
+import { nodeStore } from "../../src/node/disk/node-store.ts";
+import { openNodeParts } from "../../src/node/engine-parts.ts";
+import { openFileSource } from "../../src/node/files/file.ts";
+import { nodeLibraryHost } from "../../src/node/library-host.ts";
 import { type Engine, openEngine } from "../../src/node.ts";
-import { openFileSource } from "../../src/source/file.ts";
-import { openFileFolder } from "../../src/source/file-folder.ts";
 import { memorySource } from "../../src/source/memory.ts";
-import { importModel } from "../../src/store/import.ts";
-import type { ImportEvent, ImportRequest } from "../../src/store/import-types.ts";
-import { modelIds, nodeStore } from "../../src/store/store.ts";
+import { importModel } from "../../src/store/import/import.ts";
+import type { ImportEvent, ImportRequest } from "../../src/store/import/import-types.ts";
+import { modelIds } from "../../src/store/store.ts";
 import { verifyModel } from "../../src/store/verify.ts";
 import { elementCount } from "../../src/tensor/dtype.ts";
+import { openSdxlFolder } from "../sdxl-folder.ts";
 import { artifactBytes } from "../unit/lzr2-fixture.ts";
 import { componentOf, fixture, randomOf } from "../unit/store-fixture.ts";
 import { fakeContext } from "./fake-context.ts";
@@ -70,22 +72,23 @@ async function checkStored(dir: string, model = MODEL, artifact: string | null =
   const store = nodeStore(dir);
   const [id, ...more] = await modelIds(store);
   assert.deepEqual(more, []);
-  const { checkpoint } = await openStoredSdxl(store, id!);
-  await using _stored = checkpoint;
-  await using source = await openSdxlFolder(await openFileFolder(model));
-  for (const component of SDXL_COMPONENTS) {
-    let { table } = source[component];
+  await using stored = await openStoredCheckpoint(store, id!);
+  const { checkpoint } = stored;
+  await using source = await openSdxlFolder(model);
+  for (const { id: component, ...description } of SDXL.components) {
+    if (description.onDemand) continue;
+    let { table } = source.components.get(component)!;
     if (component === "unet" && artifact !== null) {
       await using file = await openFileSource(artifact);
-      const schema = unetSchema(source.unet.config);
+      const { schema } = source.artifactTarget;
       ({ table } = (await overlayLzr2(file, { base: table, schema, compat: false }))!);
     }
-    const [found, expected] = [await bytesOf(checkpoint[component].table), await bytesOf(table)];
+    const [found, expected] = [await bytesOf(checkpoint.components.get(component)!.table), await bytesOf(table)];
     assert.deepEqual([...found.keys()].sort(), [...expected.keys()].sort(), component);
     // Not deepEqual: the difference of two megabytes, printed, takes all memory there is.
     for (const [name, bytes] of expected) assert.ok(found.get(name)!.equals(bytes), `${component} ${name}`);
   }
-  assert.deepEqual(checkpoint.tokenizer.encode("a lake at dawn"), source.tokenizer.encode("a lake at dawn"));
+  assert.deepEqual(checkpoint.tokenize("a lake at dawn"), source.tokenize("a lake at dawn"));
   return id!;
 }
 
@@ -344,8 +347,8 @@ test("a file where the store should be is said in one line by every command", as
 });
 
 async function unetOf(model: string): Promise<UNetConfig> {
-  await using source = await openSdxlFolder(await openFileFolder(model));
-  return source.unet.config;
+  await using source = await openSdxlFolder(model);
+  return source.parts.configs.unet;
 }
 
 test("a small artifact's weights count as RAM; one whose weights are too large goes into the store, however small its file", async () => {
@@ -353,9 +356,14 @@ test("a small artifact's weights count as RAM; one whose weights are too large g
   const job = { prompt: "a lake", seed: 5, steps: 1, width: 64, height: 64 };
   const file = path.join(folder(), "small.lzr2");
   const open = async (heldArtifactBytes?: number) => {
-    const parts = await openNodeParts({ model: MODEL, artifact: file, store: dir, backend: "reference" }, (p) => p);
-    const held = heldArtifactBytes === undefined ? {} : { heldArtifactBytes };
-    return { engine: await composeEngine({ ...parts, ...held }), processBytes: parts.processBytes };
+    const request = { model: MODEL, artifact: file, store: dir, backend: "reference" } as const;
+    const parts = await openNodeParts(request, (p) => p);
+    const model = await findModel(
+      nodeLibraryHost((p) => p, process.env),
+      request,
+      { heldArtifactBytes },
+    );
+    return { engine: await composeEngine({ ...parts, model }), processBytes: parts.host.processBytes };
   };
   const paint = async (engine: Engine) => {
     for await (const event of engine.generate(job)) if (event.type === "image") return Buffer.from(event.png);

@@ -5,10 +5,11 @@ import { mkdir, mkdtemp, readdir, rm, utimes, writeFile } from "node:fs/promises
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { after, before, test } from "node:test";
-import { importModel } from "../../src/store/import.ts";
+import { nodeStore } from "../../src/node/disk/node-store.ts";
+import { importModel } from "../../src/store/import/import.ts";
 import { cleanStore, removeModel } from "../../src/store/removal.ts";
 import { repairModel } from "../../src/store/repair.ts";
-import { modelIds, nodeStore } from "../../src/store/store.ts";
+import { modelIds } from "../../src/store/store.ts";
 import { fixture } from "../unit/store-fixture.ts";
 
 let folder: string;

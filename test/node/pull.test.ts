@@ -18,14 +18,15 @@ import { hostname, tmpdir } from "node:os";
 import path from "node:path";
 import { before, mock, type TestContext, test } from "node:test";
 import { fileURLToPath } from "node:url";
-import { openSdxlFolder } from "../../src/checkpoint/sdxl-folder.ts";
 import { runCli } from "../../src/cli/program.ts";
 import { DeviceError, SolvayError } from "../../src/errors.ts";
-import { hubRepoDir, resolveHubModel } from "../../src/hub/cache.ts";
-import { isSafeName } from "../../src/hub/listing.ts";
-import { type PullEvent, type PullOptions, pullModel } from "../../src/hub/pull.ts";
-import { chooseSdxlFiles } from "../../src/hub/sdxl-files.ts";
-import { openFileFolder } from "../../src/source/file-folder.ts";
+import type { PullEvent } from "../../src/library/pull-events.ts";
+import { chooseModelFiles } from "../../src/models/families.ts";
+import { hubRepoDir, resolveHubModel } from "../../src/node/hub/cache.ts";
+import { isSafeName } from "../../src/node/hub/listing.ts";
+import { type HubPullOptions, pullFromHub } from "../../src/node/hub/pull.ts";
+import type { FileListing } from "../../src/source/listing.ts";
+import { openSdxlFolder } from "../sdxl-folder.ts";
 import { fakeContext } from "./fake-context.ts";
 import { type FakeHub, type Fault, gitId, MODEL, readFolder, sha256, startHub } from "./fake-hub.ts";
 
@@ -61,7 +62,7 @@ interface Bench {
   readonly hub: FakeHub;
   readonly env: Record<string, string>;
   readonly events: PullEvent[];
-  readonly pull: (options?: Partial<PullOptions>) => ReturnType<typeof pullModel>;
+  readonly pull: (options?: Partial<HubPullOptions>) => ReturnType<typeof pullFromHub>;
   readonly repo: string;
   readonly blob: (name: string) => string;
 }
@@ -82,7 +83,13 @@ async function bench(t: TestContext, files = SMALL): Promise<Bench> {
     events,
     repo,
     pull: (options) =>
-      pullModel(MODEL, { env, onEvent: (e) => events.push(e), clock: { sleep: async () => {} }, ...options }),
+      pullFromHub(MODEL, {
+        env,
+        choose: chooseModelFiles,
+        onEvent: (e) => events.push(e),
+        clock: { sleep: async () => {} },
+        ...options,
+      }),
     blob: (name) => path.join(repo, "blobs", sha256(hub.files.get(name)!)),
   };
 }
@@ -140,8 +147,8 @@ test("a fresh pull lays out the cache as huggingface_hub does, and the model ope
 
   const resolved = await resolveHubModel(MODEL, { env: b.env });
   assert.equal(resolved, snapshot);
-  await using checkpoint = await openSdxlFolder(await openFileFolder(resolved!));
-  assert.ok(checkpoint.unet.table.size > 0);
+  await using checkpoint = await openSdxlFolder(resolved!);
+  assert.ok(checkpoint.components.get("unet")!.table.size > 0);
 });
 
 test("a second pull fetches nothing", async (t) => {
@@ -601,7 +608,7 @@ test("a commit can be pulled without naming it; odd names and revisions are refu
   for (const revision of ["../x", "a/../b", "-x", "a b", "", "/a", "a\\b"]) {
     await assert.rejects(b.pull({ revision }), failure("E_USAGE", /--revision/));
   }
-  await assert.rejects(pullModel("../x", { env: b.env }), failure("E_HUB_ID"));
+  await assert.rejects(pullFromHub("../x", { env: b.env, choose: chooseModelFiles }), failure("E_HUB_ID"));
   for (const HF_ENDPOINT of ["ftp://x", "nonsense", "http://u:p@h"]) {
     await assert.rejects(b.pull({ env: { ...b.env, HF_ENDPOINT } }), failure("E_HUB_ENDPOINT"));
   }
@@ -613,12 +620,18 @@ test("nothing listening there is said at once", async (t) => {
   await assert.rejects(b.pull({ env }), (error) => failure("E_NETWORK")(error) && error instanceof DeviceError);
 });
 
-test("tokenizers: either form is enough, half of one is not", () => {
+test("tokenizers: either form is enough, half of one is not", async () => {
   const names = new Set(SMALL.keys());
   for (const name of ["vocab.json", "merges.txt"]) names.delete(`tokenizer/${name}`);
-  assert.ok(chooseSdxlFiles((n) => names.has(n), "m", "auto").files.includes("tokenizer/tokenizer.json"));
+  const listing: FileListing = {
+    name: "m",
+    has: (name) => names.has(name),
+    readText: async (name) => (names.has(name) ? SMALL.get(name)!.toString() : undefined),
+  };
+  const { files } = await chooseModelFiles(listing, { variant: "auto" });
+  assert.ok(files.includes("tokenizer/tokenizer.json"));
   names.delete("tokenizer/tokenizer.json");
-  assert.throws(() => chooseSdxlFiles((n) => names.has(n), "m", "auto"), failure("E_MISSING", /tokenizer\/vocab/));
+  await assert.rejects(chooseModelFiles(listing, { variant: "auto" }), failure("E_MISSING", /tokenizer\/vocab/));
 });
 
 test("the command prints the folder; --json prints events alone; the last line of an error tells", async (t) => {

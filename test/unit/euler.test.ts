@@ -2,9 +2,11 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
-import type { PredictionType } from "../../src/sampler/config.ts";
-import { timestepEmbedding } from "../../src/sampler/embedding.ts";
-import { combineGuidance, eulerStep, scaleModelInput } from "../../src/sampler/euler.ts";
+import { timestepEmbedding } from "../../src/models/embedding.ts";
+import { euler, eulerStep } from "../../src/sampler/euler.ts";
+import { combineGuidance } from "../../src/sampler/guidance.ts";
+import { denoisedFrom, type PredictionType, scaleModelInput } from "../../src/sampler/prediction.ts";
+import type { SamplerState } from "../../src/sampler/sampler.ts";
 
 interface Golden {
   readonly steps: readonly {
@@ -28,11 +30,9 @@ for (const { predictionType, scale, trajectory } of golden.steps) {
       assert.deepEqual(scaleModelInput(sample, sigma), array(step.scaled));
       const prediction = combineGuidance(array(step.uncond), array(step.cond), scale);
       assert.deepEqual(prediction, array(step.guided));
-      const after = eulerStep({ prediction, sample, sigma, sigmaNext, predictionType });
-      assert.deepEqual(after, array(step.after));
+      const denoised = denoisedFrom(prediction, sample, sigma, predictionType);
+      assert.deepEqual(eulerStep(sample, denoised, sigma, sigmaNext), array(step.after));
       assert.deepEqual(sample, array(step.sample), "the sample is left alone");
-      eulerStep({ prediction, sample, sigma, sigmaNext, predictionType, into: sample });
-      assert.deepEqual(sample, after, "the same in place");
     }
   });
 }
@@ -59,4 +59,25 @@ test("several timesteps are embedded as rows", () => {
   const both = timestepEmbedding([3, 7], 8, options);
   assert.deepEqual(both.slice(0, 8), timestepEmbedding([3], 8, options));
   assert.deepEqual(both.slice(8), timestepEmbedding([7], 8, options));
+});
+
+test("as a sampler, Euler asks once a step, at the step's own noise level, and keeps no history", async () => {
+  const sigmas = [4, 2, 0];
+  const asked: number[] = [];
+  const noise = { normal: () => assert.fail("Euler draws no noise") };
+  let state: SamplerState = { step: 0, x: Float32Array.of(8, -4), history: [] };
+  while (state.step < 2) {
+    const expected = euler.levels(sigmas, state.step);
+    const before = asked.length;
+    const denoise = async (_: Float32Array, sigma: number) => {
+      asked.push(sigma);
+      return Float32Array.of(1, 1);
+    };
+    state = await euler.step(state, sigmas, denoise, noise);
+    assert.deepEqual(asked.slice(before), expected);
+    assert.ok(state.history.length <= euler.historyLength);
+  }
+  // 8 -> 8 + (8 - 1) / 4 * (2 - 4) = 4.5 -> 4.5 + (4.5 - 1) / 2 * (0 - 2) = 1; -4 -> -1.5 -> 1.
+  assert.deepEqual(state.x, Float32Array.of(1, 1));
+  assert.deepEqual(asked, [4, 2]);
 });

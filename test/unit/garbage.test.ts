@@ -1,12 +1,12 @@
 /** @file When what images leave behind is collected. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { createLeavings } from "../../src/leavings.ts";
+import { createGarbageCollector } from "../../src/node/garbage.ts";
 
-test("leavings are collected once there are 8 MiB of them, beside what is still held", () => {
+test("garbage is collected once there are 8 MiB of them, beside what is still held", () => {
   const MiB = 1024 ** 2;
   let [held, left, collections] = [20 * MiB, 0, 0];
-  const tidy = createLeavings(
+  const tidy = createGarbageCollector(
     () => held + left,
     () => {
       collections++;
@@ -27,7 +27,7 @@ test("leavings are collected once there are 8 MiB of them, beside what is still 
 });
 
 test("the collector is V8's own: what nobody holds is gone", () => {
-  const tidy = createLeavings();
+  const tidy = createGarbageCollector();
   const lost = (() => new WeakRef(new Uint8Array(16 * 1024 ** 2)))();
   return new Promise<void>((resolve) => {
     // A WeakRef holds its target until the turn of the event loop is over.

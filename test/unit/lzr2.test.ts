@@ -2,10 +2,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { f16FromF32Bits } from "../../src/codec/half.ts";
 import { overlayRowBytes } from "../../src/codec/overlay.ts";
 import { encodeLzr2Record, encodeUntouchedRecord, LZR2_SIGNATURE } from "../../src/container/lzr2-writer.ts";
-import { numberToF16 } from "../../src/tensor/dtype.ts";
+import { f16FromF32Bits, numberToF16 } from "../../src/tensor/dtype.ts";
 import { artifactBytes, f16Bits, f32, readAll, recordBytes, slowDecode, u16, u32 } from "./lzr2-fixture.ts";
 
 test("a record written by hand, byte for byte", async () => {
@@ -226,7 +225,7 @@ const matrix = fc
 test("lossless records give every fp16 bit back, -0 included", async () => {
   await fc.assert(
     fc.asyncProperty(matrix, async ({ shape, values }) => {
-      const record = encodeLzr2Record({ key: "k", shape, values, mode: { kind: "lossless" } });
+      const record = await encodeLzr2Record({ key: "k", shape, values, mode: { kind: "lossless" } });
       const file = Uint8Array.from(Buffer.concat([LZR2_SIGNATURE, ...record.chunks()]));
       assert.equal(file.length, 4 + record.byteLength);
       assert.deepEqual(record.stats.maxAbsError, 0);
@@ -243,9 +242,9 @@ test("a ternary row costs no overlay, its outlier one row; a constant row no blo
   const levels = [-0.75, 0.25, 1.25];
   const values = Float32Array.from({ length: 400 }, (_, i) => levels[(i * 7) % 3]!);
   values[17] = 3;
-  const { stats } = encodeLzr2Record({ key: "k", shape: [2, 200], values, mode: { kind: "lossless" } });
+  const { stats } = await encodeLzr2Record({ key: "k", shape: [2, 200], values, mode: { kind: "lossless" } });
   assert.deepEqual({ ...stats }, { maxAbsError: 0, rmsError: 0, weights: 400, overlayRows: 1, latticeRows: 1 });
-  const constant = encodeLzr2Record({
+  const constant = await encodeLzr2Record({
     key: "k",
     shape: [2, 200],
     values: new Float32Array(400).fill(-0),
@@ -261,7 +260,12 @@ test("a lossy record's error is as reported, and falls as its overlay grows", as
   const values = Float32Array.from({ length: 8 * 77 }, (_, i) => Math.fround(Math.sin(i * i) * 0.05 + (i % 8) * 0.001));
   let before = Number.POSITIVE_INFINITY;
   for (const overlayFraction of [0, 0.1, 0.5, 1]) {
-    const record = encodeLzr2Record({ key: "k", shape: [8, 7, 11], values, mode: { kind: "lossy", overlayFraction } });
+    const record = await encodeLzr2Record({
+      key: "k",
+      shape: [8, 7, 11],
+      values,
+      mode: { kind: "lossy", overlayFraction },
+    });
     const [read] = await readAll(artifactBytes(Buffer.concat([...record.chunks()])));
     const decoded = new Float16Array(read!.weight!.buffer);
     const errors = [...new Float16Array(values)].map((value, i) => Math.abs(value - decoded[i]!));
@@ -277,20 +281,20 @@ test("a lossy record's error is as reported, and falls as its overlay grows", as
 
 test("rows wider than u16 are addressed", async () => {
   const values = new Float32Array(70000).map((_, i) => i % 1000);
-  const record = encodeLzr2Record({ key: "k", shape: [1, 70000], values, mode: { kind: "lossless" } });
+  const record = await encodeLzr2Record({ key: "k", shape: [1, 70000], values, mode: { kind: "lossless" } });
   const [read] = await readAll(artifactBytes(Buffer.concat([...record.chunks()])));
   assert.deepEqual(read!.weight, f16Bits(new Float16Array(values)));
 });
 
-test("the writer refuses what LZR2 can't hold", () => {
+test("the writer refuses what LZR2 can't hold", async () => {
   const mode = { kind: "lossless" } as const;
   const values = new Float32Array(1);
-  assert.throws(() => encodeLzr2Record({ key: "k", shape: [], values, mode }), /E_LZR_HEADER/);
-  assert.throws(() => encodeLzr2Record({ key: "", shape: [1], values, mode }), /E_LZR_HEADER/);
-  assert.throws(() => encodeLzr2Record({ key: "k", shape: [2], values, mode }), /E_SIZE/);
-  assert.throws(() => encodeLzr2Record({ key: "k", shape: [1], values: Float32Array.of(70000), mode }), /E_NONFINITE/);
-  assert.throws(
-    () => encodeLzr2Record({ key: "k", shape: [1], values, mode: { kind: "lossy", overlayFraction: 2 } }),
+  await assert.rejects(encodeLzr2Record({ key: "k", shape: [], values, mode }), /E_LZR_HEADER/);
+  await assert.rejects(encodeLzr2Record({ key: "", shape: [1], values, mode }), /E_LZR_HEADER/);
+  await assert.rejects(encodeLzr2Record({ key: "k", shape: [2], values, mode }), /E_SIZE/);
+  await assert.rejects(encodeLzr2Record({ key: "k", shape: [1], values: Float32Array.of(70000), mode }), /E_NONFINITE/);
+  await assert.rejects(
+    encodeLzr2Record({ key: "k", shape: [1], values, mode: { kind: "lossy", overlayFraction: 2 } }),
     /E_FRACTION/,
   );
 });

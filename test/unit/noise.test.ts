@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
-import { torchRandn } from "../../src/sampler/noise.ts";
+import { torchNoise, torchRandn } from "../../src/sampler/noise.ts";
 
 interface Row {
   readonly seed: number;
@@ -11,20 +11,57 @@ interface Row {
   readonly values: readonly number[];
 }
 
-const rows = JSON.parse(readFileSync(new URL("../../fixtures/noise/golden.json", import.meta.url), "utf8")) as Row[];
+/** Of one generator's draws. */
+interface PlacedRow extends Row {
+  readonly place: number;
+}
+
+const read = (name: string): unknown =>
+  JSON.parse(readFileSync(new URL(`../../fixtures/noise/${name}.json`, import.meta.url), "utf8"));
+const rows = read("golden") as Row[];
+const placed = read("successive") as PlacedRow[];
 
 for (const seed of new Set(rows.map((row) => row.seed))) {
   test(`seed ${seed}: equal to torch.randn within 1e-6`, () => {
-    for (const { count, indices, values } of rows.filter((row) => row.seed === seed)) {
-      const noise = torchRandn(seed, count);
-      assert.equal(noise.length, count);
-      indices.forEach((at, index) => {
-        const difference = Math.abs(noise[at]! - values[index]!);
-        assert.ok(difference <= 1e-6, `count ${count}, element ${at}: ${noise[at]} is not ${values[index]}`);
-      });
+    for (const row of rows.filter((row) => row.seed === seed)) requireEqual(torchRandn(seed, row.count), row);
+  });
+}
+
+function requireEqual(noise: Float32Array, { count, indices, values }: Row, what = "the first draw"): void {
+  assert.equal(noise.length, count);
+  indices.forEach((at, index) => {
+    const difference = Math.abs(noise[at]! - values[index]!);
+    assert.ok(difference <= 1e-6, `${what}: count ${count}, element ${at}: ${noise[at]} is not ${values[index]}`);
+  });
+}
+
+const PLACES: readonly (readonly [string, readonly number[]])[] = [
+  ["in order", [0, 1, 2, 3, 4]],
+  ["with gaps", [0, 2, 4]],
+  ["resumed at 3", [3, 4]],
+  ["backwards, and one twice", [4, 2, 2, 1, 3, 0]],
+];
+
+for (const [what, places] of PLACES) {
+  test(`draws of one generator ${what}: equal to torch.randn within 1e-6`, () => {
+    const runs = Map.groupBy(placed, ({ seed, count }) => `${seed} ${count}`);
+    for (const run of runs.values()) {
+      const { seed, count } = run[0]!;
+      const source = torchNoise(seed);
+      for (const place of places) {
+        requireEqual(source.normal(place, count), run.find((row) => row.place === place)!, `draw ${place}`);
+      }
     }
   });
 }
+
+test("nobody's changes to a draw show in another", () => {
+  const source = torchNoise(3);
+  const first = source.normal(0, 20);
+  const copy = Float32Array.from(first);
+  first.fill(0);
+  assert.deepEqual(source.normal(0, 20), copy);
+});
 
 test("a seed that is no integer in 0..2^53-1 is refused", () => {
   for (const seed of [-1, 0.5, 2 ** 53, Number.NaN]) assert.throws(() => torchRandn(seed, 4), RangeError);

@@ -1,13 +1,14 @@
 /** @file A plan and a long line for people, in the 80 columns of a terminal. */
+
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { PlanReport } from "../../src/engine-types.ts";
-import { GiB } from "../../src/ledger/budget.ts";
+import type { PlanReport } from "../../src/job/types.ts";
+import { GiB } from "../../src/ledger/byte-text.ts";
 import { wrapped } from "../../src/terminal/format.ts";
 import { planText } from "../../src/terminal/plan-text.ts";
 
 const PASS = {
-  name: "unet.step",
+  id: "unet.step",
   repeats: 30,
   movedBytes: 4e9,
   diskBytes: 3e9,
@@ -25,9 +26,11 @@ const PLAN: PlanReport = {
   overheadBytes: 2e8,
   processBytes: 2e8,
   keepsAll: false,
+  weightBytes: 6e9,
   predictedMs: 796_400,
-  phases: ["encode", "denoise", "decode"].map((name) => ({
-    name,
+  phases: ["encode", "denoise", "decode"].map((id) => ({
+    id,
+    title: id,
     deviceBytes: GiB,
     ramBytes: GiB,
     weightBytes: 5e9,
@@ -36,13 +39,14 @@ const PLAN: PlanReport = {
     ringBytes: 1e8,
     activationBytes: 2e8,
     scratchBytes: 4e8,
-    waitingBytes: 3e8,
-    waitingPlace: "device",
+    sharedBytes: 1e8,
+    spilledBytes: 3e8,
+    spillTier: "device",
     predictedFillMs: 10,
     reasons: [
       "pinned and streamed: 4.78 GiB of weights do not fit in 288 MiB; 176 MiB stay, 3.93 GiB stream in each pass, chosen where compute covers them",
     ],
-    passes: [PASS, { ...PASS, predictedWaitMs: 0.01 }],
+    passes: [PASS, { ...PASS, id: "unet.other", predictedWaitMs: 0.01 }],
   })),
 };
 
@@ -56,6 +60,7 @@ test("no line is wider than 80 columns, nothing is lost, and waits of nothing ar
   assert.match(text, /4\.78 GiB of weights do not fit in 288 MiB; 176 MiB stay, 3\.93 GiB stream in each pass/);
   assert.match(text, /unet\.step x30, 3\.73 GiB a run \(2\.79 GiB from disk\): 25\.7 s, 143 ms of it waiting/);
   assert.equal(text.match(/of it waiting/g)!.length, 3);
+  assert.match(text, /weights 381 MiB \(95 MiB of it there before\), .*, spilled 286 MiB \(on the device\)/);
   assert.equal(lines.filter((line) => /^ {2}\[░{64}\]$/.test(line)).length, 6);
 });
 

@@ -1,13 +1,12 @@
 /** @file PNG files, the texts in them, and the way from the VAE's output to bytes. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { deflateSync, inflateSync } from "node:zlib";
+import { crc32, deflateSync, inflateSync } from "node:zlib";
 import fc from "fast-check";
 import { ArtifactError, DeviceError } from "../../src/errors.ts";
-import { crc32 } from "../../src/image/crc.ts";
-import { a1111Parameters, type ImageRecord, solvayJson } from "../../src/image/parameters.ts";
 import { imageFromDecoded } from "../../src/image/pixels.ts";
 import { decodePng, encodePng, type PngText, readPngText } from "../../src/image/png.ts";
+import { a1111Parameters, type ImageRecord, solvayJson } from "../../src/job/infotext.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
@@ -185,6 +184,8 @@ const record: ImageRecord = {
   guidance: 5,
   width: 1024,
   height: 768,
+  sampler: "euler",
+  samplerName: "Euler",
   scheduleType: "DDIM",
   model: "org/model: x",
   backend: "cpu",

@@ -4,9 +4,10 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { test } from "node:test";
-import { loadRates, saveRates } from "../../src/machine-rates.ts";
+import { loadRates, saveRates } from "../../src/node/machine-rates.ts";
 import type { Machine } from "../../src/plan/machine.ts";
-import { makePlan, type PlanInput } from "../../src/plan/plan.ts";
+import type { PlanInput } from "../../src/plan/plan-input.ts";
+import { makePlan } from "../../src/plan/planner.ts";
 import { predictPlan } from "../../src/plan/predict.ts";
 import { measuredRates, ratedMachine, workSize } from "../../src/plan/rates.ts";
 import { TEST_MACHINE } from "../graph-run.ts";
@@ -16,20 +17,20 @@ const MACHINE: Machine = { ...TEST_MACHINE, kind: "host" };
 /** One segment bound by arithmetic (300 ms at 100 GFLOP/s), one by memory (200 ms at 10 GB/s). */
 function input(machine = MACHINE): PlanInput {
   const segment = (name: string, flops: number, trafficBytes: number) => ({
-    ...{ name, flops, trafficBytes, scratch: { given: 0, taken: 0 } },
-    block: { key: name, deviceBytes: 6400, storedBytes: 6400 },
+    ...{ name, flops, trafficBytes, scratch: { sharedBytes: 0, privateBytes: 0 } },
+    blocks: [{ key: name, deviceBytes: 6400, storedBytes: 6400 }],
   });
   const step = {
-    ...{ name: "step", repeats: 10, cyclic: true, values: [] },
+    ...{ id: "step", repeats: 10, cyclic: true, values: [] },
     segments: [segment("a", 3e10, 0), segment("b", 0, 2e9)],
   };
-  const small = { name: "small", repeats: 1, cyclic: false, values: [], segments: [segment("c", 1e9, 0)] };
+  const small = { id: "small", repeats: 1, cyclic: false, values: [], segments: [segment("c", 1e9, 0)] };
   return {
     device: { name: "cpu", alignmentBytes: 64, overheadBytes: 0, sharesHostMemory: true },
     machine,
     budgets: { deviceBytes: 1e9, ramBytes: 1000 },
     processBytes: 0,
-    phases: [{ name: "p", passes: [small, step], links: [], hostBytes: 0, waitingBytes: 0 }],
+    phases: [{ id: "p", title: "p", passes: [small, step], links: [], hostBytes: 0, spilledBytes: 0 }],
   };
 }
 
@@ -40,14 +41,27 @@ test("with measured rates, the step is predicted as it went", () => {
   const measured = [{ ...pass, totalMs: 2500 + 500 }];
   const rates = measuredRates(makePlan(before), before.phases, measured)!;
   // Planned 500 ms a step, done in 250.
-  assert.deepEqual(rates, { gflops: 200, memoryGBps: 20 });
+  assert.deepEqual(rates, { gflops: 200, memoryGBps: 20, diskGBps: undefined });
   assert.equal(workSize(before.phases), "1e10");
   const machine = ratedMachine(MACHINE, { "1e10": rates }, before.phases);
   assert.equal(machine.basis, "a test, as measured here: 200 GFLOP/s, 20.0 GB/s memory, 2.0 GB/s disk");
   const after = input(machine);
-  assert.equal(predictPlan(makePlan(after), after.phases).find(({ name }) => name === "step")!.computeMs, 250);
+  assert.equal(predictPlan(makePlan(after), after.phases).find(({ id }) => id === "step")!.computeMs, 250);
   // Measured again, they stay.
   assert.deepEqual(measuredRates(makePlan(after), after.phases, measured), rates);
+});
+
+test("bands are measured together and predicted one by one", () => {
+  const whole = input();
+  const [small, step] = whole.phases[0]!.passes;
+  const bands = [
+    { ...step!, id: "step:band0", repeats: 4 },
+    { ...step!, id: "step:band1", repeats: 6, segments: step!.segments.slice(0, 1) },
+  ];
+  const phases = [{ ...whole.phases[0]!, passes: [small!, ...bands] }];
+  // 4 runs of 500 ms and 6 of 300 ms were planned: 3800 ms, done in 1900.
+  const rates = measuredRates(makePlan({ ...whole, phases }), phases, [{ ...pass, totalMs: 1900 + 500 }])!;
+  assert.ok(Math.abs(rates.gflops - 200) < 1e-9 && Math.abs(rates.memoryGBps - 20) < 1e-9);
 });
 
 test("rates of work of another size are not used; what was too short, or hidden, tells nothing", () => {

@@ -5,9 +5,9 @@ import fc from "fast-check";
 import { parseShardIndex } from "../../src/checkpoint/sharded.ts";
 import { parseHeaderJson } from "../../src/container/header-json.ts";
 import { readSafetensorsHeader } from "../../src/container/safetensors.ts";
-import { encodeSafetensors } from "../../src/container/safetensors-writer.ts";
 import { memorySource } from "../../src/source/memory.ts";
 import { DTYPE_BYTES, type DType } from "../../src/tensor/dtype.ts";
+import { encodeSafetensors } from "../safetensors-writer.ts";
 
 const HEADER =
   '{"__metadata__":{"format":"pt"},"b":{"dtype":"F16","shape":[2],"data_offsets":[4,8]},"a":{"dtype":"F32","shape":[],"data_offsets":[0,4]}} ';

@@ -2,8 +2,9 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
+import { parseSchedulerConfig, scheduleTypeName } from "../../src/checkpoint/scheduler-config.ts";
 import { ArtifactError, UsageError } from "../../src/errors.ts";
-import { eulerSchedule, parseSchedulerConfig, scheduleTypeName } from "../../src/sampler/schedule.ts";
+import { noiseSchedule } from "../../src/sampler/schedule.ts";
 
 interface Row {
   readonly config: Record<string, unknown>;
@@ -35,7 +36,7 @@ for (const config of new Set(schedules.map((row) => JSON.stringify(row.config)))
   test(`schedule of ${config.slice(0, 200)}`, () => {
     for (const row of schedules.filter((candidate) => JSON.stringify(candidate.config) === config)) {
       const { config: parsed } = parseSchedulerConfig(config);
-      const found = eulerSchedule(parsed, row.steps);
+      const found = noiseSchedule(parsed, row.steps);
       const relative = parsed.rescaleBetasZeroSnr ? RESCALED_RELATIVE : SIGMA_RELATIVE;
       const lookedUp = parsed.rescaleBetasZeroSnr ? RESCALED_LOOKED_UP_ABSOLUTE : LOOKED_UP_ABSOLUTE;
       const continuous = parsed.timestepType === "continuous" && parsed.predictionType === "v_prediction";
@@ -47,6 +48,10 @@ for (const config of new Set(schedules.map((row) => JSON.stringify(row.config)))
       }
       for (const [at, t] of row.timesteps) close(found.timesteps[at]!, t, timestep, `timestep ${at} of ${row.steps}`);
       close(found.initNoiseSigma, row.init, relative * row.init, "initNoiseSigma");
+      // What the model is told follows from the level alone.
+      found.timesteps.forEach((told, at) => {
+        assert.equal(found.timestepOf(found.sigmas[at]!, at), told, `level ${at} of ${row.steps}`);
+      });
     }
   });
 }
@@ -55,7 +60,8 @@ test("another sampler's configuration runs Euler and says so", () => {
   const { config, note } = parseSchedulerConfig('{"_class_name":"DDIMScheduler","timestep_spacing":"trailing"}');
   assert.equal(config.timestepSpacing, "trailing");
   assert.match(note ?? "", /DDIMScheduler; Euler runs instead/);
-  assert.equal(parseSchedulerConfig('{"_class_name":"EulerDiscreteScheduler"}').note, undefined);
+  const own = parseSchedulerConfig('{"_class_name":"EulerDiscreteScheduler"}');
+  assert.deepEqual([own.sampler, own.note], ["euler", undefined]);
 });
 
 test("what is not supported is a UsageError that names it", () => {
@@ -96,8 +102,8 @@ test("a malformed configuration is an ArtifactError that names the field", () =>
 
 test("steps that can't be placed are refused", () => {
   const { config } = parseSchedulerConfig('{"timestep_spacing":"leading"}');
-  for (const steps of [0, -1, 1.5, Number.NaN, 1001]) assert.throws(() => eulerSchedule(config, steps), UsageError);
-  assert.equal(eulerSchedule(config, 1000).timesteps.length, 1000);
+  for (const steps of [0, -1, 1.5, Number.NaN, 1001]) assert.throws(() => noiseSchedule(config, steps), UsageError);
+  assert.equal(noiseSchedule(config, 1000).timesteps.length, 1000);
 });
 
 test("a schedule has the name that A1111 gives it", () => {
@@ -107,4 +113,12 @@ test("a schedule has the name that A1111 gives it", () => {
   assert.equal(name('{"timestep_spacing":"trailing"}'), "SGM Uniform");
   assert.equal(name('{"timestep_spacing":"trailing","use_karras_sigmas":true}'), "Karras");
   assert.equal(name('{"use_exponential_sigmas":true}'), "Exponential");
+});
+
+test("between its levels the model is told an interpolated timestep, and at the next step's level that step's", () => {
+  const { config } = parseSchedulerConfig('{"timestep_spacing":"leading","beta_schedule":"scaled_linear"}');
+  const { sigmas, timesteps, timestepOf } = noiseSchedule(config, 10);
+  assert.equal(timestepOf(sigmas[4]!, 3), timesteps[4]);
+  const between = timestepOf(Math.sqrt(sigmas[3]! * sigmas[4]!), 3);
+  assert.ok(between < timesteps[3]! && between > timesteps[4]!, `${between}`);
 });

@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { after, test } from "node:test";
 import { SequentialReader } from "../../src/container/sequential.ts";
-import { openFileSource } from "../../src/source/file.ts";
+import { openFileSource } from "../../src/node/files/file.ts";
 import { memorySource } from "../../src/source/memory.ts";
 
 const folder = mkdtempSync(path.join(tmpdir(), "solvay-source-"));

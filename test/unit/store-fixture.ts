@@ -2,9 +2,9 @@
 import assert from "node:assert/strict";
 import type { TensorEntry } from "../../src/container/table.ts";
 import { memorySource } from "../../src/source/memory.ts";
-import { importModel } from "../../src/store/import.ts";
-import type { ImportComponent, ImportRequest, PackedChoice } from "../../src/store/import-types.ts";
-import type { BlockSpec } from "../../src/store/layout.ts";
+import { importModel } from "../../src/store/import/import.ts";
+import type { ImportComponent, ImportRequest, PackedChoice } from "../../src/store/import/import-types.ts";
+import type { BlockSpec } from "../../src/store/pack/block-layout.ts";
 import type { Store } from "../../src/store/store.ts";
 import { listModels } from "../../src/store/store.ts";
 import { openStoredModel } from "../../src/store/stored-model.ts";

@@ -2,10 +2,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Ledger } from "../../src/ledger/ledger.ts";
-import { chooseCodec } from "../../src/store/codec-choice.ts";
-import { importModel } from "../../src/store/import.ts";
-import type { ImportEvent } from "../../src/store/import-types.ts";
-import { BLOCK_ALIGNMENT_BYTES, CHUNK_BYTES, layoutBlock } from "../../src/store/layout.ts";
+import { chooseCodec } from "../../src/store/import/codec-choice.ts";
+import { importModel } from "../../src/store/import/import.ts";
+import type { ImportEvent } from "../../src/store/import/import-types.ts";
+import { BLOCK_ALIGNMENT_BYTES, CHUNK_BYTES, layoutBlock } from "../../src/store/pack/block-layout.ts";
 import { cleanStore, removeModel } from "../../src/store/removal.ts";
 import { openStoredModel } from "../../src/store/stored-model.ts";
 import { verifyModel } from "../../src/store/verify.ts";

@@ -1,8 +1,8 @@
-/** @file Blocks from the store: one read each where the store cut them as segments do, the right bytes wherever it did not. */
+/** @file Blocks from the store: one read each; segments that the store cut otherwise are refused. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { ArtifactError } from "../../src/errors.ts";
-import { importModel } from "../../src/store/import.ts";
+import { importModel } from "../../src/store/import/import.ts";
 import { openStoredModel, type StoredComponent } from "../../src/store/stored-model.ts";
 import { StoredBlocks } from "../../src/stream/stored-blocks.ts";
 import { MemoryFs, memoryStore } from "./memory-store-fs.ts";
@@ -30,7 +30,8 @@ async function withStored(packed: "on" | "off", body: (component: StoredComponen
 }
 
 async function tensorsOf(reader: StoredBlocks, segment: string, names: readonly string[]) {
-  const block = reader.block(segment, names);
+  const [block] = reader.blocks(segment, names);
+  assert.ok(block);
   const bytes = new Uint8Array(block.storedBytes);
   const report = await reader.read(block, 0, bytes);
   for (const { name, offsetBytes } of block.tensors) {
@@ -45,7 +46,6 @@ for (const packed of ["on", "off"] as const) {
     await withStored(packed, async (component) => {
       const reader = new StoredBlocks("p", component, counter());
       const { block, report } = await tensorsOf(reader, "s", ["a.b", "a.w"]);
-      assert.ok(reader.isWhole(block.key));
       assert.equal(block.key, "p/s");
       assert.equal(block.storedBytes, Math.ceil((700 * 900 * 2) / 64) * 64 + 64);
       assert.equal(reader.readBytes, report.diskBytes);
@@ -68,19 +68,16 @@ for (const packed of ["on", "off"] as const) {
   });
 }
 
-test("segments that the store cut otherwise are put together from its tensors", async () => {
+test("segments that the store cut otherwise are refused: they would be read piece by piece", async () => {
   await withStored("off", async (component) => {
     const reader = new StoredBlocks("p", component, counter());
-    for (const [segment, names] of Object.entries({
-      part: ["a.b"],
-      both: ["b.w", "a.b"],
-      all: ["a.w", "a.b", "b.w"],
-    })) {
-      const { block, report } = await tensorsOf(reader, segment, names);
-      assert.equal(reader.isWhole(block.key), false);
-      assert.equal(
-        report.diskBytes,
-        names.reduce((sum, name) => sum + one.bytes.get(name)!.length, 0),
+    for (const names of [["a.b"], ["b.w", "a.b"], ["a.w", "a.b", "b.w"], ["nowhere"]]) {
+      assert.throws(
+        () => reader.blocks("odd", names),
+        (error) =>
+          error instanceof ArtifactError &&
+          /E_STORE_LAYOUT p: the store's blocks don't fit this model's segments \(segment odd\)/.test(error.message),
+        names.join(),
       );
     }
   });
@@ -103,7 +100,7 @@ test("NaN in a stored weight is refused, whole or in parts", async () => {
   const { id } = await importModel(store, { name: "n", components: [component], packed: "off" });
   await using model = await openStoredModel(store, id);
   const reader = new StoredBlocks("p", model.components.get("c")!, counter());
-  const block = reader.block("s", ["a.w"]);
+  const block = reader.blocks("s", ["a.w"])[0]!;
   const nonFinite = (error: unknown) => error instanceof ArtifactError && error.code === "E_NONFINITE";
   await assert.rejects(reader.read(block, 0, new Uint8Array(128)), nonFinite);
   await reader.read(block, 0, new Uint8Array(64));

@@ -9,22 +9,24 @@ import { HostDevice } from "../../src/backend/host-device.ts";
 import { HostMemory } from "../../src/backend/host-memory.ts";
 import { createReferenceBackend } from "../../src/backend/reference/backend.ts";
 import type { TensorEntry, TensorTable } from "../../src/container/table.ts";
-import { ArtifactError, BudgetError } from "../../src/errors.ts";
-import { GraphBuilder } from "../../src/ir/builder.ts";
+import { ArtifactError } from "../../src/errors.ts";
+import { GraphBuilder, type Tensor } from "../../src/ir/builder.ts";
 import type { Graph } from "../../src/ir/graph.ts";
 import { Ledger } from "../../src/ledger/ledger.ts";
-import { describePass } from "../../src/plan/describe.ts";
-import { smallestDeviceBytes } from "../../src/plan/needs.ts";
-import { makePlan, type PlanInput } from "../../src/plan/plan.ts";
+import { describePhase, type StoredBlock } from "../../src/plan/describe.ts";
+import type { PlanInput } from "../../src/plan/plan-input.ts";
+import { makePlan } from "../../src/plan/planner.ts";
+import { smallestDeviceBytes } from "../../src/plan/requirements.ts";
 import type { ByteSource } from "../../src/source/source.ts";
-import { TableBlocks } from "../../src/stream/blocks.ts";
+import { type BlockReader, type ReadReport, TableBlocks } from "../../src/stream/blocks.ts";
 import { PhaseRun } from "../../src/stream/phase.ts";
 import { RamBlocks } from "../../src/stream/ram-blocks.ts";
 import { Telemetry } from "../../src/stream/telemetry.ts";
-import { ResidentWeights } from "../../src/stream/weights.ts";
+import { WeightPool } from "../../src/stream/weight-pool.ts";
 import { TEST_MACHINE } from "../graph-run.ts";
 
 const SIZE = 16;
+const WEIGHT_BYTES = 4 * SIZE;
 const PLENTY = 2 ** 30;
 
 /** x -> ((x + w0) scaled + w1) ...; some segments have two weights, some none. */
@@ -81,14 +83,41 @@ function source(graph: Graph, delays: readonly number[] = []): Source {
   return Object.assign(state, { table: new Map(entries) });
 }
 
-function planFor(graph: Graph, blocks: TableBlocks, device: HostDevice, deviceBytes: number): PlanInput {
-  const pass = describePass(device, graph, blocks.block.bind(blocks), { repeats: 3, cyclic: true });
+/** Each weight in a block of its own, as an adapter's are beside those of the model. */
+class SplitBlocks implements BlockReader {
+  readonly #plain: TableBlocks;
+
+  constructor(plain: TableBlocks) {
+    this.#plain = plain;
+  }
+
+  get readBytes(): number {
+    return this.#plain.readBytes;
+  }
+
+  blocks(_segment: string, names: readonly string[]): readonly StoredBlock[] {
+    return names.flatMap((name) => this.#plain.blocks(name, [name]));
+  }
+
+  read(...block: Parameters<BlockReader["read"]>): Promise<ReadReport> {
+    return this.#plain.read(...block);
+  }
+}
+
+function readerOf(table: TensorTable, split: boolean): BlockReader {
+  const plain = new TableBlocks("t", table);
+  return split ? new SplitBlocks(plain) : plain;
+}
+
+function planFor(graph: Graph, blocks: BlockReader, device: HostDevice, deviceBytes: number): PlanInput {
+  const pass = { id: "chain", graph, component: "t", repeats: 3, cyclic: true, links: [] };
+  const phase = { id: "run", title: "run", passes: [pass], hostBytes: 0, spilledBytes: 0 };
   return {
     device,
     machine: TEST_MACHINE,
     budgets: { deviceBytes, ramBytes: PLENTY },
     processBytes: 0,
-    phases: [{ name: "run", passes: [pass], links: [], hostBytes: 0, waitingBytes: 0 }],
+    phases: [describePhase(device, phase, () => blocks.blocks.bind(blocks))],
   };
 }
 
@@ -98,21 +127,22 @@ async function withPhase(
   from: Source,
   deviceBytes: number,
   body: (run: (x: Float32Array, signal?: AbortSignal, again?: boolean) => Promise<Float32Array>) => Promise<void>,
+  split = false,
 ): Promise<Ledger> {
   const device = new HostDevice(createReferenceBackend());
-  const reader = new TableBlocks("t", from.table);
+  const reader = readerOf(from.table, split);
   const plan = makePlan(planFor(graph, reader, device, deviceBytes));
   const phase = plan.phases[0]!;
   const ledger = new Ledger({ device: deviceBytes, ram: 0, disk: 0 });
   const clock = { now: () => 0, onLoad: () => {} };
   {
-    await using weights = await ResidentWeights.open(phase.residency, device, ledger, clock);
+    await using pool = new WeightPool(clock);
+    await using weights = await pool.open(plan, "run", device, ledger);
     const context = { device, ledger, weights, telemetry: new Telemetry(), now: clock.now, pause: async () => {} };
-    await using run = await PhaseRun.open(phase, new Map(), context);
-    const pass = { graph, plan: phase.passes[0]!, reader };
+    await using run = await PhaseRun.open(phase, [{ graph, plan: phase.passes[0]!, reader }], context);
     await body(async (x, signal, again = true) => {
-      const options = { upcoming: again ? [pass] : [], ...(signal ? { signal } : {}) };
-      return (await run.run(pass, new Map([["x", x]]), options)).get("y")!;
+      const options = { upcoming: again ? ["chain"] : [], signal };
+      return (await run.run("chain", new Map([["x", x]]), options)).get("y")!;
     });
   }
   assert.deepEqual(ledger.held(), []);
@@ -122,9 +152,9 @@ async function withPhase(
 
 const INPUT = Float32Array.from({ length: SIZE }, (_, i) => i / 7);
 
-function leastBytes(graph: Graph): number {
+function leastBytes(graph: Graph, split = false): number {
   const device = new HostDevice(createReferenceBackend());
-  return smallestDeviceBytes(planFor(graph, new TableBlocks("t", source(graph).table), device, PLENTY));
+  return smallestDeviceBytes(planFor(graph, readerOf(source(graph).table, split), device, PLENTY));
 }
 
 test("any budget, any order in which reads end: the same bits", async () => {
@@ -133,20 +163,22 @@ test("any budget, any order in which reads end: the same bits", async () => {
       fc.array(fc.integer({ min: 0, max: 4 }), { minLength: 1, maxLength: 14 }),
       fc.double({ min: 0, max: 1, noNaN: true }),
       fc.array(fc.nat(4), { minLength: 1, maxLength: 7 }),
-      async (shape, share, delays) => {
+      fc.boolean(),
+      async (shape, share, delays, split) => {
         const graph = chain(shape);
         const results: Float32Array[] = [];
-        const least = leastBytes(graph);
+        const least = leastBytes(graph, split);
         for (const [bytes, waits] of [
           [PLENTY, [0]],
           [least + Math.floor(share * 4000), delays],
           [least, delays],
         ] as const) {
-          await withPhase(graph, source(graph, waits), bytes, async (run) => {
+          const body = async (run: Parameters<Parameters<typeof withPhase>[3]>[0]) => {
             let x: Float32Array = INPUT;
             for (let step = 0; step < 3; step++) x = await run(x, undefined, step < 2);
             results.push(x);
-          });
+          };
+          await withPhase(graph, source(graph, waits), bytes, body, split);
         }
         assert.deepEqual(results[1], results[0]);
         assert.deepEqual(results[2], results[0]);
@@ -154,6 +186,48 @@ test("any budget, any order in which reads end: the same bits", async () => {
     ),
     { numRuns: 150 },
   );
+});
+
+test("segments that share a block with different ones beside it: the same bits in the least memory", async () => {
+  const g = new GraphBuilder("shared");
+  let x = g.input("x", [SIZE]);
+  const weights = new Map<string, Tensor>();
+  for (const [segment, names] of [
+    ["ab", "ab"],
+    ["c", "c"],
+    ["ad", "ad"],
+    ["cb", "cb"],
+    ["e", "e"],
+  ] as const) {
+    x = g.segment(segment, () => {
+      let y = g.node("scale", [x], { factor: 0.75 });
+      for (const name of names) {
+        const weight = weights.get(name) ?? g.weight(name, [SIZE]);
+        weights.set(name, weight);
+        y = g.node("add", [y, weight], {});
+      }
+      return y;
+    });
+  }
+  g.output("y", x);
+  const graph = g.build();
+  const least = leastBytes(graph, true);
+  // a, b, c and d belong together: no two of them may be in each other's way.
+  assert.equal(least, leastBytes(chain([2]), true) + 2 * WEIGHT_BYTES);
+  const results: Float32Array[] = [];
+  for (const bytes of [PLENTY, least + 64, least]) {
+    await withPhase(
+      graph,
+      source(graph, [3, 0, 1]),
+      bytes,
+      async (run) => {
+        results.push(await run(await run(INPUT), undefined, false));
+      },
+      true,
+    );
+  }
+  assert.deepEqual(results[1], results[0]);
+  assert.deepEqual(results[2], results[0]);
 });
 
 test("with room for all, weights are read once; with room for one, in every step", async () => {
@@ -227,7 +301,7 @@ test("blocks that stay in RAM are read once, from any byte on; a failed reading 
   const graph = chain([2, 1]);
   const from = source(graph);
   const plain = new TableBlocks("t", from.table);
-  const [kept, other] = [plain.block("s0", ["s0.w0", "s0.w1"]), plain.block("s1", ["s1.w0"])];
+  const [kept, other] = [plain.blocks("s0", ["s0.w0", "s0.w1"])[0]!, plain.blocks("s1", ["s1.w0"])[0]!];
   using memory = new HostMemory("cache", kept.storedBytes);
   const blocks = new RamBlocks(plain, memory, new Map([[kept.key, 0]]));
   const whole = new Uint8Array(kept.storedBytes);
@@ -245,23 +319,4 @@ test("blocks that stay in RAM are read once, from any byte on; a failed reading 
   from.reads.length = 0;
   for (let i = 0; i < 2; i++) await blocks.read(other, 0, new Uint8Array(other.storedBytes));
   assert.deepEqual(from.reads, ["s1.w0", "s1.w0"]);
-});
-
-test("ledger: over the budget throws before anything is taken, twice released throws, peaks are kept", () => {
-  const ledger = new Ledger({ device: 100, ram: 10, disk: 0 });
-  const first = ledger.reserve("device", 60, "weights");
-  assert.throws(
-    () => ledger.reserve("device", 41, "activations"),
-    (error) => error instanceof BudgetError && /activations needs 41 B, 40 B of 100 B are free/.test(error.message),
-  );
-  {
-    using _ = ledger.reserve("device", 40, "activations");
-    assert.equal(ledger.state("device").usedBytes, 100);
-  }
-  assert.deepEqual(ledger.held(), [{ tier: "device", label: "weights", lengthBytes: 60 }]);
-  first[Symbol.dispose]();
-  assert.throws(() => first[Symbol.dispose](), /released twice/);
-  assert.deepEqual(ledger.state("device"), { budgetBytes: 100, usedBytes: 0, peakBytes: 100 });
-  assert.throws(() => ledger.reserve("ram", -1, "x"), RangeError);
-  assert.throws(() => ledger.reserve("ram", 11, "x"), /E_RAM --ram/);
 });

@@ -9,11 +9,19 @@ function sample(): Telemetry {
   const load = { storedBytes: 100, diskBytes: 80, readMs: 4, decodeMs: 3, uploadMs: 1 };
   telemetry.beginPass("step");
   telemetry.load({ key: "m/a", ...load });
-  telemetry.segment({ pass: "step", segment: "a", key: "m/a", waitMs: 5, computeMs: 10, endedMs: 15, weightBytes: 50 });
+  telemetry.segment({
+    pass: "step",
+    segment: "a",
+    keys: ["m/a"],
+    waitMs: 5,
+    computeMs: 10,
+    endedMs: 15,
+    weightBytes: 50,
+  });
   telemetry.segment({
     pass: "step",
     segment: "n",
-    key: undefined,
+    keys: [],
     waitMs: 0,
     computeMs: 1,
     endedMs: 16,
@@ -25,7 +33,7 @@ function sample(): Telemetry {
   telemetry.segment({
     pass: "step",
     segment: "a",
-    key: "m/a",
+    keys: ["m/a"],
     waitMs: 2,
     computeMs: 10,
     endedMs: 30,
@@ -35,7 +43,15 @@ function sample(): Telemetry {
   // The same block, used by another pass, and read during it.
   telemetry.beginPass("band");
   telemetry.load({ key: "m/a", ...load });
-  telemetry.segment({ pass: "band", segment: "b", key: "m/a", waitMs: 0, computeMs: 3, endedMs: 40, weightBytes: 0 });
+  telemetry.segment({
+    pass: "band",
+    segment: "b",
+    keys: ["m/a"],
+    waitMs: 0,
+    computeMs: 3,
+    endedMs: 40,
+    weightBytes: 0,
+  });
   telemetry.endPass("band", 11);
   // Cut off: no run.
   telemetry.beginPass("step");
@@ -76,11 +92,11 @@ test("totals by pass and by segment", () => {
   ]);
   assert.deepEqual(telemetry.segmentTotals(), [
     {
-      ...{ pass: "step", segment: "a", block: "m/a", runs: 2, computeMs: 20, waitMs: 7, longestWaitMs: 5 },
+      ...{ pass: "step", segment: "a", blocks: ["m/a"], runs: 2, computeMs: 20, waitMs: 7, longestWaitMs: 5 },
       ...{ loads: 3, loadedBytes: 300, diskBytes: 160, readMs: 12, decodeMs: 9, uploadMs: 3 },
     },
-    { pass: "step", segment: "n", block: undefined, runs: 1, computeMs: 1, waitMs: 0, longestWaitMs: 0, ...none },
-    { pass: "band", segment: "b", block: "m/a", runs: 1, computeMs: 3, waitMs: 0, longestWaitMs: 0, ...none },
+    { pass: "step", segment: "n", blocks: [], runs: 1, computeMs: 1, waitMs: 0, longestWaitMs: 0, ...none },
+    { pass: "band", segment: "b", blocks: ["m/a"], runs: 1, computeMs: 3, waitMs: 0, longestWaitMs: 0, ...none },
   ]);
   telemetry.clear();
   assert.deepEqual([telemetry.totals(), telemetry.segmentTotals(), telemetry.residency()], [[], [], []]);
@@ -90,7 +106,7 @@ test("a load counts for the pass that uses its block, though it came before that
   const telemetry = new Telemetry();
   const load = { storedBytes: 100, diskBytes: 100, readMs: 1, decodeMs: 0, uploadMs: 0 };
   const run = (pass: string, key: string) =>
-    telemetry.segment({ pass, segment: "s", key, waitMs: 0, computeMs: 1, endedMs: 1, weightBytes: 0 });
+    telemetry.segment({ pass, segment: "s", keys: [key], waitMs: 0, computeMs: 1, endedMs: 1, weightBytes: 0 });
   for (let image = 0; image < 2; image++) {
     telemetry.clear();
     telemetry.load({ key: "m/a", ...load });
@@ -125,7 +141,7 @@ test("residency over time: all samples of a short run, a bounded number of a lon
   );
   const long = new Telemetry();
   for (let i = 0; i < 10_000; i++) {
-    long.segment({ pass: "p", segment: `${i}`, key: undefined, waitMs: 0, computeMs: 1, endedMs: i, weightBytes: i });
+    long.segment({ pass: "p", segment: `${i}`, keys: [], waitMs: 0, computeMs: 1, endedMs: i, weightBytes: i });
   }
   const samples = long.residency();
   assert.equal(samples.length, 313); // every 32nd

@@ -1,9 +1,9 @@
 /** @file The UNet's structure by arithmetic: parameter counts published for SDXL, and shapes at odd sizes. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { SDXL_BASE_UNET } from "../../src/checkpoint/sdxl-base.ts";
 import type { Graph } from "../../src/ir/graph.ts";
-import { unetSchema, unetStepGraph, unetTextGraph, unetTimeGraph } from "../../src/model/unet.ts";
+import { SDXL_BASE_UNET } from "../../src/models/sdxl/base.ts";
+import { unetSchema, unetStepGraph, unetTextGraph, unetTimeGraph } from "../../src/models/sdxl/unet.ts";
 import { elementCount } from "../../src/tensor/dtype.ts";
 
 const parameters = (graph: Graph) =>

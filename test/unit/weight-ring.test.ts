@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { PAGE_BYTES } from "../../src/store/fs.ts";
-import { ringBytes, WeightRing } from "../../src/store/weight-ring.ts";
+import { ringBytes, WeightRing } from "../../src/store/import/weight-ring.ts";
 import { randomOf } from "./store-fixture.ts";
 
 test("parts never overlap, stay where they are until they are given back, and lie in the ring's memory", () => {

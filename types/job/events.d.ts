@@ -1,65 +1,9 @@
-/** @file The engine's published words: options, jobs and events. Types only; runs nowhere. */
-import type { PlanReport } from "./plan/report.js";
-import type { PassTotals, ResidencySample, SegmentTotals } from "./stream/telemetry.js";
-export type { PassReport, PhaseReport, PlanReport } from "./plan/report.js";
-export type { LoadTotals, PassTotals, ResidencySample, SegmentTotals } from "./stream/telemetry.js";
-export type BackendName = "auto" | "webgpu" | "cpu" | "reference";
-/** Arithmetic of linear layers, convolutions and attention; the VAE and everything else are always fp32. */
-export type PrecisionName = "fp32" | "fp16";
-export interface OpenEngineOptions {
-    /** Diffusers folder, Hugging Face id looked up in the local cache, or "store:ID". Default: the embedded demo model. */
-    readonly model?: string;
-    /** LZR2 file that overlays the UNet. */
-    readonly artifact?: string;
-    /**
-     * Folder of the block store, which large artifacts are imported into once; `model` may be "store:ID" too. Default:
-     * `$SOLVAY_STORE`, or `solvay/store` in the user's cache folder.
-     */
-    readonly store?: string;
-    /** Default "auto": the graphics card where there is one, else the CPU. */
-    readonly backend?: BackendName;
-    /** Part of a graphics adapter's name. Software adapters are used only when named. */
-    readonly adapter?: string;
-    /**
-     * Default "fp32". "fp16": faster on graphics cards that offer it, other pixels than fp32's; where it can't be had, a note says so.
-     * A picture records what was used; one that comes to no numbers in fp16 is made again in fp32, with a note.
-     */
-    readonly precision?: PrecisionName;
-    /** Accept LZR2 records of unknown kind, as the published loader does (the base weight stays; they are counted). Default false. */
-    readonly compat?: boolean;
-    readonly budgets?: BudgetOptions;
-    readonly signal?: AbortSignal;
-    /** Load progress (artifact records, text). */
-    readonly onEvent?: (event: LoadEvent) => void;
-}
-/**
- * Hard bounds, as amounts of memory: "6G", "512M", "5.5G" (powers of 1024), or "-1G" for all but 1 GiB. Pictures do not depend
- * on them.
- */
-export interface BudgetOptions {
-    /** Device memory: weights, activations, staging and decode. With the CPU backend, the memory that compute uses. */
-    readonly vram?: string;
-    /** Everything else in host memory, the process itself included. */
-    readonly ram?: string;
-}
-/** What a plan depends on. */
-export type PlanJob = Pick<GenerateJob, "steps" | "guidance" | "width" | "height">;
-export interface GenerateJob {
-    readonly prompt: string;
-    readonly negativePrompt?: string;
-    /** 0 .. 2^53-1. Default: drawn at random and reported in the events. */
-    readonly seed?: number;
-    /** 1..1000. Default 30. */
-    readonly steps?: number;
-    /** Guidance scale; <= 1 turns classifier-free guidance off. Default 5. */
-    readonly guidance?: number;
-    /** Pixels, a multiple of 8. Default: the model's own size (unet sample_size x 8). */
-    readonly width?: number;
-    readonly height?: number;
-    /** Asks for a "telemetry" event before the image. Default false. */
-    readonly telemetry?: boolean;
-    readonly signal?: AbortSignal;
-}
+/** @file What an engine tells while it opens and while an image is made. Plain JSON, but for the picture's bytes. */
+import type { PlanReport } from "../plan/report.js";
+import type { SamplerState } from "../sampler/sampler.js";
+import type { PassTotals, ResidencySample, SegmentTotals } from "../stream/telemetry.js";
+import type { ComputeName } from "./backends.js";
+import type { FullJob } from "./job.js";
 /** While the engine opens. */
 export type LoadEvent = {
     readonly type: "module";
@@ -81,25 +25,21 @@ export type LoadEvent = {
     readonly type: "model";
     readonly path: string;
     readonly demo: boolean;
-    readonly backend: Exclude<BackendName, "auto">;
+    readonly backend: ComputeName;
 }
-/** What the user should know, such as a scheduler of the model's that Euler stands in for. */
+/** What the user should know, such as a scheduler of the model's that another sampler stands in for. */
  | {
     readonly type: "note";
     readonly text: string;
 };
-/** While an image is made. All of it is plain JSON except `image.png`. */
-export type GenerateEvent = {
+/** While an image is made. All of it is plain JSON except `image.png` and a step's `state`. */
+export type GenerateEvent = 
+/** The job with nothing left open. */
+(FullJob & {
     readonly type: "start";
-    readonly prompt: string;
     readonly negativePrompt: string;
-    readonly seed: number;
-    readonly steps: number;
-    readonly guidance: number;
-    readonly width: number;
-    readonly height: number;
-    readonly backend: Exclude<BackendName, "auto">;
-}
+    readonly backend: ComputeName;
+})
 /** Known before the first byte moves; once more after a retry. */
  | {
     readonly type: "plan";
@@ -123,6 +63,8 @@ export type GenerateEvent = {
     readonly bytesPerSecond: number;
     /** Time in which compute stood still for weights. */
     readonly waitMs: number;
+    /** All that the run could go on from, if it was asked for. */
+    readonly state?: SamplerState;
 }
 /** Where the time went, segment by segment, and what was on the device meanwhile. */
  | {
@@ -135,7 +77,7 @@ export type GenerateEvent = {
     readonly width: number;
     readonly height: number;
     readonly seed: number;
-    /** What it was computed in, as the picture records it: as declared, or fp32 where fp16 came to no numbers. */
+    /** What it was computed in, as the picture records it: as declared, or fp32 where values became NaN in fp16. */
     readonly precision: string;
     readonly elapsedMs: number;
     readonly peakRssBytes: number;
@@ -145,32 +87,3 @@ export type GenerateEvent = {
     /** Where the time went. */
     readonly passes: readonly PassTotals[];
 };
-export interface EngineInfo {
-    readonly model: string;
-    readonly demo: boolean;
-    readonly artifact?: string;
-    readonly backend: Exclude<BackendName, "auto">;
-    /** What it computes in: "fp32", "fp16 (shader-f16)" ... */
-    readonly precision: string;
-    /** Default picture size in pixels. */
-    readonly defaultWidth: number;
-    readonly defaultHeight: number;
-}
-/** An opened model. Dispose it to free its memory. One image at a time; a second call waits. */
-export interface Engine extends AsyncDisposable {
-    readonly info: EngineInfo;
-    /** Events of one image; the last is "image". Leaving the loop, or `job.signal`, stops the work. */
-    generate(job: GenerateJob): AsyncGenerator<GenerateEvent, void, undefined>;
-    /** The plan for such a job, on this machine or on a described one (`as`: see `solvay plan --help`). Nothing is computed. */
-    plan(job: PlanJob, options?: {
-        readonly as?: string;
-        readonly budgets?: BudgetOptions;
-    }): Promise<PlanReport>;
-    /** Other budgets from the next image on. Rejects with UsageError; the old ones then stay. */
-    setBudgets(budgets: BudgetOptions): Promise<void>;
-    /** Token ids of both tokenizers, padded to 77. */
-    tokens(prompt: string): Promise<{
-        readonly tokenizer: readonly number[];
-        readonly tokenizer_2: readonly number[];
-    }>;
-}

@@ -1,8 +1,8 @@
 export interface Lifetime {
     readonly lengthBytes: number;
-    /** Steps between which it must keep its bytes, both included. */
-    readonly firstStep: number;
-    readonly lastStep: number;
+    /** When it is first and last used, by place in the order of use: segments, runs of bands, dispatches. Both included. */
+    readonly firstUse: number;
+    readonly lastUse: number;
 }
 export interface ArenaLayout {
     /** By place in the list. */
@@ -10,7 +10,7 @@ export interface ArenaLayout {
     readonly lengthBytes: number;
 }
 /**
- * Things that are there in one step never share a byte. Lowest free offset first, once for the longest things first and once
+ * Things that are there at one moment never share a byte. Lowest free offset first, once for the longest things first and once
  * in order of time; the shorter of both layouts. Offsets are multiples of `alignmentBytes`.
  */
 export declare function layOutArena(items: readonly Lifetime[], alignmentBytes: number): ArenaLayout;

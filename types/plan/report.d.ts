@@ -1,25 +1,31 @@
 /** @file A plan as plain JSON for people and programs: what `solvay plan` prints and what events carry. */
-import type { Plan, PlanBudgets, PlanPhaseInput } from "./plan.js";
+import { type Plan } from "./plan.js";
+import type { PlanBudgets, PlanPhaseInput, SpillTier } from "./plan-input.js";
 export type Place = "pinned" | "streamed from RAM" | "streamed" | "passing";
 export interface PhaseReport {
-    readonly name: string;
+    readonly id: string;
+    /** For people. */
+    readonly title: string;
     readonly deviceBytes: number;
     readonly ramBytes: number;
     readonly weightBytes: number;
     readonly pinnedBytes: number;
+    /** Of the pinned ones: what earlier phases of the image have left on the device. */
+    readonly sharedBytes: number;
     readonly streamedBytes: number;
     readonly ringBytes: number;
     readonly activationBytes: number;
     readonly scratchBytes: number;
-    readonly waitingBytes: number;
-    readonly waitingPlace: "ram" | "device";
-    /** Until its pinned weights are there, where compute doesn't cover it; with `keepsAll`, before the first image only. */
+    /** Activations in host memory while bands of them pass through the device, and the tier that counts them. */
+    readonly spilledBytes: number;
+    readonly spillTier: SpillTier;
+    /** Until its pinned weights are there, where compute doesn't hide it; with `keepsAll`, before the first image only. */
     readonly predictedFillMs: number;
     readonly reasons: readonly string[];
     readonly passes: readonly PassReport[];
 }
 export interface PassReport {
-    readonly name: string;
+    readonly id: string;
     readonly repeats: number;
     /** Weight bytes that reach the device in each run. */
     readonly movedBytes: number;
@@ -42,6 +48,8 @@ export interface PlanReport {
     readonly overheadBytes: number;
     readonly processBytes: number;
     readonly keepsAll: boolean;
+    /** Of all phases; weights that several of them read count once. */
+    readonly weightBytes: number;
     readonly phases: readonly PhaseReport[];
     /** Of one image; with `keepsAll`, of the first. */
     readonly predictedMs: number;

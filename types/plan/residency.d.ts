@@ -1,11 +1,14 @@
-/** Weights of one segment, in the order of use. */
+import { type RingSlots } from "./ring.js";
+/** A block of weights, in the order of use. */
 export interface CycleBlock {
     readonly key: string;
     readonly deviceBytes: number;
-    /** Compute from the start of this block's segment to the start of the next block's. */
-    readonly coverMs: number;
+    /** Blocks of one number are needed at the same time; numbers grow in the order of use. */
+    readonly group: number;
+    /** Compute from the start of this block's segment to the start of the next block's; of blocks that start together, the first's. */
+    readonly overlapMs: number;
     /** Used once and not again while it is held: never worth pinning. */
-    readonly once: boolean;
+    readonly usedOnce: boolean;
 }
 export interface StreamedBlock {
     readonly key: string;
@@ -13,21 +16,21 @@ export interface StreamedBlock {
     readonly offsetBytes: number;
     readonly lengthBytes: number;
 }
+export interface PinnedBlock {
+    readonly key: string;
+    readonly lengthBytes: number;
+}
 export interface Residency {
-    readonly pinned: readonly {
-        readonly key: string;
-        readonly lengthBytes: number;
-    }[];
+    readonly pinned: readonly PinnedBlock[];
     /** In the order of use. */
     readonly streamed: readonly StreamedBlock[];
     readonly pinnedBytes: number;
     readonly ringBytes: number;
-    /** 2: a block is read while the one before it computes. 1: no room for that. 0: nothing streams. */
-    readonly slots: 0 | 1 | 2;
+    /** 2: blocks are read while those before them compute. 1: no room for that. 0: nothing streams. */
+    readonly slots: 0 | RingSlots;
 }
 /**
- * The residency that moves least within `capacityBytes`, or undefined if not even the largest block fits. What streams
- * follows a credit: compute earns it at some rate, a block whose bytes are covered streams; so streams are spread over the
- * cycle where compute is long. The lowest rate that fits is taken, and the remaining room pins what still fits.
+ * The residency that moves least within `capacityBytes`, or undefined if not even the blocks of the largest group fit. Of
+ * `pinnedFirst` (keys; those used once are passed over) as many are pinned, from the first on, as leave room for two slots.
  */
-export declare function chooseResidency(blocks: readonly CycleBlock[], capacityBytes: number, alignmentBytes: number): Residency | undefined;
+export declare function chooseResidency(blocks: readonly CycleBlock[], capacityBytes: number, alignmentBytes: number, pinnedFirst?: readonly string[]): Residency | undefined;

@@ -2,12 +2,12 @@
  * @file What a run spent its time on, by segment: reading, decoding, uploading, waiting for weights, computing; and how many
  * weights were on the device meanwhile. Data only; clocks are handed in.
  */
-/** One run of one segment. */
+/** One run of one segment. Bands of one graph have one `pass`: see `wholePassId`. */
 export interface SegmentTiming {
     readonly pass: string;
     readonly segment: string;
-    /** Of its block of weights, if it has any. */
-    readonly key: string | undefined;
+    /** Of its blocks of weights; empty: it reads none. */
+    readonly keys: readonly string[];
     /** Compute stood still until the weights were there. */
     readonly waitMs: number;
     readonly computeMs: number;
@@ -49,8 +49,8 @@ export interface PassTotals extends LoadTotals {
 export interface SegmentTotals extends LoadTotals {
     readonly pass: string;
     readonly segment: string;
-    /** Its weights; undefined where it reads none. */
-    readonly block: string | undefined;
+    /** Keys of its weights; empty: it reads none. */
+    readonly blocks: readonly string[];
     readonly runs: number;
     readonly computeMs: number;
     readonly waitMs: number;

@@ -1,5 +1,4 @@
 /** @file The `cpu` backend: ONNX Runtime, one session per kind of segment. Blocks the thread it runs in. */
-import { availableParallelism } from "node:os";
 import type { InferenceSession, Tensor } from "onnxruntime-node";
 import { DeviceError } from "../../errors.ts";
 import type { Graph, Segment, ValueId } from "../../ir/graph.ts";
@@ -9,15 +8,9 @@ import type { ActivationData, Backend, SegmentRun, WeightData } from "../backend
 import type { LoweredSegment, WeightType } from "./emitter.ts";
 import { lowerSegment } from "./lowering.ts";
 import { encodeOnnxModel } from "./protobuf.ts";
-import { onnxScratchBytes } from "./scratch.ts";
-
-export interface OnnxBackendOptions {
-  /** Threads that share one op. Default: see `defaultThreads`. */
-  readonly threads?: number;
-}
+import { onnxScratchBytes } from "./scratch-bytes.ts";
 
 export interface OnnxBackend extends Backend {
-  readonly name: "cpu";
   /** Sessions made so far and still held: equal segments share one. */
   readonly sessionCount: number;
 }
@@ -33,20 +26,20 @@ export function defaultThreads(cores: number): number {
   return Math.min(cores, MOST_THREADS);
 }
 
-type Ort = typeof import("onnxruntime-node");
+/** What of the package `onnxruntime-node`, or of one with its interface, is used. Its tensors must take fp16 as Uint16Array. */
+export type OnnxRuntime = Pick<typeof import("onnxruntime-node"), "InferenceSession" | "Tensor">;
 
 interface CompiledSegment {
   readonly session: InferenceSession;
   readonly lowered: LoweredSegment;
 }
 
-/** Rejects with DeviceError `E_NO_ONNXRUNTIME` where the package's library can't be loaded. */
-export async function createOnnxBackend(options: OnnxBackendOptions = {}): Promise<OnnxBackend> {
-  const ort = await loadRuntime();
+/** `threads` share one op: see `defaultThreads`. */
+export function createOnnxBackend(ort: OnnxRuntime, threads: number): OnnxBackend {
   const sessions = new Map<string, Promise<CompiledSegment>>();
   const sessionOptions: InferenceSession.SessionOptions = {
     executionProviders: ["cpu"],
-    intraOpNumThreads: options.threads ?? defaultThreads(availableParallelism()),
+    intraOpNumThreads: threads,
     interOpNumThreads: 1,
     executionMode: "sequential",
     graphOptimizationLevel: "all",
@@ -122,21 +115,6 @@ export async function createOnnxBackend(options: OnnxBackendOptions = {}): Promi
   };
 }
 
-async function loadRuntime(): Promise<Ort> {
-  try {
-    const ort = await import("onnxruntime-node");
-    keepHalvesAsBits(ort);
-    return ort;
-  } catch (cause) {
-    throw new DeviceError({
-      code: "E_NO_ONNXRUNTIME",
-      problem: `the package onnxruntime-node can't be loaded (${cause instanceof Error ? cause.message.split("\n")[0] : "unknown reason"})`,
-      next: "install it with ONNXRUNTIME_NODE_INSTALL=skip npm install onnxruntime-node, or use --backend reference",
-      cause,
-    });
-  }
-}
-
 function computeFailure({ name }: Segment, cause: unknown): DeviceError {
   return new DeviceError({
     code: "E_ONNXRUNTIME",
@@ -151,11 +129,11 @@ function weightType(dtype: DType): WeightType {
   return dtype === "f16" ? "f16" : "f32";
 }
 
-function activationTensor(ort: Ort, data: ActivationData, shape: readonly number[]): Tensor {
+function activationTensor(ort: OnnxRuntime, data: ActivationData, shape: readonly number[]): Tensor {
   return data instanceof Int32Array ? new ort.Tensor("int32", data, shape) : new ort.Tensor("float32", data, shape);
 }
 
-function weightTensor(ort: Ort, { dtype, bytes }: WeightData, shape: readonly number[]): Tensor {
+function weightTensor(ort: OnnxRuntime, { dtype, bytes }: WeightData, shape: readonly number[]): Tensor {
   if (dtype !== "f16") return new ort.Tensor("float32", toFloat32(dtype, bytes), shape);
   const halves = new Uint16Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 2);
   return new ort.Tensor("float16", halves, shape);
@@ -168,18 +146,4 @@ function weightTensor(ort: Ort, { dtype, bytes }: WeightData, shape: readonly nu
 function freeCopy(tensor: Tensor): void {
   const { buffer } = tensor.data as Float32Array<ArrayBuffer>;
   buffer.transfer(0);
-}
-
-/**
- * onnxruntime-common asks once, at its first tensor, whether Float16Array exists, and then hands only those on; the native
- * part of onnxruntime-node 1.30 reads them as empty. So Float16Array is out of sight while it asks.
- */
-function keepHalvesAsBits(ort: Ort): void {
-  const hidden = Object.getOwnPropertyDescriptor(globalThis, "Float16Array");
-  if (hidden) Reflect.deleteProperty(globalThis, "Float16Array");
-  try {
-    new ort.Tensor("bool", [true]);
-  } finally {
-    if (hidden) Object.defineProperty(globalThis, "Float16Array", hidden);
-  }
 }

@@ -83,12 +83,12 @@ export class Emitter {
     domain?: "com.microsoft",
   ): void {
     const outputs = [this.stored(output)];
-    this.node({ op, inputs, outputs, ...(attributes ? { attributes } : {}), ...(domain ? { domain } : {}) });
+    this.node({ op, inputs, outputs, attributes, domain });
   }
 
   temporary(op: string, inputs: readonly string[], attributes?: Readonly<Record<string, Attribute>>): string {
     const name = this.name();
-    this.node({ op, inputs, outputs: [name], ...(attributes ? { attributes } : {}) });
+    this.node({ op, inputs, outputs: [name], attributes });
     return name;
   }
 

@@ -28,7 +28,7 @@ const LOWER: { readonly [Op in OpName]: Lower<Op> } = {
       lowerWinograd(
         e,
         shape,
-        { x: e.value(x!), w: e.weight(w!), ...(b === undefined ? {} : { b: e.weight(b) }) },
+        { x: e.value(x!), w: e.weight(w!), b: b === undefined ? undefined : e.weight(b) },
         output,
       );
       return;

@@ -1,7 +1,7 @@
 /** @file Writes the few protobuf messages of an ONNX model (github.com/onnx/onnx, onnx/onnx.proto, IR version 10). */
 
 /** TensorProto.DataType */
-export const ONNX_TYPE = { f32: 1, i32: 6, i64: 7, f16: 10 } as const;
+const ONNX_TYPE = { f32: 1, i32: 6, i64: 7, f16: 10 } as const;
 export type OnnxType = keyof typeof ONNX_TYPE;
 
 export type Attribute = number | { readonly float: number } | string | readonly number[];

@@ -1,7 +1,7 @@
 /** @file Multi-head attention, one query row at a time, so that no [T, S] matrix is ever held. */
 import { floats, type Kernel, shapeOf } from "./tensor.ts";
 
-/** q [B, T, C], k [B, S, C], v [B, S, C] -> [B, T, C]; D = C/heads numbers of each row belong to one head. */
+/** q [B, T, C], k [B, S, C], v [B, S, C] -> [B, T, C]; D = C/heads values of each row belong to one head. */
 export const attention: Kernel<"attention"> = (inputs, { heads, causal }, shape) => {
   const q = floats(inputs, 0);
   const k = floats(inputs, 1);

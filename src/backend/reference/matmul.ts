@@ -90,7 +90,7 @@ export const linear: Kernel<"linear"> = (inputs, _attrs, shape) => {
   return out;
 };
 
-/** Patches are gathered for a band of output rows at a time, about this many numbers, to bound the memory. */
+/** Patches are gathered for a band of output rows at a time, about this many values, to bound the memory. */
 const PATCH_ELEMENTS = 1 << 20;
 
 /** x [B, Ci, H, W], w [Co, Ci, kh, kw], bias? [Co] -> [B, Co, H', W']. */

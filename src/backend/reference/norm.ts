@@ -2,7 +2,7 @@
 import { elementCount } from "../../tensor/dtype.ts";
 import { floats, type Kernel, shapeOf } from "./tensor.ts";
 
-/** Mean and biased variance of `count` numbers from `start`. */
+/** Mean and biased variance of `count` values from `start`. */
 function statistics(x: Float32Array, start: number, count: number): { mean: number; variance: number } {
   let sum = 0;
   for (let i = start; i < start + count; i++) sum += x[i]!;

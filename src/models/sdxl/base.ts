@@ -1,5 +1,7 @@
 /** @file SDXL base 1.0 as data. */
-import type { ClipConfig, UNetConfig, VaeConfig } from "../model/config.ts";
+import type { VaeConfig } from "../autoencoder.ts";
+import type { ClipConfig } from "../clip.ts";
+import type { UNetConfig } from "./config.ts";
 
 /** The UNet of stabilityai/stable-diffusion-xl-base-1.0 (its config.json): 2,567,463,684 parameters. */
 export const SDXL_BASE_UNET: UNetConfig = {
@@ -60,6 +62,7 @@ export const SDXL_BASE_VAE: VaeConfig = {
   layersPerBlock: 2,
   groups: 32,
   midAttention: true,
+  quantConv: true,
   postQuantConv: true,
   scalingFactor: 0.13025,
 };

@@ -1,237 +1,239 @@
-/** @file A diffusers SDXL folder: which files make it up, in which order they are looked for, and whether they fit together. */
-import { readSafetensorsHeader } from "../container/safetensors.ts";
-import type { TensorEntry, TensorTable } from "../container/table.ts";
-import { ArtifactError } from "../errors.ts";
-import { clipSchema } from "../model/clip.ts";
-import type { ClipConfig, UNetConfig, VaeConfig } from "../model/config.ts";
-import { unetSchema } from "../model/unet.ts";
-import { vaeDecoderSchema } from "../model/vae.ts";
-import { parseSchedulerConfig, type SchedulerConfig } from "../sampler/config.ts";
-import type { Folder } from "../source/folder.ts";
-import type { ByteSource } from "../source/source.ts";
-import type { StoredBlock } from "../store/stored-model.ts";
-import { type ClipTokenizer, loadClipTokenizer } from "../tokenizer/clip.ts";
-import { JsonConfig, MAX_CONFIG_BYTES } from "./json-config.ts";
+/** @file An SDXL, opened: configs, tokenizers and the places of its weights, checked to belong together. */
+import { JsonConfig, MAX_CONFIG_BYTES } from "../../checkpoint/json-config.ts";
+import { parseSchedulerConfig, scheduleTypeName } from "../../checkpoint/scheduler-config.ts";
+import { type ComponentRules, compareWithSchema, requireSchema } from "../../checkpoint/schema.ts";
+import { type OpenWeightsOptions, openWeights } from "../../checkpoint/weight-folder.ts";
+import type { TensorTable } from "../../container/table.ts";
+import { ArtifactError } from "../../errors.ts";
+import type { Graph } from "../../ir/graph.ts";
+import { type NoiseSchedule, noiseSchedule } from "../../sampler/schedule.ts";
+import type { Folder } from "../../source/folder.ts";
+import { vaeScaleFactor } from "../autoencoder.ts";
+import type {
+  ArtifactTarget,
+  Checkpoint,
+  Component,
+  DescribedJob,
+  Family,
+  JobShape,
+  ModelDefaults,
+  OpenOptions,
+} from "../family.ts";
+import type { SdxlConfigs, SdxlParts } from "./config.ts";
+import {
+  isSdxlPipeline,
+  MODEL_INDEX,
+  SCHEDULER_CONFIG,
+  SDXL_COMPONENTS,
+  type SdxlComponentId,
+  WEIGHT_FOLDERS,
+  type WeightFolder,
+  weightFiles,
+} from "./files.ts";
+import { sdxlWeightGraphs } from "./graphs.ts";
+import { SdxlJob } from "./job.ts";
 import { clipConfig, unetConfig, vaeConfig } from "./network-config.ts";
-import { type ComponentRules, canonicalClipName, canonicalVaeName, requireSchema } from "./schema.ts";
-import { parseShardIndex } from "./sharded.ts";
+import { rulesOf } from "./rules.ts";
+import { openTokenizers, requireMatchingTokens } from "./tokenizers.ts";
 
-/** A network's settings and where its weights lie. */
-export interface Component<Config> {
-  readonly config: Config;
-  /** By canonical (diffusers) parameter name; exactly the schema. */
-  readonly table: TensorTable;
-  /** From the block store: the same weights by segment. */
-  readonly blocks?: readonly StoredBlock[];
+export class SdxlCheckpoint implements Checkpoint {
+  readonly parts: SdxlParts;
+  readonly components: ReadonlyMap<string, Component>;
+  readonly #owned: AsyncDisposable | undefined;
+
+  constructor(parts: SdxlParts, components: ReadonlyMap<string, Component>, owned?: AsyncDisposable) {
+    this.parts = parts;
+    this.components = components;
+    this.#owned = owned;
+  }
+
+  get family(): Family {
+    return this.parts.family;
+  }
+
+  get name(): string {
+    return this.parts.name;
+  }
+
+  get absent(): ReadonlyMap<string, string> {
+    return this.parts.absent;
+  }
+
+  get notes(): readonly string[] {
+    return this.parts.notes;
+  }
+
+  get pixelsPerCell(): number {
+    return vaeScaleFactor(this.parts.configs.vae);
+  }
+
+  get defaults(): ModelDefaults {
+    const side = this.parts.configs.unet.sampleSize * this.pixelsPerCell;
+    return { width: side, height: side, sampler: this.parts.sampler };
+  }
+
+  get scheduleTitle(): string {
+    return scheduleTypeName(this.parts.scheduler);
+  }
+
+  get zerosForAbsentPrompt(): boolean {
+    return this.parts.zerosForAbsentPrompt;
+  }
+
+  isGuided(guidanceScale: number): boolean {
+    return guidanceScale > 1;
+  }
+
+  get artifactTarget(): ArtifactTarget {
+    return { component: "unet", schema: rulesOf(this.parts.configs, "unet").schema };
+  }
+
+  withWeights(weights: ReadonlyMap<string, Component>): SdxlCheckpoint {
+    return new SdxlCheckpoint(this.parts, new Map([...this.components, ...weights]));
+  }
+
+  tokenize(prompt: string): Readonly<Record<string, readonly number[]>> {
+    const { tokenizer, tokenizer2 } = this.parts;
+    return { tokenizer: tokenizer.encode(prompt), tokenizer_2: tokenizer2.encode(prompt) };
+  }
+
+  schedule(steps: number): NoiseSchedule {
+    return noiseSchedule(this.parts.scheduler, steps);
+  }
+
+  rulesOf(component: string): ComponentRules {
+    return rulesOf(this.parts.configs, component as SdxlComponentId);
+  }
+
+  weightGraphs(component: string): readonly Graph[] {
+    return sdxlWeightGraphs(this.parts.configs, component as SdxlComponentId);
+  }
+
+  describe(shape: JobShape): DescribedJob {
+    return new SdxlJob(this.parts, shape);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#owned?.[Symbol.asyncDispose]();
+  }
 }
 
-export interface SdxlCheckpoint extends AsyncDisposable {
-  readonly name: string;
-  /** The artifact that is in these weights already, if they come from the block store. */
-  readonly artifactName?: string;
-  readonly unet: Component<UNetConfig>;
-  readonly textEncoder: Component<ClipConfig>;
-  readonly textEncoder2: Component<ClipConfig>;
-  readonly vae: Component<VaeConfig>;
-  readonly tokenizer: ClipTokenizer;
-  readonly tokenizer2: ClipTokenizer;
-  readonly scheduler: SchedulerConfig;
-  /** For the user, where the model names another sampler than the one that will run. */
-  readonly schedulerNote: string | undefined;
-  readonly forceZerosForEmptyPrompt: boolean;
-}
-
-export const TOKENIZER_FILES_BYTES = 64 * 1024 ** 2;
-
-/** All text files that an SDXL may consist of, beside its weights. */
-export const SDXL_TEXT_FILES: readonly string[] = [
-  "model_index.json",
-  ...["unet", "text_encoder", "text_encoder_2", "vae"].map((dir) => `${dir}/config.json`),
-  "scheduler/scheduler_config.json",
-  ...["tokenizer", "tokenizer_2"].flatMap((dir) =>
-    ["vocab.json", "merges.txt", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"].map(
-      (file) => `${dir}/${file}`,
-    ),
-  ),
-];
-
-/** Weights by component folder, from elsewhere than the folder's safetensors. */
-export type TableLoader = (component: string) => TensorTable;
-
-/**
- * Opens and checks a whole folder; reads headers and configs only. With `tables`, weights come from there, and only configs
- * and tokenizers from the folder. Throws ArtifactError.
- */
-export async function openSdxlFolder(
+/** Opens and checks a whole folder; reads headers and configs only. Rejects with ArtifactError or UsageError. */
+export async function openSdxl(
+  family: Family,
   folder: Folder,
-  signal?: AbortSignal,
-  tables?: TableLoader,
+  { signal, weights }: OpenOptions = {},
 ): Promise<SdxlCheckpoint> {
   await using sources = new AsyncDisposableStack();
-  const index = await config(folder, "model_index.json", "name the folder that holds model_index.json");
+  const index = await config(folder, MODEL_INDEX, "name the folder that holds model_index.json");
   requirePipelineClass(folder, index);
-  const schedulerFile = "scheduler/scheduler_config.json";
-  const { config: scheduler, note } = parseSchedulerConfig(
-    await requireText(folder, schedulerFile),
-    `${folder.name}/${schedulerFile}`,
+  const {
+    config: scheduler,
+    sampler,
+    note,
+  } = parseSchedulerConfig(
+    await requireText(folder, SCHEDULER_CONFIG),
+    `${folder.name}/${SCHEDULER_CONFIG}`,
     index.has("scheduler") ? index.strings("scheduler")[1] : undefined,
   );
-
-  const [unetSettings, clipSettings, clip2Settings, vaeSettings] = [
-    unetConfig(await config(folder, "unet/config.json")),
-    clipConfig(await config(folder, "text_encoder/config.json")),
-    clipConfig(await config(folder, "text_encoder_2/config.json")),
-    vaeConfig(await config(folder, "vae/config.json")),
-  ];
-  requireMatchingWidths(folder, unetSettings, clipSettings, clip2Settings, vaeSettings);
+  const configs: SdxlConfigs = {
+    unet: unetConfig(await config(folder, "unet/config.json")),
+    textEncoder: clipConfig(await config(folder, "text_encoder/config.json")),
+    textEncoder2: clipConfig(await config(folder, "text_encoder_2/config.json")),
+    vae: vaeConfig(await config(folder, "vae/config.json")),
+  };
+  requireMatchingWidths(folder, configs);
   const tokenizers = await openTokenizers(folder);
-  requireMatchingTokens(folder, tokenizers, clipSettings, clip2Settings);
-  const load = (rules: ComponentRules, stem: string) =>
-    tables
-      ? requireSchema(tables(rules.component), rules, `${folder.name}/${rules.component}`)
-      : loadComponent(folder, rules, stem, sources, signal);
-  const checkpoint = {
+  requireMatchingTokens(folder, tokenizers, configs);
+  const absent = new Map<string, string>();
+  const { otherEncoder } = configs.vae;
+  if (otherEncoder !== undefined) absent.set("vaeEncoder" satisfies SdxlComponentId, otherEncoder);
+  const components = weights
+    ? componentsFrom(weights, configs, folder.name)
+    : await componentsOf(folder, configs, { sources, signal, absent });
+  const parts: SdxlParts = {
+    family,
     name: folder.name,
-    unet: { config: unetSettings, table: await load(unetRules(unetSettings), "diffusion_pytorch_model") },
-    textEncoder: { config: clipSettings, table: await load(clipRules("text_encoder", clipSettings), "model") },
-    textEncoder2: { config: clip2Settings, table: await load(clipRules("text_encoder_2", clip2Settings), "model") },
-    vae: { config: vaeSettings, table: await load(vaeRules(vaeSettings), "diffusion_pytorch_model") },
+    configs,
     ...tokenizers,
     scheduler,
-    schedulerNote: note,
-    forceZerosForEmptyPrompt: index.bool("force_zeros_for_empty_prompt", true),
+    sampler,
+    absent,
+    notes: note === undefined ? [] : [note],
+    zerosForAbsentPrompt: index.bool("force_zeros_for_empty_prompt", true),
   };
-  const owned = sources.move();
-  return { ...checkpoint, [Symbol.asyncDispose]: () => owned.disposeAsync() };
+  return new SdxlCheckpoint(parts, components, sources.move());
 }
 
-export interface Tokenizers {
-  readonly tokenizer: ClipTokenizer;
-  readonly tokenizer2: ClipTokenizer;
-}
-
-/** Both tokenizers alone: no weights are opened. */
-export async function openTokenizers(folder: Folder): Promise<Tokenizers> {
-  return { tokenizer: await tokenizer(folder, "tokenizer"), tokenizer2: await tokenizer(folder, "tokenizer_2") };
-}
-
-export function unetRules(settings: UNetConfig): ComponentRules {
-  return { component: "unet", schema: unetSchema(settings), canonical: (name) => name, ignored: () => false };
-}
-
-export function clipRules(component: string, settings: ClipConfig): ComponentRules {
-  const projection = component === "text_encoder_2";
-  return {
-    component,
-    schema: clipSchema(settings, projection),
-    canonical: canonicalClipName,
-    ignored: (name) => name === "text_model.embeddings.position_ids" || name === "text_projection.weight",
-  };
-}
-
-export function vaeRules(settings: VaeConfig): ComponentRules {
-  return {
-    component: "vae",
-    schema: vaeDecoderSchema(settings),
-    canonical: canonicalVaeName,
-    ignored: (name) => name.startsWith("encoder.") || name.startsWith("quant_conv."),
-  };
-}
-
-async function loadComponent(
+/** Weights of a whole folder. A VAE whose encoder isn't there, or isn't as expected, has none, and `absent` says why. */
+async function componentsOf(
   folder: Folder,
-  rules: ComponentRules,
-  stem: string,
-  sources: AsyncDisposableStack,
-  signal?: AbortSignal,
-): Promise<TensorTable> {
-  const dir = rules.component;
-  const open = async (file: string): Promise<ByteSource | undefined> => {
-    const source = await folder.open(`${dir}/${file}`);
-    return source ? sources.use(source) : undefined;
+  configs: SdxlConfigs,
+  { sources, signal, absent }: OpenWeightsOptions & { readonly absent: Map<string, string> },
+): Promise<ReadonlyMap<string, Component>> {
+  const stored = async (name: WeightFolder): Promise<TensorTable> => {
+    const { stem } = WEIGHT_FOLDERS.find((entry) => entry.folder === name)!;
+    return await openWeights(folder, name, weightFiles(stem, ["fp16", "none"]), { sources, signal });
   };
-  const readTable = async (source: ByteSource) => (await readSafetensorsHeader(source, signal)).table;
-  // fp16 first, as `variant="fp16"`; each may be one file or sharded.
-  for (const variant of [".fp16", ""]) {
-    const single = await open(`${stem}${variant}.safetensors`);
-    if (single) return requireSchema(await readTable(single), rules, `${folder.name}/${dir}`);
-    const indexFile = `${stem}.safetensors.index${variant}.json`;
-    const indexText = await folder.readText(`${dir}/${indexFile}`, TOKENIZER_FILES_BYTES);
-    if (indexText === undefined) continue;
-    const { shards, weightMap } = parseShardIndex(indexText, `${folder.name}/${dir}/${indexFile}`);
-    const stored = new Map<string, TensorEntry>();
-    for (const shard of shards) {
-      const source = await open(shard);
-      if (!source) throw missing(folder, `${dir}/${shard}`, "fetch the missing shard");
-      for (const [name, entry] of await readTable(source)) {
-        if (weightMap.get(name) === shard) stored.set(name, entry);
-      }
-    }
-    for (const [name, shard] of weightMap) {
-      if (stored.has(name)) continue;
-      throw new ArtifactError({
-        code: "E_SCHEMA",
-        subject: `${folder.name}/${dir}/${indexFile}`,
-        problem: `tensor ${JSON.stringify(name)} is not in its shard ${shard}`,
-        next: "fetch the shards and their index again, from one revision",
-      });
-    }
-    return requireSchema(stored, rules, `${folder.name}/${dir}`);
-  }
-  throw missing(
-    folder,
-    `${dir}/${stem}.fp16.safetensors (or ${stem}.safetensors)`,
-    "fetch the model's safetensors weights",
-  );
+  const checked = (id: SdxlComponentId, tensors: TensorTable, name: WeightFolder): Component => ({
+    table: requireSchema(tensors, rulesOf(configs, id), `${folder.name}/${name}`),
+  });
+  const unet = checked("unet", await stored("unet"), "unet");
+  const textEncoder = checked("textEncoder", await stored("text_encoder"), "text_encoder");
+  const textEncoder2 = checked("textEncoder2", await stored("text_encoder_2"), "text_encoder_2");
+  const vaeTensors = await stored("vae");
+  const vae = checked("vae", vaeTensors, "vae");
+  const onDemand = (id: SdxlComponentId, tensors: TensorTable): Component | undefined => {
+    if (absent.has(id)) return undefined;
+    const { table, problems } = compareWithSchema(tensors, rulesOf(configs, id));
+    if (problems.length > 0) absent.set(id, problems[0]!);
+    return problems.length > 0 ? undefined : { table };
+  };
+  const found: Record<SdxlComponentId, Component | undefined> = {
+    textEncoder,
+    textEncoder2,
+    unet,
+    vae,
+    vaeEncoder: onDemand("vaeEncoder", vaeTensors),
+  };
+  return inOrder((id) => found[id]);
 }
 
-async function tokenizer(folder: Folder, dir: string): Promise<ClipTokenizer> {
-  const read = async (file: string) => {
-    const text = await folder.readText(`${dir}/${file}`, TOKENIZER_FILES_BYTES);
-    return text;
-  };
-  const [vocabJson, mergesTxt, tokenizerJson, tokenizerConfigJson, specialTokensMapJson] = [
-    await read("vocab.json"),
-    await read("merges.txt"),
-    await read("tokenizer.json"),
-    await read("tokenizer_config.json"),
-    await read("special_tokens_map.json"),
-  ];
-  if (tokenizerJson === undefined && (vocabJson === undefined || mergesTxt === undefined)) {
-    throw missing(folder, `${dir}/vocab.json and merges.txt (or tokenizer.json)`, "fetch the model's tokenizer files");
-  }
-  return loadClipTokenizer(
-    {
-      ...(vocabJson === undefined ? {} : { vocabJson }),
-      ...(mergesTxt === undefined ? {} : { mergesTxt }),
-      ...(tokenizerJson === undefined ? {} : { tokenizerJson }),
-      ...(tokenizerConfigJson === undefined ? {} : { tokenizerConfigJson }),
-      ...(specialTokensMapJson === undefined ? {} : { specialTokensMapJson }),
-    },
-    `${folder.name}/${dir}`,
+function componentsFrom(
+  weights: (component: string) => Component | undefined,
+  configs: SdxlConfigs,
+  name: string,
+): ReadonlyMap<string, Component> {
+  return inOrder((id) => {
+    const found = weights(id);
+    const rules = rulesOf(configs, id);
+    return found && { ...found, table: requireSchema(found.table, rules, `${name}/${rules.component}`) };
+  });
+}
+
+function inOrder(find: (id: SdxlComponentId) => Component | undefined): ReadonlyMap<string, Component> {
+  return new Map(
+    SDXL_COMPONENTS.flatMap(({ id }): [string, Component][] => {
+      const component = find(id);
+      return component ? [[id, component]] : [];
+    }),
   );
 }
 
 function requirePipelineClass(folder: Folder, index: JsonConfig): void {
   const found = index.string("_class_name", "nothing");
-  if (/^StableDiffusionXL.*Pipeline$/.test(found)) return;
+  if (isSdxlPipeline(found)) return;
   throw new ArtifactError({
     code: "E_NOT_SDXL",
-    subject: `${folder.name}/model_index.json`,
+    subject: `${folder.name}/${MODEL_INDEX}`,
     problem: `this is a ${found}, not a StableDiffusionXLPipeline`,
     next: "use an SDXL model",
   });
 }
 
-function requireMatchingWidths(
-  folder: Folder,
-  unet: UNetConfig,
-  clip: ClipConfig,
-  clip2: ClipConfig,
-  vae: VaeConfig,
-): void {
-  const context = clip.hiddenSize + clip2.hiddenSize;
-  const addition = clip2.projectionDim + 6 * unet.additionTimeEmbedDim;
+function requireMatchingWidths(folder: Folder, { unet, textEncoder, textEncoder2, vae }: SdxlConfigs): void {
+  const context = textEncoder.hiddenSize + textEncoder2.hiddenSize;
+  const addition = textEncoder2.projectionDim + 6 * unet.additionTimeEmbedDim;
   const wrong =
     context !== unet.crossAttentionDim
       ? `the text encoders give ${context} channels, the UNet reads ${unet.crossAttentionDim}`
@@ -249,49 +251,12 @@ function requireMatchingWidths(
   });
 }
 
-/** What every prompt uses must be in the text encoders' tables; rarer ids are checked when a prompt has them. */
-function requireMatchingTokens(
-  folder: Folder,
-  { tokenizer, tokenizer2 }: Tokenizers,
-  clip: ClipConfig,
-  clip2: ClipConfig,
-): void {
-  const refuse = (dir: string, problem: string) =>
-    new ArtifactError({
-      code: "E_TOKENIZER",
-      subject: `${folder.name}/${dir}`,
-      problem,
-      next: "take tokenizers and text encoders from one model",
-    });
-  for (const [dir, { bosId, eosId, padId, modelMaxLength }, { vocabSize, maxPositions }] of [
-    ["tokenizer", tokenizer, clip],
-    ["tokenizer_2", tokenizer2, clip2],
-  ] as const) {
-    const largest = Math.max(bosId, eosId, padId);
-    if (largest >= vocabSize) {
-      throw refuse(dir, `its special token ${largest} is not in the text encoder's vocabulary of ${vocabSize}`);
-    }
-    if (modelMaxLength > maxPositions) {
-      throw refuse(dir, `prompts of ${modelMaxLength} tokens don't fit the text encoder's ${maxPositions} positions`);
-    }
-  }
-  if (tokenizer.modelMaxLength === tokenizer2.modelMaxLength) return;
-  throw refuse(
-    "tokenizer_2",
-    `it gives ${tokenizer2.modelMaxLength} tokens, the first tokenizer ${tokenizer.modelMaxLength}`,
-  );
-}
-
 async function config(folder: Folder, file: string, next?: string): Promise<JsonConfig> {
   return new JsonConfig(`${folder.name}/${file}`, await requireText(folder, file, next));
 }
 
 async function requireText(folder: Folder, file: string, next = "fetch the missing file"): Promise<string> {
   const text = await folder.readText(file, MAX_CONFIG_BYTES);
-  if (text === undefined) throw missing(folder, file, next);
-  return text;
-}
-
-function missing(folder: Folder, file: string, next: string): ArtifactError {
-  return new ArtifactError({ code: "E_MISSING", subject: `${folder.name}/${file}`, problem: "not there", next });
+  if (text !== undefined) return text;
+  throw new ArtifactError({ code: "E_MISSING", subject: `${folder.name}/${file}`, problem: "not there", next });
 }

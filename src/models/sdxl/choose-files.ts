@@ -1,45 +1,25 @@
+/** @file Chooses an SDXL's files from a listing, by the lists of files.ts. Pickles, ONNX and Flax weights are never wanted. */
+
+import { parseShardIndex } from "../../checkpoint/sharded.ts";
+import { ArtifactError } from "../../errors.ts";
+import type { FileListing, ModelChooser, Variant } from "../../source/listing.ts";
+import {
+  CONFIG_FILES,
+  isSdxlPipeline,
+  MODEL_INDEX,
+  TOKENIZER_FILES,
+  TOKENIZER_FOLDERS,
+  WEIGHT_FOLDERS,
+  weightFiles,
+} from "./files.ts";
+
 /**
- * @file Which files of a repository make up an SDXL diffusers folder, in the order in which checkpoint/sdxl-folder.ts looks for them:
- * fp16 weights before plain ones, a single file before shards. Pickles, ONNX and Flax weights are never wanted.
+ * The files of an SDXL diffusers folder, shards last. Rejects with ArtifactError `E_NOT_DIFFUSERS`, `E_NOT_SDXL`, `E_SHARD_INDEX` or
+ * `E_MISSING`; what is missing is said before anything is fetched.
  */
-import { ArtifactError } from "../errors.ts";
-
-/** auto: fp16 where there is one, else plain; fp16, none: only that. */
-export type Variant = "auto" | "fp16" | "none";
-
-export interface SdxlFiles {
-  /** Everything but shards. */
-  readonly files: readonly string[];
-  /** Those of `files` that name shards to come. */
-  readonly shardIndexes: readonly string[];
-}
-
-export const MODEL_INDEX = "model_index.json";
-
-const CONFIGS = [
-  "scheduler/scheduler_config.json",
-  "text_encoder/config.json",
-  "text_encoder_2/config.json",
-  "unet/config.json",
-  "vae/config.json",
-];
-const TOKENIZER_FILES = [
-  "vocab.json",
-  "merges.txt",
-  "tokenizer.json",
-  "tokenizer_config.json",
-  "special_tokens_map.json",
-];
-const WEIGHTS = [
-  ["text_encoder", "model"],
-  ["text_encoder_2", "model"],
-  ["vae", "diffusion_pytorch_model"],
-  ["unet", "diffusion_pytorch_model"],
-] as const;
-
-/** Small files first, so that a model that does not fit is found out early. Throws ArtifactError `E_NOT_DIFFUSERS` or `E_MISSING`. */
-export function chooseSdxlFiles(has: (name: string) => boolean, model: string, variant: Variant): SdxlFiles {
-  if (!has(MODEL_INDEX)) {
+export const chooseSdxlFiles: ModelChooser = async (listing, { variant }) => {
+  const model = listing.name;
+  if (!(await listing.has(MODEL_INDEX))) {
     throw new ArtifactError({
       code: "E_NOT_DIFFUSERS",
       subject: model,
@@ -47,85 +27,71 @@ export function chooseSdxlFiles(has: (name: string) => boolean, model: string, v
       next: "name a repository with the model in diffusers layout (folders unet, vae, text_encoder, ...)",
     });
   }
-  const files = [MODEL_INDEX, ...CONFIGS];
-  for (const file of CONFIGS) if (!has(file)) throw missing(model, file);
-  for (const folder of ["tokenizer", "tokenizer_2"]) {
-    const there = TOKENIZER_FILES.filter((file) => has(`${folder}/${file}`));
-    const pair = there.includes("vocab.json") && there.includes("merges.txt");
-    if (!pair && !there.includes("tokenizer.json")) {
-      throw missing(model, `${folder}/vocab.json and merges.txt (or tokenizer.json)`);
-    }
-    files.push(...there.map((file) => `${folder}/${file}`));
+  for (const file of CONFIG_FILES) if (!(await listing.has(file))) throw missing(model, file);
+  const files = [MODEL_INDEX, ...CONFIG_FILES];
+  for (const folder of TOKENIZER_FOLDERS) files.push(...(await tokenizerFiles(listing, folder)));
+  const weights: string[] = [];
+  const shardIndexes: string[] = [];
+  for (const { folder, stem } of WEIGHT_FOLDERS) {
+    const file = await weightsOf(listing, folder, stem, variant);
+    (file.endsWith(".json") ? shardIndexes : weights).push(file);
   }
-  const chosen = WEIGHTS.map(([folder, stem]) => weightsOf(has, model, folder, stem, variant));
-  const shardIndexes = chosen.filter((file) => file.endsWith(".json"));
-  return { files: [...files, ...shardIndexes, ...chosen.filter((file) => !file.endsWith(".json"))], shardIndexes };
+  // These few small files tell whether it is the right model, and what else it needs.
+  requireSdxl(await textOf(listing, MODEL_INDEX), model);
+  const shards: string[] = [];
+  for (const index of shardIndexes) shards.push(...(await shardsOf(listing, index)));
+  return { files: [...new Set([...files, ...shardIndexes, ...weights, ...shards])] };
+};
+
+async function tokenizerFiles(listing: FileListing, folder: string): Promise<string[]> {
+  const there: string[] = [];
+  for (const file of TOKENIZER_FILES) if (await listing.has(`${folder}/${file}`)) there.push(file);
+  const pair = there.includes("vocab.json") && there.includes("merges.txt");
+  if (!pair && !there.includes("tokenizer.json")) {
+    throw missing(listing.name, `${folder}/vocab.json and merges.txt (or tokenizer.json)`);
+  }
+  return there.map((file) => `${folder}/${file}`);
 }
 
-const INFIXES = { auto: [".fp16", ""], fp16: [".fp16"], none: [""] } as const;
+async function textOf(listing: FileListing, file: string): Promise<string> {
+  const text = await listing.readText(file);
+  if (text === undefined) throw missing(listing.name, file);
+  return text;
+}
 
-function weightsOf(has: (name: string) => boolean, model: string, folder: string, stem: string, variant: Variant) {
-  for (const infix of INFIXES[variant]) {
-    for (const file of [`${stem}${infix}.safetensors`, `${stem}.safetensors.index${infix}.json`]) {
-      if (has(`${folder}/${file}`)) return `${folder}/${file}`;
-    }
+const VARIANTS = { auto: ["fp16", "none"], fp16: ["fp16"], none: ["none"] } as const;
+
+async function weightsOf(listing: FileListing, folder: string, stem: string, variant: Variant): Promise<string> {
+  for (const file of weightFiles(stem, VARIANTS[variant])) {
+    if (await listing.has(`${folder}/${file}`)) return `${folder}/${file}`;
   }
   const wanted = variant === "none" ? `${stem}.safetensors` : `${stem}.fp16.safetensors`;
   const other = variant === "auto" ? ` (or ${stem}.safetensors)` : "";
   throw missing(
-    model,
+    listing.name,
     `${folder}/${wanted}${other}`,
     variant === "auto" ? undefined : "leave --variant away to take what there is",
   );
 }
 
-/** As in checkpoint/sharded.ts: a plain file name beside its index. */
-const SHARD_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,200}\.safetensors$/;
-
-/** The shards an index names, as paths in the repository. Throws ArtifactError `E_SHARD_INDEX` or `E_MISSING`. */
-export function shardsOf(
-  indexFile: string,
-  text: string,
-  has: (name: string) => boolean,
-  model: string,
-): readonly string[] {
-  const refuse = (problem: string, cause?: unknown) =>
-    new ArtifactError({
-      code: "E_SHARD_INDEX",
-      subject: `${model}/${indexFile}`,
-      problem,
-      next: "use another model or revision: this one is broken",
-      cause,
-    });
-  let map: unknown;
-  try {
-    map = (JSON.parse(text) as { weight_map?: unknown } | null)?.weight_map;
-  } catch (cause) {
-    throw refuse("not JSON", cause);
-  }
-  if (typeof map !== "object" || map === null) throw refuse("no weight_map in it");
+/** The shards an index names, as paths in the repository. */
+async function shardsOf(listing: FileListing, indexFile: string): Promise<readonly string[]> {
+  const next = "use another model or revision: this one is broken";
+  const { shards } = parseShardIndex(await textOf(listing, indexFile), `${listing.name}/${indexFile}`, next);
   const folder = indexFile.slice(0, indexFile.lastIndexOf("/") + 1);
-  const shards = new Set<string>();
-  for (const shard of Object.values(map) as unknown[]) {
-    if (typeof shard !== "string" || !SHARD_NAME.test(shard)) {
-      throw refuse(`shard ${JSON.stringify(shard)?.slice(0, 80)} is no plain .safetensors file name`);
-    }
-    if (!has(folder + shard)) throw missing(model, folder + shard);
-    shards.add(folder + shard);
-  }
-  if (shards.size === 0) throw refuse("its weight_map is empty");
-  return [...shards];
+  for (const shard of shards) if (!(await listing.has(folder + shard))) throw missing(listing.name, folder + shard);
+  return shards.map((shard) => folder + shard);
 }
 
 /** Throws ArtifactError `E_NOT_SDXL` unless this model_index.json is of an SDXL pipeline. */
-export function requireSdxl(modelIndex: string, model: string): void {
+function requireSdxl(modelIndex: string, model: string): void {
   let name: unknown;
   try {
     name = (JSON.parse(modelIndex) as { _class_name?: unknown } | null)?._class_name;
   } catch {
     name = undefined;
   }
-  if (typeof name === "string" && /^StableDiffusionXL.*Pipeline$/.test(name)) return;
+  if (typeof name === "string" && isSdxlPipeline(name)) return;
   throw new ArtifactError({
     code: "E_NOT_SDXL",
     subject: `${model}/${MODEL_INDEX}`,

@@ -1,85 +1,42 @@
-/** @file A prompt through both text encoders (diffusers encode_prompt). S text tokens, D = C1 + C2 channels. */
-import type { Component, SdxlCheckpoint } from "../checkpoint/sdxl-folder.ts";
-import { ArtifactError } from "../errors.ts";
-import type { Graph } from "../ir/graph.ts";
-import type { ClipConfig } from "../model/config.ts";
-import type { ClipTokenizer } from "../tokenizer/clip.ts";
-import { requireFiniteValues } from "./guard.ts";
-import type { OpenPhase } from "./open-phase.ts";
-import type { PlannedJob, SdxlRuntime } from "./runtime.ts";
+/** @file A prompt through both text encoders (diffusers encode_prompt). S text tokens, D = C1 + C2 channels, P projected ones. */
+import { ArtifactError } from "../../errors.ts";
+import type { Graph } from "../../ir/graph.ts";
+import type { PhaseRun } from "../../stream/phase.ts";
+import type { ClipTokenizer } from "../../tokenizer/clip.ts";
+import type { ClipConfig } from "../clip.ts";
+import type { Conditioning, Prompt } from "../family.ts";
+import type { SdxlParts } from "./config.ts";
+import { PASS, type SdxlGraphs } from "./graphs.ts";
 
-export interface PromptEmbedding {
-  readonly tokens: number;
-  /** Penultimate hidden states of both encoders side by side, [S, D]. */
-  readonly hidden: Float32Array<ArrayBuffer>;
-  /** Projected end-of-text state of the second encoder, [P]. */
-  readonly pooled: Float32Array<ArrayBuffer>;
-}
-
-/** The embeddings of `prompts`, in their order; the phase is opened only if one of them is not known yet. */
-export async function encodePrompts(
-  checkpoint: SdxlCheckpoint,
-  runtime: SdxlRuntime,
-  job: PlannedJob,
-  prompts: readonly string[],
-  signal?: AbortSignal,
-): Promise<PromptEmbedding[]> {
-  const known = prompts.map((prompt) => runtime.promptCache.get(prompt));
-  if (known.every((embedding) => embedding !== undefined)) return known;
-  await using phase = await runtime.openPhase(job, "encode", signal);
-  const embeddings: PromptEmbedding[] = [];
-  for (const [i, prompt] of prompts.entries()) {
-    const embedding =
-      known[i] ?? runtime.promptCache.get(prompt) ?? (await encodePrompt(checkpoint, job, phase, prompt, signal));
-    runtime.promptCache.set(prompt, embedding);
-    embeddings.push(embedding);
-  }
-  return embeddings;
-}
-
-async function encodePrompt(
-  checkpoint: SdxlCheckpoint,
-  { graphs }: PlannedJob,
-  phase: OpenPhase,
-  prompt: string,
+/** "context" [S, D]: penultimate hidden states side by side. "pooled" [P]: the second encoder's projected end-of-text state. */
+export async function encodePrompt(
+  { configs, tokenizer, tokenizer2 }: SdxlParts,
+  { clip, clip2 }: SdxlGraphs,
+  phase: PhaseRun,
+  { text }: Prompt,
   signal: AbortSignal | undefined,
-): Promise<PromptEmbedding> {
-  const run = (graph: Graph, inputs: ReadonlyMap<string, Int32Array>) =>
-    phase.run(graph, inputs, {
-      ...(signal ? { signal } : {}),
-      ...(graph === graphs.clip ? { upcoming: [graphs.clip2] } : {}),
-    });
-  const { textEncoder, textEncoder2, tokenizer, tokenizer2 } = checkpoint;
-  const first = await encode(run, graphs.clip, textEncoder, tokenizer, prompt);
-  const second = await encode(run, graphs.clip2, textEncoder2, tokenizer2, prompt);
-  const tokens = first.ids.length;
-  const [width1, width2] = [checkpoint.textEncoder.config.hiddenSize, checkpoint.textEncoder2.config.hiddenSize];
-  const hidden = new Float32Array(tokens * (width1 + width2));
+): Promise<Conditioning> {
+  const { textEncoder, textEncoder2 } = configs;
+  const firstInputs = clipInputs(clip, textEncoder, tokenizer, text);
+  const first = await phase.run(PASS.clip, firstInputs, { signal, upcoming: [PASS.clip2] });
+  const second = await phase.run(PASS.clip2, clipInputs(clip2, textEncoder2, tokenizer2, text), { signal });
+  const tokens = firstInputs.get("ids")!.length;
+  const [width1, width2] = [textEncoder.hiddenSize, textEncoder2.hiddenSize];
+  const [hidden1, hidden2] = [first.get("hidden")!, second.get("hidden")!]; // [1, S, C1], [1, S, C2]
+  const context = new Float32Array(tokens * (width1 + width2));
   for (let t = 0; t < tokens; t++) {
-    hidden.set(first.hidden.subarray(t * width1, (t + 1) * width1), t * (width1 + width2));
-    hidden.set(second.hidden.subarray(t * width2, (t + 1) * width2), t * (width1 + width2) + width1);
+    context.set(hidden1.subarray(t * width1, (t + 1) * width1), t * (width1 + width2));
+    context.set(hidden2.subarray(t * width2, (t + 1) * width2), t * (width1 + width2) + width1);
   }
-  // Before it is remembered.
-  for (const values of [hidden, second.pooled!]) requireFiniteValues(values, "the prompt's embedding");
-  return { tokens, hidden, pooled: second.pooled! };
+  return { sequences: new Map([["context", context]]), vectors: new Map([["pooled", second.get("pooled")!]]) };
 }
 
-/** What SDXL base takes for a negative prompt that was not given. */
-export function zeroEmbedding(like: PromptEmbedding): PromptEmbedding {
-  return {
-    tokens: like.tokens,
-    hidden: new Float32Array(like.hidden.length),
-    pooled: new Float32Array(like.pooled.length),
-  };
-}
-
-async function encode(
-  run: (graph: Graph, inputs: ReadonlyMap<string, Int32Array>) => Promise<Map<string, Float32Array<ArrayBuffer>>>,
+function clipInputs(
   graph: Graph,
-  { config }: Component<ClipConfig>,
+  config: ClipConfig,
   tokenizer: ClipTokenizer,
   prompt: string,
-): Promise<{ ids: readonly number[]; hidden: Float32Array; pooled?: Float32Array<ArrayBuffer> }> {
+): ReadonlyMap<string, Int32Array> {
   const ids = tokenizer.encode(prompt);
   const foreign = ids.find((id) => id >= config.vocabSize);
   if (foreign !== undefined) {
@@ -92,17 +49,13 @@ async function encode(
   const inputs = new Map([
     ["ids", Int32Array.from(ids)],
     ["positions", Int32Array.from(ids, (_, i) => i)],
-    ...(graph.inputs.has("eos_rows")
-      ? [["eos_rows", Int32Array.of(eosPosition(ids, config.eosTokenId))] as const]
-      : []),
   ]);
-  const outputs = await run(graph, inputs);
-  const pooledOutput = outputs.get("pooled");
-  return { ids, hidden: outputs.get("hidden")!, ...(pooledOutput ? { pooled: pooledOutput } : {}) };
+  if (graph.inputs.has("eos_rows")) inputs.set("eos_rows", Int32Array.of(eosPosition(ids, config.eosTokenId)));
+  return inputs;
 }
 
 /** transformers: with the legacy eos_token_id 2 the highest id, else the first end-of-text token (0 if there is none). */
-export function eosPosition(ids: readonly number[], eosTokenId: number): number {
+function eosPosition(ids: readonly number[], eosTokenId: number): number {
   if (eosTokenId === 2) return ids.indexOf(ids.reduce((max, id) => Math.max(max, id), 0));
   return Math.max(0, ids.indexOf(eosTokenId));
 }

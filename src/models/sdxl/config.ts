@@ -1,4 +1,10 @@
-/** @file What the networks need to know of themselves: plain data, filled from config files by checkpoint/. */
+/** @file What an SDXL needs to know of itself, its weights aside: plain data, filled from config files (network-config.ts). */
+import type { SamplerName } from "../../sampler/samplers.ts";
+import type { SchedulerConfig } from "../../sampler/schedule.ts";
+import type { ClipTokenizer } from "../../tokenizer/clip.ts";
+import type { VaeConfig } from "../autoencoder.ts";
+import type { ClipConfig } from "../clip.ts";
+import type { Family } from "../family.ts";
 
 /** diffusers UNet2DConditionModel, the SDXL family ("text_time" additional embedding). */
 export interface UNetConfig {
@@ -30,38 +36,27 @@ export interface UNetLevel {
   readonly transformerLayers: readonly number[];
 }
 
-export type TextActivation = "quickGelu" | "gelu";
-
-/** transformers CLIPTextModel / CLIPTextModelWithProjection. */
-export interface ClipConfig {
-  readonly hiddenSize: number;
-  readonly intermediateSize: number;
-  readonly layers: number;
-  readonly heads: number;
-  readonly vocabSize: number;
-  readonly maxPositions: number;
-  readonly activation: TextActivation;
-  readonly eps: number;
-  /** 2 is transformers' legacy value: the end-of-text token is then the highest id. */
-  readonly eosTokenId: number;
-  readonly projectionDim: number;
+/** Its networks' settings. */
+export interface SdxlConfigs {
+  readonly unet: UNetConfig;
+  readonly textEncoder: ClipConfig;
+  readonly textEncoder2: ClipConfig;
+  readonly vae: VaeConfig;
 }
 
-/** diffusers AutoencoderKL, the decoder. */
-export interface VaeConfig {
-  readonly latentChannels: number;
-  readonly outChannels: number;
-  readonly blockChannels: readonly number[];
-  readonly layersPerBlock: number;
-  readonly groups: number;
-  readonly midAttention: boolean;
-  readonly postQuantConv: boolean;
-  readonly scalingFactor: number;
-  readonly latentsMean?: readonly number[];
-  readonly latentsStd?: readonly number[];
-}
-
-/** Pixels per latent cell. */
-export function vaeScaleFactor(config: VaeConfig): number {
-  return 2 ** (config.blockChannels.length - 1);
+/** All of an SDXL but its weights. */
+export interface SdxlParts {
+  readonly family: Family;
+  readonly name: string;
+  readonly configs: SdxlConfigs;
+  readonly tokenizer: ClipTokenizer;
+  readonly tokenizer2: ClipTokenizer;
+  readonly scheduler: SchedulerConfig;
+  /** What its scheduler_config.json asks for. */
+  readonly sampler: SamplerName;
+  readonly notes: readonly string[];
+  /** See Checkpoint. */
+  readonly absent: ReadonlyMap<string, string>;
+  /** model_index.json's force_zeros_for_empty_prompt. */
+  readonly zerosForAbsentPrompt: boolean;
 }

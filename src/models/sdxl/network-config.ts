@@ -1,6 +1,10 @@
-/** @file config.json of each network -> the plain data of model/config.ts. Refuses variants that would be computed wrongly. */
-import type { ClipConfig, TextActivation, UNetConfig, VaeConfig } from "../model/config.ts";
-import type { JsonConfig } from "./json-config.ts";
+/** @file config.json of each network -> the networks' plain data. Refuses variants that would be computed wrongly. */
+
+import type { JsonConfig } from "../../checkpoint/json-config.ts";
+import { ArtifactError } from "../../errors.ts";
+import type { VaeConfig } from "../autoencoder.ts";
+import type { ClipConfig, TextActivation } from "../clip.ts";
+import type { UNetConfig } from "./config.ts";
 
 const MAX_CHANNELS = 16384;
 const MAX_LAYERS = 256;
@@ -152,8 +156,24 @@ export function vaeConfig(json: JsonConfig): VaeConfig {
     layersPerBlock: json.int("layers_per_block", 1, MAX_LAYERS, 1),
     groups: groupsOf(json, blockChannels),
     midAttention: json.bool("mid_block_add_attention", true),
+    ...encoderConfig(json, blockChannels.length),
     postQuantConv: json.bool("use_post_quant_conv", true),
     scalingFactor: json.number("scaling_factor", 0.18215),
-    ...(latentsMean && latentsStd ? { latentsMean, latentsStd } : {}),
+    latentStatistics: latentsMean && latentsStd && { mean: latentsMean, std: latentsStd },
   };
+}
+
+/** What the encoder alone depends on. Of another kind it is no reason to refuse the decoder, which is all that pictures from text need. */
+function encoderConfig(json: JsonConfig, levels: number): Pick<VaeConfig, "quantConv" | "otherEncoder"> {
+  try {
+    json.int("in_channels", 3, 3, 3);
+    const kinds = json.strings("down_block_types");
+    if (kinds.length !== levels || kinds.some((kind) => kind !== "DownEncoderBlock2D")) {
+      throw json.wrong("down_block_types", kinds, `${levels} of DownEncoderBlock2D`);
+    }
+    return { quantConv: json.bool("use_quant_conv", true) };
+  } catch (error) {
+    if (!(error instanceof ArtifactError)) throw error;
+    return { quantConv: true, otherEncoder: error.problem };
+  }
 }

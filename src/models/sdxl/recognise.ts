@@ -1,43 +1,32 @@
-/** @file A weight file by itself: which of SDXL's networks it holds, and what that network's schema is. */
-import { readFile } from "node:fs/promises";
-import { basename, dirname, join } from "node:path";
-import type { TensorTable } from "../container/table.ts";
-import { JsonConfig } from "./json-config.ts";
+/** @file A weight file by itself: which of SDXL's networks it holds, and what that network must hold. */
+import { JsonConfig } from "../../checkpoint/json-config.ts";
+import type { ComponentRules } from "../../checkpoint/schema.ts";
+import type { TensorTable } from "../../container/table.ts";
+import type { RecognisedNetwork } from "../family.ts";
+import { SDXL_BASE_CLIP_BIG_G, SDXL_BASE_CLIP_L, SDXL_BASE_UNET, SDXL_BASE_VAE } from "./base.ts";
 import { clipConfig, unetConfig, vaeConfig } from "./network-config.ts";
-import type { ComponentRules } from "./schema.ts";
-import { SDXL_BASE_CLIP_BIG_G, SDXL_BASE_CLIP_L, SDXL_BASE_UNET, SDXL_BASE_VAE } from "./sdxl-base.ts";
-import { clipRules, unetRules, vaeRules } from "./sdxl-folder.ts";
+import { clipRules, unetRules, vaeDecoderRules } from "./rules.ts";
 
 const RULES_OF: Readonly<Record<string, (config: JsonConfig) => ComponentRules>> = {
   unet: (config) => unetRules(unetConfig(config)),
-  vae: (config) => vaeRules(vaeConfig(config)),
+  vae: (config) => vaeDecoderRules(vaeConfig(config)),
   text_encoder: (config) => clipRules("text_encoder", clipConfig(config)),
   text_encoder_2: (config) => clipRules("text_encoder_2", clipConfig(config)),
 };
 
-export interface FileRules {
-  readonly rules: ComponentRules;
-  /** For the summary. */
-  readonly network: string;
-}
-
-/**
- * By the config.json beside a file in a model folder; else the network of SDXL base 1.0 that shares most names with it.
- * Undefined if none shares any. Throws ArtifactError for a config.json that can't be used.
- */
-export async function rulesForFile(path: string, table: TensorTable): Promise<FileRules | undefined> {
-  const folder = dirname(path);
-  const component = basename(folder);
-  const configFile = join(folder, "config.json");
-  const text = Object.hasOwn(RULES_OF, component)
-    ? await readFile(configFile, "utf8").catch(() => undefined)
-    : undefined;
-  if (text !== undefined) {
-    return { rules: RULES_OF[component]!(new JsonConfig(configFile, text)), network: `this model's ${component}` };
+/** See Family.recognise. Without a config.json: the network of SDXL base 1.0 that shares most names with it. */
+export function recogniseNetwork(
+  table: TensorTable,
+  beside?: { readonly folder: string; readonly config: string },
+): RecognisedNetwork | undefined {
+  if (beside && Object.hasOwn(RULES_OF, beside.folder)) {
+    const { folder, config } = beside;
+    const rules = RULES_OF[folder]!(new JsonConfig(`${folder}/config.json`, config));
+    return { rules, network: `this model's ${folder}` };
   }
   const candidates = [
     unetRules(SDXL_BASE_UNET),
-    vaeRules(SDXL_BASE_VAE),
+    vaeDecoderRules(SDXL_BASE_VAE),
     clipRules("text_encoder_2", SDXL_BASE_CLIP_BIG_G),
     clipRules("text_encoder", SDXL_BASE_CLIP_L),
   ].map((rules) => ({ rules, shared: sharedNames(table, rules), network: `SDXL base's ${rules.component}` }));

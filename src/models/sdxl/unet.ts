@@ -3,10 +3,10 @@
  * step to step: `unetTimeGraph` (time embeddings, once a schedule), `unetTextGraph` (cross-attention keys and values,
  * once a prompt) and `unetStepGraph` (the rest). B batch, C channels, T tokens, S text tokens.
  */
-import { GraphBuilder, type Tensor } from "../ir/builder.ts";
-import type { Graph } from "../ir/graph.ts";
+import { GraphBuilder, type Tensor } from "../../ir/builder.ts";
+import type { Graph } from "../../ir/graph.ts";
+import { add, conv, groupNorm, layerNorm, linear, resnet, silu, upsample } from "../layers.ts";
 import type { UNetConfig } from "./config.ts";
-import { add, conv, groupNorm, layerNorm, linear, resnet, silu, upsample } from "./layers.ts";
 
 export interface LatentSize {
   readonly batch: number;
@@ -14,22 +14,37 @@ export interface LatentSize {
   readonly width: number;
 }
 
+/** `fp32`: see Graph. */
+export interface UNetGraphOptions {
+  readonly fp32?: boolean;
+}
+
 /**
  * Inputs "sinusoid" [R, C0], "addition" [R, A] (R rows: any number of step-and-batch pairs). Outputs, per ResNet block,
  * "<block>.time" [R, C].
  */
-export function unetTimeGraph(config: UNetConfig, rows: number): Graph {
-  return time(config, rows).build();
+export function unetTimeGraph(config: UNetConfig, rows: number, options: UNetGraphOptions = {}): Graph {
+  return time(config, rows, options).build();
 }
 
 /** Input "context" [B, S, D]. Outputs, per transformer block, "<block>.k" and "<block>.v" [B, S, C]. */
-export function unetTextGraph(config: UNetConfig, batch: number, textTokens: number): Graph {
-  return text(config, batch, textTokens).build();
+export function unetTextGraph(
+  config: UNetConfig,
+  batch: number,
+  textTokens: number,
+  options: UNetGraphOptions = {},
+): Graph {
+  return text(config, batch, textTokens, options).build();
 }
 
 /** Inputs "latent" [B, Cin, H, W] and the outputs of the other two graphs. Output "prediction" [B, Cout, H, W]. */
-export function unetStepGraph(config: UNetConfig, size: LatentSize, textTokens: number): Graph {
-  return step(config, size, textTokens).build();
+export function unetStepGraph(
+  config: UNetConfig,
+  size: LatentSize,
+  textTokens: number,
+  options: UNetGraphOptions = {},
+): Graph {
+  return step(config, size, textTokens, options).build();
 }
 
 /** Every parameter of the checkpoint and its shape. */
@@ -57,7 +72,7 @@ interface AttentionPlace {
 }
 interface Stage {
   readonly resnet: ResnetPlace;
-  readonly attention?: AttentionPlace;
+  readonly attention?: AttentionPlace | undefined;
 }
 interface Level {
   readonly name: string;
@@ -69,16 +84,15 @@ interface Level {
 function places(config: UNetConfig): { down: Level[]; mid: Stage[]; up: Level[] } {
   const stage = (level: string, index: number, channels: number, heads: number, depth: number | undefined): Stage => ({
     resnet: { name: `${level}.resnets.${index}`, channels },
-    ...(depth === undefined
-      ? {}
-      : {
-          attention: {
+    attention:
+      depth === undefined
+        ? undefined
+        : {
             name: `${level}.attentions.${index}`,
             channels: heads * Math.floor(channels / heads),
             heads,
             depth,
           },
-        }),
   });
   const last = config.levels.length - 1;
   const down = config.levels.map((level, i): Level => {
@@ -110,10 +124,10 @@ function allStages(config: UNetConfig): Stage[] {
   return [...down.flatMap((level) => level.stages), ...mid, ...up.flatMap((level) => level.stages)];
 }
 
-function time(config: UNetConfig, rows: number): GraphBuilder {
+function time(config: UNetConfig, rows: number, { fp32 }: UNetGraphOptions = {}): GraphBuilder {
   const width = timeEmbeddingDim(config);
   const hidden = 4 * width;
-  const g = new GraphBuilder("unet.time");
+  const g = new GraphBuilder("unet.time", { fp32 });
   const sinusoid = g.input("sinusoid", [rows, width]);
   const addition = g.input("addition", [rows, config.additionInputDim]);
   const mlp = (x: Tensor, name: string) =>
@@ -130,8 +144,8 @@ function time(config: UNetConfig, rows: number): GraphBuilder {
   return g;
 }
 
-function text(config: UNetConfig, batch: number, textTokens: number): GraphBuilder {
-  const g = new GraphBuilder("unet.text");
+function text(config: UNetConfig, batch: number, textTokens: number, { fp32 }: UNetGraphOptions = {}): GraphBuilder {
+  const g = new GraphBuilder("unet.text", { fp32 });
   const context = g.input("context", [batch, textTokens, config.crossAttentionDim]);
   for (const { attention } of allStages(config)) {
     if (!attention) continue;
@@ -146,17 +160,17 @@ function text(config: UNetConfig, batch: number, textTokens: number): GraphBuild
   return g;
 }
 
-function step(config: UNetConfig, size: LatentSize, textTokens: number): GraphBuilder {
+function step(config: UNetConfig, size: LatentSize, textTokens: number, { fp32 }: UNetGraphOptions = {}): GraphBuilder {
   const { groups, normEps } = config;
   const { batch } = size;
   const { down, mid, up } = places(config);
-  const g = new GraphBuilder("unet.step");
+  const g = new GraphBuilder("unet.step", { fp32 });
 
   const runResnet = (x: Tensor, { name, channels }: ResnetPlace, skip?: Tensor): Tensor => {
     const timeInput = g.input(`${name}.time`, [batch, channels]);
     return g.segment(name, () => {
-      const joined = skip ? g.node("concat", [x, skip], { axis: 1 }) : x;
-      return resnet(g, joined, name, { outChannels: channels, groups, eps: normEps, time: timeInput });
+      const concatenated = skip ? g.node("concat", [x, skip], { axis: 1 }) : x;
+      return resnet(g, concatenated, name, { outChannels: channels, groups, eps: normEps, time: timeInput });
     });
   };
   const runStage = (x: Tensor, stage: Stage, skip?: Tensor): Tensor => {
@@ -240,13 +254,16 @@ function transformerBlock(g: GraphBuilder, x: Tensor, name: string, { k, v, head
   const channels = x.shape[2]!;
   const eps = 1e-5;
   return g.segment(name, () => {
+    // Self-attention
     const normed = layerNorm(g, x, `${name}.norm1`, eps);
     const qkv = ["q", "k", "v"].map((part) => linear(g, normed, `${name}.attn1.to_${part}`, channels, false));
     const self = g.node("attention", qkv, { heads, causal: false }); // [B, T, C]
     let h = add(g, x, linear(g, self, `${name}.attn1.to_out.0`, channels));
+    // Cross-attention
     const q = linear(g, layerNorm(g, h, `${name}.norm2`, eps), `${name}.attn2.to_q`, channels, false);
     const cross = g.node("attention", [q, k, v], { heads, causal: false });
     h = add(g, h, linear(g, cross, `${name}.attn2.to_out.0`, channels));
+    // Feed-forward
     const inner = linear(g, layerNorm(g, h, `${name}.norm3`, eps), `${name}.ff.net.0.proj`, 8 * channels); // [B, T, 8 C]
     return add(g, h, linear(g, g.node("geglu", [inner], {}), `${name}.ff.net.2`, channels));
   });

@@ -1,36 +1,37 @@
 /** @file How fast the disk under a folder reads, past the page cache where the system allows for it. */
-
 import { randomBytes } from "node:crypto";
-import { constants } from "node:fs";
-import { type FileHandle, open, rm } from "node:fs/promises";
+import { constants, type FileHandle, open, rm } from "node:fs/promises";
 import { join } from "node:path";
-import type { DiskSpeed } from "./codec-choice.ts";
+import { PAGE_BYTES } from "../../store/fs.ts";
+import type { DiskSpeed } from "../../store/store.ts";
+import { openPastCache, pageOffset } from "./direct-file.ts";
 
 const PROBE_BYTES = 96 * 1024 ** 2;
 const READ_BYTES = 8 * 1024 ** 2;
-const PAGE_BYTES = 4096;
+/** Reads in flight. */
+const LANES = 4;
 
-/** Writes a probe file, syncs it and reads it once, four reads at a time. The file is removed. */
+/** Writes a probe file, syncs it and reads it once, a few reads at a time. The file is removed. */
 export async function measureDisk(folder: string, signal?: AbortSignal): Promise<DiskSpeed> {
   const path = join(folder, "probe");
   try {
     await writeProbe(path, signal);
-    const direct = constants.O_DIRECT === undefined ? undefined : await openDirect(path);
-    const { handle, offset } = direct ?? { handle: await open(path, "r"), offset: 0 };
+    const { handle, lanes, direct } = (await openDirectly(path)) ?? {
+      handle: await open(path, "r"),
+      lanes: laneMemories(),
+      direct: false,
+    };
     try {
       const startedMs = performance.now();
-      const lane = async (first: number) => {
-        const memory = new Uint8Array(new ArrayBuffer(READ_BYTES + PAGE_BYTES));
-        const shift = direct ? await alignedOffset(handle, memory) : offset;
-        if (shift === undefined) return;
-        for (let at = first * READ_BYTES; at < PROBE_BYTES; at += 4 * READ_BYTES) {
+      const read = async (memory: Uint8Array, lane: number) => {
+        for (let at = lane * READ_BYTES; at < PROBE_BYTES; at += LANES * READ_BYTES) {
           signal?.throwIfAborted();
-          await handle.read(memory, shift, READ_BYTES, at);
+          await handle.read(memory, 0, READ_BYTES, at);
         }
       };
-      await Promise.all([0, 1, 2, 3].map(lane));
+      await Promise.all(lanes.map(read));
       const seconds = (performance.now() - startedMs) / 1000;
-      return { bytesPerSecond: PROBE_BYTES / seconds, direct: direct !== undefined };
+      return { bytesPerSecond: PROBE_BYTES / seconds, direct };
     } finally {
       await handle.close();
     }
@@ -49,21 +50,27 @@ async function writeProbe(path: string, signal?: AbortSignal): Promise<void> {
   await handle.sync();
 }
 
-/** Undefined where the file system has no such thing. */
-async function openDirect(path: string): Promise<{ handle: FileHandle; offset: number } | undefined> {
-  const handle = await open(path, constants.O_RDONLY | constants.O_DIRECT).catch(() => undefined);
+interface OpenProbe {
+  readonly handle: FileHandle;
+  /** Memory that each lane reads into: so many bytes or more. */
+  readonly lanes: readonly Uint8Array[];
+  readonly direct: boolean;
+}
+
+/** Undefined where the file can't be read past the cache. */
+async function openDirectly(path: string): Promise<OpenProbe | undefined> {
+  const handle = await openPastCache(path, constants.O_RDONLY);
   if (!handle) return undefined;
-  const offset = await alignedOffset(handle, new Uint8Array(READ_BYTES + PAGE_BYTES));
-  if (offset !== undefined) return { handle, offset };
+  const lanes: Uint8Array[] = [];
+  for (const memory of laneMemories()) {
+    const offset = await pageOffset(memory, async (page) => (await handle.read(page, 0, PAGE_BYTES, 0)).bytesRead);
+    if (offset !== undefined) lanes.push(memory.subarray(offset));
+  }
+  if (lanes.length === LANES) return { handle, lanes, direct: true };
   await handle.close();
   return undefined;
 }
 
-/** Direct reads need memory at a page's start, whose address nobody tells: the system refuses all other places. */
-async function alignedOffset(handle: FileHandle, memory: Uint8Array): Promise<number | undefined> {
-  for (let offset = 0; offset < PAGE_BYTES; offset += 16) {
-    const read = await handle.read(memory, offset, PAGE_BYTES, 0).catch(() => undefined);
-    if (read?.bytesRead === PAGE_BYTES) return offset;
-  }
-  return undefined;
+function laneMemories(): Uint8Array[] {
+  return Array.from({ length: LANES }, () => new Uint8Array(READ_BYTES + PAGE_BYTES));
 }

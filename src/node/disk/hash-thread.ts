@@ -1,8 +1,9 @@
 /** @file The thread that takes checksums of decoded tensors in shared memory. It is asked by hashing.ts. */
 import { hash } from "node:crypto";
 import { parentPort, workerData } from "node:worker_threads";
-import { crc32 } from "./digest.ts";
-import type { HashAnswer, HashJob, PieceSum } from "./hashing.ts";
+import type { PieceSum } from "../../store/pack/hasher.ts";
+import { crc32 } from "../zlib.ts";
+import type { HashAnswer, HashJob } from "./hashing.ts";
 
 const memory = workerData as Uint8Array<SharedArrayBuffer>;
 

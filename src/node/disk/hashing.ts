@@ -1,44 +1,6 @@
-/**
- * @file Checksums of decoded tensors' pieces: in this thread for what is small, in a thread of its own for an artifact of gigabytes,
- * which reads the tensors where they lie (docs/decisions/direct-writes.md).
- */
+/** @file A thread that takes checksums of decoded tensors where they lie in shared memory, and how it is asked. */
 import { Worker } from "node:worker_threads";
-import { chunkDigest, crc32 } from "./digest.ts";
-
-/** A stretch of a tensor's bytes. */
-export interface Piece {
-  readonly from: number;
-  readonly to: number;
-  /** Whether its sha256 is wanted, too. */
-  readonly digest: boolean;
-}
-
-export interface PieceSum {
-  readonly crc: number;
-  readonly digest?: Uint8Array;
-}
-
-export interface Hasher extends AsyncDisposable {
-  /** In the order of the pieces. The bytes must stay as they are until this resolves. */
-  sums(bytes: Uint8Array, pieces: readonly Piece[]): Promise<readonly PieceSum[]>;
-}
-
-/** Beside what it hashes: V8 and its stacks. */
-export const HASH_THREAD_BYTES = 16 * 1024 ** 2;
-
-export const LOCAL_HASHER: Hasher = {
-  async sums(bytes, pieces) {
-    const sums: PieceSum[] = [];
-    // One after the other: WebCrypto copies what it hashes.
-    for (const { from, to, digest } of pieces) {
-      const piece = bytes.subarray(from, to) as Uint8Array<ArrayBuffer>;
-      const crc = crc32(piece);
-      sums.push(digest ? { crc, digest: await chunkDigest(piece) } : { crc });
-    }
-    return sums;
-  },
-  async [Symbol.asyncDispose]() {},
-};
+import { type Hasher, type HashThreads, LOCAL_HASHER, type Piece, type PieceSum } from "../../store/pack/hasher.ts";
 
 /** What hash-thread.ts is asked. */
 export interface HashJob {
@@ -99,3 +61,9 @@ export class HashThread implements Hasher {
     await this.#worker.terminate();
   }
 }
+
+export const HASH_THREADS: HashThreads = {
+  /** V8 and its stacks. */
+  threadBytes: 16 * 1024 ** 2,
+  start: (memory) => new HashThread(memory),
+};

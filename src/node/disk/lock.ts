@@ -1,15 +1,17 @@
 /**
- * @file One pull of a model at a time, among all processes that share the cache. A lock file names its owner, whose clock it shows;
- * an owner that died is replaced. A lock wrongly taken over costs a second download, never a wrong file: partial.ts sees to that.
+ * @file One process at a time, among all that share a cache or a store. A lock file names its owner, which touches it every few
+ * seconds; an owner that died is replaced. A lock may be taken over wrongly, from a process that was stopped for long: pulls write so
+ * that this costs no more than a second download (hub/partial.ts), and the store checks its lock before it publishes.
  */
+
 import { randomUUID } from "node:crypto";
 import { mkdir, readdir, readFile, rename, stat, unlink, utimes, writeFile } from "node:fs/promises";
 import { hostname } from "node:os";
 import { basename, dirname, join } from "node:path";
-import type { HubClock } from "./http.ts";
+import type { Clock } from "../clock.ts";
 
 export interface LockOptions {
-  readonly clock: HubClock;
+  readonly clock: Clock;
   readonly signal?: AbortSignal | undefined;
   /** Called once, when another process holds the lock. */
   readonly onWait: (owner: string) => void;

@@ -3,9 +3,9 @@
 import type { BigIntStats } from "node:fs";
 import { type FileHandle, mkdir, open, readdir, rm, stat, statfs, unlink } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { renamePatiently } from "../hub/partial.ts";
+import type { FileStamp, StoreFile, StoreFs } from "../../store/fs.ts";
+import { renamePatiently, syncFolder } from "./atomic-file.ts";
 import { openDirect } from "./direct-file.ts";
-import type { FileStamp, StoreFile, StoreFs } from "./fs.ts";
 
 const FLAGS = { read: "r", create: "w+", edit: "r+" } as const;
 
@@ -29,15 +29,7 @@ export const NODE_FS: StoreFs = {
   async removeFolder(folder) {
     await rm(folder, { recursive: true, force: true });
   },
-  async syncFolder(folder) {
-    // Windows lets no folder be opened, and makes names durable by itself.
-    const handle = await open(folder, "r").catch(unlessWindows);
-    try {
-      await handle?.sync().catch(unlessWindows);
-    } finally {
-      await handle?.close();
-    }
-  },
+  syncFolder: (folder) => syncFolder(folder, { required: true }),
   async freeBytes(folder) {
     for (let at = folder; ; at = dirname(at)) {
       const info = await statfs(at).catch(absent);
@@ -95,10 +87,5 @@ function stampOf(info: BigIntStats): FileStamp {
 
 function absent(error: unknown): undefined {
   if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
-  throw error;
-}
-
-function unlessWindows(error: unknown): undefined {
-  if (process.platform === "win32") return undefined;
   throw error;
 }

@@ -1,9 +1,9 @@
 /** @file A model folder on this machine's disk. Links may not lead out of it, except into a Hugging Face cache's own blobs. */
 import { realpath, stat } from "node:fs/promises";
 import { basename, dirname, join, sep } from "node:path";
-import { ArtifactError } from "../errors.ts";
+import { ArtifactError } from "../../errors.ts";
+import type { Folder } from "../../source/folder.ts";
 import { openFileSource } from "./file.ts";
-import type { Folder } from "./folder.ts";
 
 /** Throws ArtifactError `E_MISSING` or `E_NOT_A_FOLDER`. */
 export async function openFileFolder(path: string): Promise<Folder> {

@@ -1,8 +1,9 @@
 /** @file Bytes of a regular file on this machine's disk. */
 import { constants, type FileHandle, open } from "node:fs/promises";
 import { basename } from "node:path";
-import { ArtifactError, DeviceError } from "../errors.ts";
-import type { ByteSource } from "./source.ts";
+import { ArtifactError } from "../../errors.ts";
+import { diskFailure } from "../../source/disk-failure.ts";
+import type { ByteSource } from "../../source/source.ts";
 
 /** One read call stays below this, so that libuv's threads share the work and an abort is noticed. */
 const MAX_READ_BYTES = 64 * 1024 ** 2;
@@ -83,13 +84,6 @@ function refuseRead(cause: unknown, shown: string, startByte: number): never {
   const code = cause instanceof Error && "syscall" in cause && "code" in cause ? cause.code : undefined;
   if (code === undefined) throw cause;
   throw diskFailure(shown, `(${code}) at byte ${startByte}`, cause);
-}
-
-/** `what`: the system's words, in parentheses. */
-export function diskFailure(subject: string, what: string, cause: unknown): DeviceError {
-  const problem = `the disk or its file system failed ${what}`;
-  const next = "run it again; if it stays so, check the disk";
-  return new DeviceError({ code: "E_DISK", subject, problem, next, cause });
 }
 
 function refusal(code: string, subject: string, problem: string, next: string, cause?: unknown): ArtifactError {

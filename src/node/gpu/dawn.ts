@@ -2,15 +2,10 @@
  * @file The `webgpu` package (Dawn for Node): which adapters there are, and a device on one of them. Adapters are consumed
  * by requestDevice, so a chosen one is asked for anew.
  */
+
+import { type AdapterFacts, chooseAdapter, describeAdapter } from "../../backend/webgpu/adapter/adapter.ts";
+import { factsOf, type OpenedGpu, openFrom } from "../../backend/webgpu/adapter/opened-gpu.ts";
 import { DeviceError } from "../../errors.ts";
-import {
-  type AdapterFacts,
-  chooseAdapter,
-  describeAdapter,
-  isSoftware,
-  LIMIT_NAMES,
-  type MatrixFacts,
-} from "./adapter.ts";
 import { vulkanLoaderProblem } from "./vulkan-loader.ts";
 
 /** What of the package is used. */
@@ -108,65 +103,13 @@ function instance(dawn: DawnModule, flags: string[]): GPU | undefined {
   }
 }
 
-function factsOf(backend: string, { info, limits, features }: GPUAdapter): AdapterFacts {
-  const { vendor, architecture, device, description, subgroupMinSize, subgroupMaxSize } = info;
-  // Dawn puts the adapter's name into `device` or `description`, by backend.
-  return {
-    backend,
-    vendor,
-    architecture,
-    device: device || description,
-    description: device ? description : "",
-    software: isSoftware(`${device} ${description} ${architecture}`, info.isFallbackAdapter),
-    features: [...features].sort(),
-    limits: Object.fromEntries(LIMIT_NAMES.map((name) => [name, limits[name]])) as AdapterFacts["limits"],
-    ...matrixFacts(info),
-    ...(features.has("subgroups") ? { subgroups: { min: subgroupMinSize, max: subgroupMaxSize } } : {}),
-  };
-}
-
-/** `subgroupMatrixConfigs` is Dawn's: it is in no type of WebGPU yet. */
-function matrixFacts(info: object): Pick<AdapterFacts, "matrices"> {
-  const { subgroupMatrixConfigs: found } = info as { readonly subgroupMatrixConfigs?: Iterable<MatrixConfig> };
-  const matrices = [...(found ?? [])].map(
-    ({ componentType: component, resultComponentType: result, M, N, K }): MatrixFacts => {
-      return { component, result, m: M, n: N, k: K };
-    },
-  );
-  return matrices.length > 0 ? { matrices } : {};
-}
-
-interface MatrixConfig {
-  readonly componentType: string;
-  readonly resultComponentType: string;
-  readonly M: number;
-  readonly N: number;
-  readonly K: number;
-}
-
 /** All adapters that this machine shows, software ones included. Rejects with DeviceError `E_NO_WEBGPU`. */
 export async function listAdapters(): Promise<readonly AdapterFacts[]> {
   return (await candidates(await loadDawn())).map(({ facts }) => facts);
 }
 
-export interface OpenedDevice {
-  readonly facts: AdapterFacts;
-  /** Must stay referenced as long as the device lives. */
-  readonly gpu: GPU;
-  readonly device: GPUDevice;
-}
-
-/** Optional features that faster paths use. */
-const FEATURES = [
-  "shader-f16",
-  "subgroup-size-control",
-  "subgroups",
-  "timestamp-query",
-  "chromium-experimental-subgroup-matrix",
-];
-
 /** `asked`: part of an adapter's name; needed for software adapters. Rejects with DeviceError. */
-export async function openDawn(asked?: string): Promise<OpenedDevice> {
+export async function openDawn(asked?: string): Promise<OpenedGpu> {
   const dawn = await loadDawn();
   const found = await candidates(dawn);
   const facts = found.map((candidate) => candidate.facts);
@@ -175,36 +118,7 @@ export async function openDawn(asked?: string): Promise<OpenedDevice> {
 }
 
 /** A device that compiles and validates but computes nothing. For tests of kernels. */
-export async function openNullDevice(): Promise<OpenedDevice> {
+export async function openNullDevice(): Promise<OpenedGpu> {
   const dawn = await loadDawn();
   return await openFrom(dawn.create(flagsFor("null")), "null", {});
-}
-
-/** A device on the adapter that answers `request`. Rejects with DeviceError `E_NO_ADAPTER` or `E_GPU_OPEN`. */
-export async function openFrom(gpu: GPU, backend: string, request: GPURequestAdapterOptions): Promise<OpenedDevice> {
-  const adapter = await gpu.requestAdapter(request);
-  if (!adapter) {
-    throw new DeviceError({
-      code: "E_NO_ADAPTER",
-      problem: `the ${backend} adapter disappeared while it was opened`,
-      next: "try again; if it happens again, update the graphics driver",
-    });
-  }
-  const facts = factsOf(backend, adapter);
-  try {
-    const device = await adapter.requestDevice({
-      label: "solvay",
-      requiredLimits: facts.limits,
-      requiredFeatures: FEATURES.filter((name) => facts.features.includes(name)) as GPUFeatureName[],
-    });
-    return { facts, gpu, device };
-  } catch (cause) {
-    throw new DeviceError({
-      code: "E_GPU_OPEN",
-      subject: describeAdapter(facts),
-      problem: `the driver gives no device on this adapter (${firstLine(cause)})`,
-      next: "close other programs that use the graphics card, update its driver, or use --backend cpu",
-      cause,
-    });
-  }
 }

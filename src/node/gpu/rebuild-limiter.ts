@@ -3,10 +3,10 @@
  * down. The times are kept in a file, so that restarting Solvay doesn't reset the count. The decision is pure.
  */
 import { DeviceError } from "../../errors.ts";
-import { readKept, writeKept } from "../../state/kept-file.ts";
+import { readStateFile, writeStateFile } from "../state/state-file.ts";
 
-export const MAX_REBUILDS = 2;
-export const WINDOW_MS = 60_000;
+const MAX_REBUILDS = 2;
+const WINDOW_MS = 60_000;
 
 /**
  * Times of rebuilds (milliseconds of the wall clock) with one more at `nowMs`, or undefined if that would be one too many.
@@ -32,7 +32,7 @@ export async function noteRebuild(file: string, nowMs: number): Promise<void> {
   const times = allowRebuild(await readTimes(file), nowMs);
   if (!times) throw unstable();
   try {
-    await writeKept(file, times);
+    await writeStateFile(file, times);
   } catch (cause) {
     throw new DeviceError({
       code: "E_GPU_STATE",
@@ -54,6 +54,6 @@ function unstable(): DeviceError {
 
 /** A missing or damaged file holds no times. */
 async function readTimes(file: string): Promise<readonly number[]> {
-  const times = await readKept(file);
+  const times = await readStateFile(file);
   return Array.isArray(times) ? times.filter((time): time is number => typeof time === "number") : [];
 }

@@ -3,12 +3,13 @@
  * careful to be, its tiles. Rebuilds are counted on disk.
  */
 import path from "node:path";
-import { describeAdapter } from "./adapter.ts";
-import { type OpenedDevice, openDawn } from "./dawn.ts";
-import { createWebGpuDevice, type WebGpuDevice, type WebGpuOptions } from "./device.ts";
+import { describeAdapter } from "../../backend/webgpu/adapter/adapter.ts";
+import type { OpenedGpu } from "../../backend/webgpu/adapter/opened-gpu.ts";
+import { tableChoice } from "../../backend/webgpu/adapter/tuning.ts";
+import { createWebGpuDevice, type WebGpuDevice, type WebGpuOptions } from "../../backend/webgpu/run/device.ts";
+import { adapterStateFile, loadAdapterState, saveAdapterState } from "./adapter-state.ts";
+import { openDawn } from "./dawn.ts";
 import { noteRebuild, requireStable } from "./rebuild-limiter.ts";
-import { loadAdapterState, saveAdapterState } from "./state-file.ts";
-import { tableChoice } from "./tuning.ts";
 
 export interface RecoverableOptions {
   /** Part of an adapter's name; needed for software adapters. */
@@ -19,7 +20,7 @@ export interface RecoverableOptions {
   /** Milliseconds of the wall clock, which processes share. */
   readonly wallClock: () => number;
   /** Opens a device by part of its adapter's name: for tests. */
-  readonly open?: (adapter: string | undefined) => Promise<OpenedDevice>;
+  readonly open?: (adapter: string | undefined) => Promise<OpenedGpu>;
   readonly staging?: WebGpuOptions["staging"];
 }
 
@@ -31,27 +32,25 @@ export interface RecoverableDevice {
    * as opening does; it may be called again then.
    */
   readonly reopen: () => Promise<WebGpuDevice>;
-  /** Has the device, and those opened after it, compute in fp32 whatever was declared; or as declared again. */
-  readonly useFp32: (on: boolean) => Promise<void>;
 }
 
 /** Rejects with DeviceError: no adapter that suffices, or too many losses a moment ago. */
 export async function openRecoverable(options: RecoverableOptions): Promise<RecoverableDevice> {
   const { stateFolder, wallClock, open = openDawn, precision, staging } = options;
-  const stateFile = path.join(stateFolder, "adapters.json");
+  const stateFile = adapterStateFile(stateFolder);
   const rebuildFile = path.join(stateFolder, "rebuilds.json");
 
   const openOn = async (adapter: string | undefined, before?: WebGpuDevice): Promise<WebGpuDevice> => {
     const opened = await open(adapter);
     const { pacing = before?.pacing, tiles } = await loadAdapterState(stateFile, opened.facts);
-    return await createWebGpuDevice({
-      open: async () => opened,
-      ...(staging ? { staging } : {}),
+    return await createWebGpuDevice(opened, {
+      staging,
+      precision,
       // The kernels of the one before: a retry must not change a bit.
-      ...(before ? { paths: before.chosen.paths } : precision ? { precision } : {}),
+      paths: before?.chosen.paths,
       // A loss counts even where it could not be written down.
-      ...(pacing ? { pacing: { ...pacing, caution: Math.min(pacing.caution, before?.pacing.caution ?? 1) } } : {}),
-      ...(tiles ? { chooseTile: tableChoice(tiles) } : {}),
+      pacing: pacing && { ...pacing, caution: Math.min(pacing.caution, before?.pacing.caution ?? 1) },
+      chooseTile: tiles && tableChoice(tiles),
       keepPacing: (measured) => saveAdapterState(stateFile, opened.facts, { pacing: measured }),
     });
   };
@@ -59,18 +58,12 @@ export async function openRecoverable(options: RecoverableOptions): Promise<Reco
   await requireStable(rebuildFile, wallClock());
   const device = await openOn(options.adapter);
   let current = device;
-  let inFp32 = false;
   return {
     device,
-    async useFp32(on) {
-      inFp32 = on;
-      await current.useFp32(on);
-    },
     async reopen() {
       await noteRebuild(rebuildFile, wallClock());
       await current[Symbol.asyncDispose]();
       current = await openOn(describeAdapter(current.adapter), current);
-      await current.useFp32(inFp32);
       return current;
     },
   };

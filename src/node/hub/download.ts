@@ -1,9 +1,11 @@
 /** @file One file from the hub into the cache's blobs: resumed where it stopped, checked before it gets its name. */
+
 import { mkdir } from "node:fs/promises";
 import { dirname } from "node:path";
-import { ArtifactError, BudgetError } from "../errors.ts";
-import { Transient } from "./failure.ts";
-import { type HubClock, type HubHttp, type HubReply, plainEtag, withRetries } from "./http.ts";
+import { ArtifactError, BudgetError } from "../../errors.ts";
+import type { Clock } from "../clock.ts";
+import { type HubHttp, type HubReply, plainEtag, withRetries } from "./http.ts";
+import { Transient } from "./hub-failure.ts";
 import type { HubFile } from "./listing.ts";
 import { type Expected, PartialFile } from "./partial.ts";
 
@@ -19,7 +21,7 @@ export interface Blob extends Expected {
 
 export interface DownloadOptions {
   readonly http: HubHttp;
-  readonly clock: HubClock;
+  readonly clock: Clock;
   readonly signal?: AbortSignal | undefined;
   /** Path of the file at one commit, below the endpoint. */
   readonly path: string;
@@ -43,7 +45,7 @@ export async function identifyBlob(file: HubFile, request: Request): Promise<Blo
   const { name, sizeBytes, sha256, gitId } = file;
   const known = sha256 ?? gitId;
   if (known !== undefined && sizeBytes !== undefined) {
-    return { name, sizeBytes, id: known, ...(sha256 ? { sha256 } : { gitId: known }) };
+    return { name, sizeBytes, id: known, sha256, gitId: sha256 ? undefined : known };
   }
   const { http, clock, signal, path, what, onRetry } = request;
   return await withRetries({ what, clock, signal, onRetry }, async () => {
@@ -56,7 +58,7 @@ export async function identifyBlob(file: HubFile, request: Request): Promise<Blo
     if (!/^[A-Za-z0-9._-]{1,200}$/.test(etag) || /^\.+$/.test(etag))
       throw strange(what, "the hub names no usable ETag for it");
     const hash = sha256 ?? (/^[0-9a-f]{64}$/.test(etag) ? etag : undefined);
-    return { name, sizeBytes: size, id: hash ?? etag, ...(hash ? { sha256: hash } : { etag }) };
+    return { name, sizeBytes: size, id: hash ?? etag, sha256: hash, etag: hash ? undefined : etag };
   });
 }
 

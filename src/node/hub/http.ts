@@ -1,7 +1,8 @@
 /** @file Requests to the hub: redirects by hand (the token stays with the hub), a stall clock, and retries. */
-import { setTimeout as delay } from "node:timers/promises";
-import { ArtifactError, DeviceError } from "../errors.ts";
-import { brokenConnection, refusedBy, Transient } from "./failure.ts";
+
+import { ArtifactError, DeviceError } from "../../errors.ts";
+import type { Clock } from "../clock.ts";
+import { brokenConnection, refusedBy, Transient } from "./hub-failure.ts";
 import { type HubSettings, isPrivateWay, PUBLIC_ENDPOINT } from "./settings.ts";
 
 /** What the hub itself, not the storage it redirects to, says about a file. */
@@ -29,13 +30,6 @@ export interface HubRequest {
   readonly accept?: readonly number[];
   readonly signal?: AbortSignal | undefined;
 }
-
-/** What tests replace. */
-export interface HubClock {
-  readonly sleep: (ms: number, signal?: AbortSignal) => Promise<void>;
-}
-
-export const SYSTEM_CLOCK: HubClock = { sleep: (ms, signal) => delay(ms, undefined, signal ? { signal } : {}) };
 
 const MAX_REDIRECTS = 5;
 const MAX_RETRIES = 4;
@@ -79,7 +73,7 @@ export class HubHttp {
         throw failed(error, url);
       }
       this.#reached = true;
-      if (ours) hub = { ...hub, ...hubHeaders(response.headers, response.status) };
+      if (ours) hub = hubHeaders(response.headers, response.status, hub);
       const at = url;
       const location = response.headers.get("location");
       const moved = [301, 302, 303, 307, 308].includes(response.status) && location !== null;
@@ -126,14 +120,15 @@ export class HubHttp {
   }
 }
 
-function hubHeaders(headers: Headers, status: number): HubHeaders {
+/** `before`: what earlier answers of this request said. */
+function hubHeaders(headers: Headers, status: number, before: HubHeaders): HubHeaders {
   const etag = headers.get("x-linked-etag") ?? (status < 300 ? headers.get("etag") : null);
   const size = headers.get("x-linked-size");
   const commit = headers.get("x-repo-commit");
   return {
-    ...(etag ? { etag: plainEtag(etag) } : {}),
-    ...(size !== null && /^\d{1,15}$/.test(size) ? { sizeBytes: Number(size) } : {}),
-    ...(commit ? { commit } : {}),
+    etag: etag ? plainEtag(etag) : before.etag,
+    sizeBytes: size !== null && /^\d{1,15}$/.test(size) ? Number(size) : before.sizeBytes,
+    commit: commit || before.commit,
   };
 }
 
@@ -199,7 +194,7 @@ class StallClock {
 
 export interface RetryOptions {
   readonly what: string;
-  readonly clock: HubClock;
+  readonly clock: Clock;
   readonly signal?: AbortSignal | undefined;
   readonly onRetry: (problem: string, waitMs: number) => void;
   /** Bytes safely received so far; without it every failure counts. */

@@ -1,7 +1,7 @@
 /** @file What goes wrong between us and the hub, in words: which of it is worth another try, and what the user can do. */
-import { ArtifactError, DeviceError, type SolvayError } from "../errors.ts";
+import { ArtifactError, DeviceError, type SolvayError } from "../../errors.ts";
 
-/** A failure that may pass by itself. Never leaves src/hub. */
+/** A failure that may pass by itself. Never leaves node/hub. */
 export class Transient extends Error {
   /** What the server asked us to wait. */
   readonly waitMs: number | undefined;
@@ -20,7 +20,7 @@ export function refusedBy(status: number, headers: Headers, what: string, hasTok
   if (PASSING.has(status)) {
     const waitMs = retryAfter(headers.get("retry-after"));
     const problem = status === 429 ? "the hub has had too many requests (429)" : `the hub answered ${status}`;
-    return new Transient(problem, waitMs === undefined ? {} : { waitMs });
+    return new Transient(problem, { waitMs });
   }
   const reason = headers.get("x-error-code") ?? "";
   if (status === 403 || reason === "GatedRepo") {

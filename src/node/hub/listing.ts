@@ -1,5 +1,6 @@
 /** @file What a model on the hub consists of: its commit and its files, checked before anything is named after them. */
-import { ArtifactError } from "../errors.ts";
+import { ArtifactError } from "../../errors.ts";
+import { isJsonObject, type JsonObject } from "../../source/json-fields.ts";
 import { isCommit } from "./cache.ts";
 import { type HubHttp, readReply } from "./http.ts";
 
@@ -37,7 +38,7 @@ export async function listModel(
   return listing;
 }
 
-export function parseListing(text: string, id: string): HubListing {
+function parseListing(text: string, id: string): HubListing {
   let root: unknown;
   try {
     root = JSON.parse(text);
@@ -59,16 +60,20 @@ export function parseListing(text: string, id: string): HubListing {
       });
     }
     const large = fieldsOf(lfs);
-    const sizeBytes = [large.size, size].find((n) => Number.isSafeInteger(n) && (n as number) >= 0);
-    const hash = [large.sha256, large.oid].find((text) => typeof text === "string" && /^[0-9a-f]{64}$/.test(text));
-    files.set(name, {
-      name,
-      ...(typeof sizeBytes === "number" ? { sizeBytes } : {}),
-      ...(typeof hash === "string" ? { sha256: hash } : {}),
-      ...(hash === undefined && !lfs && typeof blobId === "string" && isCommit(blobId) ? { gitId: blobId } : {}),
-    });
+    const sizeBytes = [large.size, size].find(isSize);
+    const sha256 = [large.sha256, large.oid].find(isSha256);
+    const inGit = sha256 === undefined && !lfs && typeof blobId === "string" && isCommit(blobId);
+    files.set(name, { name, sizeBytes, sha256, gitId: inGit ? blobId : undefined });
   }
   return { commit: sha, files };
+}
+
+function isSize(value: unknown): value is number {
+  return typeof value === "number" && Number.isSafeInteger(value) && value >= 0;
+}
+
+function isSha256(value: unknown): value is string {
+  return typeof value === "string" && /^[0-9a-f]{64}$/.test(value);
 }
 
 /** A relative path with "/" alone, each part a plain name on every system. */
@@ -78,8 +83,8 @@ export function isSafeName(name: string): boolean {
   return name.split("/").every((part) => part !== "" && part !== "." && part !== "..");
 }
 
-function fieldsOf(value: unknown): Readonly<Record<string, unknown>> {
-  return typeof value === "object" && value !== null ? (value as Record<string, unknown>) : {};
+function fieldsOf(value: unknown): JsonObject {
+  return isJsonObject(value) ? value : {};
 }
 
 function malformed(id: string, problem: string, cause?: unknown): ArtifactError {

@@ -1,9 +1,9 @@
 /** @file A pull without the network: is the model whole in the cache? */
 import { readdir, readFile, stat } from "node:fs/promises";
 import { basename, join, sep } from "node:path";
-import { DeviceError, SolvayError } from "../errors.ts";
+import { DeviceError, SolvayError } from "../../errors.ts";
+import type { FileListing, ModelChooser, Variant } from "../../source/listing.ts";
 import { type Environment, hubRepoDir, resolveHubModel } from "./cache.ts";
-import { chooseSdxlFiles, shardsOf, type Variant } from "./sdxl-files.ts";
 
 export interface CachedModel {
   /** The snapshot folder. */
@@ -17,13 +17,14 @@ export interface OfflineOptions {
   readonly env: Environment;
   readonly revision: string;
   readonly variant: Variant;
+  readonly choose: ModelChooser;
   /** The variable that forbids the network, to name it. */
   readonly offlineBy: string;
 }
 
 /** Throws DeviceError `E_OFFLINE` that names the folder and what is missing in it. */
 export async function findCached(id: string, options: OfflineOptions): Promise<CachedModel> {
-  const { env, revision, variant, offlineBy } = options;
+  const { env, revision, variant, choose, offlineBy } = options;
   const refuse = (problem: string, cause?: unknown) =>
     new DeviceError({
       code: "E_OFFLINE",
@@ -35,18 +36,19 @@ export async function findCached(id: string, options: OfflineOptions): Promise<C
   const path = await resolveHubModel(id, { env, revision });
   if (path === undefined) throw refuse(`the model is not in ${hubRepoDir(id, env)}`);
   const sizes = await fileSizes(path);
-  const has = (name: string) => sizes.has(name);
+  const listing: FileListing = {
+    name: path,
+    has: (name) => sizes.has(name),
+    readText: async (name) => (sizes.has(name) ? await readFile(join(path, name), "utf8") : undefined),
+  };
   try {
-    const { files, shardIndexes } = chooseSdxlFiles(has, path, variant);
-    const needed = new Set(files);
-    for (const index of shardIndexes) {
-      for (const shard of shardsOf(index, await readFile(join(path, index), "utf8"), has, path)) needed.add(shard);
-    }
-    const totalBytes = [...needed].reduce((sum, name) => sum + (sizes.get(name) ?? 0), 0);
-    return { path, commit: basename(path), files: needed.size, totalBytes };
+    const { files } = await choose(listing, { variant });
+    const totalBytes = files.reduce((sum, name) => sum + (sizes.get(name) ?? 0), 0);
+    return { path, commit: basename(path), files: files.length, totalBytes };
   } catch (error) {
     if (!(error instanceof SolvayError)) throw error;
-    throw refuse(`the model in the cache is not complete (${error.subject}: ${error.problem})`, error);
+    const what = error.code === "E_MISSING" ? "is not complete" : "can't be used";
+    throw refuse(`the model in the cache ${what} (${error.subject}: ${error.problem})`, error);
   }
 }
 

@@ -3,8 +3,9 @@
  * to begin anew it gets a new file under the old name. So two writers of one content can't harm each other.
  */
 import { createHash, type Hash } from "node:crypto";
-import { type FileHandle, lstat, open, rename, unlink } from "node:fs/promises";
-import { ArtifactError } from "../errors.ts";
+import { type FileHandle, lstat, open, unlink } from "node:fs/promises";
+import { ArtifactError } from "../../errors.ts";
+import { renamePatiently } from "../disk/atomic-file.ts";
 
 /** What the content must be. */
 export interface Expected {
@@ -121,24 +122,4 @@ export class PartialFile implements AsyncDisposable {
 function hashFor({ sizeBytes, sha256, gitId }: Expected): Hash {
   if (sha256 !== undefined || gitId === undefined) return createHash("sha256");
   return createHash("sha1").update(`blob ${sizeBytes}\0`);
-}
-
-/** Virus scanners on Windows hold new files open for a moment. */
-export async function renamePatiently(from: string, to: string): Promise<void> {
-  for (let waitMs = 5; ; waitMs *= 2) {
-    try {
-      return await rename(from, to);
-    } catch (error) {
-      const { code = "" } = error as NodeJS.ErrnoException;
-      if (waitMs > 160 || !["EPERM", "EACCES", "EBUSY"].includes(code)) throw error;
-    }
-    await new Promise((resolve) => setTimeout(resolve, waitMs));
-  }
-}
-
-/** Makes new names in a folder durable, where the system lets a folder be opened. */
-export async function syncFolder(folder: string): Promise<void> {
-  const handle = await open(folder, "r").catch(() => undefined);
-  await handle?.sync().catch(() => {});
-  await handle?.close();
 }

@@ -1,58 +1,25 @@
-/** @file An SDXL model from the hub into the cache: what is needed and not there yet, checked, then named. */
+/** @file A model from the hub into the cache: what is needed and not there yet, checked, then named. */
+
 import { mkdir, readFile, statfs } from "node:fs/promises";
 import { basename, join } from "node:path";
-import { BudgetError, UsageError } from "../errors.ts";
+import { BudgetError, UsageError } from "../../errors.ts";
+import type { PullDone, PullEvent, PullOptions } from "../../library/pull-events.ts";
+import type { FileListing, ModelChooser } from "../../source/listing.ts";
+import { type Clock, SYSTEM_CLOCK } from "../clock.ts";
+import { acquireLock } from "../disk/lock.ts";
 import { type Environment, hubCacheDir, hubRepoDir, isHubId } from "./cache.ts";
 import { type Blob, downloadBlob, identifyBlob, resolvePath } from "./download.ts";
-import { type HubClock, HubHttp, SYSTEM_CLOCK, withRetries } from "./http.ts";
+import { HubHttp, withRetries } from "./http.ts";
 import { type HubListing, isSafeName, listModel } from "./listing.ts";
-import { acquireLock } from "./lock.ts";
 import { findCached } from "./offline.ts";
-import { chooseSdxlFiles, MODEL_INDEX, requireSdxl, shardsOf, type Variant } from "./sdxl-files.ts";
 import { type HubSettings, hubSettings } from "./settings.ts";
 import { Snapshot } from "./snapshot.ts";
 
-/** Progress of a pull. Byte counts are of the files, not of the wire. */
-export type PullEvent =
-  | { readonly type: "note"; readonly text: string }
-  | { readonly type: "wait"; readonly owner: string }
-  | {
-      readonly type: "plan";
-      readonly model: string;
-      readonly revision: string;
-      readonly commit: string;
-      readonly files: number;
-      readonly totalBytes: number;
-      /** Of `totalBytes`, what the cache lacks. */
-      readonly missingBytes: number;
-    }
-  /** A file is begun, or gone on with after `haveBytes`. */
-  | { readonly type: "file"; readonly file: string; readonly fileBytes: number; readonly haveBytes: number }
-  | { readonly type: "progress"; readonly file: string; readonly doneBytes: number; readonly totalBytes: number }
-  | { readonly type: "retry"; readonly file: string; readonly problem: string; readonly waitMs: number }
-  | {
-      readonly type: "done";
-      readonly model: string;
-      readonly commit: string;
-      /** The snapshot folder. */
-      readonly path: string;
-      readonly files: number;
-      readonly totalBytes: number;
-      readonly downloadedBytes: number;
-      /** False: the environment forbids the network, and the model was whole in the cache. */
-      readonly online: boolean;
-    };
-
-export type PullDone = Extract<PullEvent, { type: "done" }>;
-
-export interface PullOptions {
+export interface HubPullOptions extends PullOptions {
   readonly env: Environment;
-  /** Branch, tag or commit. Default "main". */
-  readonly revision?: string | undefined;
-  readonly variant?: Variant;
-  readonly signal?: AbortSignal;
-  readonly onEvent?: (event: PullEvent) => void;
-  readonly clock?: HubClock;
+  /** Which of a repository's files are needed. */
+  readonly choose: ModelChooser;
+  readonly clock?: Clock;
   /** Free bytes on the disk of a folder. */
   readonly freeBytes?: (folder: string) => Promise<number>;
 }
@@ -61,13 +28,13 @@ export interface PullOptions {
 const SPARE_BYTES = 64 * 1024 ** 2;
 
 /** Throws UsageError, ArtifactError, BudgetError or DeviceError, or the signal's reason; what was fetched until then is kept. */
-export async function pullModel(id: string, options: PullOptions): Promise<PullDone> {
-  const { env, revision = "main", variant = "auto", clock = SYSTEM_CLOCK, signal, onEvent } = options;
+export async function pullFromHub(id: string, options: HubPullOptions): Promise<PullDone> {
+  const { env, revision = "main", variant = "auto", choose, clock = SYSTEM_CLOCK, signal, onEvent } = options;
   requireNames(id, revision);
   const settings = await hubSettings(env);
   const { offlineBy, tokenNote } = settings;
   if (offlineBy) {
-    const cached = await findCached(id, { env, revision, variant, offlineBy });
+    const cached = await findCached(id, { env, revision, variant, choose, offlineBy });
     const done: PullDone = { type: "done", model: id, ...cached, downloadedBytes: 0, online: false };
     onEvent?.(done);
     return done;
@@ -86,15 +53,15 @@ class Pull {
   readonly #id: string;
   readonly #revision: string;
   readonly #settings: HubSettings;
-  readonly #options: PullOptions;
+  readonly #options: HubPullOptions;
   readonly #http: HubHttp;
-  readonly #clock: HubClock;
+  readonly #clock: Clock;
   readonly #emit: (event: PullEvent) => void;
   #doneBytes = 0;
   #totalBytes = 0;
   #downloadedBytes = 0;
 
-  constructor(id: string, revision: string, settings: HubSettings, options: PullOptions) {
+  constructor(id: string, revision: string, settings: HubSettings, options: HubPullOptions) {
     this.#id = id;
     this.#revision = revision;
     this.#settings = settings;
@@ -105,31 +72,29 @@ class Pull {
   }
 
   async run(): Promise<PullDone> {
-    const { variant = "auto", signal, env } = this.#options;
+    const { variant = "auto", choose, signal, env } = this.#options;
     const listing = await withRetries(
       { what: this.#id, clock: this.#clock, signal, onRetry: this.#retry(this.#id) },
       () => listModel(this.#http, this.#id, this.#revision, signal),
     );
     const { commit } = listing;
     const snapshot = new Snapshot(hubRepoDir(this.#id, env), commit, this.#settings.symlinks);
-    const has = (name: string) => listing.files.has(name);
-    const { files, shardIndexes } = chooseSdxlFiles(has, this.#id, variant);
-
-    // These few small files tell whether it is the right model, and what else it needs.
-    const blobs: Blob[] = [];
-    const shards: string[] = [];
-    for (const name of [MODEL_INDEX, ...shardIndexes]) {
-      const blob = await this.#identify(name, listing);
-      await this.#fetch(blob, snapshot, commit);
-      blobs.push(blob);
-      const text = await readFile(snapshot.filePath(name), "utf8");
-      if (name === MODEL_INDEX) requireSdxl(text, this.#id);
-      else shards.push(...shardsOf(name, text, has, this.#id));
-    }
-    const read = new Set(blobs.map((blob) => blob.name));
-    for (const name of new Set([...files, ...shards])) {
-      if (!read.has(name)) blobs.push(await this.#identify(name, listing));
-    }
+    // What the choice reads is here before the rest is planned.
+    const read = new Map<string, Blob>();
+    const repository: FileListing = {
+      name: this.#id,
+      has: (name) => listing.files.has(name),
+      readText: async (name) => {
+        if (!listing.files.has(name)) return undefined;
+        const blob = read.get(name) ?? (await this.#identify(name, listing));
+        if (!read.has(name)) await this.#fetch(blob, snapshot, commit);
+        read.set(name, blob);
+        return await readFile(snapshot.filePath(name), "utf8");
+      },
+    };
+    const { files } = await choose(repository, { variant });
+    const blobs = [...read.values()];
+    for (const name of new Set(files)) if (!read.has(name)) blobs.push(await this.#identify(name, listing));
 
     this.#totalBytes = blobs.reduce((sum, blob) => sum + blob.sizeBytes, 0);
     let missingBytes = 0;

@@ -1,13 +1,13 @@
 /** @file What the environment says about the hub: endpoint, token, offline, patience (names as huggingface_hub, constants.py). */
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { UsageError } from "../errors.ts";
+import { UsageError } from "../../errors.ts";
 import { type Environment, hubHome } from "./cache.ts";
 
 export interface HubSettings {
   /** Without a slash at its end. */
   readonly endpoint: string;
-  /** Goes to the endpoint's own origin alone; undefined: ask as nobody. */
+  /** Sent to the endpoint's own origin alone; undefined: requests are anonymous. */
   readonly token?: string;
   /** Why a token that is there is not used; for the user to see. */
   readonly tokenNote?: string;
@@ -31,11 +31,10 @@ export async function hubSettings(env: Environment): Promise<HubSettings> {
   const usable = token !== undefined && isPrivateWay(new URL(endpoint));
   return {
     endpoint,
-    ...(usable ? { token } : {}),
-    ...(token !== undefined && !usable
-      ? { tokenNote: `The token is not sent: ${new URL(endpoint).origin} is not https.` }
-      : {}),
-    ...(offlineBy ? { offlineBy } : {}),
+    token: usable ? token : undefined,
+    tokenNote:
+      token !== undefined && !usable ? `The token is not sent: ${new URL(endpoint).origin} is not https.` : undefined,
+    offlineBy,
     symlinks: !isTrue(env.HF_HUB_DISABLE_SYMLINKS),
     stallMs: 1000 * (seconds > 0 && seconds <= 3600 ? seconds : STALL_SECONDS),
   };

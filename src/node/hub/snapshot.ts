@@ -1,10 +1,10 @@
 /** @file A model's folder in the cache: blobs by content, snapshots by commit that link to them, refs from names to commits. */
 import { randomUUID } from "node:crypto";
-import { copyFile, lstat, mkdir, readlink, stat, symlink, unlink, writeFile } from "node:fs/promises";
+import { copyFile, lstat, mkdir, readlink, stat, symlink, unlink } from "node:fs/promises";
 import { basename, dirname, join, relative } from "node:path";
+import { renamePatiently, replaceFile, syncFolder } from "../disk/atomic-file.ts";
 import { isCommit } from "./cache.ts";
 import type { Blob } from "./download.ts";
-import { renamePatiently, syncFolder } from "./partial.ts";
 
 export class Snapshot {
   readonly #repo: string;
@@ -83,14 +83,7 @@ export class Snapshot {
     if (isCommit(revision)) return;
     const ref = join(this.#repo, "refs", ...revision.split("/"));
     await mkdir(dirname(ref), { recursive: true });
-    const temporary = `${ref}.${randomUUID()}.incomplete`;
-    try {
-      await writeFile(temporary, basename(this.path), { flag: "wx", flush: true });
-      await renamePatiently(temporary, ref);
-    } finally {
-      await unlink(temporary).catch(() => {});
-    }
-    await syncFolder(dirname(ref));
+    await replaceFile(ref, (file) => file.writeFile(basename(this.path)));
   }
 }
 

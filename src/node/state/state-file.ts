@@ -1,10 +1,11 @@
 /** @file Small JSON files that outlive the process, shared by processes: replaced whole, and empty when damaged. */
-import { mkdir, readFile, rename, writeFile } from "node:fs/promises";
+import { mkdir, readFile } from "node:fs/promises";
 import path from "node:path";
-import { threadId } from "node:worker_threads";
+import { isJsonObject, type JsonObject } from "../../source/json-fields.ts";
+import { replaceFile } from "../disk/atomic-file.ts";
 
 /** What the file holds; undefined where it is missing or damaged. The caller checks it. */
-export async function readKept(file: string): Promise<unknown> {
+export async function readStateFile(file: string): Promise<unknown> {
   try {
     return JSON.parse(await readFile(file, "utf8"));
   } catch {
@@ -12,21 +13,16 @@ export async function readKept(file: string): Promise<unknown> {
   }
 }
 
-export async function writeKept(file: string, value: unknown): Promise<void> {
+export async function writeStateFile(file: string, value: unknown): Promise<void> {
   await mkdir(path.dirname(file), { recursive: true });
-  const temporary = `${file}.${process.pid}-${threadId}.tmp`;
-  await writeFile(temporary, JSON.stringify(value));
-  await rename(temporary, file);
+  // A crash of the machine may lose it: rates are learned again, and rebuilds of the last minute mean nothing after one.
+  await replaceFile(file, (handle) => handle.writeFile(JSON.stringify(value)), { durable: false });
 }
 
 /** The same, where the file should hold an object; empty where it doesn't. */
-export async function readKeptRecord(file: string): Promise<Readonly<Record<string, unknown>>> {
-  const value = await readKept(file);
-  return isRecord(value) ? value : {};
-}
-
-export function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
+export async function readStateRecord(file: string): Promise<JsonObject> {
+  const value = await readStateFile(file);
+  return isJsonObject(value) ? value : {};
 }
 
 export function isPositive(value: unknown): value is number {

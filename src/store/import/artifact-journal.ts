@@ -1,11 +1,11 @@
-/** @file What an import of an artifact writes down, and how much of it can be believed later: only what is in place and sound. */
+/** @file What an import of an artifact writes down, and what of it a later attempt takes up: only what is in place and sound. */
 
-import { tensorBytes } from "../tensor/dtype.ts";
+import { tensorBytes } from "../../tensor/dtype.ts";
+import type { Field } from "../fields.ts";
+import { decodePackBlock, type PackBlock } from "../pack/pack-format.ts";
+import type { PlacedFile } from "../pack/placed-file.ts";
 import { isSound } from "./build-table.ts";
-import type { Field } from "./fields.ts";
 import type { Journal } from "./journal.ts";
-import { decodePackBlock, type PackBlock } from "./pack-format.ts";
-import type { PlacedFile } from "./placed-file.ts";
 
 export interface RecordLine {
   readonly key: string;
@@ -18,7 +18,7 @@ export interface RecordLine {
 
 export function recordItem(key: string, line: RecordLine): object {
   const { key: name, startByte: start, endByte: end, skippedRows: skipped, crcs } = line;
-  return { t: "record", key, name, start, end, skipped, ...(crcs ? { crcs } : {}) };
+  return { t: "record", key, name, start, end, skipped, crcs };
 }
 
 export interface TakenUp {
@@ -67,7 +67,7 @@ function decodeRecord(entry: Field): RecordLine {
     key: entry.get("name").text(),
     startByte: byte("start"),
     endByte: byte("end"),
-    ...(crcs.exists ? { crcs: crcs.list().map((crc) => crc.whole(0, 0xffffffff)) } : {}),
+    crcs: crcs.exists ? crcs.list().map((crc) => crc.whole(0, 0xffffffff)) : undefined,
     skippedRows: entry.get("skipped").whole(0, Number.MAX_SAFE_INTEGER),
   };
 }

@@ -1,14 +1,12 @@
 /** @file Stores a component block after block, in execution order; blocks that the store has already are left out. */
-import type { TensorTable } from "../container/table.ts";
-import { DTYPE_BYTES, tensorBytes } from "../tensor/dtype.ts";
-import { Checkpoint } from "./checkpoint.ts";
-import { BufferPool } from "./concurrency.ts";
-import { crc32 } from "./digest.ts";
-import type { Field } from "./fields.ts";
-import { PAGE_BYTES, readFully, type StoreFile } from "./fs.ts";
-import { type BuildContext, type BuiltComponent, manifestBlocks, type PlacedBlock } from "./import-types.ts";
-import { type BlockLayout, CHUNK_BYTES, chunkLength, MAX_COVERED_BYTES } from "./layout.ts";
-import type { ArtifactFacts } from "./manifest.ts";
+import { crc32 } from "#zlib";
+import type { TensorTable } from "../../container/table.ts";
+import { DTYPE_BYTES, tensorBytes } from "../../tensor/dtype.ts";
+import type { Field } from "../fields.ts";
+import { PAGE_BYTES, readFully, type StoreFile } from "../fs.ts";
+import type { ArtifactFacts, BlockAddress } from "../manifest.ts";
+import { type BlockLayout, CHUNK_BYTES, chunkLength, MAX_COVERED_BYTES } from "../pack/block-layout.ts";
+import { BufferPool } from "../pack/concurrency.ts";
 import {
   type BlockCodec,
   chunkPlaces,
@@ -16,10 +14,12 @@ import {
   extentBytes,
   HEADER_BYTES,
   type PackBlock,
-} from "./pack-format.ts";
-import { CHUNKS_AHEAD, digestBlock, finishPack, type PlainReader, writeBlock } from "./pack-writer.ts";
-import { openPart } from "./part-file.ts";
-import { packPath, packsFolder } from "./store.ts";
+} from "../pack/pack-format.ts";
+import { CHUNKS_AHEAD, digestBlock, finishPack, type PlainReader, writeBlock } from "../pack/pack-writer.ts";
+import { openPart } from "../pack/part-file.ts";
+import { packPath, packsFolder } from "../store.ts";
+import { type BuildContext, type BuiltComponent, manifestBlocks } from "./import-types.ts";
+import { SavePoint } from "./save-point.ts";
 
 /** In place of a pack's name: the pack that is being written. */
 const OWN = "";
@@ -56,12 +56,12 @@ export async function buildSequential(
 ): Promise<BuiltComponent> {
   const { store, folder, journal, signal } = context;
   const path = `${folder}/${key}.part`;
-  const steps = await resume(context, key, path, layouts);
-  const mode = steps.length > 0 && (await store.fs.stat(path)) ? "edit" : "create";
+  const results = await resume(context, key, path, layouts);
+  const mode = results.length > 0 && (await store.fs.stat(path)) ? "edit" : "create";
   await using opened = await openPart(store.fs, path, mode, new Uint8Array(CHUNKS_AHEAD * CHUNK_BYTES + PAGE_BYTES));
   const { file: part } = opened;
   const pool = new BufferPool(CHUNK_BYTES, opened.memory);
-  const checkpoint = new Checkpoint(part, journal, context.requireLock);
+  const savePoint = new SavePoint(part, journal, context.requireLock);
   try {
     const own = new Map<string, PackBlock>();
     let end = HEADER_BYTES;
@@ -69,43 +69,43 @@ export async function buildSequential(
       own.set(block.id, block);
       end = block.startByte + extentBytes(block);
     };
-    for (const step of steps) if ("block" in step) keep(step.block);
-    for (const i of steps.keys()) context.advance(key, layouts[i]!.plainBytes);
-    for (let i = steps.length; i < layouts.length; i++) {
+    for (const result of results) if ("block" in result) keep(result.block);
+    for (const i of results.keys()) context.advance(key, layouts[i]!.plainBytes);
+    for (let i = results.length; i < layouts.length; i++) {
       signal?.throwIfAborted();
       const layout = layouts[i]!;
       const shared = await findShared(context, layout, readers[i]!);
       if (shared) {
-        steps.push(shared);
-        checkpoint.add({ t: "ref", key, i, ...shared }, 0);
+        results.push(shared);
+        savePoint.add({ t: "ref", key, i, ...shared }, 0);
       } else {
         const shape = { plainBytes: layout.plainBytes, codec: codecFor(layout, context.codec) };
         const block = await writeBlock(part, end, shape, readers[i]!, { signal, pool });
         if (own.has(block.id)) {
           // The same content twice in one component: the next block is written over the second.
-          steps.push({ id: block.id, pack: OWN });
-          checkpoint.add({ t: "ref", key, i, id: block.id, pack: OWN }, 0);
+          results.push({ id: block.id, pack: OWN });
+          savePoint.add({ t: "ref", key, i, id: block.id, pack: OWN }, 0);
         } else {
           keep(block);
-          steps.push({ block });
-          checkpoint.add({ t: "block", key, i, block }, extentBytes(block));
+          results.push({ block });
+          savePoint.add({ t: "block", key, i, block }, extentBytes(block));
         }
       }
       context.advance(key, layout.plainBytes);
-      await checkpoint.flushIfDue();
+      await savePoint.flushIfDue();
     }
-    await checkpoint.flush();
-    const sharedBlocks = steps.filter((step) => "pack" in step && step.pack !== OWN).length;
+    await savePoint.flush();
+    const sharedBlocks = results.filter((result) => "pack" in result && result.pack !== OWN).length;
     const name = own.size === 0 ? OWN : await finishPack(part, [...own.values()], end);
-    const placed = steps.map((step) => {
-      if ("block" in step) return { id: step.block.id, pack: name };
-      return step.pack === OWN ? { id: step.id, pack: name } : step;
+    const placed = results.map((result) => {
+      if ("block" in result) return { id: result.block.id, pack: name };
+      return result.pack === OWN ? { id: result.id, pack: name } : result;
     });
     await publish(context, { key, path, name, placed, sharedBlocks, facts });
     const blocks = manifestBlocks(layouts, placed, facts);
-    return { blocks, sharedBlocks, writtenBytes: own.size === 0 ? 0 : end, ...(facts ? { artifact: facts } : {}) };
+    return { blocks, sharedBlocks, writtenBytes: own.size === 0 ? 0 : end, artifact: facts };
   } finally {
-    await checkpoint.settle().catch(() => undefined);
+    await savePoint.settle().catch(() => undefined);
   }
 }
 
@@ -114,7 +114,7 @@ export async function findShared(
   { catalog, codec, packed, signal }: BuildContext,
   layout: BlockLayout,
   read: PlainReader,
-): Promise<PlacedBlock | undefined> {
+): Promise<BlockAddress | undefined> {
   const head = new Uint8Array(chunkLength(layout.plainBytes, 0));
   const wanted = packed === "auto" ? undefined : codecFor(layout, codec);
   if (catalog.isEmpty) return undefined;
@@ -131,7 +131,7 @@ export interface FinishedWork {
   readonly path: string;
   /** Empty: everything was in the store, and there is no new pack. */
   readonly name: string;
-  readonly placed: readonly PlacedBlock[];
+  readonly placed: readonly BlockAddress[];
   readonly sharedBlocks: number;
   readonly facts: ArtifactFacts | undefined;
 }
@@ -141,7 +141,7 @@ export async function publish(context: BuildContext, work: FinishedWork): Promis
   const { store, journal, catalog, requireLock } = context;
   const { key, path, name, placed, sharedBlocks, facts } = work;
   await requireLock();
-  await journal.append([{ t: "done", key, placed, sharedBlocks, ...(facts ? { facts } : {}) }]);
+  await journal.append([{ t: "done", key, placed, sharedBlocks, facts }]);
   if (name === OWN) {
     await store.fs.remove(path);
     return;
@@ -151,7 +151,8 @@ export async function publish(context: BuildContext, work: FinishedWork): Promis
   await catalog.add(name);
 }
 
-type Step = { readonly block: PackBlock } | PlacedBlock;
+/** What an import has made of a block, or found: written here, or in a pack that is there. */
+type BlockResult = { readonly block: PackBlock } | BlockAddress;
 
 /** The blocks, from the first on, that an import before this one has finished and that are sound. */
 async function resume(
@@ -159,36 +160,36 @@ async function resume(
   key: string,
   path: string,
   layouts: readonly BlockLayout[],
-): Promise<Step[]> {
+): Promise<BlockResult[]> {
   const { journal, store, catalog, signal } = context;
-  const steps: Step[] = [];
+  const results: BlockResult[] = [];
   const entries = journal.entries.filter((entry) => entry.get("key").text() === key);
   const part = (await store.fs.stat(path)) ? await store.fs.open(path, "read") : undefined;
   try {
     for (const entry of entries) {
-      const step = decodeStep(entry);
-      if (!step) continue;
+      const result = decodeResult(entry);
+      if (!result) continue;
       // A later attempt may have begun again before the end of an earlier one: then its lines count.
       const index = entry.get("i").whole(0, layouts.length);
       const layout = layouts[index];
-      if (index < steps.length) steps.length = index;
-      if (index !== steps.length || !layout) continue;
-      if ("block" in step) {
-        if (!part || step.block.plainBytes !== layout.plainBytes) continue;
-        if (!(await isSound(part, step.block, signal))) continue;
-      } else if (step.pack === OWN) {
-        if (!steps.some((earlier) => "block" in earlier && earlier.block.id === step.id)) continue;
-      } else if (!catalog.claims(step.pack, step.id)) continue;
-      steps.push(step);
+      if (index < results.length) results.length = index;
+      if (index !== results.length || !layout) continue;
+      if ("block" in result) {
+        if (!part || result.block.plainBytes !== layout.plainBytes) continue;
+        if (!(await isSound(part, result.block, signal))) continue;
+      } else if (result.pack === OWN) {
+        if (!results.some((earlier) => "block" in earlier && earlier.block.id === result.id)) continue;
+      } else if (!catalog.claims(result.pack, result.id)) continue;
+      results.push(result);
     }
   } finally {
     await part?.close();
   }
-  if (steps.length > 0) context.onEvent({ type: "resume", component: key, blocks: steps.length, records: 0 });
-  return steps;
+  if (results.length > 0) context.onEvent({ type: "resume", component: key, blocks: results.length, records: 0 });
+  return results;
 }
 
-function decodeStep(entry: Field): Step | undefined {
+function decodeResult(entry: Field): BlockResult | undefined {
   const kind = entry.get("t").text();
   if (kind === "block") return { block: decodePackBlock(entry.get("block")) };
   return kind === "ref" ? { id: entry.get("id").text(), pack: entry.get("pack").text() } : undefined;

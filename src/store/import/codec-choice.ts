@@ -1,22 +1,15 @@
 /** @file Plain or packed blocks: a choice by measurement, with its reason in words. */
-import { packPlanes, unpackPlanes } from "../codec/byte-planes.ts";
-import { numberToF16 } from "../tensor/dtype.ts";
-import { forEachConcurrent } from "./concurrency.ts";
+import { packPlanes, unpackPlanes } from "../../codec/byte-planes.ts";
+import { numberToF16 } from "../../tensor/dtype.ts";
+import { CHUNK_BYTES } from "../pack/block-layout.ts";
+import { forEachConcurrent } from "../pack/concurrency.ts";
+import type { BlockCodec } from "../pack/pack-format.ts";
+import type { DiskSpeed, Store } from "../store.ts";
 import type { PackedChoice } from "./import-types.ts";
-import { CHUNK_BYTES } from "./layout.ts";
-import type { BlockCodec } from "./pack-format.ts";
-import type { Store } from "./store.ts";
 
 export interface CodecChoice {
   readonly codec: BlockCodec;
   readonly reason: string;
-}
-
-/** How fast the store's disk reads. */
-export interface DiskSpeed {
-  readonly bytesPerSecond: number;
-  /** False: the system's page cache could not be kept out of the measurement. */
-  readonly direct: boolean;
 }
 
 /** Smaller models stay in the page cache, and a measurement would take longer than it saves. */
@@ -44,10 +37,7 @@ export async function chooseCodec(
 }
 
 /** Pure: packed blocks pay where reading fewer bytes saves more time than unpacking takes. */
-export function weigh(
-  disk: DiskSpeed,
-  unpack: { readonly bytesPerSecond: number; readonly ratio: number },
-): CodecChoice {
+function weigh(disk: DiskSpeed, unpack: { readonly bytesPerSecond: number; readonly ratio: number }): CodecChoice {
   const speed = (bytesPerSecond: number) => `${(bytesPerSecond / 1e9).toFixed(2)} GB/s`;
   const read = `the disk reads ${speed(disk.bytesPerSecond)}${disk.direct ? "" : " (through the page cache)"}`;
   const both = Math.min(disk.bytesPerSecond / unpack.ratio, unpack.bytesPerSecond);
@@ -59,7 +49,7 @@ export function weigh(
 }
 
 /** Plain bytes a second that this machine unpacks, and the size that is left, on weights of a normal distribution. */
-export async function unpackSpeed(): Promise<{ readonly bytesPerSecond: number; readonly ratio: number }> {
+async function unpackSpeed(): Promise<{ readonly bytesPerSecond: number; readonly ratio: number }> {
   const weights = new Uint16Array(CHUNK_BYTES / 2);
   let state = 1;
   const uniform = () => {

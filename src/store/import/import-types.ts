@@ -1,13 +1,13 @@
 /** @file What an import is asked for and what it tells. */
-import type { TensorTable } from "../container/table.ts";
-import type { Ledger } from "../ledger/ledger.ts";
-import type { ByteSource } from "../source/source.ts";
-import type { Catalog } from "./catalog.ts";
+import type { TensorTable } from "../../container/table.ts";
+import type { Ledger } from "../../ledger/ledger.ts";
+import type { ByteSource } from "../../source/source.ts";
+import type { Catalog } from "../catalog.ts";
+import type { ArtifactFacts, BlockAddress, ManifestBlock, SourceStamp } from "../manifest.ts";
+import type { BlockLayout, BlockSpec } from "../pack/block-layout.ts";
+import type { BlockCodec } from "../pack/pack-format.ts";
+import type { Store } from "../store.ts";
 import type { Journal } from "./journal.ts";
-import type { BlockLayout, BlockSpec } from "./layout.ts";
-import type { ArtifactFacts, ManifestBlock, SourceStamp } from "./manifest.ts";
-import type { BlockCodec } from "./pack-format.ts";
-import type { Store } from "./store.ts";
 
 /** "auto": what this disk and this processor read faster. */
 export type PackedChoice = "auto" | "on" | "off";
@@ -100,16 +100,10 @@ export interface BuiltComponent {
   readonly artifact?: ArtifactFacts;
 }
 
-/** A block's place in the list of its component, with its content's address once known. */
-export interface PlacedBlock {
-  readonly id: string;
-  readonly pack: string;
-}
-
 /** What an artifact brought is fp16, whatever the base model has in that place. */
 export function manifestBlocks(
   layouts: readonly BlockLayout[],
-  placed: readonly PlacedBlock[],
+  placed: readonly BlockAddress[],
   facts?: ArtifactFacts,
 ): ManifestBlock[] {
   const applied = new Set(facts?.records.map(([key]) => key));

@@ -2,16 +2,18 @@
  * @file Imports a model into the store: what it has is used, what is missing is written, and nothing is visible under its final
  * name before it is whole, synced and checked. Cut off at any moment, the next import of the same sources goes on from there.
  */
-import { randomUUID } from "node:crypto";
-import { ArtifactError, BudgetError } from "../errors.ts";
-import { formatBytes } from "../ledger/budget.ts";
-import { Ledger } from "../ledger/ledger.ts";
-import { buildPlaced, decodeToScratch, decodingBytes } from "./build-artifact.ts";
+import { sha256Hex } from "#hash";
+import { ArtifactError } from "../../errors.ts";
+import { Catalog } from "../catalog.ts";
+import { storeFailure } from "../fs.ts";
+import { decodeFacts, type Manifest, type ManifestComponent, modelId, publishManifest } from "../manifest.ts";
+import { type BlockLayout, layoutBlock } from "../pack/block-layout.ts";
+import type { BlockCodec } from "../pack/pack-format.ts";
+import { importsFolder, listModels, lockToWrite, modelsFolder, packsFolder, type Store } from "../store.ts";
+import { buildPlaced, decodeToScratch } from "./artifact-component.ts";
 import { buildSequential, codecFor, tableReader } from "./build-table.ts";
-import { Catalog } from "./catalog.ts";
 import { chooseCodec } from "./codec-choice.ts";
-import { sha256Hex } from "./digest.ts";
-import { storeFailure } from "./fs.ts";
+import { diskBytesOf, memoryBytesOf, ownBudget, requireSpace } from "./import-needs.ts";
 import {
   type BuildContext,
   type BuiltComponent,
@@ -23,15 +25,10 @@ import {
   manifestBlocks,
 } from "./import-types.ts";
 import { Journal } from "./journal.ts";
-import { type BlockLayout, layoutBlock } from "./layout.ts";
-import { decodeFacts, type Manifest, type ManifestComponent, modelId, publishManifest } from "./manifest.ts";
-import type { BlockCodec } from "./pack-format.ts";
-import { CHUNKS_BYTES } from "./pack-writer.ts";
-import { importsFolder, listModels, lockToWrite, modelsFolder, packsFolder, type Store } from "./store.ts";
 
 export interface ImportOptions {
   readonly signal?: AbortSignal | undefined;
-  /** Default: a ledger of its own, whose disk has what is free. */
+  /** Default: a ledger of its own, with all that is free on the disk. */
   readonly budget?: ImportBudget | undefined;
   readonly onEvent?: (event: ImportEvent) => void;
   /** An artifact over a component of so many bytes is hashed in a thread of its own; starting one takes some 50 ms. */
@@ -40,7 +37,7 @@ export interface ImportOptions {
 
 const HASH_THREAD_FROM_BYTES = 64 * 1024 ** 2;
 
-/** Also what files say that change while they are read. */
+/** Sources that change while they are read give this code, too (source.ts). */
 const CHANGED = "E_CHANGED_DURING_READ";
 
 /** Part of every import's key: another layout is another import. */
@@ -80,7 +77,7 @@ export async function importModel(
 }
 
 /** The model, if these sources were imported before and its packs are in place. Reads no block. */
-export async function findImported(store: Store, request: ImportRequest): Promise<ImportResult | undefined> {
+async function findImported(store: Store, request: ImportRequest): Promise<ImportResult | undefined> {
   for (const { manifest } of await listModels(store)) {
     if (!manifest || manifest.components.length !== request.components.length) continue;
     const same = request.components.every((component, i) => isSame(manifest.components[i]!, component));
@@ -90,7 +87,7 @@ export async function findImported(store: Store, request: ImportRequest): Promis
     if (!components.every((component) => isStored(component, catalog, request.packed))) continue;
     const artifact = components.find((component) => component.artifact)?.artifact;
     const plainBytes = sumPlain(components);
-    return { id: manifest.id, reused: true, plainBytes, writtenBytes: 0, ...(artifact ? { artifact } : {}) };
+    return { id: manifest.id, reused: true, plainBytes, writtenBytes: 0, artifact };
   }
   return undefined;
 }
@@ -132,11 +129,11 @@ async function runImport(
   const totalBytes = layouts.flat().reduce((sum, { plainBytes }) => sum + plainBytes, 0);
   const { codec, reason } = await chooseCodec(store, folder, packed, totalBytes, signal);
   onEvent({ type: "codec", codec, reason });
-  const diskBytes = neededBytes(request, layouts, shared, codec, journal, await store.fs.usedBytes(folder));
+  const diskBytes = diskBytesOf(request, layouts, shared, codec, journal, await store.fs.usedBytes(folder));
   const freeBytes = await requireSpace(store, diskBytes);
   const { ledger, memory } = budget ?? ownBudget(freeBytes);
   using _disk = ledger.reserve("disk", diskBytes, "the import's blocks");
-  using _memory = ledger.reserve(memory, memoryBytes(request, layouts), "the import's buffers");
+  using _memory = ledger.reserve(memory, memoryBytesOf(store, request, layouts), "the import's buffers");
 
   let doneBytes = 0;
   const advance = (component: string, plainBytes: number) => {
@@ -158,14 +155,14 @@ async function runImport(
     if (known) advance(name, plainBytes);
     writtenBytes += result.writtenBytes;
     onEvent({ type: "component", component: name, blocks: blocks.length, sharedBlocks, plainBytes });
-    built.push({ name, sources, blocks, ...(artifact ? { artifact } : {}) });
+    built.push({ name, sources, blocks, artifact });
   }
   await requireUnchanged(store, components);
   const manifest: Manifest = { id: modelId(built), name: request.name, components: built };
   await requireLock();
   await publishManifest(store.fs, modelsFolder(store), manifest);
   const artifact = built.find((component) => component.artifact)?.artifact;
-  return { id: manifest.id, reused: false, plainBytes: totalBytes, writtenBytes, ...(artifact ? { artifact } : {}) };
+  return { id: manifest.id, reused: false, plainBytes: totalBytes, writtenBytes, artifact };
 }
 
 async function buildComponent(
@@ -186,7 +183,7 @@ async function buildComponent(
   );
 }
 
-/** A component that an earlier attempt has finished, its pack being in place. */
+/** A component that an earlier attempt has finished and whose packs are in place. */
 function takeUpFinished(
   { journal, catalog, onEvent, advance }: BuildContext,
   key: string,
@@ -204,54 +201,9 @@ function takeUpFinished(
     for (const { plainBytes } of layouts) advance(key, plainBytes);
     const sharedBlocks = entry.get("sharedBlocks").whole(0, layouts.length);
     const blocks = manifestBlocks(layouts, placed, facts);
-    return { blocks, sharedBlocks, writtenBytes: 0, ...(facts ? { artifact: facts } : {}) };
+    return { blocks, sharedBlocks, writtenBytes: 0, artifact: facts };
   }
   return undefined;
-}
-
-/** Bytes that may have to be written, at most. `thereBytes`: what an earlier attempt has left in the work folder. */
-function neededBytes(
-  { components }: ImportRequest,
-  layouts: readonly (readonly BlockLayout[])[],
-  shared: readonly unknown[],
-  codec: BlockCodec,
-  journal: Journal,
-  thereBytes: number,
-): number {
-  const done = new Set(
-    journal.entries.filter((entry) => entry.get("t").text() === "done").map((entry) => entry.get("key").text()),
-  );
-  let bytes = 0;
-  for (const [i, { name, artifact }] of components.entries()) {
-    if (shared[i] || done.has(name)) continue;
-    // Decoding needs a scratch file of its own where blocks are packed.
-    const copies = artifact && codec !== "plain" ? 2 : 1;
-    bytes += copies * layouts[i]!.reduce((sum, { plainBytes }) => sum + plainBytes, 0);
-  }
-  return Math.max(0, bytes - thereBytes);
-}
-
-/** What an import holds in memory at most; measured growth of the process is below it. */
-function memoryBytes({ components }: ImportRequest, layouts: readonly (readonly BlockLayout[])[]): number {
-  const decoding = components.map(({ artifact }, i) => (artifact ? decodingBytes(layouts[i]!) : 0));
-  return CHUNKS_BYTES + Math.max(0, ...decoding);
-}
-
-function ownBudget(freeBytes: number): ImportBudget {
-  const disk = Math.min(Math.floor(freeBytes), Number.MAX_SAFE_INTEGER);
-  return { ledger: new Ledger({ device: 0, ram: Number.MAX_SAFE_INTEGER, disk }), memory: "ram" };
-}
-
-/** Returns what is free. */
-async function requireSpace(store: Store, bytes: number): Promise<number> {
-  const freeBytes = await store.fs.freeBytes(store.folder);
-  if (bytes <= freeBytes) return freeBytes;
-  throw new BudgetError({
-    code: "E_DISK_FULL",
-    subject: store.folder,
-    problem: `the import needs ${formatBytes(bytes)}, ${formatBytes(freeBytes)} free`,
-    next: "free some space, or choose another folder with --store",
-  });
 }
 
 function isChange(error: unknown): boolean {
@@ -271,7 +223,7 @@ async function requireUnchanged(store: Store, components: readonly ImportCompone
   }
 }
 
-/** What was begun with these sources, packed or not: nobody will go on with it now that the model is there. */
+/** Removes the work folders of imports of these sources, packed or not. */
 async function removeAttempts(store: Store, sources: string): Promise<void> {
   for (const folder of await attemptsAt(store, sources)) await store.fs.removeFolder(folder);
 }
@@ -282,11 +234,11 @@ async function attemptsAt(store: Store, sources: string): Promise<string[]> {
   return names.filter((name) => name.startsWith(`${sources}-`)).map((name) => `${importsFolder(store)}/${name}`);
 }
 
-/** Where nobody can tell whether a source is the same, no other key is like it. */
+/** Names an import by its sources. A source without a stamp could be any file: its key is never the same again. */
 function sourcesKey({ components }: ImportRequest): string {
   const parts = components.map(({ name, sources }) => [
     name,
-    sources.map(({ role, stamp }) => [role, stamp === "" ? randomUUID() : stamp]),
+    sources.map(({ role, stamp }) => [role, stamp === "" ? crypto.randomUUID() : stamp]),
   ]);
   return sha256Hex(JSON.stringify([LAYOUT, parts])).slice(0, 32);
 }

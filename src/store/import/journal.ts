@@ -2,9 +2,10 @@
  * @file What an import has finished, a line each: CRC32, a space, JSON. A line is written after the work that it stands for was
  * synced. Killed at any moment, the journal has a sound beginning; the rest is cut off.
  */
-import { crc32 } from "./digest.ts";
-import { Field } from "./fields.ts";
-import { readSmallFile, type StoreFile, type StoreFs, writeFully } from "./fs.ts";
+
+import { crc32 } from "#zlib";
+import { Field } from "../fields.ts";
+import { readSmallFile, type StoreFile, type StoreFs, writeFully } from "../fs.ts";
 
 const MAX_JOURNAL_BYTES = 256 * 1024 ** 2;
 
@@ -36,11 +37,12 @@ export class Journal implements AsyncDisposable {
   /** Appends and syncs. */
   async append(items: readonly object[]): Promise<void> {
     if (items.length === 0) return;
-    const text = items.map((item) => {
+    const encoder = new TextEncoder();
+    const lines = items.map((item) => {
       const line = JSON.stringify(item);
-      return `${crc32(line).toString(16).padStart(8, "0")} ${line}\n`;
+      return `${lineSum(encoder.encode(line))} ${line}\n`;
     });
-    const bytes = new TextEncoder().encode(text.join(""));
+    const bytes = encoder.encode(lines.join(""));
     await writeFully(this.#file, bytes, this.#sizeBytes);
     await this.#file.sync();
     this.#sizeBytes += bytes.byteLength;
@@ -59,9 +61,13 @@ function parse(bytes: Uint8Array): { entries: Field[]; soundBytes: number } {
     if (end < 0) break;
     const line = bytes.subarray(at + 9, end);
     const crc = new TextDecoder().decode(bytes.subarray(at, Math.min(end, at + 9)));
-    if (crc !== `${crc32(line).toString(16).padStart(8, "0")} `) break;
+    if (crc !== `${lineSum(line)} `) break;
     entries.push(Field.parse("import journal", new TextDecoder().decode(line)));
     at = end + 1;
   }
   return { entries, soundBytes: at };
+}
+
+function lineSum(line: Uint8Array): string {
+  return crc32(line).toString(16).padStart(8, "0");
 }

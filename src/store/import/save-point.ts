@@ -1,11 +1,11 @@
 /** @file Work that is done becomes work that lasts: sync the part, then write its lines to the journal. */
-import type { StoreFile } from "./fs.ts";
+import type { StoreFile } from "../fs.ts";
 import type { Journal } from "./journal.ts";
 
 /** So much may have to be done again after a crash; it also bounds what the system must write back at once. */
-const CHECKPOINT_BYTES = 256 * 1024 ** 2;
+const SAVE_FROM_BYTES = 256 * 1024 ** 2;
 
-export class Checkpoint {
+export class SavePoint {
   readonly #part: StoreFile;
   readonly #journal: Journal;
   readonly #requireLock: () => Promise<void>;
@@ -28,11 +28,11 @@ export class Checkpoint {
 
   /**
    * Starts to make what was added so far last, if there is enough of it, once `written()` resolves. The work goes on meanwhile,
-   * but never two checkpoints ahead of the disk.
+   * but never two save points ahead of the disk.
    */
   async flushIfDue(written: () => Promise<unknown> = async () => undefined): Promise<void> {
     if (this.#failure) throw this.#failure.error;
-    if (this.#bytes < CHECKPOINT_BYTES) return;
+    if (this.#bytes < SAVE_FROM_BYTES) return;
     await this.#running;
     this.#start(written);
   }

@@ -1,10 +1,10 @@
 /**
- * @file Memory for decoded tensors: one buffer for a whole import, whose parts are taken in turn and given back in about that
- * order. Buffers of their own would be garbage of up to 26 MB each, 1,680 times.
+ * @file Memory for decoded tensors: one buffer for a whole import. Parts are taken in turn, and given back in about that order. A
+ * buffer for each tensor would be garbage of up to 26 MB, 1,680 times.
  */
 
-import { alignUp } from "../tensor/align.ts";
-import { PAGE_BYTES } from "./fs.ts";
+import { alignUp } from "../../tensor/align.ts";
+import { PAGE_BYTES } from "../fs.ts";
 
 interface Part {
   readonly startByte: number;
@@ -36,8 +36,8 @@ export class WeightRing {
   }
 
   /**
-   * Contents are whatever was there. Begins as many bytes behind a page of the memory as `startByte` (even) does behind one of its
-   * file. Beyond the largest size, and without room, in memory of its own.
+   * Memory for so many fp16 weights; it holds whatever was there. It begins as far behind a page of memory as `startByte` (even) lies
+   * behind a page of the file, so that whole pages can be written directly. A tensor that has no room gets memory of its own.
    */
   take(elements: number, startByte = 0): Uint16Array {
     const lengthBytes = slotBytes(elements * 2);

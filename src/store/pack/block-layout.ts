@@ -1,6 +1,15 @@
-/** @file Where a segment's weights lie within its block: pure arithmetic, no model, no file. */
-import { alignUp, TENSOR_ALIGNMENT_BYTES } from "../tensor/align.ts";
-import { type DType, tensorBytes } from "../tensor/dtype.ts";
+/**
+ * @file Where a segment's weights lie within their block: pure arithmetic, no model, no file.
+ *
+ * A block on its way, stage by stage:
+ *   BlockSpec      what a segment reads: names, dtypes and shapes in order of first use
+ *   BlockLayout    with a place for each tensor
+ *   PackBlock      in a pack (pack-format.ts): content address, coding, checksums; it knows no tensors
+ *   ManifestBlock  a layout and the address and pack of its bytes (manifest.ts): what the store writes down of a model
+ *   PackedBlock    that, open for reading (stored-model.ts): what a stream of weights asks
+ */
+import { alignUp } from "../../tensor/align.ts";
+import { type PlacedTensor, placeTensors, type TensorSpec } from "../../tensor/placement.ts";
 
 /** Blocks begin at multiples of a page, so that they can be read directly or mapped. */
 export const BLOCK_ALIGNMENT_BYTES = 4096;
@@ -13,12 +22,6 @@ export const CHUNK_BYTES = 512 * 1024;
 /** Most that one checksum covers: a chunk and the zeros up to the next block. */
 export const MAX_COVERED_BYTES = CHUNK_BYTES + BLOCK_ALIGNMENT_BYTES;
 
-export interface TensorSpec {
-  readonly name: string;
-  readonly dtype: DType;
-  readonly shape: readonly number[];
-}
-
 /** What one segment reads, in order of first use. */
 export interface BlockSpec {
   /** Name of the graph, e.g. `unet.step`. */
@@ -28,27 +31,17 @@ export interface BlockSpec {
   readonly tensors: readonly TensorSpec[];
 }
 
-export interface StoredTensor extends TensorSpec {
-  /** Within the block's plain bytes. */
-  readonly offsetBytes: number;
-}
-
 export interface BlockLayout {
   readonly graph: string;
   readonly label: string;
-  readonly tensors: readonly StoredTensor[];
+  readonly tensors: readonly PlacedTensor[];
   /** A multiple of `BLOCK_ALIGNMENT_BYTES`; what no tensor covers is zero. */
   readonly plainBytes: number;
 }
 
 export function layoutBlock({ graph, label, tensors }: BlockSpec): BlockLayout {
-  let end = 0;
-  const placed = tensors.map((tensor): StoredTensor => {
-    const offsetBytes = alignUp(end, TENSOR_ALIGNMENT_BYTES);
-    end = offsetBytes + tensorBytes(tensor);
-    return { ...tensor, offsetBytes };
-  });
-  return { graph, label, tensors: placed, plainBytes: alignUp(Math.max(1, end), BLOCK_ALIGNMENT_BYTES) };
+  const { placed, endByte } = placeTensors(tensors);
+  return { graph, label, tensors: placed, plainBytes: alignUp(Math.max(1, endByte), BLOCK_ALIGNMENT_BYTES) };
 }
 
 /** Plain length of chunk `index` of a block. */

@@ -2,10 +2,13 @@
  * @file Checksums of a block's chunks, taken while its tensors pass through memory: only chunks that several tensors share have
  * to be read back from the disk.
  */
+
+import { sha256Digest } from "#hash";
+import { crc32 } from "#zlib";
+import { CHUNK_BYTES, chunkCount, chunkLength } from "./block-layout.ts";
 import { mapAhead } from "./concurrency.ts";
-import { blockId, chunkDigest, crc32 } from "./digest.ts";
-import type { Hasher } from "./hashing.ts";
-import { CHUNK_BYTES, chunkCount, chunkLength } from "./layout.ts";
+import { blockId } from "./digest.ts";
+import type { Hasher } from "./hasher.ts";
 import { type BlockDigest, CHUNKS_AHEAD, chunkPool, type PlainReader } from "./pack-writer.ts";
 
 /** A stretch of a block cut where its chunks end, in bytes of the block. */
@@ -61,7 +64,7 @@ export class ChunkSums {
       try {
         const plain = buffer.subarray(0, chunkLength(this.#plainBytes, chunk));
         await read(chunk * CHUNK_BYTES, plain);
-        return { crc: crc32(plain), digest: await chunkDigest(plain) };
+        return { crc: crc32(plain), digest: await sha256Digest(plain) };
       } finally {
         chunkPool.give(buffer);
       }

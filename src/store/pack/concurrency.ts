@@ -1,4 +1,4 @@
-/** @file Several operations at a time, and never one left running behind an error: buffers may be in use until all have ended. */
+/** @file Several operations at a time. After an error all others are waited for: their buffers are in use until then. */
 
 /** Runs `work` on all items, at most `limit` at a time. Rejects with the first error, once nothing runs any more. */
 export async function forEachConcurrent<T>(
@@ -41,7 +41,7 @@ export async function* mapAhead<T, R>(
   }
 }
 
-/** Buffers of one length, used again: garbage of this size would stay for long. */
+/** Buffers of one length that are used again: as garbage they would stay for long. */
 export class BufferPool {
   readonly #lengthBytes: number;
   readonly #free: Uint8Array<ArrayBuffer>[] = [];

@@ -3,11 +3,13 @@
  * blocks by CRC32 a chunk, the index by its sha256, which is the pack's name, the footer by a CRC32, the header by being known.
  */
 
-import { alignUp } from "../tensor/align.ts";
-import { crc32, sha256Hex } from "./digest.ts";
-import { Field, HEX64 } from "./fields.ts";
-import { damaged } from "./fs.ts";
-import { BLOCK_ALIGNMENT_BYTES, chunkCount, chunkLength } from "./layout.ts";
+import { sha256Hex } from "#hash";
+import { crc32 } from "#zlib";
+import { fromHex, toHex } from "../../source/hex.ts";
+import { alignUp } from "../../tensor/align.ts";
+import { Field, HEX64 } from "../fields.ts";
+import { damaged } from "../fs.ts";
+import { BLOCK_ALIGNMENT_BYTES, chunkCount, chunkLength } from "./block-layout.ts";
 
 /** "plain": the bytes themselves. "planes": 16-bit weights by byte planes (codec/byte-planes.ts). */
 export type BlockCodec = "plain" | "planes";
@@ -57,15 +59,10 @@ export interface EncodedIndex {
 }
 
 export function encodeIndex(blocks: readonly PackBlock[]): EncodedIndex {
-  const rows = blocks.map(({ id, codec, startByte, plainBytes, headCrc, crcs, sizes }) => ({
-    id,
-    codec,
-    startByte,
-    plainBytes,
-    headCrc,
-    crcs,
-    ...(sizes ? { sizes } : {}),
-  }));
+  // The order of the fields is part of the format: the pack's name is a checksum of this text.
+  const rows = blocks.map(({ id, codec, startByte, plainBytes, headCrc, crcs, sizes }) => {
+    return { id, codec, startByte, plainBytes, headCrc, crcs, sizes };
+  });
   const bytes = new TextEncoder().encode(JSON.stringify({ format: FORMAT, blocks: rows }));
   return { bytes, name: sha256Hex(bytes) };
 }
@@ -76,7 +73,7 @@ export function encodeFooter(index: EncodedIndex, indexStart: number, blocks: nu
   footer.set(new TextEncoder().encode(FOOTER_MAGIC));
   view.setBigUint64(8, BigInt(indexStart), true);
   view.setBigUint64(16, BigInt(index.bytes.byteLength), true);
-  footer.set(Buffer.from(index.name, "hex"), 24);
+  footer.set(fromHex(index.name), 24);
   view.setUint32(56, blocks, true);
   view.setUint32(60, crc32(footer.subarray(0, 60)), true);
   return footer;
@@ -109,7 +106,7 @@ export function decodeFooter(footer: Uint8Array, sizeBytes: number, subject: str
   return {
     indexStart,
     indexBytes,
-    name: Buffer.from(footer.subarray(24, 56)).toString("hex"),
+    name: toHex(footer.subarray(24, 56)),
     blocks: view.getUint32(56, true),
   };
 }
@@ -161,7 +158,7 @@ export function decodePackBlock(field: Field): PackBlock {
     plainBytes,
     headCrc: field.get("headCrc").whole(0, 0xffffffff),
     crcs,
-    ...(sizes ? { sizes } : {}),
+    sizes,
   };
 }
 

@@ -1,10 +1,12 @@
 /** @file Writes blocks into a pack that is not published yet, a few chunks in memory at a time. */
-import { packPlanes } from "../codec/byte-planes.ts";
-import { alignUp } from "../tensor/align.ts";
+import { sha256Digest } from "#hash";
+import { crc32 } from "#zlib";
+import { packPlanes } from "../../codec/byte-planes.ts";
+import { alignUp } from "../../tensor/align.ts";
+import { type StoreFile, writeFully } from "../fs.ts";
+import { BLOCK_ALIGNMENT_BYTES, CHUNK_BYTES, chunkCount, chunkLength } from "./block-layout.ts";
 import { BufferPool, mapAhead } from "./concurrency.ts";
-import { blockId, chunkDigest, crc32 } from "./digest.ts";
-import { type StoreFile, writeFully } from "./fs.ts";
-import { BLOCK_ALIGNMENT_BYTES, CHUNK_BYTES, chunkCount, chunkLength } from "./layout.ts";
+import { blockId } from "./digest.ts";
 import { type BlockCodec, encodeFooter, encodeHeader, encodeIndex, type PackBlock } from "./pack-format.ts";
 
 /** Fills `into` with plain bytes of a block from `startByte` on. */
@@ -37,7 +39,7 @@ async function* chunksOf(
     try {
       const plain = buffer.subarray(0, chunkLength(plainBytes, index));
       await read(index * CHUNK_BYTES, plain);
-      const [digest, payload] = await Promise.all([chunkDigest(plain), pack ? pack(plain) : plain]);
+      const [digest, payload] = await Promise.all([sha256Digest(plain), pack ? pack(plain) : plain]);
       return { digest, crc: crc32(plain), payload, buffer };
     } catch (error) {
       pool.give(buffer);
@@ -97,7 +99,7 @@ export async function writeBlock(
     crcs.push(crc32(padding, crcs.pop()));
   }
   const id = blockId(plainBytes, digests);
-  return { id, codec, startByte, plainBytes, headCrc, crcs, ...(pack ? { sizes } : {}) };
+  return { id, codec, startByte, plainBytes, headCrc, crcs, sizes: pack && sizes };
 }
 
 /** Header, index and footer around blocks that are in place, which end before `endByte`. Syncs. Returns the pack's name. */

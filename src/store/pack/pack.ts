@@ -2,12 +2,14 @@
  * @file Reads blocks from a pack. Each chunk is checked against its CRC32 the first time it is read, and again when the file
  * changed; whole chunks of plain blocks go straight into the caller's memory.
  */
-import { unpackPlanes } from "../codec/byte-planes.ts";
-import type { ByteRange } from "../source/source.ts";
+import { sha256Digest } from "#hash";
+import { crc32 } from "#zlib";
+import { unpackPlanes } from "../../codec/byte-planes.ts";
+import type { ByteRange } from "../../source/source.ts";
+import { damaged, MAX_IO_BYTES, readFully, type StoreFile, type StoreFs } from "../fs.ts";
+import { CHUNK_BYTES, chunkLength, MAX_COVERED_BYTES } from "./block-layout.ts";
 import { BufferPool, forEachConcurrent, mapAhead } from "./concurrency.ts";
-import { blockId, chunkDigest, crc32 } from "./digest.ts";
-import { damaged, MAX_IO_BYTES, readFully, type StoreFile, type StoreFs } from "./fs.ts";
-import { CHUNK_BYTES, chunkLength, MAX_COVERED_BYTES } from "./layout.ts";
+import { blockId } from "./digest.ts";
 import {
   type ChunkPlace,
   chunkPlaces,
@@ -140,8 +142,8 @@ export class Pack implements AsyncDisposable {
       const buffer = this.#scratch.take();
       try {
         const plain = buffer.subarray(0, chunkLength(open.block.plainBytes, chunk));
-        await this.readPlain(id, chunk * CHUNK_BYTES, plain, label, signal ? { signal } : {});
-        return await chunkDigest(plain);
+        await this.readPlain(id, chunk * CHUNK_BYTES, plain, label, { signal });
+        return await sha256Digest(plain);
       } finally {
         this.#scratch.give(buffer);
       }

@@ -1,6 +1,6 @@
-/** @file A file in the making, which is written past the system's cache where that can be. */
-import { alignUp } from "../tensor/align.ts";
-import { type DirectWriter, type FileStamp, PAGE_BYTES, type StoreFile, type StoreFs } from "./fs.ts";
+/** @file A file that is being made, written past the system's cache where that is possible. */
+import { alignUp } from "../../tensor/align.ts";
+import { type DirectWriter, type FileStamp, PAGE_BYTES, type StoreFile, type StoreFs } from "../fs.ts";
 
 /**
  * Whole pages of the writer's memory that are to become whole pages of the file are written directly; all else, and everything once
@@ -101,6 +101,6 @@ export async function openPart<B extends ArrayBufferLike>(
 
 /** Some file systems take the flag and then no write. */
 function isRefused(error: unknown): boolean {
-  const code = (error as NodeJS.ErrnoException).code;
+  const code = error instanceof Error && "code" in error ? error.code : undefined;
   return code === "EINVAL" || code === "ENOTSUP" || code === "EOPNOTSUPP";
 }

@@ -1,21 +1,22 @@
-/** @file A pack in the making where every block has its place from the start, so that tensors can come in any order. */
-import type { TensorTable } from "../container/table.ts";
+/** @file A pack that is being made, in which every block has its place from the start: so tensors can come in any order. */
+import { crc32 } from "#zlib";
+import type { TensorTable } from "../../container/table.ts";
+import type { PlacedTensor } from "../../tensor/placement.ts";
+import { readFully, type StoreFile, writeFully } from "../fs.ts";
+import { type BlockLayout, CHUNK_BYTES } from "./block-layout.ts";
 import { cutAtChunks } from "./chunk-sums.ts";
-import { crc32 } from "./digest.ts";
-import { readFully, type StoreFile, writeFully } from "./fs.ts";
-import { type BlockLayout, CHUNK_BYTES, type StoredTensor } from "./layout.ts";
 import { HEADER_BYTES } from "./pack-format.ts";
 import type { PlainReader } from "./pack-writer.ts";
 
 export interface Place {
   /** Index of the block. */
   readonly block: number;
-  readonly tensor: StoredTensor;
+  readonly tensor: PlacedTensor;
   /** In the file. */
   readonly startByte: number;
 }
 
-/** A tensor of SDXL in one call: the end of each waits until the decoding of others lets the event loop turn. */
+/** Every tensor of SDXL is one call: the event loop, which starts the next call, is busy with decoding meanwhile. */
 const MAX_WRITE_BYTES = 64 * 1024 ** 2;
 
 const SUBJECT = "the part of an import";
@@ -27,7 +28,7 @@ export class PlacedFile {
   readonly starts: readonly number[];
   readonly endByte: number;
   readonly places = new Map<string, Place>();
-  /** One tensor after the other: the system has a file written by one thread at a time, and others would block more of them. */
+  /** One tensor after the other: the system lets one thread at a time write to a file, and more would only block each other. */
   readonly #writing: Promise<void>[] = [];
   #failure: { readonly error: unknown } | undefined;
 

@@ -1,5 +1,5 @@
 /** @file Which graphics adapter computes: facts about adapters, the choice among them (pure), and what a device must offer. */
-import { DeviceError, UsageError } from "../../errors.ts";
+import { DeviceError, UsageError } from "../../../errors.ts";
 
 export interface AdapterFacts {
   /** Dawn's backend: "vulkan", "d3d12", "metal". */
@@ -10,7 +10,7 @@ export interface AdapterFacts {
   readonly device: string;
   /** Driver and version. */
   readonly description: string;
-  /** A program on the CPU that plays a graphics card. */
+  /** A program on the CPU that stands in for a GPU. */
   readonly software: boolean;
   readonly features: readonly string[];
   readonly limits: Readonly<Record<LimitName, number>>;

@@ -1,47 +1,11 @@
 /**
- * @file Which kernels a device computes with. What changes bits (arithmetic in fp16) is a declared setting, `precision`; what
- * doesn't (reductions through subgroups) is used wherever the adapter has it. Both only after the self-test. Pure.
+ * @file What of faster kernels an adapter offers, by its facts and the declared precision: to be tried by the self-test
+ * (run/self-test.ts) before it is used. Pure.
  */
-import type { PrecisionName } from "../../engine-types.ts";
+import type { Precision } from "../../precision.ts";
+import { type MatrixShape, matrixFits, matrixSharedBytes } from "../kernels/gemm-matrix-tiles.ts";
+import type { KernelPaths } from "../lower/paths.ts";
 import type { AdapterFacts } from "./adapter.ts";
-import { matrixFits, matrixSharedBytes } from "./kernels/gemm-matrix.ts";
-import type { Arithmetic } from "./wgsl.ts";
-
-/** One product of matrices that a subgroup does at once: [m, k] x [k, n] in fp16, sums in fp32. `lanes`: of a subgroup. */
-export interface MatrixShape {
-  readonly m: number;
-  readonly n: number;
-  readonly k: number;
-  readonly lanes: number;
-  /** The adapter has subgroups of other sizes too: the kernel asks for this one. */
-  readonly sized?: boolean;
-  /** Tiles whose workgroup memory fits. */
-  readonly tiles: readonly ("64x64" | "128x128")[];
-}
-
-export interface KernelPaths {
-  /** Arithmetic of linear layers and convolutions, where the graph allows less than fp32. */
-  readonly products: Arithmetic;
-  readonly attention: Arithmetic;
-  /** Products by subgroup matrices (tensor cores) instead. */
-  readonly matrix?: MatrixShape;
-  /** Lanes of the smallest subgroup: reductions go from register to register among that many. */
-  readonly lanes?: number;
-}
-
-/** What every adapter can do. */
-export const BASELINE: KernelPaths = { products: "f32", attention: "f32" };
-
-/** The paths of graphs whose values fp16 can't hold: the bits of fp32 alone. */
-export function widePaths({ lanes }: KernelPaths): KernelPaths {
-  return { ...BASELINE, ...(lanes === undefined ? {} : { lanes }) };
-}
-
-/** For messages and the record of a picture: "fp32", "fp16 (shader-f16)", "fp16 (subgroup matrices)". */
-export function describePrecision({ products, attention, matrix }: KernelPaths): string {
-  if (matrix) return "fp16 (subgroup matrices)";
-  return products === "f16" || attention === "f16" ? "fp16 (shader-f16)" : "fp32";
-}
 
 /** A path that an adapter offers, to be tried. */
 export interface Candidate {
@@ -58,7 +22,7 @@ export interface Candidate {
 /** What to try on an adapter, best first, and what was asked for that it lacks. */
 export function candidatePaths(
   facts: AdapterFacts,
-  precision: PrecisionName,
+  precision: Precision,
 ): { readonly candidates: readonly Candidate[]; readonly notes: readonly string[] } {
   const candidates: Candidate[] = [];
   const { subgroups } = facts;

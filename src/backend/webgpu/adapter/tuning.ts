@@ -2,8 +2,8 @@
  * @file Tiles chosen by measurement. No tile changes a bit of a result, so a table may come from any machine and any moment; a
  * shape that isn't in it gets the default choice.
  */
-import { chooseTile, type ProductShape, TILE_NAMES, type TileName, tileFits } from "./kernels/gemm-tiles.ts";
-import type { TileChoice } from "./products.ts";
+import { chooseTile, type ProductShape, TILE_NAMES, type TileName, tileFits } from "../kernels/gemm-tiles.ts";
+import type { TileChoice } from "../lower/products.ts";
 
 /** Shape key -> tile. */
 export type TileTable = Readonly<Record<string, TileName>>;

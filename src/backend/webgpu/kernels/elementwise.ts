@@ -1,9 +1,9 @@
 /**
  * @file Ops on each element alone: activations, scaling, sums of equal shapes, the gated activation. Memory-bound: each
- * operand is read or written once, four numbers at a time where all operands are whole tensors.
+ * operand is read or written once, four values at a time where all operands are whole tensors. Twins: reference/pointwise.ts, each under its op's name.
  */
-import { type Kernel, makeKernel } from "../kernel.ts";
-import { ACTIVATION_FUNCTIONS } from "../wgsl.ts";
+import { type Kernel, makeKernel } from "./kernel.ts";
+import { ACTIVATION_FUNCTIONS } from "./wgsl.ts";
 
 const THREADS = 256;
 /** Quads that a workgroup writes. */
@@ -54,7 +54,7 @@ function eachQuad(target: string, value: string): string {
   }`;
 }
 
-/** Numbers that a workgroup of the kernels below writes. */
+/** Values that a workgroup of the kernels below writes. */
 export const SCALAR_ITEMS = THREADS * 4;
 
 /** out = a + b, b with strides of its own along out's four axes (0 where it broadcasts). */

@@ -1,8 +1,9 @@
 /** @file What the product kernel does with its sums before it stores them. */
-import { readQuad, readScalar, type Storage } from "../wgsl.ts";
-import type { GemmVariant } from "./gemm.ts";
+
 import type { Tile } from "./gemm-tiles.ts";
-import { type At, each } from "./text.ts";
+import type { GemmVariant } from "./gemm-variant.ts";
+import { type At, each, lines } from "./text.ts";
+import { readQuad, readScalar, type StorageType } from "./wgsl.ts";
 
 /** Bias, channels, activation, factor, residual: in this order, then the store. */
 export function epilogue(v: GemmVariant, tile: Tile, at: At): string {
@@ -13,10 +14,10 @@ export function epilogue(v: GemmVariant, tile: Tile, at: At): string {
   });
   const rows = each(tile.threadRows, (r) => {
     const m = `m0 + ${r >= 4 ? tile.rows / 2 : 0}u + ty * 4u + ${r % 4}u`;
-    const results = each(groups, (g) => {
+    const results = lines(groups, (g) => {
       const value = epilogueValue(v, at, { value: `c${r}_${g}`, gate: `c${r}_1` }, g);
       return `    { let n = column${g};\n${value}\n    }`;
-    }).join("\n");
+    });
     return `  { let m = ${m};\n    if (m < P.m) {\n${results}\n    }\n  }`;
   });
   return [...columns, ...rows].join("\n");
@@ -41,15 +42,15 @@ export function epilogueValue(
   return `${value}\n${finish(v, at)}`;
 }
 
-/** Four numbers at flat index `index`, those from column n + j >= P.n on left at zero. */
-function readRow(v: GemmVariant, at: At, operand: string, storage: Storage, index: string, name: string): string {
+/** Four values at flat index `index`, those from column n + j >= P.n on left at zero. */
+function readRow(v: GemmVariant, at: At, operand: string, storage: StorageType, index: string, name: string): string {
   if (v.quadN)
     return `      if (n < P.n) { ${name} = ${readQuad(storage, (i) => at(operand, i), `(${index}) >> 2u`)}; }`;
-  return each(
+  return lines(
     4,
     (j) =>
       `      if (n + ${j}u < P.n) { ${name}[${j}] = ${readScalar(storage, (i) => at(operand, i), `${index} + ${j}u`)}; }`,
-  ).join("\n");
+  );
 }
 
 function plainValue(v: GemmVariant, at: At, sums: string, g: number): string {
@@ -75,6 +76,6 @@ function finish(v: GemmVariant, at: At): string {
       : `      var rest = vec4<f32>();\n${readRow(v, at, "residual", "f32", index, "rest")}\n      value += rest;\n`;
   const put = v.quadN
     ? `      if (n < P.n) { ${at("out", `(${index}) >> 2u`)} = value; }`
-    : each(4, (j) => `      if (n + ${j}u < P.n) { ${at("out", `${index} + ${j}u`)} = value[${j}]; }`).join("\n");
+    : lines(4, (j) => `      if (n + ${j}u < P.n) { ${at("out", `${index} + ${j}u`)} = value[${j}]; }`);
   return `      value *= P.factor;\n${residual}${put}`;
 }

@@ -2,10 +2,11 @@
  * @file How the product kernel gets its operands: 4 K of 4 or 2 rows at once, through registers into workgroup memory, where
  * both operands lie K-major. All threads have as many blocks of each operand, so that none of them branches.
  */
-import type { GemmVariant } from "./gemm.ts";
+
 import { advanceTap, arithmeticOf, quadA, quadB, rawType, unpacked } from "./gemm-reads.ts";
 import { DEPTH, type Tile, tileThreads } from "./gemm-tiles.ts";
-import { each } from "./text.ts";
+import type { GemmVariant } from "./gemm-variant.ts";
+import { each, lines } from "./text.ts";
 
 /** A thread's share of an operand and round: blocks t, t + threads, ... of `rows` rows x 4 K. */
 export interface Load {
@@ -39,63 +40,78 @@ export function swizzleOf(v: GemmVariant, rows: number): 4 | 8 {
 
 /** Where a thread's block lies; for images the place of its K in each row's patch. */
 export function setUp(v: GemmVariant, tile: Tile, load: Load): string {
-  const { operand, name, index, rows, length, start } = load;
+  const { operand, name, rows } = load;
+  const isPatch = v.conv !== undefined && operand === "a";
+  const starts = isPatch ? startOfPatches(v, load) : v.quadK ? startOfRows(load) : "";
+  return `${placeInTile(v, tile, load)}${rowOfOperand(v, tile, load)}${starts}
+${lines(rows, (j) => `  var l${name}_${j} = ${rawType(v, operand)}();`)}`;
+}
+
+/** `kq`, `in`: first K and row of the block within the round's tile; `local`: its place in workgroup memory. */
+function placeInTile(v: GemmVariant, tile: Tile, { name, index, rows, length, start }: Load): string {
   const block = index === 0 ? "t" : `t + ${index * tileThreads(tile)}u`;
   const blocks = length / rows;
   // Neighbouring threads read a whole sector of a row.
-  const place = `
+  return `
   let kq${name} = (((${block}) & 1u) | (((${block}) / ${2 * blocks}u) << 1u)) * 4u;
   let in${name} = (((${block}) >> 1u) % ${blocks}u) * ${rows}u;
   let local${name} = ${start}u + kq${name} * ${length / 4}u + ((in${name} >> 2u) ^ ((kq${name} & 4u) * ${swizzleOf(v, length) / 4}u));`;
-  const half = `in${name} < ${tile.columns / 2}u`;
+}
+
+/** `row`: the block's first row of the operand; `limit`, of B: where the rows end. */
+function rowOfOperand({ geglu }: GemmVariant, { columns }: Tile, { operand, name }: Load): string {
+  if (operand === "a") return `\n  let row${name} = m0 + in${name};`;
+  if (!geglu) return `\n  let limit${name} = P.n;\n  let row${name} = n0 + in${name};`;
   // The limit keeps a tile's first half from running into the gate's rows.
-  const row =
-    operand === "a"
-      ? `\n  let row${name} = m0 + in${name};`
-      : v.geglu
-        ? `
+  const half = `in${name} < ${columns / 2}u`;
+  return `
   let limit${name} = select(2u * P.n, P.n, ${half});
-  let row${name} = select(P.n + n0 + in${name} - ${tile.columns / 2}u, n0 + in${name}, ${half});`
-        : `\n  let limit${name} = P.n;\n  let row${name} = n0 + in${name};`;
-  const patch = v.conv && operand === "a";
-  const starts = each(rows, (j) => {
-    const at = `row${name} + ${j}u`;
-    const quad = operand === "a" ? quadA(at, `kq${name}`) : quadB(at, `kq${name}`, `limit${name}`);
+  let row${name} = select(P.n + n0 + in${name} - ${columns / 2}u, n0 + in${name}, ${half});`;
+}
+
+/** `at`: the quads of the block's rows at K 0. */
+function startOfRows({ operand, name, rows }: Load): string {
+  return each(rows, (j) => {
+    const row = `row${name} + ${j}u`;
+    const quad = operand === "a" ? quadA(row, `kq${name}`) : quadB(row, `kq${name}`, `limit${name}`);
     return `\n  let at${name}_${j} = ${quad};`;
-  });
-  const taps = `
+  }).join("");
+}
+
+/** `c`, `tapX`, `tapY`: channel and tap of the block's first K; `at`: pixels of its rows under that tap. */
+function startOfPatches({ quadK }: GemmVariant, load: Load): string {
+  const { name, rows } = load;
+  return `
   var c${name} = kq${name} % P.channelsIn;
   var tapX${name} = (kq${name} / P.channelsIn) % P.kernelWidth;
   var tapY${name} = (kq${name} / P.channelsIn) / P.kernelWidth;
-${v.quadK ? each(rows, (j) => `  var at${name}_${j} = 0;`).join("\n") : ""}
-${v.quadK ? pixels(load) : ""}`;
-  return `${place}${row}${patch ? taps : v.quadK ? starts.join("") : ""}
-${each(rows, (j) => `  var l${name}_${j} = ${rawType(v, operand)}();`).join("\n")}`;
+${quadK ? lines(rows, (j) => `  var at${name}_${j} = 0;`) : ""}
+${quadK ? pixels(load) : ""}`;
 }
 
 /** The pixels of the rows' patches stand where rows of a matrix have their quads. */
 function pixels({ name, rows }: Load): string {
-  return each(rows, (j) => `      at${name}_${j} = pixelOf(row${name} + ${j}u, tapY${name}, tapX${name});`).join("\n");
+  return lines(rows, (j) => `      at${name}_${j} = pixelOf(row${name} + ${j}u, tapY${name}, tapX${name});`);
 }
 
 /** Reads a block of the round that starts at K `k0` into registers. */
 export function fetch(v: GemmVariant, load: Load): string {
   const { operand, name, rows } = load;
-  const none = each(rows, (j) => `        l${name}_${j} = ${rawType(v, operand)}();`).join("\n");
+  const none = lines(rows, (j) => `        l${name}_${j} = ${rawType(v, operand)}();`);
   if (!v.quadK) {
     if (v.conv && operand === "a") return `${none}\n${fetchChannels(load)}`;
     const read = operand === "a" ? "readA" : "readB";
     const limit = operand === "a" ? "P.m" : `limit${name}`;
     const one = (j: number) =>
       `        if (row${name} + ${j}u < ${limit}) { l${name}_${j} = ${read}(row${name} + ${j}u, kq${name} + k0); }`;
-    return `${none}\n${each(rows, one).join("\n")}`;
+    return `${none}\n${lines(rows, one)}`;
   }
   const value = (j: number) => {
     if (operand === "b") return `readB(at${name}_${j} + (k0 >> 2u))`;
     return v.conv ? `readPixel(at${name}_${j}, c${name})` : `readA(at${name}_${j} + (k0 >> 2u))`;
   };
   return `      if (kq${name} + k0 < P.k) {
-${each(rows, (j) => `        l${name}_${j} = ${value(j)};`).join("\n")}
+${lines(rows, (j) => `        l${name}_${j} = ${value(j)};`)}
       } else {
 ${none}
       }`;
@@ -106,7 +122,7 @@ function fetchChannels({ name, rows }: Load): string {
   return `        { var c = c${name}; var tapX = tapX${name}; var tapY = tapY${name};
         for (var e = 0u; e < 4u; e++) {
           if (kq${name} + k0 + e < P.k) {
-${each(rows, (j) => `            l${name}_${j}[e] = readPixel(pixelOf(row${name} + ${j}u, tapY, tapX), c);`).join("\n")}
+${lines(rows, (j) => `            l${name}_${j}[e] = readPixel(pixelOf(row${name} + ${j}u, tapY, tapX), c);`)}
           }
           c += 1u;
           if (c == P.channelsIn) { c = 0u; tapX += 1u; if (tapX == P.kernelWidth) { tapX = 0u; tapY += 1u; } }
@@ -145,8 +161,8 @@ export function store(v: GemmVariant, load: Load): string {
     return `      ${element}[2u * pair] = q0[${k}]; ${element}[2u * pair + 1u] = q1[${k}];`;
   };
   return `    {
-${each(rows, (j) => `      let q${j} = ${unpacked(v, operand, `l${name}_${j}`)};`).join("\n")}
+${lines(rows, (j) => `      let q${j} = ${unpacked(v, operand, `l${name}_${j}`)};`)}
 ${rows === 2 ? `      let pair = (in${name} >> 1u) & 1u;` : ""}
-${each(4, put).join("\n")}
+${lines(4, put)}
     }`;
 }

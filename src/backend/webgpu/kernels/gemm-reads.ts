@@ -1,13 +1,14 @@
 /**
- * @file How product kernels read their operands from device memory, four numbers along K at a time. A quad stays as it is stored
+ * @file How product kernels read their operands from device memory, four values along K at a time. A quad stays as it is stored
  * until it is used: its conversion right after the read would wait for the memory, and nothing could be computed meanwhile.
  * Rows beyond the last are read as the last one (their results aren't stored), so that reads need no branch for each row.
  */
-import { type Arithmetic, quadView, readQuadAs, readScalarAs } from "../wgsl.ts";
-import type { GemmVariant } from "./gemm.ts";
-import { type At, each } from "./text.ts";
 
-/** Of the numbers in workgroup memory. */
+import type { GemmVariant } from "./gemm-variant.ts";
+import { type At, lines } from "./text.ts";
+import { type Arithmetic, quadView, readQuadAs, readScalarAs } from "./wgsl.ts";
+
+/** Of what lies in workgroup memory. */
 export function arithmeticOf(v: GemmVariant): Arithmetic {
   return v.arithmetic ?? "f32";
 }
@@ -37,7 +38,7 @@ export function readFunctions(v: GemmVariant, at: At): string {
   var r = vec4<${arithmetic}>();
   if (row >= ${rows}) { return r; }
   let i = ${start} + row * ${stride} + k;
-${each(4, (j) => `  if (k + ${j}u < P.k) { r[${j}] = ${one(`i + ${j}u`)}; }`).join("\n")}
+${lines(4, (j) => `  if (k + ${j}u < P.k) { r[${j}] = ${one(`i + ${j}u`)}; }`)}
   return r;
 }`;
   };

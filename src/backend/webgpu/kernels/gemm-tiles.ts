@@ -58,7 +58,7 @@ export function tileFits(name: TileName, { geglu }: ProductShape): boolean {
 
 /**
  * The default choice: the largest tile that still gives `WORKGROUPS_WANTED` workgroups (two for each of the 30 multiprocessors
- * of the largest card in mind, six for each of a GTX 1060's ten), else the smaller ones, and never one that is mostly padding.
+ * of the largest GPU in mind, six for each of a GTX 1060's ten), else the smaller ones, and never one that is mostly padding.
  */
 export const WORKGROUPS_WANTED = 60;
 

@@ -8,91 +8,17 @@
  * a clock need. Warps are 8 columns x 4 rows of threads (each vec4 read is one pass); stores are XOR-swizzled by 4 vec4, so
  * that neither side meets a bank conflict. Sources: siboehm's SGEMM kernels 6 to 10 (siboehm.com/articles/22/CUDA-MMM),
  * CUTLASS (thread-block swizzle). Cost: 2 M N K operations; reads (M K tilesN + N K tilesM) of each operand once a tile.
+ * Twins: reference/matmul.ts, linear and conv2d.
  */
-import { type Kernel, type KernelText, makeKernel, type ParamFields } from "../kernel.ts";
-import {
-  ACTIVATION_FUNCTIONS,
-  type Activation,
-  type Arithmetic,
-  quadView,
-  STORAGE_FUNCTIONS,
-  type Storage,
-  scalarView,
-} from "../wgsl.ts";
+
 import { epilogue } from "./gemm-epilogue.ts";
 import { advance, fetch, setUp, sharedQuad, sharedType, store, swizzleOf, tileLoads } from "./gemm-loads.ts";
 import { arithmeticOf, readFunctions } from "./gemm-reads.ts";
-import { DEPTH, HALF_ROUNDS, TILES, type Tile, type TileName, tileThreads } from "./gemm-tiles.ts";
-import { type At, each } from "./text.ts";
-
-/** Slots of the operands that a variant has. Equal slots: the same tensor. */
-export interface GemmSlots {
-  readonly a: number;
-  /** Second half of the channels of a joined image. */
-  readonly a2?: number;
-  readonly b: number;
-  readonly bias?: number;
-  readonly channels?: number;
-  readonly residual?: number;
-  readonly out: number;
-}
-
-export interface GemmVariant {
-  readonly tile: TileName;
-  readonly slots: GemmSlots;
-  readonly bStorage: Storage;
-  readonly biasStorage?: Storage;
-  /** Patches of an image instead of rows. `upsample`: of an image enlarged by nearest neighbours, never made. */
-  readonly conv?: { readonly upsample: boolean };
-  /** K, strides and offsets are multiples of 4: operands are read four numbers at once. */
-  readonly quadK: boolean;
-  /** The same of N: results, bias and residual. */
-  readonly quadN: boolean;
-  readonly geglu: boolean;
-  readonly activation?: Activation;
-  /** Default "f32". "f16": operands rounded to it, sums of 32 K in it, those sums added in fp32. Needs `shader-f16`. */
-  readonly arithmetic?: Arithmetic;
-}
-
-const PARAMS = {
-  m: "u32",
-  n: "u32",
-  k: "u32",
-  lda: "u32",
-  ldb: "u32",
-  ldc: "u32",
-  aStart: "u32",
-  bStart: "u32",
-  cStart: "u32",
-  tilesM: "u32",
-  tilesN: "u32",
-  group: "u32",
-  factor: "f32",
-} as const satisfies ParamFields;
-
-const CONV_PARAMS = {
-  inHeight: "i32",
-  inWidth: "i32",
-  channelsIn: "u32",
-  channelsFirst: "u32",
-  kernelWidth: "u32",
-  outHeight: "u32",
-  outWidth: "u32",
-  stride: "i32",
-  padTop: "i32",
-  padLeft: "i32",
-  gridHeight: "i32",
-  gridWidth: "i32",
-} as const satisfies ParamFields;
-
-const PIXELS = { pixels: "u32" } as const satisfies ParamFields;
-
-/** Values of the parameters that a variant reads, besides workgroups and windows. */
-export type GemmParams = Readonly<Record<keyof typeof PARAMS, number>> &
-  Partial<Readonly<Record<keyof typeof CONV_PARAMS | keyof typeof PIXELS, number>>>;
-
-/** Tiles of rows that are walked before the next tile of columns, so that both operands stay in cache. */
-export const TILE_GROUP = 8;
+import { DEPTH, HALF_ROUNDS, TILES, type Tile, tileThreads } from "./gemm-tiles.ts";
+import { type GemmVariant, productText, tileOrigin } from "./gemm-variant.ts";
+import { type Kernel, makeKernel } from "./kernel.ts";
+import { type At, each, lines } from "./text.ts";
+import { ACTIVATION_FUNCTIONS, STORAGE_FUNCTIONS } from "./wgsl.ts";
 
 export function gemmKernel(v: GemmVariant): Kernel {
   const tile = TILES[v.tile];
@@ -105,39 +31,6 @@ export function gemmKernel(v: GemmVariant): Kernel {
       text: (at) => gemmText(v, tile, at),
     }),
   );
-}
-
-/** Operands, parameters and name of a product, for whatever computes it. */
-export function productText(
-  v: GemmVariant,
-  core: Pick<KernelText, "name" | "enables" | "diagnosticsOff" | "workgroupSize" | "subgroupSize" | "text">,
-): KernelText {
-  const { slots } = v;
-  const aView = v.quadK ? quadView("f32") : scalarView("f32");
-  const nView = v.quadN ? quadView("f32") : scalarView("f32");
-  const operands = [
-    { name: "a", slot: slots.a, view: aView },
-    ...(slots.a2 === undefined ? [] : [{ name: "a2", slot: slots.a2, view: aView }]),
-    { name: "b", slot: slots.b, view: v.quadK ? quadView(v.bStorage) : scalarView(v.bStorage) },
-    ...(slots.bias === undefined ? [] : [{ name: "bias", slot: slots.bias, view: biasView(v) }]),
-    ...(slots.channels === undefined ? [] : [{ name: "channels", slot: slots.channels, view: nView }]),
-    ...(slots.residual === undefined ? [] : [{ name: "residual", slot: slots.residual, view: nView }]),
-    { name: "out", slot: slots.out, view: nView },
-  ];
-  const conv = v.conv ? `conv${v.conv.upsample ? "Up" : ""}` : "rows";
-  const types = `${v.bStorage}-${v.biasStorage ?? "none"}`;
-  const flags = `${v.quadK ? "k4" : "k1"}${v.quadN ? "n4" : "n1"}${v.geglu ? "-geglu" : ""}-${v.activation ?? "plain"}`;
-  return {
-    ...core,
-    variant: `${conv}-${v.tile}-${types}-${flags}`,
-    operands,
-    params: { ...PARAMS, ...(v.conv ? CONV_PARAMS : {}), ...(slots.channels === undefined ? {} : PIXELS) },
-  };
-}
-
-function biasView(v: GemmVariant) {
-  const storage = v.biasStorage ?? "f32";
-  return v.quadN ? quadView(storage) : scalarView(storage);
 }
 
 function gemmText(v: GemmVariant, tile: Tile, at: At): { head: string; body: string } {
@@ -156,12 +49,7 @@ ${STORAGE_FUNCTIONS}${ACTIVATION_FUNCTIONS}
 ${readFunctions(v, at)}`;
   const body = `
   // Tiles in groups of rows, each group column by column.
-  let perGroup = P.group * P.tilesN;
-  let groupFirst = (wg / perGroup) * P.group;
-  let groupRows = min(P.group, P.tilesM - groupFirst);
-  let inGroup = wg % perGroup;
-  let m0 = (groupFirst + inGroup % groupRows) * ${tile.rows}u;
-  let n0 = (inGroup / groupRows) * ${columnsOut}u;
+${tileOrigin(tile.rows, columnsOut)}
   let lane = t % 32u;
   let warp = t / 32u;
   let tx = lane % 8u + 8u * (warp % ${tile.columns / tile.threadColumns / 8}u);
@@ -201,15 +89,15 @@ function multiply(v: GemmVariant, { rows, columns, threadRows, threadColumns }: 
       return `      let ${name}${g} = ${sharedQuad(v, `tile[${from} + ${constant}u]`)};`;
     });
   };
-  const step = (k: number) => `    {
+  const slice = (k: number) => `    {
 ${read("a", rows, threadRows, "ty", 0, k).join("\n")}
 ${read("b", columns, threadColumns, "tx", (rows / 4) * DEPTH, k).join("\n")}
-${each(threadRows, (r) =>
+${lines(threadRows, (r) =>
   each(
     threadColumns / 4,
     (g) => `      ${sum}${r}_${g} = fma(${quad}(a${Math.floor(r / 4)}[${r % 4}]), b${g}, ${sum}${r}_${g});`,
   ),
-).join("\n")}
+)}
     }`;
-  return each(DEPTH, step).join("\n");
+  return lines(DEPTH, slice);
 }

@@ -1,31 +1,32 @@
 /**
- * @file Group normalization of images [B, P pixels, C] (NHWC) in three kernels: moments of each channel over a run of pixels
- * (a thread a channel, so reads run along channels), moments of each group from those, and the normalization itself.
+ * @file Group normalization of images [B, P pixels, C] (NHWC) in three kernels: statistics of each channel over a run of pixels
+ * (a thread a channel, so reads run along channels), statistics of each group from those, and the normalization itself.
  * Means and squared deviations are merged by Chan's formula (Chan, Golub, LeVeque 1983), so no variance comes from a
- * difference of large numbers. The image may be two, joined along channels. Cost: x is read twice and written once.
+ * difference of large numbers. The image may be two, concatenated along channels. Cost: x is read twice and written once.
+ * Twins: reference/norm.ts, groupNorm, groupStats and groupNormApply.
  */
-import { type Kernel, makeKernel, type ParamFields } from "../kernel.ts";
+import { type Kernel, makeKernel, type ParamFields } from "./kernel.ts";
+import { reduceParts } from "./subgroups.ts";
 import {
   ACTIVATION_FUNCTIONS,
   quadView,
   readQuad,
   readScalar,
   STORAGE_FUNCTIONS,
-  type Storage,
+  type StorageType,
   scalarView,
-} from "../wgsl.ts";
-import { reduceParts } from "./subgroups.ts";
+} from "./wgsl.ts";
 
 const THREADS = 256;
-/** Moments of channels: 64 threads, so that 320 channels fill five workgroups. */
-export const MOMENT_THREADS = 64;
+/** Statistics of channels: 64 threads, so that 320 channels fill five workgroups. */
+export const STATISTICS_THREADS = 64;
 
 /** Pixels that one thread sums: a function of the shape alone. */
 export function pixelsPerRun(pixels: number): number {
   return pixels >= 4096 ? 128 : 32;
 }
 
-const MOMENT_PARAMS = {
+const CHANNEL_PARAMS = {
   pixels: "u32",
   channels: "u32",
   channelsFirst: "u32",
@@ -34,19 +35,19 @@ const MOMENT_PARAMS = {
   blocks: "u32",
 } as const satisfies ParamFields;
 
-/** x [B, P, C] -> parts [B, runs, C] of (mean, squared deviations). Workgroups: B runs blocks of MOMENT_THREADS channels. */
-export function channelMomentsKernel(slots: { x: number; x2?: number; parts: number }): Kernel {
+/** x [B, P, C] -> parts [B, runs, C] of (mean, squared deviations). Workgroups: B runs blocks of STATISTICS_THREADS channels. */
+export function channelStatisticsKernel(slots: { x: number; x2?: number; parts: number }): Kernel {
   const second = slots.x2 !== undefined;
   return makeKernel({
-    name: "channelMoments",
-    variant: second ? "joined" : "one",
+    name: "channelStatistics",
+    variant: second ? "concatenated" : "one",
     operands: [
       { name: "x", view: "f32", slot: slots.x },
       ...(second ? [{ name: "x2", view: "f32" as const, slot: slots.x2! }] : []),
       { name: "parts", view: "f32", slot: slots.parts },
     ],
-    params: MOMENT_PARAMS,
-    workgroupSize: MOMENT_THREADS,
+    params: CHANNEL_PARAMS,
+    workgroupSize: STATISTICS_THREADS,
     text: (at) => ({
       head: `
 fn read(pixel: u32, c: u32) -> f32 {
@@ -59,7 +60,7 @@ fn read(pixel: u32, c: u32) -> f32 {
 }`,
       body: `
   // Runs are the slowest, so that a range of workgroups needs a range of pixels.
-  let c = (wg % P.blocks) * ${MOMENT_THREADS}u + t;
+  let c = (wg % P.blocks) * ${STATISTICS_THREADS}u + t;
   let run = (wg / P.blocks) % P.runs;
   let image = wg / (P.blocks * P.runs);
   if (c >= P.channels) { return; }
@@ -82,17 +83,17 @@ fn read(pixel: u32, c: u32) -> f32 {
 }
 
 /**
- * parts -> moments [B, groups] of (mean, biased variance), as the op groupStats gives them. A workgroup a group. `lanes`: of
+ * parts -> statistics [B, groups] of (mean, biased variance), as the op groupStats gives them. A workgroup a group. `lanes`: of
  * the smallest subgroup; absent: no subgroups.
  */
-export function groupMomentsKernel(lanes?: number): Kernel {
+export function groupStatisticsKernel(lanes?: number): Kernel {
   return makeKernel({
-    name: "groupMoments",
+    name: "groupStatistics",
     variant: lanes === undefined ? "plain" : `lanes${lanes}`,
     enables: lanes === undefined ? [] : ["subgroups"],
     operands: [
       { name: "parts", view: "f32", slot: 0 },
-      { name: "moments", view: "f32", slot: 1 },
+      { name: "statistics", view: "f32", slot: 1 },
     ],
     params: { pixels: "u32", channels: "u32", run: "u32", runs: "u32", groups: "u32" },
     workgroupSize: THREADS,
@@ -123,8 +124,8 @@ fn merge(a: vec3<f32>, b: vec3<f32>) -> vec3<f32> {
   workgroupBarrier();
 ${reduceParts(THREADS, lanes, (a, b) => `merge(${a}, ${b})`)}
   if (t == 0u) {
-    ${at("moments", "wg * 2u")} = part[0].y;
-    ${at("moments", "wg * 2u + 1u")} = part[0].z / part[0].x;
+    ${at("statistics", "wg * 2u")} = part[0].y;
+    ${at("statistics", "wg * 2u + 1u")} = part[0].z / part[0].x;
   }`,
     }),
   });
@@ -134,19 +135,19 @@ export interface NormalizeVariant {
   readonly slots: {
     readonly x: number;
     readonly x2?: number;
-    readonly moments: number;
+    readonly statistics: number;
     readonly w: number;
     readonly b: number;
     readonly out: number;
   };
-  readonly wStorage: Storage;
-  readonly bStorage: Storage;
+  readonly wStorage: StorageType;
+  readonly bStorage: StorageType;
   readonly silu: boolean;
   /** Channels (of both halves) are multiples of 4. */
   readonly quad: boolean;
 }
 
-/** Numbers (or quads of them) that a workgroup of the last kernel writes. */
+/** Values (or quads of them) that a workgroup of the last kernel writes. */
 export const NORMALIZE_ITEMS = THREADS * 4;
 
 /** (x - mean) / sqrt(variance + eps) w + b, then silu if wanted. Workgroups: NORMALIZE_ITEMS items each. */
@@ -161,7 +162,7 @@ export function normalizeKernel(v: NormalizeVariant): Kernel {
     operands: [
       { name: "x", view, slot: slots.x },
       ...(second ? [{ name: "x2", view, slot: slots.x2! }] : []),
-      { name: "moments", view: "f32", slot: slots.moments },
+      { name: "statistics", view: "f32", slot: slots.statistics },
       { name: "w", view: quad ? quadView(v.wStorage) : scalarView(v.wStorage), slot: slots.w },
       { name: "b", view: quad ? quadView(v.bStorage) : scalarView(v.bStorage), slot: slots.b },
       { name: "out", view, slot: slots.out },
@@ -171,7 +172,7 @@ export function normalizeKernel(v: NormalizeVariant): Kernel {
     text: (at) => ({
       head: `${STORAGE_FUNCTIONS}${ACTIVATION_FUNCTIONS}`,
       body: `
-  // Items, channels and pixels in units of ${width} numbers.
+  // Items, channels and pixels in units of ${width} values.
   let channels = P.channels / ${width}u;
   let perGroup = P.channels / P.groups;
   for (var j = 0u; j < 4u; j++) {
@@ -190,14 +191,14 @@ export function normalizeKernel(v: NormalizeVariant): Kernel {
     ${
       quad
         ? `let group = (vec4<u32>(c * 4u) + vec4<u32>(0u, 1u, 2u, 3u)) / perGroup + image * P.groups;
-    let mean = vec4<f32>(${[0, 1, 2, 3].map((k) => at("moments", `group[${k}] * 2u`)).join(", ")});
-    let variance = vec4<f32>(${[0, 1, 2, 3].map((k) => at("moments", `group[${k}] * 2u + 1u`)).join(", ")});
+    let mean = vec4<f32>(${[0, 1, 2, 3].map((k) => at("statistics", `group[${k}] * 2u`)).join(", ")});
+    let variance = vec4<f32>(${[0, 1, 2, 3].map((k) => at("statistics", `group[${k}] * 2u + 1u`)).join(", ")});
     let inverse = 1.0 / sqrt(variance + P.eps);
     let w = ${readQuad(v.wStorage, (i) => at("w", i), "c")};
     let b = ${readQuad(v.bStorage, (i) => at("b", i), "c")};`
         : `let group = c / perGroup + image * P.groups;
-    let mean = ${at("moments", "group * 2u")};
-    let inverse = 1.0 / sqrt(${at("moments", "group * 2u + 1u")} + P.eps);
+    let mean = ${at("statistics", "group * 2u")};
+    let inverse = 1.0 / sqrt(${at("statistics", "group * 2u + 1u")} + P.eps);
     let w = ${readScalar(v.wStorage, (i) => at("w", i), "c")};
     let b = ${readScalar(v.bStorage, (i) => at("b", i), "c")};`
     }

@@ -36,6 +36,9 @@ export const MAX_SLOTS = 8;
 /** Parameter records lie this far apart in their buffer. */
 export const RECORD_BYTES = 256;
 
+/** WebGPU's limit on workgroups in one dimension of a dispatch. */
+export const MAX_WORKGROUPS = 65535;
+
 /** Operand name -> its variable, for WGSL text. */
 export type Names = Readonly<Record<string, string>>;
 

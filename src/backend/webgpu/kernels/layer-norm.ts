@@ -1,17 +1,17 @@
 /**
  * @file Layer normalization of rows [R, C]: a workgroup a row, mean first, then squared deviations from it (two passes, the
- * second from cache). Cost: reads x three times, of which two hit the cache; memory-bound.
+ * second from cache). Cost: reads x three times, of which two hit the cache; memory-bound. Twin: reference/norm.ts, layerNorm.
  */
-import { type Kernel, makeKernel } from "../kernel.ts";
-import { readScalar, STORAGE_FUNCTIONS, type Storage, scalarView } from "../wgsl.ts";
+import { type Kernel, makeKernel } from "./kernel.ts";
 import { reduceParts } from "./subgroups.ts";
+import { readScalar, STORAGE_FUNCTIONS, type StorageType, scalarView } from "./wgsl.ts";
 
 const THREADS = 64;
 
 export interface LayerNormVariant {
   readonly slots: { readonly x: number; readonly w: number; readonly b: number; readonly out: number };
-  readonly wStorage: Storage;
-  readonly bStorage: Storage;
+  readonly wStorage: StorageType;
+  readonly bStorage: StorageType;
   /** Of the smallest subgroup; absent: no subgroups. */
   readonly lanes?: number;
 }

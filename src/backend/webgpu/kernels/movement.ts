@@ -1,9 +1,12 @@
-/** @file Kernels that only move numbers: strided copies, enlarging, rows of a table, weights of convolutions. Memory-bound. */
-import { type Kernel, makeKernel } from "../kernel.ts";
-import { readScalar, STORAGE_FUNCTIONS, type Storage, scalarView } from "../wgsl.ts";
+/**
+ * @file Kernels that only move values: strided copies, upsampling, rows of a table, weights of convolutions. Memory-bound.
+ * Twins: reference/movement.ts, upsampleNearest and embedding; copies serve toTokens, toImage, concat and slice.
+ */
+import { type Kernel, makeKernel } from "./kernel.ts";
+import { readScalar, STORAGE_FUNCTIONS, type StorageType, scalarView } from "./wgsl.ts";
 
 const THREADS = 256;
-/** Numbers that a workgroup writes. */
+/** Values that a workgroup writes. */
 export const COPY_ITEMS = THREADS * 4;
 
 function eachItem(statements: string): string {
@@ -15,8 +18,8 @@ ${statements}
   }`;
 }
 
-/** Numbers of x, in the order of four axes, to places of `out`: both with strides and a start. Converts stored weights. */
-export function copyKernel(storage: Storage): Kernel {
+/** Values of x, in the order of four axes, to places of `out`: both with strides and a start. Converts stored weights. */
+export function copyKernel(storage: StorageType): Kernel {
   return makeKernel({
     name: "copy",
     variant: storage,
@@ -79,7 +82,7 @@ export function upsampleKernel(): Kernel {
 }
 
 /** table [V, C], ids -> rows. An id outside of the table gives NaN, which the guard of results finds. */
-export function embeddingKernel(storage: Storage): Kernel {
+export function embeddingKernel(storage: StorageType): Kernel {
   return makeKernel({
     name: "embedding",
     variant: storage,
@@ -105,7 +108,7 @@ export function embeddingKernel(storage: Storage): Kernel {
 }
 
 /**
- * Weights of a convolution as stored, [rows, Ci, taps], to [rows, taps, Ci], word by word: `halves` packs two numbers of 16
+ * Weights of a convolution as stored, [rows, Ci, taps], to [rows, taps, Ci], word by word: `halves` packs two values of 16
  * bits in a word. Bits are moved, never converted. `to` is the first word of `out`.
  */
 export function repackKernel(halves: boolean): Kernel {
@@ -118,12 +121,12 @@ export function repackKernel(halves: boolean): Kernel {
       { name: "x", view: "u32", slot: 0 },
       { name: "out", view: "u32", slot: 1 },
     ],
-    params: { items: "u32", numbers: "u32", taps: "u32", channels: "u32", source: "u32", place: "u32" },
+    params: { items: "u32", values: "u32", taps: "u32", channels: "u32", source: "u32", place: "u32" },
     workgroupSize: THREADS,
     text: (at) => ({
       head: halves
         ? `fn half16(n: u32) -> u32 {
-  if (n >= P.numbers) { return 0u; }
+  if (n >= P.values) { return 0u; }
   let source = ${source("n")};
   return (${at("x", "P.source + (source >> 1u)")} >> ((source & 1u) * 16u)) & 0xffffu;
 }`

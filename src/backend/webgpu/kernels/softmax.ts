@@ -1,8 +1,9 @@
 /**
  * @file Softmax of rows in place, for attention by whole score matrices: x [R, S], rows `stride` apart, the first one of query `firstRow`.
  * A workgroup a row, fp32. Cost: reads x three times, writes it twice; memory-bound.
+ * Twin: the middle of reference/attention.ts, attention.
  */
-import { type Kernel, makeKernel } from "../kernel.ts";
+import { type Kernel, makeKernel } from "./kernel.ts";
 import { reduceParts } from "./subgroups.ts";
 
 const THREADS = 256;
@@ -29,12 +30,12 @@ ${reduceParts(THREADS, lanes, (a, b) => `select(${a} + ${b}, max(${a}, ${b}), la
       body: `
   let start = wg * P.stride;
   let visible = select(P.columns, min(P.columns, P.firstRow + wg + 1u), P.causal == 1u);
-  var most = -3.0e38;
-  for (var i = t; i < visible; i += ${THREADS}u) { most = max(most, ${at("x", "start + i")}); }
-  most = reduce(t, most, true);
+  var rowMax = -3.0e38;
+  for (var i = t; i < visible; i += ${THREADS}u) { rowMax = max(rowMax, ${at("x", "start + i")}); }
+  rowMax = reduce(t, rowMax, true);
   var sum = 0.0;
   for (var i = t; i < P.columns; i += ${THREADS}u) {
-    let e = select(0.0, exp(${at("x", "start + i")} - most), i < visible);
+    let e = select(0.0, exp(${at("x", "start + i")} - rowMax), i < visible);
     ${at("x", "start + i")} = e;
     sum += e;
   }

@@ -1,6 +1,6 @@
 /**
- * @file Reductions whose last steps go from register to register within a subgroup. Each step adds the same two numbers as the
- * step through workgroup memory does, so results have the same bits, whatever a subgroup's size: shuffles stay within aligned
+ * @file Reductions whose last halvings go from register to register within a subgroup. Each adds the same two values as the
+ * one through workgroup memory does, so results have the same bits, whatever a subgroup's size: shuffles stay within aligned
  * groups of as many lanes as the adapter's smallest subgroup has. That thread t is lane t % size isn't promised by WGSL; the
  * self-test (self-test.ts) compares bits on the device.
  */
@@ -19,7 +19,7 @@ fn pairMax(x: vec4<f32>, mask: u32) -> vec4<f32> { return max(x, subgroupShuffle
 
 /**
  * Statements that reduce array `part` (one `type` a thread) to its element 0, halving: element t becomes merge(t, t + half).
- * With `lanes`, halves below it are shuffled. Thread t has stored its value and passed a barrier; a barrier follows the last step.
+ * With `lanes`, halves below it are shuffled. Thread t has stored its value and passed a barrier; a barrier follows the last halving.
  */
 export function reduceParts(
   threads: number,
@@ -32,12 +32,12 @@ export function reduceParts(
     workgroupBarrier();
   }`;
   if (shuffled === 1) return shared;
-  const steps: string[] = [];
+  const rounds: string[] = [];
   for (let half = shuffled / 2; half >= 1; half /= 2)
-    steps.push(`  { let other = subgroupShuffleXor(own, ${half}u); own = ${merge("own", "other")}; }`);
+    rounds.push(`  { let other = subgroupShuffleXor(own, ${half}u); own = ${merge("own", "other")}; }`);
   return `${threads > shuffled ? shared : ""}
   var own = part[t];
-${steps.join("\n")}
+${rounds.join("\n")}
   if (t == 0u) { part[0] = own; }
   workgroupBarrier();`;
 }

@@ -1,21 +1,21 @@
-/** @file WGSL text shared by kernels: reading stored numbers as fp32, and the activations. */
+/** @file WGSL text shared by kernels: reading stored values as fp32, and the activations. */
 import type { View } from "./kernel.ts";
 
-/** How numbers lie in device memory. "f16" and "bf16" are packed pairs, the first number in the low half. */
-export type Storage = "f32" | "f16" | "bf16";
+/** How values lie in device memory. "f16" and "bf16" are packed pairs, the first value in the low half. */
+export type StorageType = "f32" | "f16" | "bf16";
 
-export const STORAGE_BYTES: Readonly<Record<Storage, number>> = { f32: 4, f16: 2, bf16: 2 };
+export const STORAGE_BYTES: Readonly<Record<StorageType, number>> = { f32: 4, f16: 2, bf16: 2 };
 
-/** View that reads one number (or the pair it is in), and the view that reads four at once. */
-export function scalarView(storage: Storage): View {
+/** View that reads one value (or the pair it is in), and the view that reads four at once. */
+export function scalarView(storage: StorageType): View {
   return storage === "f32" ? "f32" : "u32";
 }
-export function quadView(storage: Storage): View {
+export function quadView(storage: StorageType): View {
   return storage === "f32" ? "vec4<f32>" : "vec2<u32>";
 }
 
-/** Reads number `index` through a scalar view. */
-export function readScalar(storage: Storage, at: (index: string) => string, index: string): string {
+/** Reads value `index` through a scalar view. */
+export function readScalar(storage: StorageType, at: (index: string) => string, index: string): string {
   switch (storage) {
     case "f32":
       return at(index);
@@ -26,8 +26,8 @@ export function readScalar(storage: Storage, at: (index: string) => string, inde
   }
 }
 
-/** Reads numbers 4 `index` .. 4 `index` + 3 through a quad view. */
-export function readQuad(storage: Storage, at: (index: string) => string, index: string): string {
+/** Reads values 4 `index` .. 4 `index` + 3 through a quad view. */
+export function readQuad(storage: StorageType, at: (index: string) => string, index: string): string {
   switch (storage) {
     case "f32":
       return at(index);
@@ -41,10 +41,10 @@ export function readQuad(storage: Storage, at: (index: string) => string, index:
 /** What products are multiplied and, over short runs of K, summed in. Longer sums are fp32 in any case. */
 export type Arithmetic = "f32" | "f16";
 
-/** Reads numbers 4 `index` .. 4 `index` + 3 as vec4 of `arithmetic`; packed halves become f16 without a conversion. */
+/** Reads values 4 `index` .. 4 `index` + 3 as vec4 of `arithmetic`; packed halves become f16 without a conversion. */
 export function readQuadAs(
   arithmetic: Arithmetic,
-  storage: Storage,
+  storage: StorageType,
   at: (index: string) => string,
   index: string,
 ): string {
@@ -53,15 +53,15 @@ export function readQuadAs(
   return `vec4<f16>(${readQuad(storage, at, index)})`;
 }
 
-/** Reads number `index` as `arithmetic`. */
+/** Reads value `index` as `arithmetic`. */
 export function readScalarAs(
   arithmetic: Arithmetic,
-  storage: Storage,
+  storage: StorageType,
   at: (index: string) => string,
   index: string,
 ): string {
-  const number = readScalar(storage, at, index);
-  return arithmetic === "f32" ? number : `f16(${number})`;
+  const value = readScalar(storage, at, index);
+  return arithmetic === "f32" ? value : `f16(${value})`;
 }
 
 /** Functions that readScalar and readQuad name. */

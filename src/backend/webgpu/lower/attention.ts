@@ -1,11 +1,13 @@
 /**
- * @file Dispatches of attention. Heads of up to 128 numbers: one kernel that never stores scores. Longer ones (the VAE's single
+ * @file Dispatches of attention. Heads of up to 128 values: one kernel that never stores scores. Longer ones (the VAE's single
  * head of 512): scores, softmax and weighted sum as products over blocks of queries, through scratch memory. Pure.
  */
+
+import { attentionKernel } from "../kernels/attention.ts";
+import { MAX_DEPTH, paddedDepth, queryBlock, ROW_THREADS } from "../kernels/attention-variant.ts";
+import { COPY_ITEMS, copyKernel } from "../kernels/movement.ts";
+import { softmaxKernel } from "../kernels/softmax.ts";
 import { BYTE_COST, type DispatchBuilder } from "./dispatches.ts";
-import { attentionKernel, MAX_DEPTH, paddedDepth, queryBlock, ROW_THREADS } from "./kernels/attention.ts";
-import { COPY_ITEMS, copyKernel } from "./kernels/layout.ts";
-import { softmaxKernel } from "./kernels/softmax.ts";
 import type { KernelPaths } from "./paths.ts";
 import { addProduct, type TileChoice } from "./products.ts";
 
@@ -86,7 +88,7 @@ function addByProducts(
   const stride = Math.ceil(keys / 4) * 4;
   const block = Math.min(queries, Math.max(128, Math.floor(SCORES / stride / 128) * 128));
   const scores = builder.scratch(block * stride * 4);
-  const turned = builder.scratch(depth * stride * 4);
+  const transposed = builder.scratch(depth * stride * 4);
   for (let image = 0; image < batch; image++) {
     for (let head = 0; head < heads; head++) {
       const startK = image * keys * channels + head * depth;
@@ -95,7 +97,7 @@ function addByProducts(
         label,
         operands: [
           { name: "x", storage: places.v },
-          { name: "out", storage: turned },
+          { name: "out", storage: transposed },
         ],
         kernel: () => copyKernel("f32"),
         workgroups: Math.ceil((keys * depth) / COPY_ITEMS),
@@ -126,7 +128,7 @@ function addByProducts(
           {
             label,
             a: { storage: places.q, start: startQ, stride: channels },
-            b: { storage: places.k, start: startK, stride: channels, numbers: "f32" },
+            b: { storage: places.k, start: startK, stride: channels, type: "f32" },
             out: { storage: scores, stride },
             rows,
             columns: keys,
@@ -149,7 +151,7 @@ function addByProducts(
           {
             label,
             a: { storage: scores, stride },
-            b: { storage: turned, stride, numbers: "f32" },
+            b: { storage: transposed, stride, type: "f32" },
             out: { storage: places.out, start: startQ, stride: channels },
             rows,
             columns: depth,

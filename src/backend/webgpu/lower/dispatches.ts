@@ -2,10 +2,11 @@
  * @file Lists of dispatches over storages, before any of it meets a device: lifetimes of temporary tensors, parameter records,
  * and the parts into which tensors larger than one binding are cut. Pure.
  */
-import { DeviceError } from "../../errors.ts";
-import { type Kernel, MAX_SLOTS, RECORD_BYTES, VIEW_BYTES, writeRecord } from "./kernel.ts";
-import { ALIGNMENT_BYTES, align } from "./layout.ts";
-import { placeScratch } from "./scratch.ts";
+import { DeviceError } from "../../../errors.ts";
+import { alignUp } from "../../../tensor/align.ts";
+import { type Kernel, MAX_SLOTS, MAX_WORKGROUPS, RECORD_BYTES, VIEW_BYTES, writeRecord } from "../kernels/kernel.ts";
+import { placeScratch } from "./scratch-places.ts";
+import { ALIGNMENT_BYTES } from "./tensor-layout.ts";
 
 /** A place that operands can lie in. */
 export interface Storage {
@@ -36,7 +37,7 @@ export interface DispatchRequest {
   /** Floating-point operations of a workgroup; memory traffic counts as `BYTE_COST` a byte. */
   readonly costPerWorkgroup: number;
   /** Cuts for large tensors fall on multiples of this many workgroups. Default 1. */
-  readonly step?: number;
+  readonly cutWorkgroups?: number;
 }
 
 /** What a byte of traffic costs in operations: a GTX 1060 does 23 per byte. */
@@ -46,8 +47,6 @@ export const BYTE_COST = 20;
  * and 70 ms of a graphics unit of 60 GFLOP/s.
  */
 const RESTART_COST = 4e9;
-/** WebGPU's limit on workgroups in one dimension. */
-const MAX_WORKGROUPS = 65535;
 
 /** A run of workgroups with one bind group. */
 export interface Part {
@@ -98,7 +97,7 @@ export class DispatchBuilder {
   }
 
   scratch(bytes: number): number {
-    return this.storage({ kind: "scratch", bytes: align(bytes) });
+    return this.storage({ kind: "scratch", bytes: alignUp(bytes, ALIGNMENT_BYTES) });
   }
 
   bytes(storage: number): number {
@@ -155,15 +154,15 @@ export class DispatchBuilder {
       const windows = uses.map(({ window }) => window?.(first, last) ?? [0, bytes]);
       const from = Math.min(...windows.map(([start]) => start));
       const to = Math.max(...windows.map(([, end]) => end));
-      return [Math.floor(from / ALIGNMENT_BYTES) * ALIGNMENT_BYTES, Math.min(bytes, align(to))];
+      return [Math.floor(from / ALIGNMENT_BYTES) * ALIGNMENT_BYTES, Math.min(bytes, alignUp(to, ALIGNMENT_BYTES))];
     };
     const windowsOf = (first: number, last: number) => slots.map((_, slot) => windowOf(slot, first, last));
     const fits = (first: number, last: number) =>
       windowsOf(first, last).every(([from, to]) => to - from <= this.#maxBindingBytes);
     const parts: { windows: (readonly [number, number])[]; first: number; last: number }[] = [];
-    const step = request.step ?? 1;
+    const multiple = request.cutWorkgroups ?? 1;
     for (let first = 0; first < request.workgroups; ) {
-      const last = longestFit(first, request.workgroups, step, fits);
+      const last = longestFit(first, request.workgroups, multiple, fits);
       if (last === undefined) {
         const largest = Math.max(...slots.map((storage) => this.bytes(storage)));
         throw new DeviceError({
@@ -184,20 +183,20 @@ function runLength(costPerWorkgroup: number): number {
   return Math.max(1, Math.min(MAX_WORKGROUPS, Math.floor(RESTART_COST / costPerWorkgroup)));
 }
 
-/** The largest `last`, all workgroups or a multiple of `step` after `first`, whose windows fit; by bisection. */
+/** The largest `last`, all workgroups or a multiple of `multiple` after `first`, whose windows fit; by bisection. */
 function longestFit(
   first: number,
   workgroups: number,
-  step: number,
+  multiple: number,
   fits: (first: number, last: number) => boolean,
 ): number | undefined {
   if (fits(first, workgroups)) return workgroups;
   let low = 0;
-  let high = Math.ceil((workgroups - first) / step);
+  let high = Math.ceil((workgroups - first) / multiple);
   while (low + 1 < high) {
     const middle = (low + high) >> 1;
-    if (fits(first, first + middle * step)) low = middle;
+    if (fits(first, first + middle * multiple)) low = middle;
     else high = middle;
   }
-  return low === 0 ? undefined : first + low * step;
+  return low === 0 ? undefined : first + low * multiple;
 }

@@ -1,7 +1,6 @@
 /** @file Dispatches of ops on each element alone. Pure. */
-import type { AnyNode, ValueId } from "../../ir/graph.ts";
-import { elementCount } from "../../tensor/dtype.ts";
-import { BYTE_COST } from "./dispatches.ts";
+import type { AnyNode, ValueId } from "../../../ir/graph.ts";
+import { elementCount } from "../../../tensor/dtype.ts";
 import {
   addKernel,
   broadcastAddKernel,
@@ -9,9 +8,10 @@ import {
   gegluKernel,
   SCALAR_ITEMS,
   unaryKernel,
-} from "./kernels/elementwise.ts";
-import { physicalShape, physicalStrides } from "./layout.ts";
+} from "../kernels/elementwise.ts";
+import { BYTE_COST } from "./dispatches.ts";
 import { type LoweringScope, shareWindow } from "./lowering-scope.ts";
+import { physicalShape, physicalStrides } from "./tensor-layout.ts";
 
 /** A kernel from x to a result of the same shape. */
 export function unary(op: "silu" | "gelu" | "quickGelu" | "scale") {

@@ -1,87 +1,18 @@
 /**
- * @file Which nodes of a segment become one dispatch: a pure function from nodes to fused steps. A product takes what follows
+ * @file Which nodes of a segment become one dispatch: a pure function from nodes to fused nodes. A product takes what follows
  * it (bias, per-channel sums, an activation, a factor, the gate, a residual) and what precedes a convolution (nearest
- * enlarging, the join of two images); group normalization takes silu. Only values that nothing else reads disappear.
+ * upsampling, the concatenation of two images); group normalization takes silu. Only values that nothing else reads disappear.
  */
-import type { AnyNode, Graph, Segment, ValueId } from "../../ir/graph.ts";
-import type { OpName } from "../../ir/ops.ts";
-import { elementCount } from "../../tensor/dtype.ts";
-import { isRowMajor } from "./layout.ts";
-import type { Activation } from "./wgsl.ts";
-
-/** Out [M, N] = A [M, K] B [N, K]T and an epilogue, in the order of its fields. */
-export interface ProductStep {
-  readonly kind: "product";
-  /** One source, or the two halves of the channels. */
-  x: readonly ValueId[];
-  /** Absent: x is rows of K. */
-  image?: ImageSource;
-  readonly w: ValueId;
-  readonly bias?: ValueId;
-  readonly rows: number;
-  readonly columns: number;
-  readonly depth: number;
-  /** Added per image and column: [B, N]. */
-  channels?: { readonly value: ValueId; readonly pixels: number };
-  geglu: boolean;
-  activation?: Activation;
-  factor?: number;
-  residual?: ValueId;
-  output: ValueId;
-}
-
-export interface ImageSource {
-  /** Of the stored image. */
-  readonly inHeight: number;
-  readonly inWidth: number;
-  /** Of the grid that the kernel slides over: larger than the image when it is enlarged on the way. */
-  readonly gridHeight: number;
-  readonly gridWidth: number;
-  readonly outHeight: number;
-  readonly outWidth: number;
-  readonly kernelHeight: number;
-  readonly kernelWidth: number;
-  readonly stride: number;
-  readonly padTop: number;
-  readonly padLeft: number;
-}
-
-export interface GroupNormStep {
-  readonly kind: "groupNorm";
-  readonly x: readonly ValueId[];
-  /** Means and variances from outside; absent: of x itself. */
-  readonly moments?: ValueId;
-  readonly w: ValueId;
-  readonly b: ValueId;
-  readonly groups: number;
-  readonly eps: number;
-  readonly batch: number;
-  readonly pixels: number;
-  readonly channels: number;
-  silu: boolean;
-  output: ValueId;
-}
-
-/** The same numbers in the same order under another shape. */
-export interface AliasStep {
-  readonly kind: "alias";
-  readonly x: ValueId;
-  output: ValueId;
-}
-
-/** A node by itself. */
-export interface PlainStep {
-  readonly kind: "plain";
-  readonly node: AnyNode;
-  output: ValueId;
-}
-
-export type Step = ProductStep | GroupNormStep | AliasStep | PlainStep;
+import type { AnyNode, Graph, Segment, ValueId } from "../../../ir/graph.ts";
+import type { OpName } from "../../../ir/ops.ts";
+import { elementCount } from "../../../tensor/dtype.ts";
+import type { FusedNode, FusedProduct, ImageSource } from "./fused-nodes.ts";
+import { isRowMajor } from "./tensor-layout.ts";
 
 /** Ops that read two images as one. */
-const JOINING: ReadonlySet<string> = new Set<OpName>(["conv2d", "groupNorm", "groupNormApply"]);
+const READS_TWO_IMAGES: ReadonlySet<string> = new Set<OpName>(["conv2d", "groupNorm", "groupNormApply"]);
 
-export function fuseSegment(graph: Graph, segment: Segment): readonly Step[] {
+export function fuseSegment(graph: Graph, segment: Segment): readonly FusedNode[] {
   return new Fusion(graph, segment).run();
 }
 
@@ -90,8 +21,8 @@ class Fusion {
   readonly #segment: Segment;
   readonly #outputs: ReadonlySet<ValueId>;
   readonly #uses = new Map<ValueId, AnyNode[]>();
-  /** In order of computing; each step's output is its key. */
-  readonly #steps = new Map<ValueId, Step>();
+  /** In order of computing; each one's output is its key. */
+  readonly #fused = new Map<ValueId, FusedNode>();
 
   constructor(graph: Graph, segment: Segment) {
     this.#graph = graph;
@@ -102,12 +33,12 @@ class Fusion {
     }
   }
 
-  run(): readonly Step[] {
+  run(): readonly FusedNode[] {
     for (const node of this.#segment.nodes) {
-      const step = this.#absorb(node) ?? this.#begin(node);
-      if (step) this.#steps.set(step.output, step);
+      const fused = this.#absorb(node) ?? this.#begin(node);
+      if (fused) this.#fused.set(fused.output, fused);
     }
-    return [...this.#steps.values()];
+    return [...this.#fused.values()];
   }
 
   #shape(id: ValueId): readonly number[] {
@@ -119,19 +50,19 @@ class Fusion {
     return this.#uses.get(id)?.length === 1 && !this.#outputs.has(id);
   }
 
-  /** The step that gives `id`, if it may still change because nothing else reads `id`. */
-  #open(id: ValueId): Step | undefined {
-    return this.#private(id) ? this.#steps.get(id) : undefined;
+  /** What gives `id`, if it may still change because nothing else reads `id`. */
+  #open(id: ValueId): FusedNode | undefined {
+    return this.#private(id) ? this.#fused.get(id) : undefined;
   }
 
-  /** The step, now giving `output`, at the end of the order: all it reads is there by then. */
-  #extend<S extends Step>(step: S, output: ValueId): S {
-    this.#steps.delete(step.output);
-    step.output = output;
-    return step;
+  /** The same, now giving `output`, at the end of the order: all it reads is there by then. */
+  #extend<S extends FusedNode>(fused: S, output: ValueId): S {
+    this.#fused.delete(fused.output);
+    fused.output = output;
+    return fused;
   }
 
-  #absorb(node: AnyNode): Step | undefined {
+  #absorb(node: AnyNode): FusedNode | undefined {
     const x = this.#open(node.inputs[0]!);
     switch (node.op) {
       case "silu":
@@ -154,7 +85,8 @@ class Fusion {
         x.geglu = true;
         return this.#extend(x, node.output);
       case "addChannels": {
-        if (x?.kind !== "product" || !isPlainProduct(x) || !isNumbers(this.#graph, node.inputs[1]!)) return undefined;
+        if (x?.kind !== "product" || !isPlainProduct(x) || !isActivation(this.#graph, node.inputs[1]!))
+          return undefined;
         const [, , height, width] = this.#shape(node.output) as [number, number, number, number];
         x.channels = { value: node.inputs[1]!, pixels: height * width };
         return this.#extend(x, node.output);
@@ -175,21 +107,21 @@ class Fusion {
   }
 
   /** a + b, where one is a product that ends here: the later one, so that the other is there by then. */
-  #absorbSum([a, b]: readonly [ValueId, ValueId], output: ValueId): Step | undefined {
+  #absorbSum([a, b]: readonly [ValueId, ValueId], output: ValueId): FusedNode | undefined {
     if (a === b || this.#shape(a).join() !== this.#shape(b).join()) return undefined;
-    const order = [...this.#steps.keys()];
+    const order = [...this.#fused.keys()];
     const candidates = [a, b]
       .map((id) => this.#open(id))
-      .filter((step) => step?.kind === "product" && step.residual === undefined) as ProductStep[];
-    const step = candidates.sort((p, q) => order.indexOf(q.output) - order.indexOf(p.output))[0];
-    if (!step) return undefined;
-    const residual = step.output === a ? b : a;
-    if (!isNumbers(this.#graph, residual)) return undefined;
-    step.residual = residual;
-    return this.#extend(step, output);
+      .filter((fused) => fused?.kind === "product" && fused.residual === undefined) as FusedProduct[];
+    const fused = candidates.sort((p, q) => order.indexOf(q.output) - order.indexOf(p.output))[0];
+    if (!fused) return undefined;
+    const residual = fused.output === a ? b : a;
+    if (!isActivation(this.#graph, residual)) return undefined;
+    fused.residual = residual;
+    return this.#extend(fused, output);
   }
 
-  #begin(node: AnyNode): Step | undefined {
+  #begin(node: AnyNode): FusedNode | undefined {
     switch (node.op) {
       case "linear": {
         const shape = this.#shape(node.inputs[0]!);
@@ -208,15 +140,15 @@ class Fusion {
         const outside = node.op === "groupNormApply";
         const [x, w, b] = (outside ? node.inputs.toSpliced(1, 1) : node.inputs) as [ValueId, ValueId, ValueId];
         const pixels = height * width;
-        const sources = this.#joined(x) ?? [x];
+        const sources = this.#concatenated(x) ?? [x];
         const { groups, eps } = node.attrs;
         const sizes = { groups, eps, batch, pixels, channels };
-        const moments = outside ? { moments: node.inputs[1]! } : {};
-        return { kind: "groupNorm", x: sources, ...moments, w, b, ...sizes, silu: false, output: node.output };
+        const statistics = outside ? node.inputs[1] : undefined;
+        return { kind: "groupNorm", x: sources, statistics, w, b, ...sizes, silu: false, output: node.output };
       }
       case "concat":
         // Made only for those who can't read two images as one.
-        if (this.#everyReaderJoins(node.output)) return undefined;
+        if (this.#everyReaderTakesTwo(node.output)) return undefined;
         break;
       case "upsampleNearest": {
         const reader = this.#uses.get(node.output)?.[0];
@@ -229,13 +161,13 @@ class Fusion {
     return { kind: "plain", node, output: node.output };
   }
 
-  #convolution(node: AnyNode & { op: "conv2d" }): ProductStep {
+  #convolution(node: AnyNode & { op: "conv2d" }): FusedProduct {
     const [, , outHeight, outWidth] = this.#shape(node.output) as [number, number, number, number];
     const [batch, channels, gridHeight, gridWidth] = this.#shape(node.inputs[0]!) as [number, number, number, number];
     const [columns, , kernelHeight, kernelWidth] = this.#shape(node.inputs[1]!) as [number, number, number, number];
     const { stride, pad } = node.attrs;
-    const smaller = this.#enlarged(node.inputs[0]!);
-    const x = smaller === undefined ? (this.#joined(node.inputs[0]!) ?? [node.inputs[0]!]) : [smaller];
+    const smaller = this.#upsampled(node.inputs[0]!);
+    const x = smaller === undefined ? (this.#concatenated(node.inputs[0]!) ?? [node.inputs[0]!]) : [smaller];
     const [, , inHeight, inWidth] = this.#shape(x[0]!) as [number, number, number, number];
     const rows = batch * outHeight * outWidth;
     const depth = channels * kernelHeight * kernelWidth;
@@ -257,48 +189,49 @@ class Fusion {
     return { ...product(node, { x, rows, columns, depth }), image };
   }
 
-  /** The two images that `id` joins, if it was left out for its readers' sake. */
-  #joined(id: ValueId): readonly [ValueId, ValueId] | undefined {
+  /** The two images that `id` concatenates, if it was left out for its readers' sake. */
+  #concatenated(id: ValueId): readonly [ValueId, ValueId] | undefined {
     const node = this.#segment.nodes.find((candidate) => candidate.output === id);
-    return node?.op === "concat" && !this.#steps.has(id) ? (node.inputs as [ValueId, ValueId]) : undefined;
+    return node?.op === "concat" && !this.#fused.has(id) ? (node.inputs as [ValueId, ValueId]) : undefined;
   }
 
-  /** The image that `id` enlarges, if it was left out for its reader's sake. */
-  #enlarged(id: ValueId): ValueId | undefined {
+  /** The image that `id` upsamples, if it was left out for its reader's sake. */
+  #upsampled(id: ValueId): ValueId | undefined {
     const node = this.#segment.nodes.find((candidate) => candidate.output === id);
-    return node?.op === "upsampleNearest" && !this.#steps.has(id) ? node.inputs[0] : undefined;
+    return node?.op === "upsampleNearest" && !this.#fused.has(id) ? node.inputs[0] : undefined;
   }
 
-  #everyReaderJoins(id: ValueId): boolean {
+  #everyReaderTakesTwo(id: ValueId): boolean {
     const node = this.#segment.nodes.find((candidate) => candidate.output === id)!;
     const shape = this.#shape(id);
     if (this.#outputs.has(id) || node.op !== "concat" || node.attrs.axis !== 1 || shape.length !== 4) return false;
     const [a, b] = node.inputs as [ValueId, ValueId];
-    if (a === b || ![a, b].every((half) => this.#shape(half)[1]! % 4 === 0 && isNumbers(this.#graph, half)))
+    if (a === b || ![a, b].every((half) => this.#shape(half)[1]! % 4 === 0 && isActivation(this.#graph, half)))
       return false;
     const readers = this.#uses.get(id) ?? [];
-    return readers.every(({ op, inputs }) => JOINING.has(op) && inputs[0] === id && inputs.lastIndexOf(id) === 0);
+    return readers.every(
+      ({ op, inputs }) => READS_TWO_IMAGES.has(op) && inputs[0] === id && inputs.lastIndexOf(id) === 0,
+    );
   }
 }
 
 /** True unless it is a weight, which may be stored in 16 bits. */
-function isNumbers(graph: Graph, id: ValueId): boolean {
+function isActivation(graph: Graph, id: ValueId): boolean {
   return graph.values[id]!.kind !== "weight";
 }
 
 /** Nothing after the bias yet. */
-function isPlainProduct(step: ProductStep): boolean {
-  const { geglu, activation, channels, factor, residual } = step;
+function isPlainProduct(fused: FusedProduct): boolean {
+  const { geglu, activation, channels, factor, residual } = fused;
   return !geglu && ![activation, channels, factor, residual].some((part) => part !== undefined);
 }
 
-function product(node: AnyNode, sizes: Pick<ProductStep, "x" | "rows" | "columns" | "depth">): ProductStep {
-  const bias = node.inputs[2];
+function product(node: AnyNode, sizes: Pick<FusedProduct, "x" | "rows" | "columns" | "depth">): FusedProduct {
   return {
     kind: "product",
     ...sizes,
     w: node.inputs[1]!,
-    ...(bias === undefined ? {} : { bias }),
+    bias: node.inputs[2],
     geglu: false,
     output: node.output,
   };

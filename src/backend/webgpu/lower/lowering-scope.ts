@@ -2,16 +2,23 @@
  * @file What lowering keeps in mind of one segment: where its values lie, copies of them in other forms, and the list of
  * dispatches so far. Pure.
  */
-import type { Graph, Segment, ValueId } from "../../ir/graph.ts";
-import { elementCount } from "../../tensor/dtype.ts";
-import type { StoredWeight } from "../device.ts";
+import type { Graph, Segment, ValueId } from "../../../ir/graph.ts";
+import { elementCount } from "../../../tensor/dtype.ts";
+import type { StoredWeight } from "../../device.ts";
+import { chooseTile } from "../kernels/gemm-tiles.ts";
+import { COPY_ITEMS, copyKernel } from "../kernels/movement.ts";
+import type { StorageType } from "../kernels/wgsl.ts";
 import { BYTE_COST, DispatchBuilder, type Window } from "./dispatches.ts";
-import { chooseTile } from "./kernels/gemm-tiles.ts";
-import { COPY_ITEMS, copyKernel } from "./kernels/layout.ts";
-import { activationBytes, isRowMajor, physicalStrides, rowMajorStrides, weightBytes, weightStorage } from "./layout.ts";
-import { BASELINE, type KernelPaths, widePaths } from "./paths.ts";
+import { BASELINE, fp32Paths, type KernelPaths } from "./paths.ts";
 import type { TileChoice } from "./products.ts";
-import type { Storage } from "./wgsl.ts";
+import {
+  activationBytes,
+  isRowMajor,
+  physicalStrides,
+  rowMajorStrides,
+  weightBytes,
+  weightStorage,
+} from "./tensor-layout.ts";
 
 export interface LoweringLimits {
   /** The adapter's limit on one storage binding. */
@@ -27,10 +34,10 @@ export interface LoweringOptions {
   readonly paths?: KernelPaths;
 }
 
-/** The numbers of a value: where, and stored how. */
-export interface Numbers {
+/** Where the elements of a value lie, and stored how. */
+export interface Place {
   readonly storage: number;
-  readonly type: Storage;
+  readonly type: StorageType;
 }
 
 export class LoweringScope {
@@ -38,7 +45,7 @@ export class LoweringScope {
   readonly builder: DispatchBuilder;
   readonly #segment: Segment;
   readonly #options: LoweringOptions;
-  readonly #places = new Map<ValueId, Numbers>();
+  readonly #places = new Map<ValueId, Place>();
   readonly #outputs: ReadonlySet<ValueId>;
   readonly #asFloats = new Map<ValueId, number>();
   readonly #asRows = new Map<ValueId, number>();
@@ -70,7 +77,7 @@ export class LoweringScope {
   /** Kernels for this graph. */
   get paths(): KernelPaths {
     const paths = this.#options.paths ?? BASELINE;
-    return this.graph.wide ? widePaths(paths) : paths;
+    return this.graph.fp32 ? fp32Paths(paths) : paths;
   }
 
   get limits(): LoweringLimits {
@@ -85,16 +92,16 @@ export class LoweringScope {
     return `${this.#segment.name}: ${this.graph.values[id]!.name}`;
   }
 
-  /** The numbers as they are stored. */
-  numbers(id: ValueId): Numbers {
+  /** The elements as they are stored. */
+  place(id: ValueId): Place {
     const place = this.#places.get(id);
     if (!place) throw new Error(`${this.label(id)} is read before it is computed`);
     return place;
   }
 
-  /** The numbers as fp32: a weight of 16 bits is converted once. */
+  /** The elements as fp32: a weight of 16 bits is converted once. */
   floats(id: ValueId): number {
-    const { storage, type } = this.numbers(id);
+    const { storage, type } = this.place(id);
     if (type === "f32") return storage;
     const known = this.#asFloats.get(id);
     if (known !== undefined) return known;
@@ -105,7 +112,7 @@ export class LoweringScope {
     return converted;
   }
 
-  /** The numbers as fp32 in logical order. */
+  /** The elements as fp32 in logical order. */
   rows(id: ValueId): number {
     const shape = this.shape(id);
     const storage = this.floats(id);
@@ -133,16 +140,16 @@ export class LoweringScope {
     if (isRowMajor(shape)) return { storage: this.target(id), done: () => undefined };
     const storage = this.builder.scratch(activationBytes(this.graph, id));
     const done = () => {
-      const from: Numbers = { storage, type: "f32" };
+      const from: Place = { storage, type: "f32" };
       this.copy(this.label(id), from, this.target(id), shape, rowMajorStrides(shape), physicalStrides(shape));
     };
     return { storage, done };
   }
 
-  /** Copies numbers in the order of `shape`'s axes (at most four), from and to places with strides and starts. */
+  /** Copies elements in the order of `shape`'s axes (at most four), from and to places with strides and starts. */
   copy(
     label: string,
-    from: Numbers,
+    from: Place,
     to: number,
     shape: readonly number[],
     fromStrides: readonly number[],
@@ -155,8 +162,8 @@ export class LoweringScope {
     const sizes = four(shape, 1);
     const [f, t] = [four(fromStrides, 0), four(toStrides, 0)];
     const items = elementCount(shape);
-    const named = (prefix: string, numbers: readonly number[]) =>
-      Object.fromEntries(numbers.map((value, axis) => [`${prefix}${axis}`, value]));
+    const named = (prefix: string, sizes: readonly number[]) =>
+      Object.fromEntries(sizes.map((value, axis) => [`${prefix}${axis}`, value]));
     const params = {
       items,
       ...named("size", sizes),
@@ -171,9 +178,9 @@ export class LoweringScope {
         {
           name: "x",
           storage: from.storage,
-          ...slowAxisWindow(items, COPY_ITEMS, sizes, f, fromStart, from.type === "f32" ? 4 : 2),
+          window: slowAxisWindow(items, COPY_ITEMS, sizes, f, fromStart, from.type === "f32" ? 4 : 2),
         },
-        { name: "out", storage: to, ...slowAxisWindow(items, COPY_ITEMS, sizes, t, toStart, 4) },
+        { name: "out", storage: to, window: slowAxisWindow(items, COPY_ITEMS, sizes, t, toStart, 4) },
       ],
       kernel: () => copyKernel(from.type),
       workgroups: Math.ceil(items / COPY_ITEMS),
@@ -184,7 +191,7 @@ export class LoweringScope {
 
   /** `output` names the storage of `x`, unless both have spans of their own: then it is copied. */
   alias(x: ValueId, output: ValueId): void {
-    const from = this.numbers(x);
+    const from = this.place(x);
     if (!this.#outputs.has(output)) {
       this.#places.set(output, from);
       return;
@@ -201,19 +208,17 @@ function slowAxisWindow(
   sizes: readonly number[],
   strides: readonly number[],
   start: number,
-  bytesPerNumber: number,
-): { readonly window?: Window } {
+  bytesPerElement: number,
+): Window | undefined {
   const axis = sizes.findIndex((size) => size > 1);
-  if (axis < 0) return {};
+  if (axis < 0) return undefined;
   const inner = elementCount(sizes.slice(axis + 1));
   const reach = sizes.reduce((sum, size, i) => (i > axis ? sum + (size - 1) * strides[i]! : sum), 1);
-  if (strides[axis]! < reach) return {};
-  return {
-    window: (first, last) => {
-      const from = Math.floor((first * perWorkgroup) / inner);
-      const to = Math.ceil(Math.min(items, last * perWorkgroup) / inner) - 1;
-      return [(start + from * strides[axis]!) * bytesPerNumber, (start + to * strides[axis]! + reach) * bytesPerNumber];
-    },
+  if (strides[axis]! < reach) return undefined;
+  return (first, last) => {
+    const from = Math.floor((first * perWorkgroup) / inner);
+    const to = Math.ceil(Math.min(items, last * perWorkgroup) / inner) - 1;
+    return [(start + from * strides[axis]!) * bytesPerElement, (start + to * strides[axis]! + reach) * bytesPerElement];
   };
 }
 

@@ -1,8 +1,9 @@
-/** @file A segment as a list of dispatches: fused steps, each with its storages. Pure: shapes and stored dtypes in, data out. */
-import type { Graph, Segment } from "../../ir/graph.ts";
-import type { StoredWeight } from "../device.ts";
+/** @file A segment as a list of dispatches: fused nodes, each with its storages. Pure: shapes and stored dtypes in, data out. */
+import type { Graph, Segment } from "../../../ir/graph.ts";
+import type { StoredWeight } from "../../device.ts";
 import type { DispatchList } from "./dispatches.ts";
-import { fuseSegment, type ProductStep, type Step } from "./fusion.ts";
+import type { FusedNode, FusedProduct } from "./fused-nodes.ts";
+import { fuseSegment } from "./fusion.ts";
 import { type LoweringOptions, LoweringScope } from "./lowering-scope.ts";
 import { addGroupNorm } from "./norms.ts";
 import { addPlain } from "./plain-ops.ts";
@@ -16,51 +17,51 @@ export function lowerSegment(
   options: LoweringOptions,
 ): DispatchList {
   const scope = new LoweringScope(graph, segment, weights, options);
-  for (const step of fuseSegment(graph, segment)) addStep(scope, step);
+  for (const fused of fuseSegment(graph, segment)) addFused(scope, fused);
   return scope.builder.build();
 }
 
-function addStep(l: LoweringScope, step: Step): void {
-  switch (step.kind) {
+function addFused(l: LoweringScope, fused: FusedNode): void {
+  switch (fused.kind) {
     case "product":
-      addProductStep(l, step);
+      addFusedProduct(l, fused);
       break;
     case "groupNorm":
-      addGroupNorm(l, step);
+      addGroupNorm(l, fused);
       break;
     case "alias":
-      l.alias(step.x, step.output);
+      l.alias(fused.x, fused.output);
       break;
     case "plain":
-      addPlain(l, step.node);
+      addPlain(l, fused.node);
       break;
   }
 }
 
-function addProductStep(l: LoweringScope, step: ProductStep): void {
-  const { rows, columns, depth, image, geglu, activation, factor, channels, residual } = step;
-  const b = l.numbers(step.w);
-  const bias = step.bias === undefined ? undefined : l.numbers(step.bias);
-  const [first, second] = step.x;
-  const joined = second === undefined ? {} : { joined: { storage: l.floats(second), first: l.shape(first!)[1]! } };
+function addFusedProduct(l: LoweringScope, fused: FusedProduct): void {
+  const { rows, columns, depth, image, geglu, activation, factor, channels, residual } = fused;
+  const b = l.place(fused.w);
+  const bias = fused.bias === undefined ? undefined : l.place(fused.bias);
+  const [first, second] = fused.x;
+  const concatenated = second === undefined ? undefined : { storage: l.floats(second), first: l.shape(first!)[1]! };
   addProduct(
     l.builder,
     {
-      label: l.label(step.output),
+      label: l.label(fused.output),
       a: { storage: l.floats(first!) },
-      ...joined,
-      ...(image ? { image } : {}),
-      b: { storage: b.storage, numbers: b.type },
-      ...(bias ? { bias: { storage: bias.storage, numbers: bias.type } } : {}),
-      ...(channels ? { channels: { storage: l.floats(channels.value), pixels: channels.pixels } } : {}),
-      ...(residual === undefined ? {} : { residual: l.floats(residual) }),
-      out: { storage: l.target(step.output) },
+      concatenated,
+      image,
+      b,
+      bias,
+      channels: channels && { storage: l.floats(channels.value), pixels: channels.pixels },
+      residual: residual === undefined ? undefined : l.floats(residual),
+      out: { storage: l.target(fused.output) },
       rows,
       columns: geglu ? columns / 2 : columns,
       depth,
       geglu,
-      ...(activation ? { activation } : {}),
-      ...(factor === undefined ? {} : { factor }),
+      activation,
+      factor,
     },
     l.chooseTile,
     l.paths,

@@ -1,17 +1,17 @@
 /** @file Ops that fusion leaves as they are, each as its own dispatches. Pure. */
-import type { AnyNode, Node, ValueId } from "../../ir/graph.ts";
-import type { OpName } from "../../ir/ops.ts";
-import { elementCount } from "../../tensor/dtype.ts";
-import { addAttention } from "./attentions.ts";
+import type { AnyNode, Node, ValueId } from "../../../ir/graph.ts";
+import type { OpName } from "../../../ir/ops.ts";
+import { elementCount } from "../../../tensor/dtype.ts";
+import { layerNormKernel } from "../kernels/layer-norm.ts";
+import { COPY_ITEMS, embeddingKernel, upsampleKernel } from "../kernels/movement.ts";
+import { STORAGE_BYTES } from "../kernels/wgsl.ts";
+import { addAttention } from "./attention.ts";
 import { BYTE_COST, type Window } from "./dispatches.ts";
 import { addGeglu, addSum, broadcastStrides, unary } from "./elementwise.ts";
-import { layerNormKernel } from "./kernels/layer-norm.ts";
-import { COPY_ITEMS, embeddingKernel, upsampleKernel } from "./kernels/layout.ts";
-import { ALIGNMENT_BYTES, physicalStrides } from "./layout.ts";
-import { type LoweringScope, type Numbers, shareWindow } from "./lowering-scope.ts";
-import { groupMoments, imageOf, normalizeRows } from "./norms.ts";
+import { type LoweringScope, type Place, shareWindow } from "./lowering-scope.ts";
+import { groupStatistics, imageOf, normalizeRows } from "./norms.ts";
 import { addProduct } from "./products.ts";
-import { STORAGE_BYTES } from "./wgsl.ts";
+import { ALIGNMENT_BYTES, physicalStrides } from "./tensor-layout.ts";
 
 type PlainLowering<Op extends OpName> = (l: LoweringScope, node: Node<Op>) => void;
 
@@ -22,8 +22,8 @@ const PLAIN = {
     // Images by their last logical axis: through logical order.
     const [x, w, b] = node.inputs as [ValueId, ValueId, ValueId | undefined];
     const [columns, depth] = l.shape(w) as [number, number];
-    const weight = l.numbers(w);
-    const bias = b === undefined ? undefined : l.numbers(b);
+    const weight = l.place(w);
+    const bias = b === undefined ? undefined : l.place(b);
     const a = l.rows(x);
     const { storage, done } = l.targetRows(node.output);
     addProduct(
@@ -31,8 +31,8 @@ const PLAIN = {
       {
         label: l.label(node.output),
         a: { storage: a },
-        b: { storage: weight.storage, numbers: weight.type },
-        ...(bias ? { bias: { storage: bias.storage, numbers: bias.type } } : {}),
+        b: weight,
+        bias,
         out: { storage },
         rows: elementCount(l.shape(x)) / depth,
         columns,
@@ -48,22 +48,28 @@ const PLAIN = {
     const [x, w, b] = node.inputs as [ValueId, ValueId, ValueId];
     const image = imageOf(l, x);
     const { groups } = node.attrs;
-    const moments = groupMoments(l, l.label(node.output), image, groups, l.builder.scratch(image.batch * groups * 8));
-    normalizeRows(l, node.output, image, moments, { ...node.attrs, w, b });
+    const statistics = groupStatistics(
+      l,
+      l.label(node.output),
+      image,
+      groups,
+      l.builder.scratch(image.batch * groups * 8),
+    );
+    normalizeRows(l, node.output, image, statistics, { ...node.attrs, w, b });
   },
   groupNormApply(l, node) {
-    const [x, moments, w, b] = node.inputs as [ValueId, ValueId, ValueId, ValueId];
-    normalizeRows(l, node.output, imageOf(l, x), l.floats(moments), { ...node.attrs, w, b });
+    const [x, statistics, w, b] = node.inputs as [ValueId, ValueId, ValueId, ValueId];
+    normalizeRows(l, node.output, imageOf(l, x), l.floats(statistics), { ...node.attrs, w, b });
   },
   groupStats(l, { inputs: [x], output, attrs: { groups } }) {
-    groupMoments(l, l.label(output), imageOf(l, x!), groups, l.target(output));
+    groupStatistics(l, l.label(output), imageOf(l, x!), groups, l.target(output));
   },
   layerNorm(l, node) {
     const [x, w, b] = node.inputs as [ValueId, ValueId, ValueId];
     const channels = l.shape(x).at(-1)!;
     const from = l.rows(x);
     const { storage, done } = l.targetRows(node.output);
-    const [weight, bias] = [l.numbers(w), l.numbers(b)];
+    const [weight, bias] = [l.place(w), l.place(b)];
     const rows = elementCount(l.shape(x)) / channels;
     const window = shareWindow(channels * 4, l.builder.bytes(storage));
     l.builder.add({
@@ -79,7 +85,7 @@ const PLAIN = {
           slots: { x: s.x!, w: s.w!, b: s.b!, out: s.out! },
           wStorage: weight.type,
           bStorage: bias.type,
-          ...(l.paths.lanes === undefined ? {} : { lanes: l.paths.lanes }),
+          lanes: l.paths.lanes,
         }),
       workgroups: rows,
       params: { channels, eps: node.attrs.eps },
@@ -113,21 +119,21 @@ const PLAIN = {
   },
   embedding(l, { inputs: [table, ids], output }) {
     const [rows, channels] = l.shape(table!) as [number, number];
-    const { storage: from, type } = l.numbers(table!);
+    const { storage: from, type } = l.place(table!);
     const { storage, done } = l.targetRows(output);
     const items = elementCount(l.shape(output));
-    const numbers = l.rows(ids!);
+    const rowIds = l.rows(ids!);
     const rowBytes = channels * STORAGE_BYTES[type];
     // Which rows are read is known on the device alone: a table that can't be bound whole is gone through in parts.
     const fitting = Math.floor(l.limits.bindingBytes / rowBytes) - Math.ceil((2 * ALIGNMENT_BYTES) / rowBytes);
-    const step = l.builder.bytes(from) <= l.limits.bindingBytes ? rows : Math.max(1, fitting);
-    for (let first = 0; first < rows; first += step) {
-      const last = Math.min(rows, first + step);
+    const rowsAtOnce = l.builder.bytes(from) <= l.limits.bindingBytes ? rows : Math.max(1, fitting);
+    for (let first = 0; first < rows; first += rowsAtOnce) {
+      const last = Math.min(rows, first + rowsAtOnce);
       l.builder.add({
         label: l.label(output),
         operands: [
           { name: "table", storage: from, window: () => [first * rowBytes, last * rowBytes] },
-          { name: "ids", storage: numbers },
+          { name: "ids", storage: rowIds },
           { name: "out", storage, window: shareWindow(COPY_ITEMS * 4, l.builder.bytes(storage)) },
         ],
         kernel: () => embeddingKernel(type),
@@ -174,7 +180,7 @@ const PLAIN = {
   slice(l, { inputs: [x], output, attrs: { axis, from } }) {
     const shape = l.shape(output);
     const strides = physicalStrides(l.shape(x!));
-    const source: Numbers = { storage: l.floats(x!), type: "f32" };
+    const source: Place = { storage: l.floats(x!), type: "f32" };
     l.copy(l.label(output), source, l.target(output), shape, strides, physicalStrides(shape), {
       from: from * strides[axis]!,
     });
@@ -193,7 +199,7 @@ const PLAIN = {
   },
 } satisfies { [Op in OpName]: PlainLowering<Op> };
 
-/** These always become part of a fused step. */
+/** These always become part of another node. */
 function notPlain(l: LoweringScope, node: AnyNode): void {
   throw new Error(`${l.label(node.output)}: fusion left a ${node.op}`);
 }

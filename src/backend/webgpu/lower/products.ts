@@ -1,21 +1,23 @@
-/** @file Dispatches of one product step: its kernel variant, parameters, and the windows of large tensors. Pure. */
+/** @file Dispatches of one product: its kernel variant, parameters, and the windows of large tensors. Pure. */
 
+import { gemmKernel } from "../kernels/gemm.ts";
+import { matrixKernel } from "../kernels/gemm-matrix.ts";
+import { chooseMatrixTile } from "../kernels/gemm-matrix-tiles.ts";
+import { chooseTile, type ProductShape, TILES, type Tile, type TileName } from "../kernels/gemm-tiles.ts";
+import { type GemmParams, type GemmSlots, TILE_GROUP } from "../kernels/gemm-variant.ts";
+import type { Activation, StorageType } from "../kernels/wgsl.ts";
 import { BYTE_COST, type DispatchBuilder, type OperandUse, type Window } from "./dispatches.ts";
-import type { ImageSource } from "./fusion.ts";
-import { type GemmParams, type GemmSlots, gemmKernel, TILE_GROUP } from "./kernels/gemm.ts";
-import { chooseMatrixTile, matrixKernel } from "./kernels/gemm-matrix.ts";
-import { chooseTile, type ProductShape, TILES, type Tile, type TileName } from "./kernels/gemm-tiles.ts";
+import type { ImageSource } from "./fused-nodes.ts";
 import { BASELINE, type KernelPaths } from "./paths.ts";
-import type { Activation, Storage } from "./wgsl.ts";
 
 /** Which tile a product gets; may hang on measurements, because no tile changes a bit. */
 export type TileChoice = (shape: ProductShape) => TileName;
 
 export interface Matrix {
   readonly storage: number;
-  /** Of its first number. */
+  /** Of its first element. */
   readonly start?: number;
-  /** Numbers from row to row. Default: the number of columns. */
+  /** Elements from row to row. Default: as many as there are columns. */
   readonly stride?: number;
 }
 
@@ -23,10 +25,10 @@ export interface Product {
   readonly label: string;
   readonly a: Matrix;
   /** The second half of the channels of an image, from `first` on. */
-  readonly joined?: { readonly storage: number; readonly first: number };
+  readonly concatenated?: { readonly storage: number; readonly first: number };
   readonly image?: ImageSource;
-  readonly b: Matrix & { readonly numbers: Storage };
-  readonly bias?: { readonly storage: number; readonly numbers: Storage };
+  readonly b: Matrix & { readonly type: StorageType };
+  readonly bias?: { readonly storage: number; readonly type: StorageType };
   readonly channels?: { readonly storage: number; readonly pixels: number };
   readonly residual?: number;
   readonly out: Matrix;
@@ -59,13 +61,13 @@ export function addProduct(
   const ldc = p.out.stride ?? columns;
   const [aStart, bStart, cStart] = [p.a.start ?? 0, p.b.start ?? 0, p.out.start ?? 0];
   const channelsIn = image ? depth / (image.kernelHeight * image.kernelWidth) : 0;
-  const channelsFirst = p.joined?.first ?? channelsIn;
-  const fours = (...numbers: number[]) => numbers.every((number) => number % 4 === 0);
+  const channelsFirst = p.concatenated?.first ?? channelsIn;
+  const fours = (...counts: number[]) => counts.every((count) => count % 4 === 0);
   const quadK = image ? fours(channelsIn, channelsFirst, ldb, bStart) : fours(depth, lda, ldb, aStart, bStart);
   const quadN = fours(columns, ldc, cStart);
   // One tensor in two roles is one binding and must be read alike.
   const shared =
-    (p.residual !== undefined && (p.residual === p.a.storage || p.residual === p.joined?.storage)) ||
+    (p.residual !== undefined && (p.residual === p.a.storage || p.residual === p.concatenated?.storage)) ||
     (p.channels !== undefined && p.channels.storage === p.a.storage) ||
     p.residual === p.b.storage;
   const quads = shared ? { quadK: quadK && quadN, quadN: quadK && quadN } : { quadK, quadN };
@@ -90,9 +92,9 @@ export function addProduct(
     { name: "b", storage: p.b.storage },
     { name: "out", storage: p.out.storage, window: cWindow },
   ];
-  if (p.joined) {
+  if (p.concatenated) {
     const window: Window = (first, last) => imageWindow(image!, ...rowsOf(first, last), channelsIn - channelsFirst);
-    operands.push({ name: "a2", storage: p.joined.storage, window });
+    operands.push({ name: "a2", storage: p.concatenated.storage, window });
   }
   if (p.bias) operands.push({ name: "bias", storage: p.bias.storage });
   if (p.channels) operands.push({ name: "channels", storage: p.channels.storage });
@@ -112,7 +114,7 @@ export function addProduct(
     tilesN,
     group,
     factor: p.factor ?? 1,
-    ...(p.channels ? { pixels: p.channels.pixels } : {}),
+    pixels: p.channels?.pixels,
     ...(image ? { ...imageParams(image), channelsIn, channelsFirst } : {}),
   };
   builder.add({
@@ -121,12 +123,12 @@ export function addProduct(
     kernel: (slots) => {
       const variant = {
         slots: slots as unknown as GemmSlots,
-        bStorage: p.b.numbers,
-        ...(p.bias ? { biasStorage: p.bias.numbers } : {}),
-        ...(image ? { conv: { upsample: isEnlarged(image) } } : {}),
+        bStorage: p.b.type,
+        biasStorage: p.bias?.type,
+        conv: image && { upsample: isUpsampled(image) },
         ...quads,
         geglu,
-        ...(p.activation ? { activation: p.activation } : {}),
+        activation: p.activation,
       };
       return matrix
         ? matrixKernel({ ...variant, tile: chooseMatrixTile(shape, matrix) }, matrix)
@@ -135,11 +137,11 @@ export function addProduct(
     workgroups: tilesM * tilesN,
     params,
     costPerWorkgroup: tile.rows * tile.columns * (2 * depth + 4 * BYTE_COST),
-    step: group * tilesN,
+    cutWorkgroups: group * tilesN,
   });
 }
 
-function isEnlarged({ inHeight, inWidth, gridHeight, gridWidth }: ImageSource): boolean {
+function isUpsampled({ inHeight, inWidth, gridHeight, gridWidth }: ImageSource): boolean {
   return inHeight !== gridHeight || inWidth !== gridWidth;
 }
 

@@ -1,22 +1,22 @@
-/** @file What segments and tensors take on a graphics card: pure, so that a plan can be made before anybody owns the card. */
-import type { Graph, Segment, ValueId } from "../../ir/graph.ts";
-import { segmentSignature } from "../../ir/signature.ts";
-import type { Device, ScratchBytes, StoredWeight } from "../device.ts";
+/** @file What segments and tensors take on a GPU: pure, so that a plan can be made where there is none. */
+
+import type { Graph, Segment, ValueId } from "../../../ir/graph.ts";
+import { segmentSignature } from "../../../ir/signature.ts";
+import { MiB } from "../../../ledger/byte-text.ts";
+import type { Device, ScratchBytes, StoredWeight } from "../../device.ts";
 import type { DispatchList } from "./dispatches.ts";
-import { ALIGNMENT_BYTES, activationBytes, weightBytes } from "./layout.ts";
 import { lowerSegment } from "./lowering.ts";
 import type { LoweringOptions } from "./lowering-scope.ts";
-import type { KernelPaths } from "./paths.ts";
+import { ALIGNMENT_BYTES, activationBytes, weightBytes } from "./tensor-layout.ts";
 import { type StagingSize, stagingBytes } from "./upload-plan.ts";
 
-const MiB = 1024 ** 2;
 export const DEFAULT_STAGING: StagingSize = { slots: 3, slotBytes: 16 * MiB };
 /**
  * What the driver takes for itself (context, shaders, its own staging), stated rather than measured: Dawn can't be asked.
  * Parameter records and read-back buffers (16 MiB at most) are small change within it.
  */
 const DRIVER_BYTES = 192 * MiB;
-/** What NVIDIA's, AMD's and Intel's cards of the last ten years offer. */
+/** What NVIDIA's, AMD's and Intel's GPUs of the last ten years offer. */
 const TYPICAL_LIMITS: LoweringOptions["limits"] = { bindingBytes: 2 * 1024 * MiB - 256, workgroupBytes: 32768 };
 
 export type SizesOfDevice = Pick<
@@ -29,7 +29,7 @@ export class WebGpuSizes implements SizesOfDevice {
   readonly alignmentBytes = ALIGNMENT_BYTES;
   readonly sharesHostMemory = false;
   readonly overheadBytes: number;
-  #lowering: LoweringOptions;
+  readonly #lowering: LoweringOptions;
   readonly #lists = new Map<string, DispatchList>();
 
   constructor(lowering: LoweringOptions = { limits: TYPICAL_LIMITS }, staging: StagingSize = DEFAULT_STAGING) {
@@ -46,7 +46,7 @@ export class WebGpuSizes implements SizesOfDevice {
   }
 
   scratchBytes(graph: Graph, segment: Segment, weights: readonly StoredWeight[]): ScratchBytes {
-    return { given: this.list(graph, segment, weights).list.scratchBytes, taken: 0 };
+    return { sharedBytes: this.list(graph, segment, weights).list.scratchBytes, privateBytes: 0 };
   }
 
   /** The segment's dispatches, made once for all segments of one signature. */
@@ -62,12 +62,6 @@ export class WebGpuSizes implements SizesOfDevice {
       this.#lists.set(signature, list);
     }
     return { signature, list };
-  }
-
-  /** Other kernels from now on. */
-  setPaths(paths: KernelPaths): void {
-    this.#lowering = { ...this.#lowering, paths };
-    this.release();
   }
 
   release(): void {

@@ -2,17 +2,14 @@
  * @file How logical tensors lie in device memory. Tensors of four axes (images, convolution weights) have axis 1 last:
  * [B, C, H, W] -> [B, H, W, C], [Co, Ci, kh, kw] -> [Co, kh, kw, Ci]. All others are row-major.
  */
-import type { Graph, ValueId } from "../../ir/graph.ts";
-import { type DType, elementCount } from "../../tensor/dtype.ts";
-import type { HostData, StoredWeight } from "../device.ts";
-import { STORAGE_BYTES, type Storage } from "./wgsl.ts";
+import type { Graph, ValueId } from "../../../ir/graph.ts";
+import { alignUp } from "../../../tensor/align.ts";
+import { type DType, elementCount } from "../../../tensor/dtype.ts";
+import type { HostData, StoredWeight } from "../../device.ts";
+import { STORAGE_BYTES, type StorageType } from "../kernels/wgsl.ts";
 
 /** Spans start and end at multiples of this (WebGPU's default offset alignment of bindings). */
 export const ALIGNMENT_BYTES = 256;
-
-export function align(bytes: number, to = ALIGNMENT_BYTES): number {
-  return Math.ceil(bytes / to) * to;
-}
 
 /** True where the order in memory is the logical one. */
 export function isRowMajor(shape: readonly number[]): boolean {
@@ -40,11 +37,11 @@ export function rowMajorStrides(shape: readonly number[]): readonly number[] {
 }
 
 export function activationBytes(graph: Graph, id: ValueId): number {
-  return align(elementCount(graph.values[id]!.shape) * 4);
+  return alignUp(elementCount(graph.values[id]!.shape) * 4, ALIGNMENT_BYTES);
 }
 
 /** How a stored weight is kept. Every dtype keeps its exact values, but f64, which is rounded to f32. */
-export function weightStorage(dtype: DType): Storage {
+export function weightStorage(dtype: DType): StorageType {
   switch (dtype) {
     case "f16":
     case "bf16":
@@ -58,7 +55,7 @@ export function weightStorage(dtype: DType): Storage {
 }
 
 export function weightBytes({ dtype, shape }: StoredWeight): number {
-  return align(elementCount(shape) * STORAGE_BYTES[weightStorage(dtype)]);
+  return alignUp(elementCount(shape) * STORAGE_BYTES[weightStorage(dtype)], ALIGNMENT_BYTES);
 }
 
 /** Fills `part` with what memory holds from its element `first` on, of a tensor in host order (row-major, logical). */

@@ -1,13 +1,13 @@
 /**
  * @file How the weights of a block get through staging slots: what is read to where, and which copies and repackings follow.
- * Pure. Weights of convolutions larger than 1x1 are turned from [Co, Ci, kh kw] to [Co, kh kw, Ci] on the device, a run of
+ * Pure. Weights of convolutions larger than 1x1 are transposed from [Co, Ci, kh kw] to [Co, kh kw, Ci] on the device, a run of
  * whole rows (Co) at a time; all others are copied as they are.
  */
-import { tensorBytes } from "../../tensor/dtype.ts";
-import type { BlockTensor } from "../device.ts";
-import { RECORD_BYTES } from "./kernel.ts";
-import { weightStorage } from "./layout.ts";
-import { STORAGE_BYTES } from "./wgsl.ts";
+import { tensorBytes } from "../../../tensor/dtype.ts";
+import type { BlockTensor } from "../../device.ts";
+import { RECORD_BYTES } from "../kernels/kernel.ts";
+import { STORAGE_BYTES } from "../kernels/wgsl.ts";
+import { weightStorage } from "./tensor-layout.ts";
 
 /** Stored bytes [startByte, startByte + length) into the slot at `slotOffset`. */
 export interface StagedRead {
@@ -22,7 +22,7 @@ export interface StagedCopy {
   readonly slotOffset: number;
   /** Within the span. */
   readonly targetOffset: number;
-  /** A multiple of 4: padding may follow the last number. */
+  /** A multiple of 4: padding may follow the last value. */
   readonly bytes: number;
   /** Bytes that were read; what is left up to `bytes` becomes zero. */
   readonly readBytes: number;
@@ -31,8 +31,8 @@ export interface StagedCopy {
 }
 
 export interface StagedRepack extends StagedCopy {
-  /** Numbers of this run, taps and channels of a row. */
-  readonly numbers: number;
+  /** Values of this run, taps and channels of a row. */
+  readonly values: number;
   readonly taps: number;
   readonly channels: number;
   readonly halves: boolean;
@@ -83,15 +83,15 @@ export function planUpload(tensors: readonly BlockTensor[], slotBytes: number): 
   };
   tensors.forEach(({ stored, storedOffsetBytes, name }, tensor) => {
     const total = tensorBytes(stored);
-    if (total === 0) throw new RangeError(`weight ${name} has no numbers`);
+    if (total === 0) throw new RangeError(`weight ${name} has no values`);
     const size = STORAGE_BYTES[weightStorage(stored.dtype)];
     const [rows, channels, height, width] = stored.shape;
     const taps = stored.shape.length === 4 ? height! * width! : 1;
-    const turned = taps > 1 && channels! > 1;
+    const transposed = taps > 1 && channels! > 1;
     const narrow = stored.dtype === "f64";
-    // Two rows: an even number of numbers, so that no word is shared with the next run.
-    const rowBytes = turned ? total / rows! : 0;
-    const unit = turned ? 2 * rowBytes : 16;
+    // Two rows: an even number of values, so that no word is shared with the next run.
+    const rowBytes = transposed ? total / rows! : 0;
+    const unit = transposed ? 2 * rowBytes : 16;
     for (let done = 0; done < total; ) {
       const { slotOffset, bytes } = take(total - done, unit, Math.min(unit, total - done));
       addRead(piece().reads, storedOffsetBytes + done, slotOffset, bytes);
@@ -104,9 +104,9 @@ export function planUpload(tensors: readonly BlockTensor[], slotBytes: number): 
         readBytes: bytes,
         narrow,
       };
-      if (turned) {
-        const numbers = moved / size;
-        piece().repacks.push({ ...copy, numbers, taps, channels: channels!, halves: size === 2 });
+      if (transposed) {
+        const values = moved / size;
+        piece().repacks.push({ ...copy, values, taps, channels: channels!, halves: size === 2 });
       } else {
         piece().copies.push(copy);
       }

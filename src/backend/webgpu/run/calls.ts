@@ -3,14 +3,14 @@
  * loop makes nothing.
  */
 
-import type { Graph, Segment } from "../../ir/graph.ts";
-import type { SegmentCall, StoredWeight } from "../device.ts";
-import type { DispatchList } from "./dispatches.ts";
+import type { Graph, Segment } from "../../../ir/graph.ts";
+import type { SegmentCall, StoredWeight } from "../../device.ts";
+import type { DispatchList } from "../lower/dispatches.ts";
+import type { WebGpuSizes } from "../lower/sizes.ts";
+import { bindDispatch, compileList } from "./bindings.ts";
 import { USAGE } from "./gpu-flags.ts";
-import { RECORD_BYTES } from "./kernel.ts";
 import type { DeviceMemory, GpuArena } from "./memory.ts";
 import type { PipelineCache } from "./pipelines.ts";
-import type { WebGpuSizes } from "./sizes.ts";
 
 /** Bound calls kept at most: a plan has one per segment and set of spans. */
 const MAX_BOUND_CALLS = 4096;
@@ -56,7 +56,7 @@ export class CallCache {
   }
 
   async #compileList(list: DispatchList): Promise<Compiled> {
-    const pipelines = await Promise.all(list.dispatches.map(({ kernel }) => this.#pipelines.get(kernel)));
+    const pipelines = await compileList(this.#pipelines, list);
     const number = ++this.#made;
     if (list.records.length === 0) return { list, pipelines, records: undefined, number };
     const records = this.#device.createBuffer({
@@ -81,28 +81,19 @@ export class CallCache {
       output: segment.outputs.map((id) => outputs.get(id)!),
     };
     const places = list.storages.map(({ kind, index }, i) => {
-      if (kind === "scratch") return { arena: scratch!, offset: list.scratchOffsets[i]! };
+      if (kind === "scratch") return { arena: scratch!, offsetBytes: list.scratchOffsets[i]! };
       const span = spans[kind][index!]!;
-      return { arena: this.#memory.arenaOf(span), offset: span.offsetBytes };
+      return { arena: this.#memory.arenaOf(span), offsetBytes: span.offsetBytes };
     });
-    const key = `${number}@${places.map(({ arena, offset }) => `${arena.number}:${offset}`)}`;
+    const key = `${number}@${places.map(({ arena, offsetBytes }) => `${arena.number}:${offsetBytes}`)}`;
     const known = this.#bound.get(key);
     if (known) return known.groups;
-    const groups = list.dispatches.map(({ kernel, slots, parts }) =>
-      parts.map(({ windows }) =>
-        this.#device.createBindGroup({
-          label: kernel.key,
-          layout: this.#pipelines.bindingLayout(slots.length),
-          entries: [
-            ...slots.map((storage, binding) => {
-              const { arena, offset } = places[storage]!;
-              const [from, to] = windows[binding]!;
-              return { binding, resource: { buffer: arena.buffer, offset: offset + from, size: to - from } };
-            }),
-            { binding: slots.length, resource: { buffer: records!, offset: 0, size: RECORD_BYTES } },
-          ],
-        }),
-      ),
+    const placeOf = (storage: number) => {
+      const { arena, offsetBytes } = places[storage]!;
+      return { buffer: arena.buffer, offsetBytes };
+    };
+    const groups = list.dispatches.map((dispatch) =>
+      bindDispatch(this.#device, this.#pipelines, dispatch, placeOf, records!),
     );
     if (this.#bound.size >= MAX_BOUND_CALLS) this.#bound.delete(this.#bound.keys().next().value!);
     this.#bound.set(key, { groups, arenas: new Set(places.map(({ arena }) => arena)) });

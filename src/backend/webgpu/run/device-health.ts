@@ -1,6 +1,6 @@
 /** @file Errors of the graphics device, and the record of whether it still works. */
-import { DeviceError, type SolvayError } from "../../errors.ts";
-import { DeviceMemoryError } from "../device.ts";
+import { DeviceError, type SolvayError } from "../../../errors.ts";
+import { DeviceMemoryError } from "../../device.ts";
 
 /**
  * The first thing that went wrong with a device; everything after it is refused. WebGPU reports failures late and
@@ -35,10 +35,10 @@ export class DeviceHealth {
     if (this.#failure) throw this.#failure;
   }
 
-  /** What the device answers, while it works; else the failure, as which silence counts, too. */
+  /** What the device answers, or its failure; no answer for `patienceMs` counts as one. */
   async answer<T>(promise: Promise<T>): Promise<T> {
     let looks = 0;
-    // By several looks: a computer that slept meanwhile missed one of them.
+    // In several ticks: a computer that slept meanwhile counts as one of them, however long it slept.
     const watch = setInterval(() => {
       if (++looks >= PATIENT_LOOKS) this.fail(silentError(this.#patienceMs));
     }, this.#patienceMs / PATIENT_LOOKS);
@@ -52,7 +52,7 @@ export class DeviceHealth {
   /** The promise's value while the device works; else the failure, also when the promise would never settle. */
   async guard<T>(promise: Promise<T>): Promise<T> {
     let reject: (failure: SolvayError) => void = () => undefined;
-    // One for each call: a race against one that lives as long as the device would keep all its losers as long.
+    // One promise a call: a race against one that lives as long as the device would keep every loser as long.
     const failed = new Promise<never>((_, refuse) => {
       reject = refuse;
     });
@@ -88,7 +88,7 @@ export function lostError(reason: string, message: string): DeviceError {
   });
 }
 
-/** Windows takes a silent card away by itself; elsewhere nobody may. */
+/** Windows takes a silent GPU away by itself; elsewhere nobody may. */
 function silentError(waitedMs: number): DeviceError {
   return new DeviceError({
     code: "E_GPU_SILENT",

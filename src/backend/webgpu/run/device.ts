@@ -1,33 +1,31 @@
 /**
- * @file The `webgpu` device: arenas, uploads and segments on a graphics adapter through Dawn. Segments are lowered once per
+ * @file The `webgpu` device: arenas, uploads and segments on an opened graphics adapter. Segments are lowered once per
  * shape (lowering.ts), bound once per set of spans, and recorded anew at each call: the step loop makes and frees nothing.
  */
-import { type SolvayError, UsageError } from "../../errors.ts";
-import type { Graph, Segment, ValueId } from "../../ir/graph.ts";
-import { elementCount } from "../../tensor/dtype.ts";
-import type { BlockUpload, HostData, ScratchBytes, SegmentCall, Span, StoredWeight } from "../device.ts";
-import type { AdapterFacts } from "./adapter.ts";
+import { type SolvayError, UsageError } from "../../../errors.ts";
+import type { Graph, Segment, ValueId } from "../../../ir/graph.ts";
+import { elementCount } from "../../../tensor/dtype.ts";
+import type { BlockUpload, HostData, ScratchBytes, SegmentCall, Span, StoredWeight } from "../../device.ts";
+import type { AdapterFacts } from "../adapter/adapter.ts";
+import { closeGpu, type OpenedGpu } from "../adapter/opened-gpu.ts";
+import type { LoweringOptions } from "../lower/lowering-scope.ts";
+import { DEFAULT_STAGING, WebGpuSizes } from "../lower/sizes.ts";
 import { CallCache } from "./calls.ts";
-import { type OpenedDevice, openDawn } from "./dawn.ts";
+import { DeviceHealth, lostError, outOfMemory, POISON, staleError, uncapturedError } from "./device-health.ts";
 import type { WebGpuDevice, WebGpuOptions } from "./device-types.ts";
-import { DeviceHealth, lostError, outOfMemory, POISON, staleError, uncapturedError } from "./failure.ts";
 import { USAGE } from "./gpu-flags.ts";
 import { type GpuSpan, HostTransfers } from "./host-transfers.ts";
-import type { LoweringOptions } from "./lowering-scope.ts";
 import { DeviceMemory, type GpuArena } from "./memory.ts";
 import { Pacer, type PacingState } from "./pacing.ts";
-import { widePaths } from "./paths.ts";
 import { PipelineCache } from "./pipelines.ts";
 import { type ChosenPaths, limitsOf, probePaths } from "./self-test.ts";
-import { DEFAULT_STAGING, WebGpuSizes } from "./sizes.ts";
 import { SubmitQueue } from "./submission.ts";
 import { Uploader } from "./uploads.ts";
 
 export type { WebGpuDevice, WebGpuOptions };
 
-/** Rejects with DeviceError where there is no adapter, or none that suffices. */
-export async function createWebGpuDevice(options: WebGpuOptions = {}): Promise<WebGpuDevice> {
-  const opened = await (options.open ?? (() => openDawn(options.adapter)))();
+/** Takes over what is opened; it is closed with the device, or on failure. Rejects with DeviceError, or BudgetError where memory for staging is short. */
+export async function createWebGpuDevice(opened: OpenedGpu, options: WebGpuOptions = {}): Promise<WebGpuDevice> {
   try {
     const limits = { ...limitsOf(opened.facts), ...options.limits };
     const { paths, precision = "fp32" } = options;
@@ -35,9 +33,9 @@ export async function createWebGpuDevice(options: WebGpuOptions = {}): Promise<W
     const lowering: LoweringOptions = {
       limits,
       paths: chosen.paths,
-      ...(options.chooseTile ? { chooseTile: options.chooseTile } : {}),
+      chooseTile: options.chooseTile,
     };
-    return new DawnDevice(opened, options, lowering, chosen);
+    return new GpuDevice(opened, options, lowering, chosen);
   } catch (cause) {
     opened.device.destroy();
     // Memory that is mapped at once is host memory, too: its shortage is thrown.
@@ -49,7 +47,7 @@ function stagingBytes({ staging: { slots, slotBytes } = DEFAULT_STAGING }: WebGp
   return slots * slotBytes;
 }
 
-class DawnDevice implements WebGpuDevice {
+class GpuDevice implements WebGpuDevice {
   readonly name = "webgpu";
   readonly alignmentBytes: number;
   readonly sharesHostMemory = false;
@@ -58,7 +56,7 @@ class DawnDevice implements WebGpuDevice {
   readonly adapter: AdapterFacts;
   readonly chosen: ChosenPaths;
   readonly maxArenaBytes: number;
-  readonly #opened: OpenedDevice;
+  readonly #opened: OpenedGpu;
   readonly #device: GPUDevice;
   readonly #health: DeviceHealth;
   readonly #pipelines: PipelineCache;
@@ -75,7 +73,7 @@ class DawnDevice implements WebGpuDevice {
   #kept: Promise<void> | undefined;
   #closing = false;
 
-  constructor(opened: OpenedDevice, options: WebGpuOptions, lowering: LoweringOptions, chosen: ChosenPaths) {
+  constructor(opened: OpenedGpu, options: WebGpuOptions, lowering: LoweringOptions, chosen: ChosenPaths) {
     this.chosen = chosen;
     this.#opened = opened;
     this.#device = opened.device;
@@ -169,9 +167,9 @@ class DawnDevice implements WebGpuDevice {
     return this.#memory.create(lengthBytes, label);
   }
 
-  async createScratch(lengthBytes: number): Promise<Disposable> {
-    if (lengthBytes === 0) return { [Symbol.dispose]: () => undefined };
-    const arena = await this.#memory.create(lengthBytes, "scratch");
+  async createScratch(sharedBytes: number): Promise<Disposable> {
+    if (sharedBytes === 0) return { [Symbol.dispose]: () => undefined };
+    const arena = await this.#memory.create(sharedBytes, "scratch");
     this.#scratch.push(arena);
     return {
       [Symbol.dispose]: () => {
@@ -222,11 +220,6 @@ class DawnDevice implements WebGpuDevice {
     });
   }
 
-  async useFp32(on: boolean): Promise<void> {
-    this.#sizes.setPaths(on ? widePaths(this.chosen.paths) : this.chosen.paths);
-    await this.release();
-  }
-
   async settle(): Promise<void> {
     await this.#inTurn(() => this.#queue.settle());
   }
@@ -247,9 +240,7 @@ class DawnDevice implements WebGpuDevice {
     this.#memory.destroy();
     this.#uploader.destroy();
     this.#poison.destroy();
-    this.#device.destroy();
-    await this.#device.lost;
-    void this.#opened.gpu;
+    await closeGpu(this.#opened);
   }
 
   /** Calls that use the queue follow each other in the order in which they were made. */

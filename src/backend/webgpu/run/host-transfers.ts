@@ -1,11 +1,11 @@
 /**
- * @file Activations between the host's memory and the device's, in parts: a band of a large picture is tens of megabytes, and this
- * process makes no second one on the way, whatever the order in memory (Dawn's staging memory is in the driver's allowance).
+ * @file Activations between the host's memory and the device's, in parts: a band of a large picture is tens of megabytes, and
+ * no second copy of it is made on the way, whatever its order in memory (Dawn's staging memory is in the driver's allowance).
  */
-import { elementCount } from "../../tensor/dtype.ts";
-import type { HostData } from "../device.ts";
-import { type DeviceHealth, POISON } from "./failure.ts";
-import { gatherToDevice, isRowMajor, scatterFromDevice } from "./layout.ts";
+import { elementCount } from "../../../tensor/dtype.ts";
+import type { HostData } from "../../device.ts";
+import { gatherToDevice, isRowMajor, scatterFromDevice } from "../lower/tensor-layout.ts";
+import { type DeviceHealth, POISON } from "./device-health.ts";
 import { ReadBacks } from "./read-backs.ts";
 import type { SubmitQueue } from "./submission.ts";
 
@@ -43,7 +43,7 @@ export class HostTransfers {
     }
   }
 
-  /** Whether what was read is a result, and not what was there before one was written (failure.ts). */
+  /** Whether what was read is a result, and not what was there before one was written (device-health.ts). */
   async read(shape: readonly number[], { buffer, offsetBytes }: GpuSpan, into: Float32Array): Promise<boolean> {
     const elements = elementCount(shape);
     let fresh = true;

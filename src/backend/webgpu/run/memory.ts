@@ -1,8 +1,9 @@
 /** @file Device memory: arenas as single buffers, scratch, and the count of both. */
-import type { Arena, Span } from "../device.ts";
-import { type DeviceHealth, gpuError, outOfMemory } from "./failure.ts";
+import { alignUp } from "../../../tensor/align.ts";
+import type { Arena, Span } from "../../device.ts";
+import { ALIGNMENT_BYTES } from "../lower/tensor-layout.ts";
+import { type DeviceHealth, gpuError, outOfMemory } from "./device-health.ts";
 import { USAGE } from "./gpu-flags.ts";
-import { align } from "./layout.ts";
 
 export interface GpuArena extends Arena {
   readonly buffer: GPUBuffer;
@@ -85,7 +86,11 @@ export class DeviceMemory {
     const device = this.#device;
     device.pushErrorScope("validation");
     device.pushErrorScope("out-of-memory");
-    const buffer = device.createBuffer({ label, size: align(Math.max(lengthBytes, 1)), usage: ARENA_USAGE });
+    const buffer = device.createBuffer({
+      label,
+      size: alignUp(Math.max(lengthBytes, 1), ALIGNMENT_BYTES),
+      usage: ARENA_USAGE,
+    });
     const short = device.popErrorScope();
     const invalid = device.popErrorScope();
     const [noMemory, error] = await this.#health.answer(Promise.all([short, invalid]));

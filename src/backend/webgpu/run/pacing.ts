@@ -1,5 +1,5 @@
 /**
- * @file How much work goes into one submit. Windows resets a graphics card whose work takes 2 s, so a submit should take about
+ * @file How much work goes into one submit. Windows resets a GPU whose work takes 2 s, so a submit should take about
  * 100 ms. The rate is measured as work completes; only the cutting of work follows it, never what is computed.
  */
 
@@ -15,7 +15,7 @@ export interface PacingState {
 export const TARGET_MS = 100;
 /** What an unknown device is trusted with at first: 20 GFLOP/s. */
 const FIRST_COST_PER_MS = 20e6;
-/** So much work without a loss: a card that was lost for other reasons (sleep, a new driver) is not slow for ever. */
+/** So much work without a loss: a GPU that was lost for other reasons (sleep, a new driver) is not slow for ever. */
 export const TRUST_AFTER_MS = 10 * 60_000;
 /** Losses that have other reasons than long submits must not cut work without end. */
 const LEAST_CAUTION = 1 / 64;
@@ -48,7 +48,7 @@ export class Pacer {
 
   /**
    * Work of `cost` operations took `ms` from its start (or the end of the work before) to its end. Judged over `TARGET_MS` of
-   * work together, because ends are reported late and in heaps: one report alone may show any rate.
+   * work together, because ends are reported late and several at once: one report alone may show any rate.
    */
   observe(cost: number, ms: number): void {
     if (!(cost > 0) || !(ms >= 0)) return;

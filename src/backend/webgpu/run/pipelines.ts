@@ -1,8 +1,8 @@
 /** @file Compiled kernels by variant, and the layouts of their bindings. */
-import { SolvayError } from "../../errors.ts";
-import { type DeviceHealth, gpuError } from "./failure.ts";
+import { SolvayError } from "../../../errors.ts";
+import { type Kernel, RECORD_BYTES } from "../kernels/kernel.ts";
+import { type DeviceHealth, gpuError } from "./device-health.ts";
 import { COMPUTE_STAGE } from "./gpu-flags.ts";
-import { type Kernel, RECORD_BYTES } from "./kernel.ts";
 
 export class PipelineCache {
   readonly #device: GPUDevice;

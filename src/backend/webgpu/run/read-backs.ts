@@ -1,5 +1,5 @@
 /** @file Buffers that results come back through, kept by size for the next time. */
-import { type DeviceHealth, gpuError } from "./failure.ts";
+import { type DeviceHealth, gpuError } from "./device-health.ts";
 import { MAP, USAGE } from "./gpu-flags.ts";
 
 export class ReadBacks {

@@ -1,23 +1,24 @@
 /**
  * @file Tries optional kernels on the device before they are used: a small problem with the baseline's kernels and with the
- * others. A path that doesn't compile, gives NaN or strays is left out, with a note that says so. Drivers are the reason:
- * Dawn hides `shader-f16` on NVIDIA's because of them.
+ * others. A path that doesn't compile, gives NaN or differs too much is left out, with a note that says so. The reason is
+ * mistakes in drivers: for one, Dawn hides `shader-f16` on NVIDIA's.
  */
-import type { PrecisionName } from "../../engine-types.ts";
-import { DeviceError } from "../../errors.ts";
-import { GraphBuilder } from "../../ir/builder.ts";
-import type { Graph } from "../../ir/graph.ts";
-import { elementCount, numberToF16 } from "../../tensor/dtype.ts";
-import type { StoredWeight } from "../device.ts";
-import { type AdapterFacts, describeAdapter } from "./adapter.ts";
-import { type OpenedDevice, openDawn } from "./dawn.ts";
-import type { DispatchList } from "./dispatches.ts";
-import { DeviceHealth, lostError } from "./failure.ts";
+
+import { DeviceError } from "../../../errors.ts";
+import { GraphBuilder } from "../../../ir/builder.ts";
+import type { Graph } from "../../../ir/graph.ts";
+import { elementCount, numberToF16 } from "../../../tensor/dtype.ts";
+import type { StoredWeight } from "../../device.ts";
+import type { Precision } from "../../precision.ts";
+import { type AdapterFacts, describeAdapter } from "../adapter/adapter.ts";
+import { type Candidate, candidatePaths } from "../adapter/candidates.ts";
+import { closeGpu, type OpenedGpu } from "../adapter/opened-gpu.ts";
+import { lowerSegment } from "../lower/lowering.ts";
+import type { LoweringLimits } from "../lower/lowering-scope.ts";
+import { BASELINE, type KernelPaths } from "../lower/paths.ts";
+import { compileList, LooseList } from "./bindings.ts";
+import { DeviceHealth, lostError } from "./device-health.ts";
 import { MAP, USAGE } from "./gpu-flags.ts";
-import { RECORD_BYTES } from "./kernel.ts";
-import { lowerSegment } from "./lowering.ts";
-import type { LoweringLimits } from "./lowering-scope.ts";
-import { BASELINE, type Candidate, candidatePaths, type KernelPaths } from "./paths.ts";
 import { PipelineCache } from "./pipelines.ts";
 
 export interface ChosenPaths {
@@ -37,8 +38,8 @@ const known = new Map<string, ChosenPaths>();
 
 /** Rejects with DeviceError if the device is lost meanwhile. */
 export async function probePaths(
-  opened: OpenedDevice,
-  precision: PrecisionName,
+  opened: OpenedGpu,
+  precision: Precision,
   limits: LoweringLimits,
 ): Promise<ChosenPaths> {
   const key = `${describeAdapter(opened.facts)} ${opened.facts.features} ${precision}`;
@@ -49,16 +50,12 @@ export async function probePaths(
   return chosen;
 }
 
-/** Opens an adapter (`asked`: part of its name), tries all it offers, and closes it. Rejects with DeviceError. */
-export async function tryAdapter(asked?: string): Promise<ChosenPaths & { readonly adapter: AdapterFacts }> {
-  const opened = await openDawn(asked);
+/** Tries all that an adapter offers, and closes it. Rejects with DeviceError. */
+export async function tryAdapter(opened: OpenedGpu): Promise<ChosenPaths> {
   try {
-    return { ...(await probePaths(opened, "fp16", limitsOf(opened.facts))), adapter: opened.facts };
+    return await probePaths(opened, "fp16", limitsOf(opened.facts));
   } finally {
-    opened.device.destroy();
-    await opened.device.lost;
-    // Dawn's instance must outlive its device.
-    void opened.gpu;
+    await closeGpu(opened);
   }
 }
 
@@ -69,11 +66,7 @@ export function limitsOf({ limits }: AdapterFacts): LoweringLimits {
   };
 }
 
-async function tryCandidates(
-  opened: OpenedDevice,
-  precision: PrecisionName,
-  limits: LoweringLimits,
-): Promise<ChosenPaths> {
+async function tryCandidates(opened: OpenedGpu, precision: Precision, limits: LoweringLimits): Promise<ChosenPaths> {
   const health = new DeviceHealth();
   void opened.device.lost.then(({ reason, message }) => health.fail(lostError(reason, message)));
   const trial = new Trial(opened.device, new PipelineCache(opened.device, health), health, limits);
@@ -122,33 +115,30 @@ class Trial {
     const segment = graph.segments[0]!;
     const stored = segment.weights.map((id): StoredWeight => ({ dtype: "f16", shape: graph.values[id]!.shape }));
     const list = lowerSegment(graph, segment, stored, { limits: this.#limits, paths });
-    const pipelines = await Promise.all(list.dispatches.map(({ kernel }) => this.#pipelines.get(kernel)));
-    const made: GPUBuffer[] = [];
+    const compiled = await compileList(this.#pipelines, list);
     const device = this.#device;
     device.pushErrorScope("validation");
+    const owned = new DisposableStack();
     try {
-      const buffer = (label: string, size: number, usage: number) => {
-        const created = device.createBuffer({ label, size: Math.max(256, size), usage });
-        made.push(created);
-        return created;
-      };
-      const storages = list.storages.map(({ kind, index, bytes }) => {
-        const place = buffer(`self-test ${kind}`, bytes, USAGE.storage | USAGE.copyTarget | USAGE.copySource);
+      const loose = owned.use(new LooseList(device, this.#pipelines, list, compiled, "self-test"));
+      for (const [i, { kind, index }] of list.storages.entries()) {
         const id = kind === "input" ? segment.inputs[index!] : kind === "weight" ? segment.weights[index!] : undefined;
-        if (id !== undefined) device.queue.writeBuffer(place, 0, numbersFor(graph, id, kind === "weight"));
-        return place;
-      });
-      const records = buffer("self-test parameters", list.records.length, USAGE.uniform | USAGE.copyTarget);
-      device.queue.writeBuffer(records, 0, list.records);
+        if (id !== undefined) device.queue.writeBuffer(loose.storages[i]!, 0, valuesFor(graph, id, kind === "weight"));
+      }
       const encoder = device.createCommandEncoder();
-      record(device, encoder, list, { pipelines, storages, records, cache: this.#pipelines });
+      loose.encode(encoder);
       const results = segment.outputs.map((id, i) => {
         const bytes = elementCount(graph.values[id]!.shape) * 4;
-        const from = storages[list.storages.findIndex(({ kind, index }) => kind === "output" && index === i)]!;
+        const from = loose.storages[list.storages.findIndex(({ kind, index }) => kind === "output" && index === i)]!;
         return { from, bytes };
       });
       const total = results.reduce((sum, { bytes }) => sum + bytes, 0);
-      const target = buffer("self-test results", total, USAGE.mapRead | USAGE.copyTarget);
+      const target = device.createBuffer({
+        label: "self-test results",
+        size: total,
+        usage: USAGE.mapRead | USAGE.copyTarget,
+      });
+      owned.defer(() => target.destroy());
       let at = 0;
       for (const { from, bytes } of results) {
         encoder.copyBufferToBuffer(from, 0, target, at, bytes);
@@ -159,49 +149,20 @@ class Trial {
       return new Float32Array(target.getMappedRange(0, total).slice(0));
     } finally {
       const error = await this.#health.answer(device.popErrorScope());
-      for (const created of made) created.destroy();
+      owned.dispose();
       // biome-ignore lint/correctness/noUnsafeFinally: what WebGPU reports explains whatever else went wrong.
       if (error) throw new Error(error.message);
     }
   }
 }
 
-interface Bound {
-  readonly pipelines: readonly GPUComputePipeline[];
-  readonly storages: readonly GPUBuffer[];
-  readonly records: GPUBuffer;
-  readonly cache: PipelineCache;
-}
-
-function record(device: GPUDevice, encoder: GPUCommandEncoder, list: DispatchList, bound: Bound): void {
-  const pass = encoder.beginComputePass();
-  for (const [i, { slots, parts }] of list.dispatches.entries()) {
-    for (const { windows, runs } of parts) {
-      const resources = slots.map((storage, slot) => {
-        const [from, to] = windows[slot]!;
-        return { buffer: bound.storages[storage]!, offset: from, size: to - from };
-      });
-      const entries = [...resources, { buffer: bound.records, offset: 0, size: RECORD_BYTES }].map(
-        (resource, binding) => ({ binding, resource }),
-      );
-      const group = device.createBindGroup({ layout: bound.cache.bindingLayout(slots.length), entries });
-      for (const { recordOffset, workgroups } of runs) {
-        pass.setPipeline(bound.pipelines[i]!);
-        pass.setBindGroup(0, group, [recordOffset]);
-        pass.dispatchWorkgroups(workgroups);
-      }
-    }
-  }
-  pass.end();
-}
-
-/** Numbers from -1 to 1 that have no pattern which a wrong index would keep. */
-function numbersFor(graph: Graph, id: number, halves: boolean): Float32Array<ArrayBuffer> | Uint16Array<ArrayBuffer> {
+/** Values from -1 to 1 that have no pattern which a wrong index would keep. */
+function valuesFor(graph: Graph, id: number, halves: boolean): Float32Array<ArrayBuffer> | Uint16Array<ArrayBuffer> {
   const count = elementCount(graph.values[id]!.shape);
-  const number = (i: number) => ((Math.imul(i + 1 + id * 7919, 0x9e3779b1) >>> 8) / 2 ** 23 - 1) * (halves ? 0.25 : 1);
-  if (!halves) return Float32Array.from({ length: count }, (_, i) => number(i));
+  const value = (i: number) => ((Math.imul(i + 1 + id * 7919, 0x9e3779b1) >>> 8) / 2 ** 23 - 1) * (halves ? 0.25 : 1);
+  if (!halves) return Float32Array.from({ length: count }, (_, i) => value(i));
   // Whole words: a write is a multiple of four bytes.
-  return Uint16Array.from({ length: count + (count % 2) }, (_, i) => numberToF16(number(i)));
+  return Uint16Array.from({ length: count + (count % 2) }, (_, i) => numberToF16(value(i)));
 }
 
 /** Why `found` isn't `expected`. */
@@ -252,7 +213,7 @@ function problem(name: string, build: (g: GraphBuilder) => void): Graph {
   return g.build();
 }
 
-/** Only for tests: another driver is another answer. */
+/** For tests that change what a driver answers. */
 export function forgetProbes(): void {
   known.clear();
 }

@@ -2,7 +2,7 @@
  * @file Staging memory: a ring of buffers that the host writes and the device copies from. A slot is mapped for the host until
  * its reads are done, then belongs to the device until its copies are done, and is mapped again: nothing is made or freed.
  */
-import type { DeviceHealth } from "./failure.ts";
+import type { DeviceHealth } from "./device-health.ts";
 import { MAP, USAGE } from "./gpu-flags.ts";
 
 export interface StagingSlot {

@@ -1,15 +1,14 @@
 /**
- * @file The way of dispatches to the device: recorded until a submit is full, at most two full submits in flight. Measures how
+ * @file How dispatches get to the device: recorded until a submit is full, at most two full submits in flight. Measures how
  * fast work completes and paces the next submits by it.
  */
-import type { Dispatch } from "./dispatches.ts";
-import type { DeviceHealth } from "./failure.ts";
+import { MAX_WORKGROUPS } from "../kernels/kernel.ts";
+import type { Dispatch } from "../lower/dispatches.ts";
+import type { DeviceHealth } from "./device-health.ts";
 import type { Pacer } from "./pacing.ts";
 
 /** Full submits that may be in flight. */
 const IN_FLIGHT = 2;
-/** WebGPU's limit on one dimension of a dispatch. */
-const MAX_WORKGROUPS = 65535;
 
 export class SubmitQueue {
   readonly #device: GPUDevice;
@@ -22,7 +21,7 @@ export class SubmitQueue {
   readonly #inFlight: { readonly cost: number; readonly done: Promise<void> }[] = [];
   #inFlightCost = 0;
   #lastDoneMs = 0;
-  #heap: { cost: number; readonly startedMs: number } | undefined;
+  #turn: { cost: number; readonly startedMs: number } | undefined;
   #submits = 0;
 
   /** `now` gives milliseconds. */
@@ -121,16 +120,16 @@ export class SubmitQueue {
     this.#inFlightCost += cost;
   }
 
-  /** Ends that are reported in one heap are one piece of work: when each of them was done is not known. */
+  /** Ends that are reported in one turn count as one piece of work: when each of them was done is not known. */
   #ended(cost: number, startedMs: number): void {
-    const heap = this.#heap ?? { cost: 0, startedMs: Math.max(startedMs, this.#lastDoneMs) };
-    heap.cost += cost;
+    const turn = this.#turn ?? { cost: 0, startedMs: Math.max(startedMs, this.#lastDoneMs) };
+    turn.cost += cost;
     this.#lastDoneMs = this.#now();
-    if (this.#heap) return;
-    this.#heap = heap;
+    if (this.#turn) return;
+    this.#turn = turn;
     setTimeout(() => {
-      this.#heap = undefined;
-      this.#pacer.observe(heap.cost, this.#lastDoneMs - heap.startedMs);
+      this.#turn = undefined;
+      this.#pacer.observe(turn.cost, this.#lastDoneMs - turn.startedMs);
     });
   }
 

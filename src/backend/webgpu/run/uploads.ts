@@ -1,17 +1,22 @@
 /** @file Blocks of weights to their spans: reads into staging slots, copies, and the repacking of convolutions' weights. */
-import type { BlockTensor, BlockUpload, Span } from "../device.ts";
-import type { DeviceHealth } from "./failure.ts";
+import type { BlockTensor, BlockUpload, Span } from "../../device.ts";
+import { type Kernel, MAX_WORKGROUPS, RECORD_BYTES, writeRecord } from "../kernels/kernel.ts";
+import { COPY_ITEMS, repackKernel } from "../kernels/movement.ts";
+import {
+  planUpload,
+  RECORDS_BYTES,
+  type StagedPiece,
+  type StagedRepack,
+  type StagingSize,
+} from "../lower/upload-plan.ts";
+import type { DeviceHealth } from "./device-health.ts";
 import { USAGE } from "./gpu-flags.ts";
-import { type Kernel, RECORD_BYTES, writeRecord } from "./kernel.ts";
-import { COPY_ITEMS, repackKernel } from "./kernels/layout.ts";
 import type { DeviceMemory, GpuArena } from "./memory.ts";
 import type { PipelineCache } from "./pipelines.ts";
 import { StagingRing, type StagingSlot } from "./staging.ts";
-import { planUpload, RECORDS_BYTES, type StagedPiece, type StagedRepack, type StagingSize } from "./upload-plan.ts";
 
 /** A longer read is cut, so that several threads of the system share it. */
 const READ_BYTES = 4 * 1024 ** 2;
-const MAX_WORKGROUPS = 65535;
 
 export class Uploader {
   readonly #device: GPUDevice;
@@ -112,7 +117,7 @@ export class Uploader {
       }),
     );
     const runs = repacks.flatMap(({ repack, kernel, pipeline }) => {
-      const items = repack.halves ? Math.ceil(repack.numbers / 2) : repack.numbers;
+      const items = repack.halves ? Math.ceil(repack.values / 2) : repack.values;
       const workgroups = Math.ceil(items / COPY_ITEMS);
       if (workgroups > MAX_WORKGROUPS) throw new RangeError("staging slots are too large for one repacking");
       return [{ repack, kernel, pipeline, items, workgroups }];
@@ -170,12 +175,12 @@ export class Uploader {
 }
 
 function writeRepack(view: DataView, at: number, kernel: Kernel, repack: StagedRepack, items: number): void {
-  const { numbers, taps, channels, slotOffset, targetOffset } = repack;
-  const values = { items, numbers, taps, channels, source: slotOffset / 4, place: targetOffset / 4 };
-  writeRecord(view, at, kernel, 0, [0, 0], values);
+  const { values, taps, channels, slotOffset, targetOffset } = repack;
+  const params = { items, values, taps, channels, source: slotOffset / 4, place: targetOffset / 4 };
+  writeRecord(view, at, kernel, 0, [0, 0], params);
 }
 
-/** f64 to f32 in place, from the front: a number's place is never beyond its source. */
+/** f64 to f32 in place, from the front: a value's place is never beyond its source. */
 function narrowToF32(bytes: Uint8Array<ArrayBuffer>, offset: number, length: number): void {
   const doubles = new Float64Array(bytes.buffer, bytes.byteOffset + offset, length / 8);
   const floats = new Float32Array(bytes.buffer, bytes.byteOffset + offset, length / 8);

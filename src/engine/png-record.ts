@@ -1,0 +1,51 @@
+/** @file A picture as a PNG that says how it was made. */
+import { encodePng } from "../image/png.ts";
+import type { EngineInfo } from "../job/engine.ts";
+import { A1111_KEYWORD, a1111Parameters, type ImageRecord, SOLVAY_KEYWORD, solvayJson } from "../job/infotext.ts";
+import type { FullJob } from "../job/job.ts";
+import type { Checkpoint } from "../models/family.ts";
+import { SAMPLERS, type SamplerName } from "../sampler/samplers.ts";
+import { SOLVAY_VERSION } from "../version.ts";
+
+export interface Picture {
+  readonly rgb: Uint8Array;
+  /** Pixels, which may be fewer than the job asked for. */
+  readonly width: number;
+  readonly height: number;
+  /** What went wrong in less than fp32, where fp32 made these pixels instead. */
+  readonly retry?: string | undefined;
+}
+
+export function recordOf(
+  job: FullJob & { readonly sampler: SamplerName },
+  { width, height, retry }: Picture,
+  info: EngineInfo,
+  checkpoint: Checkpoint,
+): ImageRecord {
+  return {
+    ...job,
+    negativePrompt: job.negativePrompt ?? "",
+    width,
+    height,
+    samplerName: SAMPLERS[job.sampler].title,
+    scheduleType: checkpoint.scheduleTitle,
+    model: modelLabel(info.model),
+    artifact: info.artifact,
+    backend: info.backend,
+    precision: retry === undefined ? info.precision : "fp32",
+    retry,
+    version: SOLVAY_VERSION,
+  };
+}
+
+export async function encodeWithRecord({ rgb, width, height }: Picture, record: ImageRecord): Promise<Uint8Array> {
+  const text = [
+    { keyword: A1111_KEYWORD, text: a1111Parameters(record) },
+    { keyword: SOLVAY_KEYWORD, text: solvayJson(record) },
+  ];
+  return await encodePng({ width, height, rgb, text });
+}
+
+function modelLabel(model: string): string {
+  return model.split(/[\\/]/).filter(Boolean).at(-1) ?? model;
+}

@@ -1,0 +1,123 @@
+/**
+ * @file What a field of a job, or of an open request, is: plain data from which the schema, the flags, the loop's words, the
+ * infotext and the help are made. The tables are in fields.ts. No zod here: it takes 80 ms to load, and a face needs none.
+ */
+import type { Budget } from "../ledger/budget.ts";
+
+/** What values a field takes. Bounds are inclusive. */
+export type Kind =
+  | { readonly type: "text"; readonly maxChars: number }
+  | { readonly type: "whole"; readonly min: number; readonly max: number; readonly multiple?: number }
+  | { readonly type: "decimal"; readonly min: number; readonly max: number }
+  | { readonly type: "choice"; readonly values: readonly string[] }
+  | { readonly type: "switch" }
+  /** Memory: text such as "6G", a number of bytes, or a Budget, which the others become. */
+  | { readonly type: "amount" };
+
+export type FieldValue = string | number | boolean | Budget;
+
+/** An option of the command line. */
+export interface Flag {
+  /** As in the help: "--steps <n>". */
+  readonly usage: string;
+  /** Heading in the help. */
+  readonly group: "Model" | "Compute" | "Budgets" | "Picture";
+}
+
+/** A command of the interactive loop. Fields of one word share a line: `:size 64x128`. */
+export interface LoopWord {
+  /** "seed" is `:seed`. */
+  readonly word: string;
+  /** What follows it, in the help: "N|random". Of the first field of a word. */
+  readonly usage?: string;
+  /** What it is called in the answer. Default: the word with a capital letter. */
+  readonly title?: string;
+  /** The argument that takes the value away. */
+  readonly clear?: string;
+  /** How no value is told. */
+  readonly cleared?: string;
+}
+
+/** An entry of the infotext's line of settings, by A1111's name. */
+export interface InfotextEntry {
+  readonly name: string;
+  /** Place in A1111's line; entries without one follow the picture's size, in the table's order. */
+  readonly rank?: number;
+  /** Its text where that is not the value's own; undefined leaves the entry out. */
+  readonly write?: (record: Readonly<Record<string, unknown>>) => string | undefined;
+}
+
+export interface Field {
+  readonly kind: Kind;
+  /** A phrase for the help and for API documents, without limits and default: those are added. */
+  readonly description: string;
+  readonly required?: true;
+  readonly default?: FieldValue;
+  /** What stands in for a value that nobody gave, where that is not `default`. */
+  readonly absent?: string;
+  readonly flag?: Flag;
+  readonly loop?: LoopWord;
+  readonly infotext?: InfotextEntry;
+  /** A picture's records leave the default out: a field that comes later keeps the bytes of the pictures before it. */
+  readonly omitsDefault?: true;
+  /** What other programs call it: named in refusals, and by readers of other programs' requests. */
+  readonly aliases?: readonly string[];
+  /** A plan depends on it. */
+  readonly shapesPlan?: true;
+}
+
+export type Fields = Readonly<Record<string, Field>>;
+
+type KindValue<K> = K extends { readonly type: "text" }
+  ? string
+  : K extends { readonly type: "whole" | "decimal" }
+    ? number
+    : K extends { readonly type: "choice"; readonly values: readonly (infer Choice)[] }
+      ? Choice
+      : K extends { readonly type: "switch" }
+        ? boolean
+        : Budget;
+
+/** Names of the fields that must be given. */
+type Required<F extends Fields> = {
+  [Name in keyof F]: F[Name] extends { readonly required: true } ? Name : never;
+}[keyof F];
+
+/** What a checked object with these fields is. */
+export type ValuesOf<F extends Fields> = { readonly [Name in Required<F>]: KindValue<F[Name]["kind"]> } & {
+  readonly [Name in Exclude<keyof F, Required<F>>]?: KindValue<F[Name]["kind"]>;
+};
+
+/** The values that are allowed, as in "... must be a whole number from 1 to 1000". */
+export function allowed(kind: Kind): string {
+  switch (kind.type) {
+    case "text":
+      return `text of at most ${kind.maxChars} characters`;
+    case "whole": {
+      const noun = kind.multiple === undefined ? "a whole number" : `a multiple of ${kind.multiple}`;
+      return `${noun} from ${kind.min} to ${kind.max}`;
+    }
+    case "decimal":
+      return `a number from ${kind.min} to ${kind.max}`;
+    case "choice":
+      return `one of ${kind.values.join(", ")}`;
+    case "switch":
+      return "true or false";
+    case "amount":
+      return "an amount of memory such as 6G, 512M, or -1G for all but 1 GiB";
+  }
+}
+
+/** Description with limits, for help; several fields of one kind share them. */
+export function explained(...fields: readonly [Field, ...Field[]]): string {
+  const [{ kind }] = fields;
+  const text = fields.map(({ description }) => description).join(", ");
+  if (kind.type !== "whole" && kind.type !== "decimal") return text;
+  const multiple = kind.type === "whole" && kind.multiple !== undefined ? `multiple of ${kind.multiple}, ` : "";
+  return `${text}, ${multiple}${kind.min} to ${kind.max}`;
+}
+
+/** The flag without its value: "--steps". */
+export function flagName(flag: Flag): string {
+  return flag.usage.split(" ", 1)[0]!;
+}

@@ -1,0 +1,137 @@
+/**
+ * @file The fields of a job and of an open request, each once: limits, defaults, what they are, their flags, the loop's words,
+ * the infotext's names, what others call them. A new field of a job is one entry here, and the place that uses it.
+ */
+import { PRECISIONS } from "../backend/precision.ts";
+import { BACKENDS } from "./backends.ts";
+import type { Fields } from "./field-type.ts";
+
+/** A picture's side in pixels; a server may set tighter bounds. */
+const SIDE = { type: "whole", min: 16, max: 4096, multiple: 8 } as const;
+const PROMPT = { type: "text", maxChars: 65536 } as const;
+/** Longest path that any system takes. */
+const PATH = { type: "text", maxChars: 32767 } as const;
+
+/** In the order in which our JSON record writes them; `rank` is the infotext's own order. */
+export const JOB_FIELDS = {
+  prompt: { kind: PROMPT, description: "what the image should show", required: true },
+  negativePrompt: {
+    kind: PROMPT,
+    description: "what the image should not show",
+    flag: { usage: "--negative <text>", group: "Picture" },
+    loop: { word: "negative", usage: "[TEXT]", clear: "", cleared: "none" },
+    aliases: ["negative_prompt"],
+  },
+  seed: {
+    // Every whole number up to 2^53-1 is exact in JavaScript and in JSON.
+    kind: { type: "whole", min: 0, max: Number.MAX_SAFE_INTEGER },
+    description: "seed of the noise",
+    absent: "drawn at random",
+    flag: { usage: "--seed <n>", group: "Picture" },
+    loop: { word: "seed", usage: "N|random", clear: "random", cleared: "random" },
+    infotext: { name: "Seed", rank: 5 },
+    aliases: ["noise_seed"],
+  },
+  steps: {
+    kind: { type: "whole", min: 1, max: 1000 },
+    description: "denoising steps",
+    default: 30,
+    flag: { usage: "--steps <n>", group: "Picture" },
+    loop: { word: "steps", usage: "N" },
+    infotext: { name: "Steps", rank: 1 },
+    aliases: ["num_inference_steps"],
+    shapesPlan: true,
+  },
+  guidance: {
+    kind: { type: "decimal", min: 0, max: 100 },
+    description: "guidance scale (1 or less turns guidance off)",
+    default: 5,
+    flag: { usage: "--guidance <n>", group: "Picture" },
+    loop: { word: "guidance", usage: "N" },
+    infotext: { name: "CFG scale", rank: 4 },
+    aliases: ["guidance_scale", "cfg_scale", "cfg"],
+    shapesPlan: true,
+  },
+  width: {
+    kind: SIDE,
+    description: "width in pixels",
+    absent: "the model's own",
+    flag: { usage: "--width <pixels>", group: "Picture" },
+    loop: { word: "size", usage: "WxH|default", clear: "default", cleared: "the model's own" },
+    // One entry for both sides.
+    infotext: { name: "Size", rank: 6, write: ({ width, height }) => `${width}x${height}` },
+    shapesPlan: true,
+  },
+  height: {
+    kind: SIDE,
+    description: "height in pixels",
+    absent: "the model's own",
+    flag: { usage: "--height <pixels>", group: "Picture" },
+    loop: { word: "size" },
+    shapesPlan: true,
+  },
+} as const satisfies Fields;
+
+/** Hard bounds of memory. */
+export const BUDGET_FIELDS = {
+  vram: {
+    kind: { type: "amount" },
+    description: "bound of device memory: 6G, 512M, or -1G for all but 1 GiB",
+    absent: "chosen by what is free",
+    flag: { usage: "--vram <amount>", group: "Budgets" },
+    loop: { word: "vram", usage: "AMOUNT", title: "VRAM", cleared: "chosen by what is free" },
+  },
+  ram: {
+    kind: { type: "amount" },
+    description: "bound of other memory, the process included",
+    absent: "chosen by what is free",
+    flag: { usage: "--ram <amount>", group: "Budgets" },
+    loop: { word: "ram", usage: "AMOUNT", title: "RAM", cleared: "chosen by what is free" },
+  },
+} as const satisfies Fields;
+
+/** What opens a model, but for the budgets. */
+export const OPEN_FIELDS = {
+  model: {
+    kind: PATH,
+    description: "diffusers folder, Hugging Face id in the local cache, or store:ID",
+    absent: "the demo model",
+    flag: { usage: "--model <dir|hub-id>", group: "Model" },
+    aliases: ["pretrained_model_name_or_path", "sd_model_checkpoint"],
+  },
+  artifact: {
+    kind: PATH,
+    description: "LZR2 artifact laid over the model's UNet",
+    flag: { usage: "--artifact <file.lzr2>", group: "Model" },
+  },
+  store: {
+    kind: PATH,
+    description: "block store for large artifacts",
+    absent: "$SOLVAY_STORE, or in the user's cache",
+    flag: { usage: "--store <dir>", group: "Model" },
+  },
+  compat: {
+    kind: { type: "switch" },
+    description: "accept LZR2 records of unknown kind (the model's own weight stays)",
+    flag: { usage: "--compat", group: "Model" },
+  },
+  backend: {
+    kind: { type: "choice", values: BACKENDS },
+    description: "what computes",
+    default: "auto",
+    flag: { usage: "--backend <name>", group: "Compute" },
+    aliases: ["device"],
+  },
+  adapter: {
+    kind: { type: "text", maxChars: 1000 },
+    description: "part of a graphics adapter's name; software adapters only when named",
+    flag: { usage: "--adapter <name>", group: "Compute" },
+  },
+  precision: {
+    kind: { type: "choice", values: PRECISIONS },
+    description: "arithmetic on a graphics card (fp16 is faster, with other pixels)",
+    absent: "fp32",
+    flag: { usage: "--precision <name>", group: "Compute" },
+    aliases: ["dtype", "torch_dtype"],
+  },
+} as const satisfies Fields;

@@ -1,0 +1,45 @@
+/** @file What opens an engine: a model, what computes, and budgets. What it may hold is in fields.ts, its check in schema.ts. */
+import type { Precision } from "../backend/precision.ts";
+import type { Budget } from "../ledger/budget.ts";
+import type { BackendName } from "./backends.ts";
+import type { LoadEvent } from "./events.ts";
+
+export type PrecisionName = Precision;
+
+export interface OpenEngineOptions {
+  /** Diffusers folder, Hugging Face id looked up in the local cache, or "store:ID". Default: the embedded demo model. */
+  readonly model?: string;
+  /** LZR2 file that overlays the UNet. */
+  readonly artifact?: string;
+  /**
+   * Folder of the block store, which large artifacts are imported into once; `model` may be "store:ID" too. Default:
+   * `$SOLVAY_STORE`, or `solvay/store` in the user's cache folder.
+   */
+  readonly store?: string;
+  /** Accept LZR2 records of unknown kind, as the published loader does (the base weight stays; they are counted). Default false. */
+  readonly compat?: boolean;
+  /** Default "auto": the graphics card where there is one, else the CPU. */
+  readonly backend?: BackendName;
+  /** Part of a graphics adapter's name. Software adapters are used only when named. */
+  readonly adapter?: string;
+  /**
+   * Default "fp32". "fp16": faster on graphics cards that offer it, other pixels than fp32's; where it can't be had, a note says so.
+   * A picture records what was used; one whose values become NaN in fp16 is made again in fp32, with a note.
+   */
+  readonly precision?: PrecisionName;
+  readonly budgets?: BudgetOptions;
+  readonly signal?: AbortSignal;
+  /** Load progress (artifact records, text). */
+  readonly onEvent?: (event: LoadEvent) => void;
+}
+
+/** Memory: "6G", "512M", "5.5G" (powers of 1024), "-1G" for all but 1 GiB; a number of bytes; or either as a value in bytes. */
+export type Amount = string | number | Budget;
+
+/** Hard bounds. Pictures do not depend on them. Default: chosen by what is free. */
+export interface BudgetOptions {
+  /** Device memory: weights, activations, staging and decode. With the CPU backend, the memory that compute uses. */
+  readonly vram?: Amount;
+  /** Everything else in host memory, the process itself included. */
+  readonly ram?: Amount;
+}

@@ -1,0 +1,204 @@
+/**
+ * @file The tables of fields.ts as zod schemas, and the checks made with them: strict, and refused in our own words. Loaded
+ * when an engine is opened, beside the start of its thread, since zod takes 80 ms; a face that only parses text needs none.
+ */
+import * as z from "zod";
+import { UsageError } from "../errors.ts";
+import { type Budget, parseBudget } from "../ledger/budget.ts";
+import type { Budgets, OpenRequest } from "./checked.ts";
+import type { GenerateOptions, PlanOptions } from "./engine.ts";
+import { allowed, type Field, type Fields, flagName, type ValuesOf } from "./field-type.ts";
+import { BUDGET_FIELDS, JOB_FIELDS, OPEN_FIELDS } from "./fields.ts";
+import type { GenerateJob, PlanJob } from "./job.ts";
+import type { OpenEngineOptions } from "./open.ts";
+
+/** A strict schema of these fields; z.toJSONSchema describes it with limits, defaults and descriptions. */
+export function schemaOf<F extends Fields>(fields: F): z.ZodType<ValuesOf<F>> {
+  const shape = Object.entries(fields).map(([name, field]) => [name, fieldSchema(name, field)] as const);
+  return z.strictObject(Object.fromEntries(shape)) as unknown as z.ZodType<ValuesOf<F>>;
+}
+
+function fieldSchema(name: string, field: Field): z.ZodType {
+  const { description, default: standing, absent } = field;
+  const text = absent === undefined ? description : `${description} (default: ${absent})`;
+  const schema = valueSchema(name, field).meta({
+    description: text,
+    ...(standing !== undefined && { default: standing }),
+  });
+  return field.required ? schema : schema.optional();
+}
+
+function valueSchema(name: string, { kind, flag }: Field): z.ZodType {
+  switch (kind.type) {
+    case "text":
+      return z.string().max(kind.maxChars);
+    case "whole": {
+      const schema = z.int().min(kind.min).max(kind.max);
+      return kind.multiple === undefined ? schema : schema.multipleOf(kind.multiple);
+    }
+    case "decimal":
+      return z.number().min(kind.min).max(kind.max);
+    case "choice":
+      return z.enum(kind.values);
+    case "switch":
+      return z.boolean();
+    case "amount": {
+      const bytes = z.int().min(1);
+      const value = z.union([z.strictObject({ bytes }), z.strictObject({ allBut: bytes })]);
+      const read = (amount: string | number | Budget) => {
+        if (typeof amount === "string") return parseBudget(flag ? flagName(flag) : name, amount);
+        return typeof amount === "number" ? { bytes: amount } : amount;
+      };
+      return z.union([z.string(), bytes, value]).transform(read);
+    }
+  }
+}
+
+/** What is checked, and how its refusals read. */
+interface Subject<F extends Fields> {
+  readonly code: string;
+  /** "a job". */
+  readonly what: string;
+  readonly fields: F;
+  /** What is said of names that are no fields, but known. */
+  readonly hints?: ReadonlyMap<string, string>;
+}
+
+/** A check of objects with these fields. It throws UsageError naming the field that is wrong. */
+export function checker<F extends Fields>(subject: Subject<F>): (value: unknown) => ValuesOf<F> {
+  const schema = schemaOf(subject.fields);
+  return (value) => {
+    const result = schema.safeParse(value);
+    if (result.success) return result.data;
+    throw refusal(subject, value, result.error.issues[0]!);
+  };
+}
+
+function refusal(subject: Subject<Fields>, value: unknown, issue: z.core.$ZodIssue): UsageError {
+  const { code, what, fields } = subject;
+  const [name] = issue.path;
+  if (name === undefined) {
+    if (issue.code === "unrecognized_keys") return unknownField(subject, issue.keys[0]!);
+    return new UsageError({ code, problem: `${what} is an object (found ${shown(value)})`, next: "pass an object" });
+  }
+  const field = fields[String(name)]!;
+  const found = (value as Readonly<Record<string, unknown>>)[String(name)];
+  const wanted = allowed(field.kind);
+  const [problem, next] =
+    found === undefined
+      ? [`is missing (${wanted} is wanted)`, "give it"]
+      : hasRange(field) && typeof found === typeOf(field)
+        ? [`out of range (found ${shown(found)}, allowed ${wanted})`, `give ${String(name)} a value in that range`]
+        : [`${wanted} is wanted (found ${shown(found)})`, `give ${String(name)} such a value`];
+  return new UsageError({ code, subject: String(name), problem, next });
+}
+
+function hasRange({ kind }: Field): boolean {
+  return kind.type === "text" || kind.type === "whole" || kind.type === "decimal";
+}
+
+/** What values with a range are to `typeof`. */
+function typeOf({ kind }: Field): string {
+  return kind.type === "text" ? "string" : "number";
+}
+
+/** Longest text that is quoted. */
+const QUOTED_CHARS = 60;
+
+function shown(value: unknown): string {
+  if (typeof value === "string") {
+    return value.length <= QUOTED_CHARS
+      ? `a string ${JSON.stringify(value)}`
+      : `a string of ${value.length} characters`;
+  }
+  if (Array.isArray(value)) return "an array";
+  return value !== null && typeof value === "object" ? "an object" : String(value);
+}
+
+function unknownField({ code, what, fields, hints }: Subject<Fields>, name: string): UsageError {
+  const meant = fieldMeant(fields, name);
+  const hint = meant === undefined ? hints?.get(name) : `did you mean ${meant}?`;
+  return new UsageError({
+    code,
+    subject: name.slice(0, QUOTED_CHARS),
+    problem: `there is no such field${hint === undefined ? "" : ` (${hint})`}`,
+    next: `leave it out: ${what} has ${Object.keys(fields).join(", ")}`,
+  });
+}
+
+/** The field that other programs call `name`, or that differs from it only in capitals and underscores. */
+export function fieldMeant(fields: Fields, name: string): string | undefined {
+  const plain = (text: string) => text.replace(/[-_]/g, "").toLowerCase();
+  const same = (other: string) => plain(other) === plain(name);
+  return Object.entries(fields).find(([own, { aliases }]) => same(own) || aliases?.some(same))?.[0];
+}
+
+/** A job from outside. Throws UsageError `E_JOB` naming the field that is wrong. */
+export const checkJob: (job: unknown) => GenerateJob = checker({
+  code: "E_JOB",
+  what: "a job",
+  fields: JOB_FIELDS,
+  hints: new Map(
+    ["signal", "telemetry", "states"].map(
+      (name) => [name, `it goes beside the job: generate(job, { ${name} })`] as const,
+    ),
+  ),
+});
+
+/** What a plan depends on, from outside; other fields of a job may be there. Throws UsageError `E_JOB`. */
+export function checkPlanJob(job: unknown): PlanJob {
+  return checkJob(job !== null && typeof job === "object" ? { prompt: "", ...job } : job);
+}
+
+/** Amounts of memory from outside, read. Throws UsageError naming the amount that is wrong. */
+export const checkBudgets: (budgets: unknown) => Budgets = checker({
+  code: "E_OPTION",
+  what: "a budget",
+  fields: BUDGET_FIELDS,
+});
+
+const checkOpenFields = checker({
+  code: "E_OPTION",
+  what: "an open request",
+  fields: OPEN_FIELDS,
+  hints: new Map(Object.keys(BUDGET_FIELDS).map((name) => [name, "it goes into budgets"] as const)),
+});
+
+/** Options from outside as a request that can cross to a thread. Throws UsageError naming the option that is wrong. */
+export function checkOpen(request: OpenEngineOptions): OpenRequest {
+  const { signal, onEvent, budgets, ...options } = objectOf(request, "an open request");
+  return { ...checkOpenFields(options), budgets: budgets === undefined ? undefined : checkBudgets(budgets) };
+}
+
+/** What may stand beside a job. Throws UsageError `E_OPTION` naming what may not. */
+export function checkGenerateOptions(beside: GenerateOptions): GenerateOptions {
+  return besideFields("beside a job", beside, { signal: "object", telemetry: "boolean", states: "boolean" });
+}
+
+/** What may stand beside a job that is planned. Throws UsageError `E_OPTION`. */
+export function checkPlanOptions(beside: PlanOptions): { readonly as?: string; readonly budgets?: Budgets } {
+  const { as, budgets } = besideFields("beside a plan's job", beside, { as: "string", budgets: "object" });
+  return { as, budgets: budgets && checkBudgets(budgets) };
+}
+
+function besideFields<Options extends object>(
+  what: string,
+  options: Options,
+  types: Readonly<Record<keyof Options, string>>,
+): Options {
+  for (const [name, value] of Object.entries(objectOf(options, what))) {
+    const type = Object.hasOwn(types, name) ? types[name as keyof Options] : undefined;
+    if (type !== undefined && (value === undefined || (value !== null && typeof value === type))) continue;
+    const problem =
+      type === undefined ? `there is no such option ${what}` : `a ${type} is wanted (found ${shown(value)})`;
+    const next = `leave it out: there are ${Object.keys(types).join(", ")}`;
+    throw new UsageError({ code: "E_OPTION", subject: name.slice(0, QUOTED_CHARS), problem, next });
+  }
+  return options;
+}
+
+function objectOf<T extends object>(value: T, what: string): T {
+  if (value !== null && typeof value === "object") return value;
+  const problem = `${what} is an object (found ${shown(value)})`;
+  throw new UsageError({ code: "E_OPTION", problem, next: "leave it out, or give an object" });
+}

@@ -1,0 +1,40 @@
+/** @file Values of fields from text: flags, the loop's lines. Refusals name them as the user wrote them. */
+import { UsageError } from "../errors.ts";
+import { parseBudget } from "../ledger/budget.ts";
+import { allowed, type FieldValue, type Kind } from "./field-type.ts";
+
+/** The value that `text` stands for. Throws UsageError naming `name`, such as "--steps" or ":steps". */
+export function valueFromText(kind: Kind, name: string, text: string): FieldValue {
+  switch (kind.type) {
+    case "text":
+      return text.length <= kind.maxChars ? text : refuse(kind, name, `${text.length} characters`);
+    case "whole": {
+      const value = Number(text);
+      const { min, max, multiple = 1 } = kind;
+      const fits =
+        /^\d+$/.test(text) && Number.isSafeInteger(value) && value >= min && value <= max && value % multiple === 0;
+      return fits ? value : refuse(kind, name, JSON.stringify(text));
+    }
+    case "decimal": {
+      const value = Number(text);
+      const fits = /^\d*\.?\d+$|^\d+\.$/.test(text) && value >= kind.min && value <= kind.max;
+      return fits ? value : refuse(kind, name, JSON.stringify(text));
+    }
+    case "choice":
+      return kind.values.includes(text) ? text : refuse(kind, name, JSON.stringify(text));
+    case "switch":
+      return text === "true" || text === "false" ? text === "true" : refuse(kind, name, JSON.stringify(text));
+    case "amount":
+      return parseBudget(name, text);
+  }
+}
+
+/** A whole number in [min, max]. Throws UsageError. */
+export function wholeFromText(name: string, text: string, min: number, max: number): number {
+  return valueFromText({ type: "whole", min, max }, name, text) as number;
+}
+
+function refuse(kind: Kind, name: string, found: string): never {
+  const problem = `${name} must be ${allowed(kind)} (found ${found})`;
+  throw new UsageError({ code: "E_USAGE", problem, next: `give ${name} a value in that range` });
+}

@@ -1,0 +1,56 @@
+/** @file What lies in a weight file: its tensors or records, and what its header says. */
+import { readLzr2 } from "../container/lzr2.ts";
+import { readSafetensorsHeader } from "../container/safetensors.ts";
+import { sniffContainer } from "../container/sniff.ts";
+import type { ByteSource } from "../source/source.ts";
+import type { LibraryHost } from "./host.ts";
+
+/** One tensor or record. */
+export interface TensorRow {
+  readonly name: string;
+  readonly dtype: string;
+  readonly shape: readonly number[];
+  readonly startByte: number;
+  readonly endByte: number;
+  readonly note?: string;
+}
+
+export interface FileContent {
+  readonly container: string;
+  readonly fileBytes: number;
+  readonly metadata: Readonly<Record<string, string>>;
+  readonly tensors: readonly TensorRow[];
+}
+
+/** Reads headers only. Rejects with ArtifactError. */
+export async function inspectFile(
+  host: LibraryHost,
+  file: string,
+  { compat, signal }: { readonly compat: boolean; readonly signal: AbortSignal },
+): Promise<FileContent> {
+  await using source = await host.openFile(host.absolute(file));
+  const container = await sniffContainer(source, signal);
+  const fileBytes = source.byteLength;
+  if (container === "lzr2") {
+    const tensors = await Array.fromAsync(lzr2Rows(source, compat, signal));
+    return { container, fileBytes, metadata: {}, tensors };
+  }
+  const header = await readSafetensorsHeader(source, signal);
+  const tensors = [...header.table.values()].map((entry) => {
+    const { name, dtype, shape, startByte, endByte } = entry;
+    return { name, dtype, shape, startByte, endByte };
+  });
+  return { container, fileBytes, metadata: Object.fromEntries(header.metadata), tensors };
+}
+
+async function* lzr2Rows(source: ByteSource, compat: boolean, signal: AbortSignal): AsyncGenerator<TensorRow> {
+  const records = readLzr2(source, { compat, signal, headersOnly: true });
+  for await (const { key, shape, startByte, endByte, tf, overlayRows } of records) {
+    const notes = [
+      tf === 1 ? "" : "no payload: the model's own weight stays",
+      overlayRows > 0 ? `${overlayRows} overlay rows` : "",
+    ].filter((note) => note !== "");
+    const row = { name: key, dtype: "f16", shape, startByte, endByte };
+    yield notes.length > 0 ? { ...row, note: notes.join("; ") } : row;
+  }
+}

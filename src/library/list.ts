@@ -1,0 +1,30 @@
+/** @file The models of the block store, as people and pages list them. */
+import { companionComponent } from "../store/companion.ts";
+import { listModels, type Store } from "../store/store.ts";
+
+export interface ListedModel {
+  readonly id: string;
+  /** As it was named at import, with the artifact's path if there is one. */
+  readonly name?: string | undefined;
+  /** It is no model, but what one got later: the component. */
+  readonly companion?: string | undefined;
+  readonly blocks: number;
+  readonly packs: number;
+  readonly plainBytes: number;
+  /** Why it can't be read. */
+  readonly problem?: string | undefined;
+}
+
+/** Damaged models with their problem. Rejects where the store's folder can't be read. */
+export async function listStored(store: Store): Promise<ListedModel[]> {
+  return (await listModels(store)).map(({ id, manifest, problem }) => {
+    const blocks = manifest?.components.flatMap((component) => component.blocks) ?? [];
+    const plainBytes = blocks.reduce((sum, block) => sum + block.plainBytes, 0);
+    const packs = new Set(blocks.map(({ pack }) => pack)).size;
+    const sources = manifest?.components.flatMap((component) => component.sources) ?? [];
+    const artifact = sources.find(({ role }) => role === "artifact")?.path;
+    const name = artifact === undefined ? manifest?.name : `${manifest?.name} + ${artifact}`;
+    const companion = manifest && companionComponent(manifest)?.name;
+    return { id, name, companion, blocks: blocks.length, packs, plainBytes, problem };
+  });
+}

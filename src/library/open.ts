@@ -1,0 +1,151 @@
+/** @file Opens what the user has named, an artifact over it included: the one way for engine, commands and servers. */
+import { overlayLzr2 } from "../checkpoint/lzr2-overlay.ts";
+import { openModelFolder } from "../models/families.ts";
+import type { Checkpoint } from "../models/family.ts";
+import type { Folder } from "../source/folder.ts";
+import type { ByteSource } from "../source/source.ts";
+import type { ImportBudget, ImportEvent } from "../store/import/import-types.ts";
+import type { Store } from "../store/store.ts";
+import { openStoredModel } from "../store/stored-model.ts";
+import type { LibraryHost } from "./host.ts";
+import { locateArtifact, locateModel, requireNoArtifact } from "./locate.ts";
+import { importCheckpoint, openStoredCheckpoint, withStoredWeights } from "./stored.ts";
+
+export interface ModelRequest {
+  /** See locateModel. */
+  readonly model?: string | undefined;
+  readonly artifact?: string | undefined;
+  /** Folder of the block store. Default: the user's own. */
+  readonly store?: string | undefined;
+  /** Accept LZR2 records of unknown kind. */
+  readonly compat?: boolean | undefined;
+}
+
+/** A model that was found, not opened yet. */
+export interface ModelSource {
+  /** For people. */
+  readonly name: string;
+  readonly demo: boolean;
+  open(options: OpenModelOptions): Promise<OpenedModel>;
+}
+
+export interface OpenModelOptions {
+  /** What an import of a large artifact may take. */
+  readonly importBudget: (store: Store) => Promise<ImportBudget>;
+  readonly onArtifact?: ((event: ArtifactEvent) => void) | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+export type ArtifactEvent =
+  | Extract<ImportEvent, { readonly type: "record" }>
+  | {
+      readonly type: "done";
+      readonly applied: number;
+      readonly untouched: number;
+      readonly missing: number;
+      readonly skippedOverlayRows: number;
+    };
+
+export interface OpenedModel extends AsyncDisposable {
+  readonly checkpoint: Checkpoint;
+  readonly artifactName?: string | undefined;
+  /** Memory that decoded weights take for as long as it is open. */
+  readonly heldBytes: number;
+}
+
+/** What takes no more is decoded into memory; all else goes into the block store, once. */
+const HELD_ARTIFACT_BYTES = 256 * 1024 ** 2;
+
+/**
+ * Finds model and artifact, without opening the model. `heldArtifactBytes`: the most that decoded weights may take of memory; a larger
+ * artifact goes into the store. Rejects with ArtifactError or UsageError.
+ */
+export async function findModel(
+  host: LibraryHost,
+  request: ModelRequest,
+  { heldArtifactBytes }: { readonly heldArtifactBytes?: number | undefined } = {},
+): Promise<ModelSource> {
+  const { model, artifact, store: storeFolder, compat = false } = request;
+  requireNoArtifact(model, artifact);
+  const place = await locateModel(host, model, storeFolder);
+  if (place.kind === "stored") {
+    return {
+      name: place.name,
+      demo: false,
+      async open({ signal }) {
+        const opened = await openStoredCheckpoint(place.store, place.id, signal);
+        return Object.assign(opened, { heldBytes: 0 });
+      },
+    };
+  }
+  const folder = await host.openFolder(place.path);
+  const artifactPath = artifact === undefined ? undefined : await locateArtifact(host, artifact);
+  return {
+    name: place.path,
+    demo: place.demo,
+    open(options) {
+      const policy = { store: host.store(storeFolder), compat, heldBytes: heldArtifactBytes };
+      return openFolderModel(host, folder, artifactPath, policy, options);
+    },
+  };
+}
+
+/** How an artifact is laid over a model. */
+interface ArtifactPolicy {
+  readonly compat: boolean;
+  /** Where artifacts go that are too large to be decoded into memory at each start. */
+  readonly store: Store;
+  /** Decoded weights up to so many bytes are not too large. Default 256 MiB. */
+  readonly heldBytes?: number | undefined;
+}
+
+async function openFolderModel(
+  host: LibraryHost,
+  folder: Folder,
+  artifactPath: string | undefined,
+  policy: ArtifactPolicy,
+  options: OpenModelOptions,
+): Promise<OpenedModel> {
+  await using owned = new AsyncDisposableStack();
+  const artifact = artifactPath === undefined ? undefined : owned.use(await host.openFile(artifactPath));
+  const base = owned.use(await openModelFolder(folder, { signal: options.signal }));
+  const { checkpoint, heldBytes } = artifact
+    ? await withArtifact(folder, base, artifact, policy, owned, options)
+    : { checkpoint: base, heldBytes: 0 };
+  const stack = owned.move();
+  return { checkpoint, artifactName: artifact?.name, heldBytes, [Symbol.asyncDispose]: () => stack.disposeAsync() };
+}
+
+/** Lays an artifact over `base`, in memory or, where it is large, in the store. `owned` gets what the result reads from. */
+async function withArtifact(
+  folder: Folder,
+  base: Checkpoint,
+  artifact: ByteSource,
+  { compat, store, heldBytes: limitBytes = HELD_ARTIFACT_BYTES }: ArtifactPolicy,
+  owned: AsyncDisposableStack,
+  { importBudget, onArtifact, signal }: OpenModelOptions,
+): Promise<{ readonly checkpoint: Checkpoint; readonly heldBytes: number }> {
+  const { component, schema } = base.artifactTarget;
+  const totalBytes = artifact.byteLength;
+  const onRecord = (count: number, key: string, readBytes: number) =>
+    onArtifact?.({ type: "record", count, key, readBytes, totalBytes });
+  // A file is seldom larger than its weights; one that is has much else to be read at each start.
+  if (totalBytes < limitBytes) {
+    const { table } = base.components.get(component)!;
+    const overlay = await overlayLzr2(artifact, { base: table, schema, compat, limitBytes, signal, onRecord });
+    if (overlay) {
+      const { applied, untouched, missing, skippedOverlayRows, heldBytes } = overlay;
+      onArtifact?.({ type: "done", applied, untouched, missing: missing.length, skippedOverlayRows });
+      return { checkpoint: base.withWeights(new Map([[component, { table: overlay.table }]])), heldBytes };
+    }
+  }
+  const request = { folder, checkpoint: base, artifact, compat, packed: "auto" as const };
+  const result = await importCheckpoint(store, request, {
+    signal,
+    budget: await importBudget(store),
+    onEvent: (event) => event.type === "record" && onRecord(event.count, event.key, event.readBytes),
+  });
+  const { applied, untouched, missing, skippedOverlayRows } = result.artifact!;
+  onArtifact?.({ type: "done", applied, untouched, missing, skippedOverlayRows });
+  return { checkpoint: withStoredWeights(base, owned.use(await openStoredModel(store, result.id))), heldBytes: 0 };
+}

@@ -1,0 +1,87 @@
+/** @file Writes a model's UNet as an LZR2 artifact: lossless, or smaller. */
+import { encodeLzr2Record, LZR2_SIGNATURE, type Lzr2Mode } from "../container/lzr2-writer.ts";
+import { readSafetensorsHeader } from "../container/safetensors.ts";
+import type { TensorEntry } from "../container/table.ts";
+import { openModelFolder } from "../models/families.ts";
+import { f16ToNumber, numberToF16, toFloat32 } from "../tensor/dtype.ts";
+import type { LibraryHost } from "./host.ts";
+
+export interface PackTotals {
+  readonly tensors: number;
+  readonly weights: number;
+  readonly overlayRows: number;
+  /** Against the weights in fp16. */
+  readonly maxAbsError: number;
+  readonly rmsError: number;
+  /** Weights of a wider type that fp16 doesn't hold, and the largest change to one. */
+  readonly roundedWeights: number;
+  readonly maxRounding: number;
+  readonly bytes: number;
+}
+
+export interface PackRequest {
+  /** Diffusers folder, or one safetensors file with the network's weights; a path. */
+  readonly model: string;
+  /** The artifact's path; what is there is replaced once the new one is whole. */
+  readonly output: string;
+  readonly mode: Lzr2Mode;
+}
+
+/** Rejects with ArtifactError for a model that can't be read, BudgetError for a full disk, or the signal's reason. */
+export async function packModel(
+  host: LibraryHost,
+  { model, output, mode }: PackRequest,
+  signal: AbortSignal,
+): Promise<PackTotals> {
+  await using sources = new AsyncDisposableStack();
+  const entries = await openWeights(host, host.absolute(model), sources, signal);
+  return await host.replaceFile(host.absolute(output), (write) => writeArtifact(write, entries, mode, signal));
+}
+
+async function openWeights(
+  host: LibraryHost,
+  model: string,
+  sources: AsyncDisposableStack,
+  signal: AbortSignal,
+): Promise<readonly TensorEntry[]> {
+  if (model.endsWith(".safetensors")) {
+    const source = sources.use(await host.openFile(model));
+    return [...(await readSafetensorsHeader(source, signal)).table.values()];
+  }
+  const checkpoint = sources.use(await openModelFolder(await host.openFolder(model), { signal }));
+  return [...checkpoint.components.get(checkpoint.artifactTarget.component)!.table.values()];
+}
+
+async function writeArtifact(
+  write: (bytes: Uint8Array) => Promise<void>,
+  entries: readonly TensorEntry[],
+  mode: Lzr2Mode,
+  signal: AbortSignal,
+): Promise<PackTotals> {
+  await write(LZR2_SIGNATURE);
+  let [weights, overlayRows, maxAbsError, squares, bytes] = [0, 0, 0, 0, LZR2_SIGNATURE.byteLength];
+  let [roundedWeights, maxRounding] = [0, 0];
+  for (const entry of entries) {
+    signal.throwIfAborted();
+    const raw = new Uint8Array(entry.endByte - entry.startByte);
+    await entry.source.read(entry.startByte, raw, signal);
+    const values = entry.dtype === "f16" ? new Uint16Array(raw.buffer) : toFloat32(entry.dtype, raw);
+    const record = await encodeLzr2Record({ key: entry.name, shape: entry.shape, values, mode });
+    for (const chunk of record.chunks()) await write(chunk);
+    if (values instanceof Float32Array) {
+      for (const value of values) {
+        const change = Math.abs(value - f16ToNumber(numberToF16(value)));
+        if (change === 0) continue;
+        roundedWeights++;
+        maxRounding = Math.max(maxRounding, change);
+      }
+    }
+    weights += record.stats.weights;
+    overlayRows += record.stats.overlayRows;
+    maxAbsError = Math.max(maxAbsError, record.stats.maxAbsError);
+    squares += record.stats.rmsError ** 2 * record.stats.weights;
+    bytes += record.byteLength;
+  }
+  const rmsError = Math.sqrt(squares / Math.max(1, weights));
+  return { tensors: entries.length, weights, overlayRows, maxAbsError, rmsError, roundedWeights, maxRounding, bytes };
+}

@@ -1,0 +1,195 @@
+/**
+ * @file The seam of model families: SDXL today. A family finds its models among files, opens them, and describes a job as
+ * phases of graphs; nothing above or below it asks which family it is.
+ */
+import type { ComponentRules, Schema } from "../checkpoint/schema.ts";
+import type { TensorTable } from "../container/table.ts";
+import type { Graph } from "../ir/graph.ts";
+import type { PhaseDescription } from "../plan/describe.ts";
+import type { Denoise } from "../sampler/sampler.ts";
+import type { SamplerName } from "../sampler/samplers.ts";
+import type { NoiseSchedule } from "../sampler/schedule.ts";
+import type { Folder } from "../source/folder.ts";
+import type { ModelChooser } from "../source/listing.ts";
+import type { PackedBlock } from "../store/stored-model.ts";
+import type { PhaseRun } from "../stream/phase.ts";
+
+/** Text embeddings kept for prompts to come back: 0.6 MB a prompt of full-size SDXL. Counted in every phase's host memory. */
+export const PROMPT_CACHE_ENTRIES = 32;
+
+/** One of the networks that every model of a family has. */
+export interface ComponentDescription {
+  readonly id: string;
+  /** Of the diffusers layout; components may share one. */
+  readonly folder: string;
+  /** Before the names of its blocks of weights in plans; keeps components apart. */
+  readonly prefix: string;
+  /** Brought into the block store only when something asks for it. */
+  readonly onDemand?: boolean;
+}
+
+/** A network's weights. */
+export interface Component {
+  /** By canonical (diffusers) parameter name; exactly what the network reads. */
+  readonly table: TensorTable;
+  /** From the block store: the same weights by segment. */
+  readonly blocks?: readonly PackedBlock[];
+}
+
+export interface OpenOptions {
+  readonly signal?: AbortSignal | undefined;
+  /** Weights from elsewhere than the folder's files, by component id; configs and tokenizers are the folder's all the same. */
+  readonly weights?: (component: string) => Component | undefined;
+}
+
+/** A network that a file by itself was recognised as. */
+export interface RecognisedNetwork {
+  readonly rules: ComponentRules;
+  /** For people: "SDXL base's unet". */
+  readonly network: string;
+}
+
+export interface Family {
+  readonly name: string;
+  /** In the order in which an image needs them. */
+  readonly components: readonly ComponentDescription[];
+  /** Every text file that such a model may consist of, beside its weights. */
+  readonly textFiles: readonly string[];
+  /** Whether a folder with this model_index.json, its text, holds such a model. */
+  isModelIndex(text: string): boolean;
+  /** Which of a listing's files make up the model. */
+  readonly chooseFiles: ModelChooser;
+  /** Opens and checks a folder; reads headers and configs only. Rejects with ArtifactError or UsageError. */
+  open(folder: Folder, options?: OpenOptions): Promise<Checkpoint>;
+  /**
+   * What a weight file by itself must hold, by the config.json beside it (`folder`: the name of the folder it lies in), else by its
+   * tensors. Undefined where it shares no name with any of the family's networks. Throws ArtifactError for a config that can't be used.
+   */
+  recognise(
+    table: TensorTable,
+    beside?: { readonly folder: string; readonly config: string },
+  ): RecognisedNetwork | undefined;
+  /** What an artifact overlays where no model is named: the component and what it holds in the family's base model. */
+  readonly baseArtifactTarget: ArtifactTarget;
+  /** Canonical (diffusers) name of a tensor of a component, whatever older export stored it. */
+  canonicalName(component: string, storedName: string): string;
+}
+
+/** The network that LZR2 artifacts of a model are laid over. */
+export interface ArtifactTarget {
+  readonly component: string;
+  readonly schema: Schema;
+}
+
+/** What jobs take from the model where they don't say. */
+export interface ModelDefaults {
+  /** Pixels. */
+  readonly width: number;
+  readonly height: number;
+  readonly sampler: SamplerName;
+}
+
+/** All that graphs and plans depend on. */
+export interface JobShape {
+  /** 2 with classifier-free guidance: both halves in one pass. */
+  readonly batch: 1 | 2;
+  /** Pixels. */
+  readonly width: number;
+  readonly height: number;
+  /** How often the sampler asks the model in one image. */
+  readonly modelCalls: number;
+  /** Latents that the sampler keeps of earlier steps. */
+  readonly historyLength: number;
+  /** Everything in fp32, whatever precision is declared. */
+  readonly fp32: boolean;
+}
+
+/** An opened model: configs and tokenizers in memory, weights where they are. */
+export interface Checkpoint extends AsyncDisposable {
+  readonly family: Family;
+  readonly name: string;
+  /** By id, in the family's order; one on demand may be missing. */
+  readonly components: ReadonlyMap<string, Component>;
+  /** Why a component on demand can't be had, by id. Weights that the block store has not read yet may give further reasons. */
+  readonly absent: ReadonlyMap<string, string>;
+  /** For the user, such as a scheduler that another one stands in for. */
+  readonly notes: readonly string[];
+  readonly defaults: ModelDefaults;
+  /** Pixels of one latent cell. */
+  readonly pixelsPerCell: number;
+  /** A1111's name of the model's schedule ("Karras"), as pictures record it. */
+  readonly scheduleTitle: string;
+  /** A negative prompt that was not given is all zeros; false: it is an empty prompt. */
+  readonly zerosForAbsentPrompt: boolean;
+  /** Whether the model is asked twice at such a guidance scale, with and without the prompt. */
+  isGuided(guidanceScale: number): boolean;
+  readonly artifactTarget: ArtifactTarget;
+  /** The same model with other weights for these components. The caller keeps disposing of this one. */
+  withWeights(weights: ReadonlyMap<string, Component>): Checkpoint;
+  /** Token ids of each tokenizer, by its folder's name. */
+  tokenize(prompt: string): Readonly<Record<string, readonly number[]>>;
+  /** The noise levels of a run. Throws UsageError `E_STEPS`. */
+  schedule(steps: number): NoiseSchedule;
+  /** What a component must hold, and the names it is stored under. */
+  rulesOf(component: string): ComponentRules;
+  /** The graphs that a component's blocks of weights are cut by, in execution order; sizes of pictures don't matter to them. */
+  weightGraphs(component: string): readonly Graph[];
+  /** Pure. */
+  describe(shape: JobShape): DescribedJob;
+}
+
+/** What a conditioning is made from, as plain JSON: equal ones give equal conditionings. */
+export interface Prompt {
+  readonly text: string;
+}
+
+/** What a model is told of one prompt. Nobody writes to its arrays. */
+export interface Conditioning {
+  /** Rows of tokens, [S, D] each. */
+  readonly sequences: ReadonlyMap<string, Float32Array<ArrayBuffer>>;
+  /** [P] each. */
+  readonly vectors: ReadonlyMap<string, Float32Array<ArrayBuffer>>;
+}
+
+/** What the model's answers are mixed from. */
+export interface Guide {
+  readonly positive: Conditioning;
+  /** With it, classifier-free guidance at `scale`. */
+  readonly negative?: Conditioning | undefined;
+  readonly scale: number;
+}
+
+/** One question of a sampler to the model. */
+export interface ModelCall {
+  /** The step that asks, from 0. */
+  readonly step: number;
+  readonly sigma: number;
+}
+
+export interface DenoiserOptions {
+  readonly guide: Guide;
+  readonly schedule: NoiseSchedule;
+  /** All of the image's calls in their order ... */
+  readonly calls: readonly ModelCall[];
+  /** ... and the first that will be asked: a run may go on from a saved state. */
+  readonly firstCall: number;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** A job's graphs, as phases that follow one another, and how to run them. */
+export interface DescribedJob {
+  readonly phases: readonly PhaseDescription[];
+  /** Ids of the phases for text, for the denoising steps, and from the latent to pixels. */
+  readonly phaseOf: { readonly encode: string; readonly denoise: string; readonly decode: string };
+  /** [1, C, H, W] */
+  readonly latentShape: readonly number[];
+  /** Pixels of the picture that `decode` gives; a side that is no whole number of cells is cut. */
+  readonly width: number;
+  readonly height: number;
+  /** In the encode phase. */
+  encode(phase: PhaseRun, prompt: Prompt, signal?: AbortSignal): Promise<Conditioning>;
+  /** In the denoise phase. The calls must then be asked in their order. */
+  denoiser(phase: PhaseRun, options: DenoiserOptions): Promise<Denoise>;
+  /** In the decode phase: `latent` [1, C, H, W] as samplers leave it -> [1, 3, height, width], about -1..1. */
+  decode(phase: PhaseRun, latent: Float32Array, signal?: AbortSignal): Promise<Float32Array>;
+}

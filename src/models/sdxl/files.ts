@@ -1,0 +1,66 @@
+/** @file Which files make up an SDXL in diffusers layout: said once, for folder, cache and hub. */
+import type { ComponentDescription } from "../family.ts";
+
+/** In the order in which an image needs them. */
+export const SDXL_COMPONENTS = [
+  { id: "textEncoder", folder: "text_encoder", prefix: "text_encoder" },
+  { id: "textEncoder2", folder: "text_encoder_2", prefix: "text_encoder_2" },
+  { id: "unet", folder: "unet", prefix: "unet" },
+  { id: "vae", folder: "vae", prefix: "vae" },
+  { id: "vaeEncoder", folder: "vae", prefix: "vae_encoder", onDemand: true },
+] as const satisfies readonly ComponentDescription[];
+
+export type SdxlComponentId = (typeof SDXL_COMPONENTS)[number]["id"];
+
+export const MODEL_INDEX = "model_index.json";
+export const SCHEDULER_CONFIG = "scheduler/scheduler_config.json";
+
+/** Folders with weights, and the name of the files in each. */
+export const WEIGHT_FOLDERS = [
+  { folder: "text_encoder", stem: "model" },
+  { folder: "text_encoder_2", stem: "model" },
+  { folder: "vae", stem: "diffusion_pytorch_model" },
+  { folder: "unet", stem: "diffusion_pytorch_model" },
+] as const;
+
+export type WeightFolder = (typeof WEIGHT_FOLDERS)[number]["folder"];
+
+export const TOKENIZER_FOLDERS = ["tokenizer", "tokenizer_2"] as const;
+
+/** vocab.json with merges.txt, or tokenizer.json, must be there; the others may. */
+export const TOKENIZER_FILES = [
+  "vocab.json",
+  "merges.txt",
+  "tokenizer.json",
+  "tokenizer_config.json",
+  "special_tokens_map.json",
+] as const;
+
+export const CONFIG_FILES: readonly string[] = [
+  SCHEDULER_CONFIG,
+  ...WEIGHT_FOLDERS.map(({ folder }) => `${folder}/config.json`),
+];
+
+/** All text files that an SDXL may consist of, beside its weights. */
+export const TEXT_FILES: readonly string[] = [
+  MODEL_INDEX,
+  "unet/config.json",
+  "text_encoder/config.json",
+  "text_encoder_2/config.json",
+  "vae/config.json",
+  SCHEDULER_CONFIG,
+  ...TOKENIZER_FOLDERS.flatMap((folder) => TOKENIZER_FILES.map((file) => `${folder}/${file}`)),
+];
+
+/** Where a folder's weights may lie, by preference: fp16 first, as diffusers' `variant="fp16"`; one file before shards. */
+export function weightFiles(stem: string, variants: readonly ("fp16" | "none")[]): readonly string[] {
+  return variants.flatMap((variant) => {
+    const infix = variant === "fp16" ? ".fp16" : "";
+    return [`${stem}${infix}.safetensors`, `${stem}.safetensors.index${infix}.json`];
+  });
+}
+
+/** The class that model_index.json must name. */
+export function isSdxlPipeline(className: string): boolean {
+  return /^StableDiffusionXL.*Pipeline$/.test(className);
+}

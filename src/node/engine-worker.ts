@@ -1,0 +1,22 @@
+/** @file The engine's thread on Node. */
+import { resolve } from "node:path";
+import { parentPort } from "node:worker_threads";
+import { composeEngine } from "../engine/engine.ts";
+import { serveEngine } from "../engine/serve-port.ts";
+import { openNodeParts } from "./engine-parts.ts";
+import { createGarbageCollector } from "./garbage.ts";
+
+const port = parentPort;
+if (!port) throw new Error("engine-worker.ts runs as a worker thread");
+
+serveEngine(
+  {
+    post: (message) => port.postMessage(message),
+    onMessage: (handle) => port.on("message", handle),
+    close: () => port.close(),
+  },
+  {
+    open: async (request, options) => composeEngine(await openNodeParts(request, resolve), options),
+    afterImage: createGarbageCollector(),
+  },
+);

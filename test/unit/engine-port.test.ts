@@ -1,0 +1,106 @@
+/** @file An engine behind a message port that is no worker of Node's: what its client asks arrives, and what it tells comes back. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { EngineClient } from "../../src/engine/client.ts";
+import type { FromEngine, ToEngine } from "../../src/engine/messages.ts";
+import { serveEngine } from "../../src/engine/serve-port.ts";
+import type { EngineThread } from "../../src/engine/thread.ts";
+import { BudgetError } from "../../src/errors.ts";
+import type { CheckedEngine } from "../../src/job/checked.ts";
+import type { EngineInfo } from "../../src/job/types.ts";
+
+/** Messages go as a structured clone does it, each in a turn of its own. */
+function serveInMemory(open: (request: object) => Promise<CheckedEngine>) {
+  const log: string[] = [];
+  let toClient: (message: FromEngine) => void = () => {};
+  let toEngine: (message: ToEngine) => void = () => {};
+  let end: () => void = () => {};
+  const port = {
+    post: (message: FromEngine) => setImmediate(() => toClient(structuredClone(message))),
+    onMessage(handle: (message: ToEngine) => void) {
+      toEngine = handle;
+    },
+    close: () => setImmediate(() => end()),
+  };
+  serveEngine(port, { open, afterImage: () => log.push("after image") });
+  const thread: EngineThread = {
+    post: (message) => setImmediate(() => toEngine(structuredClone(message))),
+    listen(onMessage, onEnd) {
+      toClient = onMessage;
+      end = () =>
+        onEnd({ kind: "solvay", name: "DeviceError", fields: { code: "E_ENDED", problem: "over", next: "-" } });
+    },
+    keepAlive: () => {},
+    async terminate() {
+      log.push("terminated");
+    },
+  };
+  return { thread, log };
+}
+
+const INFO: EngineInfo = {
+  ...{ model: "m", demo: false, precision: "fp32", defaultWidth: 64, defaultHeight: 64 },
+  backend: "reference",
+};
+
+function fakeEngine(log: string[]): CheckedEngine {
+  return {
+    info: INFO,
+    async *generate({ prompt }, { signal, states } = {}) {
+      yield { type: "note", text: `${prompt}, states ${states}` };
+      if (prompt === "endless") {
+        await new Promise((resolve) => signal!.addEventListener("abort", resolve));
+        log.push("stopped");
+        signal!.throwIfAborted();
+      }
+      if (prompt === "too large") throw new BudgetError({ code: "E_VRAM", problem: "no room", next: "shrink" });
+    },
+    plan: async () => assert.fail("nobody plans"),
+    async setBudgets({ vram }) {
+      log.push(`vram ${JSON.stringify(vram)}`);
+    },
+    tokens: async (prompt) => ({ words: [prompt.length] }),
+    async [Symbol.asyncDispose]() {
+      log.push("closed");
+    },
+  };
+}
+
+test("jobs, errors of their own class, aborts, budgets and the end pass over any port", async () => {
+  const { thread, log } = serveInMemory(async () => fakeEngine(log));
+  const client = await EngineClient.open(thread, {});
+  assert.deepEqual(client.info, INFO);
+  const notes: string[] = [];
+  for await (const event of client.generate({ prompt: "a lake" }, { states: true })) {
+    if (event.type === "note") notes.push(event.text);
+  }
+  assert.deepEqual(notes, ["a lake, states true"]);
+  await assert.rejects(Array.fromAsync(client.generate({ prompt: "too large" })), (error: unknown) => {
+    return error instanceof BudgetError && error.code === "E_VRAM";
+  });
+  const reason = new Error("enough");
+  const stop = new AbortController();
+  const endless = client.generate({ prompt: "endless" }, { signal: stop.signal });
+  await endless.next();
+  stop.abort(reason);
+  await assert.rejects(Array.fromAsync(endless), reason);
+  await client.setBudgets({ vram: "1G" });
+  assert.deepEqual(await client.tokens("abc"), { words: [3] });
+  await client[Symbol.asyncDispose]();
+  assert.deepEqual(log, [
+    "after image",
+    "after image",
+    "stopped",
+    "after image",
+    'vram {"bytes":1073741824}',
+    "closed",
+  ]);
+});
+
+test("an engine that can't be opened ends its thread and says why", async () => {
+  const { thread, log } = serveInMemory(async () => {
+    throw new BudgetError({ code: "E_RAM", problem: "no room", next: "shrink" });
+  });
+  await assert.rejects(EngineClient.open(thread, {}), (error: unknown) => error instanceof BudgetError);
+  assert.deepEqual(log, ["terminated"]);
+});

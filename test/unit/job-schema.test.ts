@@ -1,0 +1,213 @@
+/** @file The one check of jobs and open requests: limits at both ends, types, unknown fields, other programs' names, budgets. */
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import * as z from "zod";
+import { UsageError } from "../../src/errors.ts";
+import type { Field, ValuesOf } from "../../src/job/field-type.ts";
+import { BUDGET_FIELDS, JOB_FIELDS, type OPEN_FIELDS } from "../../src/job/fields.ts";
+import { completeJob, type FullJob, type GenerateJob, type PlanJob } from "../../src/job/job.ts";
+import {
+  checkBudgets,
+  checkGenerateOptions,
+  checkJob,
+  checkOpen,
+  checkPlanJob,
+  checkPlanOptions,
+  fieldMeant,
+  schemaOf,
+} from "../../src/job/schema.ts";
+import { valueFromText } from "../../src/job/text.ts";
+import type { BudgetOptions, GenerateOptions, OpenEngineOptions } from "../../src/job/types.ts";
+import { GiB, MiB } from "../../src/ledger/byte-text.ts";
+
+type Same<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false;
+type Plain<T> = { [Key in keyof T]: T[Key] };
+
+test("the published interfaces, written by hand for their docs, are what the tables say (else this does not compile)", () => {
+  const job: Same<Plain<GenerateJob>, Plain<ValuesOf<typeof JOB_FIELDS>>> = true;
+  type Options = Omit<OpenEngineOptions, "budgets" | "signal" | "onEvent">;
+  const open: Same<Plain<Options>, Plain<ValuesOf<typeof OPEN_FIELDS>>> = true;
+  const budgets: Same<keyof BudgetOptions, keyof typeof BUDGET_FIELDS> = true;
+  type Shaping = {
+    [Name in keyof typeof JOB_FIELDS]: (typeof JOB_FIELDS)[Name] extends { readonly shapesPlan: true } ? Name : never;
+  }[keyof typeof JOB_FIELDS];
+  const plan: Same<keyof PlanJob, Shaping> = true;
+  assert.ok(job && open && budgets && plan);
+});
+
+const refusal = (code: string, subject: string, problem: RegExp) => (error: unknown) => {
+  assert.ok(error instanceof UsageError, String(error));
+  assert.equal(error.code, code);
+  assert.equal(error.subject, subject);
+  assert.match(error.problem, problem);
+  assert.match(error.message, /^E_\w+ .+: .+\. Next: .+\.$/);
+  return true;
+};
+const refuseJob = (job: unknown, field: string, problem: RegExp) =>
+  assert.throws(() => checkJob(job), refusal("E_JOB", field, problem));
+
+for (const [name, field] of Object.entries<Field>(JOB_FIELDS)) {
+  const { kind } = field;
+  test(`${name}: its limits hold at both ends, in the check and in text`, () => {
+    const accept = (value: unknown) =>
+      assert.deepEqual(checkJob({ prompt: "", [name]: value }), { prompt: "", [name]: value });
+    const refuse = (value: unknown) =>
+      refuseJob({ prompt: "", [name]: value }, name, /^out of range \(found .+, allowed .+\)$/);
+    if (kind.type === "text") {
+      accept("");
+      accept("x".repeat(kind.maxChars));
+      refuse("x".repeat(kind.maxChars + 1));
+    } else if (kind.type === "whole" || kind.type === "decimal") {
+      const step = kind.type === "decimal" ? 0.001 : (kind.multiple ?? 1);
+      const inside = [kind.min, kind.min + step, kind.max - step, kind.max];
+      const outside = [kind.min - step, kind.max + step, Number.NaN, Number.POSITIVE_INFINITY];
+      if (kind.type === "whole") outside.push(kind.min + 0.5);
+      if (kind.type === "whole" && kind.multiple !== undefined) outside.push(kind.min + kind.multiple / 2);
+      for (const value of inside) {
+        accept(value);
+        assert.equal(valueFromText(kind, "--x", String(value)), value);
+      }
+      for (const value of outside) {
+        refuse(value);
+        assert.throws(() => valueFromText(kind, "--x", String(value)), /E_USAGE.*--x must be/);
+      }
+    }
+  });
+}
+
+test("a wrong type is said as a type, and what is missing as missing", () => {
+  refuseJob({ prompt: "x", steps: "2" }, "steps", /^a whole number from 1 to 1000 is wanted \(found a string "2"\)$/);
+  refuseJob({ prompt: "x", steps: null }, "steps", /is wanted \(found null\)$/);
+  refuseJob({ prompt: "x", guidance: [5] }, "guidance", /^a number from 0 to 100 is wanted \(found an array\)$/);
+  refuseJob({ prompt: 5 }, "prompt", /^text of at most 65536 characters is wanted \(found 5\)$/);
+  refuseJob({ prompt: "x", negativePrompt: {} }, "negativePrompt", /found an object/);
+  refuseJob({}, "prompt", /^is missing/);
+  for (const nothing of [null, "a lake", 7, undefined, ["a lake"]]) {
+    assert.throws(() => checkJob(nothing), /^UsageError: E_JOB: a job is an object \(found .+\)\./);
+  }
+});
+
+test("unknown fields are refused by name, with the field that was meant", () => {
+  for (const [name, meant] of [
+    ["num_inference_steps", "steps"],
+    ["guidance_scale", "guidance"],
+    ["cfg_scale", "guidance"],
+    ["negative_prompt", "negativePrompt"],
+    ["Negative-Prompt", "negativePrompt"],
+    ["SEED", "seed"],
+  ] as const) {
+    refuseJob({ prompt: "x", [name]: 1 }, name, new RegExp(`^there is no such field \\(did you mean ${meant}\\?\\)$`));
+    assert.equal(fieldMeant(JOB_FIELDS, name), meant);
+  }
+  refuseJob({ prompt: "x", stepz: 1 }, "stepz", /^there is no such field$/);
+  refuseJob({ prompt: "x", __proto__x: 1 }, "__proto__x", /^there is no such field$/);
+  refuseJob(JSON.parse('{"prompt":"x","__proto__":1}'), "__proto__", /^there is no such field$/);
+  refuseJob({ prompt: "x", signal: AbortSignal.abort() }, "signal", /beside the job/);
+  refuseJob({ prompt: "x", telemetry: true }, "telemetry", /beside the job/);
+  refuseJob({ prompt: "x", ["a".repeat(5000)]: 1 }, "a".repeat(60), /no such field/);
+});
+
+test("no two fields are called the same by other programs", () => {
+  const names = Object.entries<Field>(JOB_FIELDS).flatMap(([name, { aliases = [] }]) => [name, ...aliases]);
+  assert.equal(new Set(names).size, names.length);
+});
+
+test("a checked job crosses threads as it is: plain JSON", () => {
+  const job = {
+    prompt: "a lake",
+    negativePrompt: "",
+    seed: 2 ** 53 - 1,
+    steps: 4,
+    guidance: 2.5,
+    width: 64,
+    height: 72,
+  };
+  assert.deepEqual(checkJob(job), job);
+  assert.deepEqual(JSON.parse(JSON.stringify(checkJob(job))), job);
+  assert.deepEqual({ ...checkPlanJob({ steps: 2, width: 64 }) }, { prompt: "", steps: 2, width: 64 });
+  assert.throws(() => checkPlanJob({ steps: 0 }), /E_JOB steps/);
+  assert.throws(() => checkPlanJob(null), /E_JOB/);
+});
+
+test("a job is completed by the table, the model and chance, in the order of the table", () => {
+  const model = { width: 512, height: 768 };
+  const full: FullJob = completeJob({ prompt: "x" }, model);
+  assert.deepEqual(full, { prompt: "x", seed: full.seed, steps: 30, guidance: 5, ...model });
+  assert.ok(Number.isInteger(full.seed) && full.seed >= 0 && full.seed < 2 ** 32);
+  const given = { prompt: "", negativePrompt: "", seed: 0, steps: 1, guidance: 0, width: 16, height: 16 };
+  assert.deepEqual(completeJob(given, model), given);
+  assert.deepEqual(Object.keys(completeJob({ height: 64, prompt: "x", seed: 1 }, model)).slice(0, 2), [
+    "prompt",
+    "seed",
+  ]);
+});
+
+test("an open request: checked, budgets read once, and nothing in it that can't cross to a thread", () => {
+  const options = {
+    model: "m",
+    backend: "cpu",
+    budgets: { vram: "6G" },
+    onEvent: () => {},
+    signal: new AbortController().signal,
+  };
+  const request = checkOpen(options as OpenEngineOptions);
+  assert.deepEqual({ ...request }, { model: "m", backend: "cpu", budgets: { vram: { bytes: 6 * GiB } } });
+  structuredClone(request);
+  const refuse = (asked: object, field: string, problem: RegExp) =>
+    assert.throws(() => checkOpen(asked as OpenEngineOptions), refusal("E_OPTION", field, problem));
+  refuse({ modle: "m" }, "modle", /^there is no such field$/);
+  refuse({ device: "cuda" }, "device", /did you mean backend\?/);
+  refuse({ vram: "6G" }, "vram", /goes into budgets/);
+  refuse({ backend: "gpu" }, "backend", /^one of auto, webgpu, cpu, reference is wanted \(found a string "gpu"\)$/);
+  refuse({ precision: "fp8" }, "precision", /^one of fp32, fp16 is wanted/);
+  refuse({ compat: 1 }, "compat", /^true or false is wanted \(found 1\)$/);
+  refuse({ model: 5 }, "model", /^text of at most/);
+  refuse({ budgets: { vrm: "6G" } }, "vrm", /^there is no such field$/);
+});
+
+test("budgets can be described to programs, too", () => {
+  const { properties } = z.toJSONSchema(schemaOf(BUDGET_FIELDS), { io: "input" });
+  const { anyOf, description } = properties!.vram as { anyOf: readonly { type: string }[]; description: string };
+  assert.deepEqual(
+    anyOf.slice(0, 2).map(({ type }) => type),
+    ["string", "integer"],
+  );
+  assert.match(description, /bound of device memory.*default: chosen by what is free/);
+});
+
+test("budgets: text, a number of bytes, or a value; read into bytes, or all but so many", () => {
+  assert.deepEqual(checkBudgets({}), {});
+  assert.deepEqual(checkBudgets({ vram: "512M", ram: "-1G" }), { vram: { bytes: 512 * MiB }, ram: { allBut: GiB } });
+  assert.deepEqual(checkBudgets({ vram: 7 }), { vram: { bytes: 7 } });
+  const values = { vram: { bytes: 5 }, ram: { allBut: 6 } };
+  assert.deepEqual(checkBudgets(values), values);
+  assert.deepEqual(checkBudgets(checkBudgets({ vram: "6G" })), { vram: { bytes: 6 * GiB } });
+  assert.throws(() => checkBudgets({ vram: "lots" }), refusal("E_BUDGET_SYNTAX", "--vram", /"lots" is no amount/));
+  for (const wrong of [0, -1, 1.5, Number.NaN, true, {}, { bytes: 0 }, { bytes: "6G" }, { bytes: 1, allBut: 1 }]) {
+    assert.throws(() => checkBudgets({ ram: wrong }), refusal("E_OPTION", "ram", /^an amount of memory/));
+  }
+});
+
+test("what stands beside a job, and an open request, are checked by name and type", () => {
+  const refused = (code: string, pattern: RegExp) => (error: unknown) =>
+    error instanceof UsageError && error.code === code && pattern.test(error.message);
+  assert.deepEqual(checkGenerateOptions({ telemetry: true, states: undefined }), {
+    telemetry: true,
+    states: undefined,
+  });
+  const unknown = { telemtry: true } as object;
+  assert.throws(() => checkGenerateOptions(unknown), refused("E_OPTION", /telemtry: there is no such option/));
+  const wrong = { states: "yes" } as unknown as GenerateOptions;
+  assert.throws(
+    () => checkGenerateOptions(wrong),
+    refused("E_OPTION", /states: a boolean is wanted \(found a string "yes"\)/),
+  );
+  assert.deepEqual(checkPlanOptions({ as: "gtx1060-6g", budgets: { vram: "1G" } }), {
+    as: "gtx1060-6g",
+    budgets: { vram: { bytes: 2 ** 30 } },
+  });
+  assert.throws(() => checkPlanOptions({ machine: "x" } as object), refused("E_OPTION", /machine: there is no such/));
+  assert.throws(() => checkOpen(null as unknown as object), refused("E_OPTION", /an open request is an object/));
+  assert.throws(() => checkOpen({ budgets: 0 as unknown as object }), refused("E_OPTION", /budget/));
+});

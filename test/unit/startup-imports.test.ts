@@ -1,0 +1,29 @@
+/** @file What is loaded at every start: the schema library is not, since it would cost 80 ms. */
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { dirname, resolve } from "node:path";
+import { test } from "node:test";
+import { fileURLToPath } from "node:url";
+
+const SRC = fileURLToPath(new URL("../../src", import.meta.url));
+/** Imports of values: those of types alone are stripped, and `import()` waits until it is reached. */
+const STATIC_IMPORT = /^(?:import|export) (?!type\b)[^;]*?from "([^"]+)";/gm;
+
+/** All that loading `file` loads: paths of ours, names of packages. */
+function closure(file: string, found = new Set<string>()): Set<string> {
+  if (found.has(file)) return found;
+  found.add(file);
+  for (const [, target] of readFileSync(file, "utf8").matchAll(STATIC_IMPORT)) {
+    if (target!.startsWith(".")) closure(resolve(dirname(file), target!), found);
+    else found.add(target!);
+  }
+  return found;
+}
+
+test("the command line, the library's entries and the engine's thread start without zod", () => {
+  for (const entry of ["cli/main.ts", "node.ts", "index.ts", "node/engine-worker.ts"]) {
+    assert.ok(!closure(resolve(SRC, entry)).has("zod"), entry);
+  }
+  assert.ok(closure(resolve(SRC, "job/schema.ts")).has("zod"));
+  assert.ok(closure(resolve(SRC, "cli/main.ts")).has("commander"));
+});

@@ -1,0 +1,49 @@
+/** @file The engine as callers hold it, wherever it runs. */
+import type { PlanReport } from "../plan/report.js";
+import type { ComputeName } from "./backends.js";
+import type { GenerateEvent } from "./events.js";
+import type { GenerateJob, PlanJob } from "./job.js";
+import type { BudgetOptions } from "./open.js";
+export interface EngineInfo {
+    readonly model: string;
+    readonly demo: boolean;
+    readonly artifact?: string;
+    readonly backend: ComputeName;
+    /** What it computes in: "fp32", "fp16 (shader-f16)" ... */
+    readonly precision: string;
+    /** Default picture size in pixels. */
+    readonly defaultWidth: number;
+    readonly defaultHeight: number;
+}
+/** Beside a job, which is plain JSON. */
+export interface GenerateOptions {
+    /** Stops the work. */
+    readonly signal?: AbortSignal;
+    /** Asks for a "telemetry" event before the image. Default false. */
+    readonly telemetry?: boolean;
+    /** Asks for the sampler's state in each "step" event. Default false. */
+    readonly states?: boolean;
+}
+export interface PlanOptions {
+    /** A described machine to plan for: see `solvay plan --help`. Default: this one. */
+    readonly as?: string;
+    /** Default: the engine's own on this machine, all of a described one. */
+    readonly budgets?: BudgetOptions;
+}
+/** Token ids, padded, of each of the model's tokenizers by name: SDXL's are "tokenizer" and "tokenizer_2". */
+export type TokenIds = Readonly<Record<string, readonly number[]>>;
+/** An opened model. Dispose it to free its memory. One image at a time; a second call waits. */
+export interface Engine extends AsyncDisposable {
+    readonly info: EngineInfo;
+    /**
+     * Events of one image; the last is "image". Leaving the loop, or the signal, stops the work. Throws UsageError for a job
+     * with an unknown field or a value out of range.
+     */
+    generate(job: GenerateJob, options?: GenerateOptions): AsyncGenerator<GenerateEvent, void, undefined>;
+    /** The plan for such a job. Nothing is computed. */
+    plan(job: PlanJob, options?: PlanOptions): Promise<PlanReport>;
+    /** Other budgets from the next image on. Rejects with UsageError; the old ones then stay. */
+    setBudgets(budgets: BudgetOptions): Promise<void>;
+    /** Token ids of each tokenizer. */
+    tokens(prompt: string): Promise<TokenIds>;
+}
