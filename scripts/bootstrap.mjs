@@ -1,30 +1,22 @@
 #!/usr/bin/env node
 /**
- * @file The way in: `npm start`, `npm test`, `npm run check` and the `solvay` command. Installs the packages when they are
- * missing or older than package-lock.json, then hands over to the pinned Node. Plain JavaScript for whatever Node is there.
- * Everything it says itself goes to stderr.
+ * @file The clone's way in: `npm start`, `npm test`, `npm run check`, `npm pack` and, linked, the `solvay` command. Installs the
+ * packages when they are missing or older than package-lock.json, then hands over to the pinned Node. Plain JavaScript for
+ * whatever Node is there. Everything it says itself goes to stderr.
  */
-import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
 import { existsSync, readFileSync, statSync, writeFileSync } from "node:fs";
-import { constants } from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
+import { launch, run } from "../bin/launch.mjs";
 
 const root = path.dirname(path.dirname(fileURLToPath(import.meta.url)));
 const inRoot = (...parts) => path.join(root, ...parts);
 const stampFile = inRoot("node_modules", ".solvay-installed");
 const lockFile = inRoot("package-lock.json");
 
-/**
- * `malloc`: one heap for all threads, which keeps what is freed, for what is small; what is large is mapped, in huge pages, and
- * given back, so that no small piece among large ones makes the heap grow (docs/decisions/memory-of-the-process.md). Other systems
- * ignore these. `nodeOptions`: short-lived objects are collected early instead of after tens of megabytes.
- */
-const MEMORY = JSON.parse(readFileSync(inRoot("scripts", "memory-settings.json"), "utf8"));
-
 const [first, ...rest] = process.argv.slice(2);
-const task = ["start", "test", "check"].includes(first) ? first : "start";
+const task = ["start", "test", "check", "prepack", "postpack"].includes(first) ? first : "start";
 const args = first === task ? rest : process.argv.slice(2);
 
 process.exitCode = await main();
@@ -43,12 +35,14 @@ async function main() {
       const lint = await run(node, [biome, "check", "--error-on-warnings", "."], { cwd: root });
       return tsc || lint;
     }
-    default:
+    case "prepack":
+    case "postpack":
+      return run(node, [inRoot("scripts", "package.ts"), task], { cwd: root });
+    default: {
       // `npm start` changes to the project's folder, and INIT_CWD is where the user stands; the `solvay` command does not.
-      return run(node, [...MEMORY.nodeOptions, inRoot("src", "cli", "main.ts"), ...args], {
-        cwd: (first === "start" && process.env.INIT_CWD) || process.cwd(),
-        env: { ...MEMORY.malloc, ...process.env },
-      });
+      const cwd = (first === "start" && process.env.INIT_CWD) || process.cwd();
+      return launch(node, inRoot("src", "cli", "main.ts"), args, cwd);
+    }
   }
 }
 
@@ -68,7 +62,8 @@ async function install() {
   const [command, before] = npm?.endsWith(".js") ? [process.execPath, [npm]] : [windows ? "npm.cmd" : "npm", []];
   const code = await run(command, [...before, ...options], {
     cwd: root,
-    env: { ...process.env, ONNXRUNTIME_NODE_INSTALL: "skip" },
+    // `npm pack --dry-run` hands its own settings down.
+    env: { ...process.env, ONNXRUNTIME_NODE_INSTALL: "skip", npm_config_dry_run: "false" },
     stdio: ["ignore", 2, 2],
     shell: windows && before.length === 0,
   });
@@ -95,28 +90,4 @@ function pinnedNode() {
   }
   process.stderr.write(`${problem}. Next: run npm ci --include=dev, or use Node 24 or newer.\n`);
   return undefined;
-}
-
-/** Runs a command to its end, whatever signals come: the child decides what they mean. Returns its exit code. */
-function run(command, argv, options) {
-  return new Promise((resolve) => {
-    const child = spawn(command, argv, { stdio: "inherit", ...options });
-    // A terminal sends Ctrl-C to the child as well; without one only this process may have got it.
-    const interrupt = () => process.stdin.isTTY || child.kill("SIGINT");
-    const terminate = (signal) => child.kill(signal);
-    process.on("SIGINT", interrupt);
-    process.on("SIGTERM", terminate);
-    process.on("SIGHUP", terminate);
-    const finish = (code) => {
-      process.off("SIGINT", interrupt);
-      process.off("SIGTERM", terminate);
-      process.off("SIGHUP", terminate);
-      resolve(code);
-    };
-    child.on("error", (error) => {
-      process.stderr.write(`E_SPAWN ${command}: ${error.message}. Next: check that it is installed.\n`);
-      finish(5);
-    });
-    child.on("close", (code, signal) => finish(code ?? 128 + (constants.signals[signal] ?? 0)));
-  });
 }

@@ -9,9 +9,12 @@
  *   if (event.type === "image") await writeFile("lake.png", event.png);
  * }
  */
+import "./node/disposal.ts";
 import { EngineClient } from "./engine/client.ts";
 import type { Engine, OpenEngineOptions } from "./job/types.ts";
 import { startEngineThread } from "./node/engine-thread.ts";
+import { requireInstalled } from "./node/installation.ts";
+import { silenceOnnxRuntime } from "./node/no-telemetry.ts";
 
 export * from "./index.ts";
 
@@ -21,5 +24,7 @@ export * from "./index.ts";
  */
 export async function openEngine(options: OpenEngineOptions = {}): Promise<Engine> {
   options.signal?.throwIfAborted();
+  requireInstalled();
+  silenceOnnxRuntime();
   return await EngineClient.open(startEngineThread(), options);
 }

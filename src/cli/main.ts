@@ -1,4 +1,5 @@
 /** @file The `solvay` command: this process as a CliContext. */
+import "../node/disposal.ts";
 import { constants } from "node:os";
 import type { CliContext } from "../terminal/context.ts";
 import { runCli } from "./program.ts";

@@ -14,6 +14,7 @@ import { listAdapters, openDawn } from "./gpu/dawn.ts";
 import { vulkanLoaderProblem } from "./gpu/vulkan-loader.ts";
 import { type Environment, hubCacheDir, resolveHubModel } from "./hub/cache.ts";
 import { DEMO_MODEL } from "./library-host.ts";
+import { loadOnnxRuntime } from "./onnx.ts";
 
 /** One finding. "note" is worth knowing; "problem" keeps the demo model from running. */
 export interface Finding {
@@ -58,12 +59,11 @@ function nodeFinding(): Finding {
 
 async function backendFinding(): Promise<Finding> {
   try {
-    await import("onnxruntime-node");
+    await loadOnnxRuntime();
     return { topic: "backends", state: "ok", text: "cpu (onnxruntime-node), reference" };
   } catch (error) {
-    const why = error instanceof Error ? error.message.split("\n")[0] : String(error);
-    const text = `only reference (slow): onnxruntime-node does not load (${why}); install again with npm ci`;
-    return { topic: "backends", state: "problem", text };
+    if (!(error instanceof DeviceError)) throw error;
+    return { topic: "backends", state: "problem", text: `only reference (slow): ${error.problem}; ${error.next}` };
   }
 }
 

@@ -2,11 +2,12 @@
 import { Worker } from "node:worker_threads";
 import type { FromEngine } from "../engine/messages.ts";
 import type { EngineThread } from "../engine/thread.ts";
+import { siblingModule } from "./installation.ts";
 
 const YOUNG_GENERATION_MB = 6;
 
 export function startEngineThread(): EngineThread {
-  const worker = new Worker(new URL("./engine-worker.ts", import.meta.url), {
+  const worker = new Worker(siblingModule(import.meta.url, "./engine-worker"), {
     name: "solvay-engine",
     // A program on Node's command line says what it is there; a thread that is a file would refuse that.
     ...(process.execArgv.some((option) => option.startsWith("--input-type")) ? { execArgv: [] } : {}),

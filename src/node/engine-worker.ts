@@ -1,4 +1,5 @@
 /** @file The engine's thread on Node. */
+import "./disposal.ts";
 import { resolve } from "node:path";
 import { parentPort } from "node:worker_threads";
 import { composeEngine } from "../engine/engine.ts";
@@ -7,7 +8,7 @@ import { openNodeParts } from "./engine-parts.ts";
 import { createGarbageCollector } from "./garbage.ts";
 
 const port = parentPort;
-if (!port) throw new Error("engine-worker.ts runs as a worker thread");
+if (!port) throw new Error("engine-worker runs as a worker thread");
 
 serveEngine(
   {

@@ -1,26 +1,54 @@
 /** @file The `cpu` backend on this machine: the package onnxruntime-node, and as many threads as there are cores. */
+import { existsSync } from "node:fs";
+import { createRequire } from "node:module";
 import { availableParallelism } from "node:os";
+import { fileURLToPath } from "node:url";
 import { createOnnxBackend, defaultThreads, type OnnxBackend, type OnnxRuntime } from "../backend/onnx/backend.ts";
 import { DeviceError } from "../errors.ts";
+import { installAdvice } from "./installation.ts";
+import { requireSilence, silenceOnnxRuntime } from "./no-telemetry.ts";
 
-/** Rejects with DeviceError `E_NO_ONNXRUNTIME` where the package's library can't be loaded. */
+/** Rejects with DeviceError `E_NO_ONNXRUNTIME` where the package's library can't be loaded, `E_TELEMETRY` where it would report. */
 export async function openOnnxBackend(threads = defaultThreads(availableParallelism())): Promise<OnnxBackend> {
-  return createOnnxBackend(await loadRuntime(), threads);
+  return createOnnxBackend(await loadOnnxRuntime(), threads);
 }
 
-async function loadRuntime(): Promise<OnnxRuntime> {
+/** Rejects as openOnnxBackend does. */
+export async function loadOnnxRuntime(): Promise<OnnxRuntime> {
+  silenceOnnxRuntime();
+  requireSilence();
   try {
-    const ort = await import("onnxruntime-node");
+    const ort = await importRuntime();
     keepHalvesAsBits(ort);
     return ort;
   } catch (cause) {
     throw new DeviceError({
       code: "E_NO_ONNXRUNTIME",
       problem: `the package onnxruntime-node can't be loaded (${cause instanceof Error ? cause.message.split("\n")[0] : "unknown reason"})`,
-      next: "install it with ONNXRUNTIME_NODE_INSTALL=skip npm install onnxruntime-node, or use --backend reference",
+      next: `${installAdvice("onnxruntime-node --ignore-scripts")}, or use --backend reference`,
       cause,
     });
   }
+}
+
+async function importRuntime(): Promise<OnnxRuntime> {
+  try {
+    return await import("onnxruntime-node");
+  } catch (error) {
+    const copy = bundledRuntime();
+    if (!copy) throw error;
+    return copy;
+  }
+}
+
+/**
+ * The same version out of our own package, which has it for Linux x64 alone: there onnxruntime-node's install script fetches CUDA
+ * libraries, and where it can't, npm leaves that package out without a word. The clone has none.
+ */
+function bundledRuntime(): OnnxRuntime | undefined {
+  if (process.platform !== "linux" || process.arch !== "x64") return undefined;
+  const entry = fileURLToPath(new URL("../vendor/onnxruntime-node/dist/index.js", import.meta.url));
+  return existsSync(entry) ? (createRequire(import.meta.url)(entry) as OnnxRuntime) : undefined;
 }
 
 /**

@@ -117,7 +117,7 @@ console.log(JSON.stringify(found));
 `;
 
 test("50 images take no more memory than 10 did", () => {
-  const settings = readFileSync(new URL("../../scripts/memory-settings.json", import.meta.url), "utf8");
+  const settings = readFileSync(new URL("../../bin/memory-settings.json", import.meta.url), "utf8");
   const { malloc, nodeOptions } = JSON.parse(settings) as { malloc: Record<string, string>; nodeOptions: string[] };
   const { stdout, stderr } = spawnSync(process.execPath, [...nodeOptions, "--input-type=module", "--eval", IMAGES], {
     encoding: "utf8",

@@ -1,6 +1,7 @@
 /** @file A thread that takes checksums of decoded tensors where they lie in shared memory, and how it is asked. */
 import { Worker } from "node:worker_threads";
 import { type Hasher, type HashThreads, LOCAL_HASHER, type Piece, type PieceSum } from "../../store/pack/hasher.ts";
+import { siblingModule } from "../installation.ts";
 
 /** What hash-thread.ts is asked. */
 export interface HashJob {
@@ -26,7 +27,7 @@ export class HashThread implements Hasher {
   /** `memory`: what the thread can see, and the tensors lie in. */
   constructor(memory: Uint8Array<SharedArrayBuffer>) {
     this.#memory = memory;
-    this.#worker = new Worker(new URL("./hash-thread.ts", import.meta.url), {
+    this.#worker = new Worker(siblingModule(import.meta.url, "./hash-thread"), {
       name: "solvay-hash",
       workerData: memory,
       resourceLimits: { maxYoungGenerationSizeMb: 1, maxOldGenerationSizeMb: 16 },

@@ -6,6 +6,7 @@
 import { type AdapterFacts, chooseAdapter, describeAdapter } from "../../backend/webgpu/adapter/adapter.ts";
 import { factsOf, type OpenedGpu, openFrom } from "../../backend/webgpu/adapter/opened-gpu.ts";
 import { DeviceError } from "../../errors.ts";
+import { installAdvice } from "../installation.ts";
 import { vulkanLoaderProblem } from "./vulkan-loader.ts";
 
 /** What of the package is used. */
@@ -58,7 +59,7 @@ async function loadDawn(): Promise<DawnModule> {
     throw new DeviceError({
       code: "E_NO_WEBGPU",
       problem: `the package webgpu can't be loaded (${firstLine(cause)})`,
-      next: "install it with npm ci, or use --backend cpu",
+      next: `${installAdvice("webgpu --ignore-scripts")}, or use --backend cpu`,
       cause,
     });
   }

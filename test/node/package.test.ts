@@ -1,0 +1,219 @@
+/**
+ * @file The package that `npm pack` makes: what is in it, that it installs in an empty project with nothing but npm, and that it
+ * draws the clone's picture there, on the Node that runs the tests and on the oldest one that package.json allows.
+ */
+import assert from "node:assert/strict";
+import { execFileSync, spawnSync } from "node:child_process";
+import { createHash } from "node:crypto";
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { after, before, type TestContext, test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { openEngine } from "../../src/node.ts";
+
+const ROOT = fileURLToPath(new URL("../..", import.meta.url));
+const PACKAGES = path.join(ROOT, "node_modules");
+const TARBALL = "solvay-0.1.0.tgz";
+const TARBALL_LIMIT_BYTES = 45e6;
+const OLDEST_NODE = "22.12.0";
+const JOB = { prompt: "a lake at dawn", seed: 7, steps: 2, width: 64, height: 64 };
+
+const scratch = mkdtempSync(path.join(tmpdir(), "solvay-package-"));
+after(() => rmSync(scratch, { recursive: true, force: true }));
+
+/** What `npm pack` needs of the clone: packing there would change package.json under the other tests. */
+const clone = path.join(scratch, "clone");
+const PACKED_FROM = ["bin", "docs/licenses", "models", "scripts", "src", "LICENSE", "README.md", "package-lock.json"];
+const project = path.join(scratch, "project");
+const tarball = path.join(scratch, TARBALL);
+/** Why nothing could be installed. */
+let notInstalled: string | undefined;
+
+/**
+ * As where no install script runs or gets through. On Linux x64 that leaves onnxruntime-node out, so that the package's own copy must do; elsewhere
+ * it is there.
+ */
+const LIGHT = [
+  "--ignore-scripts",
+  "--prefer-offline",
+  "--no-audit",
+  "--no-fund",
+  "--loglevel=error",
+  ...(process.platform === "linux" && process.arch === "x64" ? ["--omit=optional", "onnxruntime-common@1.30.0"] : []),
+];
+
+function npm(cwd: string, args: readonly string[]) {
+  const windows = process.platform === "win32";
+  // Settings of the npm that runs the tests are not for this one.
+  const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !/^npm_/i.test(name)));
+  return spawnSync(windows ? "npm.cmd" : "npm", args, { cwd, env, encoding: "utf8", shell: windows, timeout: 240_000 });
+}
+
+const DRAW = `
+import { createHash } from "node:crypto";
+import { openEngine, SolvayError } from "solvay";
+const engine = await openEngine({ backend: "cpu" });
+const failure = await engine.generate({ prompt: "x", steps: 0 }).next().catch((error) => error);
+if (!(failure instanceof SolvayError)) throw new Error("no SolvayError: " + failure);
+for await (const event of engine.generate(${JSON.stringify(JOB)}))
+  if (event.type === "image") console.log(createHash("sha256").update(event.png).digest("hex"));
+await engine[Symbol.asyncDispose]();
+`;
+
+before(() => {
+  for (const name of [...PACKED_FROM, "package.json", "tsconfig.json", "tsconfig.build.json"]) {
+    cpSync(path.join(ROOT, name), path.join(clone, name), { recursive: true });
+  }
+  symlinkSync(PACKAGES, path.join(clone, "node_modules"), "junction");
+  const packed = npm(clone, ["pack", "--loglevel=error", "--pack-destination", scratch]);
+  assert.equal(packed.status, 0, packed.stderr);
+
+  mkdirSync(project);
+  writeFileSync(path.join(project, "package.json"), '{"type":"module","private":true}');
+  writeFileSync(path.join(project, "draw.js"), DRAW);
+  const installed = npm(project, ["install", tarball, ...LIGHT]);
+  if (installed.status !== 0) notInstalled = `npm install failed: ${installed.stderr.split("\n")[0]}`;
+});
+
+const sha256 = (bytes: Uint8Array) => createHash("sha256").update(bytes).digest("hex");
+
+async function clonesPicture(): Promise<string> {
+  await using engine = await openEngine({ backend: "cpu" });
+  for await (const event of engine.generate(JOB)) if (event.type === "image") return sha256(event.png);
+  assert.fail("no image");
+}
+
+test("the clone is as it was, and a packing that was killed is mended", () => {
+  const manifest = readFileSync(path.join(ROOT, "package.json"), "utf8");
+  assert.equal(readFileSync(path.join(clone, "package.json"), "utf8"), manifest);
+  writeFileSync(path.join(clone, "package.json.clone"), manifest);
+  writeFileSync(path.join(clone, "package.json"), '{"type":"module"}');
+  execFileSync(process.execPath, [path.join(clone, "scripts", "bootstrap.mjs"), "postpack"], { cwd: clone });
+  assert.equal(readFileSync(path.join(clone, "package.json"), "utf8"), manifest);
+  assert.ok(!existsSync(path.join(clone, "package.json.clone")));
+});
+
+test("the package holds the program, the demo model and nothing else", () => {
+  const folder = path.join(scratch, "unpacked");
+  mkdirSync(folder);
+  execFileSync("tar", ["xzf", tarball, "-C", folder]);
+  const names = execFileSync("tar", ["tzf", tarball], { encoding: "utf8" }).trim().split("\n").sort();
+  const inside = names.map((name) => name.replace(/^package\//, ""));
+  const known =
+    /^(package\.json|README\.md|LICENSE|bin\/[a-z-]+\.(mjs|json)|dist\/[a-z0-9/-]+(\.d\.ts|\.js)|models\/demo\/.+)$/;
+  const vendored = /^dist\/vendor\/onnxruntime-node\//;
+  assert.deepEqual(
+    inside.filter((name) => !known.test(name) && !vendored.test(name)),
+    [],
+  );
+  for (const needed of ["dist/node.js", "dist/node/engine-worker.js", "dist/node.d.ts", "bin/solvay.mjs"]) {
+    assert.ok(inside.includes(needed), needed);
+  }
+  assert.ok(readFileSync(tarball).byteLength < TARBALL_LIMIT_BYTES);
+  // Neither zod's types nor Node's: a program needs only what it uses itself.
+  for (const name of inside.filter((name) => name.endsWith(".d.ts"))) {
+    const text = readFileSync(path.join(folder, "package", name), "utf8");
+    for (const [, target] of text.matchAll(/^(?:import|export)[^"]*? from "([^"]+)"/gm)) {
+      assert.match(target!, /^\..*\.js$/, name);
+    }
+  }
+});
+
+for (const [tool, bin, args] of [
+  ["publint", "publint/src/cli.js", ["run", tarball, "--strict"]],
+  ["attw", "@arethetypeswrong/cli/dist/index.js", [tarball, "--profile", "esm-only"]],
+] as const) {
+  test(`${tool} finds nothing wrong`, () => {
+    const { status, stdout } = spawnSync(process.execPath, [path.join(PACKAGES, bin), ...args], { encoding: "utf8" });
+    assert.equal(status, 0, stdout);
+    assert.doesNotMatch(stdout, /Suggestions|Warnings|Errors/);
+  });
+}
+
+test("a JavaScript program draws the clone's picture with it, and so does the command", async (t) => {
+  if (notInstalled) return t.skip(notInstalled);
+  drawsOn(process.execPath, await clonesPicture());
+});
+
+test(`... and on Node ${OLDEST_NODE}`, async (t) => {
+  if (notInstalled) return t.skip(notInstalled);
+  const node = oldestNode(t);
+  if (node) drawsOn(node, await clonesPicture());
+});
+
+function drawsOn(node: string, picture: string): void {
+  const run = (args: readonly string[]) => {
+    const done = spawnSync(node, args, { cwd: project, encoding: "utf8", timeout: 120_000, killSignal: "SIGKILL" });
+    assert.equal(done.status, 0, done.stderr);
+    return done.stdout;
+  };
+  assert.equal(run(["draw.js"]).trim(), picture);
+  assert.ok(existsSync(path.join(project, "node_modules", ".bin", "solvay")));
+  const { prompt, seed, steps, width, height } = JOB;
+  const options = ["--seed", seed, "--steps", steps, "--width", width, "--height", height].map(String);
+  const command = path.join(project, "node_modules", "solvay", "bin", "solvay.mjs");
+  run([command, "generate", prompt, ...options, "--backend", "cpu", "--output", "lake.png"]);
+  assert.equal(sha256(readFileSync(path.join(project, "lake.png"))), picture);
+}
+
+/** Kept below node_modules once it is there. */
+function oldestNode(t: TestContext): string | undefined {
+  if (process.env.SOLVAY_TEST_NODE22) return process.env.SOLVAY_TEST_NODE22;
+  const name = `node-${process.platform === "win32" ? "win" : process.platform}-${process.arch}`;
+  const folder = path.join(PACKAGES, ".cache", `solvay-node-${OLDEST_NODE}`);
+  const file = process.platform === "win32" ? "node.exe" : "node";
+  const node = path.join(folder, "node_modules", name, "bin", file);
+  if (existsSync(node)) return node;
+  mkdirSync(folder, { recursive: true });
+  writeFileSync(path.join(folder, "package.json"), '{"private":true}');
+  const { status, stderr } = npm(folder, ["install", `${name}@${OLDEST_NODE}`, "--ignore-scripts", "--no-audit"]);
+  if (status === 0 && existsSync(node)) return node;
+  t.skip(`SOLVAY_TEST_NODE22 names no Node, and npm can't install one: ${stderr.split("\n")[0]}`);
+  return undefined;
+}
+
+const PROGRAM = `
+import { type Engine, type GenerateEvent, openEngine, SolvayError } from "solvay";
+await using engine: Engine = await openEngine({ model: "m", onEvent: (event) => console.log(event.type) });
+for await (const event of engine.generate({ prompt: "a lake" }, { signal: AbortSignal.timeout(1000) })) {
+  const known: GenerateEvent = event;
+  if (known.type === "image") console.log(known.png.byteLength, known.seed.toFixed());
+}
+console.log(new SolvayError({ code: "E", problem: "p", next: "n" }).code);
+// @ts-expect-error: no such option
+await openEngine({ modle: "m" });
+// @ts-expect-error: a job is plain JSON
+engine.generate({ prompt: "a lake", signal: AbortSignal.timeout(1000) });
+await engine.setBudgets({ vram: "6G", ram: 2 ** 31 });
+await engine.setBudgets({ vram: { allBut: 2 ** 30 } });
+`;
+
+for (const moduleResolution of ["nodenext", "bundler"]) {
+  test(`a strict TypeScript program with moduleResolution ${moduleResolution} type-checks`, (t) => {
+    if (notInstalled) return t.skip(notInstalled);
+    const module = moduleResolution === "bundler" ? "esnext" : "nodenext";
+    // No types but the platform's, and declarations are checked, too.
+    const settings = { target: "esnext", lib: ["esnext", "dom"], types: [], strict: true, noEmit: true };
+    const config = path.join(project, `tsconfig.${moduleResolution}.json`);
+    const compilerOptions = { ...settings, module, moduleResolution };
+    writeFileSync(config, JSON.stringify({ compilerOptions, files: ["use.ts"] }));
+    writeFileSync(path.join(project, "use.ts"), PROGRAM);
+    const tsc = path.join(PACKAGES, "typescript", "bin", "tsc");
+    const { status, stdout } = spawnSync(process.execPath, [tsc, "-p", config], { encoding: "utf8" });
+    assert.equal(status, 0, stdout);
+  });
+}
+
+test("a clone that npm linked says what it lacks", () => {
+  const fresh = path.join(scratch, "fresh");
+  const user = path.join(scratch, "user");
+  cpSync(path.join(ROOT, "src"), path.join(fresh, "src"), { recursive: true });
+  cpSync(path.join(ROOT, "package.json"), path.join(fresh, "package.json"));
+  mkdirSync(path.join(user, "node_modules"), { recursive: true });
+  symlinkSync(fresh, path.join(user, "node_modules", "solvay"), "junction");
+  writeFileSync(path.join(user, "package.json"), '{"type":"module"}');
+  writeFileSync(path.join(user, "draw.js"), DRAW);
+  const { stderr } = spawnSync(process.execPath, ["draw.js"], { cwd: user, encoding: "utf8" });
+  assert.match(stderr, /E_INSTALL: the packages that Solvay needs are not installed\. Next: run npm ci in .*fresh/);
+});
