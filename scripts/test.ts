@@ -1,12 +1,17 @@
 /**
  * @file Runs the tests: `npm test`, or `npm test -- test/unit test/cli/pack.test.ts` for some of them.
  * One line a file, details of failures, skipped tests with their reasons; the last line is `N passed, N failed`.
+ * SOLVAY_TEST_PATIENCE=3 makes the time limits three times as long, SOLVAY_TEST_VULKAN chooses the graphics driver.
  */
 import { globSync, mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { constants, tmpdir } from "node:os";
 import path from "node:path";
-import { run } from "node:test";
-import { inspect } from "node:util";
+import { chooseVulkan } from "../test/support/vulkan.ts";
+import { killRunning, runFile } from "./test/file-run.ts";
+
+const FILE_MINUTES = 10;
+const WHOLE_MINUTES = 45;
+const AT_ONCE = 2;
 
 const root = path.resolve(import.meta.dirname, "..");
 const asked = process.argv.slice(2).map((name) => path.resolve(root, name));
@@ -15,76 +20,61 @@ const files = globSync("test/**/*.test.ts", { cwd: root })
   .filter((file) => asked.length === 0 || asked.some((name) => file === name || file.startsWith(name + path.sep)))
   .sort();
 
-interface FileCount {
-  passed: number;
-  failed: number;
-  skipped: number;
-  readonly startedMs: number;
-}
-const counts = new Map<string, FileCount>();
+const say = (line: string) => process.stdout.write(`${line}\n`);
+const total = { passed: 0, failed: 0, skipped: 0 };
 const skips: string[] = [];
 const failures: string[] = [];
 
-const say = (line: string) => process.stdout.write(`${line}\n`);
-const relative = (file: string | undefined) => (file ? path.relative(root, file) : "?");
-const label = (data: { file?: string; line?: number; name: string }) =>
-  `${relative(data.file)}:${data.line ?? 0} ${data.name}`;
-
-function countOf(file: string | undefined): FileCount {
-  const key = relative(file);
-  let count = counts.get(key);
-  if (!count) {
-    count = { passed: 0, failed: 0, skipped: 0, startedMs: performance.now() };
-    counts.set(key, count);
-  }
-  return count;
+function tellFailure(where: string, error: string): void {
+  total.failed++;
+  failures.push(`FAILED: ${where}\n${error.replace(/^/gm, "    ")}`);
+  say(failures.at(-1)!);
 }
 
-// What this machine remembers of itself (speeds, graphics devices) is neither read nor changed by tests.
-const state = mkdtempSync(path.join(tmpdir(), "solvay-state-"));
-process.env.SOLVAY_STATE = state;
-process.on("exit", () => rmSync(state, { recursive: true, force: true }));
+const patience = Number(process.env.SOLVAY_TEST_PATIENCE ?? 1);
+if (!(patience > 0)) throw new Error("SOLVAY_TEST_PATIENCE is a number above 0: time limits are so many times as long");
+const endMs = performance.now() + WHOLE_MINUTES * 60_000 * patience;
+
+// What tests leave behind goes away with this folder.
+const folder = mkdtempSync(path.join(tmpdir(), "solvay-tests-"));
+process.on("exit", () => {
+  killRunning();
+  rmSync(folder, { recursive: true, force: true, maxRetries: 3 });
+});
+for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const)
+  process.on(signal, () => process.exit(128 + constants.signals[signal]));
+
+async function runNext(env: NodeJS.ProcessEnv): Promise<void> {
+  for (let file = files.shift(); file !== undefined; file = files.shift()) {
+    const name = path.relative(root, file);
+    const leftMs = endMs - performance.now();
+    if (leftMs <= 0) {
+      tellFailure(name, `not run: the whole took longer than ${WHOLE_MINUTES * patience} minutes`);
+      continue;
+    }
+    const limitMs = Math.min(FILE_MINUTES * 60_000 * patience, leftMs);
+    const found = await runFile(file, { cwd: root, env, folder, limitMs });
+    total.passed += found.passed;
+    total.skipped += found.skips.length;
+    for (const { where, reason } of found.skips)
+      skips.push(`skipped: ${name}:${where}: ${reason.replace(/^skipped: /, "")}`);
+    for (const { where, error } of found.failures) tellFailure(`${name}:${where}`, error);
+    const failed = found.failures.length;
+    const skipped = found.skips.length > 0 ? `, ${found.skips.length} skipped` : "";
+    const cpu = found.cpuSeconds === undefined ? "" : `, ${found.cpuSeconds.toFixed(1)} s of CPU`;
+    const time = `${(found.elapsedMs / 1000).toFixed(1)} s${cpu}`;
+    say(`${failed > 0 ? "FAILED" : "ok"} ${name}: ${found.passed} passed, ${failed} failed${skipped} (${time})`);
+  }
+}
 
 if (files.length > 0) {
-  const stream = run({ files, concurrency: 2, cwd: root });
-  stream.on("test:dequeue", (data) => countOf(data.file));
-  stream.on("test:pass", (data) => {
-    if (data.details.type === "suite") return;
-    if (data.skip !== undefined || data.todo !== undefined) {
-      const reason = data.skip ?? data.todo;
-      countOf(data.file).skipped++;
-      skips.push(`skipped: ${label(data)}: ${typeof reason === "string" && reason ? reason : "no reason given"}`);
-    } else {
-      countOf(data.file).passed++;
-    }
-  });
-  stream.on("test:fail", (data) => {
-    const error = data.details.error as Error & { failureType?: string };
-    if (error.failureType === "subtestsFailed") return;
-    countOf(data.file).failed++;
-    const cause =
-      error.cause instanceof Error ? (error.cause.stack ?? error.cause.message) : inspect(error.cause ?? error);
-    failures.push(`FAILED: ${label(data)}\n${cause.replace(/^/gm, "    ")}`);
-    say(failures.at(-1)!);
-  });
-  stream.on("test:stderr", (data) => process.stderr.write(data.message));
-  stream.on("test:summary", (data) => {
-    if (!data.file) return;
-    const count = countOf(data.file);
-    const seconds = ((performance.now() - count.startedMs) / 1000).toFixed(1);
-    const skipped = count.skipped ? `, ${count.skipped} skipped` : "";
-    const verdict = count.failed ? "FAILED" : "ok";
-    say(`${verdict} ${relative(data.file)}: ${count.passed} passed, ${count.failed} failed${skipped} (${seconds} s)`);
-  });
-  for await (const _ of stream);
+  const vulkan = await chooseVulkan();
+  say(vulkan.told);
+  // What this machine remembers of itself (speeds, graphics devices) is neither read nor changed by tests.
+  const env = { ...process.env, ...vulkan.env, SOLVAY_STATE: mkdtempSync(path.join(folder, "state-")) };
+  await Promise.all(Array.from({ length: AT_ONCE }, () => runNext(env)));
 }
 
-const total = { passed: 0, failed: 0, skipped: 0 };
-for (const count of counts.values()) {
-  total.passed += count.passed;
-  total.failed += count.failed;
-  total.skipped += count.skipped;
-}
 if (failures.length > 0) say(`\nFailures again:\n${failures.join("\n")}`);
 if (skips.length > 0) say(`\n${skips.join("\n")}`);
 if (total.passed + total.failed === 0) say(asked.length > 0 ? "no test ran: nothing matches" : "no test ran");

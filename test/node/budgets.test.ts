@@ -4,6 +4,7 @@ import { spawnSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { after, before, test } from "node:test";
 import { BudgetError, type Engine, type GenerateEvent, openEngine, UsageError } from "../../src/node.ts";
+import { sameBytes } from "../support/same.ts";
 
 const JOB = { prompt: "a lake at dawn, mountains", seed: 7, steps: 4 };
 let engine: Engine;
@@ -34,18 +35,18 @@ test("resident, streamed, minimal and random budgets give the same PNG, cold or 
   await engine.setBudgets({ vram: "4G", ram: "1G" });
   const resident = await image();
   const warm = await image();
-  assert.deepEqual(warm.png, resident.png);
+  sameBytes(warm.png, resident.png, "warm");
   const leastMiB = await smallestVram();
   assert.ok(resident.peakDeviceBytes > leastMiB * 1024 ** 2, "the demo model should not fit in the least budget");
   const random = Array.from({ length: 4 }, () => leastMiB + Math.floor(Math.random() * 40));
   for (const vramMiB of [leastMiB, leastMiB + 1, leastMiB + 8, ...random]) {
     await engine.setBudgets({ vram: `${vramMiB}M`, ram: "1G" });
     const found = await image();
-    assert.deepEqual(found.png, resident.png, `--vram ${vramMiB}M`);
+    sameBytes(found.png, resident.png, `--vram ${vramMiB}M`);
     assert.ok(found.peakDeviceBytes <= vramMiB * 1024 ** 2, `--vram ${vramMiB}M: ${found.peakDeviceBytes} bytes held`);
   }
   await engine.setBudgets({ vram: `${leastMiB + 8}M`, ram: "200M" });
-  assert.deepEqual((await image()).png, resident.png, "little RAM");
+  sameBytes((await image()).png, resident.png, "little RAM");
 });
 
 test("with room for all, weights come once: another prompt or size loads none", async () => {

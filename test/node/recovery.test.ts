@@ -17,6 +17,7 @@ import type { TextToImageJob } from "../../src/pipeline/text-to-image.ts";
 import { type DeviceCall, type DeviceFaults, FaultyDevice, lostError, shortError } from "../faulty-device.ts";
 import { TEST_MACHINE } from "../graph-run.ts";
 import { openSdxlFolder } from "../sdxl-folder.ts";
+import { sameBytes } from "../support/same.ts";
 
 const MODEL = fileURLToPath(new URL("../../fixtures/golden/flat", import.meta.url));
 const LARGER = fileURLToPath(new URL("../../fixtures/golden/conv-proj", import.meta.url));
@@ -130,7 +131,7 @@ test("a device lost at any call: one note, the same picture from another device"
   const phases = new Set<string>();
   for (const at of POINTS) {
     const bench = new Bench((device) => (device === 0 ? losing(at) : {}));
-    assert.deepEqual(await bench.draw(), expected, `call ${at}`);
+    sameBytes(await bench.draw(), expected, `call ${at}`);
     assert.equal(bench.devices.length, 2, `call ${at}, ${trace[at]}`);
     const [, place] =
       /^E_GPU_LOST: the graphics device was lost \(unknown: hung\) (.+)\. Retrying once with smaller GPU work\.$/.exec(
@@ -154,7 +155,7 @@ test("a retry goes on after the last step, whichever group of time embeddings it
   const undisturbed = new Bench();
   const picture = await undisturbed.draw({ ...job, steps: 70 });
   const bench = new Bench((device) => (device > 0 ? {} : losing(undisturbed.last.calls - 300)));
-  assert.deepEqual(await bench.draw({ ...job, steps: 70 }), picture);
+  sameBytes(await bench.draw({ ...job, steps: 70 }), picture);
   const step = Number(/in step (\d+) of 70/.exec(bench.notes[0]!)![1]);
   assert.ok(step > 65 && step < 70, `${step}: the second group begins with step 65`);
   assert.ok(bench.last.calls < undisturbed.last.calls / 2, `${bench.last.calls} calls of ${undisturbed.last.calls}`);
@@ -166,7 +167,7 @@ test("a second loss in one picture ends it; the next one opens a device first", 
   assert.ok(error instanceof DeviceError && error.code === "E_GPU_LOST", String(error));
   assert.match(error.message, /^E_GPU_LOST: .* again after a retry\. Next: /);
   assert.equal(bench.devices.length, 2);
-  assert.deepEqual(await bench.draw(), expected);
+  sameBytes(await bench.draw(), expected);
   assert.equal(bench.devices.length, 3);
   assert.match(bench.notes.at(-1)!, /Opening it again/);
   await bench.requireClean();
@@ -181,7 +182,7 @@ test("an error that breaks the device is tried again on a new one; one that does
       throw refusal;
     },
   }));
-  assert.deepEqual(await poisoned.draw(), expected);
+  sameBytes(await poisoned.draw(), expected);
   assert.match(poisoned.notes.join(), /^E_GPU gemm: refused .*Retrying once with a new device\.$/);
   const stale = new Bench(() => ({
     before: (_, count) => {
@@ -202,7 +203,7 @@ test("a device that can't be opened again ends the picture with that reason, and
   assert.equal(await bench.fail(), unstable);
   assert.equal(await bench.fail(), unstable);
   bench.onReopen = () => {};
-  assert.deepEqual(await bench.draw(), expected);
+  sameBytes(await bench.draw(), expected);
 });
 
 test("work that was stopped isn't tried again, also when the device breaks meanwhile", async () => {
@@ -242,7 +243,7 @@ test("memory refused at any allocation: less of it is planned with, and the pict
         return allocation === at;
       }),
     );
-    assert.deepEqual(await bench.draw(), expected, `allocation ${at}`);
+    sameBytes(await bench.draw(), expected, `allocation ${at}`);
     if (!refused) break;
     refusals++;
     assert.match(bench.notes.join("\n"), /^E_VRAM .*needs .*, budget has .* free of 1\.00 GiB.*--vram 1M\.$/);
@@ -261,7 +262,7 @@ test("memory refused from any allocation on: E_VRAM with numbers, and the next p
     assert.match(error.message, /needs [\d.]+ [KM]iB, budget has [\d.]+ [KM]iB free of [\d.]+ [MG]iB/);
     assert.ok(bench.notes.length >= 1);
     refusing = false;
-    assert.deepEqual(await bench.draw(), expected);
+    sameBytes(await bench.draw(), expected);
     await bench.requireClean();
   }
 });
@@ -276,7 +277,7 @@ test("memory that breaks the device at any allocation: another device, less memo
         throw faulty.failure;
       },
     }));
-    assert.deepEqual(await bench.draw(), expected, `allocation ${at}`);
+    sameBytes(await bench.draw(), expected, `allocation ${at}`);
     assert.equal(bench.devices.length, 2);
     assert.equal(bench.notes.length, 1);
     assert.match(bench.notes[0]!, /^E_VRAM .*--vram 1M\.$/);
@@ -324,7 +325,7 @@ test("values beyond fp16 are computed once more in fp32, from the start; the nex
     declaredSteps = 0;
     read.length = 0;
     spoiled.notes.length = 0;
-    assert.deepEqual(await spoiled.draw(), expected);
+    sameBytes(await spoiled.draw(), expected);
     const what = "the UNet's prediction in step 2 is not a number at element 3 of \\d+, first in conv_in";
     assert.match(spoiled.notes[0]!, new RegExp(`^E_NAN: ${what}\\. Retrying once in fp32\\.$`));
     assert.equal(spoiled.retry, "E_NAN in step 2 of 2. Retried in fp32: ok");

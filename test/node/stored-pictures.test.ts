@@ -13,6 +13,7 @@ import { nodeStore } from "../../src/node/disk/node-store.ts";
 import { ArtifactError, openEngine } from "../../src/node.ts";
 import { type BlockCatalog, describePhase } from "../../src/plan/describe.ts";
 import { StoredBlocks } from "../../src/stream/stored-blocks.ts";
+import { sameBytes } from "../support/same.ts";
 import { fakeContext } from "./fake-context.ts";
 
 const DEMO = fileURLToPath(new URL("../../models/demo", import.meta.url));
@@ -44,7 +45,7 @@ test("in place, stored plain, stored packed; resident and streamed: the same PNG
     const id = await importDemo(store, packed);
     for (const vram of ["4G", "240M"]) {
       const budgets = { vram, ram: "1G" };
-      assert.deepEqual(await picture({ model: `store:${id}`, store, budgets }), expected, `packed ${packed}, ${vram}`);
+      sameBytes(await picture({ model: `store:${id}`, store, budgets }), expected, `packed ${packed}, ${vram}`);
     }
   }
 });

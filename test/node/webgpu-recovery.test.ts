@@ -28,6 +28,7 @@ import { computeGraph, drawData } from "../backend/conformance.ts";
 import { deviceBackend } from "../backend/device-backend.ts";
 import { dropDispatches, limitMemory, watchAwaits } from "../backend/faulty-gpu.ts";
 import { findTestAdapter } from "../backend/software-vulkan.ts";
+import { sameBytes } from "../support/same.ts";
 
 const adapter = await findTestAdapter();
 const options = adapter.skip === undefined ? {} : { skip: `skipped: ${adapter.skip}` };
@@ -147,7 +148,7 @@ test("a card lost in any phase: one note, the same PNG, and it is remembered", o
         if (!over && isMoment(event)) doom();
         over ||= isMoment(event);
       });
-      assert.deepEqual(png, expected, place);
+      sameBytes(png, expected, place);
       assert.equal(notes.length, 1);
       assert.ok(notes[0]!.startsWith("E_GPU_LOST: the graphics device was lost ("), notes[0]);
       assert.ok(notes[0]!.endsWith(`) ${place}. Retrying once with smaller GPU work.`), notes[0]);
@@ -169,8 +170,8 @@ test(
     const doom = ({ type }: GenerateEvent) => {
       if (type === "start") doomNow();
     };
-    assert.deepEqual((await draw(gpu.engine, doom)).png, expected);
-    assert.deepEqual((await draw(gpu.engine, doom)).png, expected);
+    sameBytes((await draw(gpu.engine, doom)).png, expected);
+    sameBytes((await draw(gpu.engine, doom)).png, expected);
     assert.equal(gpu.opens(), 3);
     assert.equal((await errorOf(gpu.engine, doom)).code, "E_GPU_UNSTABLE");
     assert.equal((await errorOf(gpu.engine)).code, "E_GPU_UNSTABLE");
@@ -179,7 +180,7 @@ test(
     assert.equal((await remembered(folder)).pacing!.caution, 1 / 8);
     gpu.nowMs += 61_000;
     const { png, notes } = await draw(gpu.engine);
-    assert.deepEqual(png, expected);
+    sameBytes(png, expected);
     assert.match(notes.join(), /^E_GPU_LOST: .*Opening it again\.$/);
   },
 );
@@ -193,7 +194,7 @@ test(
       const { spoil, doom } = doomable();
       await using gpu = await open(newFolder(), spoil, MODEL, "fp16");
       const halves = (await draw(gpu.engine)).png;
-      assert.notDeepEqual(pixelsOf(halves), pixelsOf(expected));
+      assert.ok(!pixelsOf(halves).equals(pixelsOf(expected)));
       // What an overflow would have left.
       const read = gpu.first.read.bind(gpu.first);
       let reads = 0;
@@ -212,9 +213,9 @@ test(
       assert.match(text, /"precision":"fp32","retry":"E_NAN in step 2 of 2\. Retried in fp32: ok"/);
       assert.match(notes.join("\n"), /Retrying once in fp32/);
       assert.equal(/E_GPU_LOST/.test(notes.join("\n")), loses);
-      assert.deepEqual(pixelsOf(png), pixelsOf(expected));
+      sameBytes(pixelsOf(png), pixelsOf(expected));
       // As declared again.
-      assert.deepEqual((await draw(gpu.engine)).png, halves);
+      sameBytes((await draw(gpu.engine)).png, halves);
     }
   },
 );
@@ -228,7 +229,7 @@ test("a card lost between two pictures is opened again for the second", options,
   raw!.destroy();
   await raw!.lost;
   const { png, notes } = await draw(gpu.engine);
-  assert.deepEqual(png, expected);
+  sameBytes(png, expected);
   assert.match(notes.join("\n"), /^E_GPU_LOST: .*Opening it again\.$/);
 });
 
@@ -239,7 +240,7 @@ test("where nothing can be noted, pictures are made, but a lost card is not open
   await using gpu = await open(path.join(file, "state"), ({ device }) => {
     raw = device;
   });
-  assert.deepEqual((await draw(gpu.engine)).png, expected);
+  sameBytes((await draw(gpu.engine)).png, expected);
   raw!.destroy();
   await raw!.lost;
   assert.equal((await errorOf(gpu.engine)).code, "E_GPU_STATE");
@@ -262,7 +263,7 @@ test(
     allocations = 0;
     isShort = (allocation) => allocation === 4 || allocation === 5;
     const smaller = await draw(gpu.engine);
-    assert.deepEqual(smaller.png, whole);
+    sameBytes(smaller.png, whole);
     assert.match(
       smaller.notes.join("\n"),
       /^E_VRAM .*budget has .* free of 3\.00 GiB.* Trying again with --vram \d+M\.$/,
@@ -272,7 +273,7 @@ test(
     const error = await errorOf(gpu.engine);
     assert.match(error.message, /^E_VRAM .*: needs \d.* [KM]iB, budget has .* free of .*, but the graphics card/);
     isShort = () => false;
-    assert.deepEqual((await draw(gpu.engine)).png, whole);
+    sameBytes((await draw(gpu.engine)).png, whole);
     assert.equal(gpu.opens(), 1);
   },
 );

@@ -9,6 +9,7 @@ import type { Store } from "../../src/store/store.ts";
 import { listModels } from "../../src/store/store.ts";
 import { openStoredModel } from "../../src/store/stored-model.ts";
 import { DTYPE_BYTES, type DType, elementCount } from "../../src/tensor/dtype.ts";
+import { sameBytes } from "../support/same.ts";
 import { artifactBytes, f16Bits, type RawRecord } from "./lzr2-fixture.ts";
 
 /** Seeded bytes, 0..1. */
@@ -141,14 +142,14 @@ export async function checkModel(store: Store, id: string, expected: ReadonlyMap
       await block.readPlain(0, plain);
       for (const { name, offsetBytes } of block.tensors) {
         const wanted = expected.get(name)!;
-        assert.deepEqual(plain.subarray(offsetBytes, offsetBytes + wanted.length), Uint8Array.from(wanted), name);
+        sameBytes(plain.subarray(offsetBytes, offsetBytes + wanted.length), wanted, name);
         assert.equal(offsetBytes % 64, 0);
       }
     }
     for (const [name, { source, startByte, endByte }] of table) {
       const bytes = new Uint8Array(endByte - startByte);
       await source.read(startByte, bytes);
-      assert.deepEqual(bytes, Uint8Array.from(expected.get(name)!), name);
+      sameBytes(bytes, expected.get(name)!, name);
       seen.add(name);
     }
   }

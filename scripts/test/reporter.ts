@@ -1,0 +1,74 @@
+/**
+ * @file Runs in each test process, as `--import` and as `--test-reporter`: writes what happens to the file that
+ * SOLVAY_TEST_EVENTS names, a line of JSON each, at once, so that what a killed process did is known.
+ */
+import { appendFileSync } from "node:fs";
+import { inspect } from "node:util";
+import { isMainThread } from "node:worker_threads";
+
+/** What a test process tells. */
+export type TestLine =
+  | { readonly type: "begin" | "end"; readonly name: string }
+  | { readonly type: "pass"; readonly name: string; readonly line: number }
+  | { readonly type: "skip"; readonly name: string; readonly line: number; readonly reason: string }
+  | { readonly type: "fail"; readonly name: string; readonly line: number; readonly error: string }
+  | { readonly type: "complete"; readonly cpuSeconds: number };
+
+/** Of node:test's events, what is used. */
+interface RunnerEvent {
+  readonly type: string;
+  readonly data: {
+    readonly name: string;
+    readonly line?: number;
+    readonly skip?: string | boolean;
+    readonly todo?: string | boolean;
+    readonly details?: { readonly type?: string; readonly error?: Error & { readonly failureType?: string } };
+  };
+}
+
+/** Characters: the difference of two long texts is of no use to anyone. */
+const LONGEST_ERROR = 20_000;
+
+const eventsFile = process.env.SOLVAY_TEST_EVENTS;
+
+function write(line: TestLine): void {
+  if (eventsFile) appendFileSync(eventsFile, `${JSON.stringify(line)}\n`);
+}
+
+// The runner's own events come too late where a test never lets go of the thread.
+if (isMainThread && eventsFile) {
+  const { beforeEach, afterEach } = await import("node:test");
+  const nameOf = (context: object) => ("fullName" in context ? String(context.fullName) : "a test");
+  beforeEach((context) => write({ type: "begin", name: nameOf(context) }));
+  afterEach((context) => write({ type: "end", name: nameOf(context) }));
+}
+
+export default async function* report(source: AsyncIterable<RunnerEvent>): AsyncGenerator<string> {
+  for await (const event of source) {
+    const line = lineOf(event);
+    if (line) write(line);
+  }
+  const { user, system } = process.cpuUsage();
+  write({ type: "complete", cpuSeconds: (user + system) / 1e6 });
+  yield "";
+}
+
+function lineOf({ type, data }: RunnerEvent): TestLine | undefined {
+  const { name, line = 0, details } = data;
+  if (type === "test:pass" && details?.type !== "suite") {
+    const reason = data.skip ?? data.todo;
+    if (reason === undefined) return { type: "pass", name, line };
+    return { type: "skip", name, line, reason: typeof reason === "string" && reason ? reason : "no reason given" };
+  }
+  if (type === "test:fail" && details?.error && details.error.failureType !== "subtestsFailed") {
+    return { type: "fail", name, line, error: textOf(details.error) };
+  }
+  return undefined;
+}
+
+function textOf(error: Error): string {
+  const cause = error.cause;
+  const text = cause instanceof Error ? (cause.stack ?? cause.message) : inspect(cause ?? error);
+  const cut = text.length - LONGEST_ERROR;
+  return cut > 0 ? `${text.slice(0, LONGEST_ERROR)}\n(${cut} characters more)` : text;
+}
