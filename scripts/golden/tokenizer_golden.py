@@ -164,13 +164,35 @@ def cases(vocab: dict[str, int]) -> list[dict[str, object]]:
             "added": both,
             "json": True,
         },
+        # added_tokens.json of older transformers, as embeddings trained into a tokenizer (textual inversion, pivotal tuning) have it.
+        {"name": "added_tokens.json", "config": {**typed, "model_max_length": 77, "pad_token": "!"}, "file": trained(size)},
+        {
+            "name": "added_tokens.json, its tokens named special too",
+            "config": {"model_max_length": 77, "additional_special_tokens": ["<mark>"], "mask_token": "<One>"},
+            "map": {**named, "extra_special_tokens": ["<wide>"], "additional_special_tokens": ["<Case>"]},
+            "file": {**trained(size), "<One>": size + 4, EOS: vocab[EOS], "cat": size + 9},
+        },
+        {"name": "added_tokens.json beside tokenizer.json", "config": {"model_max_length": 77}, "file": trained(size), "added": [*both, *odd[:2]], "json": True},
+        {
+            "name": "added_tokens.json under added_tokens_decoder",
+            "config": {"model_max_length": 77, "added_tokens_decoder": {str(size): token("<wide>", special=True)}},
+            "file": trained(size),
+        },
+        {"name": "added_tokens.json alone, out of order, with CLIP's own", "config": {"model_max_length": 77}, "file": {"<Case>": size + 5, "<one>": size, BOS: vocab[BOS], "the": 7}},
     ]
+
+
+def trained(size: int) -> dict[str, int]:
+    """In the order of no id."""
+    return {"<Case>": size + 3, "<mark>": size, "<one>": size + 1, "<wide>": size + 2}
 
 
 def write_folder(folder: Path, case: dict[str, object], vocab: dict[str, int], merges: list[tuple[str, str]]) -> None:
     (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "CLIPTokenizer", **case["config"]}))
     if "map" in case:
         (folder / "special_tokens_map.json").write_text(json.dumps(case["map"]))
+    if "file" in case:
+        (folder / "added_tokens.json").write_text(json.dumps(case["file"]))
     if case.get("json"):
         model = {"type": "BPE", "vocab": vocab, "merges": [list(pair) for pair in merges]}
         root = {"version": "1.0", "added_tokens": case["added"], "model": model}

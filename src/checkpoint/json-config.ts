@@ -16,7 +16,7 @@ export class JsonConfig extends JsonFields {
       (field, found, allowed) =>
         refuse(
           `field "${field}" does not fit SDXL (found ${found}, allowed ${allowed})`,
-          "check that this folder holds an SDXL model, or fetch its config files again",
+          "use an SDXL model, or correct the field",
         ),
     );
   }

@@ -12,6 +12,8 @@ export interface ComponentRules {
   readonly canonical: (name: string) => string;
   /** Stored tensors that this network's part doesn't read, and that are no mistake. */
   readonly ignored: (canonicalName: string) => boolean;
+  /** Whether a network of this kind, of any size, may read a tensor of this name: then one too many means that files are mixed up. */
+  readonly familiar: (canonicalName: string) => boolean;
 }
 
 const FLOAT_DTYPES: ReadonlySet<string> = new Set(["f16", "bf16", "f32"]);
@@ -21,18 +23,29 @@ export interface SchemaReport {
   readonly table: TensorTable;
   /** One line each; empty if all fits. */
   readonly problems: string[];
+  /** One line each: what is left aside, as the reference leaves it aside with a warning. */
+  readonly notes: string[];
 }
+
+/**
+ * Goes with weights that are stored otherwise than they are meant: scales of fp8 and fp4, the parts of bitsandbytes, GPTQ and AWQ,
+ * adapters that were not merged. Without it the same names and shapes draw another picture.
+ */
+const PART_OF_WEIGHTS =
+  /(^|[._])(scaled_fp8|comfy_quant|scale_(weight|input)|(weight|input|output)_scale(_\d+)?|absmax|quant_(map|state)|qweight|qzeros|scales|g_idx|weight_[gv]|lora|dora)([._]|$)/;
 
 /** Compares names, shapes and dtypes. A [N, K, 1, 1] weight counts as [N, K] (old exports stored such projections as 1x1 convolutions). A shard misses nothing. */
 export function compareWithSchema(stored: TensorTable, rules: ComponentRules, isShard = false): SchemaReport {
   const table = new Map<string, TensorEntry>();
   const problems: string[] = [];
   const strange: string[] = [];
+  const unread: string[] = [];
   for (const [name, entry] of stored) {
     const key = rules.canonical(name);
     const expected = rules.schema.get(key);
     if (!expected) {
-      if (!rules.ignored(key)) strange.push(name);
+      if (rules.ignored(key)) continue;
+      (rules.familiar(key) || PART_OF_WEIGHTS.test(key) ? strange : unread).push(name);
       continue;
     }
     const shape = entry.shape.length === expected.length + 2 ? trimUnitAxes(entry.shape) : entry.shape;
@@ -50,12 +63,23 @@ export function compareWithSchema(stored: TensorTable, rules: ComponentRules, is
   if (missing.length > 0 && !isShard)
     problems.push(`${missing.length} tensors are missing, first ${quoteFirst(missing)}`);
   if (strange.length > 0) problems.push(`${strange.length} tensors are not SDXL's, first ${quoteFirst(strange)}`);
-  return { table, problems };
+  const notes: string[] = [];
+  if (unread.length > 0) {
+    const them =
+      unread.length === 1 ? "1 tensor that nothing reads is" : `${unread.length} tensors that nothing reads are`;
+    notes.push(`${rules.component}: ${them} left aside, first ${quoteFirst(unread)}`);
+  }
+  return { table, problems, notes };
 }
 
-/** The table by canonical name. Throws ArtifactError `E_SCHEMA` with the first problem and their count. */
-export function requireSchema(stored: TensorTable, rules: ComponentRules, subject: string): TensorTable {
-  const { table, problems } = compareWithSchema(stored, rules);
+/** The table by canonical name. `onNote` is told of what is left aside. Throws ArtifactError `E_SCHEMA` with the first problem and their count. */
+export function requireSchema(
+  stored: TensorTable,
+  rules: ComponentRules,
+  subject: string,
+  onNote?: (note: string) => void,
+): TensorTable {
+  const { table, problems, notes } = compareWithSchema(stored, rules);
   if (problems.length > 0) {
     const more = problems.length > 1 ? ` (and ${problems.length - 1} more problems)` : "";
     throw new ArtifactError({
@@ -65,6 +89,7 @@ export function requireSchema(stored: TensorTable, rules: ComponentRules, subjec
       next: "check that weights and config.json belong together: solvay verify FOLDER",
     });
   }
+  for (const note of notes) onNote?.(note);
   return table;
 }
 

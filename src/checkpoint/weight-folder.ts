@@ -1,5 +1,5 @@
 /** @file The safetensors of one network in a folder: one file, or shards with their index. */
-import { readSafetensorsHeader } from "../container/safetensors.ts";
+import { readSafetensorsHeader, requireKnownDTypes } from "../container/safetensors.ts";
 import type { TensorEntry, TensorTable } from "../container/table.ts";
 import { ArtifactError } from "../errors.ts";
 import type { Folder } from "../source/folder.ts";
@@ -29,7 +29,8 @@ export async function openWeights(
     const source = await folder.open(`${dir}/${file}`);
     return source && sources.use(source);
   };
-  const readTable = async (source: ByteSource) => (await readSafetensorsHeader(source, signal)).table;
+  const readTable = async (source: ByteSource) =>
+    requireKnownDTypes(await readSafetensorsHeader(source, signal), `${folder.name}/${dir}`, "weights");
   for (const file of files) {
     if (file.endsWith(".safetensors")) {
       const source = await open(file);

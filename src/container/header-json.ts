@@ -3,8 +3,20 @@
  * 2^53 and takes fractions: an auditor and a loader could then see two different files in the same bytes.
  */
 
-/** A header value: objects keep their keys in a Map, so `__proto__` is a name like any other. */
-export type HeaderValue = string | number | readonly HeaderValue[] | ReadonlyMap<string, HeaderValue>;
+/** Any other number than an integer from 0 to 2^53-1: no header needs one, free-form metadata may have it. */
+export interface OtherNumber {
+  readonly digits: string;
+}
+
+/** A header value: objects keep their keys in a Map, so `__proto__` is a name like any other. A number is an integer. */
+export type HeaderValue =
+  | string
+  | number
+  | boolean
+  | null
+  | OtherNumber
+  | readonly HeaderValue[]
+  | ReadonlyMap<string, HeaderValue>;
 
 /** Where and why the text is refused; the container names the file. */
 export class HeaderSyntaxError extends Error {
@@ -20,14 +32,20 @@ export class HeaderSyntaxError extends Error {
 }
 
 /** tensor -> fields -> data_offsets: deeper nesting is no header. */
-const MAX_DEPTH = 4;
+const HEADER_DEPTH = 4;
+const NUMBER = /-?(?:(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?|Infinity)|NaN/y;
+const WORDS: readonly (readonly [string, boolean | null])[] = [
+  ["true", true],
+  ["false", false],
+  ["null", null],
+];
 
 /**
- * Parses one value: objects, arrays, strings, and integers from 0 to 2^53-1. Trailing spaces are allowed, as writers pad.
+ * Parses one value; Python's NaN and Infinity are numbers. Trailing spaces are allowed, as writers pad.
  * @param maxFields an object with more is refused as soon as that shows
  */
-export function parseHeaderJson(text: string, maxFields: number): HeaderValue {
-  const reader = new Reader(text, maxFields);
+export function parseHeaderJson(text: string, maxFields: number, maxDepth = HEADER_DEPTH): HeaderValue {
+  const reader = new Reader(text, maxFields, maxDepth);
   const value = reader.value(1);
   reader.end();
   return value;
@@ -36,21 +54,26 @@ export function parseHeaderJson(text: string, maxFields: number): HeaderValue {
 class Reader {
   readonly #text: string;
   readonly #maxFields: number;
+  readonly #maxDepth: number;
   #at = 0;
 
-  constructor(text: string, maxFields: number) {
+  constructor(text: string, maxFields: number, maxDepth: number) {
     this.#text = text;
     this.#maxFields = maxFields;
+    this.#maxDepth = maxDepth;
   }
 
   value(depth: number): HeaderValue {
-    if (depth > MAX_DEPTH) throw this.#error(`nested deeper than ${MAX_DEPTH}`);
+    if (depth > this.#maxDepth) throw this.#error(`nested deeper than ${this.#maxDepth}`);
     this.#space();
     const char = this.#text[this.#at];
     if (char === "{") return this.#object(depth);
     if (char === "[") return this.#array(depth);
     if (char === '"') return this.#string();
-    return this.#integer();
+    const word = WORDS.find(([text]) => this.#text.startsWith(text, this.#at));
+    if (!word) return this.#number();
+    this.#at += word[0].length;
+    return word[1];
   }
 
   end(): void {
@@ -122,21 +145,15 @@ class Reader {
     }
   }
 
-  #integer(): number {
-    const start = this.#at;
-    while (isDigit(this.#text.charCodeAt(this.#at))) this.#at++;
-    const digits = this.#text.slice(start, this.#at);
-    const next = this.#text[this.#at];
-    const wrong =
-      digits === "" || (digits.length > 1 && digits[0] === "0") || next === "." || next === "e" || next === "E";
-    const value = Number(digits);
-    if (wrong || !Number.isSafeInteger(value)) {
-      this.#at = start;
-      throw this.#error(
-        `not an integer from 0 to 2^53-1 (found ${JSON.stringify(this.#text.slice(start, start + 24))})`,
-      );
+  #number(): number | OtherNumber {
+    NUMBER.lastIndex = this.#at;
+    const digits = NUMBER.exec(this.#text)?.[0];
+    if (digits === undefined) {
+      throw this.#error(`a value expected (found ${JSON.stringify(this.#text.slice(this.#at, this.#at + 24))})`);
     }
-    return value;
+    this.#at += digits.length;
+    const value = Number(digits);
+    return /^\d+$/.test(digits) && Number.isSafeInteger(value) ? value : { digits };
   }
 
   #take(char: string): boolean {
@@ -157,8 +174,4 @@ class Reader {
   #byteAt(index: number): number {
     return new TextEncoder().encode(this.#text.slice(0, index)).byteLength;
   }
-}
-
-function isDigit(code: number): boolean {
-  return code >= 0x30 && code <= 0x39;
 }

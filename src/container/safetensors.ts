@@ -7,7 +7,7 @@ import type { ByteSource } from "../source/source.ts";
 import { DTYPE_BYTES, type DType, elementCount } from "../tensor/dtype.ts";
 import { HeaderSyntaxError, type HeaderValue, parseHeaderJson } from "./header-json.ts";
 import { sniffContainer } from "./sniff.ts";
-import type { TensorEntry } from "./table.ts";
+import type { TensorEntry, TensorTable } from "./table.ts";
 
 /** As in the safetensors crate; SDXL's headers are well under 1 MB. */
 const MAX_HEADER_BYTES = 100_000_000;
@@ -32,15 +32,37 @@ const DTYPES: Readonly<Record<string, DType>> = {
   BOOL: "bool",
 };
 
+/** dtypes of the format that nothing here computes with, and the bits of an element. */
+const FOREIGN_BITS: Readonly<Record<string, number>> = {
+  F4: 4,
+  F6_E2M3: 6,
+  F6_E3M2: 6,
+  F8_E4M3: 8,
+  F8_E5M2: 8,
+  F8_E8M0: 8,
+  F8_E4M3FNUZ: 8,
+  F8_E5M2FNUZ: 8,
+  C64: 64,
+};
+
+/** A tensor of such a dtype. */
+export interface ForeignTensor extends Omit<TensorEntry, "dtype"> {
+  /** In the format's letters, e.g. "F8_E4M3". */
+  readonly dtype: string;
+}
+
 export interface SafetensorsHeader {
+  /** Tensors of the dtypes that are known here ... */
   readonly table: ReadonlyMap<string, TensorEntry>;
+  /** ... and of the format's others. */
+  readonly foreign: ReadonlyMap<string, ForeignTensor>;
   readonly metadata: ReadonlyMap<string, string>;
 }
 
 /** Throws ArtifactError. */
 export async function readSafetensorsHeader(source: ByteSource, signal?: AbortSignal): Promise<SafetensorsHeader> {
   const kind = await sniffContainer(source, signal);
-  if (kind !== "safetensors") throw refuse(source, "E_ST_HEADER", `this is ${kind}, not safetensors`);
+  if (kind !== "safetensors") throw damaged(source, "E_ST_HEADER", `this is ${kind}, not safetensors`);
   const lengthField = new Uint8Array(LENGTH_BYTES);
   await source.read(0, lengthField, signal);
   const headerBytes = Number(new DataView(lengthField.buffer).getBigUint64(0, true));
@@ -48,7 +70,7 @@ export async function readSafetensorsHeader(source: ByteSource, signal?: AbortSi
   if (headerBytes < 2 || headerBytes > allowedBytes) {
     const limit = headerBytes > MAX_HEADER_BYTES ? "E_ST_HEADER" : "E_TRUNCATED";
     const problem = `header length does not fit (found ${headerBytes} bytes, allowed 2 to ${allowedBytes}) at byte 0`;
-    throw refuse(source, headerBytes < 2 ? "E_ST_HEADER" : limit, problem);
+    throw damaged(source, headerBytes < 2 ? "E_ST_HEADER" : limit, problem);
   }
   const raw = new Uint8Array(headerBytes);
   await source.read(LENGTH_BYTES, raw, signal);
@@ -57,88 +79,123 @@ export async function readSafetensorsHeader(source: ByteSource, signal?: AbortSi
 }
 
 function parseFields(source: ByteSource, raw: Uint8Array): ReadonlyMap<string, HeaderValue> {
-  if (raw[0] !== 0x7b) throw refuse(source, "E_ST_HEADER", `header does not begin with "{" at byte ${LENGTH_BYTES}`);
+  if (raw[0] !== 0x7b) throw damaged(source, "E_ST_HEADER", `header does not begin with "{" at byte ${LENGTH_BYTES}`);
   let text: string;
   try {
     text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(raw);
   } catch {
-    throw refuse(source, "E_ST_HEADER", "header is not UTF-8");
+    throw damaged(source, "E_ST_HEADER", "header is not UTF-8");
   }
   try {
     const value = parseHeaderJson(text, MAX_TENSORS + 1);
     if (value instanceof Map) return value as ReadonlyMap<string, HeaderValue>;
   } catch (error) {
     if (!(error instanceof HeaderSyntaxError)) throw error;
-    throw refuse(source, error.code, `header: ${error.message} at byte ${LENGTH_BYTES + error.offset}`);
+    const problem = `header: ${error.message} at byte ${LENGTH_BYTES + error.offset}`;
+    throw error.code === "E_DUP_KEY" ? oddlyWritten(source, error.code, problem) : damaged(source, error.code, problem);
   }
-  throw refuse(source, "E_ST_HEADER", "header is no object");
+  throw damaged(source, "E_ST_HEADER", "header is no object");
 }
 
 function collect(source: ByteSource, fields: ReadonlyMap<string, HeaderValue>, dataStart: number): SafetensorsHeader {
   const table = new Map<string, TensorEntry>();
+  const foreign = new Map<string, ForeignTensor>();
   let metadata: ReadonlyMap<string, string> = new Map();
   for (const [name, value] of fields) {
-    if (name === "__metadata__") metadata = readMetadata(source, value);
-    else table.set(name, readEntry(source, name, value, dataStart));
+    if (name === "__metadata__") {
+      metadata = readMetadata(source, value);
+      continue;
+    }
+    const entry = readEntry(source, name, value, dataStart);
+    const dtype = DTYPES[entry.dtype];
+    if (dtype) table.set(name, { ...entry, dtype });
+    else foreign.set(name, entry);
   }
-  requireGapless(source, [...table.values()], dataStart);
-  return { table, metadata };
+  requireGapless(source, [...table.values(), ...foreign.values()], dataStart);
+  return { table, foreign, metadata };
 }
 
+/**
+ * The header's tensors, all of dtypes that are known here.
+ * @param purpose what they are for, for the message: "weights"
+ * @throws ArtifactError `E_ST_DTYPE` that names the first other one
+ */
+export function requireKnownDTypes({ table, foreign }: SafetensorsHeader, file: string, purpose: string): TensorTable {
+  const [first] = foreign.values();
+  if (!first) return table;
+  const more = foreign.size > 1 ? ` (and ${foreign.size - 1} more like it)` : "";
+  throw new ArtifactError({
+    code: "E_ST_DTYPE",
+    subject: file,
+    problem: `tensor ${quoted(first.name)} is ${first.dtype}${more}, which Solvay does not take as ${purpose} yet`,
+    next: "use the model's fp16, bf16 or fp32 files",
+  });
+}
+
+/** null counts as none, as in the safetensors library. */
 function readMetadata(source: ByteSource, value: HeaderValue): ReadonlyMap<string, string> {
-  if (!(value instanceof Map)) throw refuse(source, "E_ST_HEADER", "__metadata__ is no object");
-  for (const item of (value as ReadonlyMap<string, HeaderValue>).values()) {
-    if (typeof item !== "string") throw refuse(source, "E_ST_HEADER", "__metadata__ holds something else than strings");
+  if (value === null) return new Map();
+  if (!(value instanceof Map)) throw oddlyWritten(source, "E_ST_HEADER", "__metadata__ is no object");
+  for (const [key, item] of value as ReadonlyMap<string, HeaderValue>) {
+    if (typeof item === "string") continue;
+    throw oddlyWritten(source, "E_ST_HEADER", `__metadata__ holds something else than strings, under ${quoted(key)}`);
   }
   return value as ReadonlyMap<string, string>;
 }
 
-function readEntry(source: ByteSource, name: string, value: HeaderValue, dataStart: number): TensorEntry {
-  const wrong = (code: string, problem: string) =>
-    refuse(source, code, `tensor ${JSON.stringify(name.slice(0, 120))}: ${problem}`);
-  if (!(value instanceof Map)) throw wrong("E_ST_HEADER", "no object");
+function readEntry(source: ByteSource, name: string, value: HeaderValue, dataStart: number): ForeignTensor {
+  const odd = (code: string, problem: string) => oddlyWritten(source, code, `tensor ${quoted(name)}: ${problem}`);
+  if (!(value instanceof Map)) throw odd("E_ST_HEADER", "no object");
   const fields = value as ReadonlyMap<string, HeaderValue>;
   for (const key of fields.keys()) {
-    if (!["dtype", "shape", "data_offsets"].includes(key))
-      throw wrong("E_ST_HEADER", `unknown field "${key.slice(0, 40)}"`);
+    if (!["dtype", "shape", "data_offsets"].includes(key)) throw odd("E_ST_HEADER", `unknown field ${quoted(key)}`);
   }
-  const dtypeName = fields.get("dtype");
-  const dtype = typeof dtypeName === "string" && Object.hasOwn(DTYPES, dtypeName) ? DTYPES[dtypeName] : undefined;
-  if (!dtype) throw wrong("E_ST_DTYPE", `unknown dtype ${JSON.stringify(dtypeName)?.slice(0, 40)}`);
+  const dtype = fields.get("dtype");
+  const bits = typeof dtype === "string" ? bitsOf(dtype) : undefined;
+  if (typeof dtype !== "string" || bits === undefined) {
+    throw odd("E_ST_DTYPE", `unknown dtype ${JSON.stringify(dtype)?.slice(0, 40)}`);
+  }
   const shape = fields.get("shape");
   const offsets = fields.get("data_offsets");
   if (!isIntegers(shape) || shape.length > MAX_AXES)
-    throw wrong("E_ST_HEADER", `shape is no list of up to ${MAX_AXES} integers`);
-  if (!isIntegers(offsets) || offsets.length !== 2) throw wrong("E_ST_HEADER", "data_offsets is no pair of integers");
+    throw odd("E_ST_HEADER", `shape is no list of up to ${MAX_AXES} integers`);
+  if (!isIntegers(offsets) || offsets.length !== 2) throw odd("E_ST_HEADER", "data_offsets is no pair of integers");
   const [begin, end] = offsets as readonly [number, number];
-  const neededBytes = elementCount(shape) * DTYPE_BYTES[dtype];
-  if (!Number.isSafeInteger(neededBytes)) throw wrong("E_SIZE", `shape [${shape}] is larger than any file`);
+  const neededBits = elementCount(shape) * bits;
+  if (!Number.isSafeInteger(neededBits)) throw odd("E_SIZE", `shape [${shape}] is larger than any file`);
+  if (neededBits % 8 !== 0) throw odd("E_ST_DTYPE", `shape [${shape}] of ${dtype} does not end at a byte`);
+  const neededBytes = neededBits / 8;
   if (begin > end || end - begin !== neededBytes) {
-    throw wrong("E_SIZE", `shape [${shape}] needs ${neededBytes} bytes, its range is ${begin}..${end}`);
+    throw odd("E_SIZE", `shape [${shape}] needs ${neededBytes} bytes, its range is ${begin}..${end}`);
   }
   if (dataStart + end > source.byteLength) {
-    throw wrong("E_TRUNCATED", `needs bytes up to ${dataStart + end}, file ends after ${source.byteLength}`);
+    const problem = `needs bytes up to ${dataStart + end}, file ends after ${source.byteLength}`;
+    throw damaged(source, "E_TRUNCATED", `tensor ${quoted(name)}: ${problem}`);
   }
   return { name, dtype, shape, source, startByte: dataStart + begin, endByte: dataStart + end };
 }
 
-function requireGapless(source: ByteSource, entries: readonly TensorEntry[], dataStart: number): void {
+function bitsOf(dtype: string): number | undefined {
+  if (Object.hasOwn(FOREIGN_BITS, dtype)) return FOREIGN_BITS[dtype];
+  const known = Object.hasOwn(DTYPES, dtype) ? DTYPES[dtype] : undefined;
+  return known && 8 * DTYPE_BYTES[known];
+}
+
+/** An empty tensor (a marker, as "v_pred") has no bytes, and stands between two others. */
+function requireGapless(source: ByteSource, entries: readonly ForeignTensor[], dataStart: number): void {
   const sorted = entries.toSorted((a, b) => a.startByte - b.startByte || a.endByte - b.endByte);
   let at = dataStart;
   for (const entry of sorted) {
-    if (entry.startByte === entry.endByte) {
-      throw refuse(source, "E_ST_EMPTY", `tensor ${JSON.stringify(entry.name.slice(0, 120))} has no elements`);
-    }
     if (entry.startByte > at)
-      throw refuse(source, "E_ST_HOLE", `bytes ${at}..${entry.startByte - 1} belong to no tensor`);
+      throw oddlyWritten(source, "E_ST_HOLE", `bytes ${at}..${entry.startByte - 1} belong to no tensor`);
     if (entry.startByte < at) {
-      const name = JSON.stringify(entry.name.slice(0, 120));
-      throw refuse(source, "E_ST_OVERLAP", `tensor ${name} overlaps its neighbour at byte ${entry.startByte}`);
+      const problem = `tensor ${quoted(entry.name)} overlaps its neighbour at byte ${entry.startByte}`;
+      throw oddlyWritten(source, "E_ST_OVERLAP", problem);
     }
     at = entry.endByte;
   }
   if (at !== source.byteLength) {
-    throw refuse(source, "E_ST_HOLE", `bytes ${at}..${source.byteLength - 1} belong to no tensor`);
+    throw damaged(source, "E_ST_HOLE", `bytes ${at}..${source.byteLength - 1} belong to no tensor`);
   }
 }
 
@@ -146,6 +203,17 @@ function isIntegers(value: HeaderValue | undefined): value is readonly number[] 
   return Array.isArray(value) && value.every((item) => typeof item === "number");
 }
 
-function refuse(source: ByteSource, code: string, problem: string): ArtifactError {
+function quoted(name: string): string {
+  return JSON.stringify(name.slice(0, 120));
+}
+
+/** Bytes are missing, or are not those that were written. */
+function damaged(source: ByteSource, code: string, problem: string): ArtifactError {
   return new ArtifactError({ code, subject: source.name, problem, next: "fetch the file again" });
+}
+
+/** The file is whole, but was written so: another copy of it is no better. */
+function oddlyWritten(source: ByteSource, code: string, problem: string): ArtifactError {
+  const next = "use a file that was written by the safetensors library";
+  return new ArtifactError({ code, subject: source.name, problem, next });
 }

@@ -25,11 +25,12 @@ export function recordOf(
   return {
     ...job,
     negativePrompt: job.negativePrompt ?? "",
+    emptyNegativePrompt: job.negativePrompt === "" ? true : undefined,
     width,
     height,
     samplerName: SAMPLERS[job.sampler].title,
     scheduleType: checkpoint.scheduleTitle,
-    model: modelLabel(info.model),
+    ...modelNamed(info.model),
     artifact: info.artifact,
     backend: info.backend,
     precision: retry === undefined ? info.precision : "fp32",
@@ -46,6 +47,12 @@ export async function encodeWithRecord({ rgb, width, height }: Picture, record: 
   return await encodePng({ width, height, rgb, text });
 }
 
-function modelLabel(model: string): string {
-  return model.split(/[\\/]/).filter(Boolean).at(-1) ?? model;
+/** models--ORG--NAME/snapshots/COMMIT of a Hugging Face cache; neither part of an id may have "--" in it. */
+const SNAPSHOT = /(?:^|[\\/])models--([^\\/]+)[\\/]snapshots[\\/]([0-9a-f]{40})[\\/]*$/;
+
+/** A model by its Hugging Face id where it lies in a cache, else by its folder's name. */
+function modelNamed(path: string): Pick<ImageRecord, "model" | "modelRevision"> {
+  const [, id, commit] = SNAPSHOT.exec(path) ?? [];
+  if (id !== undefined) return { model: id.replace("--", "/"), modelRevision: commit };
+  return { model: path.split(/[\\/]/).filter(Boolean).at(-1) ?? path };
 }

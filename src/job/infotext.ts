@@ -15,8 +15,12 @@ export interface ImageRecord extends FullJob {
   readonly samplerName: string;
   /** A1111's name of the schedule, e.g. "DDIM" or "Karras" (`scheduleTypeName`). */
   readonly scheduleType: string;
+  /** The job names a negative prompt, and that is empty: another picture than without one, for models that set apart the two. */
+  readonly emptyNegativePrompt?: boolean;
   /** Name of the model folder or its Hugging Face id. */
   readonly model?: string;
+  /** The commit of a Hugging Face model. */
+  readonly modelRevision?: string;
   /** Name of the LZR2 file laid over it. */
   readonly artifact?: string;
   readonly backend: string;
@@ -41,6 +45,7 @@ const FACTS: Readonly<Record<string, InfotextEntry | undefined>> = {
   scheduleType: { name: "Schedule type", rank: 3 },
   rng: { name: "RNG", rank: 11, write: () => "CPU" },
   model: { name: "Model", rank: 10 },
+  modelRevision: undefined,
   artifact: { name: "Artifact", rank: 12 },
   backend: undefined,
   precision: {
@@ -50,6 +55,7 @@ const FACTS: Readonly<Record<string, InfotextEntry | undefined>> = {
   },
   retry: { name: "Retry", rank: 14 },
   version: { name: "Version", rank: 15, write: ({ version }) => `Solvay ${version}` },
+  emptyNegativePrompt: undefined,
 };
 /** Of a job's fields without a rank: after the size, before the model. */
 const LATER_RANK = 9;

@@ -89,6 +89,11 @@ export function noiseSchedule(config: SchedulerConfig, steps: number): NoiseSche
   };
 }
 
+/** The noise level of the last training step. */
+export function largestSigma(config: SchedulerConfig): number {
+  return trainingSigmas(config).at(-1)!;
+}
+
 /** [N] noise level of each training step, rising. */
 function trainingSigmas(config: SchedulerConfig): Float32Array {
   let betas = trainingBetas(config);

@@ -1,12 +1,13 @@
 /** @file The fields of a JSON object, each checked as it is read. The words of a refusal are those of whoever reads the file. */
+import { parsePythonJson } from "./python-json.ts";
 
 export type JsonObject = Readonly<Record<string, unknown>>;
 
-/** @throws what `refuse` makes of it where the text is no JSON object */
+/** The object in a config file, read as Python reads it. @throws what `refuse` makes of it where the text is no JSON object */
 export function parseJsonObject(text: string, refuse: (problem: string, cause?: unknown) => Error): JsonObject {
   let root: unknown;
   try {
-    root = JSON.parse(text);
+    root = parsePythonJson(text);
   } catch (cause) {
     throw refuse(`not JSON (${cause instanceof Error ? cause.message : "unreadable"})`, cause);
   }
@@ -80,6 +81,7 @@ export class JsonFields {
 
   /** The refusal of a field's value. */
   wrong(field: string, found: unknown, allowed: string): Error {
-    return this.#refuse(field, (JSON.stringify(found) ?? "nothing").slice(0, 80), allowed);
+    const shown = typeof found === "number" ? String(found) : (JSON.stringify(found) ?? "nothing");
+    return this.#refuse(field, shown.slice(0, 80), allowed);
   }
 }

@@ -11,11 +11,12 @@ import { normalizeText, splitPieces } from "./unicode.ts";
 
 /** The texts of a tokenizer folder; `tokenizerJson`, or `vocabJson` and `mergesTxt`, must be there. */
 export interface ClipTokenizerFiles {
-  readonly vocabJson?: string;
-  readonly mergesTxt?: string;
-  readonly tokenizerJson?: string;
-  readonly tokenizerConfigJson?: string;
-  readonly specialTokensMapJson?: string;
+  readonly vocabJson?: string | undefined;
+  readonly mergesTxt?: string | undefined;
+  readonly tokenizerJson?: string | undefined;
+  readonly tokenizerConfigJson?: string | undefined;
+  readonly specialTokensMapJson?: string | undefined;
+  readonly addedTokensJson?: string | undefined;
 }
 
 /** A loaded tokenizer. */
@@ -51,8 +52,9 @@ export function loadClipTokenizer(files: ClipTokenizerFiles, name: string): Clip
   const tokenizer = object(files.tokenizerJson, "tokenizer.json");
   const config = object(files.tokenizerConfigJson, "tokenizer_config.json");
   const map = object(files.specialTokensMapJson, "special_tokens_map.json");
+  const added = object(files.addedTokensJson, "added_tokens.json");
   const { vocabulary, merges } = tokenizer ? readModel(tokenizer) : readPair(files, path);
-  const special = readSpecialTokens(config, map, tokenizer);
+  const special = readSpecialTokens({ config, map, tokenizer, added });
 
   const ids = new Map(vocabulary);
   let largestAdded = -1;

@@ -20,8 +20,7 @@ export function malformed(file: string, problem: string, cause?: unknown): Artif
 
 /** Parses a JSON file whose root must be an object. */
 export function parseObject(text: string, file: string): JsonObject {
-  const unmarked = text.startsWith("\ufeff") ? text.slice(1) : text;
-  return parseJsonObject(unmarked, (problem, cause) => malformed(file, problem, cause));
+  return parseJsonObject(text, (problem, cause) => malformed(file, problem, cause));
 }
 
 /** The vocabulary: token to id. Accepts an object, or a list whose places are the ids. */

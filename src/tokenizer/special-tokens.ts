@@ -1,11 +1,11 @@
 /**
- * @file Which tokens are special and how they are looked for, from tokenizer_config.json, special_tokens_map.json
- * and tokenizer.json, with the precedence of transformers 5 (tokenization_utils_base.py, `_from_pretrained`).
+ * @file Which tokens are special and how they are looked for, from tokenizer_config.json, special_tokens_map.json,
+ * added_tokens.json and tokenizer.json, with the precedence of transformers 5 (tokenization_utils_base.py, `_from_pretrained`).
  */
 
 import { isJsonObject, type JsonObject } from "../source/json-fields.ts";
 import type { AddedToken } from "./added-tokens.ts";
-import { isTokenId, malformed, readAddedToken } from "./files.ts";
+import { isTokenId, malformed, quote, readAddedToken } from "./files.ts";
 
 /** In the order in which transformers gives new ids to those that the vocabulary lacks. */
 const ROLES = ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"] as const;
@@ -31,26 +31,58 @@ interface NamedObject {
   readonly value: JsonObject;
 }
 
-/** Reads the special tokens; any of the three files may be absent. */
-export function readSpecialTokens(
-  config: NamedObject | undefined,
-  map: NamedObject | undefined,
-  tokenizer: NamedObject | undefined,
-): SpecialTokens {
+/** Any of them may be absent. */
+export interface SpecialTokenFiles {
+  /** tokenizer_config.json */
+  readonly config: NamedObject | undefined;
+  /** special_tokens_map.json */
+  readonly map: NamedObject | undefined;
+  /** tokenizer.json */
+  readonly tokenizer: NamedObject | undefined;
+  /** added_tokens.json: token to id */
+  readonly added: NamedObject | undefined;
+}
+
+/** Reads the special tokens. The config's added_tokens_decoder, where there is one, stands for all of the other three files. */
+export function readSpecialTokens({ config, map, tokenizer, added }: SpecialTokenFiles): SpecialTokens {
   const listed = isJsonObject(config?.value.added_tokens_decoder) ? decoderTokens(config) : undefined;
   const sources = listed ? [config] : [map, config];
-  const known = listed ?? (tokenizer ? tokenizerTokens(tokenizer) : []);
-  const roles = new Map<Role, AddedToken>();
+  const others = extraTokens(sources);
+  const named = new Map<Role, AddedToken>();
   for (const role of ROLES) {
     const source = sources.find((candidate) => candidate?.value[role] !== undefined);
-    const value = source ? source.value[role] : DEFAULTS[role];
-    if (value === undefined || value === null) continue;
-    const token = readRole(value, source?.file ?? "", role);
-    roles.set(role, known.find((other) => other.content === token.content) ?? token);
+    if (source && source.value[role] !== null) named.set(role, readRole(source.value[role], source.file, role));
   }
-  const others = [...roles.values(), ...extraTokens(sources)];
-  const fresh = others.filter((token) => known.every((other) => other.content !== token.content));
+  const special = new Set([...named.values(), ...extraSpecial(config, map)].map(({ content }) => content));
+  const known = inOrderOfIds(
+    listed ?? [...(added ? addedFileTokens(added, special) : []), ...(tokenizer ? tokenizerTokens(tokenizer) : [])],
+  );
+  const roles = new Map<Role, AddedToken>();
+  for (const role of ROLES) {
+    const isNamed = sources.some((candidate) => candidate?.value[role] !== undefined);
+    const token = isNamed ? named.get(role) : defaultOf(role);
+    if (token) roles.set(role, known.find((other) => other.content === token.content) ?? token);
+  }
+  const rest = [...roles.values(), ...others];
+  const fresh = rest.filter((token) => known.every((other) => other.content !== token.content));
   return { roles, added: [...known, ...fresh] };
+}
+
+function defaultOf(role: Role): AddedToken | undefined {
+  const content = DEFAULTS[role];
+  return content === undefined ? undefined : readAddedToken(content, "", role);
+}
+
+/** A token and the id that its file gives it. */
+interface NumberedToken {
+  readonly id: number;
+  readonly token: AddedToken;
+}
+
+/** Of two with one id the later. */
+function inOrderOfIds(tokens: readonly NumberedToken[]): AddedToken[] {
+  const byId = new Map(tokens.map(({ id, token }) => [id, token]));
+  return [...byId].toSorted(([a], [b]) => a - b).map(([, token]) => token);
 }
 
 /** A token given as an object in these two files is special, whether or not it says so. */
@@ -58,34 +90,48 @@ function readRole(value: unknown, file: string, what: string): AddedToken {
   return readAddedToken(isJsonObject(value) ? { normalized: true, ...value } : value, file, what);
 }
 
+/** Of these lists alone transformers says that their tokens are special where added_tokens.json has them. */
+function extraSpecial(config: NamedObject | undefined, map: NamedObject | undefined): AddedToken[] {
+  const own = config?.value.extra_special_tokens;
+  const ownKey = Array.isArray(own) && own.length > 0 ? "extra_special_tokens" : "additional_special_tokens";
+  return [...tokenList(config, ownKey), ...tokenList(map, "extra_special_tokens")];
+}
+
 function extraTokens(sources: readonly (NamedObject | undefined)[]): AddedToken[] {
-  const tokens: AddedToken[] = [];
-  for (const source of sources) {
-    for (const key of ["extra_special_tokens", "additional_special_tokens"]) {
-      const list = source?.value[key];
-      if (!Array.isArray(list)) continue;
-      for (const [index, value] of list.entries()) tokens.push(readRole(value, source?.file ?? "", `${key}[${index}]`));
-    }
-  }
-  return tokens;
+  return sources.flatMap((source) =>
+    ["extra_special_tokens", "additional_special_tokens"].flatMap((key) => tokenList(source, key)),
+  );
 }
 
-function decoderTokens({ file, value }: NamedObject): AddedToken[] {
-  return Object.entries(value.added_tokens_decoder as JsonObject)
-    .map(([id, token]) => ({ id: Number(id), token: readAddedToken(token, file, `added_tokens_decoder.${id}`) }))
-    .toSorted((a, b) => a.id - b.id)
-    .map(({ token }) => token);
+/** Empty where it is no list. */
+function tokenList(source: NamedObject | undefined, key: string): AddedToken[] {
+  const list: unknown = source?.value[key];
+  if (!source || !Array.isArray(list)) return [];
+  return list.map((value: unknown, index) => readRole(value, source.file, `${key}[${index}]`));
 }
 
-function tokenizerTokens({ file, value }: NamedObject): AddedToken[] {
+function decoderTokens({ file, value }: NamedObject): NumberedToken[] {
+  return Object.entries(value.added_tokens_decoder as JsonObject).map(([id, token]) => ({
+    id: Number(id),
+    token: readAddedToken(token, file, `added_tokens_decoder.${id}`),
+  }));
+}
+
+/** `special`: contents of the tokens that the other files call special; those are looked for as typed. */
+function addedFileTokens({ file, value }: NamedObject, special: ReadonlySet<string>): NumberedToken[] {
+  return Object.entries(value).map(([content, id]) => {
+    if (!isTokenId(id)) throw malformed(file, `token ${quote(content)} has no usable id`);
+    const normalized = !special.has(content);
+    return { id, token: { content, normalized, singleWord: false, lstrip: false, rstrip: false } };
+  });
+}
+
+function tokenizerTokens({ file, value }: NamedObject): NumberedToken[] {
   const list = value.added_tokens ?? [];
   if (!Array.isArray(list)) throw malformed(file, "added_tokens is not a list");
-  return list
-    .map((item: unknown, index) => {
-      const id = isJsonObject(item) ? item.id : undefined;
-      if (!isTokenId(id)) throw malformed(file, `added_tokens[${index}] has no usable id`);
-      return { id, token: readAddedToken(item, file, `added_tokens[${index}]`) };
-    })
-    .toSorted((a, b) => a.id - b.id)
-    .map(({ token }) => token);
+  return list.map((item: unknown, index) => {
+    const id = isJsonObject(item) ? item.id : undefined;
+    if (!isTokenId(id)) throw malformed(file, `added_tokens[${index}] has no usable id`);
+    return { id, token: readAddedToken(item, file, `added_tokens[${index}]`) };
+  });
 }

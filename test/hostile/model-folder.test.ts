@@ -113,6 +113,19 @@ const REFUSED: readonly [name: string, file: string, fields: Record<string, Json
     { layers_per_block: 256, transformer_layers_per_block: 256 },
     /E_CONFIG .*4096 transformer blocks in all/,
   ],
+  [
+    "a refiner",
+    "model_index.json",
+    { text_encoder: [null, null], tokenizer: [null, null] },
+    /E_NOT_SDXL model\/model_index\.json: this is a refiner.*Next: name a base model/,
+  ],
+  [
+    "a pipeline without a VAE",
+    "model_index.json",
+    { vae: [null, null], scheduler: null },
+    /E_NOT_SDXL .* has no vae, no scheduler of its own/,
+  ],
+  ["another pipeline", "model_index.json", { _class_name: "FluxPipeline" }, /E_NOT_SDXL .*this is a FluxPipeline/],
   ["an inpainting UNet", "unet/config.json", { in_channels: 9 }, /E_SCHEMA model: the UNet reads 9 latent channels/],
   ["a mean for fewer channels", "vae/config.json", { latents_mean: [0] }, /E_CONFIG .*latents_mean.*allowed 4 numbers/],
   [

@@ -13,7 +13,8 @@ import {
   utimesSync,
   writeFileSync,
 } from "node:fs";
-import { open } from "node:fs/promises";
+import fsPromises, { open } from "node:fs/promises";
+import { syncBuiltinESMExports } from "node:module";
 import { hostname, tmpdir } from "node:os";
 import path from "node:path";
 import { before, mock, type TestContext, test } from "node:test";
@@ -492,6 +493,67 @@ test("offline: what is whole in the cache is named, the rest refused, and nothin
   unlinkSync(b.blob(VAE));
   await assert.rejects(b.pull({ env }), failure("E_OFFLINE", /not complete \(.*vae/));
   assert.equal(b.hub.requests.length, 0);
+});
+
+/** Lets every call that would write below `folder` fail, as on a disk that is mounted so. */
+function mountReadOnly(t: TestContext, folder: string): void {
+  const refuse = (name: string) => Object.assign(new Error(name), { code: "EROFS", syscall: name });
+  for (const name of ["mkdir", "writeFile", "rename", "unlink", "symlink", "copyFile", "utimes"] as const) {
+    const original = fsPromises[name] as (...args: unknown[]) => Promise<unknown>;
+    const mocked = async (...args: unknown[]) => {
+      if (args.some((arg) => typeof arg === "string" && arg.startsWith(folder))) throw refuse(name);
+      return await original(...args);
+    };
+    t.mock.method(fsPromises, name, mocked as never);
+  }
+  syncBuiltinESMExports();
+  t.after(() => {
+    t.mock.restoreAll();
+    syncBuiltinESMExports();
+  });
+}
+
+test("a whole model in a cache that can't be written is pulled; one that isn't whole says where to write", async (t) => {
+  const b = await bench(t);
+  await b.pull();
+  mountReadOnly(t, b.env.HF_HOME!);
+  const { path: found, downloadedBytes, online } = await b.pull();
+  assert.deepEqual([found, downloadedBytes, online], [path.join(b.repo, "snapshots", b.hub.commit), 0, true]);
+  rmSync(b.blob(VAE));
+  const refused = failure("E_CACHE_READ_ONLY", /can't be written.*Next: set HF_HOME/);
+  await assert.rejects(b.pull(), refused);
+  await assert.rejects(b.pull({ env: { ...b.env, HF_HOME: path.join(b.env.HF_HOME!, "new") } }), refused);
+});
+
+test("paths from the environment are expanded as the hub client expands them", () => {
+  const env = { HOME: "/home/u", USERPROFILE: "/home/u", DISK: "/disk" };
+  const cases: [Record<string, string>, string][] = [
+    [{}, "/home/u/.cache/huggingface/hub"],
+    [{ HF_HOME: "~/hf" }, "/home/u/hf/hub"],
+    [{ HF_HOME: "~" }, "/home/u/hub"],
+    [{ HF_HOME: "~other/hf" }, "~other/hf/hub"],
+    [{ HF_HOME: "$DISK/hf" }, "/disk/hf/hub"],
+    [{ XDG_CACHE_HOME: "~/cache" }, "/home/u/cache/huggingface/hub"],
+    [{ HF_HUB_CACHE: "~/models", HF_HOME: "/x" }, "/home/u/models"],
+    // biome-ignore lint/suspicious/noTemplateCurlyInString: a shell's variable
+    [{ HUGGINGFACE_HUB_CACHE: "${DISK}/m$NONE" }, "/disk/m$NONE"],
+  ];
+  for (const [given, wanted] of cases) {
+    assert.equal(hubRepoDir(MODEL, { ...env, ...given }), path.join(wanted, "models--someone--tiny-sdxl"));
+  }
+});
+
+test("a refiner, or another pipeline, is said to be one, not to lack files", async (t) => {
+  const files = new Map([...SMALL].filter(([name]) => !/^(text_encoder|tokenizer)\//.test(name)));
+  const index = {
+    _class_name: "StableDiffusionXLImg2ImgPipeline",
+    text_encoder: [null, null],
+    tokenizer: [null, null],
+  };
+  files.set("model_index.json", Buffer.from(JSON.stringify(index)));
+  const b = await bench(t, files);
+  await assert.rejects(b.pull(), failure("E_NOT_SDXL", /this is a refiner, .*Next: name a base model/));
+  assert.deepEqual(b.hub.fetched(), ["model_index.json"]);
 });
 
 test("two pulls at once: one fetches, the other waits and finds everything", async (t) => {

@@ -4,7 +4,7 @@ import { test } from "node:test";
 import fc from "fast-check";
 import { parseShardIndex } from "../../src/checkpoint/sharded.ts";
 import { parseHeaderJson } from "../../src/container/header-json.ts";
-import { readSafetensorsHeader } from "../../src/container/safetensors.ts";
+import { readSafetensorsHeader, requireKnownDTypes } from "../../src/container/safetensors.ts";
 import { memorySource } from "../../src/source/memory.ts";
 import { DTYPE_BYTES, type DType } from "../../src/tensor/dtype.ts";
 import { encodeSafetensors } from "../safetensors-writer.ts";
@@ -27,6 +27,43 @@ test("a file written by hand", async () => {
       { name: "a", dtype: "f32", shape: [], source, startByte: start, endByte: start + 4 },
     ],
   );
+});
+
+function handMade(header: string, dataBytes: number): Uint8Array<ArrayBuffer> {
+  const length = Buffer.alloc(8);
+  length.writeBigUInt64LE(BigInt(Buffer.byteLength(header)));
+  return Uint8Array.from(Buffer.concat([length, Buffer.from(header), Buffer.alloc(dataBytes)]));
+}
+
+/** As safetensors 0.8 read them. */
+test("what the safetensors library reads: no metadata, empty tensors, white space behind the header", async () => {
+  const one = '"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}';
+  const read = (header: string, dataBytes = 4) => readSafetensorsHeader(memorySource("x", handMade(header, dataBytes)));
+  assert.deepEqual((await read(`{"__metadata__":null,${one}}`)).metadata, new Map());
+  const { table } = await read(`{"v_pred":{"dtype":"F32","shape":[0],"data_offsets":[0,0]},${one}}\t\n `);
+  assert.deepEqual(
+    [...table.values()].map(({ name, shape }) => [name, ...shape]),
+    [
+      ["v_pred", 0],
+      ["a", 1],
+    ],
+  );
+  assert.equal((await read("{}", 0)).table.size, 0);
+});
+
+test("dtypes that nothing computes with are named, with their sizes, and are no weights", async () => {
+  // Elements that safetensors 0.8 takes for 12 bytes.
+  const counts = { F4: 24, F6_E2M3: 16, F6_E3M2: 16, F8_E4M3: 12, F8_E5M2: 12, F8_E8M0: 12, F8_E4M3FNUZ: 12 };
+  for (const [dtype, count] of Object.entries({ ...counts, F8_E5M2FNUZ: 12 })) {
+    const header = `{"w":{"dtype":"${dtype}","shape":[${count}],"data_offsets":[0,12]}}`;
+    const read = await readSafetensorsHeader(memorySource("x", handMade(header, 12)));
+    const [tensor] = read.foreign.values();
+    assert.deepEqual([read.table.size, tensor?.dtype, tensor?.shape], [0, dtype, [count]]);
+    assert.throws(() => requireKnownDTypes(read, "unet", "weights"), {
+      code: "E_ST_DTYPE",
+      message: new RegExp(`unet: tensor "w" is ${dtype}, which .* weights yet. Next: use the model's fp16`),
+    });
+  }
 });
 
 test("only the header is read", async () => {
@@ -78,6 +115,16 @@ test("the writer refuses wrong sizes and names given twice", () => {
     /E_SIZE w: shape \[3\] of f16 needs 6 bytes \(found 4\)/,
   );
   assert.throws(() => encodeSafetensors([tensor, tensor]), /E_DUP_KEY/);
+});
+
+test("free-form metadata: any value that Python's json writes", () => {
+  const text =
+    '{"a":1.5,"b":null,"c":true,"d":[-1,NaN,-Infinity,1e-3],"e":{"f":{"g":[{"h":false}]}},"i":18446744073709551616}';
+  const { shards } = parseShardIndex(`{"metadata":${text},"weight_map":{"w":"m.safetensors"}}`, "i.json");
+  assert.deepEqual(shards, ["m.safetensors"]);
+  for (const bad of ["nul", "01", "1.", "-", "+1", ".5", "truefalse", "--1", "Nan", "1e"]) {
+    assert.throws(() => parseHeaderJson(`[${bad}]`, 10), /at|expected/, bad);
+  }
 });
 
 test("header values are JSON's own, apart from what no header needs", () => {

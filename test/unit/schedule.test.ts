@@ -64,10 +64,48 @@ test("another sampler's configuration runs Euler and says so", () => {
   assert.deepEqual([own.sampler, own.note], ["euler", undefined]);
 });
 
+/** A DPM-Solver's configuration with SDXL's betas. */
+function dpm(fields: object): string {
+  const betas = { beta_schedule: "scaled_linear", beta_start: 0.00085, beta_end: 0.012 };
+  return JSON.stringify({ _class_name: "DPMSolverMultistepScheduler", ...betas, ...fields });
+}
+
+test("what changes only another solver is passed over, and so is what its class doesn't know", () => {
+  const { config } = parseSchedulerConfig(dpm({}));
+  const solver = { algorithm_type: "sde-dpmsolver++", solver_order: 3, euler_at_final: true, thresholding: true };
+  assert.deepEqual(parseSchedulerConfig(dpm(solver)).config, config);
+  assert.deepEqual(parseSchedulerConfig(dpm({ lambda_min_clipped: -5.1 })).config, config);
+  const json = dpm({ variance_type: null }).replace("null", 'null,"lambda_min_clipped":-Infinity');
+  assert.deepEqual(parseSchedulerConfig(json).config, config);
+  const euler = '{"_class_name":"EulerDiscreteScheduler","use_flow_sigmas":true,"use_lu_lambdas":true}';
+  assert.deepEqual(parseSchedulerConfig(euler), parseSchedulerConfig("{}"));
+});
+
+test("where a file is silent, the betas are those of the class that it names", () => {
+  const betas = (name: string) => {
+    const { betaStart, betaEnd } = parseSchedulerConfig(`{"_class_name":"${name}Scheduler"}`).config;
+    return [betaStart, betaEnd];
+  };
+  for (const name of ["HeunDiscrete", "KDPM2Discrete", "KDPM2AncestralDiscrete", "DPMSolverSDE"]) {
+    assert.deepEqual(betas(name), [0.00085, 0.012], name);
+  }
+  for (const name of ["DDIM", "EulerDiscrete", "UniPCMultistep"]) assert.deepEqual(betas(name), [0.0001, 0.02], name);
+});
+
 test("what is not supported is a UsageError that names it", () => {
   const bad: [string, RegExp][] = [
     ['{"_class_name":"FlowMatchEulerDiscreteScheduler"}', /FlowMatchEulerDiscreteScheduler is not supported/],
     ['{"use_beta_sigmas":true}', /use_beta_sigmas is not supported/],
+    ...["DPMSolverMultistep", "DPMSolverSinglestep", "DEISMultistep", "UniPCMultistep"].map(
+      (name): [string, RegExp] => [
+        `{"_class_name":"${name}Scheduler","use_flow_sigmas":true}`,
+        /use_flow_sigmas is not supported/,
+      ],
+    ),
+    ['{"_class_name":"DPMSolverMultistepScheduler","use_lu_lambdas":true}', /use_lu_lambdas is not supported/],
+    // Of SDXL's levels the highest has -2.682 (diffusers' lambda_t); of a cosine's -9.918.
+    [dpm({ lambda_min_clipped: -2.6 }), /lambda_min_clipped -2.6 cuts off the highest noise levels/],
+    [dpm({ lambda_min_clipped: -5.1, beta_schedule: "squaredcos_cap_v2" }), /lambda_min_clipped -5.1 cuts off/],
   ];
   for (const [json, message] of bad) {
     assert.throws(
@@ -89,6 +127,8 @@ test("a malformed configuration is an ArtifactError that names the field", () =>
     ['{"sigma_max":0}', /sigma_max/],
     ['{"trained_betas":[0.1,2]}', /trained_betas is not a list/],
     ['{"use_karras_sigmas":"yes"}', /use_karras_sigmas/],
+    [dpm({ lambda_min_clipped: "no" }), /lambda_min_clipped is not usable/],
+    ['{"sigma_max":Infinity}', /sigma_max is not usable \(found Infinity/],
     ['{"use_karras_sigmas":true,"use_exponential_sigmas":true}', /both use_karras_sigmas and/],
   ];
   for (const [json, message] of bad) {

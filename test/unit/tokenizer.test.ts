@@ -12,6 +12,7 @@ interface Case {
   readonly name: string;
   readonly config: Record<string, unknown>;
   readonly map?: Record<string, unknown>;
+  readonly file?: Record<string, number>;
   readonly added?: readonly unknown[];
   readonly json?: boolean;
   readonly bos: number;
@@ -33,7 +34,8 @@ const vocab = JSON.parse(vocabJson) as Record<string, number>;
 function filesOf(given: Case): ClipTokenizerFiles {
   const common = {
     tokenizerConfigJson: JSON.stringify(given.config),
-    ...(given.map ? { specialTokensMapJson: JSON.stringify(given.map) } : {}),
+    specialTokensMapJson: given.map && JSON.stringify(given.map),
+    addedTokensJson: given.file && JSON.stringify(given.file),
   };
   if (!given.json) return { ...common, vocabJson, mergesTxt };
   const merges = mergesTxt.trimEnd().split("\n").slice(1);

@@ -21,7 +21,6 @@ import type {
 } from "../family.ts";
 import type { SdxlConfigs, SdxlParts } from "./config.ts";
 import {
-  isSdxlPipeline,
   MODEL_INDEX,
   SCHEDULER_CONFIG,
   SDXL_COMPONENTS,
@@ -32,6 +31,7 @@ import {
 } from "./files.ts";
 import { sdxlWeightGraphs } from "./graphs.ts";
 import { SdxlJob } from "./job.ts";
+import { parseModelIndex } from "./model-index.ts";
 import { clipConfig, unetConfig, vaeConfig } from "./network-config.ts";
 import { rulesOf } from "./rules.ts";
 import { openTokenizers, requireMatchingTokens } from "./tokenizers.ts";
@@ -125,8 +125,8 @@ export async function openSdxl(
   { signal, weights }: OpenOptions = {},
 ): Promise<SdxlCheckpoint> {
   await using sources = new AsyncDisposableStack();
-  const index = await config(folder, MODEL_INDEX, "name the folder that holds model_index.json");
-  requirePipelineClass(folder, index);
+  const indexText = await requireText(folder, MODEL_INDEX, "name the folder that holds model_index.json");
+  const index = parseModelIndex(`${folder.name}/${MODEL_INDEX}`, indexText);
   const {
     config: scheduler,
     sampler,
@@ -145,12 +145,13 @@ export async function openSdxl(
   requireMatchingWidths(folder, configs);
   const tokenizers = await openTokenizers(folder);
   requireMatchingTokens(folder, tokenizers, configs);
+  const notes = note === undefined ? [] : [note];
   const absent = new Map<string, string>();
   const { otherEncoder } = configs.vae;
   if (otherEncoder !== undefined) absent.set("vaeEncoder" satisfies SdxlComponentId, otherEncoder);
   const components = weights
     ? componentsFrom(weights, configs, folder.name)
-    : await componentsOf(folder, configs, { sources, signal, absent });
+    : await componentsOf(folder, configs, { sources, signal, absent, onNote: (text) => notes.push(text) });
   const parts: SdxlParts = {
     family,
     name: folder.name,
@@ -159,7 +160,7 @@ export async function openSdxl(
     scheduler,
     sampler,
     absent,
-    notes: note === undefined ? [] : [note],
+    notes,
     zerosForAbsentPrompt: index.bool("force_zeros_for_empty_prompt", true),
   };
   return new SdxlCheckpoint(parts, components, sources.move());
@@ -169,14 +170,19 @@ export async function openSdxl(
 async function componentsOf(
   folder: Folder,
   configs: SdxlConfigs,
-  { sources, signal, absent }: OpenWeightsOptions & { readonly absent: Map<string, string> },
+  {
+    sources,
+    signal,
+    absent,
+    onNote,
+  }: OpenWeightsOptions & { readonly absent: Map<string, string>; readonly onNote: (note: string) => void },
 ): Promise<ReadonlyMap<string, Component>> {
   const stored = async (name: WeightFolder): Promise<TensorTable> => {
     const { stem } = WEIGHT_FOLDERS.find((entry) => entry.folder === name)!;
     return await openWeights(folder, name, weightFiles(stem, ["fp16", "none"]), { sources, signal });
   };
   const checked = (id: SdxlComponentId, tensors: TensorTable, name: WeightFolder): Component => ({
-    table: requireSchema(tensors, rulesOf(configs, id), `${folder.name}/${name}`),
+    table: requireSchema(tensors, rulesOf(configs, id), `${folder.name}/${name}`, onNote),
   });
   const unet = checked("unet", await stored("unet"), "unet");
   const textEncoder = checked("textEncoder", await stored("text_encoder"), "text_encoder");
@@ -220,17 +226,6 @@ function inOrder(find: (id: SdxlComponentId) => Component | undefined): Readonly
   );
 }
 
-function requirePipelineClass(folder: Folder, index: JsonConfig): void {
-  const found = index.string("_class_name", "nothing");
-  if (isSdxlPipeline(found)) return;
-  throw new ArtifactError({
-    code: "E_NOT_SDXL",
-    subject: `${folder.name}/${MODEL_INDEX}`,
-    problem: `this is a ${found}, not a StableDiffusionXLPipeline`,
-    next: "use an SDXL model",
-  });
-}
-
 function requireMatchingWidths(folder: Folder, { unet, textEncoder, textEncoder2, vae }: SdxlConfigs): void {
   const context = textEncoder.hiddenSize + textEncoder2.hiddenSize;
   const addition = textEncoder2.projectionDim + 6 * unet.additionTimeEmbedDim;
@@ -251,8 +246,8 @@ function requireMatchingWidths(folder: Folder, { unet, textEncoder, textEncoder2
   });
 }
 
-async function config(folder: Folder, file: string, next?: string): Promise<JsonConfig> {
-  return new JsonConfig(`${folder.name}/${file}`, await requireText(folder, file, next));
+async function config(folder: Folder, file: string): Promise<JsonConfig> {
+  return new JsonConfig(`${folder.name}/${file}`, await requireText(folder, file));
 }
 
 async function requireText(folder: Folder, file: string, next = "fetch the missing file"): Promise<string> {

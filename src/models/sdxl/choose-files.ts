@@ -2,32 +2,34 @@
 
 import { parseShardIndex } from "../../checkpoint/sharded.ts";
 import { ArtifactError } from "../../errors.ts";
-import type { FileListing, ModelChooser, Variant } from "../../source/listing.ts";
-import {
-  CONFIG_FILES,
-  isSdxlPipeline,
-  MODEL_INDEX,
-  TOKENIZER_FILES,
-  TOKENIZER_FOLDERS,
-  WEIGHT_FOLDERS,
-  weightFiles,
-} from "./files.ts";
+import type { FileChoice, FileListing, ModelChooser, Variant } from "../../source/listing.ts";
+import { CONFIG_FILES, MODEL_INDEX, TOKENIZER_FILES, TOKENIZER_FOLDERS, WEIGHT_FOLDERS, weightFiles } from "./files.ts";
+import { parseModelIndex } from "./model-index.ts";
 
 /**
  * The files of an SDXL diffusers folder, shards last. Rejects with ArtifactError `E_NOT_DIFFUSERS`, `E_NOT_SDXL`, `E_SHARD_INDEX` or
  * `E_MISSING`; what is missing is said before anything is fetched.
  */
 export const chooseSdxlFiles: ModelChooser = async (listing, { variant }) => {
-  const model = listing.name;
   if (!(await listing.has(MODEL_INDEX))) {
     throw new ArtifactError({
       code: "E_NOT_DIFFUSERS",
-      subject: model,
+      subject: listing.name,
       problem: `no ${MODEL_INDEX} in it, so it is no diffusers folder`,
       next: "name a repository with the model in diffusers layout (folders unet, vae, text_encoder, ...)",
     });
   }
-  for (const file of CONFIG_FILES) if (!(await listing.has(file))) throw missing(model, file);
+  try {
+    return await filesOf(listing, variant);
+  } catch (error) {
+    // What another pipeline lacks is not missing.
+    if (error instanceof ArtifactError && error.code === "E_MISSING") await requireSdxl(listing);
+    throw error;
+  }
+};
+
+async function filesOf(listing: FileListing, variant: Variant): Promise<FileChoice> {
+  for (const file of CONFIG_FILES) if (!(await listing.has(file))) throw missing(listing.name, file);
   const files = [MODEL_INDEX, ...CONFIG_FILES];
   for (const folder of TOKENIZER_FOLDERS) files.push(...(await tokenizerFiles(listing, folder)));
   const weights: string[] = [];
@@ -37,11 +39,15 @@ export const chooseSdxlFiles: ModelChooser = async (listing, { variant }) => {
     (file.endsWith(".json") ? shardIndexes : weights).push(file);
   }
   // These few small files tell whether it is the right model, and what else it needs.
-  requireSdxl(await textOf(listing, MODEL_INDEX), model);
+  await requireSdxl(listing);
   const shards: string[] = [];
   for (const index of shardIndexes) shards.push(...(await shardsOf(listing, index)));
   return { files: [...new Set([...files, ...shardIndexes, ...weights, ...shards])] };
-};
+}
+
+async function requireSdxl(listing: FileListing): Promise<void> {
+  parseModelIndex(`${listing.name}/${MODEL_INDEX}`, await textOf(listing, MODEL_INDEX));
+}
 
 async function tokenizerFiles(listing: FileListing, folder: string): Promise<string[]> {
   const there: string[] = [];
@@ -81,23 +87,6 @@ async function shardsOf(listing: FileListing, indexFile: string): Promise<readon
   const folder = indexFile.slice(0, indexFile.lastIndexOf("/") + 1);
   for (const shard of shards) if (!(await listing.has(folder + shard))) throw missing(listing.name, folder + shard);
   return shards.map((shard) => folder + shard);
-}
-
-/** Throws ArtifactError `E_NOT_SDXL` unless this model_index.json is of an SDXL pipeline. */
-function requireSdxl(modelIndex: string, model: string): void {
-  let name: unknown;
-  try {
-    name = (JSON.parse(modelIndex) as { _class_name?: unknown } | null)?._class_name;
-  } catch {
-    name = undefined;
-  }
-  if (typeof name === "string" && isSdxlPipeline(name)) return;
-  throw new ArtifactError({
-    code: "E_NOT_SDXL",
-    subject: `${model}/${MODEL_INDEX}`,
-    problem: `this is ${typeof name === "string" ? `a ${name.slice(0, 80)}` : "no pipeline"}, not a StableDiffusionXLPipeline`,
-    next: "pull an SDXL model",
-  });
 }
 
 function missing(model: string, file: string, next = "use another model or revision: this one is not complete") {

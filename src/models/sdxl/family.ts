@@ -3,7 +3,8 @@ import type { Family } from "../family.ts";
 import { SDXL_BASE_UNET } from "./base.ts";
 import { openSdxl } from "./checkpoint.ts";
 import { chooseSdxlFiles } from "./choose-files.ts";
-import { isSdxlPipeline, SDXL_COMPONENTS, type SdxlComponentId, TEXT_FILES } from "./files.ts";
+import { SDXL_COMPONENTS, type SdxlComponentId, TEXT_FILES } from "./files.ts";
+import { isSdxlIndex } from "./model-index.ts";
 import { recogniseNetwork } from "./recognise.ts";
 import { CANONICAL_NAME } from "./rules.ts";
 import { unetSchema } from "./unet.ts";
@@ -12,7 +13,7 @@ export const SDXL: Family = {
   name: "sdxl",
   components: SDXL_COMPONENTS,
   textFiles: TEXT_FILES,
-  isModelIndex: (text) => isSdxlPipeline(/"_class_name"\s*:\s*"([^"]*)"/.exec(text)?.[1] ?? ""),
+  isModelIndex: isSdxlIndex,
   chooseFiles: chooseSdxlFiles,
   open: (folder, options) => openSdxl(SDXL, folder, options),
   recognise: recogniseNetwork,

@@ -1,4 +1,5 @@
 /** @file Which files make up an SDXL in diffusers layout: said once, for folder, cache and hub. */
+import type { ClipTokenizerFiles } from "../../tokenizer/clip.ts";
 import type { ComponentDescription } from "../family.ts";
 
 /** In the order in which an image needs them. */
@@ -27,14 +28,17 @@ export type WeightFolder = (typeof WEIGHT_FOLDERS)[number]["folder"];
 
 export const TOKENIZER_FOLDERS = ["tokenizer", "tokenizer_2"] as const;
 
-/** vocab.json with merges.txt, or tokenizer.json, must be there; the others may. */
-export const TOKENIZER_FILES = [
-  "vocab.json",
-  "merges.txt",
-  "tokenizer.json",
-  "tokenizer_config.json",
-  "special_tokens_map.json",
-] as const;
+/** By what they are to the tokenizer. vocab.json with merges.txt, or tokenizer.json, must be there; the others may. */
+export const TOKENIZER_TEXTS = {
+  vocabJson: "vocab.json",
+  mergesTxt: "merges.txt",
+  tokenizerJson: "tokenizer.json",
+  tokenizerConfigJson: "tokenizer_config.json",
+  specialTokensMapJson: "special_tokens_map.json",
+  addedTokensJson: "added_tokens.json",
+} as const satisfies Record<keyof ClipTokenizerFiles, string>;
+
+export const TOKENIZER_FILES: readonly string[] = Object.values(TOKENIZER_TEXTS);
 
 export const CONFIG_FILES: readonly string[] = [
   SCHEDULER_CONFIG,
@@ -58,9 +62,4 @@ export function weightFiles(stem: string, variants: readonly ("fp16" | "none")[]
     const infix = variant === "fp16" ? ".fp16" : "";
     return [`${stem}${infix}.safetensors`, `${stem}.safetensors.index${infix}.json`];
   });
-}
-
-/** The class that model_index.json must name. */
-export function isSdxlPipeline(className: string): boolean {
-  return /^StableDiffusionXL.*Pipeline$/.test(className);
 }

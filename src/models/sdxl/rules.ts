@@ -2,6 +2,7 @@
 import type { ComponentRules, Schema } from "../../checkpoint/schema.ts";
 import { type VaeConfig, vaeDecoderSchema, vaeEncoderSchema } from "../autoencoder.ts";
 import { type ClipConfig, clipSchema } from "../clip.ts";
+import { SDXL_BASE_CLIP_BIG_G, SDXL_BASE_UNET, SDXL_BASE_VAE } from "./base.ts";
 import type { SdxlConfigs, UNetConfig } from "./config.ts";
 import type { SdxlComponentId } from "./files.ts";
 import { unetSchema } from "./unet.ts";
@@ -31,7 +32,13 @@ export const CANONICAL_NAME: Readonly<Record<SdxlComponentId, (storedName: strin
 };
 
 export function unetRules(config: UNetConfig): ComponentRules {
-  return { component: "unet", schema: unetSchema(config), canonical: (name) => name, ignored: () => false };
+  return {
+    component: "unet",
+    schema: unetSchema(config),
+    canonical: (name) => name,
+    ignored: () => false,
+    familiar: isFamiliar,
+  };
 }
 
 /** `component`: "text_encoder", or "text_encoder_2", which has a projection. */
@@ -42,6 +49,7 @@ export function clipRules(component: string, config: ClipConfig): ComponentRules
     schema: clipSchema(config, projection),
     canonical: canonicalClipName,
     ignored: (name) => name === "text_model.embeddings.position_ids" || name === "text_projection.weight",
+    familiar: isFamiliar,
   };
 }
 
@@ -57,7 +65,26 @@ export function vaeEncoderRules(config: VaeConfig): ComponentRules {
 }
 
 function vaeRules(schema: Schema, ignored: ComponentRules["ignored"]): ComponentRules {
-  return { component: "vae", schema, canonical: canonicalVaeName, ignored };
+  return { component: "vae", schema, canonical: canonicalVaeName, ignored, familiar: isFamiliar };
+}
+
+/** Whether any of SDXL's networks has such a tensor, in whatever block and layer. */
+function isFamiliar(name: string): boolean {
+  familiarNames ??= new Set(
+    [
+      unetSchema(SDXL_BASE_UNET),
+      clipSchema(SDXL_BASE_CLIP_BIG_G, true),
+      vaeDecoderSchema(SDXL_BASE_VAE),
+      vaeEncoderSchema(SDXL_BASE_VAE),
+    ].flatMap((schema) => [...schema.keys()].map(withoutNumbers)),
+  );
+  return familiarNames.has(withoutNumbers(name));
+}
+
+let familiarNames: ReadonlySet<string> | undefined;
+
+function withoutNumbers(name: string): string {
+  return name.replace(/\d+/g, "#");
 }
 
 /** transformers 5 saves CLIPTextModel without its "text_model." prefix. */

@@ -2,8 +2,9 @@
 import { MAX_TEXT_BYTES } from "../../checkpoint/weight-folder.ts";
 import { ArtifactError } from "../../errors.ts";
 import type { Folder } from "../../source/folder.ts";
-import { type ClipTokenizer, loadClipTokenizer } from "../../tokenizer/clip.ts";
+import { type ClipTokenizer, type ClipTokenizerFiles, loadClipTokenizer } from "../../tokenizer/clip.ts";
 import type { ClipConfig } from "../clip.ts";
+import { TOKENIZER_TEXTS } from "./files.ts";
 
 export interface Tokenizers {
   readonly tokenizer: ClipTokenizer;
@@ -19,14 +20,10 @@ export async function openTokenizers(folder: Folder): Promise<Tokenizers> {
 }
 
 async function openTokenizer(folder: Folder, dir: string): Promise<ClipTokenizer> {
-  const read = (file: string) => folder.readText(`${dir}/${file}`, MAX_TEXT_BYTES);
-  const files = {
-    vocabJson: await read("vocab.json"),
-    mergesTxt: await read("merges.txt"),
-    tokenizerJson: await read("tokenizer.json"),
-    tokenizerConfigJson: await read("tokenizer_config.json"),
-    specialTokensMapJson: await read("special_tokens_map.json"),
-  };
+  const files: { -readonly [Part in keyof ClipTokenizerFiles]: string | undefined } = {};
+  for (const [part, file] of Object.entries(TOKENIZER_TEXTS) as [keyof ClipTokenizerFiles, string][]) {
+    files[part] = await folder.readText(`${dir}/${file}`, MAX_TEXT_BYTES);
+  }
   if (files.tokenizerJson === undefined && (files.vocabJson === undefined || files.mergesTxt === undefined)) {
     throw new ArtifactError({
       code: "E_MISSING",

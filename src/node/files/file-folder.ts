@@ -1,9 +1,10 @@
-/** @file A model folder on this machine's disk. Links may not lead out of it, except into a Hugging Face cache's own blobs. */
+/** @file A model folder on this machine's disk. */
 import { realpath, stat } from "node:fs/promises";
-import { basename, dirname, join, sep } from "node:path";
+import { join } from "node:path";
 import { ArtifactError } from "../../errors.ts";
 import type { Folder } from "../../source/folder.ts";
 import { openFileSource } from "./file.ts";
+import { mayLeadTo } from "./links.ts";
 
 /** Throws ArtifactError `E_MISSING` or `E_NOT_A_FOLDER`. */
 export async function openFileFolder(path: string): Promise<Folder> {
@@ -25,17 +26,15 @@ export async function openFileFolder(path: string): Promise<Folder> {
     });
   }
   const root = await realpath(path);
-  const roots = [root];
-  if (basename(dirname(root)) === "snapshots") roots.push(join(dirname(dirname(root)), "blobs"));
 
   const locate = async (relativePath: string): Promise<string | undefined> => {
     const real = await realpath(join(root, relativePath)).catch(() => undefined);
     if (real === undefined) return undefined;
-    if (!roots.some((allowed) => real.startsWith(allowed + sep))) {
+    if (!mayLeadTo(root, relativePath, real)) {
       throw new ArtifactError({
         code: "E_SYMLINK",
         subject: join(path, relativePath),
-        problem: "the link leads out of the model folder",
+        problem: `the link leads out of the model folder (to ${real})`,
         next: "put the file itself into the folder",
       });
     }

@@ -17,14 +17,23 @@ export function isCommit(text: string): boolean {
   return COMMIT.test(text);
 }
 
+/** A path from the environment as the hub client takes it: "~" is the user's folder, $NAME and ${NAME} are variables that are set. */
+export function expandPath(text: string, env: Environment): string {
+  const home = (process.platform === "win32" ? env.USERPROFILE : env.HOME) || homedir();
+  const named = text.replace(/^~(?=$|[\\/])/, () => home);
+  return named.replace(/\$(?:(\w+)|\{([^}]*)\})/g, (whole, plain?: string, braced?: string) => {
+    return env[plain ?? braced ?? ""] ?? whole;
+  });
+}
+
 /** HF_HOME, else huggingface/ in the XDG cache. */
 export function hubHome(env: Environment): string {
-  return env.HF_HOME || join(env.XDG_CACHE_HOME || join(homedir(), ".cache"), "huggingface");
+  return expandPath(env.HF_HOME || join(env.XDG_CACHE_HOME || join("~", ".cache"), "huggingface"), env);
 }
 
 /** HF_HUB_CACHE (older: HUGGINGFACE_HUB_CACHE), else hub/ in the hub client's home. */
 export function hubCacheDir(env: Environment): string {
-  return env.HF_HUB_CACHE || env.HUGGINGFACE_HUB_CACHE || join(hubHome(env), "hub");
+  return expandPath(env.HF_HUB_CACHE || env.HUGGINGFACE_HUB_CACHE || join(hubHome(env), "hub"), env);
 }
 
 /** models--ORG--NAME in the cache. */

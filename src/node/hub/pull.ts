@@ -2,7 +2,7 @@
 
 import { mkdir, readFile, statfs } from "node:fs/promises";
 import { basename, join } from "node:path";
-import { BudgetError, UsageError } from "../../errors.ts";
+import { BudgetError, DeviceError, UsageError } from "../../errors.ts";
 import type { PullDone, PullEvent, PullOptions } from "../../library/pull-events.ts";
 import type { FileListing, ModelChooser } from "../../source/listing.ts";
 import { type Clock, SYSTEM_CLOCK } from "../clock.ts";
@@ -29,7 +29,7 @@ const SPARE_BYTES = 64 * 1024 ** 2;
 
 /** Throws UsageError, ArtifactError, BudgetError or DeviceError, or the signal's reason; what was fetched until then is kept. */
 export async function pullFromHub(id: string, options: HubPullOptions): Promise<PullDone> {
-  const { env, revision = "main", variant = "auto", choose, clock = SYSTEM_CLOCK, signal, onEvent } = options;
+  const { env, revision = "main", variant = "auto", choose, onEvent } = options;
   requireNames(id, revision);
   const settings = await hubSettings(env);
   const { offlineBy, tokenNote } = settings;
@@ -40,13 +40,13 @@ export async function pullFromHub(id: string, options: HubPullOptions): Promise<
     return done;
   }
   if (tokenNote) onEvent?.({ type: "note", text: tokenNote });
-  const lockFile = join(hubCacheDir(env), ".locks", basename(hubRepoDir(id, env)), "solvay-pull.lock");
-  await using _lock = await acquireLock(lockFile, {
-    clock,
-    signal,
-    onWait: (owner) => onEvent?.({ type: "wait", owner }),
-  });
   return await new Pull(id, revision, settings, options).run();
+}
+
+/** What a listing has that a model needs. */
+interface Chosen {
+  readonly blobs: readonly Blob[];
+  readonly totalBytes: number;
 }
 
 class Pull {
@@ -57,6 +57,7 @@ class Pull {
   readonly #http: HubHttp;
   readonly #clock: Clock;
   readonly #emit: (event: PullEvent) => void;
+  readonly #identified = new Map<string, Blob>();
   #doneBytes = 0;
   #totalBytes = 0;
   #downloadedBytes = 0;
@@ -72,13 +73,59 @@ class Pull {
   }
 
   async run(): Promise<PullDone> {
-    const { variant = "auto", choose, signal, env } = this.#options;
+    const { signal, env } = this.#options;
+    await using lock = await this.#lock();
     const listing = await withRetries(
       { what: this.#id, clock: this.#clock, signal, onRetry: this.#retry(this.#id) },
       () => listModel(this.#http, this.#id, this.#revision, signal),
     );
+    const snapshot = new Snapshot(hubRepoDir(this.#id, env), listing.commit, this.#settings.symlinks);
+    if ("refused" in lock) {
+      // A cache that can't be written is good enough where all is in it.
+      const there = await this.#whole(listing, snapshot);
+      if (!there) throw readOnly(hubCacheDir(env), lock.refused);
+      this.#plan(there, listing.commit, 0);
+      return this.#report(there, snapshot, listing.commit);
+    }
     const { commit } = listing;
-    const snapshot = new Snapshot(hubRepoDir(this.#id, env), commit, this.#settings.symlinks);
+    const chosen = await this.#choose(listing, snapshot, (blob) => this.#fetch(blob, snapshot, commit));
+    this.#totalBytes = chosen.totalBytes;
+    let missingBytes = 0;
+    // Files of one content (both tokenizers have the same vocabulary) are one blob.
+    for (const blob of new Map(chosen.blobs.map((blob) => [blob.id, blob])).values()) {
+      missingBytes += blob.sizeBytes - (await snapshot.haveBytes(blob));
+    }
+    this.#plan(chosen, commit, missingBytes);
+    await this.#requireSpace(missingBytes);
+
+    this.#doneBytes = 0;
+    for (const blob of chosen.blobs) {
+      await this.#fetch(blob, snapshot, commit);
+      this.#doneBytes += blob.sizeBytes;
+    }
+    await snapshot.seal(this.#revision);
+    return this.#report(chosen, snapshot, commit);
+  }
+
+  /** What is needed, if all of it is in its place already. Writes nothing. */
+  async #whole(listing: HubListing, snapshot: Snapshot): Promise<Chosen | undefined> {
+    if (!(await snapshot.isSealed(this.#revision))) return undefined;
+    const requirePublished = async (blob: Blob) => {
+      if (!(await snapshot.isPublished(blob))) throw new NotPublished();
+    };
+    try {
+      const chosen = await this.#choose(listing, snapshot, requirePublished);
+      for (const blob of chosen.blobs) await requirePublished(blob);
+      return chosen;
+    } catch (error) {
+      if (error instanceof NotPublished) return undefined;
+      throw error;
+    }
+  }
+
+  /** `bring`: puts a file that the choice reads into the snapshot. */
+  async #choose(listing: HubListing, snapshot: Snapshot, bring: (blob: Blob) => Promise<void>): Promise<Chosen> {
+    const { variant = "auto", choose } = this.#options;
     // What the choice reads is here before the rest is planned.
     const read = new Map<string, Blob>();
     const repository: FileListing = {
@@ -86,8 +133,8 @@ class Pull {
       has: (name) => listing.files.has(name),
       readText: async (name) => {
         if (!listing.files.has(name)) return undefined;
-        const blob = read.get(name) ?? (await this.#identify(name, listing));
-        if (!read.has(name)) await this.#fetch(blob, snapshot, commit);
+        const blob = await this.#identify(name, listing);
+        if (!read.has(name)) await bring(blob);
         read.set(name, blob);
         return await readFile(snapshot.filePath(name), "utf8");
       },
@@ -95,31 +142,39 @@ class Pull {
     const { files } = await choose(repository, { variant });
     const blobs = [...read.values()];
     for (const name of new Set(files)) if (!read.has(name)) blobs.push(await this.#identify(name, listing));
+    return { blobs, totalBytes: blobs.reduce((sum, blob) => sum + blob.sizeBytes, 0) };
+  }
 
-    this.#totalBytes = blobs.reduce((sum, blob) => sum + blob.sizeBytes, 0);
-    let missingBytes = 0;
-    // Files of one content (both tokenizers have the same vocabulary) are one blob.
-    for (const blob of new Map(blobs.map((blob) => [blob.id, blob])).values()) {
-      missingBytes += blob.sizeBytes - (await snapshot.haveBytes(blob));
-    }
-    const count = { files: blobs.length, totalBytes: this.#totalBytes };
+  /** `refused`: why there can be none, in a cache that can't be written. */
+  async #lock(): Promise<AsyncDisposable | (AsyncDisposable & { readonly refused: unknown })> {
+    const { env, signal } = this.#options;
+    const file = join(hubCacheDir(env), ".locks", basename(hubRepoDir(this.#id, env)), "solvay-pull.lock");
+    const onWait = (owner: string) => this.#emit({ type: "wait", owner });
+    return await acquireLock(file, { clock: this.#clock, signal, onWait }).catch((refused: unknown) => {
+      if (!isReadOnly(refused)) throw refused;
+      return { refused, [Symbol.asyncDispose]: async () => {} };
+    });
+  }
+
+  #plan({ blobs, totalBytes }: Chosen, commit: string, missingBytes: number): void {
+    const count = { files: blobs.length, totalBytes };
     this.#emit({ type: "plan", model: this.#id, revision: this.#revision, commit, ...count, missingBytes });
-    await this.#requireSpace(missingBytes);
+  }
 
-    this.#doneBytes = 0;
-    for (const blob of blobs) {
-      await this.#fetch(blob, snapshot, commit);
-      this.#doneBytes += blob.sizeBytes;
-    }
-    await snapshot.seal(this.#revision);
-    const found = { model: this.#id, commit, path: snapshot.path, ...count };
+  #report({ blobs, totalBytes }: Chosen, { path }: Snapshot, commit: string): PullDone {
+    const found = { model: this.#id, commit, path, files: blobs.length, totalBytes };
     const done: PullDone = { type: "done", ...found, downloadedBytes: this.#downloadedBytes, online: true };
     this.#emit(done);
     return done;
   }
 
+  /** Each file is asked about once. */
   async #identify(name: string, listing: HubListing): Promise<Blob> {
-    return await identifyBlob(listing.files.get(name) ?? { name }, this.#request(name, listing.commit));
+    const known = this.#identified.get(name);
+    if (known) return known;
+    const blob = await identifyBlob(listing.files.get(name) ?? { name }, this.#request(name, listing.commit));
+    this.#identified.set(name, blob);
+    return blob;
   }
 
   #request(name: string, commit: string) {
@@ -167,6 +222,23 @@ class Pull {
       next: "free some space, or set HF_HOME to a folder on a larger disk",
     });
   }
+}
+
+/** A file that is needed is not in the snapshot. Never leaves this file. */
+class NotPublished extends Error {}
+
+function isReadOnly(error: unknown): boolean {
+  return ["EROFS", "EACCES", "EPERM"].includes((error as NodeJS.ErrnoException).code ?? "");
+}
+
+function readOnly(cache: string, cause: unknown): DeviceError {
+  return new DeviceError({
+    code: "E_CACHE_READ_ONLY",
+    subject: cache,
+    problem: "the model is not whole in this cache, and the cache can't be written",
+    next: "set HF_HOME to a folder that you can write to",
+    cause,
+  });
 }
 
 async function freeBytes(folder: string): Promise<number> {

@@ -2,7 +2,7 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { UsageError } from "../../errors.ts";
-import { type Environment, hubHome } from "./cache.ts";
+import { type Environment, expandPath, hubHome } from "./cache.ts";
 
 export interface HubSettings {
   /** Without a slash at its end. */
@@ -63,7 +63,7 @@ function readEndpoint(text: string): string {
 }
 
 async function readToken(env: Environment): Promise<string | undefined> {
-  const file = env.HF_TOKEN_PATH || join(hubHome(env), "token");
+  const file = env.HF_TOKEN_PATH ? expandPath(env.HF_TOKEN_PATH, env) : join(hubHome(env), "token");
   const named = env.HF_TOKEN || env.HUGGING_FACE_HUB_TOKEN;
   const token = (named ?? (await readFile(file, "utf8").catch(() => ""))).trim();
   if (token === "") return undefined;

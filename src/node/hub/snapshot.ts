@@ -1,6 +1,6 @@
 /** @file A model's folder in the cache: blobs by content, snapshots by commit that link to them, refs from names to commits. */
 import { randomUUID } from "node:crypto";
-import { copyFile, lstat, mkdir, readlink, stat, symlink, unlink } from "node:fs/promises";
+import { copyFile, lstat, mkdir, readFile, readlink, stat, symlink, unlink } from "node:fs/promises";
 import { basename, dirname, join, relative } from "node:path";
 import { renamePatiently, replaceFile, syncFolder } from "../disk/atomic-file.ts";
 import { isCommit } from "./cache.ts";
@@ -29,15 +29,14 @@ export class Snapshot {
 
   /** Bytes of `blob` that need not be fetched: all, or those of an unfinished download. */
   async haveBytes(blob: Blob): Promise<number> {
-    if ((await this.#isPublished(blob)) || (await sizeOf(this.blobPath(blob))) === blob.sizeBytes)
-      return blob.sizeBytes;
+    if ((await this.isPublished(blob)) || (await sizeOf(this.blobPath(blob))) === blob.sizeBytes) return blob.sizeBytes;
     const part = (await sizeOf(`${this.blobPath(blob)}.incomplete`)) ?? 0;
     return part <= blob.sizeBytes ? part : 0;
   }
 
   /** Puts a blob that is there into the snapshot. False: it has to be fetched first. */
   async publish(blob: Blob, fresh: boolean): Promise<boolean> {
-    if (await this.#isPublished(blob)) return true;
+    if (await this.isPublished(blob)) return true;
     const source = this.blobPath(blob);
     if ((await sizeOf(source)) !== blob.sizeBytes) return false;
     const target = this.filePath(blob.name);
@@ -70,20 +69,31 @@ export class Snapshot {
   }
 
   /** A link to this blob, or a file in its place; of the right size either way. */
-  async #isPublished(blob: Blob): Promise<boolean> {
+  async isPublished(blob: Blob): Promise<boolean> {
     const path = this.filePath(blob.name);
     if ((await sizeOf(path)) !== blob.sizeBytes) return false;
     const isLink = (await lstat(path)).isSymbolicLink();
     return !isLink || basename(await readlink(path)) === blob.id;
   }
 
+  /** Whether `revision` means this commit already. */
+  async isSealed(revision: string): Promise<boolean> {
+    if (isCommit(revision)) return true;
+    const commit = await readFile(this.#refPath(revision), "utf8").catch(() => "");
+    return commit.trim() === basename(this.path);
+  }
+
   /** Makes `revision` (a branch or tag) mean this commit: last of all, so that a name never leads to half a model. */
   async seal(revision: string): Promise<void> {
     for (const folder of [join(this.#repo, "blobs"), this.path, ...this.#changed]) await syncFolder(folder);
-    if (isCommit(revision)) return;
-    const ref = join(this.#repo, "refs", ...revision.split("/"));
+    if (await this.isSealed(revision)) return;
+    const ref = this.#refPath(revision);
     await mkdir(dirname(ref), { recursive: true });
     await replaceFile(ref, (file) => file.writeFile(basename(this.path)));
+  }
+
+  #refPath(revision: string): string {
+    return join(this.#repo, "refs", ...revision.split("/"));
   }
 }
 
