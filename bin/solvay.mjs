@@ -1,10 +1,14 @@
 #!/usr/bin/env node
-/** @file The `solvay` command of the installed package: its compiled command line, on the Node that is there. */
+/** @file The `solvay` command: in the package the compiled command line, on the Node that is there; in the clone its bootstrap. */
+import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { launch } from "./launch.mjs";
 
+const bootstrap = new URL("../scripts/bootstrap.mjs", import.meta.url);
 const [major, minor] = process.versions.node.split(".").map(Number);
-if (major > 22 || (major === 22 && minor >= 12)) {
+if (existsSync(bootstrap)) {
+  await import(bootstrap.href);
+} else if (major > 22 || (major === 22 && minor >= 12)) {
   const main = fileURLToPath(new URL("../dist/cli/main.js", import.meta.url));
   process.exitCode = await launch(process.execPath, main, process.argv.slice(2), process.cwd());
 } else {

@@ -104,7 +104,6 @@ function replaceManifest(): void {
   const manifest: Record<string, unknown> = JSON.parse(text);
   const packed = {
     ...manifest,
-    bin: { solvay: "./bin/solvay.mjs" },
     imports: compiled(manifest.imports),
     exports: { ...typed(compiled(manifest.exports)), "./package.json": "./package.json" },
     // For TypeScript's resolution of old, which doesn't look at exports.

@@ -3,14 +3,21 @@ import { createHash } from "node:crypto";
 import path from "node:path";
 import type { Command } from "commander";
 import { UsageError } from "../errors.ts";
-import { JOB_FIELDS } from "../job/fields.ts";
-import { drawSeed } from "../job/job.ts";
+import type { PictureSize } from "../job/job.ts";
+import { drawSeed, seedAfter } from "../job/seed.ts";
 import { wholeFromText } from "../job/text.ts";
 import type { GenerateEvent, LoadEvent } from "../job/types.ts";
-import { replaceFile } from "../node/disk/atomic-file.ts";
 import { type CliContext, interruptible } from "../terminal/context.ts";
 import { addImageOptions, jobSettingsOf, type OptionValues, openRequestOf } from "../terminal/options.ts";
-import { checkOutput, writeNextOutput } from "../terminal/output-file.ts";
+import {
+  checkNextOutput,
+  checkOutput,
+  largestPngBytes,
+  requireFreeDisk,
+  requirePngName,
+  savePicture,
+  type Target,
+} from "../terminal/output-file.ts";
 import { Progress } from "../terminal/progress.ts";
 
 interface GenerateFlags extends OptionValues {
@@ -40,13 +47,25 @@ export function addGenerate(program: Command, context: CliContext): void {
 async function generate(context: CliContext, prompt: string, options: GenerateFlags): Promise<void> {
   const { count, json, telemetry } = options;
   const { seed: firstSeed = drawSeed(), ...job } = jobSettingsOf(options);
-  const largest = JOB_FIELDS.seed.kind.max;
-  if (firstSeed > largest - (count - 1)) {
-    const problem = `--seed ${firstSeed} with --count ${count} passes the largest seed ${largest}`;
+  const seeds = Array.from({ length: count }, (_, i) => seedAfter(firstSeed, i));
+  if (seeds.includes(undefined)) {
+    const problem = `--seed ${firstSeed} with --count ${count} passes the largest seed 18446744073709551615`;
     throw new UsageError({ code: "E_USAGE", problem, next: "choose a smaller --seed" });
   }
   const targets = outputNames(context.cwd, options.output, count);
-  for (const target of targets) if (target) await checkOutput(target.file);
+  if (options.output === undefined) await checkNextOutput(context.cwd);
+  else requirePngName(options.output);
+  for (const target of targets) if (target) await checkOutput(target);
+  const requireRoom = async (size: Partial<PictureSize>) => {
+    // As much as is known.
+    const { width = 1, height = 1 } = { ...size, ...job };
+    const textLength = prompt.length + (job.negativePrompt?.length ?? 0);
+    const [target] = targets;
+    const folder = target ? path.dirname(target.file) : context.cwd;
+    const bytes = count * largestPngBytes({ width, height }, textLength);
+    await requireFreeDisk(folder, target?.shown ?? folder, bytes);
+  };
+  await requireRoom({});
 
   const progress = new Progress(context);
   const print = (event: object) => context.stdout.write(`${JSON.stringify(event)}\n`);
@@ -57,15 +76,17 @@ async function generate(context: CliContext, prompt: string, options: GenerateFl
   await interruptible(context, async (signal) => {
     try {
       await using engine = await context.openEngine({ ...openRequestOf(options), signal, onEvent: show.load });
-      for (let i = 0; i < count; i++) {
-        const events = engine.generate({ ...job, prompt, seed: firstSeed + i }, { signal, telemetry });
+      const { defaultWidth, defaultHeight } = engine.info;
+      await requireRoom({ width: defaultWidth, height: defaultHeight });
+      for (const [i, seed] of seeds.entries()) {
+        const events = engine.generate({ ...job, prompt, seed }, { signal, telemetry });
         for await (const event of events) {
           if (event.type !== "image") {
             show.generate(event);
             continue;
           }
           if (!json) progress.generate(event);
-          const saved = await save(context, targets[i], event.png);
+          const saved = await savePicture(context.cwd, targets[i], event.png);
           if (json) print(imageLine(event, saved.file));
           else context.stdout.write(`Saved: ${saved.shown}\n`);
         }
@@ -76,12 +97,6 @@ async function generate(context: CliContext, prompt: string, options: GenerateFl
   });
 }
 
-/** The file as the user named it, and its absolute path. */
-interface Target {
-  readonly shown: string;
-  readonly file: string;
-}
-
 function outputNames(cwd: string, output: string | undefined, count: number): (Target | undefined)[] {
   return Array.from({ length: count }, (_, i) => {
     if (output === undefined) return undefined;
@@ -89,15 +104,6 @@ function outputNames(cwd: string, output: string | undefined, count: number): (T
     const shown = count === 1 ? output : path.join(dir, `${name}_${String(i + 1).padStart(3, "0")}${ext}`);
     return { shown, file: path.resolve(cwd, shown) };
   });
-}
-
-async function save(context: CliContext, target: Target | undefined, png: Uint8Array): Promise<Target> {
-  if (!target) {
-    const shown = await writeNextOutput(context.cwd, png);
-    return { shown, file: path.join(context.cwd, shown) };
-  }
-  await replaceFile(target.file, (file) => file.writeFile(png));
-  return target;
 }
 
 /** The image event as JSON: the bytes are replaced by where they are and what they hash to. */

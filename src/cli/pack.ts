@@ -31,7 +31,7 @@ export function addPack(program: Command, context: CliContext): void {
 async function pack(context: CliContext, model: string, options: PackOptions, signal: AbortSignal): Promise<void> {
   const mode = packMode(options);
   const library = libraryOf(context);
-  await checkOutput(library.absolute(options.output));
+  await checkOutput({ shown: options.output, file: library.absolute(options.output) });
   const totals = await packModel(library, { model, output: options.output, mode }, signal);
   if (options.json) {
     context.stdout.write(`${JSON.stringify({ file: options.output, ...totals })}\n`);

@@ -1,6 +1,7 @@
 /** @file The Engine that a caller holds: passes jobs to the engine's thread and hands its events on. */
 import type {
   BudgetOptions,
+  CutTexts,
   Engine,
   EngineInfo,
   GenerateEvent,
@@ -116,6 +117,15 @@ export class EngineClient implements Engine {
     const id = this.#nextId++;
     return await this.#ask(id, { type: "tokens", id, prompt }, undefined, (message) =>
       message.type === "tokens" ? message.ids : undefined,
+    );
+  }
+
+  async cutText(prompt: string): Promise<CutTexts> {
+    const { checkJob } = await this.#checks;
+    checkJob({ prompt });
+    const id = this.#nextId++;
+    return await this.#ask(id, { type: "cut", id, prompt }, undefined, (message) =>
+      message.type === "cut" ? message.cut : undefined,
     );
   }
 

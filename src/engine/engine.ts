@@ -140,6 +140,9 @@ export async function composeEngine(
     async tokens(prompt) {
       return checkpoint.tokenize(prompt);
     },
+    async cutText(prompt) {
+      return checkpoint.cutText(prompt);
+    },
     [Symbol.asyncDispose]: () => stack.disposeAsync(),
   };
 }

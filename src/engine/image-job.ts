@@ -1,4 +1,5 @@
 /** @file One job of the engine: from the pipeline's events to published ones, the last of which is the image. */
+import { cutNote } from "../job/cut-text.ts";
 import type { EngineInfo, GenerateOptions } from "../job/engine.ts";
 import type { GenerateEvent } from "../job/events.ts";
 import { completeJob, type GenerateJob, requireLatent } from "../job/job.ts";
@@ -40,6 +41,14 @@ export async function* generateImage(
   }));
   const { sampler: _, ...shown } = full;
   yield { type: "start", ...shown, negativePrompt: full.negativePrompt ?? "", backend: info.backend };
+  const prompts = [
+    ["prompt", full.prompt],
+    ["negative prompt", checkpoint.isGuided(full.guidance) ? full.negativePrompt : undefined],
+  ] as const;
+  for (const [what, prompt] of prompts) {
+    const text = cutNote(what, checkpoint.cutText(prompt ?? ""));
+    if (text !== undefined) yield { type: "note", text };
+  }
   let planned: PlannedJob | undefined;
   const slowdown = new SlowdownWatch();
   let loaded = telemetry.loaded;

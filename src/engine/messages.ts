@@ -3,6 +3,7 @@
 import { ArtifactError, BudgetError, DeviceError, firstFailure, SolvayError, UsageError } from "../errors.ts";
 import type { Budgets, OpenRequest } from "../job/checked.ts";
 import type {
+  CutTexts,
   EngineInfo,
   GenerateEvent,
   GenerateJob,
@@ -23,6 +24,7 @@ export type ToEngine =
       readonly asked: Omit<GenerateOptions, "signal">;
     }
   | { readonly type: "tokens"; readonly id: number; readonly prompt: string }
+  | { readonly type: "cut"; readonly id: number; readonly prompt: string }
   | {
       readonly type: "plan";
       readonly id: number;
@@ -39,6 +41,7 @@ export type FromEngine =
   | { readonly type: "opened"; readonly info: EngineInfo }
   | { readonly type: "event"; readonly id: number; readonly event: GenerateEvent }
   | { readonly type: "tokens"; readonly id: number; readonly ids: TokenIds }
+  | { readonly type: "cut"; readonly id: number; readonly cut: CutTexts }
   | { readonly type: "plan"; readonly id: number; readonly plan: PlanReport }
   | { readonly type: "done"; readonly id: number }
   | { readonly type: "failed"; readonly id: number; readonly error: ErrorMessage };

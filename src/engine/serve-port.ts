@@ -57,6 +57,8 @@ export function serveEngine(port: EnginePort, { open, afterImage }: ServeOptions
         return port.post({ type: "done", id });
       case "tokens":
         return port.post({ type: "tokens", id, ids: await engine.tokens(message.prompt) });
+      case "cut":
+        return port.post({ type: "cut", id, cut: await engine.cutText(message.prompt) });
       case "plan":
         return port.post({ type: "plan", id, plan: await engine.plan(message.job, message.options) });
       case "budgets":

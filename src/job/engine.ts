@@ -1,6 +1,7 @@
 /** @file The engine as callers hold it, wherever it runs. */
 import type { PlanReport } from "../plan/report.ts";
 import type { ComputeName } from "./backends.ts";
+import type { CutTexts } from "./cut-text.ts";
 import type { GenerateEvent } from "./events.ts";
 import type { GenerateJob, PlanJob } from "./job.ts";
 import type { BudgetOptions } from "./open.ts";
@@ -51,4 +52,6 @@ export interface Engine extends AsyncDisposable {
   setBudgets(budgets: BudgetOptions): Promise<void>;
   /** Token ids of each tokenizer. */
   tokens(prompt: string): Promise<TokenIds>;
+  /** What each tokenizer leaves out of a prompt that is too long for it. A job's "note" event says the same. */
+  cutText(prompt: string): Promise<CutTexts>;
 }

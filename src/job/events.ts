@@ -4,6 +4,7 @@ import type { SamplerState } from "../sampler/sampler.ts";
 import type { PassTotals, ResidencySample, SegmentTotals } from "../stream/telemetry.ts";
 import type { ComputeName } from "./backends.ts";
 import type { FullJob } from "./job.ts";
+import type { Seed } from "./seed.ts";
 
 /** While the engine opens. */
 export type LoadEvent =
@@ -40,7 +41,7 @@ export type GenerateEvent =
   | (FullJob & { readonly type: "start"; readonly negativePrompt: string; readonly backend: ComputeName })
   /** Known before the first byte moves; once more after a retry. */
   | { readonly type: "plan"; readonly plan: PlanReport }
-  /** What the user should know: a lost graphics card and the retry, a smaller budget, a slowdown, a picture of one colour. */
+  /** What the user should know: a lost graphics card and the retry, a smaller budget, a slowdown, a prompt that was cut, a picture of one colour. */
   | { readonly type: "note"; readonly text: string }
   | { readonly type: "phase"; readonly phase: "encode" | "denoise" | "decode" }
   | {
@@ -68,7 +69,7 @@ export type GenerateEvent =
       readonly png: Uint8Array;
       readonly width: number;
       readonly height: number;
-      readonly seed: number;
+      readonly seed: Seed;
       /** What it was computed in, as the picture records it: as declared, or fp32 where values became NaN in fp16. */
       readonly precision: string;
       readonly elapsedMs: number;

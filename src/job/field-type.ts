@@ -3,6 +3,7 @@
  * infotext and the help are made. The tables are in fields.ts. No zod here: it takes 80 ms to load, and a face needs none.
  */
 import type { Budget } from "../ledger/budget.ts";
+import type { Seed } from "./seed.ts";
 
 /** What values a field takes. Bounds are inclusive. */
 export type Kind =
@@ -11,6 +12,7 @@ export type Kind =
   | { readonly type: "decimal"; readonly min: number; readonly max: number }
   | { readonly type: "choice"; readonly values: readonly string[] }
   | { readonly type: "switch" }
+  | { readonly type: "seed" }
   /** Memory: text such as "6G", a number of bytes, or a Budget, which the others become. */
   | { readonly type: "amount" };
 
@@ -76,7 +78,9 @@ type KindValue<K> = K extends { readonly type: "text" }
       ? Choice
       : K extends { readonly type: "switch" }
         ? boolean
-        : Budget;
+        : K extends { readonly type: "seed" }
+          ? Seed
+          : Budget;
 
 /** Names of the fields that must be given. */
 type Required<F extends Fields> = {
@@ -103,6 +107,8 @@ export function allowed(kind: Kind): string {
       return `one of ${kind.values.join(", ")}`;
     case "switch":
       return "true or false";
+    case "seed":
+      return "a whole number from 0 to 18446744073709551615, or -1 for a random one";
     case "amount":
       return "an amount of memory such as 6G, 512M, or -1G for all but 1 GiB";
   }
@@ -112,6 +118,7 @@ export function allowed(kind: Kind): string {
 export function explained(...fields: readonly [Field, ...Field[]]): string {
   const [{ kind }] = fields;
   const text = fields.map(({ description }) => description).join(", ");
+  if (kind.type === "seed") return `${text}, 0 to 2^64-1; -1: random`;
   if (kind.type !== "whole" && kind.type !== "decimal") return text;
   const multiple = kind.type === "whole" && kind.multiple !== undefined ? `multiple of ${kind.multiple}, ` : "";
   return `${text}, ${multiple}${kind.min} to ${kind.max}`;

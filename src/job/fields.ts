@@ -23,8 +23,7 @@ export const JOB_FIELDS = {
     aliases: ["negative_prompt"],
   },
   seed: {
-    // Every whole number up to 2^53-1 is exact in JavaScript and in JSON.
-    kind: { type: "whole", min: 0, max: Number.MAX_SAFE_INTEGER },
+    kind: { type: "seed" },
     description: "seed of the noise",
     absent: "drawn at random",
     flag: { usage: "--seed <n>", group: "Picture" },

@@ -1,13 +1,14 @@
 /** @file A job: one picture, as plain JSON. What it may hold is in fields.ts, its check in schema.ts. */
 import { UsageError } from "../errors.ts";
 import { JOB_FIELDS } from "./fields.ts";
+import { drawSeed, type Seed } from "./seed.ts";
 
 export interface GenerateJob {
   readonly prompt: string;
   /** Left out and "" differ: only without one do models that ask for it get a zero embedding. */
   readonly negativePrompt?: string;
-  /** 0 .. 2^53-1. Default: drawn at random and reported in the events. */
-  readonly seed?: number;
+  /** 0 .. 2^64-1, above 2^53-1 as a string of digits. Default, and -1: drawn at random and reported in the events. */
+  readonly seed?: Seed;
   /** 1..1000. Default 30. */
   readonly steps?: number;
   /** Guidance scale, 0..100; <= 1 turns classifier-free guidance off. Default 5. */
@@ -39,11 +40,6 @@ export function completeJob(job: GenerateJob, model: PictureSize): FullJob {
     return [name, given[name] ?? standing] as const;
   });
   return Object.fromEntries(values.filter(([, value]) => value !== undefined)) as unknown as FullJob;
-}
-
-/** A seed for those who name none: short enough to be typed. */
-export function drawSeed(): number {
-  return crypto.getRandomValues(new Uint32Array(1))[0]!;
 }
 
 /** The VAE makes `scale` pixels of one latent cell, and one there must be. Throws UsageError. */

@@ -11,6 +11,7 @@ import { allowed, type Field, type Fields, flagName, type ValuesOf } from "./fie
 import { BUDGET_FIELDS, JOB_FIELDS, OPEN_FIELDS } from "./fields.ts";
 import type { GenerateJob, PlanJob } from "./job.ts";
 import type { OpenEngineOptions } from "./open.ts";
+import { RANDOM_SEED, seedFromDigits } from "./seed.ts";
 
 /** A strict schema of these fields; z.toJSONSchema describes it with limits, defaults and descriptions. */
 export function schemaOf<F extends Fields>(fields: F): z.ZodType<ValuesOf<F>> {
@@ -42,6 +43,20 @@ function valueSchema(name: string, { kind, flag }: Field): z.ZodType {
       return z.enum(kind.values);
     case "switch":
       return z.boolean();
+    case "seed": {
+      const digits = z.string().regex(/^\d{1,40}$/);
+      const seed = z.union([
+        z.int().min(RANDOM_SEED).max(Number.MAX_SAFE_INTEGER),
+        digits,
+        z.literal(`${RANDOM_SEED}`),
+      ]);
+      return seed.transform((value, context) => {
+        if (Number(value) === RANDOM_SEED) return undefined;
+        const read = seedFromDigits(String(value));
+        if (read === undefined) context.addIssue({ code: "custom", message: "past the last seed" });
+        return read;
+      });
+    }
     case "amount": {
       const bytes = z.int().min(1);
       const value = z.union([z.strictObject({ bytes }), z.strictObject({ allBut: bytes })]);
@@ -83,7 +98,8 @@ function refusal(subject: Subject<Fields>, value: unknown, issue: z.core.$ZodIss
   }
   const field = fields[String(name)]!;
   const found = (value as Readonly<Record<string, unknown>>)[String(name)];
-  const wanted = allowed(field.kind);
+  const asText = field.kind.type === "seed" ? ` (above ${Number.MAX_SAFE_INTEGER} as a string of digits)` : "";
+  const wanted = allowed(field.kind) + asText;
   const [problem, next] =
     found === undefined
       ? [`is missing (${wanted} is wanted)`, "give it"]
@@ -94,7 +110,7 @@ function refusal(subject: Subject<Fields>, value: unknown, issue: z.core.$ZodIss
 }
 
 function hasRange({ kind }: Field): boolean {
-  return kind.type === "text" || kind.type === "whole" || kind.type === "decimal";
+  return kind.type === "text" || kind.type === "whole" || kind.type === "decimal" || kind.type === "seed";
 }
 
 /** What values with a range are to `typeof`. */

@@ -2,9 +2,10 @@
 import { UsageError } from "../errors.ts";
 import { parseBudget } from "../ledger/budget.ts";
 import { allowed, type FieldValue, type Kind } from "./field-type.ts";
+import { RANDOM_SEED, seedFromDigits } from "./seed.ts";
 
-/** The value that `text` stands for. Throws UsageError naming `name`, such as "--steps" or ":steps". */
-export function valueFromText(kind: Kind, name: string, text: string): FieldValue {
+/** The value that `text` stands for; undefined for one that is left to chance. Throws UsageError naming `name`, such as "--steps" or ":steps". */
+export function valueFromText(kind: Kind, name: string, text: string): FieldValue | undefined {
   switch (kind.type) {
     case "text":
       return text.length <= kind.maxChars ? text : refuse(kind, name, `${text.length} characters`);
@@ -24,6 +25,9 @@ export function valueFromText(kind: Kind, name: string, text: string): FieldValu
       return kind.values.includes(text) ? text : refuse(kind, name, JSON.stringify(text));
     case "switch":
       return text === "true" || text === "false" ? text === "true" : refuse(kind, name, JSON.stringify(text));
+    case "seed":
+      if (text === String(RANDOM_SEED)) return undefined;
+      return seedFromDigits(text) ?? refuse(kind, name, JSON.stringify(text));
     case "amount":
       return parseBudget(name, text);
   }

@@ -5,6 +5,7 @@
 import type { ComponentRules, Schema } from "../checkpoint/schema.ts";
 import type { TensorTable } from "../container/table.ts";
 import type { Graph } from "../ir/graph.ts";
+import type { CutTexts } from "../job/cut-text.ts";
 import type { PhaseDescription } from "../plan/describe.ts";
 import type { Denoise } from "../sampler/sampler.ts";
 import type { SamplerName } from "../sampler/samplers.ts";
@@ -128,6 +129,8 @@ export interface Checkpoint extends AsyncDisposable {
   withWeights(weights: ReadonlyMap<string, Component>): Checkpoint;
   /** Token ids of each tokenizer, by its folder's name. */
   tokenize(prompt: string): Readonly<Record<string, readonly number[]>>;
+  /** What each of them leaves out of a prompt that is too long for it, by the same names. */
+  cutText(prompt: string): CutTexts;
   /** The noise levels of a run. Throws UsageError `E_STEPS`. */
   schedule(steps: number): NoiseSchedule;
   /** What a component must hold, and the names it is stored under. */

@@ -53,8 +53,7 @@ export async function examineMachine({ folder, env, adapter }: ExamineOptions): 
 }
 
 function nodeFinding(): Finding {
-  const major = Number(process.versions.node.split(".")[0]);
-  return { topic: "node", state: major >= 24 ? "ok" : "note", text: `${process.version} at ${process.execPath}` };
+  return { topic: "node", state: "ok", text: `${process.version} at ${process.execPath}` };
 }
 
 async function backendFinding(): Promise<Finding> {

@@ -7,6 +7,7 @@ import { BudgetError, DeviceError, type SolvayError, UsageError } from "../error
 import { type CliContext, Interrupted } from "../terminal/context.ts";
 import { EXIT, reportFailure } from "../terminal/failure.ts";
 import type { OptionValues } from "../terminal/options.ts";
+import { checkNextOutput } from "../terminal/output-file.ts";
 import { SOLVAY_VERSION } from "../version.ts";
 import { completeLine, parseLine } from "./commands.ts";
 import { openLines } from "./lines.ts";
@@ -42,6 +43,7 @@ export async function runLoop(context: CliContext, options: OptionValues): Promi
   const detach = context.onInterrupt(interrupt);
   try {
     if (context.stdin.isTTY) say(`Solvay ${SOLVAY_VERSION}: type a prompt, :help for commands, quit to leave.`);
+    await checkNextOutput(context.cwd);
     await using session = new Session(context, options);
     await stoppable((signal) => session.open(signal));
     using lines = openLines(context, completeLine, interrupt);

@@ -6,7 +6,7 @@ import type { Engine, PlanReport } from "../job/types.ts";
 import { ARTIFACT_BASE, ARTIFACT_NAME } from "../library/published-artifact.ts";
 import { type CliContext, Interrupted } from "../terminal/context.ts";
 import { type JobSettings, jobSettingsOf, type OptionValues, openRequestOf, planJobOf } from "../terminal/options.ts";
-import { writeNextOutput } from "../terminal/output-file.ts";
+import { checkNextOutput, largestPngBytes, requireFreeDisk, savePicture } from "../terminal/output-file.ts";
 import { Progress } from "../terminal/progress.ts";
 
 export class Session implements AsyncDisposable {
@@ -77,11 +77,16 @@ export class Session implements AsyncDisposable {
   /** Makes one image and saves it as the next free output_NNN.png. Returns the file's name. */
   async paint(prompt: string, signal: AbortSignal): Promise<string> {
     this.lastPrompt = prompt;
+    const { cwd } = this.#context;
+    await checkNextOutput(cwd);
     const engine = await this.#opened(signal);
+    const { defaultWidth, defaultHeight } = engine.info;
+    const { negativePrompt = "", width = defaultWidth, height = defaultHeight } = this.job;
+    await requireFreeDisk(cwd, cwd, largestPngBytes({ width, height }, prompt.length + negativePrompt.length));
     try {
       for await (const event of engine.generate({ ...this.job, prompt }, { signal })) {
         this.progress.generate(event);
-        if (event.type === "image") return await writeNextOutput(this.#context.cwd, event.png);
+        if (event.type === "image") return (await savePicture(cwd, undefined, event.png)).shown;
       }
     } finally {
       this.progress.clear();

@@ -15,9 +15,9 @@ class MersenneTwister {
   readonly #state = new Uint32Array(STATE);
   #next = STATE;
 
-  constructor(seed: number) {
+  constructor(seed: number | string) {
     const state = this.#state;
-    state[0] = seed % 2 ** 32;
+    state[0] = Number(BigInt.asUintN(32, BigInt(seed)));
     for (let at = 1; at < STATE; at++) {
       const last = state[at - 1]!;
       state[at] = Math.imul(1812433253, last ^ (last >>> 30)) + at;
@@ -51,10 +51,10 @@ const HALF = BLOCK / 2;
 
 /**
  * `torch.randn(count, generator=torch.Generator("cpu").manual_seed(seed))`, within 1e-6 of it.
- * @param seed 0 .. 2^53 - 1; PyTorch uses its low 32 bits
+ * @param seed 0 .. 2^64 - 1, above 2^53 - 1 as digits; PyTorch uses its low 32 bits
  * @param count how many; a shorter request is not the beginning of a longer one
  */
-export function torchRandn(seed: number, count: number): Float32Array<ArrayBuffer> {
+export function torchRandn(seed: number | string, count: number): Float32Array<ArrayBuffer> {
   return torchNoise(seed).normal(0, count);
 }
 
@@ -62,8 +62,10 @@ export function torchRandn(seed: number, count: number): Float32Array<ArrayBuffe
  * Successive `torch.randn(count, generator=g)` of one generator with this seed, each by its number. Fast where places are asked for in
  * their order; else the draws before are made again.
  */
-export function torchNoise(seed: number): NoiseSource {
-  if (!Number.isSafeInteger(seed) || seed < 0) throw new RangeError(`seed ${seed} is not in 0..2^53-1`);
+export function torchNoise(seed: number | string): NoiseSource {
+  if (typeof seed === "string" ? !/^\d+$/.test(seed) : !Number.isSafeInteger(seed) || seed < 0) {
+    throw new RangeError(`seed ${seed} is not in 0..2^53-1, and no digits`);
+  }
   let generator = new MersenneTwister(seed);
   let nextPlace = 0;
   return {

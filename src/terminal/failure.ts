@@ -29,46 +29,58 @@ export function describeFailure(error: unknown): Failure {
   return { code: known.code, message: known.message, exitCode };
 }
 
+/** What the system says and what helps, by its name for it. */
+const SYSTEM: Readonly<Record<string, readonly [problem: string, next: string]>> = {
+  ENOSPC: ["the disk is full", "free some space"],
+  EDQUOT: ["the disk quota is used up", "free some space"],
+  ENOENT: ["not found", "check the path"],
+  ENOTDIR: ["a part of the path is no folder", "check the path"],
+  EISDIR: ["this is a folder", "name a file"],
+  ELOOP: ["its links lead in a circle", "check the path"],
+  ENAMETOOLONG: ["the name is too long for the file system", "choose a shorter name"],
+  EACCES: ["no permission", "check its access rights"],
+  EPERM: ["no permission", "check its access rights"],
+  EROFS: ["the disk is read-only", "choose another folder"],
+  EBUSY: ["in use by another program", "close that program and try again"],
+  EMFILE: ["too many files are open", "close other programs, or raise the limit (ulimit -n)"],
+  ENFILE: ["too many files are open", "close other programs"],
+  EIO: ["the disk can't be read or written", "check the disk"],
+  EFBIG: ["the file is too large for the file system", "choose another disk"],
+  EINVAL: ["the file system does not take it", "choose another name or folder"],
+};
+/** Codes of our own for some of them; for the others E_FILE. */
+const SYSTEM_CODES: Readonly<Record<string, string>> = {
+  ENOSPC: "E_DISK_FULL",
+  EDQUOT: "E_DISK_FULL",
+  ENOENT: "E_MISSING",
+  EACCES: "E_ACCESS",
+  EPERM: "E_ACCESS",
+  EROFS: "E_ACCESS",
+};
+
+/** What the system said, in words. */
+export function systemProblem(error: unknown): string {
+  if (error instanceof SolvayError) return error.problem;
+  const { code = "", message } = error as NodeJS.ErrnoException;
+  return SYSTEM[code]?.[0] ?? message;
+}
+
 function translate(error: unknown): SolvayError {
   if (error instanceof CommanderError) {
     const problem = error.message.replace(/^error: /, "").replace(/\.$/, "");
     return new UsageError({ code: "E_USAGE", problem, next: "run solvay --help" });
   }
   const cause = error instanceof Error ? error : new Error(String(error));
-  const { code, path } = cause as NodeJS.ErrnoException;
-  const subject = path ?? "";
-  switch (code) {
-    case "ENOSPC":
-    case "EDQUOT":
-      return new BudgetError({
-        code: "E_DISK_FULL",
-        subject,
-        problem: "the disk is full",
-        next: "free some space",
-        cause,
-      });
-    case "ENOENT":
-      return new ArtifactError({ code: "E_MISSING", subject, problem: "not found", next: "check the path", cause });
-    case "EACCES":
-    case "EPERM":
-    case "EROFS":
-      return new ArtifactError({
-        code: "E_ACCESS",
-        subject,
-        problem: "no permission",
-        next: "check its access rights",
-        cause,
-      });
-    default: {
-      const problem = `unexpected: ${cause.message.replace(/\.$/, "")}`;
-      return new SolvayError({
-        code: "E_INTERNAL",
-        problem,
-        next: "report it with the output of SOLVAY_DEBUG=1",
-        cause,
-      });
-    }
+  const { code: systemCode = "", path: subject = "" } = cause as NodeJS.ErrnoException;
+  const known = SYSTEM[systemCode];
+  if (known) {
+    const [problem, next] = known;
+    const code = SYSTEM_CODES[systemCode] ?? "E_FILE";
+    const Kind = code === "E_DISK_FULL" ? BudgetError : ArtifactError;
+    return new Kind({ code, subject, problem, next, cause });
   }
+  const problem = `unexpected: ${cause.message.replace(/\.$/, "")}`;
+  return new SolvayError({ code: "E_INTERNAL", problem, next: "report it with the output of SOLVAY_DEBUG=1", cause });
 }
 
 /** Commands whose one JSON document on stdout has said it all before they fail. */

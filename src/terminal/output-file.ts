@@ -1,28 +1,142 @@
-/** @file Where pictures and artifacts go: checked before the work, numbered where no name was given. */
-import { readdir, stat } from "node:fs/promises";
+/** @file Where pictures and artifacts go: checked before the work, numbered where no name was given, and kept elsewhere where it fails. */
+import { lstat, readdir, stat, statfs } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import path from "node:path";
-import { UsageError } from "../errors.ts";
-import { createFile } from "../node/disk/atomic-file.ts";
+import { ArtifactError, BudgetError, UsageError } from "../errors.ts";
+import type { PictureSize } from "../job/job.ts";
+import { byteCount } from "../ledger/byte-text.ts";
+import { createFile, replaceFile, tryFolder } from "../node/disk/atomic-file.ts";
+import { systemProblem } from "./failure.ts";
 
-const OUTPUT = /^output_(\d{3,})\.png$/i;
+/** Only names like these are ours and count: a longer number is another program's, such as a time in nanoseconds. */
+const OUTPUT = /^output_(\d{3,6})\.png$/i;
+const LAST_NUMBER = 999_999;
+/** Formats that a name can ask for and that are not written. */
+const OTHER_FORMAT =
+  /\.(jpe?g|jpe|jfif|jp2|webp|gif|bmp|dib|tiff?|avif|heic|heif|jxl|svg|ico|exr|hdr|tga|ppm|psd|pdf|apng)$/i;
+
+/** A file as the user named it, and its absolute path. */
+export interface Target {
+  readonly shown: string;
+  readonly file: string;
+}
 
 /** Writes `bytes` as the next free `output_NNN.png` of `folder`, overwriting nothing. Returns the file's name. */
-export async function writeNextOutput(folder: string, bytes: Uint8Array): Promise<string> {
+async function writeNextOutput(folder: string, bytes: Uint8Array): Promise<string> {
+  const names = namesAfter(await lastNumber(folder), folder);
+  return await createFile(folder, names, (file) => file.writeFile(bytes));
+}
+
+async function lastNumber(folder: string): Promise<number> {
   const taken = (await readdir(folder)).map((name) => Number(OUTPUT.exec(name)?.[1] ?? 0));
-  const last = taken.reduce((largest, n) => Math.max(largest, n), 0);
-  return await createFile(folder, namesAfter(last), (file) => file.writeFile(bytes));
+  return taken.reduce((largest, n) => Math.max(largest, n), 0);
 }
 
-function* namesAfter(last: number): Generator<string> {
-  for (let number = last + 1; ; number++) yield `output_${String(number).padStart(3, "0")}.png`;
+function* namesAfter(last: number, folder: string): Generator<string> {
+  for (let number = last + 1; number <= LAST_NUMBER; number++) yield `output_${String(number).padStart(3, "0")}.png`;
+  throw new UsageError({
+    code: "E_OUTPUT",
+    subject: folder,
+    problem: `its pictures are numbered up to output_${LAST_NUMBER}.png, the last number there is`,
+    next: "move them to another folder, or give a name with --output",
+  });
 }
 
-/** Throws UsageError early if `target` can't become a file: better before the work than after it. */
-export async function checkOutput(target: string): Promise<void> {
-  const refuse = (problem: string, next: string) =>
-    new UsageError({ code: "E_OUTPUT", subject: target, problem, next });
-  const folder = await stat(path.dirname(target)).catch(() => undefined);
-  if (!folder?.isDirectory()) throw refuse("its folder does not exist", "create the folder first");
-  const there = await stat(target).catch(() => undefined);
+/** Throws early what keeps the next pictures out of `folder`: better before the work than after it. */
+export async function checkNextOutput(folder: string): Promise<void> {
+  await checkFolder(folder, folder, "the working folder does not exist any more", "change to a folder that exists");
+  namesAfter(await lastNumber(folder), folder).next();
+}
+
+/** Throws early what keeps `file` from being written. `shown`: what the user calls it. */
+export async function checkOutput({ shown, file }: Target): Promise<void> {
+  const refuse = (problem: string, next: string) => new UsageError({ code: "E_OUTPUT", subject: shown, problem, next });
+  if (shown === "" || /[\\/]$/.test(shown)) throw refuse("this names no file", "name a file");
+  await checkFolder(path.dirname(file), shown, "its folder does not exist", "create the folder first");
+  const there = await stat(file).catch(() => undefined);
   if (there && !there.isFile()) throw refuse("is there and is no file", "name a file");
+  // A name that the file system can't hold is refused by whatever asks for it.
+  await lstat(file).catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== "ENOENT") throw refuse(systemProblem(error), "choose another name");
+  });
+}
+
+/** Throws UsageError for a name that asks for another format than PNG. */
+export function requirePngName(shown: string): void {
+  const format = OTHER_FORMAT.exec(shown)?.[1];
+  if (format === undefined) return;
+  const problem = `pictures are written as PNG (found a name that ends in .${format})`;
+  const next = `name it ${JSON.stringify(shown.replace(OTHER_FORMAT, ".png"))}`;
+  throw new UsageError({ code: "E_OUTPUT", subject: shown, problem, next });
+}
+
+async function checkFolder(folder: string, subject: string, missing: string, next: string): Promise<void> {
+  const info = await stat(folder).catch(() => undefined);
+  if (!info?.isDirectory()) throw new UsageError({ code: "E_OUTPUT", subject, problem: missing, next });
+  try {
+    await tryFolder(folder);
+  } catch (error) {
+    const problem = `no file can be written to ${folder} (${systemProblem(error)})`;
+    if (isFull(error)) throw new BudgetError({ code: "E_DISK_FULL", subject, problem, next: "free some space" });
+    throw new UsageError({ code: "E_OUTPUT", subject, problem, next: "choose another folder, or its access rights" });
+  }
+}
+
+/** The most that a picture's file can take, with as much text in it. */
+export function largestPngBytes({ width, height }: PictureSize, textLength: number): number {
+  const BYTES_OF_A_CHARACTER = 8; // twice in UTF-8, or escaped
+  return Math.ceil(1.001 * height * (3 * width + 1)) + BYTES_OF_A_CHARACTER * textLength + 4096;
+}
+
+/** Throws BudgetError where the disk of `folder` has less than `bytes` free; one that doesn't say is taken to have them. */
+export async function requireFreeDisk(folder: string, subject: string, bytes: number): Promise<void> {
+  const disk = await statfs(folder).catch(() => undefined);
+  if (!disk || disk.blocks === 0) return;
+  const freeBytes = disk.bsize * (process.getuid?.() === 0 ? disk.bfree : disk.bavail);
+  if (freeBytes >= bytes) return;
+  const problem = `the disk is full (found ${byteCount(freeBytes)} free, up to ${byteCount(bytes)} are needed)`;
+  throw new BudgetError({ code: "E_DISK_FULL", subject, problem, next: "free some space, or choose another folder" });
+}
+
+/**
+ * Saves a finished picture: as `target`, else as the next free `output_NNN.png` of `cwd`. Returns where it is. Where that fails it is
+ * kept in `cwd` or in the folder for temporary files, and the error says where.
+ */
+export async function savePicture(cwd: string, target: Target | undefined, png: Uint8Array): Promise<Target> {
+  try {
+    if (!target) return await numbered(cwd, png);
+    await replaceFile(target.file, (file) => file.writeFile(png));
+    return target;
+  } catch (error) {
+    const subject = target?.shown ?? cwd;
+    const what = `the picture could not be written there (${systemProblem(error)})`;
+    const [problem, next] = await elsewhere(target ? [cwd, tmpdir()] : [tmpdir()], png).then(
+      (file) => [`${what}, and was saved as ${file}`, "move it from there"] as const,
+      () => [`${what}, nor anywhere else, and is lost`, "make room, and run it again with the same seed"] as const,
+    );
+    if (isFull(error)) throw new BudgetError({ code: "E_DISK_FULL", subject, problem, next, cause: error });
+    throw new ArtifactError({ code: "E_OUTPUT", subject, problem, next, cause: error });
+  }
+}
+
+async function numbered(folder: string, png: Uint8Array): Promise<Target> {
+  const shown = await writeNextOutput(folder, png);
+  return { shown, file: path.join(folder, shown) };
+}
+
+/** Saves in the first of `folders` that takes it. */
+async function elsewhere(folders: readonly string[], png: Uint8Array): Promise<string> {
+  const failures: unknown[] = [];
+  for (const folder of folders) {
+    try {
+      return (await numbered(folder, png)).file;
+    } catch (error) {
+      failures.push(error);
+    }
+  }
+  throw new AggregateError(failures);
+}
+
+function isFull(error: unknown): boolean {
+  return ["ENOSPC", "EDQUOT"].includes((error as NodeJS.ErrnoException).code ?? "");
 }

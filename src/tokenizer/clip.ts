@@ -30,6 +30,8 @@ export interface ClipTokenizer {
   readonly idLimit: number;
   /** bos, the text (cut to fit), eos, padding. Lone surrogates count as U+FFFD. */
   encode(text: string): number[];
+  /** What of the text `encode` leaves out for want of room; undefined if nothing. */
+  cut(text: string): { readonly limit: number; readonly tokens: number; readonly text: string } | undefined;
 }
 
 const DEFAULT_MAX_LENGTH = 77;
@@ -180,11 +182,47 @@ class Clip implements ClipTokenizer {
 
   encode(text: string): number[] {
     const { padLeft, cutLeft } = this.#settings;
-    const room = this.modelMaxLength - 2;
     const all = this.#textIds(text.toWellFormed());
-    const ids = [this.bosId, ...(cutLeft ? all.slice(Math.max(0, all.length - room)) : all.slice(0, room)), this.eosId];
+    const over = Math.max(0, all.length - this.#room);
+    const ids = [this.bosId, ...(cutLeft ? all.slice(over) : all.slice(0, all.length - over)), this.eosId];
     const padding = new Array<number>(this.modelMaxLength - ids.length).fill(this.padId);
     return padLeft ? [...padding, ...ids] : [...ids, ...padding];
+  }
+
+  cut(text: string): { readonly limit: number; readonly tokens: number; readonly text: string } | undefined {
+    const all = this.#textIds(text.toWellFormed());
+    const tokens = all.length - this.#room;
+    if (tokens <= 0) return undefined;
+    const ids = this.#settings.cutLeft ? all.slice(0, tokens) : all.slice(-tokens);
+    return { limit: this.#room, tokens, text: this.#textOf(ids) };
+  }
+
+  /** Ids of text that fit beside the two that enclose it. */
+  get #room(): number {
+    return this.modelMaxLength - 2;
+  }
+
+  /** Text that has these ids. */
+  #textOf(ids: readonly number[]): string {
+    const wanted = new Set(ids);
+    const symbols = new Map<number, string>();
+    for (const [symbol, id] of this.#vocabulary) if (wanted.has(id)) symbols.set(id, symbol);
+    const added = new Map([...this.#asTyped, ...this.#normalized].map(({ id, token }) => [id, token.content]));
+    const decoder = new TextDecoder();
+    let text = "";
+    for (const id of ids) {
+      const content = added.get(id);
+      if (content !== undefined) {
+        text += `${decoder.decode()}${content} `;
+        continue;
+      }
+      const symbol = symbols.get(id) ?? "";
+      const ends = symbol.endsWith(WORD_END);
+      const letters = ends ? symbol.slice(0, -WORD_END.length) : symbol;
+      const bytes = Array.from(letters, (letter) => BYTE_LETTERS.indexOf(letter)).filter((byte) => byte >= 0);
+      text += decoder.decode(Uint8Array.from(bytes), { stream: true }) + (ends ? " " : "");
+    }
+    return (text + decoder.decode()).trim();
   }
 
   #textIds(text: string): number[] {

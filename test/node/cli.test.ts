@@ -1,7 +1,16 @@
 /** @file The command line over a fake engine: output files, JSON lines, limits, errors and exit codes. */
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
-import { copyFileSync, mkdtempSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  copyFileSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { test } from "node:test";
@@ -9,6 +18,7 @@ import { fileURLToPath } from "node:url";
 import { runCli } from "../../src/cli/program.ts";
 import { ArtifactError, BudgetError, DeviceError } from "../../src/errors.ts";
 import { openEngine } from "../../src/node.ts";
+import { largestPngBytes, requireFreeDisk } from "../../src/terminal/output-file.ts";
 import { encodeSafetensors } from "../safetensors-writer.ts";
 import { fakeContext } from "./fake-context.ts";
 
@@ -68,6 +78,88 @@ test("--count numbers the files and counts the seeds up", async () => {
   );
 });
 
+test("a legal name of 255 bytes is no longer while the picture is written", async () => {
+  const fake = fakeContext({ cwd: folder() });
+  const name = `${"x".repeat(251)}.png`;
+  assert.equal(await runCli(["generate", "x", "--output", name], fake.context), 0, fake.err());
+  assert.deepEqual(readdirSync(fake.context.cwd), [name]);
+});
+
+test("--seed -1 is a random one; seeds count up exactly past 2^53", async () => {
+  const fake = fakeContext({ cwd: folder() });
+  const first = ["--seed", "9007199254740991", "--count", "3"];
+  assert.equal(await runCli(["generate", "x", ...first], fake.context), 0, fake.err());
+  const seeds = fake.jobs.map(({ seed }) => seed);
+  assert.deepEqual(seeds, [9007199254740991, "9007199254740992", "9007199254740993"]);
+  assert.equal(await runCli(["generate", "x", "--seed", "-1"], fake.context), 0);
+  assert.ok(Number.isInteger(fake.jobs[3]?.seed) && Number(fake.jobs[3]?.seed) >= 0);
+});
+
+test("names with more than six digits are another program's; past 999 come four digits; past 999999 nothing", async () => {
+  const cwd = folder();
+  const saved = async () => {
+    const fake = fakeContext({ cwd });
+    const exitCode = await runCli(["generate", "x"], fake.context);
+    return exitCode === 0 ? fake.out() : `${exitCode} ${fake.err()}`;
+  };
+  const take = (name: string) => writeFileSync(path.join(cwd, name), "");
+  take("output_1705312345678901234.png");
+  take("output_0000007.png");
+  assert.equal(await saved(), "Saved: output_001.png\n");
+  take("OUTPUT_999.PNG");
+  assert.equal(await saved(), "Saved: output_1000.png\n");
+  take("output_999998.png");
+  assert.equal(await saved(), "Saved: output_999999.png\n");
+  assert.match(await saved(), /^2 E_OUTPUT .*output_999999\.png, the last number there is\. Next: move them/);
+});
+
+test("a folder that takes no file is refused before the model opens", async () => {
+  // Root may write to a folder without the right to; to /proc it can't.
+  const cwd = process.getuid?.() === 0 ? "/proc" : folder();
+  if (cwd !== "/proc") chmodSync(cwd, 0o500);
+  for (const more of [[], ["--output", "a.png"]]) {
+    const fake = fakeContext({ cwd });
+    assert.equal(await runCli(["generate", "x", ...more], fake.context), 2);
+    assert.match(fake.err(), /^E_OUTPUT .*no file can be written to \S+ \([^)]+\)\. Next: .*\n$/);
+    assert.ok(!fake.err().includes(".solvay"), fake.err());
+    assert.equal(fake.opened.length, 0);
+  }
+  if (cwd !== "/proc") chmodSync(cwd, 0o700);
+});
+
+test("a picture whose place is gone when it is finished is kept elsewhere, and the error says where", async () => {
+  const cwd = folder();
+  mkdirSync(path.join(cwd, "out"));
+  const fake = fakeContext({ cwd, atStep: () => rmSync(path.join(cwd, "out"), { recursive: true }) });
+  assert.equal(await runCli(["generate", "x", "--output", "out/a.png"], fake.context), 3);
+  const last = fake.err().trimEnd().split("\n").at(-1)!;
+  assert.match(last, /^E_OUTPUT out\/a\.png: the picture could not be written there \(not found\), and was saved as /);
+  assert.ok(last.includes(path.join(cwd, "output_001.png")), last);
+  assert.ok(!/partial|\.solvay/.test(last), last);
+  assert.equal(readFileSync(path.join(cwd, "output_001.png")).byteLength, 2);
+});
+
+test("with the working folder gone, too, it is kept among the temporary files", async () => {
+  const cwd = folder();
+  const fake = fakeContext({ cwd, atStep: () => rmSync(cwd, { recursive: true }) });
+  assert.equal(await runCli(["generate", "x"], fake.context), 3);
+  const [, kept = ""] = /was saved as (.*\.png)\. Next: move it from there\.\n$/.exec(fake.err()) ?? [];
+  assert.equal(path.dirname(kept), tmpdir(), fake.err());
+  assert.equal(readFileSync(kept).byteLength, 2);
+  rmSync(kept);
+});
+
+test("a disk with less than the picture can take is refused, and says how much", async () => {
+  const cwd = folder();
+  await assert.rejects(
+    requireFreeDisk(cwd, "a.png", 1e18),
+    /^BudgetError: E_DISK_FULL a\.png: the disk is full \(found .*/,
+  );
+  await requireFreeDisk(cwd, "a.png", 1);
+  // One byte of each pixel's colours, which noise needs, and the filter of each row.
+  assert.ok(largestPngBytes({ width: 64, height: 32 }, 0) > 32 * (3 * 64 + 1));
+});
+
 test("what the engine notes about a job is a lasting line, or an event", async () => {
   const note = "E_GPU_LOST: the graphics device was lost in step 12 of 30. Retrying once with smaller GPU work.";
   const fake = fakeContext({ cwd: folder(), note });
@@ -107,13 +199,20 @@ const BAD: readonly (readonly [string, ...string[]])[] = [
   ["--guidance", "-1"],
   ["--guidance", "NaN"],
   ["--guidance", "101"],
-  ["--seed", "-1"],
-  ["--seed", "9007199254740992"],
-  ["--seed", "9007199254740991", "--count", "2"],
+  ["--seed", "-2"],
+  ["--seed", "18446744073709551616"],
+  ["--seed", "18446744073709551615", "--count", "2"],
   ["--count", "0"],
   ["--backend", "gpu"],
   ["--output", "no/such/folder/a.png"],
   ["--output", "."],
+  ["--output", ""],
+  ["--output", "new/"],
+  ["--output", "lake.jpg"],
+  ["--output", "LAKE.JPEG"],
+  ["--output", "lake.webp", "--count", "2"],
+  ["--output", "x".repeat(256)],
+  ["--output", `${"x".repeat(248)}.png`, "--count", "2"],
   ["--wrong"],
   ["second prompt"],
 ];
@@ -163,6 +262,38 @@ test("tokens as text and as JSON", async () => {
   const plain = fakeContext({ cwd: folder() });
   assert.equal(await runCli(["tokens", "abc"], plain.context), 0);
   assert.equal(plain.out(), "tokenizer:   1 3\ntokenizer_2: 2\n");
+});
+
+test("tokens says what a long prompt loses; JSON has it beside the ids", async () => {
+  const long = "x".repeat(100);
+  const plain = fakeContext({ cwd: folder() });
+  assert.equal(await runCli(["tokens", long], plain.context), 0);
+  assert.match(plain.err(), /\nNote: The prompt is too long for tokenizer \(75 tokens\): 2 are left out, "xx"\n$/);
+  const json = fakeContext({ cwd: folder() });
+  assert.equal(await runCli(["tokens", long, "--json"], json.context), 0);
+  assert.deepEqual(JSON.parse(json.out()).cut, { tokenizer: { limit: 75, tokens: 2, text: "xx" } });
+});
+
+test("a job notes what its prompts lose before it computes", async () => {
+  const fake = fakeContext({ cwd: folder() });
+  const model = fileURLToPath(new URL("../../fixtures/golden/flat", import.meta.url));
+  const line = ["generate", "lake ".repeat(90), "--negative", "fog ".repeat(80), "--model", model, "--json"];
+  const small = ["--backend", "reference", "--steps", "1", "--width", "16", "--height", "16"];
+  assert.equal(await runCli([...line, ...small], { ...fake.context, openEngine }), 0, fake.err());
+  const events = fake
+    .out()
+    .trimEnd()
+    .split("\n")
+    .map((text) => JSON.parse(text));
+  const at = events.findIndex(({ type }) => type === "start");
+  assert.match(
+    events[at + 1].text,
+    /^The prompt is too long for tokenizer and tokenizer_2 \(75 tokens\): \d+ are left out/,
+  );
+  assert.match(events[at + 2].text, /^The negative prompt is too long for/);
+  const unguided = fakeContext({ cwd: folder() });
+  assert.equal(await runCli([...line, ...small, "--guidance", "1"], { ...unguided.context, openEngine }), 0);
+  assert.ok(!unguided.out().includes("The negative prompt"));
 });
 
 test("help and version are no errors; an unknown command is", async () => {

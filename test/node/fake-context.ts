@@ -1,6 +1,13 @@
 /** @file A CliContext on strings, with an engine that paints two-byte "pictures". */
 import { PassThrough, Readable } from "node:stream";
-import type { BudgetOptions, Engine, GenerateJob, GenerateOptions, OpenEngineOptions } from "../../src/job/types.ts";
+import type {
+  BudgetOptions,
+  CutTexts,
+  Engine,
+  GenerateJob,
+  GenerateOptions,
+  OpenEngineOptions,
+} from "../../src/job/types.ts";
 import type { CliContext } from "../../src/terminal/context.ts";
 
 export interface FakeContext {
@@ -89,7 +96,7 @@ function fakeEngine(fake: FakeContext, { fail, note, atStep }: Behaviour): Engin
       yield { type: "step", step: 1, steps, ...pace };
       await atStep?.(fake);
       options.signal?.throwIfAborted();
-      const png = Uint8Array.of(seed % 256, prompt.length);
+      const png = Uint8Array.of(Number(BigInt(seed) % 256n), prompt.length);
       const peaks = { peakRssBytes: 3, peakDeviceBytes: 1, peakRamBytes: 2 };
       yield { type: "image", png, width, height, seed, precision: "fp32", elapsedMs: 2, ...peaks, passes: [] };
     },
@@ -100,6 +107,8 @@ function fakeEngine(fake: FakeContext, { fail, note, atStep }: Behaviour): Engin
       fake.budgets.push(budgets);
     },
     tokens: async (prompt) => ({ tokenizer: [1, prompt.length], tokenizer_2: [2] }),
+    cutText: async (prompt): Promise<CutTexts> =>
+      prompt.length > 77 ? { tokenizer: { limit: 75, tokens: 2, text: prompt.slice(-2) } } : {},
     [Symbol.asyncDispose]: async () => {},
   };
 }

@@ -60,6 +60,7 @@ function fakeEngine(log: string[]): CheckedEngine {
       log.push(`vram ${JSON.stringify(vram)}`);
     },
     tokens: async (prompt) => ({ words: [prompt.length] }),
+    cutText: async (text) => ({ words: { limit: 2, tokens: 1, text } }),
     async [Symbol.asyncDispose]() {
       log.push("closed");
     },
@@ -86,6 +87,7 @@ test("jobs, errors of their own class, aborts, budgets and the end pass over any
   await assert.rejects(Array.fromAsync(endless), reason);
   await client.setBudgets({ vram: "1G" });
   assert.deepEqual(await client.tokens("abc"), { words: [3] });
+  assert.deepEqual(await client.cutText("abc"), { words: { limit: 2, tokens: 1, text: "abc" } });
   await client[Symbol.asyncDispose]();
   assert.deepEqual(log, [
     "after image",

@@ -17,6 +17,7 @@ import {
   fieldMeant,
   schemaOf,
 } from "../../src/job/schema.ts";
+import { seedAfter } from "../../src/job/seed.ts";
 import { valueFromText } from "../../src/job/text.ts";
 import type { BudgetOptions, GenerateOptions, OpenEngineOptions } from "../../src/job/types.ts";
 import { GiB, MiB } from "../../src/ledger/byte-text.ts";
@@ -76,6 +77,49 @@ for (const [name, field] of Object.entries<Field>(JOB_FIELDS)) {
   });
 }
 
+test("seeds are torch's, 0 to 2^64 - 1, exact also where numbers are not; -1 leaves it to chance", () => {
+  const largest = "18446744073709551615";
+  const read = (seed: unknown) => checkJob({ prompt: "", seed }).seed;
+  for (const [given, seed] of [
+    [0, 0],
+    [2 ** 53 - 1, 2 ** 53 - 1],
+    ["9007199254740991", 2 ** 53 - 1],
+    ["9007199254740993", "9007199254740993"],
+    [largest, largest],
+    ["007", 7],
+    [-1, undefined],
+    ["-1", undefined],
+  ] as const) {
+    assert.equal(read(given), seed);
+    assert.equal(valueFromText(JOB_FIELDS.seed.kind, "--seed", String(given)), seed);
+  }
+  for (const wrong of [-2, 0.5, 2 ** 53, Number.NaN, Number.POSITIVE_INFINITY]) {
+    refuseJob(
+      { prompt: "", seed: wrong },
+      "seed",
+      /^out of range .* \(above 9007199254740991 as a string of digits\)\)$/,
+    );
+  }
+  for (const wrong of ["18446744073709551616", "9".repeat(5000), "-2", "1.0", "1e3", "", " 7", "abc", null, [7], 7n]) {
+    refuseJob(
+      { prompt: "", seed: wrong },
+      "seed",
+      /^a whole number from 0 to 18446744073709551615, or -1 for a random/,
+    );
+  }
+  for (const wrong of ["18446744073709551616", "-2", "0.5", "1e3", "", "abc"]) {
+    assert.throws(() => valueFromText(JOB_FIELDS.seed.kind, "--seed", wrong), /E_USAGE.*--seed must be a whole number/);
+  }
+  assert.equal(seedAfter(2 ** 53 - 1, 2), "9007199254740993");
+  assert.equal(seedAfter("9007199254740993", 0), "9007199254740993");
+  assert.equal(seedAfter(largest, 0), largest);
+  assert.equal(seedAfter("18446744073709551614", 2), undefined);
+  const drawn = completeJob(checkJob({ prompt: "", seed: -1 }), { width: 16, height: 16 }).seed;
+  assert.ok(Number.isInteger(drawn) && Number(drawn) >= 0);
+  const described = z.toJSONSchema(schemaOf(JOB_FIELDS), { io: "input" }).properties!.seed;
+  assert.match(JSON.stringify(described), /seed of the noise.*"integer".*9007199254740991.*"string"/);
+});
+
 test("a wrong type is said as a type, and what is missing as missing", () => {
   refuseJob({ prompt: "x", steps: "2" }, "steps", /^a whole number from 1 to 1000 is wanted \(found a string "2"\)$/);
   refuseJob({ prompt: "x", steps: null }, "steps", /is wanted \(found null\)$/);
@@ -134,7 +178,7 @@ test("a job is completed by the table, the model and chance, in the order of the
   const model = { width: 512, height: 768 };
   const full: FullJob = completeJob({ prompt: "x" }, model);
   assert.deepEqual(full, { prompt: "x", seed: full.seed, steps: 30, guidance: 5, ...model });
-  assert.ok(Number.isInteger(full.seed) && full.seed >= 0 && full.seed < 2 ** 32);
+  assert.ok(Number.isInteger(full.seed) && Number(full.seed) >= 0 && Number(full.seed) < 2 ** 32);
   const given = { prompt: "", negativePrompt: "", seed: 0, steps: 1, guidance: 0, width: 16, height: 16 };
   assert.deepEqual(completeJob(given, model), given);
   assert.deepEqual(Object.keys(completeJob({ height: 64, prompt: "x", seed: 1 }, model)).slice(0, 2), [

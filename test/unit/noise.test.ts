@@ -67,4 +67,10 @@ test("a seed that is no integer in 0..2^53-1 is refused", () => {
   for (const seed of [-1, 0.5, 2 ** 53, Number.NaN]) assert.throws(() => torchRandn(seed, 4), RangeError);
 });
 
+test("a seed of more than 53 bits is given by its digits; its low 32 bits count, as in torch", () => {
+  assert.deepEqual(torchRandn("18446744073709551615", 20), torchRandn(2 ** 32 - 1, 20));
+  assert.deepEqual(torchRandn("9007199254740993", 20), torchRandn(1, 20));
+  for (const seed of ["-1", "1.5", "", "x"]) assert.throws(() => torchRandn(seed, 4), RangeError);
+});
+
 test("no request gives no numbers", () => assert.equal(torchRandn(1, 0).length, 0));

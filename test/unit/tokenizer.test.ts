@@ -4,6 +4,7 @@ import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import fc from "fast-check";
 import { ArtifactError } from "../../src/errors.ts";
+import { cutNote } from "../../src/job/cut-text.ts";
 import { mergePairs, pairKey } from "../../src/tokenizer/byte-pairs.ts";
 import { type ClipTokenizer, type ClipTokenizerFiles, loadClipTokenizer } from "../../src/tokenizer/clip.ts";
 import { characterClass } from "../../src/tokenizer/unicode.ts";
@@ -161,4 +162,41 @@ test("a vocabulary without some byte uses the unknown token, or says what it lac
     () => loadClipTokenizer({ ...files, tokenizerConfigJson: unknown }, "").encode("b"),
     /lacks both "b<\/w>"/,
   );
+});
+
+test("what does not fit is told as text: with what is kept it is the whole prompt, by each tokenizer's own length", () => {
+  const kinds = [{}, { truncation_side: "left" }, { model_max_length: 9 }];
+  for (const [i, more] of kinds.entries()) {
+    const given = { ...golden.cases[0]!, config: { ...golden.cases[0]!.config, ...more } };
+    const tokenizer = loadClipTokenizer(filesOf(given), "tokenizer");
+    const room = tokenizer.modelMaxLength - 2;
+    const all = loadClipTokenizer(filesOf({ ...given, config: { ...given.config, model_max_length: 4000 } }), "t");
+    const text = "A lake at dawn, with Mist & pines; çà et là 湖 ".repeat(20).trim();
+    const ids = all
+      .encode(text)
+      .slice(1)
+      .filter((id) => id !== all.padId && id !== all.eosId);
+    const cut = tokenizer.cut(text)!;
+    assert.equal(cut.limit, room);
+    assert.equal(cut.tokens, ids.length - room);
+    assert.ok(
+      i === 1 ? cut.text.startsWith("a lake at dawn , with") : cut.text.endsWith(" pines ; çà et là 湖"),
+      cut.text,
+    );
+    assert.equal(tokenizer.cut("a lake"), undefined);
+  }
+});
+
+test("the note on a cut prompt says which tokenizers left out what; nothing cut is no note", () => {
+  const same = { limit: 75, tokens: 2, text: "dawn mist" };
+  assert.equal(
+    cutNote("prompt", { tokenizer: same, tokenizer_2: same }),
+    'The prompt is too long for tokenizer and tokenizer_2 (75 tokens): 2 are left out, "dawn mist"',
+  );
+  const other = { limit: 77, tokens: 1, text: "mist" };
+  assert.match(
+    cutNote("negative prompt", { a: same, b: other })!,
+    /^The negative .* for a \(75 .*; for b \(77 .*1 is left/,
+  );
+  assert.equal(cutNote("prompt", {}), undefined);
 });

@@ -6,6 +6,7 @@ import { type OpenWeightsOptions, openWeights } from "../../checkpoint/weight-fo
 import type { TensorTable } from "../../container/table.ts";
 import { ArtifactError } from "../../errors.ts";
 import type { Graph } from "../../ir/graph.ts";
+import type { CutTexts } from "../../job/cut-text.ts";
 import { type NoiseSchedule, noiseSchedule } from "../../sampler/schedule.ts";
 import type { Folder } from "../../source/folder.ts";
 import { vaeScaleFactor } from "../autoencoder.ts";
@@ -95,6 +96,12 @@ export class SdxlCheckpoint implements Checkpoint {
   tokenize(prompt: string): Readonly<Record<string, readonly number[]>> {
     const { tokenizer, tokenizer2 } = this.parts;
     return { tokenizer: tokenizer.encode(prompt), tokenizer_2: tokenizer2.encode(prompt) };
+  }
+
+  cutText(prompt: string): CutTexts {
+    const { tokenizer, tokenizer2 } = this.parts;
+    const cut = { tokenizer: tokenizer.cut(prompt), tokenizer_2: tokenizer2.cut(prompt) };
+    return Object.fromEntries(Object.entries(cut).flatMap(([name, text]) => (text ? [[name, text]] : [])));
   }
 
   schedule(steps: number): NoiseSchedule {

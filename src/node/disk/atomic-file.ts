@@ -1,7 +1,7 @@
 /** @file Files that are either whole or not there: made under another name in the same folder, synced, then given their own. */
 import { randomBytes } from "node:crypto";
 import { type FileHandle, link, open, rename, stat, unlink } from "node:fs/promises";
-import { basename, dirname, join } from "node:path";
+import { dirname, join } from "node:path";
 
 export interface AtomicFileOptions {
   /**
@@ -21,7 +21,7 @@ export async function replaceFile<T>(
   options: AtomicFileOptions = {},
 ): Promise<T> {
   return await withTemporary(
-    target,
+    { folder: dirname(target), name: target },
     fill,
     async (temporary, filled) => {
       await renamePatiently(temporary, target);
@@ -39,7 +39,7 @@ export async function createFile(
   options: AtomicFileOptions = {},
 ): Promise<string> {
   return await withTemporary(
-    join(folder, "new"),
+    { folder, name: folder },
     fill,
     async (temporary) => {
       for (const name of names) if (await publishNew(temporary, join(folder, name))) return name;
@@ -49,18 +49,17 @@ export async function createFile(
   );
 }
 
-/** Runs `fill` on a new temporary file beside `target` and hands its path to `publish`; always cleans up. */
+/** Runs `fill` on a new temporary file in `folder` and hands its path to `publish`; always cleans up. `name`: for errors. */
 async function withTemporary<T, R>(
-  target: string,
+  { folder, name }: { readonly folder: string; readonly name: string },
   fill: (file: FileHandle) => Promise<T>,
   publish: (temporary: string, filled: T) => Promise<R>,
   { durable = true }: AtomicFileOptions,
 ): Promise<R> {
-  const folder = dirname(target);
-  const temporary = join(folder, `.${basename(target)}.${randomBytes(6).toString("hex")}.partial`);
-  const file = await open(temporary, "wx");
+  const temporary = temporaryIn(folder);
   let published: R;
   try {
+    const file = await open(temporary, "wx");
     let filled: T;
     try {
       filled = await fill(file);
@@ -69,11 +68,37 @@ async function withTemporary<T, R>(
       await file.close();
     }
     published = await publish(temporary, filled);
+  } catch (error) {
+    throw namingInstead(error, temporary, name);
   } finally {
     await unlink(temporary).catch(() => {});
   }
   if (durable) await syncFolder(folder);
   return published;
+}
+
+/** Of one length, whatever name the file is to get: a name that the system just allows leaves no room for more. */
+function temporaryIn(folder: string): string {
+  return join(folder, `.solvay-${randomBytes(6).toString("hex")}.partial`);
+}
+
+/** Rejects with the system's error where no file can be made in `folder`, by making one as `replaceFile` would. */
+export async function tryFolder(folder: string): Promise<void> {
+  const temporary = temporaryIn(folder);
+  try {
+    await (await open(temporary, "wx")).close();
+  } catch (error) {
+    throw namingInstead(error, temporary, folder);
+  } finally {
+    await unlink(temporary).catch(() => {});
+  }
+}
+
+/** An error of the system's about `hidden`, as one about `named`: nobody knows the other. */
+function namingInstead(error: unknown, hidden: string, named: string): unknown {
+  if (!(error instanceof Error) || !error.message.includes(hidden)) return error;
+  const { code, errno, syscall } = error as NodeJS.ErrnoException;
+  return Object.assign(new Error(error.message.replaceAll(hidden, named)), { code, errno, syscall, path: named });
 }
 
 /** Gives `temporary` the new name `target`; false if that name is taken. */

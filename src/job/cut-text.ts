@@ -1,0 +1,29 @@
+/** @file What a tokenizer leaves out of a prompt that is too long, and how that is told. */
+
+export interface CutText {
+  /** Tokens that a prompt may have. */
+  readonly limit: number;
+  /** Tokens that are left out. */
+  readonly tokens: number;
+  /** Their text, in lower case as the tokenizer reads it; words may be cut. */
+  readonly text: string;
+}
+
+/** By the tokenizer's name; those that take all of the prompt aren't there. */
+export type CutTexts = Readonly<Record<string, CutText>>;
+
+/** Longest text that is quoted whole. */
+const QUOTED_CHARS = 1000;
+
+/** A note for people, one line; undefined if nothing was cut. `what`: "prompt". */
+export function cutNote(what: string, cut: CutTexts): string | undefined {
+  const names = new Map<string, string[]>();
+  for (const [name, { limit, tokens, text }] of Object.entries(cut)) {
+    const shown = text.length > QUOTED_CHARS ? `${text.slice(0, QUOTED_CHARS).toWellFormed()} ...` : text;
+    const said = `(${limit} tokens): ${tokens} ${tokens === 1 ? "is" : "are"} left out, ${JSON.stringify(shown)}`;
+    names.set(said, [...(names.get(said) ?? []), name]);
+  }
+  if (names.size === 0) return undefined;
+  const parts = [...names].map(([said, tokenizers]) => `for ${tokenizers.join(" and ")} ${said}`);
+  return `The ${what} is too long ${parts.join("; ")}`;
+}
