@@ -1,7 +1,7 @@
 /** @file Byte planes: bit-exact for all bytes, readable by the browser's own decompressor, and deaf to hostile streams. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { deflateRawSync } from "node:zlib";
+import { constants, deflateRawSync } from "node:zlib";
 import fc from "fast-check";
 import { joinPlanes, packPlanes, unpackPlanes } from "../../src/codec/byte-planes.ts";
 import { numberToF16 } from "../../src/tensor/dtype.ts";
@@ -63,6 +63,49 @@ test("a chunk that can't shrink is kept as it is", async () => {
   const packed = await packPlanes(plain);
   assert.deepEqual(packed, plain);
   assert.notEqual(packed.buffer, plain.buffer);
+});
+
+test("a high plane whose stream is as long as itself is kept as it is: packed, nobody could tell it from unpacked weights", async () => {
+  const lengths = new Map<number, number>();
+  // High bytes of so many kinds that a Huffman code saves what its own table takes, or a little less or more.
+  for (let kinds = 1; kinds < 256; kinds++) {
+    for (const count of [40, 97, 160, 256, 300]) {
+      const random = randomOf(kinds * 1000 + count);
+      const plain = new Uint8Array(count * 2);
+      for (let i = 0; i < count; i++) {
+        plain[2 * i] = random() * 256;
+        plain[2 * i + 1] = Math.floor(random() ** 1.5 * kinds);
+      }
+      const high = plain.filter((_, i) => i % 2 === 1);
+      const streamBytes = deflateRawSync(high, { strategy: constants.Z_HUFFMAN_ONLY }).length;
+      const less = streamBytes - count;
+      lengths.set(less, (lengths.get(less) ?? 0) + 1);
+      const packed = await packPlanes(plain);
+      if (less >= 0) assert.deepEqual(packed, plain, `${count} weights, ${less} bytes more`);
+      const into = new Uint8Array(plain.length);
+      assert.equal(await unpackPlanes(packed, into), undefined);
+      assert.deepEqual(Buffer.compare(into, plain), 0, `${count} weights of ${kinds} kinds, stream ${less} longer`);
+    }
+  }
+  assert.ok(lengths.has(0) && lengths.has(-1) && lengths.has(1), JSON.stringify([...lengths]));
+});
+
+test("planes are joined to the last weight, odd and even in number, at any alignment", () => {
+  for (const count of [1, 2, 3, 7, 8, 255, 256]) {
+    for (const shift of [0, 1, 2, 3]) {
+      const random = randomOf(count);
+      const plane = () => {
+        const bytes = new Uint8Array(count + shift).subarray(shift);
+        return bytes.map(() => random() * 256);
+      };
+      const [low, high] = [plane(), plane()];
+      const around = new Uint8Array(shift + 2 * count + 2).fill(0xee);
+      joinPlanes(low, high, around.subarray(shift, shift + 2 * count));
+      const expected = Uint8Array.from({ length: 2 * count }, (_, i) => (i % 2 === 0 ? low : high)[i >> 1]!);
+      assert.deepEqual(around.subarray(shift, shift + 2 * count), expected, `${count}, shift ${shift}`);
+      assert.deepEqual(around.subarray(shift + 2 * count), Uint8Array.of(0xee, 0xee));
+    }
+  }
 });
 
 test("hostile chunks are told, and nothing is inflated beyond the plane", async () => {

@@ -2,8 +2,9 @@
  * @file The store's file operations in memory: with a log from which crash states are made (what was not synced may be lost, in
  * any order), and with a hook that makes single operations fail.
  */
+import { DeviceError } from "../../src/errors.ts";
 import type { FileStamp, StoreFile, StoreFs } from "../../src/store/fs.ts";
-import type { Store } from "../../src/store/store.ts";
+import type { Store, WriterLock } from "../../src/store/store.ts";
 
 export type LogEntry =
   | { readonly op: "write"; readonly inode: number; readonly at: number; readonly bytes: Uint8Array }
@@ -253,7 +254,57 @@ function stampOf(inode: Inode): FileStamp {
   return { sizeBytes: inode.bytes.byteLength, stamp: `${inode.bytes.byteLength}-${inode.changes}-${inode.number}` };
 }
 
-/** A store over such a disk, whose lock is always free. */
-export function memoryStore(fs: MemoryFs): Store {
-  return { folder: "s", fs, lock: async () => ({ check: async () => {}, [Symbol.asyncDispose]: async () => {} }) };
+/** The lock of a store in memory: one holder at a time, as on a machine's disk. */
+export class MemoryLock {
+  /** Holders so far, and how many of them have let go. */
+  taken = 0;
+  released = 0;
+  /** Looks at the lock so far. */
+  checks = 0;
+  /** From this look on another process has it: for processes that were stopped for long. */
+  lostAtCheck = Number.POSITIVE_INFINITY;
+  #free: Promise<void> = Promise.resolve();
+
+  get isHeld(): boolean {
+    return this.taken > this.released;
+  }
+
+  readonly take: WriterLock = async ({ signal, onWait }) => {
+    const before = this.#free;
+    if (this.isHeld) onWait("another test");
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#free = before.then(() => promise);
+    const stopped = Promise.withResolvers<never>();
+    const stop = () => stopped.reject(signal?.reason);
+    signal?.addEventListener("abort", stop);
+    try {
+      signal?.throwIfAborted();
+      await Promise.race([before, stopped.promise]);
+    } catch (error) {
+      resolve();
+      throw error;
+    } finally {
+      signal?.removeEventListener("abort", stop);
+    }
+    this.taken++;
+    return {
+      check: async () => {
+        if (this.checks++ < this.lostAtCheck) return;
+        throw new DeviceError({
+          code: "E_STORE_LOCK",
+          problem: "another process took the store over",
+          next: "run it again",
+        });
+      },
+      [Symbol.asyncDispose]: async () => {
+        this.released++;
+        resolve();
+      },
+    };
+  };
+}
+
+/** A store over such a disk. */
+export function memoryStore(fs: MemoryFs, lock = new MemoryLock()): Store {
+  return { folder: "s", fs, lock: lock.take };
 }

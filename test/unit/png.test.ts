@@ -8,6 +8,7 @@ import { imageFromDecoded } from "../../src/image/pixels.ts";
 import { decodePng, encodePng, type PngText, readPngText } from "../../src/image/png.ts";
 import { a1111Parameters, type ImageRecord, solvayJson } from "../../src/job/infotext.ts";
 import { sameBytes } from "../support/same.ts";
+import { randomOf } from "./store-fixture.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
@@ -66,6 +67,119 @@ test("each filter is undone", async () => {
   const wanted = [10, 20, 30, 40, 50, 60, 10, 20, 30, 15, 25, 35, 11, 21, 31, 16, 26, 34];
   wanted.push(15, 20, 25, 25, 33, 39, 16, 22, 28, 29, 38, 45);
   assert.deepEqual([...(await decodePng(png)).pixels], wanted);
+});
+
+/**
+ * A reader of rows made after the text of the PNG specification (chapter 9) alone: Filt(x) and Recon(x) by the bytes a (left), b (above)
+ * and c (above left), all sums without overflow, Paeth's choice in the order a, b, c.
+ */
+function reconstruct(filtered: Uint8Array, width: number, height: number, pixelBytes: number): Uint8Array {
+  const stride = width * pixelBytes;
+  const rows: number[][] = [];
+  for (let y = 0; y < height; y++) {
+    const type = filtered[y * (stride + 1)]!;
+    const row: number[] = [];
+    for (let x = 0; x < stride; x++) {
+      const a = x < pixelBytes ? 0 : row[x - pixelBytes]!;
+      const b = y === 0 ? 0 : rows[y - 1]![x]!;
+      const c = y === 0 || x < pixelBytes ? 0 : rows[y - 1]![x - pixelBytes]!;
+      const p = a + b - c;
+      const distances = [
+        [Math.abs(p - a), a],
+        [Math.abs(p - b), b],
+        [Math.abs(p - c), c],
+      ] as const;
+      const nearest = Math.min(...distances.map(([distance]) => distance));
+      const paeth = distances.find(([distance]) => distance === nearest)![1];
+      const predicted = [0, a, b, Math.floor((a + b) / 2), paeth][type]!;
+      row.push((filtered[y * (stride + 1) + 1 + x]! + predicted) % 256);
+    }
+    rows.push(row);
+  }
+  return Uint8Array.from(rows.flat());
+}
+
+function filteredRows(png: Uint8Array): Buffer {
+  const whole = Buffer.from(png);
+  const parts: Buffer[] = [];
+  for (let at = 8; at < whole.length; at += whole.readUInt32BE(at) + 12) {
+    if (whole.toString("latin1", at + 4, at + 8) === "IDAT")
+      parts.push(whole.subarray(at + 8, at + 8 + whole.readUInt32BE(at)));
+  }
+  return inflateSync(Buffer.concat(parts));
+}
+
+test("a reader made after the specification reads what is written, whatever filters were chosen", async () => {
+  const random = randomOf(31);
+  const [width, height] = [37, 96];
+  const rgb = Uint8Array.from({ length: width * height * 3 }, (_, at) => {
+    const [x, y] = [Math.floor(at / 3) % width, Math.floor(at / 3 / width)];
+    // In turn what each filter is best at: noise, rows alike, columns alike, slopes near white, a plane with steps.
+    const kinds = [
+      random() * 256,
+      90 + ((y * 7) % 160),
+      20 + x * 6,
+      128 + ((x + y) % 100),
+      x * 3 + y * 2 + 40 * (random() > 0.9 ? 1 : 0),
+    ];
+    return kinds[Math.floor(y / 6) % kinds.length]! + (at % 3) * 5;
+  });
+  const rows = filteredRows(await encodePng({ width, height, rgb }));
+  const used = new Set(Array.from({ length: height }, (_, y) => rows[y * (width * 3 + 1)]));
+  assert.deepEqual([...used].sort(), [0, 1, 2, 3, 4]);
+  assert.deepEqual(Buffer.compare(reconstruct(rows, width, height, 3), rgb), 0);
+});
+
+test("rows of any bytes under any filter are read as the specification says, with and without alpha", async () => {
+  const random = randomOf(32);
+  const [width, height] = [24, 60];
+  for (const [colourType, pixelBytes] of [
+    [2, 3],
+    [6, 4],
+  ] as const) {
+    const stride = width * pixelBytes;
+    const rows = Uint8Array.from({ length: height * (stride + 1) }, (_, at) => {
+      if (at % (stride + 1) === 0) return Math.floor(at / (stride + 1)) % 5;
+      // Small values leave neighbours alike, where Paeth's choice hangs on the order of its candidates.
+      return random() < 0.5 ? random() * 256 : random() * 3;
+    });
+    const png = makePng(makeHeader(width, height, [8, colourType, 0, 0, 0]), makeChunk("IDAT", deflateSync(rows)));
+    const { pixels } = await decodePng(png);
+    assert.deepEqual(Buffer.compare(pixels, reconstruct(rows, width, height, pixelBytes)), 0);
+  }
+});
+
+test("Paeth's choice, by the specification's own rule: nearest to a + b - c, in the order a, b, c where distances are equal", async () => {
+  // One pixel on the left and one above; the second row's second pixel is residue 0 under Paeth, so it is the choice itself.
+  const cases: readonly (readonly [a: number, b: number, c: number, choice: number])[] = [
+    [10, 20, 15, 15],
+    [20, 10, 15, 15],
+    [5, 9, 5, 9],
+    [9, 5, 5, 9],
+    [0, 255, 200, 0],
+    [255, 0, 200, 0],
+    [100, 110, 105, 105],
+    [3, 4, 7, 3],
+    [7, 3, 4, 7],
+    [250, 240, 250, 240],
+    [1, 3, 2, 2],
+    [50, 60, 58, 50],
+    [60, 50, 58, 50],
+    [9, 3, 5, 9],
+    [3, 9, 5, 9],
+    [100, 200, 150, 150],
+    [100, 200, 140, 140],
+    [40, 20, 31, 31],
+    [20, 40, 28, 28],
+  ];
+  for (const [a, b, c, choice] of cases) {
+    const rows = Buffer.from([0, c, c, c, b, b, b, 0, a, a, a, 0, 0, 0]);
+    rows[7] = 4;
+    // Under Paeth the first pixel of a row is predicted by the one above it.
+    for (let i = 8; i < 11; i++) rows[i] = (a - c + 256) % 256;
+    const png = makePng(makeHeader(2, 2, RGB), makeChunk("IDAT", deflateSync(rows)));
+    assert.equal((await decodePng(png)).pixels[9], choice, `${a} ${b} ${c}`);
+  }
 });
 
 test("alpha is read, and pixels may be spread over chunks", async () => {
