@@ -18,7 +18,10 @@ export function addPack(program: Command, context: CliContext): void {
   program
     .command("pack")
     .description("write a UNet as an LZR2 artifact; lossless unless --overlay is given")
-    .argument("<model>", "diffusers folder, or one safetensors file with the UNet's weights")
+    .argument(
+      "<model>",
+      "diffusers folder, Hugging Face id in the cache, or one safetensors file with the UNet's weights",
+    )
     .requiredOption("-o, --output <file.lzr2>", "the artifact to write")
     .option("--overlay <fraction>", "lossy: share of the weights kept exactly, 0 to 1")
     .addOption(new Option("--lossless", "every weight bit-exact after reading (the default)").conflicts("overlay"))

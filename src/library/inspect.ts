@@ -36,11 +36,14 @@ export async function inspectFile(
     return { container, fileBytes, metadata: {}, tensors };
   }
   const header = await readSafetensorsHeader(source, signal);
-  const tensors = [...header.table.values()].map((entry) => {
-    const { name, dtype, shape, startByte, endByte } = entry;
-    return { name, dtype, shape, startByte, endByte };
-  });
+  const foreign = [...header.foreign.values()].map((entry) => ({ ...entry, dtype: entry.dtype.toLowerCase() }));
+  const all = foreign.length === 0 ? [...header.table.values()] : inFileOrder([...header.table.values(), ...foreign]);
+  const tensors = all.map(({ name, dtype, shape, startByte, endByte }) => ({ name, dtype, shape, startByte, endByte }));
   return { container, fileBytes, metadata: Object.fromEntries(header.metadata), tensors };
+}
+
+function inFileOrder(tensors: readonly TensorRow[]): TensorRow[] {
+  return tensors.toSorted((a, b) => a.startByte - b.startByte || a.endByte - b.endByte);
 }
 
 async function* lzr2Rows(source: ByteSource, compat: boolean, signal: AbortSignal): AsyncGenerator<TensorRow> {

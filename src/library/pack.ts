@@ -1,10 +1,12 @@
 /** @file Writes a model's UNet as an LZR2 artifact: lossless, or smaller. */
 import { encodeLzr2Record, LZR2_SIGNATURE, type Lzr2Mode } from "../container/lzr2-writer.ts";
-import { readSafetensorsHeader } from "../container/safetensors.ts";
-import type { TensorEntry } from "../container/table.ts";
-import { openModelFolder } from "../models/families.ts";
+import { readSafetensorsHeader, requireKnownDTypes } from "../container/safetensors.ts";
+import type { TensorEntry, TensorTable } from "../container/table.ts";
+import { ArtifactError } from "../errors.ts";
+import { FAMILIES, openModelFolder } from "../models/families.ts";
 import { f16ToNumber, numberToF16, toFloat32 } from "../tensor/dtype.ts";
 import type { LibraryHost } from "./host.ts";
+import { locateFolder } from "./locate.ts";
 
 export interface PackTotals {
   readonly tensors: number;
@@ -20,7 +22,7 @@ export interface PackTotals {
 }
 
 export interface PackRequest {
-  /** Diffusers folder, or one safetensors file with the network's weights; a path. */
+  /** Diffusers folder, Hugging Face id in the cache, or one safetensors file with the network's weights. */
   readonly model: string;
   /** The artifact's path; what is there is replaced once the new one is whole. */
   readonly output: string;
@@ -34,7 +36,7 @@ export async function packModel(
   signal: AbortSignal,
 ): Promise<PackTotals> {
   await using sources = new AsyncDisposableStack();
-  const entries = await openWeights(host, host.absolute(model), sources, signal);
+  const entries = await openWeights(host, model, sources, signal);
   return await host.replaceFile(host.absolute(output), (write) => writeArtifact(write, entries, mode, signal));
 }
 
@@ -44,12 +46,32 @@ async function openWeights(
   sources: AsyncDisposableStack,
   signal: AbortSignal,
 ): Promise<readonly TensorEntry[]> {
-  if (model.endsWith(".safetensors")) {
-    const source = sources.use(await host.openFile(model));
-    return [...(await readSafetensorsHeader(source, signal)).table.values()];
+  const path = await locateFolder(host, model);
+  if ((await host.kindOf(path)) === "file") {
+    const source = sources.use(await host.openFile(path));
+    const table = requireKnownDTypes(await readSafetensorsHeader(source, signal), model, "weights");
+    requirePackable(model, table);
+    return [...table.values()];
   }
-  const checkpoint = sources.use(await openModelFolder(await host.openFolder(model), { signal }));
+  const checkpoint = sources.use(await openModelFolder(await host.openFolder(path), { signal }));
   return [...checkpoint.components.get(checkpoint.artifactTarget.component)!.table.values()];
+}
+
+const FLOATS: ReadonlySet<string> = new Set(["f16", "bf16", "f32", "f64"]);
+
+/** Throws ArtifactError `E_PACK` for a file of another layout, or with tensors that LZR2 can't hold. */
+function requirePackable(file: string, table: TensorTable): void {
+  const refuse = (problem: string, next: string) => new ArtifactError({ code: "E_PACK", subject: file, problem, next });
+  const other = FAMILIES.map((family) => family.otherLayout(table.keys())).find((words) => words !== undefined);
+  if (other !== undefined)
+    throw refuse(`this is ${other}`, "give a UNet's weights in diffusers' layout, or a model folder");
+  for (const { name, dtype, shape } of table.values()) {
+    const shown = JSON.stringify(name.slice(0, 120));
+    const next = "give a file with a UNet's weights alone";
+    if (!FLOATS.has(dtype))
+      throw refuse(`tensor ${shown} is ${dtype}, and LZR2 holds floating-point weights alone`, next);
+    if (shape.length === 0 || shape.includes(0)) throw refuse(`tensor ${shown} of shape [${shape}] has no rows`, next);
+  }
 }
 
 async function writeArtifact(

@@ -10,41 +10,66 @@ import type { RecognisedNetwork } from "../models/family.ts";
 import type { ByteSource } from "../source/source.ts";
 import { firstNonFinite } from "../tensor/finite.ts";
 import type { LibraryHost } from "./host.ts";
+import { locateFolder } from "./locate.ts";
 
 export interface VerifyReport {
   readonly ok: boolean;
   /** One line each. */
   readonly problems: readonly string[];
+  /** What is odd but no fault, one line each. */
+  readonly notes: readonly string[];
   readonly summary: string;
 }
 
 export interface VerifyOptions {
   readonly signal?: AbortSignal | undefined;
-  /** What an LZR2 file's keys are held against: the model it overlays. Default: the first family's base model. */
-  readonly artifactSchema?: Schema;
+  /** The model that an LZR2 file is for: a folder or a Hugging Face id. Default: of those that are here the one that it fits best. */
+  readonly model?: string | undefined;
 }
 
 /** A file of several: its name says so, and what it lacks is in the others. */
 const SHARD = /-\d{5}-of-\d{5}\b/;
 
-/** Never rejects for what is wrong with the files: that is the report. */
-export async function verifyPath(host: LibraryHost, path: string, options: VerifyOptions = {}): Promise<VerifyReport> {
+/** `name`: a file, a folder, or a Hugging Face id in the cache. Never rejects for what is wrong with the files: that is the report. */
+export async function verifyPath(host: LibraryHost, name: string, options: VerifyOptions = {}): Promise<VerifyReport> {
   try {
+    const path = await locateFolder(host, name);
     if ((await host.kindOf(path)) === "folder") return await verifyFolder(host, path, options.signal);
     await using source = await host.openFile(path);
     const kind = await sniffContainer(source, options.signal);
-    if (kind === "lzr2") return await verifyLzr2(source, options);
-    const { table } = await readSafetensorsHeader(source, options.signal);
-    const found = await recognise(host, path, table);
-    const problems = found
-      ? compareWithSchema(table, found.rules, SHARD.test(path)).problems
-      : ["none of its tensors is SDXL's"];
-    problems.push(...(await weighTable(table, options.signal)));
-    return report(problems, `${table.size} tensors${found ? ` of ${found.network}` : ""} in ${path}`);
+    if (kind === "lzr2") return await verifyLzr2(host, source, options);
+    return await verifyWeights(host, source, path, options.signal);
   } catch (error) {
     if (!(error instanceof SolvayError)) throw error;
-    return { ok: false, problems: [error.message], summary: `${path} can't be read` };
+    return { ok: false, problems: [error.message], notes: [], summary: `${name} can't be read` };
   }
+}
+
+async function verifyWeights(
+  host: LibraryHost,
+  source: ByteSource,
+  path: string,
+  signal: AbortSignal | undefined,
+): Promise<VerifyReport> {
+  const header = await readSafetensorsHeader(source, signal);
+  const { table, foreign } = header;
+  const problems: string[] = [];
+  const notes: string[] = [];
+  const names = [...table.keys(), ...foreign.keys()];
+  const other = FAMILIES.map((family) => family.otherLayout(names)).find((words) => words !== undefined);
+  const found = other === undefined ? await recognise(host, path, table) : undefined;
+  if (other !== undefined) problems.push(`this is ${other}`);
+  else if (found) {
+    const compared = compareWithSchema(table, found.rules, SHARD.test(path));
+    problems.push(...compared.problems);
+    notes.push(...compared.notes);
+  } else problems.push("none of its tensors is SDXL's");
+  for (const dtype of new Set([...foreign.values()].map((tensor) => tensor.dtype))) {
+    const count = [...foreign.values()].filter((tensor) => tensor.dtype === dtype).length;
+    problems.push(`${count} tensors are ${dtype}, which Solvay does not take as weights yet`);
+  }
+  problems.push(...(await weighTable(table, signal)));
+  return report(problems, `${names.length} tensors${found ? ` of ${found.network}` : ""} in ${path}`, notes);
 }
 
 async function recognise(host: LibraryHost, path: string, table: TensorTable): Promise<RecognisedNetwork | undefined> {
@@ -66,7 +91,7 @@ async function verifyFolder(host: LibraryHost, path: string, signal?: AbortSigna
     problems.push(...(await weighTable(table, signal)));
     tensors += table.size;
   }
-  return report(problems, `${tensors} tensors of an SDXL in ${path}`);
+  return report(problems, `${tensors} tensors of an SDXL in ${path}`, checkpoint.notes);
 }
 
 /** Reads every tensor once and lists those with NaN or infinities. */
@@ -85,34 +110,60 @@ async function tensorBytes(entry: TensorEntry, signal?: AbortSignal): Promise<Ui
   return bytes;
 }
 
-async function verifyLzr2(source: ByteSource, options: VerifyOptions): Promise<VerifyReport> {
-  const schema = options.artifactSchema ?? FAMILIES[0].baseArtifactTarget.schema;
-  const missing = new Set(schema.keys());
-  const strange: string[] = [];
-  const problems: string[] = [];
+/** A model that an artifact may be for. */
+interface ArtifactBase {
+  readonly name: string;
+  readonly schema: Schema;
+}
+
+async function verifyLzr2(host: LibraryHost, source: ByteSource, options: VerifyOptions): Promise<VerifyReport> {
+  const shapes = new Map<string, readonly number[]>();
   let records = 0;
   let skippedRows = 0;
   for await (const record of readLzr2(source, { compat: false, signal: options.signal })) {
     records++;
     skippedRows += record.skippedOverlayRows;
-    const expected = schema.get(record.key);
-    if (!expected) strange.push(record.key);
-    else if (expected.join() !== record.shape.join()) {
-      problems.push(`record "${record.key}": shape [${record.shape}] expected [${expected}]`);
-    }
-    missing.delete(record.key);
+    shapes.set(record.key, record.shape);
   }
+  const fitting = ({ schema }: ArtifactBase) =>
+    [...shapes].filter(([key, shape]) => schema.get(key)?.join() === shape.join()).length;
+  const bases = await basesOf(host, options);
+  const base = bases.reduce((best, next) => (fitting(next) > fitting(best) ? next : best));
+  const problems: string[] = [];
+  const strange: string[] = [];
+  for (const [key, shape] of shapes) {
+    const expected = base.schema.get(key);
+    if (!expected) strange.push(key);
+    else if (expected.join() !== shape.join())
+      problems.push(`record "${key}": shape [${shape}] expected [${expected}]`);
+  }
+  const missing = [...base.schema.keys()].filter((key) => !shapes.has(key));
   if (strange.length > 0)
     problems.push(`${strange.length} records are no UNet parameters, first ${quoteFirst(strange)}`);
-  if (missing.size > 0) {
-    const first = quoteFirst([...missing]);
-    problems.push(`${missing.size} keys missing, first ${first}: the file may be cut at a record boundary`);
+  if (missing.length > 0) {
+    problems.push(
+      `${missing.length} keys missing, first ${quoteFirst(missing)}: the file may be cut at a record boundary`,
+    );
   }
   if (skippedRows > 0) problems.push(`${skippedRows} overlay rows lie outside of their matrix and are skipped`);
-  return report(problems, `${records} records in ${source.name}`);
+  return report(problems, `${records} records in ${source.name}, held against ${base.name}`);
 }
 
-function report(problems: readonly string[], what: string): VerifyReport {
+/** The model that is named, else a family's base model and the embedded demo. */
+async function basesOf(
+  host: LibraryHost,
+  { model, signal }: VerifyOptions,
+): Promise<readonly [ArtifactBase, ...ArtifactBase[]]> {
+  const opened = async (name: string, path: string): Promise<ArtifactBase> => {
+    await using checkpoint = await openModelFolder(await host.openFolder(path), { signal });
+    return { name, schema: checkpoint.artifactTarget.schema };
+  };
+  if (model !== undefined) return [await opened(model, await locateFolder(host, model))];
+  const { schema } = FAMILIES[0].baseArtifactTarget;
+  return [{ name: "SDXL base 1.0", schema }, await opened("the demo model", host.demoModel)];
+}
+
+function report(problems: readonly string[], what: string, notes: readonly string[] = []): VerifyReport {
   const ok = problems.length === 0;
-  return { ok, problems, summary: ok ? `${what}: all sound` : `${what}: ${problems.length} problems` };
+  return { ok, problems, notes, summary: ok ? `${what}: all sound` : `${what}: ${problems.length} problems` };
 }

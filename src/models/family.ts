@@ -70,6 +70,8 @@ export interface Family {
     table: TensorTable,
     beside?: { readonly folder: string; readonly config: string },
   ): RecognisedNetwork | undefined;
+  /** What a weight file with these tensor names is, in words, where it is none of the family's networks in diffusers' layout. */
+  otherLayout(names: Iterable<string>): string | undefined;
   /** What an artifact overlays where no model is named: the component and what it holds in the family's base model. */
   readonly baseArtifactTarget: ArtifactTarget;
   /** Canonical (diffusers) name of a tensor of a component, whatever older export stored it. */

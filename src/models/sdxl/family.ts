@@ -5,7 +5,7 @@ import { openSdxl } from "./checkpoint.ts";
 import { chooseSdxlFiles } from "./choose-files.ts";
 import { SDXL_COMPONENTS, type SdxlComponentId, TEXT_FILES } from "./files.ts";
 import { isSdxlIndex } from "./model-index.ts";
-import { recogniseNetwork } from "./recognise.ts";
+import { otherLayout, recogniseNetwork } from "./recognise.ts";
 import { CANONICAL_NAME } from "./rules.ts";
 import { unetSchema } from "./unet.ts";
 
@@ -17,6 +17,7 @@ export const SDXL: Family = {
   chooseFiles: chooseSdxlFiles,
   open: (folder, options) => openSdxl(SDXL, folder, options),
   recognise: recogniseNetwork,
+  otherLayout,
   get baseArtifactTarget() {
     return { component: "unet", schema: unetSchema(SDXL_BASE_UNET) };
   },

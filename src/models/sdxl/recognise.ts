@@ -48,3 +48,24 @@ function sharedNames(table: TensorTable, { schema, canonical }: ComponentRules):
   }
   return { names, shapes };
 }
+
+/** Files that people have of these models, by names that only such a file has; of several that fit the first counts. */
+const OTHER_LAYOUTS: readonly (readonly [name: RegExp, words: string])[] = [
+  [/(^|[._])lora[._]|\.hada_w1|\.lokr_w1|\.oft_blocks/, "a LoRA or another adapter, no model"],
+  [/^(control_model\.|controlnet_cond_embedding\.)/, "a ControlNet, no model"],
+  [/^(image_proj|ip_adapter)\./, "an IP-Adapter, no model"],
+  [
+    /^conditioner\.embedders\.1\./,
+    "a single-file SDXL checkpoint in its original layout; not supported yet as --model, whose diffusers folder is",
+  ],
+  [/^conditioner\.embedders\.0\.model\./, "a single-file SDXL refiner, which can't be the model"],
+  [/^cond_stage_model\./, "a single-file Stable Diffusion 1 or 2 checkpoint, not SDXL"],
+  [/^(model\.)?diffusion_model\./, "a UNet in its original layout, which is not supported yet"],
+  [/^(first_stage_model\.|(en|de)coder\.(down|up)\.)/, "a VAE in its original layout, which is not supported yet"],
+];
+
+/** See Family.otherLayout. */
+export function otherLayout(names: Iterable<string>): string | undefined {
+  const all = [...names];
+  return OTHER_LAYOUTS.find(([pattern]) => all.some((name) => pattern.test(name)))?.[1];
+}

@@ -72,7 +72,7 @@ function holdLock(file: string, key: string): AsyncDisposable {
 }
 
 interface Owner {
-  /** The whole text where it is not one of ours. */
+  /** See keyOf. */
   readonly key: string;
   readonly name: string;
   readonly dead: boolean;
@@ -83,9 +83,10 @@ async function readOwner(file: string): Promise<Owner | undefined> {
   const text = await readFile(file, "utf8").catch(() => undefined);
   const info = await stat(file).catch(() => undefined);
   if (text === undefined || info === undefined) return undefined;
-  const { pid, host, key } = parseOwner(text);
+  const { pid, host, key: ownKey } = parseOwner(text);
+  const key = keyOf(text);
   const silent = isSilent(info.mtimeMs);
-  if (typeof pid !== "number" || typeof key !== "string") return { key: text, name: "another program", dead: silent };
+  if (typeof pid !== "number" || typeof ownKey !== "string") return { key, name: "another program", dead: silent };
   const here = host === hostname();
   const gone = here && (pid === process.pid ? !held.has(key) : !isRunning(pid));
   return { key, name: here ? `process ${pid}` : `process ${pid} on another machine`, dead: silent || gone };
@@ -97,6 +98,12 @@ function parseOwner(text: string): { readonly pid?: unknown; readonly host?: unk
   } catch {
     return {};
   }
+}
+
+/** What a lock file is known by: its key, or the whole text where it has none. */
+function keyOf(text: string): string {
+  const { key } = parseOwner(text);
+  return typeof key === "string" ? key : text;
 }
 
 function isRunning(pid: number): boolean {
@@ -112,14 +119,14 @@ function isRunning(pid: number): boolean {
 async function removeIfOwned(file: string, key: string): Promise<void> {
   const aside = `${file}.${randomUUID()}`;
   const current = await readFile(file, "utf8").catch(() => undefined);
-  if (current === undefined || (parseOwner(current).key ?? current) !== key) return;
+  if (current === undefined || keyOf(current) !== key) return;
   try {
     await rename(file, aside);
   } catch {
     return;
   }
   const moved = await readFile(aside, "utf8").catch(() => "");
-  if ((parseOwner(moved).key ?? moved) === key) await unlink(aside).catch(() => {});
+  if (keyOf(moved) === key) await unlink(aside).catch(() => {});
   else await rename(aside, file).catch(() => {});
 }
 
