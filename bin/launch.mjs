@@ -13,7 +13,7 @@ import { constants } from "node:os";
  */
 const MEMORY = JSON.parse(readFileSync(new URL("memory-settings.json", import.meta.url), "utf8"));
 
-/** Runs the command line of `main` (a path) in `cwd` on `node`. Returns its exit code. */
+/** Runs the command line of `main` (a path) on `node`, in `cwd` or where this process is. Returns its exit code. */
 export function launch(node, main, args, cwd) {
   // ONNX Runtime reports to its maker unless its environment says this from the start (docs/decisions/no-telemetry.md).
   const env = { ...MEMORY.malloc, ...process.env, ORT_DISABLE_TELEMETRY: "1" };

@@ -19,6 +19,8 @@ const [first, ...rest] = process.argv.slice(2);
 const task = ["start", "test", "check", "prepack", "postpack"].includes(first) ? first : "start";
 const args = first === task ? rest : process.argv.slice(2);
 
+// Messages that nobody can get are no reason to stop.
+process.stderr.on("error", () => {});
 process.exitCode = await main();
 
 async function main() {
@@ -38,11 +40,15 @@ async function main() {
     case "prepack":
     case "postpack":
       return run(node, [inRoot("scripts", "package.ts"), task], { cwd: root });
-    default: {
-      // `npm start` changes to the project's folder, and INIT_CWD is where the user stands; the `solvay` command does not.
-      const cwd = (first === "start" && process.env.INIT_CWD) || process.cwd();
-      return launch(node, inRoot("src", "cli", "main.ts"), args, cwd);
-    }
+    default:
+      // `npm start` changes to the project's folder, and INIT_CWD is where the user stands; the `solvay` command does not, and
+      // says itself if that folder is gone.
+      return launch(
+        node,
+        inRoot("src", "cli", "main.ts"),
+        args,
+        (first === "start" && process.env.INIT_CWD) || undefined,
+      );
   }
 }
 

@@ -1,32 +1,80 @@
-/** @file The `solvay` command: this process as a CliContext. */
+/** @file The `solvay` command: this process as a CliContext. Whatever happens is told in one line, and by the exit code. */
 import "../node/disposal.ts";
 import { constants } from "node:os";
-import type { CliContext } from "../terminal/context.ts";
+import { UsageError } from "../errors.ts";
+import { type CliContext, libraryOf } from "../terminal/context.ts";
+import { reportFailure } from "../terminal/failure.ts";
 import { runCli } from "./program.ts";
 
-// Whoever reads our output has gone (`| head`): nothing is left to tell.
-process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+/** Ctrl-Z stops a job at once, where anything can stop it: a process that no shell waits for goes on. */
+const STOPPED_WITHIN_MS = 500;
+
+const { stdin, stdout, stderr, env } = process;
+let outputFailure: Error | undefined;
+
+stdout.on("error", (error: NodeJS.ErrnoException) => {
+  // Whoever reads our output has gone (`| head`): nothing is left to tell.
   if (error.code === "EPIPE") process.exit(128 + constants.signals.SIGPIPE);
-  throw error;
+  if (outputFailure) return;
+  outputFailure = error;
+  fail(Object.assign(error, { path: "standard output" }));
 });
+// Messages that nobody can get are no reason to stop.
+stderr.on("error", () => {});
+process.on("uncaughtException", fail);
 
-const context: CliContext = {
-  stdin: process.stdin,
-  stdout: process.stdout,
-  stderr: process.stderr,
-  cwd: process.cwd(),
-  env: process.env,
-  openEngine: async (options) => (await import("../node.ts")).openEngine(options),
-  onInterrupt: (handler) => {
-    process.on("SIGINT", handler);
-    process.on("SIGTERM", handler);
-    return () => {
-      process.off("SIGINT", handler);
-      process.off("SIGTERM", handler);
-    };
-  },
-  exitNow: (code) => process.exit(code),
-};
+/** Ends the process with one line about `error`. */
+function fail(error: unknown): void {
+  const exitCode = reportFailure({ stdout, stderr, env }, error, false);
+  stderr.write("", () => process.exit(exitCode));
+}
 
-const exitCode = await runCli(process.argv.slice(2), context);
-process.stdout.write("", () => process.exit(exitCode));
+function workingFolder(): string | undefined {
+  try {
+    return process.cwd();
+  } catch (error) {
+    const problem = "the working folder does not exist any more";
+    const next = "change to a folder that exists";
+    fail(new UsageError({ code: "E_NO_FOLDER", problem, next, cause: error }));
+    return undefined;
+  }
+}
+
+async function main(cwd: string): Promise<void> {
+  const context: CliContext = {
+    stdin,
+    stdout,
+    stderr,
+    cwd,
+    env,
+    openEngine: async (options) => (await import("../node.ts")).openEngine(options),
+    checkModel: async (request) => {
+      const { findModel } = await import("../library/open.ts");
+      await findModel(libraryOf({ cwd, env }), request);
+    },
+    onInterrupt: (handler) => {
+      process.on("SIGINT", handler);
+      process.on("SIGTERM", handler);
+      return () => {
+        process.off("SIGINT", handler);
+        process.off("SIGTERM", handler);
+      };
+    },
+    suspend: () =>
+      new Promise((goOn) => {
+        process.once("SIGCONT", goOn);
+        // The whole job: whoever started this process keeps the terminal from the shell else.
+        process.kill(0, "SIGTSTP");
+        setTimeout(goOn, STOPPED_WITHIN_MS);
+      }),
+    exitNow: (code) => process.exit(code),
+  };
+  const exitCode = await runCli(process.argv.slice(2), context);
+  stdout.write("", () => {
+    // An error of the writes before is told after this.
+    setImmediate(() => outputFailure ?? process.exit(exitCode));
+  });
+}
+
+const cwd = workingFolder();
+if (cwd !== undefined) await main(cwd);

@@ -1,6 +1,8 @@
 /** @file The commands, put together, and their errors turned into exit codes. */
 import { Command, CommanderError } from "commander";
 import { UsageError } from "../errors.ts";
+import { type Fields, flagName } from "../job/field-type.ts";
+import { BUDGET_FIELDS, JOB_FIELDS, OPEN_FIELDS } from "../job/fields.ts";
 import { runLoop } from "../repl/loop.ts";
 import type { CliContext } from "../terminal/context.ts";
 import { EXIT, reportFailure } from "../terminal/failure.ts";
@@ -20,16 +22,51 @@ import { addVerify } from "./verify.ts";
 
 /** Runs one command line (without node and script). Resolves to the exit code and never rejects. */
 export async function runCli(argv: readonly string[], context: CliContext): Promise<number> {
+  let held = "";
   try {
-    await createProgram(context).parseAsync(argv, { from: "user" });
+    requireFlagsOfOurs(context.env);
+    await createProgram(context, (text) => (held = text)).parseAsync(argv, { from: "user" });
     return EXIT.ok;
   } catch (error) {
-    if (error instanceof CommanderError && error.exitCode === 0) return EXIT.ok;
-    return reportFailure(context, error, argv.includes("--json"));
+    if (!(error instanceof CommanderError)) return reportFailure(context, error, argv.includes("--json"));
+    // Of a command that only has commands: its help, which is what was wanted.
+    if (error.code === "commander.help") context.stdout.write(held);
+    if (error.code === "commander.help" || error.exitCode === 0) return EXIT.ok;
+    return reportFailure(context, unquoted(error, argv) ?? error, argv.includes("--json"));
   }
 }
 
-function createProgram(context: CliContext): Command {
+/** What is wrong where a prompt came without quotes, in as many words. */
+function unquoted({ code }: CommanderError, [command = "", ...rest]: readonly string[]): UsageError | undefined {
+  if (code !== "commander.excessArguments" || !["generate", "tokens"].includes(command)) return undefined;
+  const firstFlag = rest.findIndex((word) => word.startsWith("-"));
+  const words = firstFlag < 0 ? rest : rest.slice(0, firstFlag);
+  const prompt = words.length > 1 ? words.join(" ") : "PROMPT";
+  return new UsageError({
+    code: "E_USAGE",
+    problem: "the prompt must be one argument",
+    next: `put it in quotes: solvay ${command} ${JSON.stringify(prompt)}`,
+  });
+}
+
+/** Throws UsageError if npm took an option for one of its own: `npm start --model X`. */
+function requireFlagsOfOurs(env: CliContext["env"]): void {
+  if (env.npm_lifecycle_event !== "start") return;
+  const flags = [OPEN_FIELDS, BUDGET_FIELDS, JOB_FIELDS].flatMap((fields: Fields) => Object.values(fields));
+  for (const { flag } of flags) {
+    const name = flag && flagName(flag);
+    const value = name && env[`npm_config_${name.slice(2).replaceAll("-", "_")}`];
+    if (name === undefined || value === undefined) continue;
+    throw new UsageError({
+      code: "E_USAGE",
+      subject: name,
+      problem: "npm took this option for one of its own",
+      next: `write two dashes before: npm start -- ${value === "true" ? flag?.usage : `${name} ${value}`}`,
+    });
+  }
+}
+
+function createProgram(context: CliContext, hold: (text: string) => void): Command {
   const program = new Command("solvay")
     .description("Stable Diffusion XL from a prompt to a picture. Without a command: the interactive loop.")
     .version(SOLVAY_VERSION)
@@ -37,26 +74,31 @@ function createProgram(context: CliContext): Command {
     .configureOutput({
       writeOut: (text) => context.stdout.write(text),
       // Errors are thrown, and printed once, by reportFailure.
-      writeErr: () => {},
-    });
+      writeErr: hold,
+    })
+    .commandsGroup("Pictures:");
   addImageOptions(
     program.command("loop", { isDefault: true }).description("the interactive loop").argument("[words...]"),
   ).action(async (words: string[], options: OptionValues) => {
     if (words.length > 0) {
       const problem = `unknown command ${JSON.stringify(words[0])}`;
-      throw new UsageError({ code: "E_USAGE", problem, next: 'run solvay --help, or solvay generate "PROMPT"' });
+      const prompt = words.length > 1 ? words.join(" ") : "PROMPT";
+      const next = `run solvay --help, or solvay generate ${JSON.stringify(prompt)}`;
+      throw new UsageError({ code: "E_USAGE", problem, next });
     }
     await runLoop(context, options);
   });
   addGenerate(program, context);
   addPlan(program, context);
   addTokens(program, context);
+  program.commandsGroup("Models:");
   addInspect(program, context);
   addVerify(program, context);
   addPack(program, context);
   addPull(program, context);
   addImport(program, context);
   addStore(program, context);
+  program.commandsGroup("This machine:");
   addDoctor(program, context);
   addBench(program, context);
   return program;

@@ -78,14 +78,14 @@ export const BUDGET_FIELDS = {
     description: "bound of device memory: 6G, 512M, or -1G for all but 1 GiB",
     absent: "chosen by what is free",
     flag: { usage: "--vram <amount>", group: "Budgets" },
-    loop: { word: "vram", usage: "AMOUNT", title: "VRAM", cleared: "chosen by what is free" },
+    loop: { word: "vram", usage: "AMOUNT|auto", title: "VRAM", clear: "auto", cleared: "chosen by what is free" },
   },
   ram: {
     kind: { type: "amount" },
     description: "bound of other memory, the process included",
     absent: "chosen by what is free",
     flag: { usage: "--ram <amount>", group: "Budgets" },
-    loop: { word: "ram", usage: "AMOUNT", title: "RAM", cleared: "chosen by what is free" },
+    loop: { word: "ram", usage: "AMOUNT|auto", title: "RAM", clear: "auto", cleared: "chosen by what is free" },
   },
 } as const satisfies Fields;
 

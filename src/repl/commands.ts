@@ -1,5 +1,6 @@
 /** @file The loop's line commands: `:help`, `:seed 7`, ... */
 
+import { homedir } from "node:os";
 import { UsageError } from "../errors.ts";
 import { BUDGET_FIELDS, JOB_FIELDS } from "../job/fields.ts";
 import { planText } from "../terminal/plan-text.ts";
@@ -26,11 +27,17 @@ const COMMANDS: Readonly<Record<string, LineCommand>> = {
     usage: ":model DIR|HUB-ID|demo",
     help: "another model",
     run: async (session, argument, signal) => {
-      if (argument !== "") await session.changeModel(argument, signal);
+      if (argument !== "") await session.changeModel(typedPath(argument), signal);
       return `Model: ${session.modelName}`;
     },
   },
 };
+
+/** A path as shells take it: in quotes, or from the home folder. */
+export function typedPath(text: string): string {
+  const [, , path = text] = /^(["'])(.*)\1$/s.exec(text) ?? [];
+  return path.replace(/^~(?=$|[\\/])/, () => homedir());
+}
 
 function bound(
   commands: Readonly<Record<string, FieldCommand>>,

@@ -1,5 +1,6 @@
 /** @file What a command may touch: streams, folder, environment, interrupts and the engine. Tests pass their own. */
 import path from "node:path";
+import type { OpenRequest } from "../job/checked.ts";
 import type { Engine, OpenEngineOptions } from "../job/types.ts";
 import type { LibraryHost } from "../library/host.ts";
 import { nodeLibraryHost } from "../node/library-host.ts";
@@ -12,8 +13,12 @@ export interface CliContext {
   readonly cwd: string;
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly openEngine: (options: OpenEngineOptions) => Promise<Engine>;
+  /** Finds what such a request names, and opens nothing. Rejects with ArtifactError or UsageError. */
+  readonly checkModel: (request: OpenRequest) => Promise<void>;
   /** Calls `handler` at every Ctrl-C until the returned function is called. */
   readonly onInterrupt: (handler: () => void) => () => void;
+  /** Stops this process and those that it was started by, as Ctrl-Z does; resolves when they go on. */
+  readonly suspend: () => Promise<void>;
   /** Ends the process at once: for the second Ctrl-C of someone who can't wait. */
   readonly exitNow: (code: number) => void;
 }

@@ -87,7 +87,11 @@ function translate(error: unknown): SolvayError {
 const REPORTED: ReadonlySet<string> = new Set(["E_VERIFY", "E_DOCTOR"]);
 
 /** Prints the failure (stderr; in JSON mode also a line on stdout) and returns its exit code. */
-export function reportFailure(context: CliContext, error: unknown, json: boolean): number {
+export function reportFailure(
+  context: Pick<CliContext, "stdout" | "stderr" | "env">,
+  error: unknown,
+  json: boolean,
+): number {
   const failure = describeFailure(error);
   if (json && !REPORTED.has(failure.code)) {
     const line = { type: "error", code: failure.code, message: failure.message };

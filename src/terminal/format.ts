@@ -1,5 +1,7 @@
 /** @file Durations and lines for people. Bytes: ledger/byte-text.ts. */
 
+import { textWidth } from "./text-width.ts";
+
 /** `0:07`, `12:30`, `1:02:03`. */
 export function clock(ms: number): string {
   const seconds = Math.max(0, Math.round(ms / 1000));
@@ -17,7 +19,7 @@ export function wrapped(line: string, columns: number): string[] {
   for (const word of line.slice(indent.length).split(" ")) {
     const start = lines.length === 0 ? indent : `${indent}  `;
     if (current === "") current = start + word;
-    else if (current.length + 1 + word.length <= columns) current += ` ${word}`;
+    else if (textWidth(current) + 1 + textWidth(word) <= columns) current += ` ${word}`;
     else {
       lines.push(current);
       current = `${indent}  ${word}`;

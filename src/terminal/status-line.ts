@@ -3,7 +3,8 @@
 import { printable } from "../errors.ts";
 import { byteCount, gigabytes } from "../ledger/byte-text.ts";
 import type { CliContext } from "./context.ts";
-import { clock } from "./format.ts";
+import { clock, wrapped } from "./format.ts";
+import { cutToWidth } from "./text-width.ts";
 
 export class StatusLine {
   readonly #stderr: CliContext["stderr"] & { readonly columns?: number };
@@ -18,18 +19,24 @@ export class StatusLine {
     return this.#stderr.isTTY === true;
   }
 
-  /** A lasting line. */
+  /** A lasting line; on a terminal it breaks between words. */
   say(line: string): void {
     this.clear();
-    this.#stderr.write(`${line}\n`);
+    const lines = this.watched ? line.split("\n").flatMap((part) => wrapped(part, this.#columns)) : [line];
+    this.#stderr.write(`${lines.join("\n")}\n`);
   }
 
   /** Rewrites the line, on a terminal. */
   rewrite(line: string): void {
     if (!this.watched) return;
     // A line that wraps can't be rewritten.
-    this.#stderr.write(`\r\x1b[K${printable(line).slice(0, (this.#stderr.columns ?? 80) - 1)}`);
+    this.#stderr.write(`\r\x1b[K${cutToWidth(printable(line), this.#columns - 1)}`);
     this.#dirty = true;
+  }
+
+  /** Some terminals don't say, or say 0. */
+  get #columns(): number {
+    return this.#stderr.columns || 80;
   }
 
   /** Removes the line that rewrites itself. */

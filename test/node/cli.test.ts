@@ -297,6 +297,29 @@ test("a job notes what its prompts lose before it computes", async () => {
   assert.ok(!unguided.out().includes("The negative prompt"));
 });
 
+test("what people type by mistake is answered with what they meant", async () => {
+  const answer = async (argv: readonly string[], env: Record<string, string> = {}) => {
+    const fake = fakeContext({ cwd: folder() });
+    const exitCode = await runCli(argv, { ...fake.context, env });
+    assert.equal(fake.opened.length, 0);
+    return `${exitCode} ${fake.err()}${fake.out()}`;
+  };
+  const unquoted = ["a", "lake", "at", "dawn"];
+  assert.match(await answer(["generate", ...unquoted, "--steps", "2"]), /^2 .*: solvay generate "a lake at dawn"\.\n$/);
+  assert.match(await answer(["tokens", ...unquoted]), /^2 .*: solvay tokens "a lake at dawn"\.\n$/);
+  assert.match(await answer(unquoted), /^2 .*solvay generate "a lake at dawn"\.\n$/);
+  const npm = { npm_lifecycle_event: "start", npm_config_model: "true", npm_config_cache: "/c" };
+  assert.match(await answer(["x"], npm), /^2 E_USAGE --model: npm .*: npm start -- --model <dir\|hub-id>\.\n$/);
+  assert.match(await answer(["x"], { ...npm, npm_config_model: "m" }), /: npm start -- --model m\.\n$/);
+  assert.match(await answer(["--version"], { ...npm, npm_lifecycle_event: "test" }), /^0 /);
+  assert.match(await answer(["store"]), /^0 Usage: solvay store(?:.|\n)*\n {2}verify /);
+  assert.match(await answer(["store", "lst"]), /^2 .*unknown command 'lst' \(Did you mean list\?\)/);
+  assert.match(
+    await answer(["--help"]),
+    /^0 (?:.|\n)*\nPictures:(?:.|\n)*\n {2}generate (?:.|\n)*\nModels:(?:.|\n)*\n {2}pull /,
+  );
+});
+
 test("help and version are no errors; an unknown command is", async () => {
   for (const flag of ["--help", "--version"]) {
     const fake = fakeContext({ cwd: folder() });

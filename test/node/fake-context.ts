@@ -29,7 +29,11 @@ export interface FakeOptions {
   /** Lines of standard input. */
   readonly input?: string;
   /** Throws for a job or an opening that shall fail. */
-  readonly fail?: (what: { readonly open?: OpenEngineOptions; readonly job?: GenerateJob }) => void;
+  readonly fail?: (what: {
+    readonly check?: OpenEngineOptions;
+    readonly open?: OpenEngineOptions;
+    readonly job?: GenerateJob;
+  }) => void;
   /** What a job says before its first step. */
   readonly note?: string;
   /** Called when a job has made its first step; the job then waits for it, or for its signal. */
@@ -67,6 +71,8 @@ export function fakeContext({ cwd, input = "", fail, note, atStep }: FakeOptions
         options.onEvent?.({ type: "model", path: options.model ?? "demo", demo: !options.model, backend: "reference" });
         return fakeEngine(fake, { fail, note, atStep });
       },
+      checkModel: async (request) => fail?.({ check: request }),
+      suspend: async () => {},
       onInterrupt: (handler) => {
         handlers.add(handler);
         return () => handlers.delete(handler);

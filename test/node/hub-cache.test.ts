@@ -189,9 +189,13 @@ test("the lock: process ids count on their own machine alone, a sign of life for
         throw new Error("the clock's");
       },
     };
-    const lock = await acquireLock(file, { clock, signal: stop.signal, onWait: (name) => void (owner = name) }).catch(
-      (error: unknown) => assert.equal(error, reason),
-    );
+    const lock = await acquireLock(file, {
+      clock,
+      signal: stop.signal,
+      onWait: (name) => {
+        owner = name;
+      },
+    }).catch((error: unknown) => assert.equal(error, reason));
     if (!lock) {
       assert.equal(fs.readFileSync(file, "utf8"), text, "it is left as it was");
       return owner;

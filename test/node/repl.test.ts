@@ -1,12 +1,12 @@
 /** @file The interactive loop over a fake engine and piped input. */
 import assert from "node:assert/strict";
 import { mkdtempSync, readdirSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { homedir, tmpdir } from "node:os";
 import path from "node:path";
 import { test } from "node:test";
 import { runCli } from "../../src/cli/program.ts";
 import { ArtifactError, BudgetError } from "../../src/errors.ts";
-import { completeLine } from "../../src/repl/commands.ts";
+import { completeLine, typedPath } from "../../src/repl/commands.ts";
 import { type FakeOptions, fakeContext } from "./fake-context.ts";
 
 const folder = () => mkdtempSync(path.join(tmpdir(), "solvay-repl-"));
@@ -87,20 +87,20 @@ test("line commands change the images to come", async () => {
   assert.equal(err().match(/^E_USAGE/gm)?.length, 3);
 });
 
-test(":model opens another model; one that fails leaves the old one in use", async () => {
-  const fail: FakeOptions["fail"] = ({ open }) => {
-    if (open?.model === "bad") {
+test(":model opens another model; a name that is mistyped closes nothing, one that fails later leaves the old one in use", async () => {
+  const fail: FakeOptions["fail"] = ({ check, open }) => {
+    if (check?.model === "mistyped" || open?.model === "bad") {
       throw new ArtifactError({ code: "E_MISSING", subject: "bad", problem: "not there", next: "look" });
     }
   };
-  const { opened, err, out, jobs } = await talk(":model good\n:model bad\na lake\n", { fail });
+  const { opened, err, out, jobs } = await talk(":model good\n:model mistyped\na lake\n:model bad\na hill\n", { fail });
   assert.deepEqual(
     opened.map(({ model }) => model),
     [undefined, "good", "bad", "good"],
   );
-  assert.match(err(), /E_MISSING bad/);
+  assert.equal(err().match(/E_MISSING bad/g)?.length, 2);
   assert.match(out(), /Model: good\n/);
-  assert.equal(jobs.length, 1);
+  assert.equal(jobs.length, 2);
 });
 
 test("the demo model is announced, with the way to full SDXL", async () => {
@@ -144,4 +144,42 @@ test("a budget that is too small names the line that widens it", async () => {
     },
   });
   assert.match(err(), /^E_VRAM :vram: too little\. Next: give :vram 235M or more\.$/m);
+});
+
+test("a line ends where people end it: the separators of paragraphs that come with pasted text don't", async () => {
+  const { jobs } = await talk("a lake\u2028at dawn\u2029mist\r\na hill\n");
+  assert.deepEqual(
+    jobs.map(({ prompt }) => prompt),
+    ["a lake at dawn mist", "a hill"],
+  );
+});
+
+test(":vram auto and :ram auto give the default back", async () => {
+  const { budgets, out } = await talk(":vram 1G\n:ram 2G\n:vram auto\n:ram auto\n");
+  assert.deepEqual(budgets.slice(2), [{ vram: undefined }, { ram: undefined }]);
+  assert.match(out(), /VRAM: chosen by what is free\n.*:ram auto\nRAM: chosen by what is free\n/);
+});
+
+test("paths are typed as in a shell: from the home folder, and in quotes", async () => {
+  assert.equal(typedPath("~/my models/x"), path.join(homedir(), "my models/x"));
+  assert.equal(typedPath("~"), homedir());
+  assert.equal(typedPath('"/a b/c"'), "/a b/c");
+  assert.equal(typedPath("'~/a'"), path.join(homedir(), "a"));
+  for (const plain of ["a/b", "~other/x", "it's", 'a"b', "store:12"]) assert.equal(typedPath(plain), plain);
+  const { opened } = await talk(":model '/a b'\n");
+  assert.equal(opened[1]?.model, "/a b");
+});
+
+test("a seed that is none is answered in the loop's words; -1 is a random one", async () => {
+  const { err, out } = await talk(":seed abc\n:seed 18446744073709551615\n:seed -1\n");
+  assert.match(err(), /^E_USAGE: :seed must be .*Next: give :seed a value/m);
+  assert.match(out(), /Seed: 18446744073709551615\n.*\nSeed: random\n/);
+});
+
+test("a folder that takes no pictures is said before the model opens", async () => {
+  const cwd = folder();
+  writeFileSync(path.join(cwd, "output_999999.png"), "");
+  const { exitCode, opened, err } = await talk("a lake\n", { cwd });
+  assert.deepEqual([exitCode, opened.length], [2, 0]);
+  assert.match(err(), /^E_OUTPUT /);
 });

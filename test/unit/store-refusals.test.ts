@@ -234,7 +234,7 @@ test("one bit in one block of one pack: that block is told, and nothing else is 
     const store = memoryStore(fs);
     const { request, expected } = fixture({ packed });
     const { id } = await importModel(store, request);
-    const [{ manifest }] = (await listModels(store)) as [{ manifest: Manifest }];
+    const manifest = (await listModels(store))[0]!.manifest!;
     const all = manifest.components.flatMap(({ name, blocks }) => blocks.map((b) => ({ name, ...b })));
     assert.ok(new Set(all.map(({ pack }) => pack)).size === 3);
     for (const bad of all) {

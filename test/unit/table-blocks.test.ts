@@ -165,6 +165,7 @@ test("an infinity in the second part of a tensor is found, though the first was 
       await source.read(startByte, into);
       if (startByte <= 126 && startByte + into.byteLength >= 128) into.set([0x00, 0xfc], 126 - startByte);
     },
+    async [Symbol.asyncDispose]() {},
   };
   const reader = new TableBlocks("p", new Map([["w", { ...table.get("w")!, source: bad }]]));
   const [block] = reader.blocks("s", ["w"]);
