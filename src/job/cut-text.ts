@@ -1,16 +1,5 @@
-/** @file What a tokenizer leaves out of a prompt that is too long, and how that is told. */
-
-export interface CutText {
-  /** Tokens that a prompt may have. */
-  readonly limit: number;
-  /** Tokens that are left out. */
-  readonly tokens: number;
-  /** Their text, in lower case as the tokenizer reads it; words may be cut. */
-  readonly text: string;
-}
-
-/** By the tokenizer's name; those that take all of the prompt aren't there. */
-export type CutTexts = Readonly<Record<string, CutText>>;
+/** @file How it is told what tokenizers left out of a prompt that is too long. */
+import type { CutTexts } from "../tokenizer/cut-text.ts";
 
 /** Longest text that is quoted whole. */
 const QUOTED_CHARS = 1000;

@@ -1,7 +1,7 @@
 /** @file The engine as callers hold it, wherever it runs. */
 import type { PlanReport } from "../plan/report.ts";
+import type { CutTexts } from "../tokenizer/cut-text.ts";
 import type { ComputeName } from "./backends.ts";
-import type { CutTexts } from "./cut-text.ts";
 import type { GenerateEvent } from "./events.ts";
 import type { GenerateJob, PlanJob } from "./job.ts";
 import type { BudgetOptions } from "./open.ts";

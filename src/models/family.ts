@@ -5,7 +5,6 @@
 import type { ComponentRules, Schema } from "../checkpoint/schema.ts";
 import type { TensorTable } from "../container/table.ts";
 import type { Graph } from "../ir/graph.ts";
-import type { CutTexts } from "../job/cut-text.ts";
 import type { PhaseDescription } from "../plan/describe.ts";
 import type { Denoise } from "../sampler/sampler.ts";
 import type { SamplerName } from "../sampler/samplers.ts";
@@ -14,6 +13,7 @@ import type { Folder } from "../source/folder.ts";
 import type { ModelChooser } from "../source/listing.ts";
 import type { PackedBlock } from "../store/stored-model.ts";
 import type { PhaseRun } from "../stream/phase.ts";
+import type { CutTexts } from "../tokenizer/cut-text.ts";
 
 /** Text embeddings kept for prompts to come back: 0.6 MB a prompt of full-size SDXL. Counted in every phase's host memory. */
 export const PROMPT_CACHE_ENTRIES = 32;

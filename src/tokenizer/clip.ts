@@ -5,6 +5,7 @@
 import { isJsonObject, type JsonObject } from "../source/json-fields.ts";
 import { type Needle, splitAtTokens } from "./added-tokens.ts";
 import { MAX_TOKEN_ID, type MergeTable, mergePairs } from "./byte-pairs.ts";
+import type { CutText } from "./cut-text.ts";
 import { malformed, parseObject, quote, rankMerges, readMergeLines, readMergeList, readVocabulary } from "./files.ts";
 import { type Role, readSpecialTokens } from "./special-tokens.ts";
 import { normalizeText, splitPieces } from "./unicode.ts";
@@ -31,7 +32,7 @@ export interface ClipTokenizer {
   /** bos, the text (cut to fit), eos, padding. Lone surrogates count as U+FFFD. */
   encode(text: string): number[];
   /** What of the text `encode` leaves out for want of room; undefined if nothing. */
-  cut(text: string): { readonly limit: number; readonly tokens: number; readonly text: string } | undefined;
+  cut(text: string): CutText | undefined;
 }
 
 const DEFAULT_MAX_LENGTH = 77;
@@ -189,7 +190,7 @@ class Clip implements ClipTokenizer {
     return padLeft ? [...padding, ...ids] : [...ids, ...padding];
   }
 
-  cut(text: string): { readonly limit: number; readonly tokens: number; readonly text: string } | undefined {
+  cut(text: string): CutText | undefined {
     const all = this.#textIds(text.toWellFormed());
     const tokens = all.length - this.#room;
     if (tokens <= 0) return undefined;

@@ -178,7 +178,7 @@ import { type Engine, type GenerateEvent, openEngine, SolvayError } from "solvay
 await using engine: Engine = await openEngine({ model: "m", onEvent: (event) => console.log(event.type) });
 for await (const event of engine.generate({ prompt: "a lake" }, { signal: AbortSignal.timeout(1000) })) {
   const known: GenerateEvent = event;
-  if (known.type === "image") console.log(known.png.byteLength, known.seed.toFixed());
+  if (known.type === "image") console.log(known.png.byteLength, String(known.seed));
 }
 console.log(new SolvayError({ code: "E", problem: "p", next: "n" }).code);
 // @ts-expect-error: no such option

@@ -11,7 +11,13 @@ import { importModel } from "../../src/store/import/import.ts";
 import type { ImportRequest } from "../../src/store/import/import-types.ts";
 import { type ManifestBlock, publishManifest } from "../../src/store/manifest.ts";
 import { Pack } from "../../src/store/pack/pack.ts";
-import { decodePackBlock, encodeFooter, encodeIndex, extentBytes } from "../../src/store/pack/pack-format.ts";
+import {
+  chunkPlaces,
+  decodePackBlock,
+  encodeFooter,
+  encodeIndex,
+  extentBytes,
+} from "../../src/store/pack/pack-format.ts";
 import { cleanStore, removeModel } from "../../src/store/removal.ts";
 import { repairModel } from "../../src/store/repair.ts";
 import { listModels, modelIds, type Store } from "../../src/store/store.ts";
@@ -241,7 +247,12 @@ for (const packed of ["off", "on"] as const) {
     const whole = Uint8Array.from(fs.bytes(pack));
     // As rotten on the disk as in the log of what was written to it.
     const file = await fs.open(pack, "edit");
-    await file.write(Uint8Array.of(whole[5000]! ^ 1), 5000);
+    // In the first chunk and in the last.
+    const sound = await Pack.open(fs, pack, pack.slice("s/packs/".length, -".pack".length));
+    for (const { startByte } of chunkPlaces(sound.blocks[0]!)) {
+      await file.write(Uint8Array.of(whole[startByte + 9]! ^ 1), startByte + 9);
+    }
+    await sound[Symbol.asyncDispose]();
     await file.sync();
     const from = fs.log.length;
     const { repaired, left } = await repairModel(store, id, readerOf(request));

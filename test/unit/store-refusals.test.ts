@@ -295,7 +295,6 @@ test("a source without a stamp may be any file: it is read each time, and no att
 });
 
 test("sources are the same in role, order and stamp, or they are others", async () => {
-  const store = memoryStore(new MemoryFs());
   const { request } = fixture();
   const [text, ...rest] = request.components;
   const withSources = (sources: readonly { role: string; path: string; stamp: string }[]) => ({
@@ -304,8 +303,11 @@ test("sources are the same in role, order and stamp, or they are others", async 
   });
   const a = { role: "a", path: "", stamp: "1" };
   const b = { role: "b", path: "", stamp: "2" };
-  await importModel(store, withSources([a, b]));
-  const reused = async (...sources: (typeof a)[]) => (await importModel(store, withSources(sources))).reused;
+  const reused = async (...sources: (typeof a)[]) => {
+    const store = memoryStore(new MemoryFs());
+    await importModel(store, withSources([a, b]));
+    return (await importModel(store, withSources(sources))).reused;
+  };
   assert.equal(await reused(a, { ...b, path: "elsewhere" }), true);
   assert.equal(await reused(b, a), false);
   assert.equal(await reused(a), false);
@@ -341,6 +343,11 @@ test("a companion belongs to files that are known and the same", () => {
 test("the writer's lock is let go whatever fails, and nobody writes without it", async () => {
   const sound = new MemoryFs();
   const { id } = await importModel(memoryStore(sound), fixture({ artifact: false }).request);
+  // What a killed process has left is removed under the lock, too.
+  for (const path of [`s/models/${ID("0")}.model.partial`, "s/imports/repair/block.part"]) {
+    await sound.open(path, "create");
+    await sound.syncFolder(path.slice(0, path.lastIndexOf("/")));
+  }
   const commands: Record<string, (store: ReturnType<typeof memoryStore>) => Promise<unknown>> = {
     import: (store) => importModel(store, fixture().request),
     remove: (store) => removeModel(store, id),

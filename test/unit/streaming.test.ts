@@ -248,6 +248,36 @@ test("with room for all, weights are read once; with room for one, in every step
   assert.deepEqual(little.reads, [...names, ...names]);
 });
 
+test("in the least memory, a block that the next segment, or the next pass, begins with is not given up and read again", async () => {
+  const g = new GraphBuilder("again");
+  let x = g.input("x", [SIZE]);
+  const weights = new Map<string, Tensor>();
+  for (const [segment, name] of ["a", "a", "", "a", "b", "b", "c", "a"].entries()) {
+    x = g.segment(`s${segment}`, () => {
+      const scaled = g.node("scale", [x], { factor: 0.75 });
+      if (name === "") return scaled;
+      const weight = weights.get(name) ?? g.weight(name, [SIZE]);
+      weights.set(name, weight);
+      return g.node("add", [scaled, weight], {});
+    });
+  }
+  g.output("y", x);
+  const graph = g.build();
+  const from = source(graph);
+  await withPhase(
+    graph,
+    from,
+    leastBytes(graph, true),
+    async (run) => {
+      await run(INPUT);
+      await run(INPUT, undefined, false);
+    },
+    true,
+  );
+  // The last segment's block is the first one's of the next pass.
+  assert.deepEqual(from.reads, ["a", "b", "c", "a", "b", "c", "a"]);
+});
+
 test("a failed read is told, and is read again by the next run", async () => {
   const graph = chain([1, 1, 1, 1]);
   for (const bytes of [PLENTY, leastBytes(graph)]) {

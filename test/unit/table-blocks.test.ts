@@ -5,8 +5,10 @@ import type { TensorEntry } from "../../src/container/table.ts";
 import { ArtifactError } from "../../src/errors.ts";
 import type { ByteSource } from "../../src/source/source.ts";
 import { type DirectWriter, PAGE_BYTES, type StoreFile } from "../../src/store/fs.ts";
+import { layoutBlock } from "../../src/store/pack/block-layout.ts";
 import { forEachConcurrent, mapAhead } from "../../src/store/pack/concurrency.ts";
 import { PartFile } from "../../src/store/pack/part-file.ts";
+import { PlacedFile } from "../../src/store/pack/placed-file.ts";
 import { TableBlocks } from "../../src/stream/blocks.ts";
 import { DTYPE_BYTES, type DType, elementCount } from "../../src/tensor/dtype.ts";
 import { randomOf } from "./store-fixture.ts";
@@ -123,7 +125,7 @@ test("any stretch of a block: each tensor's bytes, nothing in the gaps between t
     ["c", "f32", [5], 12],
     ["a", "f16", [33], 20],
     ["b", "bf16", [1], 6],
-    ["d", "f16", [32], 2],
+    ["d", "f16", [31], 2],
   ]);
   // In an order of its own, as a segment asks.
   const reader = new TableBlocks("p", table);
@@ -158,14 +160,13 @@ test("any stretch of a block: each tensor's bytes, nothing in the gaps between t
 test("an infinity in the second part of a tensor is found, though the first was sound", async () => {
   const { source, table } = tableOf([["w", "f16", [64], 0]]);
   const bad: ByteSource = {
-    ...source,
     name: source.name,
     byteLength: source.byteLength,
+    async [Symbol.asyncDispose]() {},
     async read(startByte, into) {
       await source.read(startByte, into);
       if (startByte <= 126 && startByte + into.byteLength >= 128) into.set([0x00, 0xfc], 126 - startByte);
     },
-    async [Symbol.asyncDispose]() {},
   };
   const reader = new TableBlocks("p", new Map([["w", { ...table.get("w")!, source: bad }]]));
   const [block] = reader.blocks("s", ["w"]);
@@ -314,4 +315,33 @@ test("a write whose pages and rest go separate ways: a failure waits for all, a 
   assert.equal(await open.write(bytes, at), 97);
   shortBy = { head: 0, pages: PAGE_BYTES };
   assert.equal(await open.write(bytes, at), 100 + PAGE_BYTES);
+});
+
+test("a part says it is written once all that was begun is, in its order, and what failed", async () => {
+  const layouts = [layoutBlock({ graph: "g", label: "l", tensors: [{ name: "a", dtype: "u8", shape: [8] }] })];
+  const gates = new Gates();
+  const written: number[] = [];
+  const file = {
+    async write(bytes: Uint8Array, at: number) {
+      await gates.at(at).promise;
+      written.push(at);
+      return bytes.byteLength;
+    },
+  } as unknown as StoreFile;
+  const placed = new PlacedFile(file, layouts);
+  for (const at of [30, 10, 20]) void placed.write(at, new Uint8Array(4));
+  const all = placed.written();
+  gates.at(10).resolve();
+  gates.at(20).resolve();
+  assert.equal(await isPending(all), true);
+  gates.at(30).resolve();
+  await all;
+  assert.deepEqual(written, [30, 10, 20]);
+  void placed.write(40, new Uint8Array(4));
+  void placed.write(50, new Uint8Array(4));
+  gates.at(40).reject(new Error("no room"));
+  gates.at(50).resolve();
+  await assert.rejects(placed.written(), /no room/);
+  assert.throws(() => placed.throwFailure(), /no room/);
+  assert.deepEqual(written, [30, 10, 20]);
 });

@@ -6,9 +6,9 @@ import { type OpenWeightsOptions, openWeights } from "../../checkpoint/weight-fo
 import type { TensorTable } from "../../container/table.ts";
 import { ArtifactError } from "../../errors.ts";
 import type { Graph } from "../../ir/graph.ts";
-import type { CutTexts } from "../../job/cut-text.ts";
 import { type NoiseSchedule, noiseSchedule } from "../../sampler/schedule.ts";
 import type { Folder } from "../../source/folder.ts";
+import type { CutTexts } from "../../tokenizer/cut-text.ts";
 import { vaeScaleFactor } from "../autoencoder.ts";
 import type {
   ArtifactTarget,
