@@ -1,19 +1,9 @@
 /** @file Random small shapes of every op, the same in every run: sizes of 1, odd ones, primes, and multiples of tiles. */
 import type { OpAttrs } from "../../src/ir/ops.ts";
+import { randomNumbers } from "../support/seed.ts";
 import type { CaseInput, OpCase } from "./op-cases.ts";
 
-/** Mulberry32 (Tommy Ettinger, public domain). */
-function random(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
-  };
-}
-
-const next = random(20261124);
+const next = randomNumbers(20261124);
 const pick = <T>(items: readonly T[]): T => items[Math.floor(next() * items.length)]!;
 /** From 1 to `limit`, the ends more often than not. */
 const size = (limit: number) => pick([1, 2, limit, 1 + Math.floor(next() * limit), 1 + Math.floor(next() * limit)]);

@@ -24,7 +24,7 @@ function canMeasure(): boolean {
 const skip = canMeasure() ? {} : { skip: "this system's kernel tells no peak of a process's memory that can be reset" };
 
 /** As `npm start` sets them: what is large is given back at once, so that a peak is one. */
-const { malloc } = JSON.parse(readFileSync(new URL("../../scripts/memory-settings.json", import.meta.url), "utf8"));
+const { malloc } = JSON.parse(readFileSync(new URL("../../bin/memory-settings.json", import.meta.url), "utf8"));
 
 for (const name of ["winograd", "direct", "casts", "attention"]) {
   test(`scratch is as planned: ${name}`, skip, () => {

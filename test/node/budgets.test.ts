@@ -5,8 +5,10 @@ import { readFileSync } from "node:fs";
 import { after, before, test } from "node:test";
 import { BudgetError, type Engine, type GenerateEvent, openEngine, UsageError } from "../../src/node.ts";
 import { sameBytes } from "../support/same.ts";
+import { seededRandom } from "../support/seed.ts";
 
 const JOB = { prompt: "a lake at dawn, mountains", seed: 7, steps: 4 };
+const random = seededRandom();
 let engine: Engine;
 before(async () => {
   engine = await openEngine({ backend: "cpu" });
@@ -38,8 +40,8 @@ test("resident, streamed, minimal and random budgets give the same PNG, cold or 
   sameBytes(warm.png, resident.png, "warm");
   const leastMiB = await smallestVram();
   assert.ok(resident.peakDeviceBytes > leastMiB * 1024 ** 2, "the demo model should not fit in the least budget");
-  const random = Array.from({ length: 4 }, () => leastMiB + Math.floor(Math.random() * 40));
-  for (const vramMiB of [leastMiB, leastMiB + 1, leastMiB + 8, ...random]) {
+  const some = Array.from({ length: 4 }, () => leastMiB + Math.floor(random() * 40));
+  for (const vramMiB of [leastMiB, leastMiB + 1, leastMiB + 8, ...some]) {
     await engine.setBudgets({ vram: `${vramMiB}M`, ram: "1G" });
     const found = await image();
     sameBytes(found.png, resident.png, `--vram ${vramMiB}M`);

@@ -66,6 +66,9 @@ test("a name leads to its commit's folder if that has an index; never out of the
   const snapshot = path.join(repo, "snapshots", COMMIT);
   put(path.join(repo, "refs", "main"), `${COMMIT}\n`);
   put(path.join(repo, "refs", "odd"), "../../elsewhere");
+  put(path.join(HF_HUB_CACHE, "elsewhere", "model_index.json"), "{}");
+  put(path.join(hubRepoDir("../m", env), "refs", "main"), COMMIT);
+  put(path.join(hubRepoDir("../m", env), "snapshots", COMMIT, "model_index.json"), "{}");
   assert.equal(await resolveHubModel("o/m", { env }), undefined);
   fs.mkdirSync(path.join(snapshot, "model_index.json"), { recursive: true });
   assert.equal(await resolveHubModel("o/m", { env }), undefined, "a folder is no index");
@@ -181,6 +184,9 @@ test("the lock: process ids count on their own machine alone, a sign of life for
     put(file, text);
     fs.utimesSync(file, at, at);
     let owner = "";
+    const onWait = (name: string) => {
+      owner = name;
+    };
     const stop = new AbortController();
     const reason = new Error("waited");
     const clock = {
@@ -189,13 +195,9 @@ test("the lock: process ids count on their own machine alone, a sign of life for
         throw new Error("the clock's");
       },
     };
-    const lock = await acquireLock(file, {
-      clock,
-      signal: stop.signal,
-      onWait: (name) => {
-        owner = name;
-      },
-    }).catch((error: unknown) => assert.equal(error, reason));
+    const lock = await acquireLock(file, { clock, signal: stop.signal, onWait }).catch((error: unknown) =>
+      assert.equal(error, reason),
+    );
     if (!lock) {
       assert.equal(fs.readFileSync(file, "utf8"), text, "it is left as it was");
       return owner;
@@ -269,7 +271,12 @@ test("offline: what there is, whole or not, and which variable says so", async (
       choose: async (listing, { variant }) => {
         seen.push([
           variant,
-          [listing.has("unet/w"), listing.has("broken"), await listing.readText("model_index.json")],
+          [
+            listing.has("unet/w"),
+            listing.has("broken"),
+            listing.has("unet"),
+            await listing.readText("model_index.json"),
+          ],
         ]);
         if (fail) throw fail;
         return { files };
@@ -281,7 +288,7 @@ test("offline: what there is, whole or not, and which variable says so", async (
     files: 2,
     totalBytes: 7,
   });
-  assert.deepEqual(seen, [["fp16", [true, false, "{}"]]]);
+  assert.deepEqual(seen, [["fp16", [true, false, false, "{}"]]]);
   const fields = { subject: "x", problem: "y", next: "z" };
   const refused = (words: RegExp) => (error: unknown) =>
     error instanceof DeviceError && error.code === "E_OFFLINE" && words.test(error.message);

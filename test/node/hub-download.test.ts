@@ -124,11 +124,12 @@ test("a whole part is checked without a request; a longer one, or a link, is not
   t.mock.restoreAll();
   const link = bench(t, [{}]);
   link.have(BYTES);
-  const foreign = `${link.target}.foreign`;
+  const foreign = path.join(path.dirname(link.target), "f");
   writeFileSync(foreign, "precious");
   rmSync(`${link.target}.incomplete`);
-  symlinkSync(foreign, `${link.target}.incomplete`);
+  symlinkSync("f", `${link.target}.incomplete`);
   await link.get();
+  assert.deepEqual(link.asked, [null], "what it leads to is no part");
   assert.equal(readFileSync(foreign).toString(), "precious");
 });
 

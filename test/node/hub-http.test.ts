@@ -367,10 +367,14 @@ test("tries: five with growing pauses, anew after a megabyte, the server's wait 
   const asked = await run(1, { waitMs: 120_001 });
   assert.deepEqual([asked.result, asked.attempts, asked.waits], ["gone, and asks to wait 3 minutes", 1, []]);
   let received = 0;
-  const progress = await run(9, { received: () => (received += 2 ** 20) });
+  const more = (bytes: number) => () => {
+    received += bytes;
+    return received;
+  };
+  const progress = await run(9, { received: more(2 ** 20) });
   assert.deepEqual([progress.result, new Set(progress.waits)], ["came", new Set([1000])]);
   received = 0;
-  const crumbs = await run(9, { received: () => (received += 2 ** 20 - 1) });
+  const crumbs = await run(9, { received: more(2 ** 20 - 1) });
   assert.equal(crumbs.attempts, 5);
   assert.equal((await run(1, { waitMs: 0 })).waits[0], 0);
 

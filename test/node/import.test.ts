@@ -28,6 +28,7 @@ import { modelIds } from "../../src/store/store.ts";
 import { verifyModel } from "../../src/store/verify.ts";
 import { elementCount } from "../../src/tensor/dtype.ts";
 import { openSdxlFolder } from "../sdxl-folder.ts";
+import { seededRandom } from "../support/seed.ts";
 import { artifactBytes } from "../unit/lzr2-fixture.ts";
 import { componentOf, fixture, randomOf } from "../unit/store-fixture.ts";
 import { fakeContext } from "./fake-context.ts";
@@ -37,6 +38,7 @@ const MODEL = path.join(root, "fixtures/golden/deep");
 const ARTIFACT = path.join(root, "fixtures/lzr2/deep.lzr2");
 const MAIN = path.join(root, "src/cli/main.ts");
 /** How many imports are killed; more by the environment. */
+const random = seededRandom();
 const KILLS = Number(process.env.SOLVAY_TEST_KILLS ?? 12);
 
 const folders: string[] = [];
@@ -136,8 +138,8 @@ test(`kill -9 at ${KILLS} random moments of an import: the next one goes on, and
     const over = ended(child);
     // After a random share of what an import tells, and a moment more.
     const seen = linesOf(child);
-    const last = Math.random() * 0.9 * lines();
-    child.stdout!.on("data", () => seen() > last && setTimeout(() => child.kill("SIGKILL"), Math.random() * 20));
+    const last = random() * 0.9 * lines();
+    child.stdout!.on("data", () => seen() > last && setTimeout(() => child.kill("SIGKILL"), random() * 20));
     if ((await over) === null) killed++;
     for (const listed of await modelIds(nodeStore(dir)))
       assert.equal((await cli("store", "verify", listed, "--store", dir)).code, 0);

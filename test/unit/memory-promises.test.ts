@@ -80,8 +80,10 @@ test("the driver's allowance and the process are in every plan, byte for byte, a
   assert.ok(heavy.held.length > 10);
   for (const held of heavy.held) assert.match(held, /device device overhead 50000(;|$)/);
   for (const held of heavy.held) assert.match(held, /ram process 30000(;|$)/);
-  // Now that all weights are there.
+  // Now that all weights are there: none is read again.
+  const { readBytes } = heavy.runtime;
   await heavy.draw({ ...JOB, prompt: "a hill" });
+  assert.equal(heavy.runtime.readBytes, readBytes);
   // What is taken at most is what was promised.
   assert.equal(heavy.runtime.ledger.state("device").peakBytes, after.plan.peak.deviceBytes);
   assert.equal(heavy.runtime.ledger.state("ram").peakBytes, after.plan.peak.ramBytes);

@@ -313,6 +313,62 @@ test("an abort ends the run with the signal's reason; a late read never lands in
   });
 });
 
+test("a read that no abort stops has landed before another block takes its place", async () => {
+  const graph = chain([1, 1, 1, 1, 1]);
+  for (const extraBytes of [0, WEIGHT_BYTES]) {
+    const from = source(graph);
+    const gates = new Map<string, PromiseWithResolvers<void>>();
+    const begun: string[] = [];
+    const deaf = new Map(
+      [...from.table].map(([name, entry]) => {
+        const read: ByteSource["read"] = async (startByte, into) => {
+          begun.push(name);
+          await gates.get(name)?.promise;
+          await entry.source.read(startByte, into);
+        };
+        return [name, { ...entry, source: { ...entry.source, read } }] as const;
+      }),
+    );
+    await withPhase(graph, { ...from, table: deaf }, leastBytes(graph) + extraBytes, async (run) => {
+      for (const held of ["s2.w0", "s3.w0"]) gates.set(held, Promise.withResolvers<void>());
+      const stop = new AbortController();
+      const stopped = run(INPUT, stop.signal);
+      for (let turn = 0; turn < 20; turn++) await new Promise((resume) => setImmediate(resume));
+      stop.abort(new Error("enough"));
+      const again = run(INPUT, undefined, false);
+      for (let turn = 0; turn < 20; turn++) await new Promise((resume) => setImmediate(resume));
+      const early = begun.filter((name) => name === "s0.w0").length;
+      for (const gate of gates.values()) gate.resolve();
+      await assert.rejects(stopped, /enough/);
+      assert.equal(early, 1, "read into the place of one that is under way");
+      const found = await again;
+      await withPhase(graph, source(graph), PLENTY, async (clean) => {
+        assert.deepEqual(found, await clean(INPUT, undefined, false));
+      });
+    });
+  }
+});
+
+test("reads go ahead of compute: past segments without weights, and into the pass to come, if there is one", async () => {
+  const graph = chain([1, 0, 0, 0, 1, 1, 1]);
+  const twoSlots = leastBytes(graph) + WEIGHT_BYTES;
+  const from = source(graph);
+  await withPhase(graph, from, twoSlots, async (run) => {
+    const gate = Promise.withResolvers<void>();
+    from.gate = gate.promise;
+    const running = run(INPUT);
+    for (let turn = 0; turn < 20; turn++) await new Promise((resume) => setImmediate(resume));
+    const early = [...from.reads];
+    gate.resolve();
+    await running;
+    assert.deepEqual(early, ["s0.w0", "s4.w0"]);
+    const order = ["s0.w0", "s4.w0", "s5.w0", "s6.w0"];
+    assert.deepEqual(from.reads, [...order, "s0.w0"]);
+    await run(INPUT, undefined, false);
+    assert.deepEqual(from.reads, [...order, ...order]);
+  });
+});
+
 test("NaN in a weight is refused the first time it passes", async () => {
   const graph = chain([1]);
   const from = source(graph);

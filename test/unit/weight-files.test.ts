@@ -137,13 +137,16 @@ test("weights are f16, bf16 or f32, of the shapes of their network: else the mod
     const tensors = await tensorsOf(files.get(file)!);
     const read = tensors.filter(({ name }) => !/^(encoder|quant_conv)\./.test(name) || folder !== "vae");
     const at = tensors.indexOf(read.filter(({ shape }) => shape.length > 1).at(-1)!);
-    const open = async (change: (tensor: Stored) => readonly Stored[]) => {
+    const open = async <T = number>(
+      change: (tensor: Stored) => readonly Stored[],
+      read: (checkpoint: Awaited<ReturnType<typeof openModelFolder>>) => T = ({ components }) => components.size as T,
+    ) => {
       const changed = new Map(files).set(
         file,
         encodeSafetensors(tensors.flatMap((one, i) => (i === at ? change(one) : [one]))),
       );
       await using checkpoint = await openModelFolder(folderOf(changed));
-      return checkpoint.components.size;
+      return read(checkpoint);
     };
     const as = (dtype: DType) => (tensor: Stored) => [
       { ...tensor, dtype, bytes: new Uint8Array(elementCount(tensor.shape) * DTYPE_BYTES[dtype]) },
@@ -161,8 +164,13 @@ test("weights are f16, bf16 or f32, of the shapes of their network: else the mod
       open(() => []),
       { code: "E_SCHEMA", message: /1 tensors are missing/ },
     );
-    const more = (tensor: Stored) => [tensor, { ...tensor, name: "nobody's" }];
-    await assert.rejects(open(more), { code: "E_SCHEMA", message: /1 tensors are not SDXL's, first "nobody's"/ });
+    const more = (name: string) => (tensor: Stored) => [tensor, { ...tensor, name }];
+    const notes: readonly string[] = await open(more("nobody's"), (checkpoint) => checkpoint.notes);
+    assert.deepEqual(notes, [`${folder}: 1 tensor that nothing reads is left aside, first "nobody's"`]);
+    await assert.rejects(open(more("nobody's.lora_up.weight")), {
+      code: "E_SCHEMA",
+      message: /1 tensors are not SDXL's, first "nobody's/,
+    });
   }
 });
 

@@ -1,0 +1,77 @@
+/** @file What a picture says of how it was made: every field, in the PNG itself, and what follows from a retry. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { encodeWithRecord, recordOf } from "../../src/engine/png-record.ts";
+import { decodePng, readPngText } from "../../src/image/png.ts";
+import type { EngineInfo } from "../../src/job/engine.ts";
+import { a1111Parameters, type ImageRecord, solvayJson } from "../../src/job/infotext.ts";
+import type { Checkpoint } from "../../src/models/family.ts";
+import { SOLVAY_VERSION } from "../../src/version.ts";
+
+const JOB = {
+  ...{ prompt: "a cat", negativePrompt: "blurry", seed: 9, steps: 30, guidance: 7, width: 24, height: 16 },
+  sampler: "euler",
+} as const;
+const INFO: EngineInfo = {
+  ...{ model: "/models/org/my-model/", demo: false, artifact: "a.lzr2", backend: "webgpu" },
+  ...{ precision: "fp16 (shader-f16)", defaultWidth: 1024, defaultHeight: 1024 },
+};
+const CHECKPOINT = { scheduleTitle: "Karras" } as Checkpoint;
+const PICTURE = { rgb: Uint8Array.from({ length: 18 }, (_, i) => i), width: 3, height: 2 };
+const RECORD: ImageRecord = {
+  ...JOB,
+  ...{ width: 3, height: 2, samplerName: "Euler", scheduleType: "Karras", model: "my-model", artifact: "a.lzr2" },
+  ...{ backend: "webgpu", precision: "fp16 (shader-f16)", retry: undefined, version: SOLVAY_VERSION },
+};
+
+test("a record has the job, the picture's own size, the model's name and what computed", () => {
+  assert.deepEqual(recordOf(JOB, PICTURE, INFO, CHECKPOINT), { ...RECORD, emptyNegativePrompt: undefined });
+  const { negativePrompt: _, ...bare } = JOB;
+  assert.equal(recordOf(bare, PICTURE, INFO, CHECKPOINT).negativePrompt, "");
+  const retried = recordOf(JOB, { ...PICTURE, retry: "E_NAN" }, INFO, CHECKPOINT);
+  assert.deepEqual(retried, { ...RECORD, precision: "fp32", retry: "E_NAN", emptyNegativePrompt: undefined });
+  const names = ["org/model", "C:\\models\\mine", "plain", "/"].map(
+    (model) => recordOf(JOB, PICTURE, { ...INFO, model }, CHECKPOINT).model,
+  );
+  assert.deepEqual(names, ["model", "mine", "plain", "/"]);
+});
+
+test("our JSON holds the record: all of it, and nothing else", () => {
+  const { samplerName: _, ...rest } = { ...RECORD, retry: "E_NAN, in step 2" };
+  assert.deepEqual(JSON.parse(solvayJson({ ...RECORD, retry: "E_NAN, in step 2" })), { ...rest, rng: "torch-cpu" });
+  for (const field of Object.keys(RECORD).filter((name) => name !== "samplerName")) {
+    const changed = solvayJson({ ...RECORD, retry: "", [field]: "other" } as ImageRecord);
+    assert.equal(JSON.parse(changed)[field], "other", field);
+  }
+  assert.equal(Object.keys(JSON.parse(solvayJson(RECORD)))[0], "version");
+});
+
+test("in the infotext a value with a comma, a colon or a line break is quoted, all others are not", () => {
+  const line = (change: Partial<ImageRecord>) =>
+    a1111Parameters({ ...RECORD, ...change })
+      .split("\n")
+      .slice(2)
+      .join("\n");
+  assert.equal(
+    line({}),
+    "Steps: 30, Sampler: Euler, Schedule type: Karras, CFG scale: 7.0, Seed: 9, Size: 3x2, Model: my-model, RNG: CPU, " +
+      `Artifact: a.lzr2, Precision: fp16 (shader-f16), Version: Solvay ${SOLVAY_VERSION}`,
+  );
+  for (const model of ["a, b", "a: b", "a\nb", ",", ":"]) {
+    assert.ok(line({ model }).includes(`Model: ${JSON.stringify(model)}, RNG`), model);
+    assert.ok(line({ artifact: model }).includes(`Artifact: ${JSON.stringify(model)}, Precision`), model);
+  }
+  assert.ok(line({ model: 'a "b" c' }).includes('Model: a "b" c, RNG'));
+  assert.ok(!a1111Parameters({ ...RECORD, negativePrompt: "" }).includes("Negative"));
+});
+
+test("the PNG holds both texts and these very pixels", async () => {
+  const png = new Uint8Array(await encodeWithRecord(PICTURE, RECORD));
+  assert.deepEqual(await readPngText(png), [
+    { keyword: "parameters", text: a1111Parameters(RECORD) },
+    { keyword: "solvay", text: solvayJson(RECORD) },
+  ]);
+  const { width, height, pixels } = await decodePng(png);
+  assert.deepEqual([width, height], [3, 2]);
+  assert.deepEqual(Buffer.from(pixels), Buffer.from(PICTURE.rgb));
+});
