@@ -84,8 +84,9 @@ export class EngineClient implements Engine {
         else done = true;
         wake();
       },
+      // The first word counts: a thread that ends at once after it says so before this has woken.
       onFailure: (error) => {
-        failure = error;
+        if (!done) failure ??= error;
         wake();
       },
     });

@@ -2,10 +2,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { EngineClient } from "../../src/engine/client.ts";
-import type { FromEngine, ToEngine } from "../../src/engine/messages.ts";
+import { type FromEngine, packError, type ToEngine } from "../../src/engine/messages.ts";
 import { serveEngine } from "../../src/engine/serve-port.ts";
 import type { EngineThread } from "../../src/engine/thread.ts";
-import { BudgetError } from "../../src/errors.ts";
+import { BudgetError, DeviceError } from "../../src/errors.ts";
 import type { CheckedEngine } from "../../src/job/checked.ts";
 import type { EngineInfo } from "../../src/job/types.ts";
 
@@ -106,3 +106,32 @@ test("an engine that can't be opened ends its thread and says why", async () => 
   await assert.rejects(EngineClient.open(thread, {}), (error: unknown) => error instanceof BudgetError);
   assert.deepEqual(log, ["terminated"]);
 });
+
+for (const [word, last] of [
+  ["E_VRAM", { type: "failed", id: 1, error: packError(new BudgetError({ code: "E_VRAM", problem: "-", next: "-" })) }],
+  ["done", { type: "done", id: 1 }],
+] as const) {
+  test(`a job's own end stands although its thread ends in the same moment: ${word}`, async () => {
+    let tell: (message: FromEngine) => void = () => {};
+    let end: () => void = () => {};
+    const thread: EngineThread = {
+      post(message) {
+        if (message.type === "open") return setImmediate(() => tell({ type: "opened", info: INFO }));
+        setImmediate(() => {
+          tell(last);
+          end();
+        });
+      },
+      listen(onMessage, onEnd) {
+        tell = onMessage;
+        end = () => onEnd(packError(new DeviceError({ code: "E_ENDED", problem: "over", next: "-" })));
+      },
+      keepAlive: () => {},
+      terminate: async () => {},
+    };
+    const client = await EngineClient.open(thread, {});
+    const events = Array.fromAsync(client.generate({ prompt: "a lake" }));
+    if (word === "done") assert.deepEqual(await events, []);
+    else await assert.rejects(events, { code: word });
+  });
+}
