@@ -9,7 +9,6 @@ import { after, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { overlayLzr2 } from "../../src/checkpoint/lzr2-overlay.ts";
 import { runCli } from "../../src/cli/program.ts";
-import type { TensorTable } from "../../src/container/table.ts";
 import { composeEngine } from "../../src/engine/engine.ts";
 import { findModel } from "../../src/library/open.ts";
 import { openStoredCheckpoint } from "../../src/library/stored.ts";
@@ -29,6 +28,7 @@ import { verifyModel } from "../../src/store/verify.ts";
 import { elementCount } from "../../src/tensor/dtype.ts";
 import { openSdxlFolder } from "../sdxl-folder.ts";
 import { seededRandom } from "../support/seed.ts";
+import { bytesOf } from "../support/table-bytes.ts";
 import { artifactBytes } from "../unit/lzr2-fixture.ts";
 import { componentOf, fixture, randomOf } from "../unit/store-fixture.ts";
 import { fakeContext } from "./fake-context.ts";
@@ -54,16 +54,6 @@ async function cli(...line: readonly string[]): Promise<{ code: number; out: str
   const fake = fakeContext({ cwd: root });
   const code = await runCli(line, fake.context);
   return { code, out: fake.out(), err: fake.err() };
-}
-
-async function bytesOf(table: TensorTable): Promise<Map<string, Buffer>> {
-  const all = new Map<string, Buffer>();
-  for (const [name, { source, startByte, endByte }] of table) {
-    const bytes = Buffer.alloc(endByte - startByte);
-    await source.read(startByte, bytes);
-    all.set(name, bytes);
-  }
-  return all;
 }
 
 /**

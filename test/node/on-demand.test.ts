@@ -12,7 +12,6 @@ import { after, test } from "node:test";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { runCli } from "../../src/cli/program.ts";
 import { readSafetensorsHeader } from "../../src/container/safetensors.ts";
-import type { TensorTable } from "../../src/container/table.ts";
 import { folderComponent, storedComponent } from "../../src/library/on-demand.ts";
 import { openStoredCheckpoint } from "../../src/library/stored.ts";
 import { nodeStore } from "../../src/node/disk/node-store.ts";
@@ -21,6 +20,7 @@ import { nodeLibraryHost } from "../../src/node/library-host.ts";
 import { findModelId, modelIds } from "../../src/store/store.ts";
 import { encodeSafetensors } from "../safetensors-writer.ts";
 import { openSdxlFolder } from "../sdxl-folder.ts";
+import { bytesOf } from "../support/table-bytes.ts";
 import { fakeContext } from "./fake-context.ts";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
@@ -73,16 +73,6 @@ async function ask({ dir, id }: Pick<Imported, "dir" | "id">): Promise<Map<strin
   const { component, owned } = await storedComponent(host, store, opened, ID);
   await using _owned = owned;
   return await bytesOf(component.table);
-}
-
-async function bytesOf(table: TensorTable): Promise<Map<string, Buffer>> {
-  const all = new Map<string, Buffer>();
-  for (const [name, { source, startByte, endByte }] of table) {
-    const bytes = Buffer.alloc(endByte - startByte);
-    await source.read(startByte, bytes);
-    all.set(name, bytes);
-  }
-  return all;
 }
 
 async function requireFolders(found: ReadonlyMap<string, Buffer>): Promise<void> {
