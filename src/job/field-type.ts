@@ -40,13 +40,16 @@ export interface LoopWord {
   readonly cleared?: string;
 }
 
-/** An entry of the infotext's line of settings, by A1111's name. */
+/** An entry of the infotext's line of settings, by A1111's name, which gives it its place (infotext-order.ts). */
 export interface InfotextEntry {
   readonly name: string;
-  /** Place in A1111's line; entries without one follow the picture's size, in the table's order. */
-  readonly rank?: number;
   /** Its text where that is not the value's own; undefined leaves the entry out. */
   readonly write?: (record: Readonly<Record<string, unknown>>) => string | undefined;
+  /**
+   * The way back from such a text: values of fields by name, as text or as they are, each of which is then checked by its kind.
+   * Undefined where the text can't be read. Wanted of every field with `write`.
+   */
+  readonly read?: (text: string) => Readonly<Record<string, unknown>> | undefined;
 }
 
 export interface Field {

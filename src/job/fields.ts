@@ -12,7 +12,7 @@ const PROMPT = { type: "text", maxChars: 65536 } as const;
 /** Longest path that any system takes. */
 const PATH = { type: "text", maxChars: 32767 } as const;
 
-/** In the order in which our JSON record writes them; `rank` is the infotext's own order. */
+/** In the order in which our JSON record writes them; the infotext has its own (infotext-order.ts). */
 export const JOB_FIELDS = {
   prompt: { kind: PROMPT, description: "what the image should show", required: true },
   negativePrompt: {
@@ -28,7 +28,7 @@ export const JOB_FIELDS = {
     absent: "drawn at random",
     flag: { usage: "--seed <n>", group: "Picture" },
     loop: { word: "seed", usage: "N|random", clear: "random", cleared: "random" },
-    infotext: { name: "Seed", rank: 5 },
+    infotext: { name: "Seed" },
     aliases: ["noise_seed"],
   },
   steps: {
@@ -37,7 +37,7 @@ export const JOB_FIELDS = {
     default: 30,
     flag: { usage: "--steps <n>", group: "Picture" },
     loop: { word: "steps", usage: "N" },
-    infotext: { name: "Steps", rank: 1 },
+    infotext: { name: "Steps" },
     aliases: ["num_inference_steps"],
     shapesPlan: true,
   },
@@ -47,7 +47,7 @@ export const JOB_FIELDS = {
     default: 5,
     flag: { usage: "--guidance <n>", group: "Picture" },
     loop: { word: "guidance", usage: "N" },
-    infotext: { name: "CFG scale", rank: 4 },
+    infotext: { name: "CFG scale" },
     aliases: ["guidance_scale", "cfg_scale", "cfg"],
     shapesPlan: true,
   },
@@ -58,7 +58,14 @@ export const JOB_FIELDS = {
     flag: { usage: "--width <pixels>", group: "Picture" },
     loop: { word: "size", usage: "WxH|default", clear: "default", cleared: "the model's own" },
     // One entry for both sides.
-    infotext: { name: "Size", rank: 6, write: ({ width, height }) => `${width}x${height}` },
+    infotext: {
+      name: "Size",
+      write: ({ width, height }) => `${width}x${height}`,
+      read: (text) => {
+        const [, width, height] = /^(\d+)x(\d+)$/.exec(text) ?? [];
+        return width === undefined ? undefined : { width, height };
+      },
+    },
     shapesPlan: true,
   },
   height: {

@@ -5,6 +5,7 @@
  */
 import type { Field, Fields, InfotextEntry } from "./field-type.ts";
 import { JOB_FIELDS } from "./fields.ts";
+import { infotextRank } from "./infotext-order.ts";
 import type { FullJob } from "./job.ts";
 
 /** All that is needed to make the picture again. */
@@ -41,24 +42,21 @@ type Values = Readonly<Record<string, unknown>>;
 
 /** What a picture records beside its job, in the order of our JSON; the infotext leaves out what has no entry. */
 const FACTS: Readonly<Record<string, InfotextEntry | undefined>> = {
-  sampler: { name: "Sampler", rank: 2, write: ({ samplerName }) => textOf(samplerName) },
-  scheduleType: { name: "Schedule type", rank: 3 },
-  rng: { name: "RNG", rank: 11, write: () => "CPU" },
-  model: { name: "Model", rank: 10 },
+  sampler: { name: "Sampler", write: ({ samplerName }) => textOf(samplerName) },
+  scheduleType: { name: "Schedule type" },
+  rng: { name: "RNG", write: () => "CPU" },
+  model: { name: "Model" },
   modelRevision: undefined,
-  artifact: { name: "Artifact", rank: 12 },
+  artifact: { name: "Artifact" },
   backend: undefined,
   precision: {
     name: "Precision",
-    rank: 13,
     write: ({ precision }) => (precision === "fp32" ? undefined : textOf(precision)),
   },
-  retry: { name: "Retry", rank: 14 },
-  version: { name: "Version", rank: 15, write: ({ version }) => `Solvay ${version}` },
+  retry: { name: "Retry" },
+  version: { name: "Version", write: ({ version }) => `Solvay ${version}` },
   emptyNegativePrompt: undefined,
 };
-/** Of a job's fields without a rank: after the size, before the model. */
-const LATER_RANK = 9;
 /** The seed's numbers are torch's on the CPU, wherever the rest is computed. */
 const RNG = "torch-cpu";
 
@@ -71,7 +69,7 @@ export function a1111Parameters(record: ImageRecord, fields: Fields = JOB_FIELDS
   ];
   const settings = entries
     .flatMap(({ entry, own }) => (entry ? [{ ...entry, text: entry.write ? entry.write(values) : own }] : []))
-    .toSorted((a, b) => (a.rank ?? LATER_RANK) - (b.rank ?? LATER_RANK))
+    .toSorted((a, b) => infotextRank(a.name) - infotextRank(b.name))
     .flatMap(({ name, text }) => (text === undefined ? [] : [name === text ? name : `${name}: ${quoted(text)}`]));
   const negative = record.negativePrompt ? `\nNegative prompt: ${record.negativePrompt}` : "";
   return `${record.prompt}${negative}\n${settings.join(", ")}`;

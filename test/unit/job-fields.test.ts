@@ -118,7 +118,7 @@ test("the infotext and our JSON: as they have always been, and the new field in 
       '"precision":"fp16 (shader-f16)","retry":"NaN, in step 3"}',
   );
   const skipped = { ...RECORD, clipSkip: 2 };
-  assert.match(a1111Parameters(skipped, FIELDS), /Size: 1024x768, Clip skip: 2, Model: m/);
+  assert.match(a1111Parameters(skipped, FIELDS), /Size: 1024x768, Model: m, Clip skip: 2, RNG: CPU/);
   assert.match(solvayJson(skipped, FIELDS), /"height":768,"clipSkip":2,"sampler":"euler"/);
   const standing = { ...RECORD, clipSkip: 1 };
   assert.equal(a1111Parameters(standing, FIELDS), a1111Parameters(RECORD));
