@@ -39,7 +39,8 @@ export async function storedComponent(
   if (absent !== undefined) throw unusable(checkpoint, id, absent);
   const sources = sourcesOf(checkpoint, stored, id);
   const entry =
-    (await findEntry(store, id, sources)) ?? (await importEntry(host, store, { checkpoint, sources }, id, options));
+    (await findEntry(store, checkpoint, id, sources)) ??
+    (await importEntry(host, store, { checkpoint, sources }, id, options));
   const owned = await openStoredModel(store, entry);
   return { component: owned.components.get(id)!, owned };
 }
@@ -51,12 +52,20 @@ function sourcesOf(checkpoint: Checkpoint, stored: StoredModel, id: string): rea
   return stored.components.get(twin.id)!.sources;
 }
 
-/** Reads no block. */
-async function findEntry(store: Store, id: string, sources: readonly SourceStamp[]): Promise<string | undefined> {
+/** One whose blocks are cut as they are read now. Reads no block. */
+async function findEntry(
+  store: Store,
+  checkpoint: Checkpoint,
+  id: string,
+  sources: readonly SourceStamp[],
+): Promise<string | undefined> {
   const packs = new Set(await packNames(store));
+  const segments = new Set(checkpoint.weightGraphs(id).flatMap((graph) => graph.segments.map(({ name }) => name)));
   return (await listModels(store)).find(({ manifest }) => {
-    if (!manifest || companionComponent(manifest)?.name !== id || !isCompanionOf(manifest, sources)) return false;
-    return manifest.components.every(({ blocks }) => blocks.every(({ pack }) => packs.has(pack)));
+    const component = manifest && companionComponent(manifest);
+    if (component?.name !== id || !isCompanionOf(manifest!, sources)) return false;
+    if (!component.blocks.every(({ label }) => segments.has(label))) return false;
+    return manifest!.components.every(({ blocks }) => blocks.every(({ pack }) => packs.has(pack)));
   })?.id;
 }
 

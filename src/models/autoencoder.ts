@@ -44,11 +44,25 @@ export function unscaledLatent(latent: Float32Array, config: VaeConfig): Float32
   });
 }
 
+/** Back: what an encoder gives [1, Cl, H, W], as samplers and the model see it. */
+export function scaledLatent(latent: Float32Array, config: VaeConfig): Float32Array<ArrayBuffer> {
+  const { latentChannels, latentStatistics, scalingFactor } = config;
+  const plane = latent.length / latentChannels;
+  return Float32Array.from(latent, (value, i) => {
+    const channel = Math.floor(i / plane);
+    const std = latentStatistics?.std[channel] ?? 1;
+    const mean = latentStatistics?.mean[channel] ?? 0;
+    return Math.fround(Math.fround(value - mean) * scalingFactor) / std;
+  });
+}
+
 /**
  * Decoding goes in bands of rows (bands/) of about this much, always and everywhere: it decides the last bits of every
  * picture. Measurements: docs/decisions/banded-decode.md.
  */
 export const DECODE_BAND_BYTES = 64 * 1024 ** 2;
+/** Encoding as well: it decides the last bits of every picture that begins with one. */
+export const ENCODE_BAND_BYTES = DECODE_BAND_BYTES;
 
 /** Input "latent" [B, Cl, H, W], already divided by the scaling factor. Output "image" [B, 3, H s, W s], about -1..1. */
 export function vaeDecoderGraph(config: VaeConfig, batch: number, height: number, width: number): Graph {

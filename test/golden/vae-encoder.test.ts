@@ -11,6 +11,7 @@ import { fileURLToPath } from "node:url";
 import type { Device } from "../../src/backend/device.ts";
 import { HostDevice } from "../../src/backend/host-device.ts";
 import { createReferenceBackend } from "../../src/backend/reference/backend.ts";
+import { bandProgram } from "../../src/bands/bands.ts";
 import { JsonConfig } from "../../src/checkpoint/json-config.ts";
 import { requireSchema } from "../../src/checkpoint/schema.ts";
 import { readSafetensorsHeader } from "../../src/container/safetensors.ts";
@@ -33,7 +34,7 @@ import { Telemetry } from "../../src/stream/telemetry.ts";
 import { WeightPool } from "../../src/stream/weight-pool.ts";
 import { toFloat32 } from "../../src/tensor/dtype.ts";
 import { findTestAdapter, openTestDevice } from "../backend/software-vulkan.ts";
-import { runGraph, TEST_MACHINE } from "../graph-run.ts";
+import { runBandProgram, runGraph, TEST_MACHINE } from "../graph-run.ts";
 import { openSdxlFolder } from "../sdxl-folder.ts";
 
 const TOLERANCE = 5e-5;
@@ -85,6 +86,25 @@ for (const name of [...OWN, ...MODELS]) {
       assert.ok(error <= TOLERANCE, `largest error ${error} of the largest magnitude`);
     });
   }
+}
+
+const BAND_BYTES = [1, 8192, Number.POSITIVE_INFINITY];
+
+for (const name of [...OWN, ...MODELS]) {
+  test(`the VAE encoder of ${name} in bands of rows equals diffusers'`, async () => {
+    const image = golden.get(`${name}/image`)!;
+    const { config, table } = vaes.get(name)!;
+    const reader = new TableBlocks("vae_encoder", table);
+    const expected = await floats(golden.get(`${name}/moments`)!);
+    for (const bandBytes of BAND_BYTES) {
+      const program = bandProgram(encoderGraph(config, image.shape), { bandBytes });
+      if (bandBytes === 1) assert.ok(program.bandRuns > program.layers.length, "cut indeed");
+      const inputs = new Map([["image", await floats(image)]]);
+      const outputs = await runBandProgram(devices.get("cpu")!, reader, program, inputs);
+      const error = relativeError(outputs.get("moments")!, expected);
+      assert.ok(error <= TOLERANCE, `bands of ${bandBytes}: largest error ${error} of the largest magnitude`);
+    }
+  });
 }
 
 /** Tensors of one shape that a wrong key map could exchange, and whose encoder. */

@@ -4,7 +4,14 @@
  */
 import { type BandProgram, bandProgram } from "../../bands/bands.ts";
 import type { Graph } from "../../ir/graph.ts";
-import { DECODE_BAND_BYTES, vaeDecoderGraph, vaeEncoderGraph, vaeScaleFactor } from "../autoencoder.ts";
+import {
+  DECODE_BAND_BYTES,
+  ENCODE_BAND_BYTES,
+  type VaeConfig,
+  vaeDecoderGraph,
+  vaeEncoderGraph,
+  vaeScaleFactor,
+} from "../autoencoder.ts";
 import { clipGraph } from "../clip.ts";
 import type { JobShape } from "../family.ts";
 import type { SdxlConfigs } from "./config.ts";
@@ -43,7 +50,7 @@ export function sdxlGraphs(configs: SdxlConfigs, shape: JobShape, textTokens: nu
     time: unetTimeGraph(configs.unet, callsAtOnce * batch, { fp32 }),
     callsAtOnce,
     step: unetStepGraph(configs.unet, size, textTokens, { fp32 }),
-    decoder: decoderProgram(configs, size.height, size.width),
+    decoder: decoderProgram(configs.vae, size.height, size.width),
   };
 }
 
@@ -61,13 +68,23 @@ export function sdxlWeightGraphs(configs: SdxlConfigs, component: SdxlComponentI
       return [unetTimeGraph(unet, 1), unetTextGraph(unet, 1, 1), unetStepGraph(unet, size, 1)];
     }
     case "vae":
-      // Decoded in bands: a block for each layer of those.
-      return decoderProgram(configs, 2, 2).layers.map(({ bands }) => bands[0]!.graph);
+      return layerGraphs(decoderProgram(vae, 2, 2));
     case "vaeEncoder":
-      return [vaeEncoderGraph(vae, 1, 2, 2)];
+      return layerGraphs(encoderProgram(vae, 2, 2));
   }
 }
 
-function decoderProgram({ vae }: SdxlConfigs, height: number, width: number): BandProgram {
+/** What goes in bands has a block for each layer of those. */
+function layerGraphs({ layers }: BandProgram): readonly Graph[] {
+  return layers.map(({ bands }) => bands[0]!.graph);
+}
+
+/** `height` and `width`: of the latent. */
+function decoderProgram(vae: VaeConfig, height: number, width: number): BandProgram {
   return bandProgram(vaeDecoderGraph(vae, 1, height, width), { bandBytes: DECODE_BAND_BYTES, id: "vae.decode" });
+}
+
+/** `height` and `width`: of the latent. */
+export function encoderProgram(vae: VaeConfig, height: number, width: number): BandProgram {
+  return bandProgram(vaeEncoderGraph(vae, 1, height, width), { bandBytes: ENCODE_BAND_BYTES, id: "vae.encode" });
 }
