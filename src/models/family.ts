@@ -105,6 +105,27 @@ export interface JobShape {
   readonly historyLength: number;
   /** Everything in fp32, whatever precision is declared. */
   readonly fp32: boolean;
+  /** The pictures that it begins with; without it there is noise alone. */
+  readonly pictures?: PicturesShape | undefined;
+  /** A second pass over the same network, at another size. */
+  readonly hires?: HiresShape | undefined;
+}
+
+/** What lies in host memory from the first phase on, at the size of the job. */
+export interface PicturesShape {
+  /** How many are brought into latent space. */
+  readonly encoded: number;
+  /** A mask says what is painted anew. */
+  readonly masked: boolean;
+}
+
+export interface HiresShape {
+  /** Pixels. */
+  readonly width: number;
+  readonly height: number;
+  readonly modelCalls: number;
+  /** What is enlarged: the latent, or the decoded picture, which is then encoded again. */
+  readonly enlarges: "latent" | "picture";
 }
 
 /** An opened model: configs and tokenizers in memory, weights where they are. */
@@ -178,23 +199,43 @@ export interface DenoiserOptions {
   readonly calls: readonly ModelCall[];
   /** ... and the first that will be asked: a run may go on from a saved state. */
   readonly firstCall: number;
+  /** What a network for inpainting reads beside the latent: mask and masked picture, [1, C, H, W]. */
+  readonly beside?: Float32Array | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
-/** A job's graphs, as phases that follow one another, and how to run them. */
-export interface DescribedJob {
-  readonly phases: readonly PhaseDescription[];
-  /** Ids of the phases for text, for the denoising steps, and from the latent to pixels. */
-  readonly phaseOf: { readonly encode: string; readonly denoise: string; readonly decode: string };
+/** What a picture is in latent space before anything is drawn: a mean and a deviation for each value, [1, C, H, W]. */
+export interface LatentMoments {
+  readonly mean: Float32Array;
+  readonly deviation: Float32Array;
+}
+
+/** Denoising at one size, with the ways from pixels and back. */
+export interface DescribedStage {
+  /** Ids of its phases: from pixels to a latent, for the denoising steps, and from the latent to pixels. */
+  readonly phaseOf: { readonly look: string; readonly denoise: string; readonly decode: string };
   /** [1, C, H, W] */
   readonly latentShape: readonly number[];
   /** Pixels of the picture that `decode` gives; a side that is no whole number of cells is cut. */
   readonly width: number;
   readonly height: number;
-  /** In the encode phase. */
-  encode(phase: PhaseRun, prompt: Prompt, signal?: AbortSignal): Promise<Conditioning>;
+  /** In the look phase: `picture` [1, 3, height, width] in -1..1. */
+  encodePicture(phase: PhaseRun, picture: Float32Array, signal?: AbortSignal): Promise<LatentMoments>;
+  /** The latent that samplers begin with, from moments and the unit noise of a draw. */
+  sampleLatent(moments: LatentMoments, noise: Float32Array): Float32Array<ArrayBuffer>;
   /** In the denoise phase. The calls must then be asked in their order. */
   denoiser(phase: PhaseRun, options: DenoiserOptions): Promise<Denoise>;
   /** In the decode phase: `latent` [1, C, H, W] as samplers leave it -> [1, 3, height, width], about -1..1. */
   decode(phase: PhaseRun, latent: Float32Array, signal?: AbortSignal): Promise<Float32Array>;
+}
+
+/** A job's graphs, as phases that follow one another, and how to run them. */
+export interface DescribedJob extends DescribedStage {
+  /** Those that the job's shape asks for. */
+  readonly phases: readonly PhaseDescription[];
+  readonly phaseOf: DescribedStage["phaseOf"] & { readonly encode: string };
+  /** The second pass, where the job's shape has one: then it makes the picture. */
+  readonly hires?: DescribedStage | undefined;
+  /** In the encode phase. */
+  encode(phase: PhaseRun, prompt: Prompt, signal?: AbortSignal): Promise<Conditioning>;
 }

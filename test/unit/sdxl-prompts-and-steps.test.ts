@@ -4,11 +4,11 @@ import { test } from "node:test";
 import type { HostData } from "../../src/backend/device.ts";
 import { ArtifactError, DeviceError } from "../../src/errors.ts";
 import { timestepEmbedding } from "../../src/models/embedding.ts";
-import type { Conditioning, Guide, JobShape, ModelCall } from "../../src/models/family.ts";
+import type { Conditioning, Guide, ModelCall } from "../../src/models/family.ts";
 import { encodePrompt } from "../../src/models/sdxl/conditioning.ts";
 import type { SdxlParts } from "../../src/models/sdxl/config.ts";
 import { openDenoiser } from "../../src/models/sdxl/denoiser.ts";
-import type { SdxlGraphs } from "../../src/models/sdxl/graphs.ts";
+import type { StageGraphs, TextGraphs } from "../../src/models/sdxl/graphs.ts";
 import { combineGuidance } from "../../src/sampler/guidance.ts";
 import { denoisedFrom, scaleModelInput } from "../../src/sampler/prediction.ts";
 import type { NoiseSchedule } from "../../src/sampler/schedule.ts";
@@ -64,8 +64,9 @@ async function denoiser(guide: Guide, batch: 1 | 2, firstCall = 0, predictionTyp
     return { prediction: Array.from({ length }, (_, i) => (spoil ? Number.NaN : i + 1)) };
   });
   const parts = { configs: { unet: UNET }, scheduler: { predictionType } } as unknown as SdxlParts;
-  const shape: JobShape = { batch, width: 64, height: 32, modelCalls: CALLS.length, historyLength: 0, fp32: false };
-  const graphs = { callsAtOnce: 2 } as SdxlGraphs;
+  const shape = { batch, width: 64, height: 32, modelCalls: CALLS.length, fp32: false, looks: 0 };
+  const ids = { text: "unet.text", time: "unet.time", step: "unet.step" };
+  const graphs = { callsAtOnce: 2, ids } as StageGraphs;
   const options = { guide, schedule: SCHEDULE, calls: CALLS, firstCall, signal: SIGNAL };
   return { ask: await openDenoiser(parts, graphs, shape, phase, options), asked, dim };
 }
@@ -148,7 +149,7 @@ test("a prompt: the encoders' states side by side, the second's pooled end, foun
     const graphs = {
       clip: { inputs: new Map([["ids", 0]]) },
       clip2: { inputs: new Map([["eos_rows", 0]]) },
-    } as unknown as SdxlGraphs;
+    } as unknown as TextGraphs;
     return [await encodePrompt(parts, graphs, phase, { text: "a cat" }, SIGNAL), asked] as const;
   };
   const [found, [first, second]] = await encode(10);

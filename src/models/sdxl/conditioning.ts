@@ -6,12 +6,12 @@ import type { ClipTokenizer } from "../../tokenizer/clip.ts";
 import type { ClipConfig } from "../clip.ts";
 import type { Conditioning, Prompt } from "../family.ts";
 import type { SdxlParts } from "./config.ts";
-import { PASS, type SdxlGraphs } from "./graphs.ts";
+import { PASS, type TextGraphs } from "./graphs.ts";
 
 /** "context" [S, D]: penultimate hidden states side by side. "pooled" [P]: the second encoder's projected end-of-text state. */
 export async function encodePrompt(
   { configs, tokenizer, tokenizer2 }: SdxlParts,
-  { clip, clip2 }: SdxlGraphs,
+  { clip, clip2 }: TextGraphs,
   phase: PhaseRun,
   { text }: Prompt,
   signal: AbortSignal | undefined,

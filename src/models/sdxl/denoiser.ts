@@ -7,25 +7,25 @@ import { denoisedFrom, scaleModelInput } from "../../sampler/prediction.ts";
 import type { Denoise } from "../../sampler/sampler.ts";
 import type { PhaseRun } from "../../stream/phase.ts";
 import { timestepEmbedding } from "../embedding.ts";
-import type { Conditioning, DenoiserOptions, JobShape } from "../family.ts";
+import type { Conditioning, DenoiserOptions } from "../family.ts";
 import { requireFiniteResult } from "../finite.ts";
 import type { SdxlParts } from "./config.ts";
-import { PASS, type SdxlGraphs } from "./graphs.ts";
+import type { StageGraphs, StageSize } from "./graphs.ts";
 import { timeEmbeddingDim } from "./unet.ts";
 
 /** Runs the text pass; the time pass follows in groups, as calls come to them. Calls must be asked in their order. */
 export async function openDenoiser(
   parts: SdxlParts,
-  { callsAtOnce }: SdxlGraphs,
-  shape: JobShape,
+  { callsAtOnce, ids }: StageGraphs,
+  shape: StageSize,
   phase: PhaseRun,
-  { guide, schedule, calls, firstCall, signal }: DenoiserOptions,
+  { guide, schedule, calls, firstCall, beside, signal }: DenoiserOptions,
 ): Promise<Denoise> {
   const { batch } = shape;
   // Guided: the negative prompt's half first.
   const halves = guide.negative ? [guide.negative, guide.positive] : [guide.positive];
   const context = concatenated(halves.map(({ sequences }) => sequences.get("context")!)); // [B, S, D]
-  await phase.run(PASS.text, new Map([["context", context]]), { signal, upcoming: [PASS.time] });
+  await phase.run(ids.text, new Map([["context", context]]), { signal, upcoming: [ids.time] });
   const addition = concatenated(halves.map((half) => additionRow(parts, half, shape))); // [B, A]
   let timeInputs = new Map<string, Float32Array<ArrayBuffer>>();
   let next = firstCall;
@@ -42,10 +42,11 @@ export async function openDenoiser(
         const { sigma: level, step: asking } = calls[Math.min(start + i, calls.length - 1)]!;
         return schedule.timestepOf(level, asking);
       });
-      timeInputs = await timeEmbeddings(parts, shape, phase, timesteps, addition, signal);
+      timeInputs = await timeEmbeddings(parts, shape, ids, phase, timesteps, addition, signal);
     }
     const input = scaleModelInput(x, sigma);
-    const latent = batch === 1 ? input : concatenated([input, input]); // [B, C, H, W]
+    const read = beside ? concatenated([input, beside]) : input;
+    const latent = batch === 1 ? read : concatenated([read, read]); // [B, C, H, W]
     const inputs = new Map<string, Float32Array>([["latent", latent]]);
     for (const [name, rows] of timeInputs) {
       const stride = rows.length / callsAtOnce;
@@ -53,10 +54,10 @@ export async function openDenoiser(
       inputs.set(name, rows.subarray(start, start + stride));
     }
     const last = call + 1 === calls.length;
-    const outputs = await phase.run(PASS.step, inputs, { signal, upcoming: last ? [] : [PASS.step] });
+    const outputs = await phase.run(ids.step, inputs, { signal, upcoming: last ? [] : [ids.step] });
     const prediction = outputs.get("prediction")!; // [B, C, H, W]
     const again = (onSegment: (segment: string, values: Float32Array) => void) =>
-      phase.run(PASS.step, inputs, { signal, onSegment });
+      phase.run(ids.step, inputs, { signal, onSegment });
     await requireFiniteResult(prediction, `the UNet's prediction in step ${step + 1}`, again, signal);
     const half = prediction.length / batch;
     const guided =
@@ -68,7 +69,8 @@ export async function openDenoiser(
 /** Runs the time pass for some calls: per ResNet block [calls B, C], call-major. */
 async function timeEmbeddings(
   { configs }: SdxlParts,
-  { batch }: JobShape,
+  { batch }: StageSize,
+  ids: StageGraphs["ids"],
   phase: PhaseRun,
   timesteps: readonly number[],
   addition: Float32Array,
@@ -80,11 +82,11 @@ async function timeEmbeddings(
     ["sinusoid", timestepEmbedding(rows, timeEmbeddingDim(unet), unet)],
     ["addition", concatenated(timesteps.map(() => addition))],
   ]);
-  return await phase.run(PASS.time, inputs, { signal, upcoming: [PASS.step] });
+  return await phase.run(ids.time, inputs, { signal, upcoming: [ids.step] });
 }
 
 /** [pooled text, sinusoids of (height, width, 0, 0, height, width)]: SDXL's micro-conditioning. */
-function additionRow({ configs }: SdxlParts, { vectors }: Conditioning, { width, height }: JobShape): Float32Array {
+function additionRow({ configs }: SdxlParts, { vectors }: Conditioning, { width, height }: StageSize): Float32Array {
   const { unet } = configs;
   const timeIds = [height, width, 0, 0, height, width];
   return concatenated([vectors.get("pooled")!, timestepEmbedding(timeIds, unet.additionTimeEmbedDim, unet)]);

@@ -24,9 +24,16 @@ const TIME_ROWS_AT_ONCE = 64;
 /** Ids of the passes; the decode's bands have others. */
 export const PASS = { clip: "clip", clip2: "clip2", text: "unet.text", time: "unet.time", step: "unet.step" } as const;
 
-export interface SdxlGraphs {
+/** Of the prompts, whatever size the picture has. */
+export interface TextGraphs {
   readonly clip: Graph;
   readonly clip2: Graph;
+}
+
+/** Of one picture size. */
+export interface StageGraphs {
+  /** Of the UNet's passes: no two stages of a job have one in common. */
+  readonly ids: { readonly text: string; readonly time: string; readonly step: string };
   readonly text: Graph;
   readonly time: Graph;
   /** Model calls whose time embeddings one run of `time` computes. */
@@ -34,23 +41,39 @@ export interface SdxlGraphs {
   readonly step: Graph;
   /** The decoder in bands. */
   readonly decoder: BandProgram;
+  /** The encoder in bands, where pictures are looked at. */
+  readonly encoder: BandProgram | undefined;
+}
+
+/** What a stage's graphs depend on. */
+export interface StageSize extends Pick<JobShape, "batch" | "width" | "height" | "modelCalls" | "fp32"> {
+  /** How many pictures are encoded. */
+  readonly looks: number;
 }
 
 /** `textTokens`: of a prompt, the same for all prompts of a model. */
-export function sdxlGraphs(configs: SdxlConfigs, shape: JobShape, textTokens: number): SdxlGraphs {
-  const { batch, modelCalls, fp32 } = shape;
-  const scale = vaeScaleFactor(configs.vae);
-  const size = { batch, height: Math.floor(shape.height / scale), width: Math.floor(shape.width / scale) };
-  const callsAtOnce = Math.max(1, Math.min(modelCalls, Math.floor(TIME_ROWS_AT_ONCE / batch)));
+export function textGraphs(configs: SdxlConfigs, textTokens: number, { fp32 }: Pick<JobShape, "fp32">): TextGraphs {
   const text = { batch: 1, tokens: textTokens, fp32 };
   return {
     clip: clipGraph(configs.textEncoder, { ...text, pooled: false }),
     clip2: clipGraph(configs.textEncoder2, { ...text, pooled: true }),
+  };
+}
+
+/** `prefix`: before the ids of all passes. */
+export function stageGraphs(configs: SdxlConfigs, size: StageSize, textTokens: number, prefix = ""): StageGraphs {
+  const { batch, modelCalls, fp32 } = size;
+  const scale = vaeScaleFactor(configs.vae);
+  const [height, width] = [Math.floor(size.height / scale), Math.floor(size.width / scale)];
+  const callsAtOnce = Math.max(1, Math.min(modelCalls, Math.floor(TIME_ROWS_AT_ONCE / batch)));
+  return {
+    ids: { text: `${prefix}${PASS.text}`, time: `${prefix}${PASS.time}`, step: `${prefix}${PASS.step}` },
     text: unetTextGraph(configs.unet, batch, textTokens, { fp32 }),
     time: unetTimeGraph(configs.unet, callsAtOnce * batch, { fp32 }),
     callsAtOnce,
-    step: unetStepGraph(configs.unet, size, textTokens, { fp32 }),
-    decoder: decoderProgram(configs.vae, size.height, size.width),
+    step: unetStepGraph(configs.unet, { batch, height, width }, textTokens, { fp32 }),
+    decoder: decoderProgram(configs.vae, height, width, prefix),
+    encoder: size.looks > 0 ? encoderProgram(configs.vae, height, width, prefix) : undefined,
   };
 }
 
@@ -80,11 +103,13 @@ function layerGraphs({ layers }: BandProgram): readonly Graph[] {
 }
 
 /** `height` and `width`: of the latent. */
-function decoderProgram(vae: VaeConfig, height: number, width: number): BandProgram {
-  return bandProgram(vaeDecoderGraph(vae, 1, height, width), { bandBytes: DECODE_BAND_BYTES, id: "vae.decode" });
+function decoderProgram(vae: VaeConfig, height: number, width: number, prefix = ""): BandProgram {
+  const options = { bandBytes: DECODE_BAND_BYTES, id: `${prefix}vae.decode` };
+  return bandProgram(vaeDecoderGraph(vae, 1, height, width), options);
 }
 
 /** `height` and `width`: of the latent. */
-export function encoderProgram(vae: VaeConfig, height: number, width: number): BandProgram {
-  return bandProgram(vaeEncoderGraph(vae, 1, height, width), { bandBytes: ENCODE_BAND_BYTES, id: "vae.encode" });
+function encoderProgram(vae: VaeConfig, height: number, width: number, prefix = ""): BandProgram {
+  const options = { bandBytes: ENCODE_BAND_BYTES, id: `${prefix}vae.encode` };
+  return bandProgram(vaeEncoderGraph(vae, 1, height, width), options);
 }

@@ -1,131 +1,119 @@
 /**
- * @file A job of SDXL as three phases: encode (both text encoders), denoise (text keys and values once a prompt, time embeddings
- * once a schedule, the step many times), decode (in bands).
+ * @file A job of SDXL as phases: encode (both text encoders), then a stage (stage.ts) of one size: look, where pictures come first, denoise and
+ * decode; or two stages over one UNet, where the second enlarges what the first has made.
  */
-import { HostMemory } from "../../backend/host-memory.ts";
-import { type BandStorage, bandStorage, runBands } from "../../bands/run.ts";
-import type { Graph } from "../../ir/graph.ts";
-import type { PassDescription, PhaseDescription } from "../../plan/describe.ts";
+import type { PhaseDescription } from "../../plan/describe.ts";
 import type { Denoise } from "../../sampler/sampler.ts";
 import type { PhaseRun } from "../../stream/phase.ts";
-import { elementCount } from "../../tensor/dtype.ts";
-import { unscaledLatent, vaeScaleFactor } from "../autoencoder.ts";
 import {
   type Conditioning,
   type DenoiserOptions,
   type DescribedJob,
   type JobShape,
+  type LatentMoments,
   PROMPT_CACHE_ENTRIES,
   type Prompt,
 } from "../family.ts";
 import { encodePrompt } from "./conditioning.ts";
 import type { SdxlParts } from "./config.ts";
-import { openDenoiser } from "./denoiser.ts";
-import type { SdxlComponentId } from "./files.ts";
-import { PASS, type SdxlGraphs, sdxlGraphs } from "./graphs.ts";
+import { PASS, type TextGraphs, textGraphs } from "./graphs.ts";
+import { outputElements, passOf, SdxlStage, type StageHost } from "./stage.ts";
 
-const PHASE = { encode: "encode", denoise: "denoise", decode: "decode" } as const;
+const ENCODE = "encode";
 
 export class SdxlJob implements DescribedJob {
   readonly phases: readonly PhaseDescription[];
-  readonly phaseOf = PHASE;
-  readonly latentShape: readonly number[];
-  readonly width: number;
-  readonly height: number;
-  readonly graphs: SdxlGraphs;
+  readonly phaseOf: DescribedJob["phaseOf"];
+  readonly hires: SdxlStage | undefined;
   readonly #parts: SdxlParts;
-  readonly #shape: JobShape;
-  readonly #decoderStorage: BandStorage;
+  readonly #graphs: TextGraphs;
+  readonly #first: SdxlStage;
 
   constructor(parts: SdxlParts, shape: JobShape) {
     const { configs, tokenizer } = parts;
+    const { hires } = shape;
+    const textTokens = tokenizer.encode("").length;
     this.#parts = parts;
-    this.#shape = shape;
-    this.graphs = sdxlGraphs(configs, shape, tokenizer.encode("").length);
-    const { shape: latentShape } = this.graphs.decoder.source.values[inputId(this.graphs.decoder.source, "latent")]!;
-    const scale = vaeScaleFactor(configs.vae);
-    this.latentShape = latentShape;
-    this.height = latentShape[2]! * scale;
-    this.width = latentShape[3]! * scale;
-    this.#decoderStorage = bandStorage(this.graphs.decoder);
-    this.phases = describePhases(this.graphs, shape, this.#decoderStorage);
+    this.#graphs = textGraphs(configs, textTokens, shape);
+    this.#first = new SdxlStage(parts, { ...shape, looks: shape.pictures?.encoded ?? 0 }, textTokens, "");
+    const looks = hires?.enlarges === "picture" ? 1 : 0;
+    this.hires = hires && new SdxlStage(parts, { ...shape, ...hires, looks }, textTokens, "hires.");
+    this.phaseOf = { encode: ENCODE, ...this.#first.phaseOf };
+    this.phases = describePhases(this.#graphs, shape, this.#first, this.hires);
+  }
+
+  get latentShape(): readonly number[] {
+    return this.#first.latentShape;
+  }
+
+  get width(): number {
+    return this.#first.width;
+  }
+
+  get height(): number {
+    return this.#first.height;
   }
 
   encode(phase: PhaseRun, prompt: Prompt, signal?: AbortSignal): Promise<Conditioning> {
-    return encodePrompt(this.#parts, this.graphs, phase, prompt, signal);
+    return encodePrompt(this.#parts, this.#graphs, phase, prompt, signal);
+  }
+
+  encodePicture(phase: PhaseRun, picture: Float32Array, signal?: AbortSignal): Promise<LatentMoments> {
+    return this.#first.encodePicture(phase, picture, signal);
+  }
+
+  sampleLatent(moments: LatentMoments, noise: Float32Array): Float32Array<ArrayBuffer> {
+    return this.#first.sampleLatent(moments, noise);
   }
 
   denoiser(phase: PhaseRun, options: DenoiserOptions): Promise<Denoise> {
-    return openDenoiser(this.#parts, this.graphs, this.#shape, phase, options);
+    return this.#first.denoiser(phase, options);
   }
 
-  async decode(phase: PhaseRun, latent: Float32Array, signal?: AbortSignal): Promise<Float32Array> {
-    const { decoder } = this.graphs;
-    const storage = this.#decoderStorage;
-    const inputs = new Map([["latent", unscaledLatent(latent, this.#parts.configs.vae)]]);
-    using gathered = new HostMemory("rows put together", storage.gatherBytes);
-    const decoded = await runBands(decoder, inputs, {
-      storage,
-      memory: { spilled: phase.spilled, gathered: new Float32Array(gathered.buffer) },
-      run: (pass, bandInputs, options) => phase.run(pass, bandInputs, options),
-      signal,
-    });
-    return decoded.get("image")!; // [1, 3, H, W]
+  decode(phase: PhaseRun, latent: Float32Array, signal?: AbortSignal): Promise<Float32Array> {
+    return this.#first.decode(phase, latent, signal);
   }
 }
 
-function describePhases(graphs: SdxlGraphs, shape: JobShape, storage: BandStorage): readonly PhaseDescription[] {
-  const { clip, clip2, text, time, step, callsAtOnce, decoder } = graphs;
-  const { batch, modelCalls, historyLength, width, height } = shape;
-  const pass = (id: string, graph: Graph, component: SdxlComponentId, rest: Partial<PassDescription> = {}) => ({
-    ...{ id, graph, component, repeats: 1, cyclic: false, links: [] },
-    ...rest,
-  });
-  const links = [...text.outputs.keys()];
+/** Latents that a picture brings: as drawn, the noise laid over it, the mask, and what a network for inpainting reads (C + 1, less than two). */
+const PICTURE_LATENTS = 5;
+
+function describePhases(
+  { clip, clip2 }: TextGraphs,
+  shape: JobShape,
+  first: SdxlStage,
+  second: SdxlStage | undefined,
+): readonly PhaseDescription[] {
+  const { batch, historyLength, pictures, hires } = shape;
   const conditioningBytes =
     4 * (outputElements(clip, "hidden") + outputElements(clip2, "hidden") + outputElements(clip2, "pooled"));
   const cacheBytes = conditioningBytes * PROMPT_CACHE_ENTRIES;
-  const latentBytes = 4 * elementCount(step.values[inputId(step, "latent")]!.shape);
-  const timeBytes = 4 * [...time.outputs.keys()].reduce((sum, name) => sum + outputElements(time, name), 0);
-  const pixels = 3 * width * height;
+  // The picture and its mask as bytes, from which they are made again should the device fail.
+  const pictureBytes = pictures ? (pictures.masked ? 4 : 3) * first.width * first.height : 0;
+  const host: StageHost = {
+    alwaysBytes: cacheBytes + pictureBytes,
+    conditioningBytes,
+    furtherLatents: historyLength + (pictures ? PICTURE_LATENTS : 0),
+  };
+  const encode = {
+    id: ENCODE,
+    title: "encode",
+    passes: [
+      passOf(PASS.clip, clip, "textEncoder", { repeats: batch }),
+      passOf(PASS.clip2, clip2, "textEncoder2", { repeats: batch }),
+    ],
+    hostBytes: host.alwaysBytes + 2 * conditioningBytes,
+    spilledBytes: 0,
+  };
+  const drawn = [...first.lookPhases("look", host), first.denoisePhase("denoise", host)];
+  if (!second || !hires) return [encode, ...drawn, first.decodePhase("decode", host)];
+  const larger = { ...host, furtherLatents: host.furtherLatents + PICTURE_LATENTS };
   return [
-    {
-      id: PHASE.encode,
-      title: "encode",
-      passes: [
-        pass(PASS.clip, clip, "textEncoder", { repeats: batch }),
-        pass(PASS.clip2, clip2, "textEncoder2", { repeats: batch }),
-      ],
-      hostBytes: cacheBytes + 2 * conditioningBytes,
-      spilledBytes: 0,
-    },
-    {
-      id: PHASE.denoise,
-      title: "denoise",
-      passes: [
-        pass(PASS.text, text, "unet", { links }),
-        pass(PASS.time, time, "unet", { repeats: Math.ceil(modelCalls / callsAtOnce) }),
-        pass(PASS.step, step, "unet", { repeats: modelCalls, cyclic: true, links }),
-      ],
-      // The latent in its roles (sample, scaled, doubled, prediction, guided, clean), the sampler's history, the prompt's rows together.
-      hostBytes: cacheBytes + 2 * conditioningBytes + timeBytes + (8 + historyLength) * latentBytes,
-      spilledBytes: 0,
-    },
-    {
-      id: PHASE.decode,
-      title: "decode",
-      passes: decoder.passes.map(({ id, graph, repeats }) => pass(id, graph, "vae", { repeats })),
-      // The latent as saved (with its history) and as decoded; the picture as fp32, as bytes, filtered and compressed for PNG.
-      hostBytes: cacheBytes + storage.gatherBytes + (2 + historyLength) * latentBytes + pixels * (4 + 1 + 1 + 2),
-      spilledBytes: storage.spilledBytes,
-    },
+    encode,
+    ...drawn,
+    ...(hires.enlarges === "picture" ? [first.decodePhase("decode at the first size", host)] : []),
+    ...second.lookPhases("look at the larger size", larger),
+    second.denoisePhase("denoise at the larger size", larger),
+    second.decodePhase("decode", larger),
   ];
-}
-
-function inputId(graph: Graph, name: string): number {
-  return graph.inputs.get(name)!;
-}
-
-function outputElements(graph: Graph, name: string): number {
-  return elementCount(graph.values[graph.outputs.get(name)!]!.shape);
 }

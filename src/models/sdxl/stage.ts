@@ -1,0 +1,173 @@
+/**
+ * @file One size of a job of SDXL: denoise (text keys and values once a prompt, time embeddings once a schedule, the step many times), and
+ * the VAE's two ways, both in bands: look (pixels to a latent) and decode. C latent channels, H and W the latent's.
+ */
+import { HostMemory } from "../../backend/host-memory.ts";
+import type { BandProgram } from "../../bands/bands.ts";
+import { type BandStorage, bandStorage, runBands } from "../../bands/run.ts";
+import type { Graph } from "../../ir/graph.ts";
+import type { PassDescription, PhaseDescription } from "../../plan/describe.ts";
+import type { Denoise } from "../../sampler/sampler.ts";
+import type { PhaseRun } from "../../stream/phase.ts";
+import { elementCount } from "../../tensor/dtype.ts";
+import { scaledLatent, unscaledLatent, vaeScaleFactor } from "../autoencoder.ts";
+import type { DenoiserOptions, DescribedStage, LatentMoments } from "../family.ts";
+import type { SdxlParts } from "./config.ts";
+import { openDenoiser } from "./denoiser.ts";
+import type { SdxlComponentId } from "./files.ts";
+import { type StageGraphs, type StageSize, stageGraphs } from "./graphs.ts";
+
+/** Host memory that a job holds in every phase, and what it adds where latents are. */
+export interface StageHost {
+  readonly alwaysBytes: number;
+  /** Of the rows of prompts that the denoiser puts together. */
+  readonly conditioningBytes: number;
+  /** Latents beside those that every job has: a sampler's history, a picture's. */
+  readonly furtherLatents: number;
+}
+
+export class SdxlStage implements DescribedStage {
+  readonly phaseOf: DescribedStage["phaseOf"];
+  readonly latentShape: readonly number[];
+  readonly width: number;
+  readonly height: number;
+  readonly graphs: StageGraphs;
+  readonly #parts: SdxlParts;
+  readonly #size: StageSize;
+  readonly #decoderStorage: BandStorage;
+  /** The encoder with the memory it takes, where the stage looks at pictures. */
+  readonly #looking: { readonly program: BandProgram; readonly storage: BandStorage } | undefined;
+
+  /** `prefix`: before the ids of phases and passes; empty, or such as "hires.". */
+  constructor(parts: SdxlParts, size: StageSize, textTokens: number, prefix: string) {
+    const { configs } = parts;
+    this.#parts = parts;
+    this.#size = size;
+    this.phaseOf = { look: `${prefix}look`, denoise: `${prefix}denoise`, decode: `${prefix}decode` };
+    this.graphs = stageGraphs(configs, size, textTokens, prefix);
+    const { values, inputs } = this.graphs.decoder.source;
+    this.latentShape = values[inputs.get("latent")!]!.shape;
+    const scale = vaeScaleFactor(configs.vae);
+    this.height = this.latentShape[2]! * scale;
+    this.width = this.latentShape[3]! * scale;
+    this.#decoderStorage = bandStorage(this.graphs.decoder);
+    const { encoder } = this.graphs;
+    this.#looking = encoder && { program: encoder, storage: bandStorage(encoder) };
+  }
+
+  /** None where the stage looks at no pictures. */
+  lookPhases(title: string, { alwaysBytes, furtherLatents }: StageHost): readonly PhaseDescription[] {
+    if (!this.#looking) return [];
+    const { program, storage } = this.#looking;
+    const { looks } = this.#size;
+    // The picture as fp32; moments, deviation, a draw of noise.
+    const pictureBytes = 4 * 3 * this.width * this.height;
+    return [
+      {
+        id: this.phaseOf.look,
+        title,
+        passes: program.passes.map(({ id, graph, repeats }) =>
+          passOf(id, graph, "vaeEncoder", { repeats: repeats * looks }),
+        ),
+        hostBytes: alwaysBytes + storage.gatherBytes + pictureBytes + (6 + furtherLatents) * this.#latentBytes(),
+        spilledBytes: storage.spilledBytes,
+      },
+    ];
+  }
+
+  denoisePhase(title: string, { alwaysBytes, conditioningBytes, furtherLatents }: StageHost): PhaseDescription {
+    const { ids, text, time, step, callsAtOnce } = this.graphs;
+    const { modelCalls } = this.#size;
+    const links = [...text.outputs.keys()];
+    const latentBytes = 4 * elementCount(step.values[step.inputs.get("latent")!]!.shape);
+    const timeBytes = 4 * [...time.outputs.keys()].reduce((sum, name) => sum + outputElements(time, name), 0);
+    return {
+      id: this.phaseOf.denoise,
+      title,
+      passes: [
+        passOf(ids.text, text, "unet", { links }),
+        passOf(ids.time, time, "unet", { repeats: Math.ceil(modelCalls / callsAtOnce) }),
+        passOf(ids.step, step, "unet", { repeats: modelCalls, cyclic: true, links }),
+      ],
+      // The latent in its roles (sample, scaled, doubled, prediction, guided, clean), further ones, the prompt's rows together.
+      hostBytes: alwaysBytes + 2 * conditioningBytes + timeBytes + (8 + furtherLatents) * latentBytes,
+      spilledBytes: 0,
+    };
+  }
+
+  decodePhase(title: string, { alwaysBytes, furtherLatents }: StageHost): PhaseDescription {
+    const { decoder, step } = this.graphs;
+    const latentBytes = 4 * elementCount(step.values[step.inputs.get("latent")!]!.shape);
+    const pixels = 3 * this.#size.width * this.#size.height;
+    return {
+      id: this.phaseOf.decode,
+      title,
+      passes: decoder.passes.map(({ id, graph, repeats }) => passOf(id, graph, "vae", { repeats })),
+      // The latent as saved (with its history) and as decoded; the picture as fp32, as bytes, filtered and compressed for PNG.
+      hostBytes:
+        alwaysBytes + this.#decoderStorage.gatherBytes + (2 + furtherLatents) * latentBytes + pixels * (4 + 1 + 1 + 2),
+      spilledBytes: this.#decoderStorage.spilledBytes,
+    };
+  }
+
+  #latentBytes(): number {
+    return 4 * elementCount(this.latentShape);
+  }
+
+  denoiser(phase: PhaseRun, options: DenoiserOptions): Promise<Denoise> {
+    return openDenoiser(this.#parts, this.graphs, this.#size, phase, options);
+  }
+
+  async decode(phase: PhaseRun, latent: Float32Array, signal?: AbortSignal): Promise<Float32Array> {
+    const inputs = new Map([["latent", unscaledLatent(latent, this.#parts.configs.vae)]]);
+    const decoded = await runProgram(phase, this.graphs.decoder, this.#decoderStorage, inputs, signal);
+    return decoded.get("image")!; // [1, 3, H, W]
+  }
+
+  /** diffusers DiagonalGaussianDistribution: the logarithm of the variance is kept within -30 and 20. */
+  async encodePicture(phase: PhaseRun, picture: Float32Array, signal?: AbortSignal): Promise<LatentMoments> {
+    if (!this.#looking) throw new Error("the job was described without a picture");
+    const { program, storage } = this.#looking;
+    const encoded = await runProgram(phase, program, storage, new Map([["image", picture]]), signal);
+    const moments = encoded.get("moments")!; // [1, 2 C, H, W]
+    const half = moments.length / 2;
+    const deviation = Float32Array.from(moments.subarray(half), (logarithm) =>
+      Math.exp(Math.fround(0.5 * Math.min(Math.max(logarithm, -30), 20))),
+    );
+    return { mean: moments.subarray(0, half), deviation };
+  }
+
+  sampleLatent({ mean, deviation }: LatentMoments, noise: Float32Array): Float32Array<ArrayBuffer> {
+    const drawn = Float32Array.from(mean, (value, i) => value + Math.fround(deviation[i]! * noise[i]!));
+    return scaledLatent(drawn, this.#parts.configs.vae);
+  }
+}
+
+async function runProgram(
+  phase: PhaseRun,
+  program: BandProgram,
+  storage: BandStorage,
+  inputs: ReadonlyMap<string, Float32Array>,
+  signal: AbortSignal | undefined,
+): Promise<Map<string, Float32Array<ArrayBuffer>>> {
+  using gathered = new HostMemory("rows put together", storage.gatherBytes);
+  return await runBands(program, inputs, {
+    storage,
+    memory: { spilled: phase.spilled, gathered: new Float32Array(gathered.buffer) },
+    run: (pass, bandInputs, options) => phase.run(pass, bandInputs, options),
+    signal,
+  });
+}
+
+export function passOf(
+  id: string,
+  graph: Graph,
+  component: SdxlComponentId,
+  rest: Partial<PassDescription> = {},
+): PassDescription {
+  return { ...{ id, graph, component, repeats: 1, cyclic: false, links: [] }, ...rest };
+}
+
+export function outputElements(graph: Graph, name: string): number {
+  return elementCount(graph.values[graph.outputs.get(name)!]!.shape);
+}
