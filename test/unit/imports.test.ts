@@ -15,7 +15,7 @@ const LAYERS: readonly (readonly string[])[] = [
   ["ledger", "source"],
   // What "#zlib" and "#hash" stand for on each platform.
   ["node/zlib.ts", "node/hash.ts", "browser/"],
-  ["ir", "codec", "tokenizer", "image"],
+  ["ir", "codec", "tokenizer", "image", "prompt"],
   ["sampler", "container", "plan"],
   ["checkpoint", "backend/"],
   ["backend/onnx", "backend/reference", "backend/null", "backend/webgpu/kernels"],
