@@ -3,15 +3,15 @@ import { constants } from "node:fs";
 import { access, statfs } from "node:fs/promises";
 import os from "node:os";
 import path from "node:path";
-import { type AdapterFacts, describeAdapter, missingLimits } from "../backend/webgpu/adapter/adapter.ts";
+import { type AdapterFacts, describeAdapter, isSameCard, missingLimits } from "../backend/webgpu/adapter/adapter.ts";
 import { describePrecision } from "../backend/webgpu/lower/paths.ts";
 import { tryAdapter } from "../backend/webgpu/run/self-test.ts";
 import { DeviceError } from "../errors.ts";
 import { byteCount, gigabytes } from "../ledger/byte-text.ts";
 import { ARTIFACT_BASE, ARTIFACT_NAME } from "../library/published-artifact.ts";
 import { SOLVAY_VERSION } from "../version.ts";
-import { listAdapters, openDawn } from "./gpu/dawn.ts";
-import { vulkanLoaderProblem } from "./gpu/vulkan-loader.ts";
+import { noneBecause } from "./gpu/backends.ts";
+import { listGraphics, openDawn } from "./gpu/dawn.ts";
 import { type Environment, hubCacheDir, resolveHubModel } from "./hub/cache.ts";
 import { DEMO_MODEL } from "./library-host.ts";
 import { loadOnnxRuntime } from "./onnx.ts";
@@ -73,10 +73,10 @@ const FASTER_PATHS = ["shader-f16", "subgroups", "chromium-experimental-subgroup
 async function graphicsFindings(asked: string | undefined): Promise<readonly Finding[]> {
   const topic = "graphics";
   try {
-    const adapters = await listAdapters();
+    const listings = await listGraphics();
+    const adapters = listings.flatMap((listing) => listing.adapters.map(({ facts }) => facts));
     if (adapters.length === 0) {
-      const loader = vulkanLoaderProblem();
-      const text = `${loader ?? "no adapter was found"}: computing on the CPU; for a card, install its driver (on Linux with Vulkan)`;
+      const text = `${noneBecause(listings) ?? "no adapter was found"}: computing on the CPU; for a card, install its driver (on Linux with Vulkan)`;
       return [{ topic, state: "note", text }];
     }
     const findings = adapterFindings(adapters);
@@ -96,7 +96,7 @@ export function adapterFindings(adapters: readonly AdapterFacts[]): readonly Fin
   const findings = adapters.map((adapter): Finding => {
     const missing = missingLimits(adapter);
     const { maxBufferSize, maxStorageBufferBindingSize } = adapter.limits;
-    const use = adapter === gpus[0] ? "used by --backend auto" : "only when named with --adapter";
+    const use = useOf(adapter, gpus[0]);
     const offers = FASTER_PATHS.filter((feature) => adapter.features.includes(feature)).join(", ");
     const lacks = FASTER_PATHS.filter((feature) => !adapter.features.includes(feature)).join(", ");
     const features = [offers && `offers ${offers}`, lacks && `lacks ${lacks}`].filter(Boolean).join(", ");
@@ -111,6 +111,13 @@ export function adapterFindings(adapters: readonly AdapterFacts[]): readonly Fin
   const text =
     "none of these is a graphics card that can be used: computing on the CPU; if there is a card, install its driver";
   return [...findings, { topic, state: "note", text }];
+}
+
+function useOf(adapter: AdapterFacts, first: AdapterFacts | undefined): string {
+  if (adapter === first) return "used by --backend auto";
+  return first && isSameCard(adapter, first)
+    ? `the same card, used where ${first.backend} gives no device`
+    : "only when named with --adapter";
 }
 
 /** The kernels that an adapter may compute with, each tried on it (self-test.ts). */

@@ -1,12 +1,12 @@
 /**
- * @file The `webgpu` package (Dawn for Node): which adapters there are, and a device on one of them. Adapters are consumed
- * by requestDevice, so a chosen one is asked for anew.
+ * @file The `webgpu` package (Dawn for Node): which adapters there are, and a device on one of them.
  */
 
-import { type AdapterFacts, chooseAdapter, describeAdapter } from "../../backend/webgpu/adapter/adapter.ts";
-import { factsOf, type OpenedGpu, openFrom } from "../../backend/webgpu/adapter/opened-gpu.ts";
+import type { AdapterFacts } from "../../backend/webgpu/adapter/adapter.ts";
+import { type OpenedGpu, openFrom } from "../../backend/webgpu/adapter/opened-gpu.ts";
 import { DeviceError } from "../../errors.ts";
 import { installAdvice } from "../installation.ts";
+import { type BackendListing, backendsOf, firstLine, listBackends, openBest } from "./backends.ts";
 import { vulkanLoaderProblem } from "./vulkan-loader.ts";
 
 /** What of the package is used. */
@@ -27,30 +27,6 @@ const SWITCHES_ON = [
 ];
 const SWITCHES_OFF = ["timestamp_quantization"];
 
-/** In order of preference: subgroup matrices exist in Vulkan alone. */
-const BACKENDS: Readonly<Partial<Record<NodeJS.Platform, readonly string[]>>> = {
-  win32: ["vulkan", "d3d12"],
-  darwin: ["metal"],
-};
-
-function backends(): readonly string[] {
-  const all = BACKENDS[process.platform] ?? ["vulkan"];
-  return vulkanLoaderProblem() === undefined ? all : all.filter((backend) => backend !== "vulkan");
-}
-
-const REQUESTS: readonly GPURequestAdapterOptions[] = [
-  { powerPreference: "high-performance" },
-  { powerPreference: "low-power" },
-  { forceFallbackAdapter: true },
-];
-
-/** A way to ask for an adapter, and what comes of it. */
-interface Candidate {
-  readonly facts: AdapterFacts;
-  readonly flags: readonly string[];
-  readonly request: GPURequestAdapterOptions;
-}
-
 /** Rejects with DeviceError `E_NO_WEBGPU` where the package can't be loaded. */
 async function loadDawn(): Promise<DawnModule> {
   try {
@@ -65,10 +41,6 @@ async function loadDawn(): Promise<DawnModule> {
   }
 }
 
-function firstLine(cause: unknown): string {
-  return cause instanceof Error ? cause.message.split("\n")[0]! : "unknown reason";
-}
-
 function flagsFor(backend: string): string[] {
   return [
     `backend=${backend}`,
@@ -77,45 +49,30 @@ function flagsFor(backend: string): string[] {
   ];
 }
 
-async function candidates(dawn: DawnModule): Promise<readonly Candidate[]> {
-  const found = new Map<string, Candidate>();
-  for (const backend of backends()) {
-    const flags = flagsFor(backend);
-    // A driver that can't even be asked is an adapter less, not an end: doctor shows what is left.
-    const gpu = instance(dawn, flags);
-    if (!gpu) continue;
-    for (const request of REQUESTS) {
-      const adapter = await gpu.requestAdapter(request).catch(() => null);
-      if (!adapter) continue;
-      const facts = factsOf(backend, adapter);
-      const key = describeAdapter(facts);
-      if (!found.has(key)) found.set(key, { facts, flags, request });
-    }
-  }
-  return [...found.values()];
+function creator(dawn: DawnModule) {
+  return (backend: string) => dawn.create(flagsFor(backend));
 }
 
-/** One for all questions: each tells stderr what its drivers lack. */
-function instance(dawn: DawnModule, flags: string[]): GPU | undefined {
-  try {
-    return dawn.create(flags);
-  } catch {
-    return undefined;
-  }
+async function listingsOf(dawn: DawnModule): Promise<readonly BackendListing[]> {
+  const loader = vulkanLoaderProblem();
+  const problemOf = (backend: string) => (backend === "vulkan" ? loader : undefined);
+  return await listBackends(backendsOf(process.platform), creator(dawn), problemOf);
 }
 
-/** All adapters that this machine shows, software ones included. Rejects with DeviceError `E_NO_WEBGPU`. */
+/** What each backend of this machine shows, software adapters included. Rejects with DeviceError `E_NO_WEBGPU`. */
+export async function listGraphics(): Promise<readonly BackendListing[]> {
+  return await listingsOf(await loadDawn());
+}
+
+/** All adapters that this machine shows. Rejects with DeviceError `E_NO_WEBGPU`. */
 export async function listAdapters(): Promise<readonly AdapterFacts[]> {
-  return (await candidates(await loadDawn())).map(({ facts }) => facts);
+  return (await listGraphics()).flatMap(({ adapters }) => adapters.map(({ facts }) => facts));
 }
 
 /** `asked`: part of an adapter's name; needed for software adapters. Rejects with DeviceError. */
 export async function openDawn(asked?: string): Promise<OpenedGpu> {
   const dawn = await loadDawn();
-  const found = await candidates(dawn);
-  const facts = found.map((candidate) => candidate.facts);
-  const { facts: chosen, flags, request } = found[chooseAdapter(facts, asked, vulkanLoaderProblem())]!;
-  return await openFrom(dawn.create([...flags]), chosen.backend, request);
+  return await openBest(await listingsOf(dawn), creator(dawn), asked);
 }
 
 /** A device that compiles and validates but computes nothing. For tests of kernels. */

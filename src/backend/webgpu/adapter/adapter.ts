@@ -92,12 +92,21 @@ function plainWords(text: string): string {
     .join(" ");
 }
 
-/**
- * Index of the adapter to use. Without `asked`, the first real one that suffices: software adapters are never chosen by
- * themselves. `asked` is part of a name, in any case, with spaces or hyphens. `noneBecause`: why there may be
- * none. Throws DeviceError `E_NO_ADAPTER` or `E_GPU_LIMIT`.
- */
+/** The first of adaptersToTry. */
 export function chooseAdapter(adapters: readonly AdapterFacts[], asked?: string, noneBecause?: string): number {
+  return adaptersToTry(adapters, asked, noneBecause)[0]!;
+}
+
+/**
+ * Indices of the adapter to use and, should it give no device, of the same card through other backends. Without `asked`, the first
+ * real one that suffices: software adapters are never chosen by themselves. `asked` is part of a name, in any case, with spaces or
+ * hyphens. `noneBecause`: why there may be none. Throws DeviceError `E_NO_ADAPTER` or `E_GPU_LIMIT`.
+ */
+export function adaptersToTry(
+  adapters: readonly AdapterFacts[],
+  asked?: string,
+  noneBecause?: string,
+): readonly number[] {
   const none = noneBecause === undefined ? "none" : `none; ${noneBecause}`;
   const names = adapters.map(describeAdapter).join("; ") || none;
   const named = plainWords(asked ?? "");
@@ -109,7 +118,9 @@ export function chooseAdapter(adapters: readonly AdapterFacts[], asked?: string,
   const fitting = matching.filter((index) => missingLimits(adapters[index]!).length === 0);
   // A word that fits both ("vulkan") doesn't ask for the software.
   const best = fitting.find((index) => !adapters[index]!.software) ?? fitting[0];
-  if (best !== undefined) return best;
+  if (best !== undefined) {
+    return [best, ...fitting.filter((index) => isSameCard(adapters[index]!, adapters[best]!))];
+  }
   const small = matching[0];
   if (small !== undefined) {
     throw new DeviceError({
@@ -135,4 +146,10 @@ export function chooseAdapter(adapters: readonly AdapterFacts[], asked?: string,
       ? `install the graphics driver, use --backend cpu, or ask for the software adapter with --adapter ${plainWords(software.device).split(" ")[0]}`
       : NEXT_WITHOUT,
   });
+}
+
+/** Two ways to one card. */
+export function isSameCard(a: AdapterFacts, b: AdapterFacts): boolean {
+  const named = ({ vendor, device }: AdapterFacts) => plainWords(`${vendor} ${device}`);
+  return a.backend !== b.backend && named(a) === named(b);
 }

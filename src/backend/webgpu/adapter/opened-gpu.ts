@@ -10,6 +10,8 @@ export interface OpenedGpu {
   /** Must stay referenced as long as the device lives (Dawn). */
   readonly gpu: GPU;
   readonly device: GPUDevice;
+  /** What the user should know of how it was opened. */
+  readonly notes?: readonly string[];
 }
 
 /** Optional features that faster paths use. */

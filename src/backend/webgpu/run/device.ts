@@ -29,7 +29,8 @@ export async function createWebGpuDevice(opened: OpenedGpu, options: WebGpuOptio
   try {
     const limits = { ...limitsOf(opened.facts), ...options.limits };
     const { paths, precision = "fp32" } = options;
-    const chosen = paths ? { paths, notes: [] } : await probePaths(opened, precision, limits);
+    const probed = paths ? { paths, notes: [] } : await probePaths(opened, precision, limits);
+    const chosen = { ...probed, notes: [...(opened.notes ?? []), ...probed.notes] };
     const lowering: LoweringOptions = {
       limits,
       paths: chosen.paths,

@@ -53,7 +53,8 @@ export async function probePaths(
 /** Tries all that an adapter offers, and closes it. Rejects with DeviceError. */
 export async function tryAdapter(opened: OpenedGpu): Promise<ChosenPaths> {
   try {
-    return await probePaths(opened, "fp16", limitsOf(opened.facts));
+    const { paths, notes } = await probePaths(opened, "fp16", limitsOf(opened.facts));
+    return { paths, notes: [...(opened.notes ?? []), ...notes] };
   } finally {
     await closeGpu(opened);
   }
