@@ -21,7 +21,7 @@ test("budgets that change in the middle of an image hold from the next one on", 
   const changed = engine.setBudgets({ vram: bytes(GiB / 2) }).then(() => log.push("changed"));
   const second = Array.fromAsync(engine.generate(JOB));
   await turns();
-  assert.deepEqual(log, []);
+  assert.equal(log.length, 0);
   const rest = await Array.fromAsync(first);
   log.push("first image");
   await changed;
@@ -138,7 +138,9 @@ test("an image tells its own seed, size, memory, and what its passes did, not th
 
 test("a step's time and the rest of the way: what a listener takes is its own, and a phase begins anew", async (t) => {
   let nowMs = 0;
-  const before = (call: DeviceCall) => void (nowMs += call === "run" ? 7 : 0);
+  const before = (call: DeviceCall) => {
+    if (call === "run") nowMs += 7;
+  };
   const { engine } = await openBench({ faults: { before }, host: { now: () => nowMs } });
   t.after(() => engine[Symbol.asyncDispose]());
   const steps: Extract<GenerateEvent, { type: "step" }>[] = [];
@@ -155,7 +157,7 @@ test("a step's time and the rest of the way: what a listener takes is its own, a
   assert.equal(steps[2]!.elapsedMs - steps[1]!.elapsedMs, 5000 + third!);
 });
 
-test("a retry counts its own steps; its plan is told again", async (t) => {
+test("a retry counts its own steps; its plan is told again", async () => {
   let nowMs = 0;
   let losesIn = 0;
   let runsOfStep = 0;
@@ -164,7 +166,11 @@ test("a retry counts its own steps; its plan is told again", async (t) => {
     nowMs += 7;
     if (losesIn > 0 && ++runsOfStep === 2) device.lose();
   };
-  const second = new SlowDevice({ before: (call) => void (nowMs += call === "run" ? 7 : 0) });
+  const second = new SlowDevice({
+    before: (call) => {
+      if (call === "run") nowMs += 7;
+    },
+  });
   const first = new SlowDevice({ before });
   const reopen = async () => {
     await first[Symbol.asyncDispose]();
@@ -197,7 +203,9 @@ test("rates of a whole image are kept before it is told; of one begun twice they
     const saved: string[] = [];
     const { engine } = await openBench({
       faults: {
-        before: (call) => void (nowMs += call === "run" ? 500 : 0),
+        before: (call) => {
+          if (call === "run") nowMs += 500;
+        },
         onRead: (graph, into) => {
           if (spoilt && /step/.test(graph.name) && reads++ === 0) into[0] = Number.NaN;
         },
@@ -223,7 +231,10 @@ test("where device and host share their memory nobody is told that weights come 
   for (const shares of [false, true]) {
     let tickMs = 0.01;
     let nowMs = 0;
-    const now = () => (nowMs += tickMs);
+    const now = () => {
+      nowMs += tickMs;
+      return nowMs;
+    };
     const device = Object.defineProperty(new SlowDevice(), "sharesHostMemory", { value: shares });
     const { engine } = await openBench({ host: { now }, model: larger, budgets: { vram: bytes(1500 * 1024) } }, device);
     const notes: string[] = [];
@@ -294,7 +305,7 @@ test("memory that a card doesn't have is not planned with again", async (t) => {
   );
 });
 
-test("what the engine says of itself and its model: names, sizes, notes, what its weights take", async (t) => {
+test("what the engine says of itself and its model: names, sizes, notes, what its weights take", async () => {
   const events: string[] = [];
   const held = 123 * 2 ** 20;
   const open: typeof found.open = async (options) => {
@@ -319,7 +330,6 @@ test("what the engine says of itself and its model: names, sizes, notes, what it
     '{"type":"note","text":"of the model"}',
   ]);
   assert.equal((await engine.plan(JOB)).processBytes, host.processBytes + held);
-  t.diagnostic(`${device.calls} calls`);
   const ended = engine[Symbol.asyncDispose]();
   assert.ok(!device.ended);
   await ended;
