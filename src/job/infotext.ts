@@ -57,6 +57,13 @@ const FACTS: Readonly<Record<string, InfotextEntry | undefined>> = {
   version: { name: "Version", write: ({ version }) => `Solvay ${version}` },
   emptyNegativePrompt: undefined,
 };
+const FACT_OF_ENTRY = new Map(Object.entries(FACTS).flatMap(([name, entry]) => (entry ? [[entry.name, name]] : [])));
+
+/** Our record's name for what an entry tells beside the job. */
+export function factOfEntry(entry: string): string | undefined {
+  return FACT_OF_ENTRY.get(entry);
+}
+
 /** The seed's numbers are torch's on the CPU, wherever the rest is computed. */
 const RNG = "torch-cpu";
 
