@@ -1,6 +1,7 @@
 /** @file The `solvay` command: this process as a CliContext. Whatever happens is told in one line, and by the exit code. */
 import "../node/disposal.ts";
 import { constants } from "node:os";
+import tty from "node:tty";
 import { UsageError } from "../errors.ts";
 import { type CliContext, libraryOf } from "../terminal/context.ts";
 import { reportFailure } from "../terminal/failure.ts";
@@ -9,7 +10,8 @@ import { runCli } from "./program.ts";
 /** Ctrl-Z stops a job at once, where anything can stop it: a process that no shell waits for goes on. */
 const STOPPED_WITHIN_MS = 500;
 
-const { stdin, stdout, stderr, env } = process;
+const { stdin, stdout, env } = process;
+const stderr = ownStderr();
 let outputFailure: Error | undefined;
 
 stdout.on("error", (error: NodeJS.ErrnoException) => {
@@ -20,8 +22,20 @@ stdout.on("error", (error: NodeJS.ErrnoException) => {
   fail(Object.assign(error, { path: "standard output" }));
 });
 // Messages that nobody can get are no reason to stop.
-stderr.on("error", () => {});
+for (const stream of [stderr, process.stderr]) stream.on("error", () => {});
 process.on("uncaughtException", fail);
+
+/** The terminal by a descriptor of its own where this process's stderr is only for native code (bin/launch.mjs). */
+function ownStderr(): NodeJS.WriteStream {
+  const fd = Number(env.SOLVAY_STDERR_FD);
+  // Not for whatever is started from here.
+  delete env.SOLVAY_STDERR_FD;
+  if (!tty.isatty(fd)) return process.stderr;
+  const terminal = new tty.WriteStream(fd);
+  // Node keeps the width of its own streams alone up to date.
+  if (!stdout.isTTY) return terminal;
+  return Object.defineProperty(terminal, "columns", { get: () => stdout.columns });
+}
 
 /** Ends the process with one line about `error`. */
 function fail(error: unknown): void {
