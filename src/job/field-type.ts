@@ -13,6 +13,8 @@ export type Kind =
   | { readonly type: "choice"; readonly values: readonly string[] }
   | { readonly type: "switch" }
   | { readonly type: "seed" }
+  /** One string for a picture (picture.ts): a file, a data: URL, or the hash of an asset. */
+  | { readonly type: "picture" }
   /** Memory: text such as "6G", a number of bytes, or a Budget, which the others become. */
   | { readonly type: "amount" };
 
@@ -73,7 +75,7 @@ export interface Field {
 
 export type Fields = Readonly<Record<string, Field>>;
 
-type KindValue<K> = K extends { readonly type: "text" }
+type KindValue<K> = K extends { readonly type: "text" | "picture" }
   ? string
   : K extends { readonly type: "whole" | "decimal" }
     ? number
@@ -112,6 +114,8 @@ export function allowed(kind: Kind): string {
       return "true or false";
     case "seed":
       return "a whole number from 0 to 18446744073709551615, or -1 for a random one";
+    case "picture":
+      return "a picture: a file, a data: URL of a PNG, JPEG or WebP, or sha256: and an asset's hash";
     case "amount":
       return "an amount of memory such as 6G, 512M, or -1G for all but 1 GiB";
   }

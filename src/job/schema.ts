@@ -11,6 +11,7 @@ import { allowed, type Field, type Fields, flagName, type ValuesOf } from "./fie
 import { BUDGET_FIELDS, JOB_FIELDS, OPEN_FIELDS } from "./fields.ts";
 import type { GenerateJob, PlanJob } from "./job.ts";
 import type { OpenEngineOptions } from "./open.ts";
+import { MAX_PICTURE_CHARS } from "./picture.ts";
 import { RANDOM_SEED, seedFromDigits } from "./seed.ts";
 
 /** A strict schema of these fields; z.toJSONSchema describes it with limits, defaults and descriptions. */
@@ -57,6 +58,8 @@ function valueSchema(name: string, { kind, flag }: Field): z.ZodType {
         return read;
       });
     }
+    case "picture":
+      return z.string().min(1).max(MAX_PICTURE_CHARS);
     case "amount": {
       const bytes = z.int().min(1);
       const value = z.union([z.strictObject({ bytes }), z.strictObject({ allBut: bytes })]);

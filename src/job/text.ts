@@ -2,6 +2,7 @@
 import { UsageError } from "../errors.ts";
 import { parseBudget } from "../ledger/budget.ts";
 import { allowed, type FieldValue, type Kind } from "./field-type.ts";
+import { pictureReference } from "./picture.ts";
 import { RANDOM_SEED, seedFromDigits } from "./seed.ts";
 
 /** The value that `text` stands for; undefined for one that is left to chance. Throws UsageError naming `name`, such as "--steps" or ":steps". */
@@ -28,6 +29,9 @@ export function valueFromText(kind: Kind, name: string, text: string): FieldValu
     case "seed":
       if (text === String(RANDOM_SEED)) return undefined;
       return seedFromDigits(text) ?? refuse(kind, name, JSON.stringify(text));
+    case "picture":
+      pictureReference(name, text);
+      return text;
     case "amount":
       return parseBudget(name, text);
   }
