@@ -224,6 +224,8 @@ function anyValue({ kind }: Field): fc.Arbitrary<unknown> {
         fc.bigInt({ min: 2n ** 53n, max: 2n ** 64n - 1n }).map(String),
         fc.constant(Number.MAX_SAFE_INTEGER),
       );
+    case "picture":
+      return fc.constantFrom("a.png", "C:\\\\pictures\\\\b.webp", `sha256:${"0f".repeat(32)}`);
     case "amount":
       throw new Error("a job has no amounts");
   }
