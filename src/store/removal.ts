@@ -4,6 +4,7 @@ import { strayCompanions } from "./companion.ts";
 import { storeFailure } from "./fs.ts";
 import { manifestName } from "./manifest.ts";
 import {
+  type HeldLock,
   importsFolder,
   listModels,
   lockToWrite,
@@ -34,34 +35,40 @@ export interface RemovalOptions {
  * more. What is cut off is finished by the next removal or cleaning.
  */
 export async function removeModel(store: Store, id: string, options: RemovalOptions = {}): Promise<CleanReport> {
-  return await locked(store, options, async () => {
-    await removeManifests(store, [id]);
-    return await sweep(store, false);
+  return await locked(store, options, async (lock) => {
+    await removeManifests(store, lock, [id]);
+    return await sweep(store, lock, false);
   });
 }
 
 /** Removes companions that no model asks for, packs that nothing refers to, and imports that were not finished. */
 export async function cleanStore(store: Store, options: RemovalOptions = {}): Promise<CleanReport> {
-  return await locked(store, options, () => sweep(store, true));
+  return await locked(store, options, (lock) => sweep(store, lock, true));
 }
 
-async function locked<T>(store: Store, { signal, onWait }: RemovalOptions, work: () => Promise<T>): Promise<T> {
+async function locked<T>(
+  store: Store,
+  { signal, onWait }: RemovalOptions,
+  work: (lock: HeldLock) => Promise<T>,
+): Promise<T> {
   try {
-    await using _lock = await lockToWrite(store, { signal, onWait: onWait ?? (() => undefined) });
-    return await work();
+    await using lock = await lockToWrite(store, { signal, onWait: onWait ?? (() => undefined) });
+    return await work(lock);
   } catch (error) {
     signal?.throwIfAborted();
     throw storeFailure(error, store.folder);
   }
 }
 
-async function sweep(store: Store, withImports: boolean): Promise<CleanReport> {
+/** Asks before each thing that goes whether the lock is still ours: another process may be making what looks unused. */
+async function sweep(store: Store, lock: HeldLock, withImports: boolean): Promise<CleanReport> {
   const models = await listModels(store);
   const damagedIds = models.filter(({ manifest }) => !manifest).map(({ id }) => id.slice(0, 12));
   let imports = 0;
   if (withImports) {
     const folder = importsFolder(store);
     for (const name of await store.fs.list(folder)) {
+      await lock.check();
       await store.fs.removeFolder(`${folder}/${name}`);
       imports++;
     }
@@ -72,12 +79,13 @@ async function sweep(store: Store, withImports: boolean): Promise<CleanReport> {
   }
   const manifests = models.map(({ manifest }) => manifest!);
   const stray = new Set(strayCompanions(manifests).map(({ id }) => id));
-  await removeManifests(store, [...stray]);
+  await removeManifests(store, lock, [...stray]);
   const kept = manifests.filter(({ id }) => !stray.has(id));
   const used = new Set(kept.flatMap(({ components }) => components.flatMap(({ blocks }) => blocks.map((b) => b.pack))));
   let [packs, bytes] = [0, 0];
   for (const name of await packNames(store)) {
     if (used.has(name)) continue;
+    await lock.check();
     bytes += (await store.fs.stat(packPath(store, name)))?.sizeBytes ?? 0;
     await store.fs.remove(packPath(store, name));
     packs++;
@@ -86,7 +94,10 @@ async function sweep(store: Store, withImports: boolean): Promise<CleanReport> {
   return { companions: stray.size, packs, bytes, imports };
 }
 
-async function removeManifests(store: Store, ids: readonly string[]): Promise<void> {
-  for (const id of ids) await store.fs.remove(`${modelsFolder(store)}/${manifestName(id)}`);
+async function removeManifests(store: Store, lock: HeldLock, ids: readonly string[]): Promise<void> {
+  for (const id of ids) {
+    await lock.check();
+    await store.fs.remove(`${modelsFolder(store)}/${manifestName(id)}`);
+  }
   if (ids.length > 0) await store.fs.syncFolder(modelsFolder(store));
 }

@@ -9,6 +9,7 @@ import { CHUNK_BYTES } from "./pack/block-layout.ts";
 import { extentBytes, HEADER_BYTES, type PackBlock } from "./pack/pack-format.ts";
 import { finishPack, type PlainReader, writeBlock } from "./pack/pack-writer.ts";
 import {
+  type HeldLock,
   listModels,
   lockToWrite,
   modelsFolder,
@@ -38,15 +39,16 @@ export async function repairModel(
 ): Promise<RepairReport> {
   const { signal, onWait = () => undefined } = progress;
   try {
-    await using _lock = await lockToWrite(store, { signal, onWait });
+    await using lock = await lockToWrite(store, { signal, onWait });
     const problems = await verifyModel(store, id, progress);
     const repaired: string[] = [];
     const done = new Set<string>();
     for (const { kind, component, block, pack } of problems) {
-      if (kind === "gap") await zeroGaps(store, pack!);
+      if (kind === "gap") await zeroGaps(store, lock, pack!);
       if (kind !== "block" || done.has(block!.id)) continue;
       done.add(block!.id);
-      if (await repairBlock(store, block!, await rebuild(component!, block!), signal)) repaired.push(block!.label);
+      if (await repairBlock(store, lock, block!, await rebuild(component!, block!), signal))
+        repaired.push(block!.label);
     }
     return { repaired, left: problems.length === 0 ? [] : await verifyModel(store, id, { signal }) };
   } catch (error) {
@@ -58,6 +60,7 @@ export async function repairModel(
 /** False if the sources give other bytes than the ones that were imported. */
 async function repairBlock(
   store: Store,
+  lock: HeldLock,
   wanted: ManifestBlock,
   read: PlainReader,
   signal: AbortSignal | undefined,
@@ -70,6 +73,7 @@ async function repairBlock(
   try {
     const made = await writeBlock(part, HEADER_BYTES, { plainBytes: wanted.plainBytes, codec }, read, { signal });
     if (made.id !== wanted.id) return false;
+    await lock.check();
     const place = await placeOf(store, wanted, made);
     if (place) {
       const pack = await store.fs.open(packPath(store, wanted.pack), "edit");
@@ -90,7 +94,7 @@ async function repairBlock(
     const name = await finishPack(part, [made], made.startByte + extentBytes(made));
     await store.fs.rename(path, packPath(store, name));
     await store.fs.syncFolder(packsFolder(store));
-    await pointTo(store, wanted, name);
+    await pointTo(store, lock, wanted, name);
     return true;
   } finally {
     await part.close();
@@ -115,7 +119,7 @@ async function placeOf(
   return same ? place : undefined;
 }
 
-async function pointTo(store: Store, { id, pack }: ManifestBlock, name: string): Promise<void> {
+async function pointTo(store: Store, lock: HeldLock, { id, pack }: ManifestBlock, name: string): Promise<void> {
   for (const { manifest } of await listModels(store)) {
     if (!manifest) continue;
     let changed = false;
@@ -127,12 +131,15 @@ async function pointTo(store: Store, { id, pack }: ManifestBlock, name: string):
       });
       return { ...component, blocks };
     });
-    if (changed) await publishManifest(store.fs, modelsFolder(store), { ...manifest, components });
+    if (!changed) continue;
+    await lock.check();
+    await publishManifest(store.fs, modelsFolder(store), { ...manifest, components });
   }
 }
 
-async function zeroGaps(store: Store, name: string): Promise<void> {
+async function zeroGaps(store: Store, lock: HeldLock, name: string): Promise<void> {
   await using pack = await openPack(store, name);
+  await lock.check();
   const file = await store.fs.open(packPath(store, name), "edit");
   try {
     const zeros = new Uint8Array(CHUNK_BYTES);
