@@ -284,10 +284,24 @@ test("from a finished latent there is only the decode left, to the same pixels; 
   }
 });
 
-test("a picture that is left after a step gives its phase's memory back", async () => {
+test("a picture that is left after a step gives its phase's memory back; however one ends, the runtime hears of it once", async () => {
   const { device, runtime } = runtimeOf(residentBytes - 1);
+  let ends = 0;
+  const endImage = runtime.endImage.bind(runtime);
+  runtime.endImage = async () => {
+    ends++;
+    await endImage();
+  };
   const recovery = { hasLessThanFp32: false, shrink: async () => {}, pause: async () => {} };
   for await (const event of recoveredTextToImage(runtime, JOB, recovery)) if (event.type === "step") break;
+  assert.equal(ends, 1);
   assert.deepEqual(runtime.ledger.held(), [PROCESS]);
   assert.equal(device.live.size, 0);
+  await draw(runtime);
+  assert.equal(ends, 2);
+  const stop = AbortSignal.abort(new Error("enough"));
+  await assert.rejects(async () => {
+    for await (const _ of recoveredTextToImage(runtime, JOB, recovery, stop));
+  }, /enough/);
+  assert.equal(ends, 3);
 });
