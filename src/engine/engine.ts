@@ -87,6 +87,7 @@ export async function composeEngine(
     demo: model.demo,
     artifact: opened.artifactName,
     backend,
+    adapter: machine.kind === "card" ? machine.name : undefined,
     precision,
     defaultWidth: checkpoint.defaults.width,
     defaultHeight: checkpoint.defaults.height,

@@ -3,6 +3,7 @@ import { encodePng } from "../image/png.ts";
 import type { EngineInfo } from "../job/engine.ts";
 import { A1111_KEYWORD, a1111Parameters, type ImageRecord, SOLVAY_KEYWORD, solvayJson } from "../job/infotext.ts";
 import type { FullJob } from "../job/job.ts";
+import { modelNamed } from "../library/model-name.ts";
 import type { Checkpoint } from "../models/family.ts";
 import { SAMPLERS, type SamplerName } from "../sampler/samplers.ts";
 import { SOLVAY_VERSION } from "../version.ts";
@@ -33,6 +34,7 @@ export function recordOf(
     ...modelNamed(info.model),
     artifact: info.artifact,
     backend: info.backend,
+    adapter: info.adapter,
     precision: retry === undefined ? info.precision : "fp32",
     retry,
     version: SOLVAY_VERSION,
@@ -45,14 +47,4 @@ export async function encodeWithRecord({ rgb, width, height }: Picture, record: 
     { keyword: SOLVAY_KEYWORD, text: solvayJson(record) },
   ];
   return await encodePng({ width, height, rgb, text });
-}
-
-/** models--ORG--NAME/snapshots/COMMIT of a Hugging Face cache; neither part of an id may have "--" in it. */
-const SNAPSHOT = /(?:^|[\\/])models--([^\\/]+)[\\/]snapshots[\\/]([0-9a-f]{40})[\\/]*$/;
-
-/** A model by its Hugging Face id where it lies in a cache, else by its folder's name. */
-function modelNamed(path: string): Pick<ImageRecord, "model" | "modelRevision"> {
-  const [, id, commit] = SNAPSHOT.exec(path) ?? [];
-  if (id !== undefined) return { model: id.replace("--", "/"), modelRevision: commit };
-  return { model: path.split(/[\\/]/).filter(Boolean).at(-1) ?? path };
 }

@@ -11,6 +11,8 @@ export interface EngineInfo {
   readonly demo: boolean;
   readonly artifact?: string;
   readonly backend: ComputeName;
+  /** The graphics card's name, where one computes. */
+  readonly adapter?: string;
   /** What it computes in: "fp32", "fp16 (shader-f16)" ... */
   readonly precision: string;
   /** Default picture size in pixels. */

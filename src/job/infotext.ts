@@ -25,6 +25,8 @@ export interface ImageRecord extends FullJob {
   /** Name of the LZR2 file laid over it. */
   readonly artifact?: string;
   readonly backend: string;
+  /** The graphics card's name, where one computed. */
+  readonly adapter?: string;
   /** What it computed in; absent: fp32. */
   readonly precision?: string;
   /** What went wrong in less than fp32, if that is why it was fp32. */
@@ -49,6 +51,7 @@ const FACTS: Readonly<Record<string, InfotextEntry | undefined>> = {
   modelRevision: undefined,
   artifact: { name: "Artifact" },
   backend: undefined,
+  adapter: undefined,
   precision: {
     name: "Precision",
     write: ({ precision }) => (precision === "fp32" ? undefined : textOf(precision)),

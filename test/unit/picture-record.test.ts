@@ -13,7 +13,7 @@ const JOB = {
   sampler: "euler",
 } as const;
 const INFO: EngineInfo = {
-  ...{ model: "/models/org/my-model/", demo: false, artifact: "a.lzr2", backend: "webgpu" },
+  ...{ model: "/models/org/my-model/", demo: false, artifact: "a.lzr2", backend: "webgpu", adapter: "Card 7" },
   ...{ precision: "fp16 (shader-f16)", defaultWidth: 1024, defaultHeight: 1024 },
 };
 const CHECKPOINT = { scheduleTitle: "Karras" } as Checkpoint;
@@ -21,7 +21,13 @@ const PICTURE = { rgb: Uint8Array.from({ length: 18 }, (_, i) => i), width: 3, h
 const RECORD: ImageRecord = {
   ...JOB,
   ...{ width: 3, height: 2, samplerName: "Euler", scheduleType: "Karras", model: "my-model", artifact: "a.lzr2" },
-  ...{ backend: "webgpu", precision: "fp16 (shader-f16)", retry: undefined, version: SOLVAY_VERSION },
+  ...{
+    backend: "webgpu",
+    adapter: "Card 7",
+    precision: "fp16 (shader-f16)",
+    retry: undefined,
+    version: SOLVAY_VERSION,
+  },
 };
 
 test("a record has the job, the picture's own size, the model's name and what computed", () => {

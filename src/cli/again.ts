@@ -1,0 +1,129 @@
+/** @file `solvay again FILE`: a picture made again from what it says of itself, to the byte where that can be. */
+import { readFile } from "node:fs/promises";
+import path from "node:path";
+import type { Command } from "commander";
+import { ArtifactError, printable, UsageError } from "../errors.ts";
+import { readPictureTexts } from "../image/metadata/picture-texts.ts";
+import { decodePng } from "../image/png.ts";
+import type { PictureSettings } from "../job/picture-settings.ts";
+import { readPicture } from "../job/read-picture.ts";
+import type { GenerateJob } from "../job/types.ts";
+import { type CliContext, interruptible, libraryOf } from "../terminal/context.ts";
+import { addImageOptions, jobSettingsOf, type OptionValues, openRequestOf } from "../terminal/options.ts";
+import { paint } from "../terminal/painting.ts";
+import { remakeOf } from "../terminal/remake.ts";
+import { StatusLine } from "../terminal/status-line.ts";
+
+interface AgainFlags extends OptionValues {
+  readonly prompt?: string;
+  readonly output?: string;
+  readonly json?: boolean;
+}
+
+/** Pictures that are compared with their remake. */
+const MAX_PICTURE_BYTES = 256 * 1024 ** 2;
+
+export function addAgain(program: Command, context: CliContext): void {
+  addImageOptions(
+    program
+      .command("again")
+      .description("make a picture again from what its file says; options stand in place of what it says")
+      .argument("<file>", "PNG, JPEG or WebP"),
+  )
+    .optionsGroup("Output:")
+    .option("--prompt <text>", "another prompt")
+    .option("--output <file.png>", "where to, replacing what is there (default: the next free output_NNN.png)")
+    .option("--json", "events as JSON lines on stdout")
+    .action((file: string, options: AgainFlags, command: Command) => again(context, file, chosen(options, command)));
+}
+
+/** Without the defaults, which would stand in place of what the picture says. */
+function chosen(options: AgainFlags, command: Command): AgainFlags {
+  return Object.fromEntries(Object.entries(options).filter(([name]) => command.getOptionValueSource(name) === "cli"));
+}
+
+async function again(context: CliContext, file: string, options: AgainFlags): Promise<void> {
+  const { prompt, output, json = false } = options;
+  const host = libraryOf(context);
+  const say = new StatusLine(context);
+  const settings = await interruptible(context, (signal) => readSettings(context, file, signal));
+  const changes = { ...jobSettingsOf(options), ...(prompt !== undefined && { prompt }) };
+  const { request, modelFound, reasons } = await remakeOf(host, settings, openRequestOf(options));
+  if (!modelFound) {
+    const name = settings.facts.model;
+    throw new UsageError({
+      code: "E_MODEL_UNKNOWN",
+      subject: file,
+      problem: name === undefined ? "it does not say which model made it" : `its model ${name} was not found here`,
+      next: "name the model with --model",
+    });
+  }
+  const job = { ...settings.job, ...changes };
+  if (job.prompt === undefined) {
+    const problem = "what it says of its prompt is not understood";
+    throw new UsageError({ code: "E_NO_PROMPT", subject: file, problem, next: "give a prompt with --prompt" });
+  }
+  const why = [...reasons, ...missing(job)];
+  if (json)
+    context.stdout.write(`${JSON.stringify({ type: "again", file, tool: settings.tool, job, reasons: why })}\n`);
+  else if (why.length > 0) {
+    say.say(printable(`Not byte for byte the picture that ${settings.tool} made:`));
+    for (const reason of why) say.say(printable(`  ${reason}`));
+  }
+  const target = output === undefined ? undefined : { shown: output, file: path.resolve(context.cwd, output) };
+  const before = Object.keys(changes).length === 0 ? await original(host.absolute(file)) : undefined;
+  await paint(context, {
+    ...{ request, json, jobs: [job as GenerateJob], targets: [target] },
+    onSaved: async ({ png }) => {
+      if (!before) return;
+      const verdict = await compared(before, new Uint8Array(png));
+      if (json) context.stdout.write(`${JSON.stringify({ type: "compared", verdict })}\n`);
+      else say.say(verdict);
+    },
+  });
+}
+
+async function readSettings(context: CliContext, file: string, signal: AbortSignal): Promise<PictureSettings> {
+  const host = libraryOf(context);
+  await using source = await host.openFile(host.absolute(file));
+  const settings = readPicture(await readPictureTexts(source, signal));
+  if (settings) return settings;
+  throw new ArtifactError({
+    code: "E_NO_SETTINGS",
+    subject: source.name,
+    problem: "nothing in it says how it was made",
+    next: "see what it holds: solvay show FILE",
+  });
+}
+
+/** What a job draws or takes from the model where the picture does not say. */
+function missing(job: Partial<GenerateJob>): string[] {
+  const needed = ["seed", "steps", "guidance", "width", "height"] as const;
+  return needed.filter((name) => job[name] === undefined).map((name) => `it does not say its ${name}`);
+}
+
+async function original(file: string): Promise<Uint8Array<ArrayBuffer> | undefined> {
+  const bytes = await readFile(file).catch(() => undefined);
+  return bytes && bytes.length <= MAX_PICTURE_BYTES ? new Uint8Array(bytes) : undefined;
+}
+
+/** How the new file differs from the old one, in words. */
+async function compared(before: Uint8Array<ArrayBuffer>, after: Uint8Array<ArrayBuffer>): Promise<string> {
+  if (before.length === after.length && before.every((byte, at) => byte === after[at])) {
+    return "The same file, byte for byte.";
+  }
+  const [old, made] = await Promise.all([before, after].map((png) => decodePng(png).catch(() => undefined)));
+  if (!old || !made) return "Another file than before.";
+  if (old.width !== made.width || old.height !== made.height || old.channels !== made.channels) {
+    return `Another size than before, ${old.width}x${old.height}.`;
+  }
+  let differing = 0;
+  let largest = 0;
+  for (const [at, value] of made.pixels.entries()) {
+    const difference = Math.abs(value - old.pixels[at]!);
+    if (difference > 0) differing++;
+    largest = Math.max(largest, difference);
+  }
+  if (differing === 0) return "The same pixels; what the file says of them differs.";
+  return `Other pixels: ${differing} of ${made.pixels.length} values differ, by up to ${largest} of 255.`;
+}

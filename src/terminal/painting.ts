@@ -1,0 +1,85 @@
+/** @file Pictures made for a command: room for them checked before the work, events shown or printed, each saved as it comes. */
+import { createHash } from "node:crypto";
+import path from "node:path";
+import type { OpenRequest } from "../job/checked.ts";
+import type { PictureSize } from "../job/job.ts";
+import type { GenerateEvent, GenerateJob, GenerateOptions, LoadEvent } from "../job/types.ts";
+import { type CliContext, interruptible } from "./context.ts";
+import {
+  checkNextOutput,
+  checkOutput,
+  largestPngBytes,
+  requireFreeDisk,
+  requirePngName,
+  savePicture,
+  type Target,
+} from "./output-file.ts";
+import { Progress } from "./progress.ts";
+
+type ImageEvent = Extract<GenerateEvent, { type: "image" }>;
+
+export interface Painting {
+  readonly request: OpenRequest;
+  readonly jobs: readonly GenerateJob[];
+  /** Where each of the jobs' pictures goes; undefined: the next free output_NNN.png. */
+  readonly targets: readonly (Target | undefined)[];
+  /** Events as JSON lines on stdout, in place of words. */
+  readonly json?: boolean | undefined;
+  /** Beside each job. */
+  readonly beside?: Omit<GenerateOptions, "signal"> | undefined;
+  /** After each picture was saved. */
+  readonly onSaved?: ((image: ImageEvent, saved: Target) => void | Promise<void>) | undefined;
+}
+
+/** Makes all of them with one engine. Rejects with a SolvayError, or Interrupted. */
+export async function paint(context: CliContext, painting: Painting): Promise<void> {
+  const { request, jobs, targets, json = false, beside, onSaved } = painting;
+  const [first] = targets;
+  if (targets.includes(undefined)) await checkNextOutput(context.cwd);
+  for (const target of targets) if (target) requirePngName(target.shown);
+  for (const target of targets) if (target) await checkOutput(target);
+  const requireRoom = async (size: Partial<PictureSize>) => {
+    // As much as is known.
+    const sizes = jobs.map(({ prompt, negativePrompt = "", width = size.width ?? 1, height = size.height ?? 1 }) =>
+      largestPngBytes({ width, height }, prompt.length + negativePrompt.length),
+    );
+    const folder = first ? path.dirname(first.file) : context.cwd;
+    const bytes = sizes.reduce((sum, each) => sum + each, 0);
+    await requireFreeDisk(folder, first?.shown ?? folder, bytes);
+  };
+  await requireRoom({});
+
+  const progress = new Progress(context);
+  const print = (event: object) => context.stdout.write(`${JSON.stringify(event)}\n`);
+  const show = {
+    load: (event: LoadEvent) => (json ? print(event) : progress.load(event)),
+    generate: (event: GenerateEvent) => (json ? print(event) : progress.generate(event)),
+  };
+  await interruptible(context, async (signal) => {
+    try {
+      await using engine = await context.openEngine({ ...request, signal, onEvent: show.load });
+      const { defaultWidth, defaultHeight } = engine.info;
+      await requireRoom({ width: defaultWidth, height: defaultHeight });
+      for (const [i, job] of jobs.entries()) {
+        for await (const event of engine.generate(job, { ...beside, signal })) {
+          if (event.type !== "image") {
+            show.generate(event);
+            continue;
+          }
+          if (!json) progress.generate(event);
+          const saved = await savePicture(context.cwd, targets[i], event.png);
+          if (json) print(imageLine(event, saved.file));
+          else context.stdout.write(`Saved: ${saved.shown}\n`);
+          await onSaved?.(event, saved);
+        }
+      }
+    } finally {
+      progress.clear();
+    }
+  });
+}
+
+/** The image event as JSON: the bytes are replaced by where they are and what they hash to. */
+function imageLine({ png, ...event }: ImageEvent, file: string): object {
+  return { ...event, file, bytes: png.byteLength, sha256: createHash("sha256").update(png).digest("hex") };
+}

@@ -1,0 +1,74 @@
+/** @file Whether a picture can be made again here from what it says of itself, byte for byte, and why not. */
+import { PRECISIONS } from "../backend/precision.ts";
+import { BACKENDS } from "../job/backends.ts";
+import type { OpenRequest } from "../job/checked.ts";
+import type { PictureSettings } from "../job/picture-settings.ts";
+import { findModelNamed } from "../library/find-model.ts";
+import type { LibraryHost } from "../library/host.ts";
+import { SOLVAY_VERSION } from "../version.ts";
+
+export interface Remake {
+  /** What opens the model that made it, as far as that is known; the caller's own choices stand. */
+  readonly request: OpenRequest;
+  /** The model is here, or was named. */
+  readonly modelFound: boolean;
+  /** Why another picture may come of it; none: the same bytes, on the same machine. */
+  readonly reasons: readonly string[];
+}
+
+/** `given`: what the user chose to open instead. Looks for the model; opens nothing. */
+export async function remakeOf(
+  host: LibraryHost,
+  { source, tool, facts, notes }: PictureSettings,
+  given: OpenRequest,
+): Promise<Remake> {
+  const reasons: string[] = [];
+  if (source !== "solvay") reasons.push(`${tool} made it, and other programs' arithmetic gives other pixels`);
+  else if (facts.version !== SOLVAY_VERSION && tool !== `Solvay ${SOLVAY_VERSION}`) {
+    reasons.push(`${tool} made it, this is ${SOLVAY_VERSION}`);
+  }
+  reasons.push(...notes);
+
+  let { model } = given;
+  let modelFound = true;
+  if (model === undefined && facts.model !== undefined) {
+    const wanted = { model: facts.model, modelRevision: facts.modelRevision };
+    const found = await findModelNamed(host, wanted, given.store);
+    modelFound = found !== undefined;
+    model = found?.model;
+    if (!found) reasons.push(`its model ${facts.model} is not here`);
+    else if (wanted.modelRevision !== undefined && found.revision !== wanted.modelRevision) {
+      reasons.push(`its model's commit was ${wanted.modelRevision}, here is ${found.revision ?? "another"}`);
+    }
+    if (found && source !== "solvay") {
+      const hash = facts.modelHash === undefined ? "" : ` (its hash ${facts.modelHash} was not compared)`;
+      reasons.push(`the model is taken by its name ${facts.model}${hash}`);
+    }
+  } else if (model === undefined) {
+    modelFound = false;
+    reasons.push("it does not say which model made it");
+  } else reasons.push(`the model is ${model}, by your choice`);
+
+  const artifact = given.artifact ?? (await artifactOf(host, facts.artifact));
+  if (facts.artifact !== undefined && artifact === undefined && !model?.startsWith("store:")) {
+    reasons.push(`the artifact ${facts.artifact} that was laid over its model is not in this folder`);
+  }
+  const backend = given.backend ?? BACKENDS.find((name) => name === facts.backend);
+  if (source === "solvay" && facts.backend === undefined) reasons.push("it does not say which backend computed it");
+  if (facts.backend !== undefined && backend !== facts.backend) {
+    reasons.push(`it was computed by the backend ${facts.backend}, this is ${backend ?? "another"}`);
+  }
+  const declared = facts.retry === undefined ? facts.precision?.split(" ", 1)[0] : undefined;
+  if (facts.retry !== undefined) reasons.push(`it was begun in less than fp32, and finished in fp32 (${facts.retry})`);
+  const precision = given.precision ?? PRECISIONS.find((name) => name === declared);
+  if (declared !== undefined && precision !== declared) {
+    reasons.push(`it was computed in ${declared}, this is ${precision ?? "fp32"}`);
+  }
+  return { request: { ...given, model, artifact, backend, precision }, modelFound, reasons };
+}
+
+/** A file of this name in the folder of the user. A name that is a path is not followed. */
+async function artifactOf(host: LibraryHost, name: string | undefined): Promise<string | undefined> {
+  if (name === undefined || /[\\/\0]/.test(name)) return undefined;
+  return (await host.kindOf(host.absolute(name))) === "file" ? name : undefined;
+}

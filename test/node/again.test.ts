@@ -1,0 +1,151 @@
+/** @file `solvay show` and `solvay again`: a picture says how it was made, and is made again from that, to the byte; or why not. */
+import assert from "node:assert/strict";
+import { copyFileSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { runCli } from "../../src/cli/program.ts";
+import { encodePng } from "../../src/image/png.ts";
+import { openEngine } from "../../src/node.ts";
+import { SOLVAY_VERSION } from "../../src/version.ts";
+import { fakeContext } from "./fake-context.ts";
+
+const folder = () => mkdtempSync(path.join(tmpdir(), "solvay-again-"));
+const FLAT = fileURLToPath(new URL("../../fixtures/golden/flat", import.meta.url));
+
+/** Runs with the true engine, and what it printed. */
+async function run(cwd: string, ...line: string[]): Promise<{ rc: number; out: string; err: string }> {
+  const fake = fakeContext({ cwd });
+  const rc = await runCli(line, { ...fake.context, openEngine });
+  return { rc, out: fake.out(), err: fake.err() };
+}
+
+/** A picture of another program. */
+async function foreign(cwd: string, text: string, keyword = "parameters"): Promise<void> {
+  const png = await encodePng({ width: 2, height: 2, rgb: new Uint8Array(12), text: [{ keyword, text }] });
+  writeFileSync(path.join(cwd, "foreign.png"), png);
+}
+
+const SMALL = ["--steps", "2", "--width", "16", "--height", "16"];
+
+test("the demo's picture is made again to the byte from itself, whatever was asked for", async () => {
+  const cwd = folder();
+  const asked: readonly (readonly string[])[] = [
+    ["a lake, dawn: 山\nSteps: 7, Seed: 8, Size: 9x9", "--negative", 'fog "x"\ny', "--seed", "18446744073709551615"],
+    ["", "--negative", "", "--seed", "0", "--guidance", "7.25"],
+    ["x", "--seed", "5", "--guidance", "1"],
+  ];
+  for (const [i, line] of asked.entries()) {
+    const made = await run(cwd, "generate", ...line, ...SMALL, "--backend", "reference", "--output", "a.png");
+    assert.equal(made.rc, 0, made.err);
+    const again = await run(cwd, "again", "a.png");
+    assert.equal(again.rc, 0, again.err);
+    assert.match(again.err, /\nThe same file, byte for byte\.\n$/);
+    const file = `output_00${i + 1}.png`;
+    assert.equal(again.out, `Saved: ${file}\n`);
+    assert.deepEqual(readFileSync(path.join(cwd, file)), readFileSync(path.join(cwd, "a.png")));
+  }
+});
+
+test("options stand in place of what the picture says, and what can't be is said before the work", async () => {
+  const cwd = folder();
+  const where = ["--model", FLAT, "--backend", "reference"];
+  await run(cwd, "generate", "x", ...SMALL, "--seed", "5", ...where, "--output", "a.png");
+  await run(cwd, "generate", "x", ...SMALL, "--seed", "6", ...where, "--output", "b.png");
+  const lost = await run(cwd, "again", "a.png");
+  assert.equal(lost.rc, 2);
+  assert.match(
+    lost.err,
+    /^E_MODEL_UNKNOWN a\.png: its model flat was not found here\. Next: name the model with --model\./,
+  );
+  const other = await run(cwd, "again", "a.png", "--seed", "6", "--model", FLAT, "--output", "c.png");
+  assert.match(
+    other.err,
+    /^Not byte for byte the picture that Solvay \S+ made:\n {2}the model is .*flat, by your choice\n/,
+  );
+  assert.ok(!/byte for byte\.\n$/.test(other.err));
+  assert.deepEqual(readFileSync(path.join(cwd, "c.png")), readFileSync(path.join(cwd, "b.png")));
+  const prompt = await run(cwd, "again", "a.png", "--prompt", "y", "--model", FLAT, "--json", "--output", "d.png");
+  const events = prompt.out
+    .trimEnd()
+    .split("\n")
+    .map((line) => JSON.parse(line) as Record<string, unknown>);
+  assert.equal(events[0]!.type, "again");
+  assert.equal((events[0]!.job as Record<string, unknown>).prompt, "y");
+  assert.equal(events.at(-1)?.type, "image");
+});
+
+test("show: people's view with every line, control characters taken out, and the same as JSON", async () => {
+  const cwd = folder();
+  await run(cwd, "generate", "two\nlines", ...SMALL, "--seed", "5", "--backend", "reference", "--output", "a.png");
+  const shown = await run(cwd, "show", "a.png");
+  assert.match(shown.out, /^a\.png: PNG, 16x16, made by Solvay \S+\n/);
+  assert.match(shown.out, /\n {2}prompt +two\n {16}lines\n/);
+  assert.match(shown.out, /\n {2}seed +5\n/);
+  assert.match(shown.out, /\nMade again byte for byte by: solvay again/);
+  const json = JSON.parse((await run(cwd, "show", "--json", "a.png")).out) as Record<string, unknown>;
+  assert.deepEqual(json.remake, { exact: true, modelFound: true, reasons: [] });
+  await foreign(
+    cwd,
+    "evil\x1b[2J\nSteps: 3, Seed: 4, CFG scale: 7, Size: 64x64, Model: ../../etc/passwd, Version: v1.10.1",
+  );
+  const evil = await run(cwd, "show", "foreign.png");
+  assert.ok(!evil.out.includes("\x1b"));
+  assert.match(evil.out, /made by A1111 v1\.10\.1\n/);
+  assert.match(evil.out, /\nNot byte for byte here:\n.*other pixels\n {2}its model \S+ is not here\n/);
+});
+
+test("of an A1111 picture what is understood is used, with the model that is named", async () => {
+  const cwd = folder();
+  await foreign(
+    cwd,
+    "a cat\nNegative prompt: dog\nSteps: 2, CFG scale: 3, Seed: 4, Size: 16x16, Model: m, Tiling: True, Version: v1.10.1",
+  );
+  const again = await run(cwd, "again", "foreign.png", "--model", FLAT, "--backend", "reference", "--output", "a.png");
+  assert.equal(again.rc, 0, again.err);
+  assert.match(again.err, /\n {2}Tiling: True is not understood here: left out\n/);
+  const { job } = JSON.parse((await run(cwd, "show", "--json", "a.png")).out) as { job: Record<string, unknown> };
+  const { prompt, negativePrompt, steps, guidance, seed, width, height } = job;
+  assert.deepEqual(
+    { prompt, negativePrompt, steps, guidance, seed, width, height },
+    { prompt: "a cat", negativePrompt: "dog", steps: 2, guidance: 3, seed: 4, width: 16, height: 16 },
+  );
+});
+
+test("a model is found by its name in the folder, and a picture of another version says so", async () => {
+  const cwd = folder();
+  const record = {
+    version: "0.0.1",
+    prompt: "x",
+    seed: 1,
+    steps: 1,
+    width: 16,
+    height: 16,
+    guidance: 1,
+    model: "mine",
+  };
+  await foreign(cwd, JSON.stringify({ ...record, backend: "reference", artifact: "a.lzr2" }), "solvay");
+  copyFileSync(path.join(FLAT, "model_index.json"), path.join(cwd, "mine.safetensors"));
+  const { remake } = JSON.parse((await run(cwd, "show", "--json", "foreign.png")).out) as {
+    remake: { modelFound: boolean; reasons: string[] };
+  };
+  assert.equal(remake.modelFound, true);
+  assert.deepEqual(remake.reasons, [
+    `Solvay 0.0.1 made it, this is ${SOLVAY_VERSION}`,
+    "the artifact a.lzr2 that was laid over its model is not in this folder",
+  ]);
+});
+
+test("what holds nothing, and what is no picture, are one clear error", async () => {
+  const cwd = folder();
+  await foreign(cwd, "a comment of somebody", "Comment");
+  const none = await run(cwd, "show", "foreign.png");
+  assert.deepEqual([none.rc, none.out.includes("Its texts: Comment (21 characters).")], [0, true]);
+  const again = await run(cwd, "again", "foreign.png");
+  assert.equal(again.rc, 3);
+  assert.match(again.err, /^E_NO_SETTINGS foreign\.png: nothing in it says how it was made\./);
+  writeFileSync(path.join(cwd, "x.txt"), "text");
+  assert.match((await run(cwd, "show", "x.txt")).err, /^E_IMAGE_KIND x\.txt: /);
+  assert.match((await run(cwd, "show", "none.png")).err, /^E_MISSING /);
+});
