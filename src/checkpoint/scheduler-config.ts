@@ -1,7 +1,7 @@
 /** @file scheduler_config.json of a diffusers folder, checked: the fields from which noise levels follow. */
 import { ArtifactError, UsageError } from "../errors.ts";
 import { DEFAULT_SAMPLER, SAMPLERS, type SamplerName, samplerOf } from "../sampler/samplers.ts";
-import { largestSigma, type SchedulerConfig } from "../sampler/schedule.ts";
+import { largestSigma, type SchedulerConfig } from "../sampler/training.ts";
 import { JsonFields, parseJsonObject } from "../source/json-fields.ts";
 
 /** Ten times any published schedule; each training step costs a few floats. */
@@ -107,6 +107,7 @@ export function parseSchedulerConfig(
     stepsOffset: fields.int("steps_offset", 0, MAX_TRAIN_TIMESTEPS, 0),
     rescaleBetasZeroSnr: fields.bool("rescale_betas_zero_snr", false),
     finalSigmasType: fields.choice("final_sigmas_type", ["zero", "sigma_min"]),
+    solver: {},
   };
   if (LAMBDA.includes(className)) requireAllLevels(fields, config, name);
   const sampler = asked ?? DEFAULT_SAMPLER;

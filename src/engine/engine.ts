@@ -182,10 +182,7 @@ function planJob(
   const { checkpoint } = runtime;
   const full = completeJob({ prompt: "", ...job }, checkpoint.defaults);
   requireLatent(full, checkpoint.pixelsPerCell);
-  const { input } = runtime.planInput(
-    jobShape(checkpoint, { ...full, sampler: checkpoint.defaults.sampler }),
-    other.machine?.device,
-  );
+  const { input } = runtime.planInput(jobShape(checkpoint, full), other.machine?.device);
   const machine = other.machine?.machine ?? input.machine;
   const plan = makePlan({ ...input, machine, budgets: resolveBudgets(other.budgets, machine) });
   return reportPlan(plan, input.phases);

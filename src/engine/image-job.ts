@@ -30,7 +30,7 @@ export async function* generateImage(
   { signal, telemetry: asksTelemetry = false, states: asksStates = false }: GenerateOptions = {},
 ): AsyncGenerator<GenerateEvent, void, undefined> {
   const { checkpoint, telemetry } = runtime;
-  const full = { ...completeJob(job, checkpoint.defaults), sampler: checkpoint.defaults.sampler };
+  const full = completeJob(job, checkpoint.defaults);
   requireLatent(full, checkpoint.pixelsPerCell);
   telemetry.clear();
   runtime.ledger.restartPeaks();
@@ -39,8 +39,7 @@ export async function* generateImage(
     readBytes: runtime.readBytes,
     waitMs: telemetry.waitMs,
   }));
-  const { sampler: _, ...shown } = full;
-  yield { type: "start", ...shown, negativePrompt: full.negativePrompt ?? "", backend: info.backend };
+  yield { type: "start", ...full, negativePrompt: full.negativePrompt ?? "", backend: info.backend };
   const prompts = [
     ["prompt", full.prompt],
     ["negative prompt", checkpoint.isGuided(full.guidance) ? full.negativePrompt : undefined],

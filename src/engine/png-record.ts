@@ -5,7 +5,8 @@ import { A1111_KEYWORD, a1111Parameters, type ImageRecord, SOLVAY_KEYWORD, solva
 import type { FullJob } from "../job/job.ts";
 import { modelNamed } from "../library/model-name.ts";
 import type { Checkpoint } from "../models/family.ts";
-import { SAMPLERS, type SamplerName } from "../sampler/samplers.ts";
+import { SAMPLERS } from "../sampler/samplers.ts";
+import { SCHEDULES } from "../sampler/schedules.ts";
 import { SOLVAY_VERSION } from "../version.ts";
 
 export interface Picture {
@@ -18,7 +19,7 @@ export interface Picture {
 }
 
 export function recordOf(
-  job: FullJob & { readonly sampler: SamplerName },
+  job: FullJob,
   { width, height, retry }: Picture,
   info: EngineInfo,
   checkpoint: Checkpoint,
@@ -30,7 +31,7 @@ export function recordOf(
     width,
     height,
     samplerName: SAMPLERS[job.sampler].title,
-    scheduleType: checkpoint.scheduleTitle,
+    scheduleType: job.schedule === undefined ? checkpoint.scheduleTitle : SCHEDULES[job.schedule].title,
     ...modelNamed(info.model),
     artifact: info.artifact,
     backend: info.backend,

@@ -3,6 +3,7 @@
  * infotext and the help are made. The tables are in fields.ts. No zod here: it takes 80 ms to load, and a face needs none.
  */
 import type { Budget } from "../ledger/budget.ts";
+import type { NameTable } from "../sampler/name-table.ts";
 import type { Seed } from "./seed.ts";
 
 /** What values a field takes. Bounds are inclusive. */
@@ -11,6 +12,8 @@ export type Kind =
   | { readonly type: "whole"; readonly min: number; readonly max: number; readonly multiple?: number }
   | { readonly type: "decimal"; readonly min: number; readonly max: number }
   | { readonly type: "choice"; readonly values: readonly string[] }
+  /** A name among those that people use; the value is its meaning in ours. */
+  | { readonly type: "named"; readonly table: NameTable }
   | { readonly type: "switch" }
   | { readonly type: "seed" }
   /** One string for a picture (picture.ts): a file, a data: URL, or the hash of an asset. */
@@ -75,7 +78,7 @@ export interface Field {
 
 export type Fields = Readonly<Record<string, Field>>;
 
-type KindValue<K> = K extends { readonly type: "text" | "picture" }
+type KindValue<K> = K extends { readonly type: "text" | "picture" | "named" }
   ? string
   : K extends { readonly type: "whole" | "decimal" }
     ? number
@@ -110,6 +113,8 @@ export function allowed(kind: Kind): string {
       return `a number from ${kind.min} to ${kind.max}`;
     case "choice":
       return `one of ${kind.values.join(", ")}`;
+    case "named":
+      return `one of ${kind.table.names.join(", ")}, or what other programs call them`;
     case "switch":
       return "true or false";
     case "seed":
@@ -126,6 +131,7 @@ export function explained(...fields: readonly [Field, ...Field[]]): string {
   const [{ kind }] = fields;
   const text = fields.map(({ description }) => description).join(", ");
   if (kind.type === "seed") return `${text}, 0 to 2^64-1; -1: random`;
+  if (kind.type === "named") return `${text}: ${kind.table.names.join(", ")}`;
   if (kind.type !== "whole" && kind.type !== "decimal") return text;
   const multiple = kind.type === "whole" && kind.multiple !== undefined ? `multiple of ${kind.multiple}, ` : "";
   return `${text}, ${multiple}${kind.min} to ${kind.max}`;

@@ -5,6 +5,7 @@
 import { PRECISIONS } from "../backend/precision.ts";
 import { BACKENDS } from "./backends.ts";
 import type { Fields } from "./field-type.ts";
+import { SAMPLING_FIELDS } from "./sampling-fields.ts";
 
 /** A picture's side in pixels; a server may set tighter bounds. */
 const SIDE = { type: "whole", min: 16, max: 4096, multiple: 8 } as const;
@@ -76,6 +77,7 @@ export const JOB_FIELDS = {
     loop: { word: "size" },
     shapesPlan: true,
   },
+  ...SAMPLING_FIELDS,
 } as const satisfies Fields;
 
 /** Hard bounds of memory. */

@@ -11,7 +11,6 @@ import type { FullJob } from "./job.ts";
 /** All that is needed to make the picture again. */
 export interface ImageRecord extends FullJob {
   readonly negativePrompt: string;
-  readonly sampler: string;
   /** A1111's name of the sampler, e.g. "Euler". */
   readonly samplerName: string;
   /** A1111's name of the schedule, e.g. "DDIM" or "Karras" (`scheduleTypeName`). */
@@ -44,9 +43,10 @@ type Values = Readonly<Record<string, unknown>>;
 
 /** What a picture records beside its job, in the order of our JSON; the infotext leaves out what has no entry. */
 const FACTS: Readonly<Record<string, InfotextEntry | undefined>> = {
-  sampler: { name: "Sampler", write: ({ samplerName }) => textOf(samplerName) },
-  scheduleType: { name: "Schedule type" },
-  rng: { name: "RNG", write: () => "CPU" },
+  // Those three are told by entries of fields.
+  sampler: undefined,
+  scheduleType: undefined,
+  rng: undefined,
   model: { name: "Model" },
   modelRevision: undefined,
   artifact: { name: "Artifact" },
@@ -67,8 +67,8 @@ export function factOfEntry(entry: string): string | undefined {
   return FACT_OF_ENTRY.get(entry);
 }
 
-/** The seed's numbers are torch's on the CPU, wherever the rest is computed. */
-const RNG = "torch-cpu";
+/** Which of torch's generators the noise is equal to, wherever the rest is computed. */
+const GENERATOR = { cpu: "torch-cpu", philox: "torch-cuda" } as const;
 
 /** The infotext: the prompt, the negative prompt if any, and one line of settings. */
 export function a1111Parameters(record: ImageRecord, fields: Fields = JOB_FIELDS): string {
@@ -88,14 +88,15 @@ export function a1111Parameters(record: ImageRecord, fields: Fields = JOB_FIELDS
 /** Our own record of the same, one JSON object; equal records give equal text. */
 export function solvayJson(record: ImageRecord, fields: Fields = JOB_FIELDS): string {
   const values = recorded(record, fields);
-  // The version leads.
-  const names = new Set(["version", ...Object.keys(fields), ...Object.keys(FACTS)]);
+  // The version leads; a field that is among the facts stands with them.
+  const own = Object.keys(fields).filter((name) => !Object.hasOwn(FACTS, name));
+  const names = new Set(["version", ...own, ...Object.keys(FACTS)]);
   return JSON.stringify(Object.fromEntries([...names].map((name) => [name, values[name]])));
 }
 
 /** What is told of a record. */
 function recorded(record: ImageRecord, fields: Fields): Values {
-  const values: Values = { ...record, rng: RNG };
+  const values: Values = { ...record, rng: GENERATOR[record.rng ?? "cpu"] };
   const told = Object.entries(values).filter(
     ([name, value]) => !(fields[name]?.omitsDefault && value === fields[name].default),
   );

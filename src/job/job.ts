@@ -1,5 +1,9 @@
 /** @file A job: one picture, as plain JSON. What it may hold is in fields.ts, its check in schema.ts. */
 import { UsageError } from "../errors.ts";
+import type { RngName } from "../sampler/noise-source.ts";
+import type { SamplerName } from "../sampler/samplers.ts";
+import type { ScheduleName } from "../sampler/schedules.ts";
+import type { Field } from "./field-type.ts";
 import { JOB_FIELDS } from "./fields.ts";
 import { drawSeed, type Seed } from "./seed.ts";
 
@@ -17,27 +21,59 @@ export interface GenerateJob {
   readonly width?: number;
   /** As `width`. */
   readonly height?: number;
+  /** "dpmpp-2m", or what A1111, ComfyUI or diffusers call it. Default: the model's own. */
+  readonly sampler?: string;
+  /** "karras", or what others call it. Default: "default", the model's own. */
+  readonly schedule?: string;
+  /** Sampler, schedule or both by one name: "DPM++ 2M Karras". */
+  readonly scheduler?: string;
+  /** 0..1, diffusers' `guidance_rescale`. Default 0. */
+  readonly guidanceRescale?: number;
+  /** "cpu" or "philox": which of torch's generators draws the noise. Default "cpu". */
+  readonly rng?: string;
+  /** Of a variation, as `seed`. Default: drawn at random where `subseedStrength` is above 0. */
+  readonly subseed?: Seed;
+  /** 0..1, how far the first noise goes over to that of `subseed`. Default 0. */
+  readonly subseedStrength?: number;
 }
 
 /** What a plan depends on. */
-export type PlanJob = Pick<GenerateJob, "steps" | "guidance" | "width" | "height">;
+export type PlanJob = Pick<
+  GenerateJob,
+  "steps" | "guidance" | "width" | "height" | "sampler" | "schedule" | "scheduler"
+>;
 
-/** A job with nothing left open. */
-export type FullJob = Omit<Required<GenerateJob>, "negativePrompt"> & Pick<GenerateJob, "negativePrompt">;
+type Filled = "seed" | "steps" | "guidance" | "width" | "height";
+type Named = "sampler" | "schedule" | "scheduler" | "rng";
 
-/** What a job leaves to the model: its own picture size in pixels. */
+/** A job with nothing left open. A field that is not there stands at the default of its table. */
+export type FullJob = Omit<GenerateJob, Filled | Named> &
+  Required<Pick<GenerateJob, Filled>> & {
+    readonly sampler: SamplerName;
+    readonly schedule?: ScheduleName;
+    readonly rng?: RngName;
+  };
+
+/** In pixels. */
 export interface PictureSize {
   readonly width: number;
   readonly height: number;
 }
 
-/** Fills in what a checked job leaves open: the table's defaults, the model's, and a seed. */
-export function completeJob(job: GenerateJob, model: PictureSize): FullJob {
-  const given: Readonly<Record<string, unknown>> = { ...job };
+/** What a job leaves to the model. */
+export interface JobDefaults extends PictureSize {
+  readonly sampler: SamplerName;
+}
+
+/** Fills in what a checked job leaves open: the table's defaults, the model's, and seeds. */
+export function completeJob(job: GenerateJob, model: JobDefaults): FullJob {
+  const { subseed: variation, ...rest } = job;
+  const subseed = rest.subseedStrength ? (variation ?? drawSeed()) : undefined;
+  const given: Readonly<Record<string, unknown>> = { ...rest, subseed };
   const fallback: Readonly<Record<string, unknown>> = { ...model, seed: job.seed ?? drawSeed() };
-  const values = Object.entries(JOB_FIELDS).map(([name, field]) => {
-    const standing = "default" in field ? field.default : fallback[name];
-    return [name, given[name] ?? standing] as const;
+  const values = Object.entries<Field>(JOB_FIELDS).map(([name, field]) => {
+    const value = given[name] ?? field.default ?? fallback[name];
+    return [name, field.omitsDefault && value === field.default ? undefined : value] as const;
   });
   return Object.fromEntries(values.filter(([, value]) => value !== undefined)) as unknown as FullJob;
 }

@@ -12,6 +12,7 @@ import { BUDGET_FIELDS, JOB_FIELDS, OPEN_FIELDS } from "./fields.ts";
 import type { GenerateJob, PlanJob } from "./job.ts";
 import type { OpenEngineOptions } from "./open.ts";
 import { MAX_PICTURE_CHARS } from "./picture.ts";
+import { withNamesApart } from "./sampler-names.ts";
 import { RANDOM_SEED, seedFromDigits } from "./seed.ts";
 
 /** A strict schema of these fields; z.toJSONSchema describes it with limits, defaults and descriptions. */
@@ -42,6 +43,12 @@ function valueSchema(name: string, { kind, flag }: Field): z.ZodType {
       return z.number().min(kind.min).max(kind.max);
     case "choice":
       return z.enum(kind.values);
+    case "named":
+      return z.string().transform((text, context) => {
+        const meaning = kind.table.meaning(text);
+        if (meaning === undefined) context.addIssue({ code: "custom", message: "no such name" });
+        return meaning;
+      });
     case "switch":
       return z.boolean();
     case "seed": {
@@ -102,7 +109,8 @@ function refusal(subject: Subject<Fields>, value: unknown, issue: z.core.$ZodIss
   const field = fields[String(name)]!;
   const found = (value as Readonly<Record<string, unknown>>)[String(name)];
   const asText = field.kind.type === "seed" ? ` (above ${Number.MAX_SAFE_INTEGER} as a string of digits)` : "";
-  const wanted = allowed(field.kind) + asText;
+  const near = field.kind.type === "named" && typeof found === "string" ? field.kind.table.nearest(found) : undefined;
+  const wanted = allowed(field.kind) + asText + (near === undefined ? "" : `; nearest is ${near}`);
   const [problem, next] =
     found === undefined
       ? [`is missing (${wanted} is wanted)`, "give it"]
@@ -152,8 +160,7 @@ export function fieldMeant(fields: Fields, name: string): string | undefined {
   return Object.entries(fields).find(([own, { aliases }]) => same(own) || aliases?.some(same))?.[0];
 }
 
-/** A job from outside. Throws UsageError `E_JOB` naming the field that is wrong. */
-export const checkJob: (job: unknown) => GenerateJob = checker({
+const checkJobFields: (job: unknown) => GenerateJob = checker({
   code: "E_JOB",
   what: "a job",
   fields: JOB_FIELDS,
@@ -163,6 +170,11 @@ export const checkJob: (job: unknown) => GenerateJob = checker({
     ),
   ),
 });
+
+/** A job from outside, its sampler and its schedule apart. Throws UsageError `E_JOB` naming the field that is wrong. */
+export function checkJob(job: unknown): GenerateJob {
+  return withNamesApart(checkJobFields(job));
+}
 
 /** What a plan depends on, from outside; other fields of a job may be there. Throws UsageError `E_JOB`. */
 export function checkPlanJob(job: unknown): PlanJob {

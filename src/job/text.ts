@@ -24,6 +24,10 @@ export function valueFromText(kind: Kind, name: string, text: string): FieldValu
     }
     case "choice":
       return kind.values.includes(text) ? text : refuse(kind, name, JSON.stringify(text));
+    case "named": {
+      const meaning = kind.table.meaning(text);
+      return meaning ?? refuse(kind, name, `${JSON.stringify(text)}; nearest is ${kind.table.nearest(text)}`);
+    }
     case "switch":
       return text === "true" || text === "false" ? text === "true" : refuse(kind, name, JSON.stringify(text));
     case "seed":

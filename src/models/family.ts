@@ -9,6 +9,7 @@ import type { PhaseDescription } from "../plan/describe.ts";
 import type { Denoise } from "../sampler/sampler.ts";
 import type { SamplerName } from "../sampler/samplers.ts";
 import type { NoiseSchedule } from "../sampler/schedule.ts";
+import type { SchedulerConfig } from "../sampler/training.ts";
 import type { Folder } from "../source/folder.ts";
 import type { ModelChooser } from "../source/listing.ts";
 import type { PackedBlock } from "../store/stored-model.ts";
@@ -141,6 +142,8 @@ export interface Checkpoint extends AsyncDisposable {
   readonly defaults: ModelDefaults;
   /** Pixels of one latent cell. */
   readonly pixelsPerCell: number;
+  /** The noise levels that the model was trained at, and what it asks of a sampler. */
+  readonly scheduler: SchedulerConfig;
   /** A1111's name of the model's schedule ("Karras"), as pictures record it. */
   readonly scheduleTitle: string;
   /** A negative prompt that was not given is all zeros; false: it is an empty prompt. */
@@ -154,8 +157,6 @@ export interface Checkpoint extends AsyncDisposable {
   tokenize(prompt: string): Readonly<Record<string, readonly number[]>>;
   /** What each of them leaves out of a prompt that is too long for it, by the same names. */
   cutText(prompt: string): CutTexts;
-  /** The noise levels of a run. Throws UsageError `E_STEPS`. */
-  schedule(steps: number): NoiseSchedule;
   /** What a component must hold, and the names it is stored under. */
   rulesOf(component: string): ComponentRules;
   /** The graphs that a component's blocks of weights are cut by, in execution order; sizes of pictures don't matter to them. */
@@ -183,6 +184,8 @@ export interface Guide {
   /** With it, classifier-free guidance at `scale`. */
   readonly negative?: Conditioning | undefined;
   readonly scale: number;
+  /** 0..1: how far the mix is scaled back to the deviation of the positive answer (arXiv 2305.08891, section 3.4). Default 0. */
+  readonly rescale?: number | undefined;
 }
 
 /** One question of a sampler to the model. */

@@ -1,33 +1,70 @@
 /** @file The denoising loop: a sampler over a model, one state a step. It can go on from the state of any step, to the same pixels. */
 import type { Checkpoint, DescribedJob, Guide, ModelCall } from "../models/family.ts";
 import type { NoiseSource, Sampler, SamplerState } from "../sampler/sampler.ts";
-import type { NoiseSchedule } from "../sampler/schedule.ts";
+import { SAMPLERS, type SamplerEntry, type SamplerName } from "../sampler/samplers.ts";
+import { type NoiseSchedule, noiseSchedule } from "../sampler/schedule.ts";
+import type { ScheduleName } from "../sampler/schedules.ts";
 import type { PhaseRun } from "../stream/phase.ts";
 import { elementCount } from "../tensor/dtype.ts";
 
-/** A schedule, and the questions that a sampler asks the model along it. */
+/** What a job says of its way. */
+export interface CourseRequest {
+  readonly sampler: SamplerName;
+  /** Absent: the model's own. */
+  readonly schedule?: ScheduleName | undefined;
+  readonly steps: number;
+}
+
+/** A schedule, the part of it that is gone, and the questions that a sampler asks the model there. */
 export interface Course {
   readonly sampler: Sampler;
   readonly schedule: NoiseSchedule;
   /** Steps that there are; a few settings of diffusers give one more than asked for, as there. */
   readonly steps: number;
+  /** The steps that are made: from `firstStep` on, `endStep` not among them. */
+  readonly firstStep: number;
+  readonly endStep: number;
+  /** Of those steps. */
   readonly calls: readonly ModelCall[];
+  /** How many draws of noise those steps take. */
+  readonly drawCount: number;
 }
 
-/** Throws UsageError `E_STEPS`. */
-export function courseOf(checkpoint: Checkpoint, sampler: Sampler, steps: number): Course {
-  const schedule = checkpoint.schedule(steps);
-  const count = schedule.sigmas.length - 1;
-  const calls = Array.from({ length: count }, (_, step) =>
-    sampler.levels(schedule.sigmas, step).map((sigma) => ({ step, sigma })),
-  ).flat();
-  return { sampler, schedule, steps: count, calls };
+/** `part`: which steps, by default all, of the schedule's own number. Throws UsageError `E_STEPS`. */
+export function courseOf(
+  { scheduler }: Checkpoint,
+  { sampler: name, schedule: spacing, steps: wanted }: CourseRequest,
+  part: { readonly firstStep?: number; readonly endStep?: number } = {},
+): Course {
+  const { make, placement }: SamplerEntry = SAMPLERS[name];
+  const sampler = make(scheduler.solver);
+  const schedule = noiseSchedule(scheduler, wanted, { schedule: spacing, placement });
+  const steps = schedule.sigmas.length - 1;
+  const { firstStep = 0, endStep = steps } = part;
+  const made = Array.from({ length: Math.max(endStep - firstStep, 0) }, (_, at) => firstStep + at);
+  const calls = made.flatMap((step) => sampler.levels(schedule, step).map((sigma) => ({ step, sigma })));
+  const drawCount = drawsBefore({ sampler, schedule, firstStep }, endStep);
+  return { sampler, schedule, steps, firstStep, endStep, calls, drawCount };
+}
+
+/** How many draws the course's steps before `step` take. */
+function drawsBefore(
+  { sampler, schedule, firstStep }: Pick<Course, "sampler" | "schedule" | "firstStep">,
+  step: number,
+): number {
+  let draws = 0;
+  for (let at = firstStep; at < step; at++) draws += sampler.draws(schedule, at);
+  return draws;
 }
 
 export interface DenoisingOptions {
   readonly guide: Guide;
   readonly noise: NoiseSource;
-  /** A state of the same job to go on from. */
+  /** The latent that the course begins with, [1, C, H, W], at the noise level of its first step. Default: noise alone, draw 0. */
+  readonly start?: Float32Array | undefined;
+  /** Place of the sampler's first draw. Default: after that of the first latent. */
+  readonly firstPlace?: number | undefined;
+  /** A state of the same course to go on from. */
   readonly from?: SamplerState | undefined;
   readonly signal?: AbortSignal | undefined;
 }
@@ -36,19 +73,22 @@ export interface DenoisingOptions {
 export async function* denoise(
   job: DescribedJob,
   phase: PhaseRun,
-  { sampler, schedule, steps, calls }: Course,
-  { guide, noise, from, signal }: DenoisingOptions,
+  course: Course,
+  { guide, noise, start, firstPlace = 1, from, signal }: DenoisingOptions,
 ): AsyncGenerator<SamplerState, void, undefined> {
-  let state = from ?? firstState(job, schedule, noise);
+  const { sampler, schedule, firstStep, endStep, calls } = course;
+  let state = from ?? { step: firstStep, x: start ?? firstLatent(job, schedule, noise), history: [] };
   const firstCall = calls.findIndex(({ step }) => step >= state.step);
   const ask = await job.denoiser(phase, { guide, schedule, calls, firstCall, signal });
-  while (state.step < steps) {
-    state = await sampler.step(state, schedule.sigmas, ask, noise);
+  while (state.step < endStep) {
+    const place = firstPlace + drawsBefore(course, state.step);
+    const { length } = state.x;
+    state = await sampler.step(state, schedule, ask, (draw) => noise.normal(place + draw, length));
     yield state;
   }
 }
 
-function firstState(job: DescribedJob, { initNoiseSigma }: NoiseSchedule, noise: NoiseSource): SamplerState {
-  const x = noise.normal(0, elementCount(job.latentShape)).map((value) => value * initNoiseSigma); // [1, C, H, W]
-  return { step: 0, x, history: [] };
+/** Noise alone at the schedule's first level, [1, C, H, W]. */
+function firstLatent(job: DescribedJob, { initNoiseSigma }: NoiseSchedule, noise: NoiseSource): Float32Array {
+  return noise.normal(0, elementCount(job.latentShape)).map((value) => value * initNoiseSigma);
 }

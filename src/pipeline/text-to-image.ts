@@ -7,14 +7,13 @@ import { imageFromDecoded } from "../image/pixels.ts";
 import type { FullJob } from "../job/job.ts";
 import type { Checkpoint, Conditioning, Guide, JobShape, Prompt } from "../models/family.ts";
 import { requireFiniteValues } from "../models/finite.ts";
-import { torchNoise } from "../sampler/noise.ts";
+import { noiseOf } from "../sampler/noise-source.ts";
 import type { SamplerState } from "../sampler/sampler.ts";
-import { SAMPLERS, type SamplerName } from "../sampler/samplers.ts";
 import { courseOf, denoise } from "./denoising.ts";
 import type { PlannedJob, Runtime } from "./runtime.ts";
 
 /** `negativePrompt`: undefined and "" differ; only undefined takes what the model has for a prompt that was not given. */
-export type TextToImageJob = FullJob & { readonly sampler: SamplerName };
+export type TextToImageJob = FullJob;
 
 /** What each phase of the task is for; the plan has their ids. */
 export type TaskPhase = "encode" | "denoise" | "decode";
@@ -28,10 +27,11 @@ export type TextToImageEvent =
 /** What a job's plan depends on. Throws UsageError `E_STEPS`. */
 export function jobShape(
   checkpoint: Checkpoint,
-  { guidance, steps, sampler, width, height }: Omit<TextToImageJob, "prompt" | "negativePrompt" | "seed">,
+  job: Omit<TextToImageJob, "prompt" | "negativePrompt" | "seed">,
 ): JobShape {
-  const { calls, sampler: chosen } = courseOf(checkpoint, SAMPLERS[sampler].sampler, steps);
-  const { historyLength } = chosen;
+  const { guidance, width, height } = job;
+  const { calls, sampler } = courseOf(checkpoint, job);
+  const { historyLength } = sampler;
   return {
     batch: checkpoint.isGuided(guidance) ? 2 : 1,
     width,
@@ -50,14 +50,14 @@ export async function* textToImage(
   { signal, from }: { readonly signal?: AbortSignal | undefined; readonly from?: SamplerState | undefined } = {},
 ): AsyncGenerator<TextToImageEvent, void, undefined> {
   const { described } = planned;
-  const course = courseOf(runtime.checkpoint, SAMPLERS[job.sampler].sampler, job.steps);
+  const course = courseOf(runtime.checkpoint, job);
   let state = from;
   if (!state || state.step < course.steps) {
     yield { type: "phase", phase: "encode" };
     const guide = await guideOf(runtime, planned, job, signal);
     yield { type: "phase", phase: "denoise" };
     await using phase = await runtime.openPhase(planned, described.phaseOf.denoise, signal);
-    for await (state of denoise(described, phase, course, { guide, noise: torchNoise(job.seed), from, signal })) {
+    for await (state of denoise(described, phase, course, { guide, noise: noiseOf(job), from, signal })) {
       yield { type: "step", steps: course.steps, state };
     }
   }
@@ -78,20 +78,20 @@ export async function* textToImage(
 async function guideOf(
   runtime: Runtime,
   planned: PlannedJob,
-  { prompt, negativePrompt, guidance: scale }: TextToImageJob,
+  { prompt, negativePrompt, guidance: scale, guidanceRescale: rescale = 0 }: TextToImageJob,
   signal: AbortSignal | undefined,
 ): Promise<Guide> {
   if (planned.shape.batch === 1) {
     const [positive] = await encodePrompts(runtime, planned, [{ text: prompt }], signal);
-    return { positive: positive!, scale };
+    return { positive: positive!, scale, rescale };
   }
   if (negativePrompt === undefined && runtime.checkpoint.zerosForAbsentPrompt) {
     const [positive] = await encodePrompts(runtime, planned, [{ text: prompt }], signal);
-    return { positive: positive!, negative: zeroConditioning(positive!), scale };
+    return { positive: positive!, negative: zeroConditioning(positive!), scale, rescale };
   }
   const prompts = [{ text: negativePrompt ?? "" }, { text: prompt }];
   const [negative, positive] = await encodePrompts(runtime, planned, prompts, signal);
-  return { positive: positive!, negative, scale };
+  return { positive: positive!, negative, scale, rescale };
 }
 
 function zeroConditioning(like: Conditioning): Conditioning {

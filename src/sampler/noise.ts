@@ -61,8 +61,9 @@ export function torchRandn(seed: number | string, count: number): Float32Array<A
 /**
  * Successive `torch.randn(count, generator=g)` of one generator with this seed, each by its number. Fast where places are asked for in
  * their order; else the draws before are made again.
+ * @param leading how many values the first draws have, as of a VAE's sample before the noise; all others have one size
  */
-export function torchNoise(seed: number | string): NoiseSource {
+export function torchNoise(seed: number | string, leading: readonly number[] = []): NoiseSource {
   if (typeof seed === "string" ? !/^\d+$/.test(seed) : !Number.isSafeInteger(seed) || seed < 0) {
     throw new RangeError(`seed ${seed} is not in 0..2^53-1, and no digits`);
   }
@@ -75,7 +76,8 @@ export function torchNoise(seed: number | string): NoiseSource {
         nextPlace = 0;
       }
       for (;;) {
-        const normals = count < BLOCK ? serialNormals(generator, count) : blockNormals(generator, count);
+        const size = leading[nextPlace] ?? count;
+        const normals = size < BLOCK ? serialNormals(generator, size) : blockNormals(generator, size);
         if (nextPlace++ === place) return normals;
       }
     },

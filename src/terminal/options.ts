@@ -18,10 +18,12 @@ interface FlagField extends Field {
 
 /** A field as an option. `description` may say what it is for one command. */
 export function fieldOption(field: FlagField, description = explained(field)): Option {
-  const { flag, kind, absent } = field;
+  const { flag, kind, omitsDefault } = field;
+  // What records leave out is left out of jobs too.
+  const absent = omitsDefault ? field.default : field.absent;
   const text = absent === undefined ? description : `${description} (default: ${absent})`;
   const option = new Option(flag.usage, text);
-  if (field.default !== undefined) option.default(field.default);
+  if (field.default !== undefined && !omitsDefault) option.default(field.default);
   if (kind.type === "choice") return option.choices(kind.values);
   return kind.type === "switch" ? option : option.argParser((value) => valueFromText(kind, flagName(flag), value));
 }

@@ -96,7 +96,7 @@ function fakeEngine(fake: FakeContext, { fail, note, atStep }: Behaviour): Engin
       fail?.({ job });
       const { prompt, negativePrompt = "", seed = 0, steps = 30, guidance = 5, width = 128, height = 128 } = job;
       const backend = "reference" as const;
-      yield { type: "start", prompt, negativePrompt, seed, steps, guidance, width, height, backend };
+      yield { type: "start", prompt, negativePrompt, seed, steps, guidance, width, height, sampler: "euler", backend };
       if (note !== undefined) yield { type: "note", text: note };
       const pace = { elapsedMs: 1, stepMs: 1, etaMs: 1, readBytes: 0, bytesPerSecond: 0, waitMs: 0 };
       yield { type: "step", step: 1, steps, ...pace };

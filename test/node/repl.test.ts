@@ -132,7 +132,10 @@ test("a model that can't be opened at the start ends the loop with its exit code
 });
 
 test("completion knows the line commands", () => {
-  assert.deepEqual(completeLine(":s"), [[":seed", ":steps", ":size"], ":s"]);
+  assert.deepEqual(completeLine(":s"), [
+    [":seed", ":steps", ":size", ":sampler", ":schedule", ":scheduler", ":subseed"],
+    ":s",
+  ]);
   assert.deepEqual(completeLine("a lake"), [[], "a lake"]);
 });
 

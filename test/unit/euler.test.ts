@@ -3,10 +3,11 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { timestepEmbedding } from "../../src/models/embedding.ts";
-import { euler, eulerStep } from "../../src/sampler/euler.ts";
 import { combineGuidance } from "../../src/sampler/guidance.ts";
+import { euler, eulerStep } from "../../src/sampler/methods/euler.ts";
 import { denoisedFrom, type PredictionType, scaleModelInput } from "../../src/sampler/prediction.ts";
 import type { SamplerState } from "../../src/sampler/sampler.ts";
+import type { NoiseSchedule } from "../../src/sampler/schedule.ts";
 
 interface Golden {
   readonly steps: readonly {
@@ -62,18 +63,18 @@ test("several timesteps are embedded as rows", () => {
 });
 
 test("as a sampler, Euler asks once a step, at the step's own noise level, and keeps no history", async () => {
-  const sigmas = [4, 2, 0];
+  const schedule = { sigmas: Float32Array.of(4, 2, 0) } as NoiseSchedule;
   const asked: number[] = [];
-  const noise = { normal: () => assert.fail("Euler draws no noise") };
+  const noise = () => assert.fail("Euler draws no noise");
   let state: SamplerState = { step: 0, x: Float32Array.of(8, -4), history: [] };
   while (state.step < 2) {
-    const expected = euler.levels(sigmas, state.step);
+    const expected = euler.levels(schedule, state.step);
     const before = asked.length;
     const denoise = async (_: Float32Array, sigma: number) => {
       asked.push(sigma);
       return Float32Array.of(1, 1);
     };
-    state = await euler.step(state, sigmas, denoise, noise);
+    state = await euler.step(state, schedule, denoise, noise);
     assert.deepEqual(asked.slice(before), expected);
     assert.ok(state.history.length <= euler.historyLength);
   }

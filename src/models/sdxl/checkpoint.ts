@@ -6,7 +6,7 @@ import { type OpenWeightsOptions, openWeights } from "../../checkpoint/weight-fo
 import type { TensorTable } from "../../container/table.ts";
 import { ArtifactError } from "../../errors.ts";
 import type { Graph } from "../../ir/graph.ts";
-import { type NoiseSchedule, noiseSchedule } from "../../sampler/schedule.ts";
+import type { SchedulerConfig } from "../../sampler/training.ts";
 import type { Folder } from "../../source/folder.ts";
 import type { CutTexts } from "../../tokenizer/cut-text.ts";
 import { vaeScaleFactor } from "../autoencoder.ts";
@@ -73,6 +73,10 @@ export class SdxlCheckpoint implements Checkpoint {
     return { width: side, height: side, sampler: this.parts.sampler };
   }
 
+  get scheduler(): SchedulerConfig {
+    return this.parts.scheduler;
+  }
+
   get scheduleTitle(): string {
     return scheduleTypeName(this.parts.scheduler);
   }
@@ -102,10 +106,6 @@ export class SdxlCheckpoint implements Checkpoint {
     const { tokenizer, tokenizer2 } = this.parts;
     const cut = { tokenizer: tokenizer.cut(prompt), tokenizer_2: tokenizer2.cut(prompt) };
     return Object.fromEntries(Object.entries(cut).flatMap(([name, text]) => (text ? [[name, text]] : [])));
-  }
-
-  schedule(steps: number): NoiseSchedule {
-    return noiseSchedule(this.parts.scheduler, steps);
   }
 
   rulesOf(component: string): ComponentRules {

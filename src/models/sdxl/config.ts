@@ -1,6 +1,6 @@
 /** @file What an SDXL needs to know of itself, its weights aside: plain data, filled from config files (network-config.ts). */
 import type { SamplerName } from "../../sampler/samplers.ts";
-import type { SchedulerConfig } from "../../sampler/schedule.ts";
+import type { SchedulerConfig } from "../../sampler/training.ts";
 import type { ClipTokenizer } from "../../tokenizer/clip.ts";
 import type { VaeConfig } from "../autoencoder.ts";
 import type { ClipConfig } from "../clip.ts";

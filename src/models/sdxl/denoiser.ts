@@ -61,7 +61,9 @@ export async function openDenoiser(
     await requireFiniteResult(prediction, `the UNet's prediction in step ${step + 1}`, again, signal);
     const half = prediction.length / batch;
     const guided =
-      batch === 1 ? prediction : combineGuidance(prediction.subarray(0, half), prediction.subarray(half), guide.scale);
+      batch === 1
+        ? prediction
+        : combineGuidance(prediction.subarray(0, half), prediction.subarray(half), guide.scale, guide.rescale);
     return denoisedFrom(guided, x, sigma, parts.scheduler.predictionType);
   };
 }

@@ -2,14 +2,15 @@
  * @file Euler's method on the probability-flow equation (k-diffusion sample_euler), with fp32 rounding as in diffusers'
  * EulerDiscreteScheduler without churn.
  */
-import type { Sampler } from "./sampler.ts";
+import type { Sampler } from "../sampler.ts";
 
 const f32 = Math.fround;
 
 export const euler: Sampler = {
   historyLength: 0,
-  levels: (sigmas, step) => [sigmas[step]!],
-  async step({ step, x }, sigmas, denoise) {
+  levels: ({ sigmas }, step) => [sigmas[step]!],
+  draws: () => 0,
+  async step({ step, x }, { sigmas }, denoise) {
     const sigma = sigmas[step]!;
     const denoised = await denoise(x, sigma);
     return { step: step + 1, x: eulerStep(x, denoised, sigma, sigmas[step + 1]!), history: [] };
