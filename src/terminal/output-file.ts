@@ -6,6 +6,7 @@ import { ArtifactError, BudgetError, UsageError } from "../errors.ts";
 import type { PictureSize } from "../job/job.ts";
 import { byteCount } from "../ledger/byte-text.ts";
 import { createFile, replaceFile, tryFolder } from "../node/disk/atomic-file.ts";
+import { fileNameProblem } from "../node/files/file-name.ts";
 import { systemProblem } from "./failure.ts";
 
 /** Only names like these are ours and count: a longer number is another program's, such as a time in nanoseconds. */
@@ -52,6 +53,8 @@ export async function checkNextOutput(folder: string): Promise<void> {
 export async function checkOutput({ shown, file }: Target): Promise<void> {
   const refuse = (problem: string, next: string) => new UsageError({ code: "E_OUTPUT", subject: shown, problem, next });
   if (shown === "" || /[\\/]$/.test(shown)) throw refuse("this names no file", "name a file");
+  const nameProblem = fileNameProblem(file);
+  if (nameProblem !== undefined) throw refuse(nameProblem, "choose another name");
   await checkFolder(path.dirname(file), shown, "its folder does not exist", "create the folder first");
   const there = await stat(file).catch(() => undefined);
   if (there && !there.isFile()) throw refuse("is there and is no file", "name a file");
