@@ -53,7 +53,10 @@ export class Session implements AsyncDisposable {
   /** Changes the model ("demo": the embedded one, without artifact); on failure the old one stays, and the error is thrown. */
   async changeModel(model: string, signal: AbortSignal): Promise<void> {
     const before = this.#request;
-    const after = model === "demo" ? { ...before, model: undefined, artifact: undefined } : { ...before, model };
+    // What goes with one file alone: its config files, and what lent it parts.
+    const kept = { ...before, config: undefined, base: undefined };
+    const after =
+      model === "demo" ? { ...kept, model: undefined, artifact: undefined, vae: undefined } : { ...kept, model };
     // Of a name that is mistyped nothing is closed.
     await this.#context.checkModel(after);
     this.#request = after;

@@ -125,13 +125,31 @@ export class SdxlCheckpoint implements Checkpoint {
   }
 }
 
+/** Weights of a network from elsewhere than its folder. */
+export interface GivenWeights {
+  /** By diffusers' names, or an older export's. */
+  readonly table: TensorTable;
+  /** For messages. */
+  readonly subject: string;
+}
+
+export interface OpenSdxlOptions extends OpenOptions {
+  /** In place of the folder's. */
+  readonly given?: ReadonlyMap<WeightFolder, GivenWeights>;
+  /** What the user should know beforehand. */
+  readonly notes?: readonly string[];
+  /** What the given weights are read from: disposed of with the checkpoint. */
+  readonly owned?: AsyncDisposable;
+}
+
 /** Opens and checks a whole folder; reads headers and configs only. Rejects with ArtifactError or UsageError. */
 export async function openSdxl(
   family: Family,
   folder: Folder,
-  { signal, weights }: OpenOptions = {},
+  { signal, weights, given, notes: before = [], owned }: OpenSdxlOptions = {},
 ): Promise<SdxlCheckpoint> {
   await using sources = new AsyncDisposableStack();
+  if (owned) sources.use(owned);
   const indexText = await requireText(folder, MODEL_INDEX, "name the folder that holds model_index.json");
   const index = parseModelIndex(`${folder.name}/${MODEL_INDEX}`, indexText);
   const {
@@ -152,13 +170,12 @@ export async function openSdxl(
   requireMatchingWidths(folder, configs);
   const tokenizers = await openTokenizers(folder);
   requireMatchingTokens(folder, tokenizers, configs);
-  const notes = note === undefined ? [] : [note];
+  const notes = note === undefined ? [...before] : [...before, note];
   const absent = new Map<string, string>();
   const { otherEncoder } = configs.vae;
   if (otherEncoder !== undefined) absent.set("vaeEncoder" satisfies SdxlComponentId, otherEncoder);
-  const components = weights
-    ? componentsFrom(weights, configs, folder.name)
-    : await componentsOf(folder, configs, { sources, signal, absent, onNote: (text) => notes.push(text) });
+  const onNote = (text: string) => notes.push(text);
+  const components = await componentsOf(folder, configs, { sources, signal, weights, given, absent, onNote });
   const parts: SdxlParts = {
     family,
     name: folder.name,
@@ -173,64 +190,41 @@ export async function openSdxl(
   return new SdxlCheckpoint(parts, components, sources.move());
 }
 
-/** Weights of a whole folder. A VAE whose encoder isn't there, or isn't as expected, has none, and `absent` says why. */
+interface WeightPlaces extends OpenWeightsOptions, Pick<OpenSdxlOptions, "weights" | "given"> {
+  readonly absent: Map<string, string>;
+  readonly onNote: (note: string) => void;
+}
+
+/** All networks, each from where it is. A VAE whose encoder isn't there, or isn't as expected, has none, and `absent` says why. */
 async function componentsOf(
   folder: Folder,
   configs: SdxlConfigs,
-  {
-    sources,
-    signal,
-    absent,
-    onNote,
-  }: OpenWeightsOptions & { readonly absent: Map<string, string>; readonly onNote: (note: string) => void },
+  { sources, signal, weights, given, absent, onNote }: WeightPlaces,
 ): Promise<ReadonlyMap<string, Component>> {
-  const stored = async (name: WeightFolder): Promise<TensorTable> => {
-    const { stem } = WEIGHT_FOLDERS.find((entry) => entry.folder === name)!;
-    return await openWeights(folder, name, weightFiles(stem, ["fp16", "none"]), { sources, signal });
-  };
-  const checked = (id: SdxlComponentId, tensors: TensorTable, name: WeightFolder): Component => ({
-    table: requireSchema(tensors, rulesOf(configs, id), `${folder.name}/${name}`, onNote),
-  });
-  const unet = checked("unet", await stored("unet"), "unet");
-  const textEncoder = checked("textEncoder", await stored("text_encoder"), "text_encoder");
-  const textEncoder2 = checked("textEncoder2", await stored("text_encoder_2"), "text_encoder_2");
-  const vaeTensors = await stored("vae");
-  const vae = checked("vae", vaeTensors, "vae");
-  const onDemand = (id: SdxlComponentId, tensors: TensorTable): Component | undefined => {
-    if (absent.has(id)) return undefined;
-    const { table, problems } = compareWithSchema(tensors, rulesOf(configs, id));
-    if (problems.length > 0) absent.set(id, problems[0]!);
-    return problems.length > 0 ? undefined : { table };
-  };
-  const found: Record<SdxlComponentId, Component | undefined> = {
-    textEncoder,
-    textEncoder2,
-    unet,
-    vae,
-    vaeEncoder: onDemand("vaeEncoder", vaeTensors),
-  };
-  return inOrder((id) => found[id]);
-}
-
-function componentsFrom(
-  weights: (component: string) => Component | undefined,
-  configs: SdxlConfigs,
-  name: string,
-): ReadonlyMap<string, Component> {
-  return inOrder((id) => {
-    const found = weights(id);
+  const tables = new Map<WeightFolder, GivenWeights>(given);
+  const found = new Map<SdxlComponentId, Component>();
+  for (const { id, folder: name, ...rest } of SDXL_COMPONENTS) {
     const rules = rulesOf(configs, id);
-    return found && { ...found, table: requireSchema(found.table, rules, `${name}/${rules.component}`) };
-  });
-}
-
-function inOrder(find: (id: SdxlComponentId) => Component | undefined): ReadonlyMap<string, Component> {
-  return new Map(
-    SDXL_COMPONENTS.flatMap(({ id }): [string, Component][] => {
-      const component = find(id);
-      return component ? [[id, component]] : [];
-    }),
-  );
+    if (weights && !given?.has(name)) {
+      const known = weights(id);
+      if (known)
+        found.set(id, { ...known, table: requireSchema(known.table, rules, `${folder.name}/${rules.component}`) });
+      continue;
+    }
+    if (!tables.has(name)) {
+      const { stem } = WEIGHT_FOLDERS.find((entry) => entry.folder === name)!;
+      const table = await openWeights(folder, name, weightFiles(stem, ["fp16", "none"]), { sources, signal });
+      tables.set(name, { table, subject: `${folder.name}/${name}` });
+    }
+    const { table, subject } = tables.get(name)!;
+    if (!("onDemand" in rest)) found.set(id, { table: requireSchema(table, rules, subject, onNote) });
+    else if (!absent.has(id)) {
+      const compared = compareWithSchema(table, rules);
+      if (compared.problems.length > 0) absent.set(id, compared.problems[0]!);
+      else found.set(id, { table: compared.table });
+    }
+  }
+  return found;
 }
 
 function requireMatchingWidths(folder: Folder, { unet, textEncoder, textEncoder2, vae }: SdxlConfigs): void {
