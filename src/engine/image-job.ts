@@ -2,13 +2,16 @@
 import { cutNote } from "../job/cut-text.ts";
 import type { EngineInfo, GenerateOptions } from "../job/engine.ts";
 import type { GenerateEvent } from "../job/events.ts";
-import { completeJob, type GenerateJob, requireLatent } from "../job/job.ts";
+import type { GenerateJob } from "../job/job.ts";
+import type { JobShape } from "../models/family.ts";
 import { type Recovery, recoveredTextToImage } from "../pipeline/recovery.ts";
+import { jobShape } from "../pipeline/route.ts";
 import type { PlannedJob, Runtime } from "../pipeline/runtime.ts";
 import { SlowdownWatch } from "../pipeline/slowdown.ts";
 import { type MachineRates, measuredRates, workSize } from "../plan/rates.ts";
 import { reportPlan } from "../plan/report.ts";
 import { encodeWithRecord, recordOf } from "./png-record.ts";
+import { type ReadFieldPicture, readJob, shownPictures } from "./read-job.ts";
 import { StepClock } from "./step-times.ts";
 
 export interface ImageContext {
@@ -19,19 +22,22 @@ export interface ImageContext {
   readonly onRates: (size: string, rates: MachineRates) => Promise<void>;
   /** Milliseconds of a clock that never goes back. */
   readonly now: () => number;
+  readonly readPicture: ReadFieldPicture;
+  /** Brings what not every picture needs, such as the VAE's encoder, where the model is. */
+  readonly provide: (shape: JobShape, signal?: AbortSignal) => Promise<void>;
   /** Resident and peak memory of this process. */
   readonly memory: () => { readonly rssBytes: number; readonly peakRssBytes: number };
 }
 
 /** Events of one job, whose last is the image. Rejects with a SolvayError, or the signal's reason. */
 export async function* generateImage(
-  { runtime, info, recovery, onRates, now, memory }: ImageContext,
+  { runtime, info, recovery, onRates, now, memory, readPicture, provide }: ImageContext,
   job: GenerateJob,
   { signal, telemetry: asksTelemetry = false, states: asksStates = false }: GenerateOptions = {},
 ): AsyncGenerator<GenerateEvent, void, undefined> {
   const { checkpoint, telemetry } = runtime;
-  const full = completeJob(job, checkpoint.defaults);
-  requireLatent(full, checkpoint.pixelsPerCell);
+  const { full, pictures, notes } = await readJob({ runtime, readPicture }, job, signal);
+  await provide(jobShape(checkpoint, full), signal);
   telemetry.clear();
   runtime.ledger.restartPeaks();
   const clock = new StepClock(() => ({
@@ -39,7 +45,9 @@ export async function* generateImage(
     readBytes: runtime.readBytes,
     waitMs: telemetry.waitMs,
   }));
-  yield { type: "start", ...full, negativePrompt: full.negativePrompt ?? "", backend: info.backend };
+  const shown = { ...full, ...shownPictures(full) };
+  yield { type: "start", ...shown, negativePrompt: full.negativePrompt ?? "", backend: info.backend };
+  for (const text of notes) yield { type: "note", text };
   const prompts = [
     ["prompt", full.prompt],
     ["negative prompt", checkpoint.isGuided(full.guidance) ? full.negativePrompt : undefined],
@@ -51,7 +59,7 @@ export async function* generateImage(
   let planned: PlannedJob | undefined;
   const slowdown = new SlowdownWatch();
   let loaded = telemetry.loaded;
-  for await (const event of recoveredTextToImage(runtime, full, recovery, signal)) {
+  for await (const event of recoveredTextToImage(runtime, { ...full, pictures }, recovery, signal)) {
     switch (event.type) {
       case "plan":
         planned = event.planned;
@@ -77,7 +85,7 @@ export async function* generateImage(
         break;
       }
       case "pixels": {
-        const record = recordOf(full, event, info, checkpoint);
+        const record = recordOf(shown, event, info, checkpoint);
         const png = await encodeWithRecord(event, record);
         const { elapsedMs } = clock;
         const { peakRssBytes } = memory();

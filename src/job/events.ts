@@ -43,7 +43,8 @@ export type GenerateEvent =
   | { readonly type: "plan"; readonly plan: PlanReport }
   /** What the user should know: a lost graphics card and the retry, a smaller budget, a slowdown, a prompt that was cut, a picture of one colour. */
   | { readonly type: "note"; readonly text: string }
-  | { readonly type: "phase"; readonly phase: "encode" | "denoise" | "decode" }
+  /** `title`: the plan's, which begins with the phase's name: "look at the larger size". */
+  | { readonly type: "phase"; readonly phase: "encode" | "look" | "denoise" | "decode"; readonly title: string }
   | {
       readonly type: "step";
       readonly step: number;

@@ -5,6 +5,7 @@
 import { PRECISIONS } from "../backend/precision.ts";
 import { BACKENDS } from "./backends.ts";
 import type { Fields } from "./field-type.ts";
+import { PICTURE_FIELDS } from "./picture-fields.ts";
 import { SAMPLING_FIELDS } from "./sampling-fields.ts";
 
 /** A picture's side in pixels; a server may set tighter bounds. */
@@ -78,6 +79,7 @@ export const JOB_FIELDS = {
     shapesPlan: true,
   },
   ...SAMPLING_FIELDS,
+  ...PICTURE_FIELDS,
 } as const satisfies Fields;
 
 /** Hard bounds of memory. */

@@ -1,7 +1,7 @@
 /** @file Opens what the user has named, an artifact over it included: the one way for engine, commands and servers. */
 import { overlayLzr2 } from "../checkpoint/lzr2-overlay.ts";
 import { VIEW_BYTES } from "../checkpoint/views.ts";
-import type { Checkpoint } from "../models/family.ts";
+import type { Checkpoint, Component } from "../models/family.ts";
 import type { Folder } from "../source/folder.ts";
 import type { ByteSource } from "../source/source.ts";
 import type { ImportBudget, ImportEvent } from "../store/import/import-types.ts";
@@ -10,6 +10,7 @@ import { openStoredModel } from "../store/stored-model.ts";
 import type { LibraryHost } from "./host.ts";
 import { locateArtifact, locateModel, requireNoArtifact } from "./locate.ts";
 import { type ModelParts, openFilesAt, requireNoParts, requireReadable } from "./model-files.ts";
+import { folderComponent, storedComponent } from "./on-demand.ts";
 import { importCheckpoint, openStoredCheckpoint, withStoredWeights } from "./stored.ts";
 
 export interface ModelRequest extends ModelParts {
@@ -52,6 +53,11 @@ export interface OpenedModel extends AsyncDisposable {
   readonly artifactName?: string | undefined;
   /** Memory that decoded weights take for as long as it is open. */
   readonly heldBytes: number;
+  /**
+   * A component that not every picture needs, which lives as long as the model is open: in place, or brought into the store now. Rejects with
+   * ArtifactError, see on-demand.ts.
+   */
+  onDemand(id: string, signal?: AbortSignal): Promise<Component>;
 }
 
 /** What takes no more is decoded into memory; all else goes into the block store, once. */
@@ -75,9 +81,22 @@ export async function findModel(
     return {
       name: place.name,
       demo: false,
-      async open({ signal }) {
-        const opened = await openStoredCheckpoint(place.store, place.id, signal);
-        return Object.assign(opened, { heldBytes: 0 });
+      async open({ importBudget, signal }) {
+        await using owned = new AsyncDisposableStack();
+        const { store } = place;
+        const opened = owned.use(await openStoredCheckpoint(store, place.id, signal));
+        const { checkpoint, artifactName } = opened;
+        const stack = owned.move();
+        return {
+          ...{ checkpoint, artifactName, heldBytes: 0 },
+          async onDemand(id, asked) {
+            const options = { signal: asked, budget: await importBudget(store) };
+            const { component, owned: files } = await storedComponent(host, store, opened, id, options);
+            stack.use(files);
+            return component;
+          },
+          [Symbol.asyncDispose]: () => stack.disposeAsync(),
+        };
       },
     };
   }
@@ -125,6 +144,7 @@ async function openFiles(
     checkpoint,
     artifactName: artifact?.name,
     heldBytes: heldBytes + viewBytes,
+    onDemand: async (id) => folderComponent(checkpoint, id),
     [Symbol.asyncDispose]: () => stack.disposeAsync(),
   };
 }

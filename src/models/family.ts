@@ -177,6 +177,8 @@ export interface Checkpoint extends AsyncDisposable {
   readonly defaults: ModelDefaults;
   /** Pixels of one latent cell. */
   readonly pixelsPerCell: number;
+  /** Its network paints into a picture: it reads a mask and the masked picture beside the latent. */
+  readonly inpaints: boolean;
   /** The noise levels that the model was trained at, and what it asks of a sampler. */
   readonly scheduler: SchedulerConfig;
   /** A1111's name of the model's schedule ("Karras"), as pictures record it. */

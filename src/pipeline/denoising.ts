@@ -1,5 +1,5 @@
 /** @file The denoising loop: a sampler over a model, one state a step. It can go on from the state of any step, to the same pixels. */
-import type { Checkpoint, DescribedJob, Guide, ModelCall } from "../models/family.ts";
+import type { Checkpoint, DescribedStage, Guide, ModelCall } from "../models/family.ts";
 import type { NoiseSource, Sampler, SamplerState } from "../sampler/sampler.ts";
 import { SAMPLERS, type SamplerEntry, type SamplerName } from "../sampler/samplers.ts";
 import { type NoiseSchedule, noiseSchedule } from "../sampler/schedule.ts";
@@ -71,15 +71,15 @@ export interface DenoisingOptions {
 
 /** Yields the state after each step; the last has the finished latent. Rejects with the signal's reason on abort. */
 export async function* denoise(
-  job: DescribedJob,
+  stage: Pick<DescribedStage, "latentShape" | "denoiser">,
   phase: PhaseRun,
   course: Course,
   { guide, noise, start, firstPlace = 1, from, signal }: DenoisingOptions,
 ): AsyncGenerator<SamplerState, void, undefined> {
   const { sampler, schedule, firstStep, endStep, calls } = course;
-  let state = from ?? { step: firstStep, x: start ?? firstLatent(job, schedule, noise), history: [] };
+  let state = from ?? { step: firstStep, x: start ?? firstLatent(stage.latentShape, schedule, noise), history: [] };
   const firstCall = calls.findIndex(({ step }) => step >= state.step);
-  const ask = await job.denoiser(phase, { guide, schedule, calls, firstCall, signal });
+  const ask = await stage.denoiser(phase, { guide, schedule, calls, firstCall, signal });
   while (state.step < endStep) {
     const place = firstPlace + drawsBefore(course, state.step);
     const { length } = state.x;
@@ -89,6 +89,10 @@ export async function* denoise(
 }
 
 /** Noise alone at the schedule's first level, [1, C, H, W]. */
-function firstLatent(job: DescribedJob, { initNoiseSigma }: NoiseSchedule, noise: NoiseSource): Float32Array {
-  return noise.normal(0, elementCount(job.latentShape)).map((value) => value * initNoiseSigma);
+function firstLatent(
+  latentShape: readonly number[],
+  { initNoiseSigma }: NoiseSchedule,
+  noise: NoiseSource,
+): Float32Array {
+  return noise.normal(0, elementCount(latentShape)).map((value) => value * initNoiseSigma);
 }

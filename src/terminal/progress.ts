@@ -13,6 +13,14 @@ const DEMO_NOTICE =
   `Model: the embedded demo (small, landscapes). For full SDXL: solvay pull ${ARTIFACT_BASE}, ` +
   `then --model ${ARTIFACT_BASE}`;
 
+/** What a phase does, for people. */
+const DOING = {
+  encode: "Reading the prompt",
+  look: "Looking at the picture",
+  denoise: "Denoising",
+  decode: "Decoding",
+} as const;
+
 export class Progress extends StatusLine {
   #plan: PlanReport | undefined;
   #measured = false;
@@ -49,9 +57,7 @@ export class Progress extends StatusLine {
         );
         break;
       case "phase":
-        this.rewrite(
-          { encode: "Reading the prompt ...", denoise: "Denoising ...", decode: "Decoding ..." }[event.phase],
-        );
+        this.rewrite(`${DOING[event.phase]}${event.title.slice(event.phase.length)} ...`);
         break;
       case "step": {
         const width = String(event.steps).length;

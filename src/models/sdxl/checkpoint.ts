@@ -68,6 +68,11 @@ export class SdxlCheckpoint implements Checkpoint {
     return vaeScaleFactor(this.parts.configs.vae);
   }
 
+  get inpaints(): boolean {
+    const { unet, vae } = this.parts.configs;
+    return unet.inChannels === 2 * vae.latentChannels + 1;
+  }
+
   get defaults(): ModelDefaults {
     const side = this.parts.configs.unet.sampleSize * this.pixelsPerCell;
     return { width: side, height: side, sampler: this.parts.sampler };
@@ -235,7 +240,8 @@ function requireMatchingWidths(folder: Folder, { unet, textEncoder, textEncoder2
       ? `the text encoders give ${context} channels, the UNet reads ${unet.crossAttentionDim}`
       : addition !== unet.additionInputDim
         ? `pooled text and time ids give ${addition} channels, the UNet reads ${unet.additionInputDim}`
-        : unet.inChannels !== vae.latentChannels || unet.outChannels !== vae.latentChannels
+        : ![vae.latentChannels, 2 * vae.latentChannels + 1].includes(unet.inChannels) ||
+            unet.outChannels !== vae.latentChannels
           ? `the UNet reads ${unet.inChannels} latent channels and gives ${unet.outChannels}, the VAE has ${vae.latentChannels}`
           : undefined;
   if (wrong === undefined) return;
