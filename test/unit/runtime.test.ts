@@ -101,10 +101,13 @@ test("a map of three keeps the last three, and forgets the oldest first", () => 
 });
 
 test("each phase has on the ledger what the plan says, and gives it back; a whole picture has the plan's peaks", async () => {
-  for (const deviceBytes of [PLENTY, residentBytes - 1]) {
+  const least = smallestDeviceBytes(planOf(runtimeOf().runtime).input);
+  for (const deviceBytes of [PLENTY, residentBytes - 1, least]) {
     const { device, runtime } = runtimeOf(deviceBytes);
     const planned = planOf(runtime);
     assert.equal(planned.plan.keepsAll, deviceBytes === PLENTY);
+    const cached = planned.plan.phases.some(({ cachedBytes }) => cachedBytes > 0);
+    assert.equal(cached, deviceBytes === least, "weights that stream wait in RAM");
     for (const { id, hostBytes } of planned.described.phases) {
       await using _ = await runtime.openPhase(planned, id);
       const held = runtime.ledger.held();

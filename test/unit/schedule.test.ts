@@ -162,3 +162,22 @@ test("between its levels the model is told an interpolated timestep, and at the 
   const between = timestepOf(Math.sqrt(sigmas[3]! * sigmas[4]!), 3);
   assert.ok(between < timesteps[3]! && between > timesteps[4]!, `${between}`);
 });
+
+test("half a training step is rounded to the even one, as numpy does", () => {
+  const { config } = parseSchedulerConfig('{"timestep_spacing":"trailing"}');
+  // diffusers' EulerDiscreteScheduler(timestep_spacing="trailing").set_timesteps(16).
+  const wanted = [999, 937, 874, 811, 749, 687, 624, 561, 499, 437, 374, 311, 249, 187, 124, 61];
+  assert.deepEqual([...noiseSchedule(config, 16).timesteps], wanted);
+});
+
+test("beyond its levels the model is told the nearest training step: at no noise the first, above all the last", () => {
+  const { config } = parseSchedulerConfig(
+    '{"timestep_spacing":"leading","beta_schedule":"scaled_linear","beta_start":0.00085,"beta_end":0.012}',
+  );
+  const { sigmas, timestepOf } = noiseSchedule(config, 4);
+  assert.equal(sigmas[4], 0);
+  // diffusers' _sigma_to_t of 0.001 and of 20.
+  assert.equal(timestepOf(sigmas[4]!, 3), 0);
+  assert.equal(timestepOf(0.001, 1), 0);
+  assert.equal(timestepOf(20, 0), 999);
+});
