@@ -1,7 +1,7 @@
 /** @file The demo model's picture under three budgets, which must be one picture, and in fp16. */
 import path from "node:path";
-import type { Run, Step } from "./step.ts";
 import { drawPicture, type Outcome } from "./solvay.ts";
+import type { Run, Step } from "./step.ts";
 
 /** What is asked first, to learn from the refusal what is the least. */
 const TOO_SMALL = "1M";

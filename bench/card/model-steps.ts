@@ -1,7 +1,7 @@
 /** @file Seconds of a step of full-size SDXL, resident and streamed, in each arithmetic. Its weights are made while other steps run. */
 import path from "node:path";
-import type { Run, Step } from "./step.ts";
 import { drawPicture, failureOf, type Outcome, type Picture, runSynth } from "./solvay.ts";
+import type { Run, Step } from "./step.ts";
 
 /** Whole on the card: 6.9 GB of weights, and activations beside. */
 const RESIDENT = "12G";

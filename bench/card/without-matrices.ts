@@ -4,14 +4,10 @@
  */
 import { globals } from "webgpu";
 
-const adapterClass = (globals as { readonly GPUAdapter: { readonly prototype: GPUAdapter } }).GPUAdapter;
-const described = Object.getOwnPropertyDescriptor(adapterClass.prototype, "info");
-if (described?.get === undefined) throw new Error("E_CARD webgpu: its adapters tell of themselves in another way now");
-const { get } = described;
-Object.defineProperty(adapterClass.prototype, "info", {
-  ...described,
-  get(this: GPUAdapter): GPUAdapterInfo {
-    const info: GPUAdapterInfo = get.call(this);
-    return Object.defineProperty(info, "subgroupMatrixConfigs", { value: [] });
-  },
-});
+const { prototype } = (globals as { readonly GPU: { readonly prototype: GPU } }).GPU;
+const { requestAdapter } = prototype;
+prototype.requestAdapter = async function (this: GPU, ...asked) {
+  const adapter = await requestAdapter.apply(this, asked);
+  if (adapter) Object.defineProperty(adapter.info, "subgroupMatrixConfigs", { value: [] });
+  return adapter;
+};
