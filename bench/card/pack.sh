@@ -34,7 +34,7 @@ pack "$dawn" dawn.node.xz
 # Weights don't compress: they go as they are.
 tar -C "$root" -cf "$part/card/models.tar" models/demo
 tar -C "$root" --exclude='*.map' --exclude='*.cjs' --exclude='*.cts' -cf - src scripts/synth-sdxl scripts/synth-sdxl.ts \
-  scripts/memory-settings.json bench/card package.json node_modules/commander node_modules/zod \
+  bin/memory-settings.json bench/card package.json node_modules/commander node_modules/zod \
   node_modules/webgpu/index.js node_modules/webgpu/package.json node_modules/webgpu/LICENSE.md |
   xz -T1 -"$level" -c >"$part/card/sources.tar.xz"
 cp "$root/bench/card/run.sh" "$part/card/"

@@ -10,7 +10,7 @@ const SYNTH = path.join(ROOT, "scripts/synth-sdxl.ts");
 
 /** As scripts/bootstrap.mjs sets them. */
 const MEMORY: { readonly malloc: Record<string, string>; readonly nodeOptions: readonly string[] } = JSON.parse(
-  readFileSync(path.join(ROOT, "scripts/memory-settings.json"), "utf8"),
+  readFileSync(path.join(ROOT, "bin/memory-settings.json"), "utf8"),
 );
 
 export interface CommandOptions {
