@@ -132,7 +132,7 @@ export class Runtime implements AsyncDisposable {
       device: { name, alignmentBytes, overheadBytes, sharesHostMemory },
       machine: ratedMachine(machine, rates, phases),
       budgets: this.#budgets,
-      processBytes,
+      processBytes: processBytes + device.hostBytes,
       phases,
     };
     return { described, input };
@@ -174,6 +174,7 @@ export class Runtime implements AsyncDisposable {
     await using scope = new AsyncDisposableStack();
     scope.use(ledger.reserve("ram", description.hostBytes, `${id}: host buffers`));
     scope.use(ledger.reserve("device", device.overheadBytes, "device overhead"));
+    scope.use(ledger.reserve("ram", device.hostBytes, "uploads"));
     // Given back after the weights, whose last reads may still be on their way into it.
     scope.use(ledger.reserve("ram", phase.cachedBytes, `${id}: weights in RAM`));
     const cache = scope.use(new HostMemory(`${id}: weights in RAM`, phase.cachedBytes));

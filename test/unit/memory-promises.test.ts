@@ -109,6 +109,8 @@ test("allowances are those that docs/decisions state", () => {
     new WebGpuSizes(undefined, { slots: 2, slotBytes: 8 * MiB }).overheadBytes,
     (3 * 8 + 192) * MiB + recordsBytes,
   );
+  // What passes through a slot, twice, in RAM.
+  assert.equal(new WebGpuSizes().hostBytes, 2 * (16 * MiB - recordsBytes));
   const ort = {} as OnnxRuntime; // nothing of it is used before a segment is compiled
   assert.equal(new HostDevice(createOnnxBackend(ort, 1)).overheadBytes, 224 * MiB);
   assert.equal(new HostDevice(createReferenceBackend()).overheadBytes, 0);

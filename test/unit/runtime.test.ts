@@ -116,6 +116,7 @@ test("each phase has on the ledger what the plan says, and gives it back; a whol
       assert.ok(has("ram", "process", PROCESS.lengthBytes));
       assert.ok(has("ram", `${id}: host buffers`, hostBytes), `${id}: ${JSON.stringify(held)}`);
       assert.ok(has("device", "device overhead", device.overheadBytes));
+      assert.ok(has("ram", "uploads", device.hostBytes));
     }
     await draw(runtime);
     const { plan } = planned;
