@@ -36,9 +36,9 @@ export function courseOf(
   { sampler: name, schedule: spacing, steps: wanted }: CourseRequest,
   part: { readonly firstStep?: number; readonly endStep?: number } = {},
 ): Course {
-  const { make, placement }: SamplerEntry = SAMPLERS[name];
+  const { make, placement, endsAtZero = true }: SamplerEntry = SAMPLERS[name];
   const sampler = make(scheduler.solver);
-  const schedule = noiseSchedule(scheduler, wanted, { schedule: spacing, placement });
+  const schedule = noiseSchedule(scheduler, wanted, { schedule: spacing, placement, endsAtZero });
   const steps = schedule.sigmas.length - 1;
   const { firstStep = 0, endStep = steps } = part;
   const made = Array.from({ length: Math.max(endStep - firstStep, 0) }, (_, at) => firstStep + at);
