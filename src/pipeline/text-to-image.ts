@@ -1,57 +1,77 @@
 /**
- * @file A picture from a prompt, and from a picture where the job names one: encode, the legs of its steps (legs.ts), decode. An async generator
- * of progress that ends in pixels; abort by signal, or by leaving the loop. It can go on from the state of any step, to the same pixels.
+ * @file Text to image: encode, denoise, decode. An async generator of progress that ends in pixels; abort by signal, or by
+ * leaving the loop. It can go on from the state of any step, to the same pixels.
  */
 import { onlyColour } from "../image/flat-picture.ts";
+import { imageFromDecoded } from "../image/pixels.ts";
 import type { FullJob } from "../job/job.ts";
-import type { Conditioning, Guide, Prompt } from "../models/family.ts";
+import type { Checkpoint, Conditioning, Guide, JobShape, Prompt } from "../models/family.ts";
 import { requireFiniteValues } from "../models/finite.ts";
+import { noiseOf } from "../sampler/noise-source.ts";
 import type { SamplerState } from "../sampler/sampler.ts";
-import type { JobPictures } from "./job-pictures.ts";
-import { decodedPicture, drawLegs, type LegEvent, type LegPhase } from "./legs.ts";
-import { routeOf } from "./route.ts";
+import { courseOf, type DenoisingOptions, denoise } from "./denoising.ts";
 import type { PlannedJob, Runtime } from "./runtime.ts";
 
 /** `negativePrompt`: undefined and "" differ; only undefined takes what the model has for a prompt that was not given. */
-export type TextToImageJob = FullJob & {
-  /** What it begins with, where it names a picture. */
-  readonly pictures?: JobPictures | undefined;
-};
+export type TextToImageJob = FullJob;
 
 /** What each phase of the task is for; the plan has their ids. */
-export type TaskPhase = "encode" | LegPhase;
+export type TaskPhase = "encode" | "denoise" | "decode";
 
 export type TextToImageEvent =
-  | LegEvent
-  | { readonly type: "phase"; readonly phase: "encode"; readonly title: string }
+  | { readonly type: "phase"; readonly phase: TaskPhase }
+  | { readonly type: "step"; readonly steps: number; readonly state: SamplerState }
   | { readonly type: "note"; readonly text: string }
   | { readonly type: "pixels"; readonly rgb: Uint8Array; readonly width: number; readonly height: number };
 
-export interface TaskOptions {
-  /** A state of the same job. */
-  readonly from?: SamplerState | undefined;
-  readonly signal?: AbortSignal | undefined;
+/** What a job's plan depends on. Throws UsageError `E_STEPS`. */
+export function jobShape(
+  checkpoint: Checkpoint,
+  job: Omit<TextToImageJob, "prompt" | "negativePrompt" | "seed">,
+): JobShape {
+  const { guidance, width, height } = job;
+  const { calls, sampler } = courseOf(checkpoint, job);
+  const { historyLength } = sampler;
+  return {
+    batch: checkpoint.isGuided(guidance) ? 2 : 1,
+    width,
+    height,
+    modelCalls: calls.length,
+    historyLength,
+    fp32: false,
+  };
 }
 
-/** `planned` is the runtime's plan for the job's shape. */
+export interface TextToImageOptions extends Pick<DenoisingOptions, "onClean"> {
+  readonly signal?: AbortSignal | undefined;
+  readonly from?: SamplerState | undefined;
+}
+
+/** `planned` is the runtime's plan for the job's shape; `from` a state of the same job. */
 export async function* textToImage(
   runtime: Runtime,
   planned: PlannedJob,
   job: TextToImageJob,
-  { from, signal }: TaskOptions = {},
+  { signal, from, onClean }: TextToImageOptions = {},
 ): AsyncGenerator<TextToImageEvent, void, undefined> {
   const { described } = planned;
-  const route = routeOf(runtime.checkpoint, job);
+  const course = courseOf(runtime.checkpoint, job);
   let state = from;
-  if (!state || state.step < route.steps) {
-    yield { type: "phase", phase: "encode", title: "encode" };
+  if (!state || state.step < course.steps) {
+    yield { type: "phase", phase: "encode" };
     const guide = await guideOf(runtime, planned, job, signal);
-    state = yield* drawLegs({ runtime, planned, job, route, pictures: job.pictures, guide, signal }, from);
+    yield { type: "phase", phase: "denoise" };
+    await using phase = await runtime.openPhase(planned, described.phaseOf.denoise, signal);
+    for await (state of denoise(described, phase, course, { guide, noise: noiseOf(job), from, onClean, signal })) {
+      yield { type: "step", steps: course.steps, state };
+    }
   }
-  const last = described.hires ?? described;
-  yield { type: "phase", phase: "decode", title: "decode" };
-  const { width, height } = last;
-  const rgb = await decodedPicture(runtime, planned, last, state.x, signal);
+
+  yield { type: "phase", phase: "decode" };
+  const { width, height } = described;
+  const image = await decode(runtime, planned, state!.x, signal); // [1, 3, H, W]
+  requireFiniteValues(image, "the decoded picture");
+  const rgb = imageFromDecoded(image, width, height);
   const colour = onlyColour(rgb);
   if (colour !== undefined) {
     const text = `E_FLAT all of the picture is ${colour}: check the weights with solvay verify, or try another seed`;
@@ -110,4 +130,15 @@ async function encodePrompts(
     conditionings.push(conditioning);
   }
   return conditionings;
+}
+
+async function decode(
+  runtime: Runtime,
+  planned: PlannedJob,
+  latent: Float32Array,
+  signal: AbortSignal | undefined,
+): Promise<Float32Array> {
+  const { described } = planned;
+  await using phase = await runtime.openPhase(planned, described.phaseOf.decode, signal);
+  return await described.decode(phase, latent, signal);
 }

@@ -27,8 +27,7 @@ export const NODE_FS: StoreFs = {
     await unlink(path).catch(absent);
   },
   async removeFolder(folder) {
-    // Virus scanners on Windows hold files open for a moment.
-    await rm(folder, { recursive: true, force: true, maxRetries: 5 });
+    await rm(folder, { recursive: true, force: true });
   },
   syncFolder: (folder) => syncFolder(folder, { required: true }),
   async freeBytes(folder) {
