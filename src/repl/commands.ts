@@ -81,10 +81,10 @@ export type Line =
 export function parseLine(line: string): Line {
   const text = line.trim();
   if (text === "") return { kind: "empty" };
-  if (/^(quit|exit|q)$/i.test(text)) return { kind: "quit" };
+  // With the sign of other programs, too: nobody wants a picture of "/quit".
+  if (/^[:/]?(quit|exit|q)$/i.test(text)) return { kind: "quit" };
   if (!text.startsWith(":")) return { kind: "prompt", prompt: text };
   const [, name = "", argument = ""] = /^:(\S*)\s*(.*)$/su.exec(text) ?? [];
-  if (/^(quit|exit|q)$/.test(name)) return { kind: "quit" };
   if (name === "again") return { kind: "again" };
   const command = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
   if (!command) throw new UsageError({ code: "E_USAGE", problem: `unknown command :${name}`, next: "type :help" });
