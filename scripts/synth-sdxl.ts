@@ -8,9 +8,9 @@ import { parseArgs } from "node:util";
 import { vaeDecoderSchema, vaeEncoderSchema } from "../src/models/autoencoder.ts";
 import { clipSchema } from "../src/models/clip.ts";
 import { SDXL_BASE_CLIP_BIG_G, SDXL_BASE_CLIP_L, SDXL_BASE_UNET, SDXL_BASE_VAE } from "../src/models/sdxl/base.ts";
+import { SDXL_BASE_FILES } from "../src/models/sdxl/base-files.ts";
 import { unetSchema } from "../src/models/sdxl/unet.ts";
 import { elementCount, numberToF16 } from "../src/tensor/dtype.ts";
-import { CONFIG_FILES } from "./synth-sdxl/configs.ts";
 import { tokenizerFiles } from "./synth-sdxl/tokenizer.ts";
 import { uniforms } from "./synth-sdxl/uniforms.ts";
 
@@ -90,7 +90,7 @@ async function writeTensor(handle: FileHandle, name: string, shape: readonly num
 }
 
 const startedMs = performance.now();
-for (const [file, content] of [...Object.entries(CONFIG_FILES), ...tokenizerFiles()]) {
+for (const [file, content] of [...Object.entries(SDXL_BASE_FILES), ...tokenizerFiles()]) {
   const path = join(out, file);
   await mkdir(join(path, ".."), { recursive: true });
   await writeFile(path, typeof content === "string" ? content : `${JSON.stringify(content, null, 2)}\n`);

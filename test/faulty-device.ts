@@ -20,6 +20,7 @@ export class FaultyDevice implements Device {
   readonly alignmentBytes: number;
   readonly sharesHostMemory = false;
   readonly overheadBytes: number;
+  readonly hostBytes = 600;
   readonly #inner = new HostDevice(createReferenceBackend());
   readonly #faults: DeviceFaults;
   readonly live = new Set<Arena>();

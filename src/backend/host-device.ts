@@ -24,6 +24,7 @@ const ALIGNMENT_BYTES = 64;
 export class HostDevice implements Device {
   readonly alignmentBytes = ALIGNMENT_BYTES;
   readonly sharesHostMemory = true;
+  readonly hostBytes = 0;
   readonly #compute: Backend;
 
   constructor(compute: Backend) {

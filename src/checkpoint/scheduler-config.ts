@@ -1,58 +1,14 @@
-/** @file scheduler_config.json of a diffusers folder, checked: the fields from which noise levels follow. */
+/** @file scheduler_config.json of a diffusers folder, checked: the fields from which noise levels follow, and those of its sampler. */
 import { ArtifactError, UsageError } from "../errors.ts";
-import { DEFAULT_SAMPLER, SAMPLERS, type SamplerName, samplerOf } from "../sampler/samplers.ts";
+import { DEFAULT_SAMPLER, SAMPLERS, type SamplerName } from "../sampler/samplers.ts";
+import type { SolverSettings } from "../sampler/solver.ts";
 import { largestSigma, type SchedulerConfig } from "../sampler/training.ts";
 import { JsonFields, parseJsonObject } from "../source/json-fields.ts";
+import { ALLOWED_CLASSES, type SchedulerClass, schedulerClass } from "./scheduler-classes.ts";
 
 /** Ten times any published schedule; each training step costs a few floats. */
 const MAX_TRAIN_TIMESTEPS = 10_000;
-
-/** Where a file is silent, the betas that a class trains with; the others' are Euler's. */
-interface ClassDefaults {
-  readonly betaStart: number;
-  readonly betaEnd: number;
-}
-
-const EULER: ClassDefaults = { betaStart: 0.0001, betaEnd: 0.02 };
-const K_DIFFUSION: ClassDefaults = { betaStart: 0.00085, betaEnd: 0.012 };
-
-/**
- * Schedulers without a sampler of ours, whose configuration diffusers also accepts for Euler (`EulerDiscreteScheduler.from_config`):
- * same betas, same predictions. Of their fields in diffusers 0.42 that Euler hasn't, these change the levels and are looked at here:
- * use_flow_sigmas (with it flow_shift, use_dynamic_shifting, time_shift_type, shift_terminal), use_lu_lambdas, lambda_min_clipped.
- * The others change only how those solvers go from level to level, and are ignored with them: algorithm_type, solver_order,
- * solver_type, solver_p, lower_order_final, euler_at_final, predict_x0, disable_corrector, skip_prk_steps, set_alpha_to_one,
- * clip_sample, clip_sample_range, thresholding, dynamic_thresholding_ratio, sample_max_value, variance_type, noise_sampler_seed.
- */
-const RELATED: ReadonlyMap<string, ClassDefaults> = new Map([
-  ["DDIMScheduler", EULER],
-  ["DDPMScheduler", EULER],
-  ["PNDMScheduler", EULER],
-  ["LMSDiscreteScheduler", EULER],
-  ["HeunDiscreteScheduler", K_DIFFUSION],
-  ["EulerAncestralDiscreteScheduler", EULER],
-  ["DPMSolverMultistepScheduler", EULER],
-  ["DPMSolverSinglestepScheduler", EULER],
-  ["DPMSolverSDEScheduler", K_DIFFUSION],
-  ["KDPM2DiscreteScheduler", K_DIFFUSION],
-  ["KDPM2AncestralDiscreteScheduler", K_DIFFUSION],
-  ["DEISMultistepScheduler", EULER],
-  ["UniPCMultistepScheduler", EULER],
-]);
-
-/** The schedulers that know a field; others pass over it, as diffusers does. */
-const FLOW = [
-  "DPMSolverMultistepScheduler",
-  "DPMSolverSinglestepScheduler",
-  "DEISMultistepScheduler",
-  "UniPCMultistepScheduler",
-];
-const LU = ["DPMSolverMultistepScheduler"];
-const LAMBDA = ["DPMSolverMultistepScheduler", "DPMSolverSinglestepScheduler"];
-
-const ALLOWED = Object.values(SAMPLERS)
-  .flatMap(({ diffusers }) => diffusers)
-  .join(", ");
+const SPACINGS = ["karras", "exponential", "beta"] as const;
 
 /**
  * Reads scheduler_config.json.
@@ -75,50 +31,113 @@ export function parseSchedulerConfig(
     refuse(`${field} is not usable (found ${found}, allowed ${allowed})`),
   );
   const className = pipelineClass ?? fields.string("_class_name", "EulerDiscreteScheduler");
-  const asked = samplerOf(className);
-  if (asked === undefined && !RELATED.has(className)) {
-    throw unsupported(name, `the scheduler ${className} is not supported (allowed ${ALLOWED})`);
+  const entry = schedulerClass(className);
+  if (!entry) throw unsupported(name, `the scheduler ${className} is not supported (allowed ${ALLOWED_CLASSES})`);
+  const knows = (field: string) => entry.knows.includes(field);
+  const isSet = (field: string) => knows(field) && fields.bool(field, false);
+  for (const field of ["use_flow_sigmas", "use_lu_lambdas", "thresholding"]) {
+    if (isSet(field)) throw unsupported(name, `${field} is not supported`);
   }
-  if (fields.bool("use_beta_sigmas", false)) throw unsupported(name, "use_beta_sigmas is not supported");
-  for (const [field, classes] of [
-    ["use_flow_sigmas", FLOW],
-    ["use_lu_lambdas", LU],
-  ] as const) {
-    if (classes.includes(className) && fields.bool(field, false)) throw unsupported(name, `${field} is not supported`);
-  }
-  const karras = fields.bool("use_karras_sigmas", false);
-  const exponential = fields.bool("use_exponential_sigmas", false);
-  if (karras && exponential) throw refuse("both use_karras_sigmas and use_exponential_sigmas are set");
+  const spaced = SPACINGS.filter((spacing) => isSet(`use_${spacing}_sigmas`));
+  if (spaced.length > 1) throw refuse(`both ${spaced.map((spacing) => `use_${spacing}_sigmas`).join(" and ")} are set`);
   const trainedBetas = trainedBetasOf(fields, refuse);
-  const { betaStart, betaEnd } = RELATED.get(className) ?? EULER;
+  const choice = <T extends string>(field: string, [first, ...others]: readonly [T, ...T[]]): T =>
+    knows(field) ? fields.choice(field, [first, ...others]) : first;
+  const betaSchedules = ["linear", "scaled_linear", "squaredcos_cap_v2"] as const;
+  const spacings = ["linspace", "leading", "trailing"] as const;
+  const solver = solverOf(fields, { name, className, entry });
   const config: SchedulerConfig = {
     numTrainTimesteps: trainedBetas?.length ?? fields.int("num_train_timesteps", 2, MAX_TRAIN_TIMESTEPS, 1000),
-    betaStart: between(fields, "beta_start", betaStart, 0, 1),
-    betaEnd: between(fields, "beta_end", betaEnd, 0, 1),
-    betaSchedule: fields.choice("beta_schedule", ["linear", "scaled_linear", "squaredcos_cap_v2"]),
+    betaStart: between(fields, "beta_start", entry.betaStart, 0, 1),
+    betaEnd: between(fields, "beta_end", entry.betaEnd, 0, 1),
+    betaSchedule: fields.choice("beta_schedule", firstOf(betaSchedules, entry.betaSchedule)),
     trainedBetas,
     predictionType: fields.choice("prediction_type", ["epsilon", "v_prediction", "sample"]),
-    interpolationType: fields.choice("interpolation_type", ["linear", "log_linear"]),
-    sigmaSpacing: karras ? "karras" : exponential ? "exponential" : "timesteps",
-    sigmaMin: positive(fields, "sigma_min"),
-    sigmaMax: positive(fields, "sigma_max"),
-    timestepSpacing: fields.choice("timestep_spacing", ["linspace", "leading", "trailing"]),
-    timestepType: fields.choice("timestep_type", ["discrete", "continuous"]),
+    interpolationType: choice("interpolation_type", ["linear", "log_linear"]),
+    sigmaSpacing: spaced[0] ?? "timesteps",
+    sigmaMin: knows("sigma_min") ? positive(fields, "sigma_min") : undefined,
+    sigmaMax: knows("sigma_max") ? positive(fields, "sigma_max") : undefined,
+    timestepSpacing: fields.choice("timestep_spacing", firstOf(spacings, entry.timestepSpacing)),
+    timestepType: choice("timestep_type", ["discrete", "continuous"]),
     stepsOffset: fields.int("steps_offset", 0, MAX_TRAIN_TIMESTEPS, 0),
-    rescaleBetasZeroSnr: fields.bool("rescale_betas_zero_snr", false),
-    finalSigmasType: fields.choice("final_sigmas_type", ["zero", "sigma_min"]),
-    solver: {},
+    rescaleBetasZeroSnr: isSet("rescale_betas_zero_snr"),
+    finalSigmasType: choice("final_sigmas_type", ["zero", "sigma_min"]),
+    solver,
   };
-  if (LAMBDA.includes(className)) requireAllLevels(fields, config, name);
-  const sampler = asked ?? DEFAULT_SAMPLER;
+  if (knows("lambda_min_clipped")) requireAllLevels(fields, config, name);
+  if (className === "UniPCMultistepScheduler" && config.finalSigmasType === "sigma_min" && spaced.length > 0) {
+    throw unsupported(name, `final_sigmas_type sigma_min with use_${spaced[0]}_sigmas goes nowhere in the last step`);
+  }
+  const isSde =
+    className === "DPMSolverMultistepScheduler" && fields.string("algorithm_type", "") === "sde-dpmsolver++";
+  const sampler = isSde ? "dpmpp-2m-sde" : (entry.sampler ?? DEFAULT_SAMPLER);
   const standIn = `the model's scheduler is ${className}; ${SAMPLERS[sampler].title} runs instead`;
-  return { config, sampler, note: asked === undefined ? standIn : undefined };
+  return { config, sampler, note: entry.sampler === undefined ? standIn : undefined };
+}
+
+/** The same choices with the one first that stands where a file is silent. */
+function firstOf<T extends string>(all: readonly T[], first: T): readonly [T, ...T[]] {
+  return [first, ...all.filter((other) => other !== first)];
+}
+
+/** What a file says of its sampler; refuses what would be drawn otherwise. */
+function solverOf(
+  fields: JsonFields,
+  { name, className, entry }: { readonly name: string; readonly className: string; readonly entry: SchedulerClass },
+): SolverSettings {
+  const knows = (field: string) => entry.knows.includes(field);
+  const isUniPc = className === "UniPCMultistepScheduler";
+  const allowed = (field: string, values: readonly string[], fallback: string): string => {
+    const value = fields.string(field, fallback);
+    if (values.includes(value)) return value;
+    throw unsupported(name, `${field} is not supported (found ${value}, allowed ${values.join(", ")})`);
+  };
+  if (knows("algorithm_type")) allowed("algorithm_type", ["dpmsolver++", "sde-dpmsolver++", "deis"], "dpmsolver++");
+  if (knows("predict_x0") && !fields.bool("predict_x0", true))
+    throw unsupported(name, "predict_x0 false is not supported");
+  if (knows("solver_p") && fields.has("solver_p")) throw unsupported(name, "solver_p is not supported");
+  if (knows("skip_prk_steps") && !fields.bool("skip_prk_steps", false)) {
+    throw unsupported(name, "skip_prk_steps false is not supported");
+  }
+  const solverType = knows("solver_order")
+    ? allowed("solver_type", ["midpoint", "heun", "logrho", "bh1", "bh2"], isUniPc ? "bh2" : "midpoint")
+    : "midpoint";
+  const clips = knows("clip_sample") && className !== "TCDScheduler" && fields.bool("clip_sample", entry.clipsSample);
+  const lowerOrderFinal = !knows("lower_order_final") || fields.bool("lower_order_final", true);
+  if (isUniPc && !lowerOrderFinal && fields.string("final_sigmas_type", "zero") === "zero") {
+    throw unsupported(name, "lower_order_final false with final_sigmas_type zero has no last step");
+  }
+  return {
+    ...(fields.has("set_alpha_to_one") && { setAlphaToOne: fields.bool("set_alpha_to_one", true) }),
+    ...(clips && { clipRange: between(fields, "clip_sample_range", 1, 0, Number.POSITIVE_INFINITY) }),
+    ...(knows("solver_order") && {
+      solverOrder: fields.int("solver_order", 1, 3, 2) as 1 | 2 | 3,
+      // As diffusers takes other solvers' types.
+      solverType: isUniPc ? (solverType === "bh1" ? "bh1" : "bh2") : solverType === "heun" ? "heun" : "midpoint",
+      lowerOrderFinal,
+    }),
+    ...(knows("euler_at_final") && { eulerAtFinal: fields.bool("euler_at_final", false) }),
+    ...(knows("disable_corrector") && { disableCorrector: stepsOf(fields, "disable_corrector") }),
+    ...(knows("original_inference_steps") && {
+      originalInferenceSteps: fields.int("original_inference_steps", 1, 1000, 50),
+      timestepScaling: between(fields, "timestep_scaling", 10, 0, Number.POSITIVE_INFINITY),
+    }),
+  };
+}
+
+/** A list of numbers of steps; none where a file is silent. */
+function stepsOf(fields: JsonFields, field: string): readonly number[] {
+  const value = fields.value(field) ?? [];
+  const fits = (step: unknown): step is number => typeof step === "number" && Number.isInteger(step) && step >= 0;
+  if (Array.isArray(value) && value.length <= MAX_TRAIN_TIMESTEPS && value.every(fits)) return value;
+  throw fields.wrong(field, value, "a list of steps");
 }
 
 /** The name that A1111's web UI gives to such a spacing of noise levels ("Schedule type" in its infotexts). */
 export function scheduleTypeName(config: SchedulerConfig): string {
   if (config.sigmaSpacing === "karras") return "Karras";
   if (config.sigmaSpacing === "exponential") return "Exponential";
+  if (config.sigmaSpacing === "beta") return "Beta";
   return { linspace: "Uniform", leading: "DDIM", trailing: "SGM Uniform" }[config.timestepSpacing];
 }
 
@@ -127,7 +146,7 @@ function malformed(name: string, problem: string, next: string, cause?: unknown)
 }
 
 function unsupported(name: string, problem: string): UsageError {
-  const next = `use a model folder whose scheduler is one of ${ALLOWED}`;
+  const next = `use a model folder whose scheduler is one of ${ALLOWED_CLASSES}`;
   return new UsageError({ code: "E_SCHEDULER", subject: name, problem, next });
 }
 

@@ -53,6 +53,8 @@ export function compareWithSchema(stored: TensorTable, rules: ComponentRules, is
       problems.push(`tensor "${name}": shape [${entry.shape}] expected [${expected}]`);
     } else if (!FLOAT_DTYPES.has(entry.dtype)) {
       problems.push(`tensor "${name}": dtype ${entry.dtype}, expected f16, bf16 or f32`);
+    } else if (table.has(key)) {
+      problems.push(`tensor "${name}": there is another one that is "${key}" as well`);
     } else {
       table.set(key, { ...entry, name: key, shape });
     }

@@ -15,6 +15,11 @@ export interface OpenWeightsOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
+/** The tensors of a safetensors file; reads its header only. Rejects with ArtifactError for what can't be weights. */
+export async function readWeightTable(source: ByteSource, signal?: AbortSignal): Promise<TensorTable> {
+  return requireKnownDTypes(await readSafetensorsHeader(source, signal), source.name, "weights");
+}
+
 /**
  * The tensors of the first of `files` that is there, by stored name: a `.safetensors` file, or an `.index.json` that names shards beside
  * it. Reads headers only. Rejects with ArtifactError `E_MISSING`, `E_SHARD_INDEX`, `E_SCHEMA`, or what a damaged file is refused with.

@@ -5,14 +5,7 @@ import { UsageError } from "../errors.ts";
 import { drawSeed, seedAfter } from "../job/seed.ts";
 import { wholeFromText } from "../job/text.ts";
 import type { CliContext } from "../terminal/context.ts";
-import {
-  addImageOptions,
-  jobSettingsOf,
-  type OptionValues,
-  openRequestOf,
-  previewOf,
-  previewOption,
-} from "../terminal/options.ts";
+import { addImageOptions, jobSettingsOf, type OptionValues, openRequestOf } from "../terminal/options.ts";
 import type { Target } from "../terminal/output-file.ts";
 import { paint } from "../terminal/painting.ts";
 
@@ -33,7 +26,6 @@ export function addGenerate(program: Command, context: CliContext): void {
       (t) => wholeFromText("--count", t, 1, 9999),
       1,
     )
-    .addOption(previewOption())
     .option("--json", "events as JSON lines on stdout")
     .option("--telemetry", "where the time went, segment by segment")
     .action((prompt: string, options: GenerateFlags) => generate(context, prompt, options));
@@ -49,14 +41,7 @@ async function generate(context: CliContext, prompt: string, options: GenerateFl
   }
   const targets = outputNames(context.cwd, options.output, count);
   const jobs = seeds.map((seed) => ({ ...job, prompt, seed }));
-  await paint(context, {
-    request: openRequestOf(options),
-    jobs,
-    targets,
-    json,
-    preview: previewOf(options),
-    beside: { telemetry },
-  });
+  await paint(context, { request: openRequestOf(options), jobs, targets, json, beside: { telemetry } });
 }
 
 function outputNames(cwd: string, output: string | undefined, count: number): (Target | undefined)[] {

@@ -12,6 +12,9 @@ import { ImportProgress } from "../terminal/import-progress.ts";
 import { fieldOption, storeOption } from "../terminal/options.ts";
 
 interface ImportCommandOptions {
+  readonly vae?: string;
+  readonly config?: string;
+  readonly base?: string;
   readonly artifact?: string;
   readonly store?: string;
   readonly packed: PackedChoice;
@@ -23,8 +26,11 @@ export function addImport(program: Command, context: CliContext): void {
   program
     .command("import")
     .description("put a model into the block store, in execution order; an interrupted import goes on")
-    .argument("<model>", "diffusers folder, or Hugging Face id in the local cache")
+    .argument("<model>", "diffusers folder, single .safetensors file, or Hugging Face id in the local cache")
     .addOption(storeOption())
+    .addOption(fieldOption(OPEN_FIELDS.vae))
+    .addOption(fieldOption(OPEN_FIELDS.config))
+    .addOption(fieldOption(OPEN_FIELDS.base))
     .addOption(fieldOption(OPEN_FIELDS.artifact))
     .addOption(fieldOption(OPEN_FIELDS.compat))
     .addOption(
@@ -44,13 +50,13 @@ export function addImport(program: Command, context: CliContext): void {
 async function runImport(
   context: CliContext,
   model: string,
-  { artifact, packed, compat, json, store }: ImportCommandOptions,
+  { json, ...options }: ImportCommandOptions,
   signal: AbortSignal,
 ): Promise<void> {
   const startedMs = performance.now();
   const progress = new ImportProgress(context, json ?? false);
   try {
-    const request = { model, artifact, compat, packed, store };
+    const request = { model, ...options };
     const onEvent = (event: ImportEvent) => progress.show(event);
     const result = await importNamedModel(libraryOf(context), request, { signal, onEvent });
     progress.clear();

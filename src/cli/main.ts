@@ -1,6 +1,5 @@
 /** @file The `solvay` command: this process as a CliContext. Whatever happens is told in one line, and by the exit code. */
 import "../node/disposal.ts";
-import { constants } from "node:os";
 import tty from "node:tty";
 import { UsageError } from "../errors.ts";
 import { type CliContext, libraryOf } from "../terminal/context.ts";
@@ -9,6 +8,8 @@ import { runCli } from "./program.ts";
 
 /** Ctrl-Z stops a job at once, where anything can stop it: a process that no shell waits for goes on. */
 const STOPPED_WITHIN_MS = 500;
+/** Its number everywhere, also where Node has no such signal (Windows). */
+const SIGPIPE = 13;
 
 const { stdin, stdout, env } = process;
 const stderr = ownStderr();
@@ -16,7 +17,7 @@ let outputFailure: Error | undefined;
 
 stdout.on("error", (error: NodeJS.ErrnoException) => {
   // Whoever reads our output has gone (`| head`): nothing is left to tell.
-  if (error.code === "EPIPE") process.exit(128 + constants.signals.SIGPIPE);
+  if (error.code === "EPIPE") process.exit(128 + SIGPIPE);
   if (outputFailure) return;
   outputFailure = error;
   fail(Object.assign(error, { path: "standard output" }));

@@ -1,13 +1,13 @@
 /** @file The one composition root: compute + model + host -> an Engine. Clocks, memory readings and I/O are handed in. */
 import type { Device } from "../backend/device.ts";
 import type { Budgets, CheckedEngine } from "../job/checked.ts";
-import { completeJob, requireLatent } from "../job/job.ts";
 import type { ComputeName, EngineInfo, LoadEvent, PlanJob } from "../job/types.ts";
 import { Ledger } from "../ledger/ledger.ts";
 import type { ArtifactEvent, ModelSource } from "../library/open.ts";
-import { componentReaders } from "../pipeline/readers.ts";
+import type { JobShape } from "../models/family.ts";
+import { componentReader, componentReaders } from "../pipeline/readers.ts";
+import { jobShape } from "../pipeline/route.ts";
 import { Runtime } from "../pipeline/runtime.ts";
-import { jobShape } from "../pipeline/text-to-image.ts";
 import type { DeviceSizes } from "../plan/device-sizes.ts";
 import type { Machine } from "../plan/machine.ts";
 import type { PlanBudgets } from "../plan/plan-input.ts";
@@ -17,6 +17,7 @@ import { type PlanReport, reportPlan } from "../plan/report.ts";
 import type { ImportBudget } from "../store/import/import-types.ts";
 import type { Store } from "../store/store.ts";
 import { generateImage } from "./image-job.ts";
+import { type ReadFieldPicture, readJob } from "./read-job.ts";
 import { TurnQueue } from "./turn-queue.ts";
 
 /** What computes. */
@@ -48,6 +49,7 @@ export interface Host {
   readonly processBytes: number;
   /** Amounts for budgets that are not given, or given as "all but". Throws UsageError. */
   readonly resolveBudgets: (budgets: Budgets, machine: Machine) => PlanBudgets;
+  readonly readPicture: ReadFieldPicture;
   /** A machine to plan for by name, and its device's sizes. Throws UsageError for an unknown name. */
   readonly described: (name: string) => { readonly machine: Machine; readonly device: DeviceSizes };
 }
@@ -120,6 +122,13 @@ export async function composeEngine(
     pause,
   };
   const onRates = async (size: string, rates: MachineRates) => compute.saveRates?.(size, rates);
+  const provide = async (shape: JobShape, wanted?: AbortSignal) => {
+    for (const id of runtime.missingComponents(shape)) {
+      const component = await opened.onDemand(id, wanted);
+      runtime.provide(id, componentReader(checkpoint.family, id, component, now));
+    }
+  };
+  const { readPicture } = host;
   const turns = new TurnQueue();
   const stack = owned.move();
   return {
@@ -127,12 +136,12 @@ export async function composeEngine(
     async *generate(job, options) {
       // One image at a time: the next waits for the one before, however that ended.
       using _ = await turns.take();
-      yield* generateImage({ runtime, info, recovery, onRates, now, memory }, job, options);
+      yield* generateImage({ runtime, info, recovery, onRates, now, memory, readPicture, provide }, job, options);
     },
     async plan(job, { as, budgets: other } = {}) {
       return as === undefined
-        ? planJob(runtime, job, host, { machine: undefined, budgets: { ...budgets, ...other } })
-        : planJob(runtime, job, host, { machine: host.described(as), budgets: { ...other } });
+        ? planJob(runtime, job, { host, provide }, { machine: undefined, budgets: { ...budgets, ...other } })
+        : planJob(runtime, job, { host, provide }, { machine: host.described(as), budgets: { ...other } });
     },
     async setBudgets(changed) {
       using _ = await turns.take();
@@ -173,17 +182,18 @@ function tellArtifact({ now, memory }: Host, onEvent: ComposeOptions["onEvent"])
 }
 
 /** `machine`: one that is described, in place of this one. */
-function planJob(
+async function planJob(
   runtime: Runtime,
   job: PlanJob,
-  { resolveBudgets }: Host,
+  { host, provide }: { readonly host: Host; readonly provide: (shape: JobShape) => Promise<void> },
   other: { readonly machine: ReturnType<Host["described"]> | undefined; readonly budgets: Budgets },
-): PlanReport {
+): Promise<PlanReport> {
   const { checkpoint } = runtime;
-  const full = completeJob({ prompt: "", ...job }, checkpoint.defaults);
-  requireLatent(full, checkpoint.pixelsPerCell);
-  const { input } = runtime.planInput(jobShape(checkpoint, full), other.machine?.device);
+  const { full } = await readJob({ runtime, readPicture: host.readPicture }, { prompt: "", ...job });
+  const shape = jobShape(checkpoint, full);
+  await provide(shape);
+  const { input } = runtime.planInput(shape, other.machine?.device);
   const machine = other.machine?.machine ?? input.machine;
-  const plan = makePlan({ ...input, machine, budgets: resolveBudgets(other.budgets, machine) });
+  const plan = makePlan({ ...input, machine, budgets: host.resolveBudgets(other.budgets, machine) });
   return reportPlan(plan, input.phases);
 }

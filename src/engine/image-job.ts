@@ -1,17 +1,17 @@
 /** @file One job of the engine: from the pipeline's events to published ones, the last of which is the image. */
-
-import { type LatentColours, latentPreview } from "../image/latent-preview.ts";
-import type { RgbImage } from "../image/png.ts";
 import { cutNote } from "../job/cut-text.ts";
 import type { EngineInfo, GenerateOptions } from "../job/engine.ts";
 import type { GenerateEvent } from "../job/events.ts";
-import { completeJob, type GenerateJob, requireLatent } from "../job/job.ts";
+import type { GenerateJob } from "../job/job.ts";
+import type { JobShape } from "../models/family.ts";
 import { type Recovery, recoveredTextToImage } from "../pipeline/recovery.ts";
+import { jobShape } from "../pipeline/route.ts";
 import type { PlannedJob, Runtime } from "../pipeline/runtime.ts";
 import { SlowdownWatch } from "../pipeline/slowdown.ts";
 import { type MachineRates, measuredRates, workSize } from "../plan/rates.ts";
 import { reportPlan } from "../plan/report.ts";
 import { encodeWithRecord, recordOf } from "./png-record.ts";
+import { type ReadFieldPicture, readJob, shownPictures } from "./read-job.ts";
 import { StepClock } from "./step-times.ts";
 
 export interface ImageContext {
@@ -22,19 +22,22 @@ export interface ImageContext {
   readonly onRates: (size: string, rates: MachineRates) => Promise<void>;
   /** Milliseconds of a clock that never goes back. */
   readonly now: () => number;
+  readonly readPicture: ReadFieldPicture;
+  /** Brings what not every picture needs, such as the VAE's encoder, where the model is. */
+  readonly provide: (shape: JobShape, signal?: AbortSignal) => Promise<void>;
   /** Resident and peak memory of this process. */
   readonly memory: () => { readonly rssBytes: number; readonly peakRssBytes: number };
 }
 
 /** Events of one job, whose last is the image. Rejects with a SolvayError, or the signal's reason. */
 export async function* generateImage(
-  { runtime, info, recovery, onRates, now, memory }: ImageContext,
+  { runtime, info, recovery, onRates, now, memory, readPicture, provide }: ImageContext,
   job: GenerateJob,
-  { signal, telemetry: asksTelemetry = false, states: asksStates = false, previews = false }: GenerateOptions = {},
+  { signal, telemetry: asksTelemetry = false, states: asksStates = false }: GenerateOptions = {},
 ): AsyncGenerator<GenerateEvent, void, undefined> {
   const { checkpoint, telemetry } = runtime;
-  const full = completeJob(job, checkpoint.defaults);
-  requireLatent(full, checkpoint.pixelsPerCell);
+  const { full, pictures, notes } = await readJob({ runtime, readPicture }, job, signal);
+  await provide(jobShape(checkpoint, full), signal);
   telemetry.clear();
   runtime.ledger.restartPeaks();
   const clock = new StepClock(() => ({
@@ -42,7 +45,9 @@ export async function* generateImage(
     readBytes: runtime.readBytes,
     waitMs: telemetry.waitMs,
   }));
-  yield { type: "start", ...full, negativePrompt: full.negativePrompt ?? "", backend: info.backend };
+  const shown = { ...full, ...shownPictures(full) };
+  yield { type: "start", ...shown, negativePrompt: full.negativePrompt ?? "", backend: info.backend };
+  for (const text of notes) yield { type: "note", text };
   const prompts = [
     ["prompt", full.prompt],
     ["negative prompt", checkpoint.isGuided(full.guidance) ? full.negativePrompt : undefined],
@@ -54,11 +59,7 @@ export async function* generateImage(
   let planned: PlannedJob | undefined;
   const slowdown = new SlowdownWatch();
   let loaded = telemetry.loaded;
-  // Who asks for previews pays for them.
-  let clean: Float32Array | undefined;
-  const onClean = (latent: Float32Array) => (clean = latent);
-  const colours = previews ? checkpoint.latentColours : undefined;
-  for await (const event of recoveredTextToImage(runtime, full, recovery, signal, colours && onClean)) {
+  for await (const event of recoveredTextToImage(runtime, { ...full, pictures }, recovery, signal)) {
     switch (event.type) {
       case "plan":
         planned = event.planned;
@@ -76,8 +77,6 @@ export async function* generateImage(
         const { state, steps } = event;
         const times = clock.step(state.step, steps);
         yield { type: "step", step: state.step, steps, ...times, ...(asksStates ? { state } : {}) };
-        if (clean && colours)
-          yield { type: "preview", step: state.step, steps, ...previewOf(planned!, clean, colours) };
         const before = loaded;
         loaded = telemetry.loaded;
         const text = slowdown.observe(loaded.bytes - before.bytes, loaded.ms - before.ms);
@@ -86,7 +85,7 @@ export async function* generateImage(
         break;
       }
       case "pixels": {
-        const record = recordOf(full, event, info, checkpoint);
+        const record = recordOf(shown, event, info, checkpoint);
         const png = await encodeWithRecord(event, record);
         const { elapsedMs } = clock;
         const { peakRssBytes } = memory();
@@ -116,9 +115,4 @@ export async function* generateImage(
       }
     }
   }
-}
-
-function previewOf({ described }: PlannedJob, latent: Float32Array, colours: LatentColours): RgbImage {
-  const [height, width] = described.latentShape.slice(2);
-  return latentPreview(latent, colours, { width: width!, height: height! });
 }

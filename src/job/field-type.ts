@@ -28,7 +28,7 @@ export interface Flag {
   /** As in the help: "--steps <n>". */
   readonly usage: string;
   /** Heading in the help. */
-  readonly group: "Model" | "Compute" | "Budgets" | "Picture";
+  readonly group: "Model" | "Compute" | "Budgets" | "Picture" | "From a picture" | "Second pass";
 }
 
 /** A command of the interactive loop. Fields of one word share a line: `:size 64x128`. */

@@ -5,6 +5,7 @@
 import { PRECISIONS } from "../backend/precision.ts";
 import { BACKENDS } from "./backends.ts";
 import type { Fields } from "./field-type.ts";
+import { PICTURE_FIELDS } from "./picture-fields.ts";
 import { SAMPLING_FIELDS } from "./sampling-fields.ts";
 
 /** A picture's side in pixels; a server may set tighter bounds. */
@@ -78,6 +79,7 @@ export const JOB_FIELDS = {
     shapesPlan: true,
   },
   ...SAMPLING_FIELDS,
+  ...PICTURE_FIELDS,
 } as const satisfies Fields;
 
 /** Hard bounds of memory. */
@@ -102,10 +104,28 @@ export const BUDGET_FIELDS = {
 export const OPEN_FIELDS = {
   model: {
     kind: PATH,
-    description: "diffusers folder, Hugging Face id in the local cache, or store:ID",
+    description: "diffusers folder, single .safetensors file, Hugging Face id in the local cache, or store:ID",
     absent: "the demo model",
-    flag: { usage: "--model <dir|hub-id>", group: "Model" },
+    flag: { usage: "--model <dir|file|hub-id>", group: "Model" },
     aliases: ["pretrained_model_name_or_path", "sd_model_checkpoint"],
+  },
+  vae: {
+    kind: PATH,
+    description: "VAE in place of the model's: a file or a folder",
+    flag: { usage: "--vae <file|dir>", group: "Model" },
+    aliases: ["sd_vae"],
+  },
+  config: {
+    kind: PATH,
+    description:
+      "config files for a single file whose dimensions aren't SDXL base's: a diffusers folder, weights not needed",
+    flag: { usage: "--config <dir>", group: "Model" },
+  },
+  base: {
+    kind: PATH,
+    description: "model that lends a single file the parts it lacks",
+    absent: "SDXL base 1.0 in the local cache",
+    flag: { usage: "--base <dir|hub-id>", group: "Model" },
   },
   artifact: {
     kind: PATH,

@@ -35,13 +35,35 @@ export interface GenerateJob {
   readonly subseed?: Seed;
   /** 0..1, how far the first noise goes over to that of `subseed`. Default 0. */
   readonly subseedStrength?: number;
+  /** A picture to begin with: a file, a data: URL, or sha256: and an asset's hash. Width and height are its own unless they are given. */
+  readonly initImage?: string;
+  /** 0..1, how much of it is drawn anew: diffusers' `strength`. Default 0.3; with a mask 0.9999. */
+  readonly strength?: number;
+  /** As `initImage`: where it is painted anew (white), grey in part. */
+  readonly maskImage?: string;
+  /** Pixels by which the mask's edge is softened, 0..64. Default 0. */
+  readonly maskBlur?: number;
+  /** "left,top,right,bottom": pixels that the picture grows at its sides, which are painted anew. */
+  readonly outpaint?: string;
+  /** 1..8: the picture is drawn a second time, so many times larger. */
+  readonly hiresScale?: number;
+  /** 0..1, how much the second pass draws anew. Default 0.7. */
+  readonly hiresStrength?: number;
+  /** 1..1000, of which the strength leaves a part. Default: as `steps`. */
+  readonly hiresSteps?: number;
+  /** "latent", "latent-nearest" or "lanczos". Default "latent". */
+  readonly hiresUpscaler?: string;
 }
 
 /** What a plan depends on. */
 export type PlanJob = Pick<
   GenerateJob,
-  "steps" | "guidance" | "width" | "height" | "sampler" | "schedule" | "scheduler"
+  "steps" | "guidance" | "width" | "height" | "sampler" | "schedule" | "scheduler" | PictureField
 >;
+
+type PictureField =
+  | ("initImage" | "strength" | "maskImage" | "outpaint")
+  | ("hiresScale" | "hiresStrength" | "hiresSteps" | "hiresUpscaler");
 
 type Filled = "seed" | "steps" | "guidance" | "width" | "height";
 type Named = "sampler" | "schedule" | "scheduler" | "rng";

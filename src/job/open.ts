@@ -7,8 +7,14 @@ import type { LoadEvent } from "./events.ts";
 export type PrecisionName = Precision;
 
 export interface OpenEngineOptions {
-  /** Diffusers folder, Hugging Face id looked up in the local cache, or "store:ID". Default: the embedded demo model. */
+  /** Diffusers folder, single file, Hugging Face id looked up in the local cache, or "store:ID". Default: the embedded demo model. */
   readonly model?: string;
+  /** VAE in place of the model's own: a `.safetensors` file, or a folder. */
+  readonly vae?: string;
+  /** Config files of a single file's model, where its dimensions are not SDXL base's: a diffusers folder, with or without weights. */
+  readonly config?: string;
+  /** Folder or Hugging Face id of the model that lends a single file what it lacks. Default: SDXL base 1.0 in the local cache. */
+  readonly base?: string;
   /** LZR2 file that overlays the UNet. */
   readonly artifact?: string;
   /**

@@ -8,6 +8,8 @@ import type { PullDone, PullOptions } from "./pull-events.ts";
 export interface LibraryHost {
   /** Where the embedded demo model lies. */
   readonly demoModel: string;
+  /** Folder of CLIP's vocabulary, which a single file has not. */
+  readonly clipVocabulary: string;
   /** As the user wrote it, from where the user stands. */
   absolute(path: string): string;
   kindOf(path: string): Promise<"file" | "folder" | undefined>;

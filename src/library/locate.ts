@@ -1,36 +1,36 @@
-/** @file Where a model is that the user has named: the demo, a folder, the hub's cache, the block store. */
+/** @file Where a model is that the user has named: the demo, a folder, a single file, the hub's cache, the block store. */
 import { ArtifactError, UsageError } from "../errors.ts";
 import { findModelId, type Store } from "../store/store.ts";
 import type { LibraryHost } from "./host.ts";
 
 export type ModelPlace =
-  | { readonly kind: "folder"; readonly path: string; readonly demo: boolean }
+  | { readonly kind: "files"; readonly path: string; readonly demo: boolean }
   | { readonly kind: "stored"; readonly name: string; readonly store: Store; readonly id: string };
 
 /** Names a model of the block store. */
 const STORED = "store:";
 
-/** `model`: a folder, a Hugging Face id, "store:ID"; undefined is the demo. Rejects with ArtifactError or UsageError. */
+/** `model`: a folder, a file, a Hugging Face id, "store:ID"; undefined is the demo. Rejects with ArtifactError or UsageError. */
 export async function locateModel(
   host: LibraryHost,
   model: string | undefined,
   storeFolder?: string,
 ): Promise<ModelPlace> {
-  if (model === undefined) return { kind: "folder", path: host.demoModel, demo: true };
-  if (!model.startsWith(STORED)) return { kind: "folder", path: await locateFolder(host, model), demo: false };
+  if (model === undefined) return { kind: "files", path: host.demoModel, demo: true };
+  if (!model.startsWith(STORED)) return { kind: "files", path: await locateFiles(host, model), demo: false };
   const store = host.store(storeFolder);
   return { kind: "stored", name: model, store, id: await findModelId(store, model.slice(STORED.length)) };
 }
 
-/** A folder on disk, or a Hugging Face id that is in the local cache. Rejects with ArtifactError `E_MISSING` or `E_NOT_CACHED`. */
-export async function locateFolder(host: LibraryHost, model: string): Promise<string> {
+/** A folder or a file on disk, or a Hugging Face id that is in the local cache. Rejects with ArtifactError `E_MISSING` or `E_NOT_CACHED`. */
+export async function locateFiles(host: LibraryHost, model: string): Promise<string> {
   const path = host.absolute(model);
   if (await host.kindOf(path)) return path;
   if (!host.hub.isId(model)) {
     throw new ArtifactError({
       code: "E_MISSING",
       subject: model,
-      problem: "there is no such model folder",
+      problem: "there is no such model folder or file",
       next: "check the path, or name a Hugging Face id such as stabilityai/stable-diffusion-xl-base-1.0",
     });
   }
@@ -39,7 +39,7 @@ export async function locateFolder(host: LibraryHost, model: string): Promise<st
   throw new ArtifactError({
     code: "E_NOT_CACHED",
     subject: model,
-    problem: "this model is neither a folder here nor in the Hugging Face cache",
+    problem: "this model is neither a folder or file here nor in the Hugging Face cache",
     next: `fetch it with: solvay pull ${model}`,
   });
 }

@@ -3,7 +3,7 @@
  * as an entry of their own beside the model's (store/companion.ts), which stays as it is.
  */
 import { compareWithSchema } from "../checkpoint/schema.ts";
-import { readSafetensorsHeader } from "../container/safetensors.ts";
+import { readWeightTable } from "../checkpoint/weight-folder.ts";
 import type { TensorEntry, TensorTable } from "../container/table.ts";
 import { ArtifactError } from "../errors.ts";
 import type { Checkpoint, Component, ComponentDescription } from "../models/family.ts";
@@ -80,7 +80,8 @@ async function importEntry(
   const tensors = new Map<string, TensorEntry>();
   for (const stamp of sources) {
     const source = opened.use(await openUnchanged(host, stamp, `the model's ${id} is needed now`));
-    for (const [name, entry] of (await readSafetensorsHeader(source, options.signal)).table) tensors.set(name, entry);
+    const stored = await readWeightTable(source, options.signal);
+    for (const [name, entry] of checkpoint.family.tensorsOf(id, stored, source.name)) tensors.set(name, entry);
   }
   const components = [importComponent(checkpoint, id, usableTable(checkpoint, id, tensors)), originComponent(sources)];
   const name = `${checkpoint.name} (${descriptionOf(checkpoint, id).prefix.replaceAll("_", " ")})`;

@@ -1,7 +1,7 @@
 /** @file Opens what the user has named, an artifact over it included: the one way for engine, commands and servers. */
 import { overlayLzr2 } from "../checkpoint/lzr2-overlay.ts";
-import { openModelFolder } from "../models/families.ts";
-import type { Checkpoint } from "../models/family.ts";
+import { VIEW_BYTES } from "../checkpoint/views.ts";
+import type { Checkpoint, Component } from "../models/family.ts";
 import type { Folder } from "../source/folder.ts";
 import type { ByteSource } from "../source/source.ts";
 import type { ImportBudget, ImportEvent } from "../store/import/import-types.ts";
@@ -9,9 +9,11 @@ import type { Store } from "../store/store.ts";
 import { openStoredModel } from "../store/stored-model.ts";
 import type { LibraryHost } from "./host.ts";
 import { locateArtifact, locateModel, requireNoArtifact } from "./locate.ts";
+import { type ModelParts, openFilesAt, requireNoParts, requireReadable } from "./model-files.ts";
+import { folderComponent, storedComponent } from "./on-demand.ts";
 import { importCheckpoint, openStoredCheckpoint, withStoredWeights } from "./stored.ts";
 
-export interface ModelRequest {
+export interface ModelRequest extends ModelParts {
   /** See locateModel. */
   readonly model?: string | undefined;
   readonly artifact?: string | undefined;
@@ -51,6 +53,11 @@ export interface OpenedModel extends AsyncDisposable {
   readonly artifactName?: string | undefined;
   /** Memory that decoded weights take for as long as it is open. */
   readonly heldBytes: number;
+  /**
+   * A component that not every picture needs, which lives as long as the model is open: in place, or brought into the store now. Rejects with
+   * ArtifactError, see on-demand.ts.
+   */
+  onDemand(id: string, signal?: AbortSignal): Promise<Component>;
 }
 
 /** What takes no more is decoded into memory; all else goes into the block store, once. */
@@ -65,27 +72,42 @@ export async function findModel(
   request: ModelRequest,
   { heldArtifactBytes }: { readonly heldArtifactBytes?: number | undefined } = {},
 ): Promise<ModelSource> {
-  const { model, artifact, store: storeFolder, compat = false } = request;
+  const { model, artifact, store: storeFolder, compat = false, vae, config, base } = request;
+  const parts = { vae, config, base };
   requireNoArtifact(model, artifact);
   const place = await locateModel(host, model, storeFolder);
   if (place.kind === "stored") {
+    requireNoParts(place.name, parts);
     return {
       name: place.name,
       demo: false,
-      async open({ signal }) {
-        const opened = await openStoredCheckpoint(place.store, place.id, signal);
-        return Object.assign(opened, { heldBytes: 0 });
+      async open({ importBudget, signal }) {
+        await using owned = new AsyncDisposableStack();
+        const { store } = place;
+        const opened = owned.use(await openStoredCheckpoint(store, place.id, signal));
+        const { checkpoint, artifactName } = opened;
+        const stack = owned.move();
+        return {
+          ...{ checkpoint, artifactName, heldBytes: 0 },
+          async onDemand(id, asked) {
+            const options = { signal: asked, budget: await importBudget(store) };
+            const { component, owned: files } = await storedComponent(host, store, opened, id, options);
+            stack.use(files);
+            return component;
+          },
+          [Symbol.asyncDispose]: () => stack.disposeAsync(),
+        };
       },
     };
   }
-  const folder = await host.openFolder(place.path);
+  await requireReadable(host, place.path);
   const artifactPath = artifact === undefined ? undefined : await locateArtifact(host, artifact);
   return {
     name: place.path,
     demo: place.demo,
     open(options) {
       const policy = { store: host.store(storeFolder), compat, heldBytes: heldArtifactBytes };
-      return openFolderModel(host, folder, artifactPath, policy, options);
+      return openFiles(host, { path: place.path, parts, artifactPath }, policy, options);
     },
   };
 }
@@ -99,21 +121,32 @@ interface ArtifactPolicy {
   readonly heldBytes?: number | undefined;
 }
 
-async function openFolderModel(
+/** Reads of views that may be on their way at a time, each with memory of its own. */
+const VIEWS_AT_ONCE = 4;
+
+async function openFiles(
   host: LibraryHost,
-  folder: Folder,
-  artifactPath: string | undefined,
+  named: { readonly path: string; readonly parts: ModelParts; readonly artifactPath: string | undefined },
   policy: ArtifactPolicy,
   options: OpenModelOptions,
 ): Promise<OpenedModel> {
+  const { path, parts, artifactPath } = named;
   await using owned = new AsyncDisposableStack();
   const artifact = artifactPath === undefined ? undefined : owned.use(await host.openFile(artifactPath));
-  const base = owned.use(await openModelFolder(folder, { signal: options.signal }));
+  const { folder, checkpoint: base } = await openFilesAt(host, path, parts, { owned, signal: options.signal });
+  owned.use(base);
   const { checkpoint, heldBytes } = artifact
     ? await withArtifact(folder, base, artifact, policy, owned, options)
     : { checkpoint: base, heldBytes: 0 };
+  const viewBytes = (await host.kindOf(path)) === "file" ? VIEWS_AT_ONCE * VIEW_BYTES : 0;
   const stack = owned.move();
-  return { checkpoint, artifactName: artifact?.name, heldBytes, [Symbol.asyncDispose]: () => stack.disposeAsync() };
+  return {
+    checkpoint,
+    artifactName: artifact?.name,
+    heldBytes: heldBytes + viewBytes,
+    onDemand: async (id) => folderComponent(checkpoint, id),
+    [Symbol.asyncDispose]: () => stack.disposeAsync(),
+  };
 }
 
 /** Lays an artifact over `base`, in memory or, where it is large, in the store. `owned` gets what the result reads from. */

@@ -6,7 +6,7 @@ import { ArtifactError } from "../errors.ts";
 import { FAMILIES, openModelFolder } from "../models/families.ts";
 import { f16ToNumber, numberToF16, toFloat32 } from "../tensor/dtype.ts";
 import type { LibraryHost } from "./host.ts";
-import { locateFolder } from "./locate.ts";
+import { locateFiles } from "./locate.ts";
 
 export interface PackTotals {
   readonly tensors: number;
@@ -46,7 +46,7 @@ async function openWeights(
   sources: AsyncDisposableStack,
   signal: AbortSignal,
 ): Promise<readonly TensorEntry[]> {
-  const path = await locateFolder(host, model);
+  const path = await locateFiles(host, model);
   if ((await host.kindOf(path)) === "file") {
     const source = sources.use(await host.openFile(path));
     const table = requireKnownDTypes(await readSafetensorsHeader(source, signal), model, "weights");

@@ -1,10 +1,10 @@
 /** @file Repairs a model in the block store, or a companion of one, from the files that it was imported from, block by block. */
 
+import { readWeightTable } from "../checkpoint/weight-folder.ts";
 import { readLzr2 } from "../container/lzr2.ts";
-import { readSafetensorsHeader } from "../container/safetensors.ts";
-import type { TensorEntry } from "../container/table.ts";
+import type { TensorEntry, TensorTable } from "../container/table.ts";
 import { ArtifactError } from "../errors.ts";
-import { FAMILIES, openModelFolder } from "../models/families.ts";
+import { FAMILIES } from "../models/families.ts";
 import { memorySource } from "../source/memory.ts";
 import type { ByteSource } from "../source/source.ts";
 import { Catalog } from "../store/catalog.ts";
@@ -18,6 +18,7 @@ import { modelsFolder, type Store } from "../store/store.ts";
 import type { VerifyProgress } from "../store/verify.ts";
 import { tensorBytes } from "../tensor/dtype.ts";
 import type { LibraryHost } from "./host.ts";
+import { openFilesAt } from "./model-files.ts";
 import { openUnchanged } from "./on-demand.ts";
 import { importCheckpoint, TEXT_COMPONENT } from "./stored.ts";
 
@@ -65,8 +66,10 @@ async function importAgain(
   const sources = [...components.values()].flatMap((component) => component.sources);
   const artifactPath = sources.find(({ role }) => role === "artifact")?.path;
   const compat = sources.some(({ role, stamp }) => role === "options" && stamp === "compat");
-  const folder = await host.openFolder((index?.path ?? "").replace(/[\\/]model_index\.json$/, ""));
-  await using checkpoint = await openModelFolder(folder, { signal });
+  const path = (index?.path ?? "").replace(/[\\/]model_index\.json$/, "");
+  await using owned = new AsyncDisposableStack();
+  const { folder, checkpoint } = await openFilesAt(host, path, {}, { owned, signal });
+  owned.use(checkpoint);
   await using artifact = artifactPath === undefined ? undefined : await host.openFile(artifactPath);
   const packed = await codingOf(store, [...components.values()]);
   await importCheckpoint(store, { folder, checkpoint, artifact, compat, packed }, { signal, onEvent });
@@ -134,8 +137,7 @@ async function blockTable(
     } else if (name === TEXT_COMPONENT) {
       table.set(role, textEntry(role, await opened.get(path)));
     } else {
-      for (const [stored, entry] of await opened.tableOf(path, signal)) {
-        const key = canonicalName(name, stored);
+      for (const [key, entry] of tensorsOf(name, await opened.tableOf(path, signal), path)) {
         if (wanted.has(key) && !records.has(key)) table.set(key, entry);
       }
     }
@@ -189,9 +191,9 @@ async function decodeRecord(
   });
 }
 
-function canonicalName(component: string, stored: string): string {
+function tensorsOf(component: string, stored: TensorTable, file: string): TensorTable {
   const family = FAMILIES.find(({ components }) => components.some(({ id }) => id === component));
-  return family?.canonicalName(component, stored) ?? stored;
+  return family?.tensorsOf(component, stored, file) ?? stored;
 }
 
 /** Files that are opened once, and their headers. */
@@ -211,7 +213,7 @@ class SourceFiles implements AsyncDisposable {
   }
 
   async tableOf(path: string, signal?: AbortSignal): Promise<ReadonlyMap<string, TensorEntry>> {
-    const known = this.#tables.get(path) ?? (await readSafetensorsHeader(await this.get(path), signal)).table;
+    const known = this.#tables.get(path) ?? (await readWeightTable(await this.get(path), signal));
     this.#tables.set(path, known);
     return known;
   }

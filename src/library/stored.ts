@@ -92,9 +92,13 @@ function blocksOf(component: string, graphs: readonly Graph[], table: TensorTabl
 
 /** Each file once, by name. */
 function fileSources(entries: Iterable<TensorEntry>): SourceStamp[] {
-  const sources = new Set(Array.from(entries, ({ source }) => source));
-  const stamps = Array.from(sources, (source) => stampOf(source.name, source));
-  return stamps.sort((a, b) => (a.role < b.role ? -1 : 1));
+  // Views of a file are sources of their own.
+  const stamps = new Map<string, SourceStamp>();
+  for (const { source } of entries) {
+    const stamp = stampOf(source.name, source);
+    stamps.set(JSON.stringify(stamp), stamp);
+  }
+  return [...stamps.values()].sort((a, b) => (a.role < b.role ? -1 : 1));
 }
 
 function stampOf(role: string, { file }: ByteSource): SourceStamp {

@@ -10,7 +10,7 @@ import type { RecognisedNetwork } from "../models/family.ts";
 import type { ByteSource } from "../source/source.ts";
 import { firstNonFinite } from "../tensor/finite.ts";
 import type { LibraryHost } from "./host.ts";
-import { locateFolder } from "./locate.ts";
+import { locateFiles } from "./locate.ts";
 
 export interface VerifyReport {
   readonly ok: boolean;
@@ -33,7 +33,7 @@ const SHARD = /-\d{5}-of-\d{5}\b/;
 /** `name`: a file, a folder, or a Hugging Face id in the cache. Never rejects for what is wrong with the files: that is the report. */
 export async function verifyPath(host: LibraryHost, name: string, options: VerifyOptions = {}): Promise<VerifyReport> {
   try {
-    const path = await locateFolder(host, name);
+    const path = await locateFiles(host, name);
     if ((await host.kindOf(path)) === "folder") return await verifyFolder(host, path, options.signal);
     await using source = await host.openFile(path);
     const kind = await sniffContainer(source, options.signal);
@@ -158,7 +158,7 @@ async function basesOf(
     await using checkpoint = await openModelFolder(await host.openFolder(path), { signal });
     return { name, schema: checkpoint.artifactTarget.schema };
   };
-  if (model !== undefined) return [await opened(model, await locateFolder(host, model))];
+  if (model !== undefined) return [await opened(model, await locateFiles(host, model))];
   const { schema } = FAMILIES[0].baseArtifactTarget;
   return [{ name: "SDXL base 1.0", schema }, await opened("the demo model", host.demoModel)];
 }

@@ -2,7 +2,7 @@
 import { MAX_CONFIG_BYTES } from "../checkpoint/json-config.ts";
 import type { Folder } from "../source/folder.ts";
 import type { ModelChooser } from "../source/listing.ts";
-import type { Checkpoint, Family, OpenOptions } from "./family.ts";
+import type { Checkpoint, Family, ModelFiles, OpenedFiles, OpenOptions } from "./family.ts";
 import { SDXL } from "./sdxl/family.ts";
 
 /** Names the pipeline that a diffusers folder is for. */
@@ -11,9 +11,19 @@ const MODEL_INDEX = "model_index.json";
 /** The first says what is wrong with a folder that is none's, and is meant where nothing names a family. */
 export const FAMILIES: readonly [Family, ...Family[]] = [SDXL];
 
+/** The model that lends a single file what it lacks, where the user names no other. */
+export const BASE_MODEL = "stabilityai/stable-diffusion-xl-base-1.0";
+
 /** Opens a folder by the first family that knows it. Rejects with ArtifactError or UsageError. */
 export async function openModelFolder(folder: Folder, options?: OpenOptions): Promise<Checkpoint> {
   return await (await familyOf(folder)).open(folder, options);
+}
+
+/** Opens a model from whatever files it is in, as Family.openFiles does. */
+export async function openModelFiles(files: ModelFiles, options?: OpenOptions): Promise<OpenedFiles> {
+  const { model } = files;
+  const family = model.kind === "folder" ? await familyOf(model.folder) : FAMILIES[0];
+  return await family.openFiles(files, options);
 }
 
 async function familyOf(folder: Folder): Promise<Family> {

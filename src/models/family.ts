@@ -4,7 +4,6 @@
  */
 import type { ComponentRules, Schema } from "../checkpoint/schema.ts";
 import type { TensorTable } from "../container/table.ts";
-import type { LatentColours } from "../image/latent-preview.ts";
 import type { Graph } from "../ir/graph.ts";
 import type { PhaseDescription } from "../plan/describe.ts";
 import type { Denoise } from "../sampler/sampler.ts";
@@ -13,6 +12,7 @@ import type { NoiseSchedule } from "../sampler/schedule.ts";
 import type { SchedulerConfig } from "../sampler/training.ts";
 import type { Folder } from "../source/folder.ts";
 import type { ModelChooser } from "../source/listing.ts";
+import type { ByteSource } from "../source/source.ts";
 import type { PackedBlock } from "../store/stored-model.ts";
 import type { PhaseRun } from "../stream/phase.ts";
 import type { CutTexts } from "../tokenizer/cut-text.ts";
@@ -45,6 +45,38 @@ export interface OpenOptions {
   readonly weights?: (component: string) => Component | undefined;
 }
 
+/** A file or a folder that weights come from. `path`: as the user named it; who opened the file disposes of it. */
+export type FilePlace =
+  | { readonly kind: "file"; readonly path: string; readonly file: ByteSource }
+  | { readonly kind: "folder"; readonly folder: Folder };
+
+/** What a model is opened from: a folder or a single file, and what stands in for parts of it. */
+export interface ModelFiles {
+  readonly model: FilePlace;
+  /** In place of the model's own VAE. */
+  readonly vae?: FilePlace | undefined;
+  /** Config files of a single file's model, and tokenizers if it has some. */
+  readonly config?: Folder | undefined;
+  /** Where the parts come from that a single file lacks. */
+  readonly base: BaseModel;
+  /** Holds CLIP's merges.txt, for a single file. */
+  readonly vocabulary: Folder;
+}
+
+export interface BaseModel {
+  readonly name: string;
+  /** Whether the user has named it. */
+  readonly asked: boolean;
+  /** Undefined if it isn't here. */
+  open(): Promise<Folder | undefined>;
+}
+
+/** `folder`: the model as the folder it would be, its texts at least, for whoever imports it. */
+export interface OpenedFiles {
+  readonly folder: Folder;
+  readonly checkpoint: Checkpoint;
+}
+
 /** A network that a file by itself was recognised as. */
 export interface RecognisedNetwork {
   readonly rules: ComponentRules;
@@ -64,6 +96,8 @@ export interface Family {
   readonly chooseFiles: ModelChooser;
   /** Opens and checks a folder; reads headers and configs only. Rejects with ArtifactError or UsageError. */
   open(folder: Folder, options?: OpenOptions): Promise<Checkpoint>;
+  /** Opens and checks a model from whatever files it is in; reads headers and configs only. Rejects with ArtifactError or UsageError. */
+  openFiles(files: ModelFiles, options?: OpenOptions): Promise<OpenedFiles>;
   /**
    * What a weight file by itself must hold, by the config.json beside it (`folder`: the name of the folder it lies in), else by its
    * tensors. Undefined where it shares no name with any of the family's networks. Throws ArtifactError for a config that can't be used.
@@ -76,8 +110,8 @@ export interface Family {
   otherLayout(names: Iterable<string>): string | undefined;
   /** What an artifact overlays where no model is named: the component and what it holds in the family's base model. */
   readonly baseArtifactTarget: ArtifactTarget;
-  /** Canonical (diffusers) name of a tensor of a component, whatever older export stored it. */
-  canonicalName(component: string, storedName: string): string;
+  /** A component's tensors by canonical (diffusers) name, in a file of any layout that holds it. `file`: for messages. */
+  tensorsOf(component: string, stored: TensorTable, file: string): TensorTable;
 }
 
 /** The network that LZR2 artifacts of a model are laid over. */
@@ -143,10 +177,10 @@ export interface Checkpoint extends AsyncDisposable {
   readonly defaults: ModelDefaults;
   /** Pixels of one latent cell. */
   readonly pixelsPerCell: number;
+  /** Its network paints into a picture: it reads a mask and the masked picture beside the latent. */
+  readonly inpaints: boolean;
   /** The noise levels that the model was trained at, and what it asks of a sampler. */
   readonly scheduler: SchedulerConfig;
-  /** What the channels of a latent look like; undefined where nobody knows. */
-  readonly latentColours: LatentColours | undefined;
   /** A1111's name of the model's schedule ("Karras"), as pictures record it. */
   readonly scheduleTitle: string;
   /** A negative prompt that was not given is all zeros; false: it is an empty prompt. */

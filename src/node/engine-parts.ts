@@ -6,16 +6,25 @@ import { findModel } from "../library/open.ts";
 import { openCompute } from "./compute.ts";
 import { machineNamed, PROCESS_BYTES, resolveBudgets } from "./host-machine.ts";
 import { nodeLibraryHost } from "./library-host.ts";
+import { readPictureBytes } from "./picture-files.ts";
+import { readPicture as readPictureFile } from "./pictures.ts";
 
 /** `toAbsolute`: of a path as the user wrote it. Rejects with ArtifactError, UsageError or DeviceError. */
 export async function openNodeParts(request: OpenRequest, toAbsolute: (path: string) => string): Promise<EngineParts> {
   const model = await findModel(nodeLibraryHost(toAbsolute, process.env), request);
   // Last: what is missing is said before a card or a runtime is woken.
   const compute = await openCompute(request);
-  return { compute, model, host: NODE_HOST, budgets: request.budgets ?? {} };
+  const readPicture: Host["readPicture"] = async (field, reference, signal) => {
+    const { name, bytes } = await readPictureBytes(field, reference, {
+      cwd: toAbsolute("."),
+      ...(signal && { signal }),
+    });
+    return await readPictureFile(bytes, { name, ...(signal && { signal }) });
+  };
+  return { compute, model, host: { ...NODE_HOST, readPicture }, budgets: request.budgets ?? {} };
 }
 
-const NODE_HOST: Host = {
+const NODE_HOST: Omit<Host, "readPicture"> = {
   now: () => performance.now(),
   memory: () => ({
     rssBytes: process.memoryUsage.rss(),

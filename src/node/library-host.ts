@@ -13,10 +13,14 @@ import { pullFromHub } from "./hub/pull.ts";
 /** The embedded demo model. */
 export const DEMO_MODEL = fileURLToPath(new URL("../../models/demo", import.meta.url));
 
+/** CLIP's merges.txt, which comes with Solvay (docs/decisions/single-files.md). */
+const CLIP_VOCABULARY = fileURLToPath(new URL("../../models/clip", import.meta.url));
+
 /** `absolute`: of a path as the user wrote it. */
 export function nodeLibraryHost(absolute: (path: string) => string, env: Environment): LibraryHost {
   return {
     demoModel: DEMO_MODEL,
+    clipVocabulary: CLIP_VOCABULARY,
     absolute,
     async kindOf(file) {
       const info = await stat(file).catch(() => undefined);

@@ -1,6 +1,6 @@
 /** @file The denoising loop: a sampler over a model, one state a step. It can go on from the state of any step, to the same pixels. */
-import type { Checkpoint, DescribedJob, Guide, ModelCall } from "../models/family.ts";
-import type { Denoise, NoiseSource, Sampler, SamplerState } from "../sampler/sampler.ts";
+import type { Checkpoint, DescribedStage, Guide, ModelCall } from "../models/family.ts";
+import type { NoiseSource, Sampler, SamplerState } from "../sampler/sampler.ts";
 import { SAMPLERS, type SamplerEntry, type SamplerName } from "../sampler/samplers.ts";
 import { type NoiseSchedule, noiseSchedule } from "../sampler/schedule.ts";
 import type { ScheduleName } from "../sampler/schedules.ts";
@@ -36,9 +36,9 @@ export function courseOf(
   { sampler: name, schedule: spacing, steps: wanted }: CourseRequest,
   part: { readonly firstStep?: number; readonly endStep?: number } = {},
 ): Course {
-  const { make, placement }: SamplerEntry = SAMPLERS[name];
+  const { make, placement, endsAtZero = true }: SamplerEntry = SAMPLERS[name];
   const sampler = make(scheduler.solver);
-  const schedule = noiseSchedule(scheduler, wanted, { schedule: spacing, placement });
+  const schedule = noiseSchedule(scheduler, wanted, { schedule: spacing, placement, endsAtZero });
   const steps = schedule.sigmas.length - 1;
   const { firstStep = 0, endStep = steps } = part;
   const made = Array.from({ length: Math.max(endStep - firstStep, 0) }, (_, at) => firstStep + at);
@@ -66,37 +66,33 @@ export interface DenoisingOptions {
   readonly firstPlace?: number | undefined;
   /** A state of the same course to go on from. */
   readonly from?: SamplerState | undefined;
-  /** Gets the clean latent that each step came to, [1, C, H, W], before the step's state is yielded. It keeps no time and no copy. */
-  readonly onClean?: ((clean: Float32Array) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
 /** Yields the state after each step; the last has the finished latent. Rejects with the signal's reason on abort. */
 export async function* denoise(
-  job: DescribedJob,
+  stage: Pick<DescribedStage, "latentShape" | "denoiser">,
   phase: PhaseRun,
   course: Course,
-  { guide, noise, start, firstPlace = 1, from, onClean, signal }: DenoisingOptions,
+  { guide, noise, start, firstPlace = 1, from, signal }: DenoisingOptions,
 ): AsyncGenerator<SamplerState, void, undefined> {
   const { sampler, schedule, firstStep, endStep, calls } = course;
-  let state = from ?? { step: firstStep, x: start ?? firstLatent(job, schedule, noise), history: [] };
+  let state = from ?? { step: firstStep, x: start ?? firstLatent(stage.latentShape, schedule, noise), history: [] };
   const firstCall = calls.findIndex(({ step }) => step >= state.step);
-  const ask = await job.denoiser(phase, { guide, schedule, calls, firstCall, signal });
-  let clean: Float32Array | undefined;
-  const told: Denoise = async (x, sigma) => {
-    clean = await ask(x, sigma);
-    return clean;
-  };
+  const ask = await stage.denoiser(phase, { guide, schedule, calls, firstCall, signal });
   while (state.step < endStep) {
     const place = firstPlace + drawsBefore(course, state.step);
     const { length } = state.x;
-    state = await sampler.step(state, schedule, onClean ? told : ask, (draw) => noise.normal(place + draw, length));
-    if (clean) onClean?.(clean);
+    state = await sampler.step(state, schedule, ask, (draw) => noise.normal(place + draw, length));
     yield state;
   }
 }
 
 /** Noise alone at the schedule's first level, [1, C, H, W]. */
-function firstLatent(job: DescribedJob, { initNoiseSigma }: NoiseSchedule, noise: NoiseSource): Float32Array {
-  return noise.normal(0, elementCount(job.latentShape)).map((value) => value * initNoiseSigma);
+function firstLatent(
+  latentShape: readonly number[],
+  { initNoiseSigma }: NoiseSchedule,
+  noise: NoiseSource,
+): Float32Array {
+  return noise.normal(0, elementCount(latentShape)).map((value) => value * initNoiseSigma);
 }

@@ -1,16 +1,25 @@
 /** @file Where the blocks of weights of each of a model's components come from: files in place, or the block store. */
-import type { Checkpoint } from "../models/family.ts";
+import type { Checkpoint, Component, Family } from "../models/family.ts";
 import { type BlockReader, TableBlocks } from "../stream/blocks.ts";
 import { StoredBlocks } from "../stream/stored-blocks.ts";
 
 /** By component id. `now`: milliseconds of a clock that never goes back. */
 export function componentReaders({ family, components }: Checkpoint, now: () => number): Map<string, BlockReader> {
   return new Map(
-    family.components.flatMap(({ id, prefix }): [string, BlockReader][] => {
+    family.components.flatMap(({ id }): [string, BlockReader][] => {
       const component = components.get(id);
-      if (!component) return [];
-      const { table, blocks } = component;
-      return [[id, blocks ? new StoredBlocks(prefix, { blocks }, now) : new TableBlocks(prefix, table)]];
+      return component ? [[id, componentReader(family, id, component, now)]] : [];
     }),
   );
+}
+
+/** Of one that may have come later. */
+export function componentReader(
+  { components }: Family,
+  id: string,
+  { table, blocks }: Component,
+  now: () => number,
+): BlockReader {
+  const { prefix } = components.find((other) => other.id === id)!;
+  return blocks ? new StoredBlocks(prefix, { blocks }, now) : new TableBlocks(prefix, table);
 }

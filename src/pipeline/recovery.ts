@@ -7,15 +7,9 @@ import { DeviceError, firstFailure, SolvayError } from "../errors.ts";
 import { budgetText } from "../ledger/budget.ts";
 import { isNotFinite } from "../models/finite.ts";
 import type { SamplerState } from "../sampler/sampler.ts";
+import { jobShape, routeOf } from "./route.ts";
 import type { PlannedJob, Runtime } from "./runtime.ts";
-import {
-  jobShape,
-  type TaskPhase,
-  type TextToImageEvent,
-  type TextToImageJob,
-  type TextToImageOptions,
-  textToImage,
-} from "./text-to-image.ts";
+import { type TaskPhase, type TextToImageEvent, type TextToImageJob, textToImage } from "./text-to-image.ts";
 
 export type RecoveredEvent =
   | Exclude<TextToImageEvent, { type: "pixels" }>
@@ -67,10 +61,10 @@ export async function* recoveredTextToImage(
   job: TextToImageJob,
   recovery: Recovery,
   signal?: AbortSignal,
-  onClean?: TextToImageOptions["onClean"],
 ): AsyncGenerator<RecoveredEvent, void, undefined> {
   let shape = jobShape(runtime.checkpoint, job);
   let saved: SamplerState | undefined;
+  const { steps } = routeOf(runtime.checkpoint, job);
   let reopened = false;
   let retry: string | undefined;
   await using scope = new AsyncDisposableStack();
@@ -90,7 +84,7 @@ export async function* recoveredTextToImage(
     yield { type: "plan", planned, fromStep: saved?.step ?? 0 };
     let phase: TaskPhase = "encode";
     let failure: unknown;
-    for await (const outcome of outcomes(textToImage(runtime, planned, job, { signal, from: saved, onClean }))) {
+    for await (const outcome of outcomes(textToImage(runtime, planned, job, { signal, from: saved }))) {
       if (outcome.ended) {
         failure = outcome.failure;
         continue;
@@ -107,7 +101,7 @@ export async function* recoveredTextToImage(
     }
     if (signal?.aborted) throw firstFailure(failure);
     const error = await causeOf(failure, runtime.device, recovery);
-    const place = placeOf(phase, saved?.step ?? 0, job.steps);
+    const place = placeOf(phase, saved?.step ?? 0, steps);
     if (isNotFinite(error) && recovery.hasLessThanFp32 && !shape.fp32) {
       // From the start: such a picture is that of fp32, and says so.
       yield note(`${headline(error)}. Retrying once in fp32.`);
@@ -143,6 +137,7 @@ export async function* recoveredTextToImage(
 
 function placeOf(phase: TaskPhase, done: number, steps: number): string {
   if (phase === "encode") return "while the prompt was read";
+  if (phase === "look") return "while the picture was looked at";
   if (phase === "decode") return "while the picture was decoded";
   return done < steps ? `in step ${done + 1} of ${steps}` : "after the last step";
 }

@@ -59,7 +59,7 @@ export class Runtime implements AsyncDisposable {
   readonly telemetry = new Telemetry();
   readonly promptCache = new BoundedCache<string, Conditioning>(PROMPT_CACHE_ENTRIES);
   /** By component. */
-  readonly #readers: ReadonlyMap<string, BlockReader>;
+  readonly #readers: Map<string, BlockReader>;
   readonly #settings: RuntimeSettings;
   readonly #jobs = new BoundedCache<string, PlannedJob>(PLANS_KEPT);
   /** Plans whose segments the device holds compiled: all of them (true), or some. */
@@ -79,7 +79,7 @@ export class Runtime implements AsyncDisposable {
   ) {
     this.checkpoint = checkpoint;
     this.#device = device;
-    this.#readers = readers;
+    this.#readers = new Map(readers);
     this.#settings = settings;
     this.#weights = new WeightPool({ now: settings.now, onLoad: (timing) => this.telemetry.load(timing) });
     this.#budgets = settings.budgets;
@@ -132,7 +132,7 @@ export class Runtime implements AsyncDisposable {
       device: { name, alignmentBytes, overheadBytes, sharesHostMemory },
       machine: ratedMachine(machine, rates, phases),
       budgets: this.#budgets,
-      processBytes,
+      processBytes: processBytes + device.hostBytes,
       phases,
     };
     return { described, input };
@@ -174,6 +174,7 @@ export class Runtime implements AsyncDisposable {
     await using scope = new AsyncDisposableStack();
     scope.use(ledger.reserve("ram", description.hostBytes, `${id}: host buffers`));
     scope.use(ledger.reserve("device", device.overheadBytes, "device overhead"));
+    scope.use(ledger.reserve("ram", device.hostBytes, "uploads"));
     // Given back after the weights, whose last reads may still be on their way into it.
     scope.use(ledger.reserve("ram", phase.cachedBytes, `${id}: weights in RAM`));
     const cache = scope.use(new HostMemory(`${id}: weights in RAM`, phase.cachedBytes));
@@ -200,6 +201,18 @@ export class Runtime implements AsyncDisposable {
     compiled.whole ||= plan.keepsAll && id === plan.phases.at(-1)!.id;
     opening.move();
     return run;
+  }
+
+  /** The components that a job's shape takes and that `provide` has to bring first. */
+  missingComponents(shape: JobShape): readonly string[] {
+    const { phases } = this.checkpoint.describe(shape);
+    const needed = new Set(phases.flatMap(({ passes }) => passes.map(({ component }) => component)));
+    return [...needed].filter((component) => !this.#readers.has(component));
+  }
+
+  /** From now on, a component's blocks come from there. */
+  provide(component: string, reader: BlockReader): void {
+    this.#readers.set(component, reader);
   }
 
   #reader(component: string): BlockReader {

@@ -1,77 +1,57 @@
 /**
- * @file Text to image: encode, denoise, decode. An async generator of progress that ends in pixels; abort by signal, or by
- * leaving the loop. It can go on from the state of any step, to the same pixels.
+ * @file A picture from a prompt, and from a picture where the job names one: encode, the legs of its steps (legs.ts), decode. An async generator
+ * of progress that ends in pixels; abort by signal, or by leaving the loop. It can go on from the state of any step, to the same pixels.
  */
 import { onlyColour } from "../image/flat-picture.ts";
-import { imageFromDecoded } from "../image/pixels.ts";
 import type { FullJob } from "../job/job.ts";
-import type { Checkpoint, Conditioning, Guide, JobShape, Prompt } from "../models/family.ts";
+import type { Conditioning, Guide, Prompt } from "../models/family.ts";
 import { requireFiniteValues } from "../models/finite.ts";
-import { noiseOf } from "../sampler/noise-source.ts";
 import type { SamplerState } from "../sampler/sampler.ts";
-import { courseOf, type DenoisingOptions, denoise } from "./denoising.ts";
+import type { JobPictures } from "./job-pictures.ts";
+import { decodedPicture, drawLegs, type LegEvent, type LegPhase } from "./legs.ts";
+import { routeOf } from "./route.ts";
 import type { PlannedJob, Runtime } from "./runtime.ts";
 
 /** `negativePrompt`: undefined and "" differ; only undefined takes what the model has for a prompt that was not given. */
-export type TextToImageJob = FullJob;
+export type TextToImageJob = FullJob & {
+  /** What it begins with, where it names a picture. */
+  readonly pictures?: JobPictures | undefined;
+};
 
 /** What each phase of the task is for; the plan has their ids. */
-export type TaskPhase = "encode" | "denoise" | "decode";
+export type TaskPhase = "encode" | LegPhase;
 
 export type TextToImageEvent =
-  | { readonly type: "phase"; readonly phase: TaskPhase }
-  | { readonly type: "step"; readonly steps: number; readonly state: SamplerState }
+  | LegEvent
+  | { readonly type: "phase"; readonly phase: "encode"; readonly title: string }
   | { readonly type: "note"; readonly text: string }
   | { readonly type: "pixels"; readonly rgb: Uint8Array; readonly width: number; readonly height: number };
 
-/** What a job's plan depends on. Throws UsageError `E_STEPS`. */
-export function jobShape(
-  checkpoint: Checkpoint,
-  job: Omit<TextToImageJob, "prompt" | "negativePrompt" | "seed">,
-): JobShape {
-  const { guidance, width, height } = job;
-  const { calls, sampler } = courseOf(checkpoint, job);
-  const { historyLength } = sampler;
-  return {
-    batch: checkpoint.isGuided(guidance) ? 2 : 1,
-    width,
-    height,
-    modelCalls: calls.length,
-    historyLength,
-    fp32: false,
-  };
-}
-
-export interface TextToImageOptions extends Pick<DenoisingOptions, "onClean"> {
-  readonly signal?: AbortSignal | undefined;
+export interface TaskOptions {
+  /** A state of the same job. */
   readonly from?: SamplerState | undefined;
+  readonly signal?: AbortSignal | undefined;
 }
 
-/** `planned` is the runtime's plan for the job's shape; `from` a state of the same job. */
+/** `planned` is the runtime's plan for the job's shape. */
 export async function* textToImage(
   runtime: Runtime,
   planned: PlannedJob,
   job: TextToImageJob,
-  { signal, from, onClean }: TextToImageOptions = {},
+  { from, signal }: TaskOptions = {},
 ): AsyncGenerator<TextToImageEvent, void, undefined> {
   const { described } = planned;
-  const course = courseOf(runtime.checkpoint, job);
+  const route = routeOf(runtime.checkpoint, job);
   let state = from;
-  if (!state || state.step < course.steps) {
-    yield { type: "phase", phase: "encode" };
+  if (!state || state.step < route.steps) {
+    yield { type: "phase", phase: "encode", title: "encode" };
     const guide = await guideOf(runtime, planned, job, signal);
-    yield { type: "phase", phase: "denoise" };
-    await using phase = await runtime.openPhase(planned, described.phaseOf.denoise, signal);
-    for await (state of denoise(described, phase, course, { guide, noise: noiseOf(job), from, onClean, signal })) {
-      yield { type: "step", steps: course.steps, state };
-    }
+    state = yield* drawLegs({ runtime, planned, job, route, pictures: job.pictures, guide, signal }, from);
   }
-
-  yield { type: "phase", phase: "decode" };
-  const { width, height } = described;
-  const image = await decode(runtime, planned, state!.x, signal); // [1, 3, H, W]
-  requireFiniteValues(image, "the decoded picture");
-  const rgb = imageFromDecoded(image, width, height);
+  const last = described.hires ?? described;
+  yield { type: "phase", phase: "decode", title: "decode" };
+  const { width, height } = last;
+  const rgb = await decodedPicture(runtime, planned, last, state.x, signal);
   const colour = onlyColour(rgb);
   if (colour !== undefined) {
     const text = `E_FLAT all of the picture is ${colour}: check the weights with solvay verify, or try another seed`;
@@ -130,15 +110,4 @@ async function encodePrompts(
     conditionings.push(conditioning);
   }
   return conditionings;
-}
-
-async function decode(
-  runtime: Runtime,
-  planned: PlannedJob,
-  latent: Float32Array,
-  signal: AbortSignal | undefined,
-): Promise<Float32Array> {
-  const { described } = planned;
-  await using phase = await runtime.openPhase(planned, described.phaseOf.decode, signal);
-  return await described.decode(phase, latent, signal);
 }

@@ -29,6 +29,8 @@ export interface PlanDevice {
 
 /** Sizes that only the device knows. All of it is pure, so that a plan is proven before anything is allocated. */
 export interface DeviceSizes extends PlanDevice {
+  /** RAM that the device takes as long as it computes, besides its own memory: part of what the process takes. */
+  readonly hostBytes: number;
   /** Bytes of an activation on the device. */
   activationBytes(graph: Graph, id: ValueId): number;
   /** Bytes of a weight on the device. */

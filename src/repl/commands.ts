@@ -24,7 +24,7 @@ const COMMANDS: Readonly<Record<string, LineCommand>> = {
     run: async (session, _, signal) => planText(await session.plan(signal)),
   },
   model: {
-    usage: ":model DIR|HUB-ID|demo",
+    usage: ":model DIR|FILE|HUB-ID|demo",
     help: "another model",
     run: async (session, argument, signal) => {
       if (argument !== "") await session.changeModel(typedPath(argument), signal);

@@ -5,15 +5,7 @@ import type { Budgets, OpenRequest } from "../job/checked.ts";
 import type { Engine, PlanReport } from "../job/types.ts";
 import { ARTIFACT_BASE, ARTIFACT_NAME } from "../library/published-artifact.ts";
 import { type CliContext, Interrupted } from "../terminal/context.ts";
-import { keepPreview } from "../terminal/kept-preview.ts";
-import {
-  type JobSettings,
-  jobSettingsOf,
-  type OptionValues,
-  openRequestOf,
-  planJobOf,
-  previewOf,
-} from "../terminal/options.ts";
+import { type JobSettings, jobSettingsOf, type OptionValues, openRequestOf, planJobOf } from "../terminal/options.ts";
 import { checkNextOutput, largestPngBytes, requireFreeDisk, savePicture } from "../terminal/output-file.ts";
 import { Progress } from "../terminal/progress.ts";
 
@@ -29,7 +21,7 @@ export class Session implements AsyncDisposable {
   /** `options` as commander read them. */
   constructor(context: CliContext, options: OptionValues) {
     this.#context = context;
-    this.progress = new Progress(context, previewOf(options));
+    this.progress = new Progress(context);
     this.job = jobSettingsOf(options);
     this.#request = openRequestOf(options);
     if (this.#request.artifact === undefined && existsSync(path.join(context.cwd, ARTIFACT_NAME))) {
@@ -61,7 +53,10 @@ export class Session implements AsyncDisposable {
   /** Changes the model ("demo": the embedded one, without artifact); on failure the old one stays, and the error is thrown. */
   async changeModel(model: string, signal: AbortSignal): Promise<void> {
     const before = this.#request;
-    const after = model === "demo" ? { ...before, model: undefined, artifact: undefined } : { ...before, model };
+    // What goes with one file alone: its config files, and what lent it parts.
+    const kept = { ...before, config: undefined, base: undefined };
+    const after =
+      model === "demo" ? { ...kept, model: undefined, artifact: undefined, vae: undefined } : { ...kept, model };
     // Of a name that is mistyped nothing is closed.
     await this.#context.checkModel(after);
     this.#request = after;
@@ -95,14 +90,10 @@ export class Session implements AsyncDisposable {
     const { negativePrompt = "", width = defaultWidth, height = defaultHeight } = this.job;
     await requireFreeDisk(cwd, cwd, largestPngBytes({ width, height }, prompt.length + negativePrompt.length));
     try {
-      for await (const event of engine.generate({ ...this.job, prompt }, { ...this.progress.asked, signal })) {
+      for await (const event of engine.generate({ ...this.job, prompt }, { signal })) {
         this.progress.generate(event);
         if (event.type === "image") return (await savePicture(cwd, undefined, event.png)).shown;
       }
-    } catch (error) {
-      // What stopped the picture is told, whatever becomes of this.
-      await keepPreview(this.#context, this.progress, undefined).catch(() => {});
-      throw error;
     } finally {
       this.progress.clear();
     }

@@ -28,7 +28,7 @@ const SCHEDULE_KEYS: ReadonlyMap<string, ScheduleName> = new Map(
   }),
 );
 
-/** What a name says; nothing for one that nobody has. */
+/** What a name says ("DDIM" alone is a sampler); nothing for one that nobody has. */
 export function courseNamed(text: string): NamedCourse | undefined {
   const key = plainName(text);
   const sampler = SAMPLER_KEYS.get(key);

@@ -5,4 +5,14 @@ export interface SolverSettings {
   readonly setAlphaToOne?: boolean;
   /** The clean latent is cut to plus and minus this. */
   readonly clipRange?: number;
+  /** DPM-Solver++, UniPC: 1..3. */
+  readonly solverOrder?: 1 | 2 | 3;
+  readonly solverType?: "midpoint" | "heun" | "bh1" | "bh2";
+  readonly lowerOrderFinal?: boolean;
+  readonly eulerAtFinal?: boolean;
+  /** UniPC: steps after which nothing is corrected. */
+  readonly disableCorrector?: readonly number[];
+  /** LCM, TCD: steps of the schedule that the model was distilled at. */
+  readonly originalInferenceSteps?: number;
+  readonly timestepScaling?: number;
 }

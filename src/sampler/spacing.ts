@@ -5,10 +5,15 @@ import { linspace64 } from "./sequences.ts";
 import type { SchedulerConfig } from "./training.ts";
 
 /**
- * How a scheduler class places timesteps. "k": Euler and its kin, also between training steps. "dpm": one interval more, whole steps.
- * "ddim": whole steps. "lcm": out of the steps that the model was distilled at.
+ * How a scheduler class places timesteps. "k": Euler and its kin, also between training steps. "kdpm2": so, but whole ones at Karras'
+ * levels. "dpm": one interval more, whole steps. "ddim": whole steps. "lcm": out of the steps that the model was distilled at.
  */
-export type Placement = "k" | "dpm" | "ddim" | "lcm";
+export type Placement = "k" | "kdpm2" | "dpm" | "ddim" | "lcm";
+
+/** Whether the latent is a clean one plus noise, and not their mix of unit variance. */
+export function addsNoise(placement: Placement): boolean {
+  return placement === "k" || placement === "kdpm2";
+}
 
 /** Evenly spaced steps may lie between training steps, so their number needs a limit of its own. */
 const MAX_LINSPACE_STEPS = 10_000;
@@ -17,7 +22,7 @@ const MAX_LINSPACE_STEPS = 10_000;
 export function spacedTimesteps(config: SchedulerConfig, placement: Placement, steps: number): Float32Array {
   const count = config.numTrainTimesteps;
   const { timestepSpacing } = config;
-  const between = placement === "k" && timestepSpacing === "linspace";
+  const between = addsNoise(placement) && timestepSpacing === "linspace";
   const extra = placement === "dpm" && timestepSpacing !== "trailing" ? 1 : 0;
   requireSteps(steps, between ? MAX_LINSPACE_STEPS : count - extra);
   switch (timestepSpacing) {

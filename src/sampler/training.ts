@@ -15,7 +15,7 @@ export interface SchedulerConfig {
   readonly trainedBetas: readonly number[] | undefined;
   readonly predictionType: PredictionType;
   readonly interpolationType: "linear" | "log_linear";
-  readonly sigmaSpacing: "timesteps" | "karras" | "exponential";
+  readonly sigmaSpacing: "timesteps" | "karras" | "exponential" | "beta";
   readonly sigmaMin: number | undefined;
   readonly sigmaMax: number | undefined;
   readonly timestepSpacing: "linspace" | "leading" | "trailing";
@@ -28,19 +28,21 @@ export interface SchedulerConfig {
 
 const f32 = Math.fround;
 /** Stands for zero where a terminal signal-to-noise ratio of 0 would make the first sigma infinite; diffusers' number. */
-const LEAST_ALPHA = 2 ** -24;
+export const LEAST_ALPHA = 2 ** -24;
+/** Of schedulers that keep the zero: so small that fp32 can't tell its latents from those of none. */
+export const NO_ALPHA = 2 ** -48;
 
 /** The noise level of the last training step. */
 export function largestSigma(config: SchedulerConfig): number {
   return trainingSigmas(config).at(-1)!;
 }
 
-/** [N] noise level of each training step, rising. */
-export function trainingSigmas(config: SchedulerConfig): Float32Array {
+/** [N] noise level of each training step, rising. `leastAlpha` stands for a terminal signal-to-noise ratio of zero. */
+export function trainingSigmas(config: SchedulerConfig, leastAlpha = LEAST_ALPHA): Float32Array {
   let betas = trainingBetas(config);
   if (config.rescaleBetasZeroSnr) betas = rescaledToZeroSnr(betas);
   const alphasBar = cumulativeProduct(betas.map((beta) => 1 - beta));
-  if (config.rescaleBetasZeroSnr) alphasBar[alphasBar.length - 1] = LEAST_ALPHA;
+  if (config.rescaleBetasZeroSnr) alphasBar[alphasBar.length - 1] = leastAlpha;
   return alphasBar.map((alpha) => Math.sqrt(f32(f32(1 - alpha) / alpha)));
 }
 

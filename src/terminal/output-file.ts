@@ -6,6 +6,7 @@ import { ArtifactError, BudgetError, UsageError } from "../errors.ts";
 import type { PictureSize } from "../job/job.ts";
 import { byteCount } from "../ledger/byte-text.ts";
 import { createFile, replaceFile, tryFolder } from "../node/disk/atomic-file.ts";
+import { fileNameProblem } from "../node/files/file-name.ts";
 import { systemProblem } from "./failure.ts";
 
 /** Only names like these are ours and count: a longer number is another program's, such as a time in nanoseconds. */
@@ -52,6 +53,8 @@ export async function checkNextOutput(folder: string): Promise<void> {
 export async function checkOutput({ shown, file }: Target): Promise<void> {
   const refuse = (problem: string, next: string) => new UsageError({ code: "E_OUTPUT", subject: shown, problem, next });
   if (shown === "" || /[\\/]$/.test(shown)) throw refuse("this names no file", "name a file");
+  const nameProblem = fileNameProblem(file);
+  if (nameProblem !== undefined) throw refuse(nameProblem, "choose another name");
   await checkFolder(path.dirname(file), shown, "its folder does not exist", "create the folder first");
   const there = await stat(file).catch(() => undefined);
   if (there && !there.isFile()) throw refuse("is there and is no file", "name a file");
@@ -117,14 +120,6 @@ export async function savePicture(cwd: string, target: Target | undefined, png: 
     if (isFull(error)) throw new BudgetError({ code: "E_DISK_FULL", subject, problem, next, cause: error });
     throw new ArtifactError({ code: "E_OUTPUT", subject, problem, next, cause: error });
   }
-}
-
-/** Where the last preview of an unfinished picture goes: beside what the picture would have been called, in place of an older one. */
-export async function previewTarget(cwd: string, target: Target | undefined): Promise<Target> {
-  const shown = target?.shown ?? namesAfter(await lastNumber(cwd), cwd).next().value!;
-  const { dir, name } = path.parse(shown);
-  const preview = path.join(dir, `${name}.preview.png`);
-  return { shown: preview, file: path.resolve(cwd, preview) };
 }
 
 async function numbered(folder: string, png: Uint8Array): Promise<Target> {

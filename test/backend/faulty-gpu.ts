@@ -82,9 +82,10 @@ export function limitMemory({ device }: OpenedGpu, refuse: (allocation: number) 
   });
 }
 
-/** All dispatches come to nothing. */
-export function dropDispatches({ device }: OpenedGpu): void {
+/** Dispatches (counted from 0 over all passes) come to nothing where `drop` says so. */
+export function dropDispatches({ device }: Pick<OpenedGpu, "device">, drop = (_dispatch: number) => true): void {
   const createEncoder = device.createCommandEncoder.bind(device);
+  let dispatches = 0;
   Object.defineProperty(device, "createCommandEncoder", {
     value: () => {
       const encoder = createEncoder();
@@ -92,7 +93,12 @@ export function dropDispatches({ device }: OpenedGpu): void {
       Object.defineProperty(encoder, "beginComputePass", {
         value: () => {
           const pass = begin();
-          Object.defineProperty(pass, "dispatchWorkgroups", { value: () => undefined });
+          const dispatch = pass.dispatchWorkgroups.bind(pass);
+          Object.defineProperty(pass, "dispatchWorkgroups", {
+            value: (...counts: Parameters<typeof dispatch>) => {
+              if (!drop(dispatches++)) dispatch(...counts);
+            },
+          });
           return pass;
         },
       });

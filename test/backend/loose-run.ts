@@ -42,8 +42,9 @@ export class LooseRunner {
     const segment = graph.segments[0]!;
     const stored = segment.weights.map((id): StoredWeight => ({ dtype: "f16", shape: graph.values[id]!.shape }));
     const list = guarded(lowerSegment(graph, segment, stored, options), guardBytes);
-    const storages = list.storages.map(({ kind, index, bytes }): Omit<LooseStorage, "after"> => {
-      const before = new Uint32Array(bytes / 4).fill(CANARY);
+    const storages = list.storages.map(({ kind, index, bytes }, at): Omit<LooseStorage, "after"> => {
+      // Each has its own: what is made of one storage's canaries is none of another's.
+      const before = new Uint32Array(bytes / 4).fill(CANARY + at);
       const id = kind === "scratch" ? undefined : segment[`${kind}s`][index!]!;
       if (id === undefined) return { kind, ownWords: (bytes - guardBytes) / 4, before };
       const elements = elementCount(graph.values[id]!.shape);

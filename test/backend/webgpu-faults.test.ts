@@ -151,7 +151,7 @@ test("an error that WebGPU reports by itself fails the work that follows", optio
 });
 
 test("results that were never computed are not handed out", options, async () => {
-  const device = await open(dropDispatches);
+  const device = await open((opened) => dropDispatches(opened));
   await assert.rejects(compute(device), hasCode("E_GPU_STALE"));
   await device[Symbol.asyncDispose]();
 });

@@ -137,3 +137,23 @@ for (const [name, build] of Object.entries(LARGE)) {
     sameOutputs(cut.outputs, whole.outputs);
   });
 }
+
+test("what lies across a binding's order is refused, never read in part", options, async () => {
+  for (const build of [
+    (g: GraphBuilder) => g.node("reshape", [g.input("x", [1, 40, 24, 19])], { shape: [40 * 24 * 19] }),
+    (g: GraphBuilder) =>
+      g.node("groupNorm", [g.input("x", [1, 64, 300]), g.weight("w", [64]), g.weight("b", [64])], {
+        groups: 4,
+        eps: 1e-5,
+      }),
+  ]) {
+    const g = new GraphBuilder("across");
+    g.segment("s", () => g.output("y", build(g)));
+    const graph = g.build();
+    const run = runner!.run(graph, drawData(graph, 1), {
+      limits: { ...LIMITS, bindingBytes: 48 << 10 },
+      paths: BASELINE,
+    });
+    await assert.rejects(run, /E_GPU_LIMIT .*can't be bound in parts \(found \d+ bytes, allowed 49152\)/);
+  }
+});

@@ -24,7 +24,7 @@ import { DispatchBuilder } from "../../src/backend/webgpu/lower/dispatches.ts";
 import { fuseSegment } from "../../src/backend/webgpu/lower/fusion.ts";
 import { placeScratch } from "../../src/backend/webgpu/lower/scratch-places.ts";
 import { WebGpuSizes } from "../../src/backend/webgpu/lower/sizes.ts";
-import { planUpload } from "../../src/backend/webgpu/lower/upload-plan.ts";
+import { planUpload, RECORDS_BYTES } from "../../src/backend/webgpu/lower/upload-plan.ts";
 import { Pacer, TARGET_MS, TRUST_AFTER_MS } from "../../src/backend/webgpu/run/pacing.ts";
 import { DeviceError } from "../../src/errors.ts";
 import { GraphBuilder } from "../../src/ir/builder.ts";
@@ -323,6 +323,24 @@ test("uploads read every stored byte once, in pieces that fit, and copy in multi
   }
   assert.ok(pieces.some(({ repacks }) => repacks.length > 0));
   assert.throws(() => planUpload([tensor("conv", "f32", [4, 64, 3, 3], 0)], slotBytes), RangeError);
+});
+
+test("what is repacked in runs shares no word with the next run, and a piece has no more runs than records", () => {
+  // Rows of 45 values: an odd number of halves.
+  const odd = planUpload([tensor("conv", "f16", [9, 5, 3, 3], 0)], 300).flatMap(({ repacks }) => repacks);
+  assert.deepEqual(
+    odd.map(({ values, targetOffset }) => [values, targetOffset]),
+    [
+      [90, 0],
+      [90, 180],
+      [90, 360],
+      [135, 540],
+    ],
+  );
+  const many = Array.from({ length: 70 }, (_, i) => tensor(`conv ${i}`, "f16", [2, 2, 3, 3], i * 72));
+  const runs = planUpload(many, 65_536).map(({ repacks }) => repacks.length);
+  assert.deepEqual(runs, [32, 32, 6]);
+  assert.equal(RECORDS_BYTES, 32 * 256);
 });
 
 test("a tensor larger than a binding is cut into parts that cover it", () => {

@@ -8,6 +8,7 @@ import { composeEngine } from "../../src/engine/engine.ts";
 import { ArtifactError, SolvayError } from "../../src/errors.ts";
 import { checkJob } from "../../src/job/schema.ts";
 import type { LoadEvent } from "../../src/job/types.ts";
+import { folderComponent } from "../../src/library/on-demand.ts";
 import type { ModelSource } from "../../src/library/open.ts";
 import { vaeDecoderSchema } from "../../src/models/autoencoder.ts";
 import { openModelFolder } from "../../src/models/families.ts";
@@ -55,7 +56,8 @@ function memoryModel(files: Files): ModelSource {
     demo: false,
     async open({ signal }) {
       const checkpoint = await openModelFolder(folder, { signal });
-      return { checkpoint, heldBytes: 0, [Symbol.asyncDispose]: () => checkpoint[Symbol.asyncDispose]() };
+      const onDemand = async (id: string) => folderComponent(checkpoint, id);
+      return { checkpoint, heldBytes: 0, onDemand, [Symbol.asyncDispose]: () => checkpoint[Symbol.asyncDispose]() };
     },
   };
 }
@@ -126,7 +128,12 @@ const REFUSED: readonly [name: string, file: string, fields: Record<string, Json
     /E_NOT_SDXL .* has no vae, no scheduler of its own/,
   ],
   ["another pipeline", "model_index.json", { _class_name: "FluxPipeline" }, /E_NOT_SDXL .*this is a FluxPipeline/],
-  ["an inpainting UNet", "unet/config.json", { in_channels: 9 }, /E_SCHEMA model: the UNet reads 9 latent channels/],
+  [
+    "a UNet for other latents",
+    "unet/config.json",
+    { in_channels: 8 },
+    /E_SCHEMA model: the UNet reads 8 latent channels/,
+  ],
   ["a mean for fewer channels", "vae/config.json", { latents_mean: [0] }, /E_CONFIG .*latents_mean.*allowed 4 numbers/],
   [
     "a padding token of nobody's",
@@ -166,9 +173,9 @@ for (const [name, file, fields, message] of REFUSED) {
 }
 
 test("another scheduler of the family: Euler runs, and the user is told", async () => {
-  const ancestral = ["diffusers", "EulerAncestralDiscreteScheduler"];
-  const events = await draw(withFields("model_index.json", { scheduler: ancestral }));
-  const text = "the model's scheduler is EulerAncestralDiscreteScheduler; Euler runs instead";
+  const other = ["diffusers", "DDPMScheduler"];
+  const events = await draw(withFields("model_index.json", { scheduler: other }));
+  const text = "the model's scheduler is DDPMScheduler; Euler runs instead";
   assert.deepEqual(
     events.filter(({ type }) => type === "note"),
     [{ type: "note", text }],

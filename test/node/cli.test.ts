@@ -309,7 +309,7 @@ test("what people type by mistake is answered with what they meant", async () =>
   assert.match(await answer(["tokens", ...unquoted]), /^2 .*: solvay tokens "a lake at dawn"\.\n$/);
   assert.match(await answer(unquoted), /^2 .*solvay generate "a lake at dawn"\.\n$/);
   const npm = { npm_lifecycle_event: "start", npm_config_model: "true", npm_config_cache: "/c" };
-  assert.match(await answer(["x"], npm), /^2 E_USAGE --model: npm .*: npm start -- --model <dir\|hub-id>\.\n$/);
+  assert.match(await answer(["x"], npm), /^2 E_USAGE --model: npm .*: npm start -- --model <dir\|file\|hub-id>\.\n$/);
   assert.match(await answer(["x"], { ...npm, npm_config_model: "m" }), /: npm start -- --model m\.\n$/);
   assert.match(await answer(["--version"], { ...npm, npm_lifecycle_event: "test" }), /^0 /);
   assert.match(await answer(["store"]), /^0 Usage: solvay store(?:.|\n)*\n {2}verify /);

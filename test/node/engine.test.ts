@@ -3,9 +3,11 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { BudgetError, UsageError } from "../../src/errors.ts";
 import type { Budgets } from "../../src/job/checked.ts";
-import type { GenerateEvent } from "../../src/job/types.ts";
+import type { GenerateEvent, LoadEvent } from "../../src/job/types.ts";
+import type { ImportBudget } from "../../src/store/import/import-types.ts";
 import { type DeviceCall, type FaultyDevice, shortError } from "../faulty-device.ts";
 import { sameBytes } from "../support/same.ts";
+import { MemoryFs, memoryStore } from "../unit/memory-store-fs.ts";
 import { found, host, imageOf, JOB, larger, openBench, SlowDevice, turns, wordOf } from "./engine-bench.ts";
 
 const GiB = 1024 ** 3;
@@ -207,7 +209,7 @@ test("rates of a whole image are kept before it is told; of one begun twice they
           if (call === "run") nowMs += 500;
         },
         onRead: (graph, into) => {
-          if (spoilt && /step/.test(graph.name) && reads++ === 0) into[0] = Number.NaN;
+          if (spoilt && /step/.test(graph.name) && reads++ === 1) into[0] = Number.NaN;
         },
       },
       compute: {
@@ -219,7 +221,12 @@ test("rates of a whole image are kept before it is told; of one begun twice they
       },
       host: { now: () => nowMs },
     });
-    const image = await imageOf(engine);
+    const events = await Array.fromAsync(engine.generate(JOB));
+    const image = events.at(-1)!;
+    assert.ok(image.type === "image");
+    // Begun anew, two steps are left after the first.
+    const first = events.findLast((event) => event.type === "step" && event.step === 1);
+    assert.ok(first?.type === "step" && first.etaMs === 2 * first.stepMs, JSON.stringify(first));
     assert.equal(image.precision, spoilt ? "fp32" : "fp16");
     assert.equal(saved.length, spoilt ? 0 : 1, saved.join());
     if (!spoilt) assert.match(saved[0]!, /^1e\d+ true$/);
@@ -227,8 +234,12 @@ test("rates of a whole image are kept before it is told; of one begun twice they
   }
 });
 
-test("where device and host share their memory nobody is told that weights come slowly", async () => {
-  for (const shares of [false, true]) {
+test("that weights come slowly is told where they do, and where they have a way to go", async () => {
+  for (const [shares, slows, told] of [
+    [false, true, 1],
+    [false, false, 0],
+    [true, true, 0],
+  ] as const) {
     let tickMs = 0.01;
     let nowMs = 0;
     const now = () => {
@@ -239,10 +250,10 @@ test("where device and host share their memory nobody is told that weights come 
     const { engine } = await openBench({ host: { now }, model: larger, budgets: { vram: bytes(1500 * 1024) } }, device);
     const notes: string[] = [];
     for await (const event of engine.generate({ ...JOB, steps: 5 })) {
-      if (event.type === "step" && event.step === 3) tickMs *= 10;
+      if (event.type === "step" && event.step === 3 && slows) tickMs *= 10;
       if (event.type === "note") notes.push(event.text);
     }
-    assert.equal(notes.length, shares ? 0 : 1, notes.join());
+    assert.equal(notes.length, told, notes.join());
     await engine[Symbol.asyncDispose]();
   }
 });
@@ -334,4 +345,44 @@ test("what the engine says of itself and its model: names, sizes, notes, what it
   assert.ok(!device.ended);
   await ended;
   assert.ok(device.ended, "closing waits for the device's end");
+});
+
+test("an artifact's way is told with its own time and the process's memory; its import's budget has the process in it", async () => {
+  let nowMs = 1000;
+  const events: LoadEvent[] = [];
+  const totals = { applied: 3, untouched: 2, missing: 1, skippedOverlayRows: 4 };
+  const budgets: ImportBudget[] = [];
+  const open: typeof found.open = async (options) => {
+    nowMs += 5;
+    options.onArtifact?.({ type: "record", count: 7, key: "k", readBytes: 8, totalBytes: 9 });
+    nowMs += 5;
+    options.onArtifact?.({ type: "done", ...totals });
+    budgets.push(await options.importBudget(memoryStore(new MemoryFs())));
+    return await found.open(options);
+  };
+  for (const shares of [false, true]) {
+    const device = Object.defineProperty(new SlowDevice(), "sharesHostMemory", { value: shares });
+    const { engine } = await openBench(
+      {
+        host: { now: () => nowMs, memory: () => ({ rssBytes: 11, peakRssBytes: 22 }) },
+        model: { open },
+        budgets: { vram: bytes(GiB), ram: bytes(2 * GiB) },
+        onEvent: (event) => events.push(event),
+      },
+      device,
+    );
+    await engine[Symbol.asyncDispose]();
+  }
+  assert.deepEqual(events.slice(0, 2), [
+    { type: "module", count: 7, key: "k", readBytes: 8, totalBytes: 9, rssBytes: 11, elapsedMs: 5 },
+    { type: "artifact", ...totals, elapsedMs: 10 },
+  ]);
+  assert.deepEqual(
+    budgets.map(({ memory }) => memory),
+    ["ram", "device"],
+  );
+  const { ledger } = budgets[0]!;
+  assert.deepEqual(ledger.held(), [{ tier: "ram", label: "process", lengthBytes: host.processBytes }]);
+  assert.throws(() => ledger.reserve("ram", 2 * GiB, "all of it"), BudgetError);
+  assert.throws(() => ledger.reserve("device", GiB + 1, "more"), BudgetError);
 });

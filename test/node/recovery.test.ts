@@ -150,6 +150,21 @@ test("a device lost at any call: one note, the same picture from another device"
   assert.equal(new Set(POINTS.map((at) => trace[at])).size, 7);
 });
 
+test("a loss that is reported after the refusal that it causes is a loss", async () => {
+  const bench = new Bench((device) => ({
+    before: (_, count, self) => {
+      if (device > 0 || count !== CALLS - 40) return;
+      setImmediate(() => {
+        self.failure = lostError();
+      });
+      throw new Error("a valid external Instance reference no longer exists");
+    },
+  }));
+  sameBytes(await bench.draw(), expected);
+  assert.equal(bench.devices.length, 2);
+  await bench.requireClean();
+});
+
 test("a retry goes on after the last step, whichever group of time embeddings it is in", async () => {
   const job = { ...JOB, steps: 36, guidance: 1 };
   const undisturbed = new Bench();

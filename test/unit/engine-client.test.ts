@@ -5,7 +5,7 @@ import { EngineClient } from "../../src/engine/client.ts";
 import { type FromEngine, packError, type ToEngine, unpackError } from "../../src/engine/messages.ts";
 import { serveEngine } from "../../src/engine/serve-port.ts";
 import type { EngineThread } from "../../src/engine/thread.ts";
-import { BudgetError, DeviceError, UsageError } from "../../src/errors.ts";
+import { BudgetError, DeviceError, SolvayError, UsageError } from "../../src/errors.ts";
 import type { CheckedEngine } from "../../src/job/checked.ts";
 import type { EngineInfo, GenerateEvent, GenerateOptions } from "../../src/job/types.ts";
 
@@ -113,6 +113,11 @@ test("a program lives as long as something is under way, and until an engine tha
   thread.tell({ type: "done", id });
   await events;
   assert.deepEqual(thread.log.splice(0), ["idle"]);
+  const idle = await opened();
+  const closing = idle.client[Symbol.asyncDispose]();
+  assert.equal(idle.thread.log.at(-1), "alive");
+  idle.thread.end("E_ENDED");
+  await closing;
   const asked = client.tokens("a");
   const closed = client[Symbol.asyncDispose]().then(() => "closed");
   thread.tell({ type: "tokens", id: (await thread.next("tokens")).id, ids: {} });
@@ -155,6 +160,7 @@ test("a job is stopped by its signal or by leaving it, once; not before it is se
     reason,
   );
   await assert.rejects(Array.fromAsync(client.generate({ prompt: "x", steps: 0 })), UsageError);
+  for (const ask of ["tokens", "cutText"] as const) await assert.rejects(client[ask](5 as never), UsageError);
   assert.deepEqual(thread.posted, []);
   for (const way of ["signal", "leave", "end"]) {
     const stop = new AbortController();
@@ -198,6 +204,8 @@ test("what crosses as an error keeps its subject, its stack, and an abort its ow
   const arrived = unpackError(packError(new DeviceError({ code: "E_X", subject: "card", problem: "p", next: "n" })), 0);
   assert.ok(arrived instanceof DeviceError);
   assert.deepEqual([arrived.code, arrived.subject, arrived.problem, arrived.next], ["E_X", "card", "p", "n"]);
+  const unknown = unpackError({ kind: "solvay", name: "Newer", fields: { code: "E_X", problem: "p", next: "n" } }, 0);
+  assert.equal((unknown as object).constructor, SolvayError);
   const odd = new Error("odd");
   assert.equal((unpackError(packError(odd), undefined) as Error).stack, odd.stack);
   const aborted = unpackError(packError(new DOMException("stop", "AbortError")), undefined);
@@ -230,6 +238,7 @@ function served(behaviour: { readonly openFails?: Error; readonly dispose?: () =
     tokens: async () => ({}),
     cutText: async () => ({}),
     async [Symbol.asyncDispose]() {
+      log.push("engine closes");
       await behaviour.dispose?.();
       log.push("engine closed");
     },
@@ -332,8 +341,8 @@ test("closing stops all work, waits for all of it, then for the engine, then let
   assert.deepEqual(log, ["after image"]);
   jobs.get("two")!.end();
   await turns();
-  assert.deepEqual(log, ["after image", "after image"]);
+  assert.deepEqual(log, ["after image", "after image", "engine closes"]);
   disposed.resolve();
   await turns();
-  assert.deepEqual(log.slice(2), ["engine closed", "port closed"]);
+  assert.deepEqual(log.slice(3), ["engine closed", "port closed"]);
 });

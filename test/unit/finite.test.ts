@@ -1,6 +1,8 @@
 /** @file NaN and infinities are found: every 16-bit pattern, at every place of a word, aligned or not; the edges of fp32. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { DeviceError } from "../../src/errors.ts";
+import { requireFiniteResult } from "../../src/models/finite.ts";
 import { firstNonFinite } from "../../src/tensor/finite.ts";
 
 for (const [dtype, mask] of [
@@ -35,4 +37,44 @@ test("fp32: the edges, and the count of several", () => {
   assert.deepEqual(firstNonFinite("f32", bytes.subarray(0, 4 * 17_001)), { index: 17_000, count: 1 });
   assert.equal(firstNonFinite("i32", bytes), undefined);
   assert.equal(firstNonFinite("f32", new Uint8Array(0)), undefined);
+});
+
+const SPOILED = Float32Array.of(1, 2, Number.NEGATIVE_INFINITY);
+type Again = Parameters<typeof requireFiniteResult>[2];
+const told = (again: Again, signal?: AbortSignal) =>
+  requireFiniteResult(SPOILED, "the result", again, signal).then(
+    () => assert.fail("it is no number"),
+    (error: unknown) => error as Error,
+  );
+
+test("a result that is no number is told with the first segment that made one, found by computing again", async () => {
+  await requireFiniteResult(Float32Array.of(1, -2), "the result", () => assert.fail("looked without need"), undefined);
+  const seen: string[] = [];
+  const found = await told(async (onSegment) => {
+    for (const [name, value] of [
+      ["a", 1],
+      ["b", Number.NaN],
+      ["c", Number.NaN],
+    ] as const) {
+      seen.push(name);
+      onSegment(name, Float32Array.of(value));
+    }
+  });
+  assert.ok(found instanceof DeviceError && found.code === "E_NAN");
+  assert.match(found.message, /the result is not a number at element 2 of 3, first in b\./);
+  assert.deepEqual(seen, ["a", "b"]);
+});
+
+test("where the look fails, the result is told without a place; where it was stopped, the stop", async () => {
+  const failing = async () => {
+    throw new Error("the device broke meanwhile");
+  };
+  assert.match((await told(failing)).message, /at element 2 of 3\./);
+  assert.match((await told(async () => {})).message, /at element 2 of 3\./);
+  const stop = new AbortController();
+  const stopped = async () => {
+    stop.abort(new Error("enough"));
+    throw stop.signal.reason;
+  };
+  assert.equal((await told(stopped, stop.signal)).message, "enough");
 });

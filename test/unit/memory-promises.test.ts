@@ -8,8 +8,9 @@ import { createReferenceBackend } from "../../src/backend/reference/backend.ts";
 import { DEFAULT_STAGING, WebGpuSizes } from "../../src/backend/webgpu/lower/sizes.ts";
 import { MiB } from "../../src/ledger/byte-text.ts";
 import { componentReaders } from "../../src/pipeline/readers.ts";
+import { jobShape } from "../../src/pipeline/route.ts";
 import { Runtime } from "../../src/pipeline/runtime.ts";
-import { jobShape, type TextToImageJob, textToImage } from "../../src/pipeline/text-to-image.ts";
+import { type TextToImageJob, textToImage } from "../../src/pipeline/text-to-image.ts";
 import { reportPlan } from "../../src/plan/report.ts";
 import { smallestDeviceBytes } from "../../src/plan/requirements.ts";
 import { FaultyDevice } from "../faulty-device.ts";
@@ -108,6 +109,8 @@ test("allowances are those that docs/decisions state", () => {
     new WebGpuSizes(undefined, { slots: 2, slotBytes: 8 * MiB }).overheadBytes,
     (3 * 8 + 192) * MiB + recordsBytes,
   );
+  // What passes through a slot, twice, in RAM.
+  assert.equal(new WebGpuSizes().hostBytes, 2 * (16 * MiB - recordsBytes));
   const ort = {} as OnnxRuntime; // nothing of it is used before a segment is compiled
   assert.equal(new HostDevice(createOnnxBackend(ort, 1)).overheadBytes, 224 * MiB);
   assert.equal(new HostDevice(createReferenceBackend()).overheadBytes, 0);

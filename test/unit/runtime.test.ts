@@ -11,8 +11,9 @@ import type { Checkpoint } from "../../src/models/family.ts";
 import { BoundedCache } from "../../src/pipeline/bounded-cache.ts";
 import { componentReaders } from "../../src/pipeline/readers.ts";
 import { recoveredTextToImage } from "../../src/pipeline/recovery.ts";
+import { jobShape } from "../../src/pipeline/route.ts";
 import { Runtime } from "../../src/pipeline/runtime.ts";
-import { jobShape, type TextToImageJob, textToImage } from "../../src/pipeline/text-to-image.ts";
+import { type TextToImageJob, textToImage } from "../../src/pipeline/text-to-image.ts";
 import { smallestDeviceBytes } from "../../src/plan/requirements.ts";
 import type { SamplerState } from "../../src/sampler/sampler.ts";
 import { FaultyDevice } from "../faulty-device.ts";
@@ -100,10 +101,13 @@ test("a map of three keeps the last three, and forgets the oldest first", () => 
 });
 
 test("each phase has on the ledger what the plan says, and gives it back; a whole picture has the plan's peaks", async () => {
-  for (const deviceBytes of [PLENTY, residentBytes - 1]) {
+  const least = smallestDeviceBytes(planOf(runtimeOf().runtime).input);
+  for (const deviceBytes of [PLENTY, residentBytes - 1, least]) {
     const { device, runtime } = runtimeOf(deviceBytes);
     const planned = planOf(runtime);
     assert.equal(planned.plan.keepsAll, deviceBytes === PLENTY);
+    const cached = planned.plan.phases.some(({ cachedBytes }) => cachedBytes > 0);
+    assert.equal(cached, deviceBytes === least, "weights that stream wait in RAM");
     for (const { id, hostBytes } of planned.described.phases) {
       await using _ = await runtime.openPhase(planned, id);
       const held = runtime.ledger.held();
@@ -112,6 +116,7 @@ test("each phase has on the ledger what the plan says, and gives it back; a whol
       assert.ok(has("ram", "process", PROCESS.lengthBytes));
       assert.ok(has("ram", `${id}: host buffers`, hostBytes), `${id}: ${JSON.stringify(held)}`);
       assert.ok(has("device", "device overhead", device.overheadBytes));
+      assert.ok(has("ram", "uploads", device.hostBytes));
     }
     await draw(runtime);
     const { plan } = planned;

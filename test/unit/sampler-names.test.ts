@@ -22,6 +22,23 @@ const NAMES: readonly (readonly [string, object])[] = [
   ["Euler Karras", { sampler: "euler", schedule: "karras" }],
   ["k_euler_ka", { sampler: "euler", schedule: "karras" }],
   ["Euler Exponential", { sampler: "euler", schedule: "exponential" }],
+  ["Euler a", { sampler: "euler-a" }],
+  ["k_euler_a", { sampler: "euler-a" }],
+  ["euler_ancestral", { sampler: "euler-a" }],
+  ["DPM++ 2M Karras", { sampler: "dpmpp-2m", schedule: "karras" }],
+  ["DPM++ 2M SDE Karras", { sampler: "dpmpp-2m-sde", schedule: "karras" }],
+  ["k_dpmpp_2m_ka", { sampler: "dpmpp-2m", schedule: "karras" }],
+  ["dpmpp_2m_sde", { sampler: "dpmpp-2m-sde" }],
+  ["dpmpp_2m_sde_gpu", { sampler: "dpmpp-2m-sde" }],
+  ["DPM++ SDE", { sampler: "dpmpp-sde" }],
+  ["DPM++ 2S a Karras", { sampler: "dpmpp-2s-a", schedule: "karras" }],
+  ["DPM++ 3M SDE Exponential", { sampler: "dpmpp-3m-sde", schedule: "exponential" }],
+  ["DPM2 a", { sampler: "dpm2-a" }],
+  ["DPMSolverMultistepScheduler", { sampler: "dpmpp-2m" }],
+  ["uni_pc_bh2", { sampler: "unipc" }],
+  ["PLMS", { sampler: "pndm" }],
+  ["DDIM", { sampler: "ddim" }],
+  ["LCM SGM Uniform", { sampler: "lcm", schedule: "sgm-uniform" }],
 ];
 
 for (const [text, course] of NAMES) {
@@ -47,6 +64,8 @@ test("every sampler and schedule answers to its own name, its title and its alia
 test("a joint name agrees with what is named beside it, or is refused", () => {
   assert.deepEqual(said({ scheduler: "Euler Karras", sampler: "euler" }), { sampler: "euler", schedule: "karras" });
   assert.deepEqual(said({ scheduler: "karras" }), { schedule: "karras" });
+  assert.deepEqual(said({ schedule: "sgm_uniform" }), { schedule: "sgm-uniform" });
+  assert.deepEqual(said({ schedule: "DDIM" }), { schedule: "leading" });
   assert.deepEqual(said({ scheduler: "karras", schedule: "default" }), { schedule: "karras" });
   assert.throws(
     () => said({ scheduler: "Euler Karras", schedule: "exponential" }),

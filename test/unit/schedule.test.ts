@@ -57,9 +57,9 @@ for (const config of new Set(schedules.map((row) => JSON.stringify(row.config)))
 }
 
 test("another sampler's configuration runs Euler and says so", () => {
-  const { config, note } = parseSchedulerConfig('{"_class_name":"DDIMScheduler","timestep_spacing":"trailing"}');
+  const { config, note } = parseSchedulerConfig('{"_class_name":"DDPMScheduler","timestep_spacing":"trailing"}');
   assert.equal(config.timestepSpacing, "trailing");
-  assert.match(note ?? "", /DDIMScheduler; Euler runs instead/);
+  assert.match(note ?? "", /DDPMScheduler; Euler runs instead/);
   const own = parseSchedulerConfig('{"_class_name":"EulerDiscreteScheduler"}');
   assert.deepEqual([own.sampler, own.note], ["euler", undefined]);
 });
@@ -70,10 +70,14 @@ function dpm(fields: object): string {
   return JSON.stringify({ _class_name: "DPMSolverMultistepScheduler", ...betas, ...fields });
 }
 
-test("what changes only another solver is passed over, and so is what its class doesn't know", () => {
-  const { config } = parseSchedulerConfig(dpm({}));
-  const solver = { algorithm_type: "sde-dpmsolver++", solver_order: 3, euler_at_final: true, thresholding: true };
-  assert.deepEqual(parseSchedulerConfig(dpm(solver)).config, config);
+test("a solver is the one that its settings ask for; what a class doesn't know is passed over", () => {
+  const { config, sampler } = parseSchedulerConfig(dpm({}));
+  const standing = { solverOrder: 2, solverType: "midpoint", lowerOrderFinal: true, eulerAtFinal: false };
+  assert.deepEqual([sampler, config.solver], ["dpmpp-2m", standing]);
+  const solver = { algorithm_type: "sde-dpmsolver++", solver_order: 3, euler_at_final: true, predict_x0: false };
+  const sde = parseSchedulerConfig(dpm(solver));
+  assert.deepEqual([sde.sampler, sde.note], ["dpmpp-2m-sde", undefined]);
+  assert.deepEqual(sde.config, { ...config, solver: { ...standing, solverOrder: 3, eulerAtFinal: true } });
   assert.deepEqual(parseSchedulerConfig(dpm({ lambda_min_clipped: -5.1 })).config, config);
   const json = dpm({ variance_type: null }).replace("null", 'null,"lambda_min_clipped":-Infinity');
   assert.deepEqual(parseSchedulerConfig(json).config, config);
@@ -95,7 +99,16 @@ test("where a file is silent, the betas are those of the class that it names", (
 test("what is not supported is a UsageError that names it", () => {
   const bad: [string, RegExp][] = [
     ['{"_class_name":"FlowMatchEulerDiscreteScheduler"}', /FlowMatchEulerDiscreteScheduler is not supported/],
-    ['{"use_beta_sigmas":true}', /use_beta_sigmas is not supported/],
+    [dpm({ algorithm_type: "dpmsolver" }), /algorithm_type is not supported \(found dpmsolver, allowed dpmsolver\+\+/],
+    [dpm({ thresholding: true }), /thresholding is not supported/],
+    ['{"_class_name":"PNDMScheduler"}', /skip_prk_steps false is not supported/],
+    ['{"_class_name":"UniPCMultistepScheduler","predict_x0":false}', /predict_x0 false is not supported/],
+    ['{"_class_name":"UniPCMultistepScheduler","solver_p":{}}', /solver_p is not supported/],
+    ['{"_class_name":"UniPCMultistepScheduler","lower_order_final":false}', /lower_order_final false .* no last step/],
+    [
+      '{"_class_name":"UniPCMultistepScheduler","use_karras_sigmas":true,"final_sigmas_type":"sigma_min"}',
+      /final_sigmas_type sigma_min with use_karras_sigmas/,
+    ],
     ...["DPMSolverMultistep", "DPMSolverSinglestep", "DEISMultistep", "UniPCMultistep"].map(
       (name): [string, RegExp] => [
         `{"_class_name":"${name}Scheduler","use_flow_sigmas":true}`,
@@ -130,6 +143,9 @@ test("a malformed configuration is an ArtifactError that names the field", () =>
     [dpm({ lambda_min_clipped: "no" }), /lambda_min_clipped is not usable/],
     ['{"sigma_max":Infinity}', /sigma_max is not usable \(found Infinity/],
     ['{"use_karras_sigmas":true,"use_exponential_sigmas":true}', /both use_karras_sigmas and/],
+    [dpm({ solver_order: 4 }), /solver_order/],
+    ['{"_class_name":"UniPCMultistepScheduler","disable_corrector":["a"]}', /disable_corrector is not usable/],
+    ['{"_class_name":"LCMScheduler","original_inference_steps":0}', /original_inference_steps/],
   ];
   for (const [json, message] of bad) {
     assert.throws(
@@ -161,4 +177,23 @@ test("between its levels the model is told an interpolated timestep, and at the 
   assert.equal(timestepOf(sigmas[4]!, 3), timesteps[4]);
   const between = timestepOf(Math.sqrt(sigmas[3]! * sigmas[4]!), 3);
   assert.ok(between < timesteps[3]! && between > timesteps[4]!, `${between}`);
+});
+
+test("half a training step is rounded to the even one, as numpy does", () => {
+  const { config } = parseSchedulerConfig('{"timestep_spacing":"trailing"}');
+  // diffusers' EulerDiscreteScheduler(timestep_spacing="trailing").set_timesteps(16).
+  const wanted = [999, 937, 874, 811, 749, 687, 624, 561, 499, 437, 374, 311, 249, 187, 124, 61];
+  assert.deepEqual([...noiseSchedule(config, 16).timesteps], wanted);
+});
+
+test("beyond its levels the model is told the nearest training step: at no noise the first, above all the last", () => {
+  const { config } = parseSchedulerConfig(
+    '{"timestep_spacing":"leading","beta_schedule":"scaled_linear","beta_start":0.00085,"beta_end":0.012}',
+  );
+  const { sigmas, timestepOf } = noiseSchedule(config, 4);
+  assert.equal(sigmas[4], 0);
+  // diffusers' _sigma_to_t of 0.001 and of 20.
+  assert.equal(timestepOf(sigmas[4]!, 3), 0);
+  assert.equal(timestepOf(0.001, 1), 0);
+  assert.equal(timestepOf(20, 0), 999);
 });

@@ -47,7 +47,10 @@ const CALLS: ModelCall[] = [0, 1, 2, 3, 4].map((i) => ({ step: Math.floor(i / 2)
 const SCHEDULE: NoiseSchedule = {
   timesteps: Float32Array.of(900, 500, 100),
   sigmas: Float32Array.of(8, 6, 4, 0),
+  landings: Float32Array.of(6, 4, 0),
   initNoiseSigma: 8,
+  predictionType: "epsilon",
+  levelAt: () => 1,
   timestepOf: (sigma, step) => 100 * step + sigma,
 };
 

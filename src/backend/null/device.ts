@@ -30,6 +30,8 @@ export interface NullDeviceOptions {
   readonly alignmentBytes?: number;
   /** Default 0. */
   readonly overheadBytes?: number;
+  /** Default 0. */
+  readonly hostBytes?: number;
   readonly maxArenaBytes?: number;
   /** What arenas and scratch may take together; beyond, DeviceMemoryError. Default: no limit. */
   readonly memoryBytes?: number;
@@ -66,6 +68,7 @@ class AccountingDevice implements NullDevice {
   readonly sharesHostMemory: boolean;
   readonly alignmentBytes: number;
   readonly overheadBytes: number;
+  readonly hostBytes: number;
   readonly maxArenaBytes: number | undefined;
   readonly account = { heldBytes: 0, peakBytes: 0, uploads: 0, uploadedBytes: 0, runs: 0 };
   readonly #options: NullDeviceOptions;
@@ -81,6 +84,7 @@ class AccountingDevice implements NullDevice {
     this.sharesHostMemory = options.sharesHostMemory ?? false;
     this.alignmentBytes = options.alignmentBytes ?? 256;
     this.overheadBytes = options.overheadBytes ?? 0;
+    this.hostBytes = options.hostBytes ?? 0;
     this.maxArenaBytes = options.maxArenaBytes;
   }
 

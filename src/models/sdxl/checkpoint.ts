@@ -5,7 +5,6 @@ import { type ComponentRules, compareWithSchema, requireSchema } from "../../che
 import { type OpenWeightsOptions, openWeights } from "../../checkpoint/weight-folder.ts";
 import type { TensorTable } from "../../container/table.ts";
 import { ArtifactError } from "../../errors.ts";
-import type { LatentColours } from "../../image/latent-preview.ts";
 import type { Graph } from "../../ir/graph.ts";
 import type { SchedulerConfig } from "../../sampler/training.ts";
 import type { Folder } from "../../source/folder.ts";
@@ -21,7 +20,6 @@ import type {
   ModelDefaults,
   OpenOptions,
 } from "../family.ts";
-import { SDXL_BASE_VAE, SDXL_LATENT_COLOURS } from "./base.ts";
 import type { SdxlConfigs, SdxlParts } from "./config.ts";
 import {
   MODEL_INDEX,
@@ -70,6 +68,11 @@ export class SdxlCheckpoint implements Checkpoint {
     return vaeScaleFactor(this.parts.configs.vae);
   }
 
+  get inpaints(): boolean {
+    const { unet, vae } = this.parts.configs;
+    return unet.inChannels === 2 * vae.latentChannels + 1;
+  }
+
   get defaults(): ModelDefaults {
     const side = this.parts.configs.unet.sampleSize * this.pixelsPerCell;
     return { width: side, height: side, sampler: this.parts.sampler };
@@ -77,13 +80,6 @@ export class SdxlCheckpoint implements Checkpoint {
 
   get scheduler(): SchedulerConfig {
     return this.parts.scheduler;
-  }
-
-  get latentColours(): LatentColours | undefined {
-    const { latentColours, latentChannels, scalingFactor } = this.parts.configs.vae;
-    // Another scale is another VAE, with channels of its own.
-    const isSdxls = latentChannels === SDXL_BASE_VAE.latentChannels && scalingFactor === SDXL_BASE_VAE.scalingFactor;
-    return latentColours ?? (isSdxls ? SDXL_LATENT_COLOURS : undefined);
   }
 
   get scheduleTitle(): string {
@@ -134,13 +130,31 @@ export class SdxlCheckpoint implements Checkpoint {
   }
 }
 
+/** Weights of a network from elsewhere than its folder. */
+export interface GivenWeights {
+  /** By diffusers' names, or an older export's. */
+  readonly table: TensorTable;
+  /** For messages. */
+  readonly subject: string;
+}
+
+export interface OpenSdxlOptions extends OpenOptions {
+  /** In place of the folder's. */
+  readonly given?: ReadonlyMap<WeightFolder, GivenWeights>;
+  /** What the user should know beforehand. */
+  readonly notes?: readonly string[];
+  /** What the given weights are read from: disposed of with the checkpoint. */
+  readonly owned?: AsyncDisposable;
+}
+
 /** Opens and checks a whole folder; reads headers and configs only. Rejects with ArtifactError or UsageError. */
 export async function openSdxl(
   family: Family,
   folder: Folder,
-  { signal, weights }: OpenOptions = {},
+  { signal, weights, given, notes: before = [], owned }: OpenSdxlOptions = {},
 ): Promise<SdxlCheckpoint> {
   await using sources = new AsyncDisposableStack();
+  if (owned) sources.use(owned);
   const indexText = await requireText(folder, MODEL_INDEX, "name the folder that holds model_index.json");
   const index = parseModelIndex(`${folder.name}/${MODEL_INDEX}`, indexText);
   const {
@@ -161,13 +175,12 @@ export async function openSdxl(
   requireMatchingWidths(folder, configs);
   const tokenizers = await openTokenizers(folder);
   requireMatchingTokens(folder, tokenizers, configs);
-  const notes = note === undefined ? [] : [note];
+  const notes = note === undefined ? [...before] : [...before, note];
   const absent = new Map<string, string>();
   const { otherEncoder } = configs.vae;
   if (otherEncoder !== undefined) absent.set("vaeEncoder" satisfies SdxlComponentId, otherEncoder);
-  const components = weights
-    ? componentsFrom(weights, configs, folder.name)
-    : await componentsOf(folder, configs, { sources, signal, absent, onNote: (text) => notes.push(text) });
+  const onNote = (text: string) => notes.push(text);
+  const components = await componentsOf(folder, configs, { sources, signal, weights, given, absent, onNote });
   const parts: SdxlParts = {
     family,
     name: folder.name,
@@ -182,64 +195,41 @@ export async function openSdxl(
   return new SdxlCheckpoint(parts, components, sources.move());
 }
 
-/** Weights of a whole folder. A VAE whose encoder isn't there, or isn't as expected, has none, and `absent` says why. */
+interface WeightPlaces extends OpenWeightsOptions, Pick<OpenSdxlOptions, "weights" | "given"> {
+  readonly absent: Map<string, string>;
+  readonly onNote: (note: string) => void;
+}
+
+/** All networks, each from where it is. A VAE whose encoder isn't there, or isn't as expected, has none, and `absent` says why. */
 async function componentsOf(
   folder: Folder,
   configs: SdxlConfigs,
-  {
-    sources,
-    signal,
-    absent,
-    onNote,
-  }: OpenWeightsOptions & { readonly absent: Map<string, string>; readonly onNote: (note: string) => void },
+  { sources, signal, weights, given, absent, onNote }: WeightPlaces,
 ): Promise<ReadonlyMap<string, Component>> {
-  const stored = async (name: WeightFolder): Promise<TensorTable> => {
-    const { stem } = WEIGHT_FOLDERS.find((entry) => entry.folder === name)!;
-    return await openWeights(folder, name, weightFiles(stem, ["fp16", "none"]), { sources, signal });
-  };
-  const checked = (id: SdxlComponentId, tensors: TensorTable, name: WeightFolder): Component => ({
-    table: requireSchema(tensors, rulesOf(configs, id), `${folder.name}/${name}`, onNote),
-  });
-  const unet = checked("unet", await stored("unet"), "unet");
-  const textEncoder = checked("textEncoder", await stored("text_encoder"), "text_encoder");
-  const textEncoder2 = checked("textEncoder2", await stored("text_encoder_2"), "text_encoder_2");
-  const vaeTensors = await stored("vae");
-  const vae = checked("vae", vaeTensors, "vae");
-  const onDemand = (id: SdxlComponentId, tensors: TensorTable): Component | undefined => {
-    if (absent.has(id)) return undefined;
-    const { table, problems } = compareWithSchema(tensors, rulesOf(configs, id));
-    if (problems.length > 0) absent.set(id, problems[0]!);
-    return problems.length > 0 ? undefined : { table };
-  };
-  const found: Record<SdxlComponentId, Component | undefined> = {
-    textEncoder,
-    textEncoder2,
-    unet,
-    vae,
-    vaeEncoder: onDemand("vaeEncoder", vaeTensors),
-  };
-  return inOrder((id) => found[id]);
-}
-
-function componentsFrom(
-  weights: (component: string) => Component | undefined,
-  configs: SdxlConfigs,
-  name: string,
-): ReadonlyMap<string, Component> {
-  return inOrder((id) => {
-    const found = weights(id);
+  const tables = new Map<WeightFolder, GivenWeights>(given);
+  const found = new Map<SdxlComponentId, Component>();
+  for (const { id, folder: name, ...rest } of SDXL_COMPONENTS) {
     const rules = rulesOf(configs, id);
-    return found && { ...found, table: requireSchema(found.table, rules, `${name}/${rules.component}`) };
-  });
-}
-
-function inOrder(find: (id: SdxlComponentId) => Component | undefined): ReadonlyMap<string, Component> {
-  return new Map(
-    SDXL_COMPONENTS.flatMap(({ id }): [string, Component][] => {
-      const component = find(id);
-      return component ? [[id, component]] : [];
-    }),
-  );
+    if (weights && !given?.has(name)) {
+      const known = weights(id);
+      if (known)
+        found.set(id, { ...known, table: requireSchema(known.table, rules, `${folder.name}/${rules.component}`) });
+      continue;
+    }
+    if (!tables.has(name)) {
+      const { stem } = WEIGHT_FOLDERS.find((entry) => entry.folder === name)!;
+      const table = await openWeights(folder, name, weightFiles(stem, ["fp16", "none"]), { sources, signal });
+      tables.set(name, { table, subject: `${folder.name}/${name}` });
+    }
+    const { table, subject } = tables.get(name)!;
+    if (!("onDemand" in rest)) found.set(id, { table: requireSchema(table, rules, subject, onNote) });
+    else if (!absent.has(id)) {
+      const compared = compareWithSchema(table, rules);
+      if (compared.problems.length > 0) absent.set(id, compared.problems[0]!);
+      else found.set(id, { table: compared.table });
+    }
+  }
+  return found;
 }
 
 function requireMatchingWidths(folder: Folder, { unet, textEncoder, textEncoder2, vae }: SdxlConfigs): void {
@@ -250,7 +240,8 @@ function requireMatchingWidths(folder: Folder, { unet, textEncoder, textEncoder2
       ? `the text encoders give ${context} channels, the UNet reads ${unet.crossAttentionDim}`
       : addition !== unet.additionInputDim
         ? `pooled text and time ids give ${addition} channels, the UNet reads ${unet.additionInputDim}`
-        : unet.inChannels !== vae.latentChannels || unet.outChannels !== vae.latentChannels
+        : ![vae.latentChannels, 2 * vae.latentChannels + 1].includes(unet.inChannels) ||
+            unet.outChannels !== vae.latentChannels
           ? `the UNet reads ${unet.inChannels} latent channels and gives ${unet.outChannels}, the VAE has ${vae.latentChannels}`
           : undefined;
   if (wrong === undefined) return;

@@ -3,8 +3,10 @@ import type { Family } from "../family.ts";
 import { SDXL_BASE_UNET } from "./base.ts";
 import { openSdxl } from "./checkpoint.ts";
 import { chooseSdxlFiles } from "./choose-files.ts";
-import { SDXL_COMPONENTS, type SdxlComponentId, TEXT_FILES } from "./files.ts";
+import { tensorsOfNetwork } from "./file-parts.ts";
+import { SDXL_COMPONENTS, TEXT_FILES } from "./files.ts";
 import { isSdxlIndex } from "./model-index.ts";
+import { openSdxlFiles } from "./open-files.ts";
 import { otherLayout, recogniseNetwork } from "./recognise.ts";
 import { CANONICAL_NAME } from "./rules.ts";
 import { unetSchema } from "./unet.ts";
@@ -21,5 +23,10 @@ export const SDXL: Family = {
   get baseArtifactTarget() {
     return { component: "unet", schema: unetSchema(SDXL_BASE_UNET) };
   },
-  canonicalName: (component, storedName) => CANONICAL_NAME[component as SdxlComponentId](storedName),
+  openFiles: (files, options) => openSdxlFiles(SDXL, files, options),
+  tensorsOf(component, stored, file) {
+    const { id, folder } = SDXL_COMPONENTS.find((entry) => entry.id === component)!;
+    const tensors = tensorsOfNetwork(folder, stored, file);
+    return new Map([...tensors].map(([name, entry]) => [CANONICAL_NAME[id](name), entry]));
+  },
 };

@@ -27,7 +27,8 @@ export const NODE_FS: StoreFs = {
     await unlink(path).catch(absent);
   },
   async removeFolder(folder) {
-    await rm(folder, { recursive: true, force: true });
+    // Virus scanners on Windows hold files open for a moment.
+    await rm(folder, { recursive: true, force: true, maxRetries: 5 });
   },
   syncFolder: (folder) => syncFolder(folder, { required: true }),
   async freeBytes(folder) {

@@ -8,7 +8,7 @@ import type { DispatchList } from "./dispatches.ts";
 import { lowerSegment } from "./lowering.ts";
 import type { LoweringOptions } from "./lowering-scope.ts";
 import { ALIGNMENT_BYTES, activationBytes, weightBytes } from "./tensor-layout.ts";
-import { type StagingSize, stagingBytes } from "./upload-plan.ts";
+import { readBufferBytes, type StagingSize, stagingBytes } from "./upload-plan.ts";
 
 export const DEFAULT_STAGING: StagingSize = { slots: 3, slotBytes: 16 * MiB };
 /**
@@ -21,7 +21,14 @@ const TYPICAL_LIMITS: LoweringOptions["limits"] = { bindingBytes: 2 * 1024 * MiB
 
 export type SizesOfDevice = Pick<
   Device,
-  "name" | "alignmentBytes" | "overheadBytes" | "sharesHostMemory" | "activationBytes" | "weightBytes" | "scratchBytes"
+  | "name"
+  | "alignmentBytes"
+  | "overheadBytes"
+  | "hostBytes"
+  | "sharesHostMemory"
+  | "activationBytes"
+  | "weightBytes"
+  | "scratchBytes"
 >;
 
 export class WebGpuSizes implements SizesOfDevice {
@@ -29,12 +36,14 @@ export class WebGpuSizes implements SizesOfDevice {
   readonly alignmentBytes = ALIGNMENT_BYTES;
   readonly sharesHostMemory = false;
   readonly overheadBytes: number;
+  readonly hostBytes: number;
   readonly #lowering: LoweringOptions;
   readonly #lists = new Map<string, DispatchList>();
 
   constructor(lowering: LoweringOptions = { limits: TYPICAL_LIMITS }, staging: StagingSize = DEFAULT_STAGING) {
     this.#lowering = lowering;
     this.overheadBytes = stagingBytes(staging) + DRIVER_BYTES;
+    this.hostBytes = readBufferBytes(staging);
   }
 
   activationBytes(graph: Graph, id: ValueId): number {

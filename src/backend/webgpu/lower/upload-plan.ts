@@ -62,6 +62,14 @@ export function stagingBytes({ slots, slotBytes }: StagingSize): number {
   return (slots + 1) * slotBytes + RECORDS_BYTES;
 }
 
+/** Pieces that are read at once: one arrives while the one before it goes to its slot. */
+export const READ_BUFFERS = 2;
+
+/** RAM that uploads take. */
+export function readBufferBytes({ slotBytes }: StagingSize): number {
+  return READ_BUFFERS * (slotBytes - RECORDS_BYTES);
+}
+
 /** Throws RangeError if a slot can't hold two rows of a convolution's weights. */
 export function planUpload(tensors: readonly BlockTensor[], slotBytes: number): readonly StagedPiece[] {
   const pieces: { reads: StagedRead[]; copies: StagedCopy[]; repacks: StagedRepack[] }[] = [];

@@ -54,6 +54,7 @@ class GpuDevice implements WebGpuDevice {
   readonly sharesHostMemory = false;
   readonly #sizes: WebGpuSizes;
   readonly overheadBytes: number;
+  readonly hostBytes: number;
   readonly adapter: AdapterFacts;
   readonly chosen: ChosenPaths;
   readonly maxArenaBytes: number;
@@ -108,6 +109,7 @@ class GpuDevice implements WebGpuDevice {
     this.#calls = new CallCache(device, { memory: this.#memory, pipelines: this.#pipelines, sizes: this.#sizes });
     this.alignmentBytes = this.#sizes.alignmentBytes;
     this.overheadBytes = this.#sizes.overheadBytes;
+    this.hostBytes = this.#sizes.hostBytes;
     this.#poison = device.createBuffer({
       label: "poison",
       size: POISON_BYTES,

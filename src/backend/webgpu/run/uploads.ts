@@ -1,9 +1,10 @@
-/** @file Blocks of weights to their spans: reads into staging slots, copies, and the repacking of convolutions' weights. */
+/** @file Blocks of weights to their spans: reads into plain memory, staging slots, copies, and the repacking of convolutions' weights. */
 import type { BlockTensor, BlockUpload, Span } from "../../device.ts";
 import { type Kernel, MAX_WORKGROUPS, RECORD_BYTES, writeRecord } from "../kernels/kernel.ts";
 import { COPY_ITEMS, repackKernel } from "../kernels/movement.ts";
 import {
   planUpload,
+  READ_BUFFERS,
   RECORDS_BYTES,
   type StagedPiece,
   type StagedRepack,
@@ -13,6 +14,7 @@ import type { DeviceHealth } from "./device-health.ts";
 import { USAGE } from "./gpu-flags.ts";
 import type { DeviceMemory, GpuArena } from "./memory.ts";
 import type { PipelineCache } from "./pipelines.ts";
+import { ReadBuffers } from "./read-buffers.ts";
 import { StagingRing, type StagingSlot } from "./staging.ts";
 
 /** A longer read is cut, so that several threads of the system share it. */
@@ -20,10 +22,10 @@ const READ_BYTES = 4 * 1024 ** 2;
 
 export class Uploader {
   readonly #device: GPUDevice;
-  readonly #health: DeviceHealth;
   readonly #memory: DeviceMemory;
   readonly #pipelines: PipelineCache;
   readonly #ring: StagingRing;
+  readonly #readBuffers: ReadBuffers;
   readonly #landing: GPUBuffer;
   readonly #records: GPUBuffer;
   /** By arena and span. */
@@ -37,11 +39,11 @@ export class Uploader {
     size: StagingSize,
   ) {
     this.#device = device;
-    this.#health = parts.health;
     this.#memory = parts.memory;
     this.#pipelines = parts.pipelines;
     this.#ring = new StagingRing(device, parts.health, size.slots, size.slotBytes);
     this.#pieceBytes = size.slotBytes - RECORDS_BYTES;
+    this.#readBuffers = new ReadBuffers(READ_BUFFERS, this.#pieceBytes);
     this.#landing = device.createBuffer({
       label: "landing",
       size: size.slotBytes,
@@ -63,14 +65,12 @@ export class Uploader {
     for (const piece of planUpload(block.tensors, this.#pieceBytes)) {
       const kernels = new Set(piece.repacks.map(({ halves }) => halves));
       for (const halves of kernels) await this.#pipelines.get(repackKernel(halves));
-      const slot = await this.#ring.take(signal);
-      try {
-        await this.#read(block, piece, slot, signal);
-        this.#health.check();
-      } catch (error) {
-        this.#ring.give(slot);
-        throw error;
-      }
+      const slot = await this.#readBuffers.lend(async (buffer) => {
+        await this.#read(block, piece, buffer, signal);
+        const taken = await this.#ring.take(signal);
+        taken.bytes.set(buffer.subarray(0, usedBytes(piece)));
+        return taken;
+      });
       await this.#submit(block.tensors, piece, slot);
     }
   }
@@ -91,21 +91,26 @@ export class Uploader {
     this.#records.destroy();
   }
 
-  /** All reads of a piece at once; waits for each, also after a failure, because they write into the slot. */
-  async #read(block: BlockUpload, piece: StagedPiece, slot: StagingSlot, signal?: AbortSignal): Promise<void> {
+  /** All reads of a piece at once; waits for each, also after a failure, because they write into the buffer. */
+  async #read(
+    block: BlockUpload,
+    piece: StagedPiece,
+    buffer: Uint8Array<ArrayBuffer>,
+    signal?: AbortSignal,
+  ): Promise<void> {
     const reads = piece.reads.flatMap(({ startByte, slotOffset, length }) =>
       Array.from({ length: Math.ceil(length / READ_BYTES) }, (_, i) => {
         const from = i * READ_BYTES;
         const to = Math.min(length, from + READ_BYTES);
-        return block.read(startByte + from, slot.bytes.subarray(slotOffset + from, slotOffset + to), signal);
+        return block.read(startByte + from, buffer.subarray(slotOffset + from, slotOffset + to), signal);
       }),
     );
     const results = await Promise.allSettled(reads);
     signal?.throwIfAborted();
     for (const result of results) if (result.status === "rejected") throw result.reason;
     for (const { slotOffset, readBytes, bytes, narrow } of [...piece.copies, ...piece.repacks]) {
-      if (narrow) narrowToF32(slot.bytes, slotOffset, readBytes);
-      else slot.bytes.fill(0, slotOffset + readBytes, slotOffset + bytes);
+      if (narrow) narrowToF32(buffer, slotOffset, readBytes);
+      else buffer.fill(0, slotOffset + readBytes, slotOffset + bytes);
     }
   }
 
@@ -172,6 +177,11 @@ export class Uploader {
     }
     return group;
   }
+}
+
+/** Up to the end of the last byte that is copied or repacked. */
+function usedBytes({ copies, repacks }: StagedPiece): number {
+  return Math.max(...[...copies, ...repacks].map(({ slotOffset, bytes }) => slotOffset + bytes));
 }
 
 function writeRepack(view: DataView, at: number, kernel: Kernel, repack: StagedRepack, items: number): void {

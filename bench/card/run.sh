@@ -1,0 +1,65 @@
+#!/usr/bin/env bash
+# Runs what bench/card/pack.sh packed beside this file, on a machine that can reach nothing: unpacks it, and measures until all is
+# measured or the time is up. Needs tar and xz (or python3). Changes nothing outside its work folder and the results' folder.
+# Usage: run.sh [--out DIR] [--work DIR] [--seconds 540] [--adapter NAME] [--quick]
+#   --out      results.jsonl and run.log (default: $OUT, else card-results here)
+#   --work     where it unpacks, 8 GB at full size (default: a new folder in $TMPDIR or /tmp, removed at the end)
+#   --adapter  part of the adapter's name; software adapters only so
+#   --quick    small shapes and the demo model in place of SDXL: a dry run
+set -uo pipefail
+started=$SECONDS
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+out=${OUT:-$PWD/card-results} work= seconds=540 more=()
+while [ $# -gt 0 ]; do
+  case $1 in
+    --out) out=$2; shift 2 ;;
+    --work) work=$2; shift 2 ;;
+    --seconds) seconds=$2; shift 2 ;;
+    --adapter) more+=(--adapter "$2"); shift 2 ;;
+    --quick) more+=(--quick); shift ;;
+    *) echo "E_USAGE $1: there is no such option. Next: see the head of run.sh" >&2; exit 2 ;;
+  esac
+done
+mkdir -p "$out" || exit 5
+fail() {
+  printf '{"step":"unpack","ok":false,"error":"%s"}\n' "$1" >>"$out/results.jsonl"
+  echo "E_UNPACK $1" | tee -a "$out/run.log" >&2
+  exit 5
+}
+if [ -n "$work" ]; then
+  mkdir -p "$work" || fail "the work folder can not be made"
+else
+  work=$(mktemp -d "${TMPDIR:-/tmp}/solvay-card-XXXXXX") || fail "no work folder"
+  trap 'rm -rf "$work"' EXIT
+fi
+unxz_to_stdout() {
+  if command -v xz >/dev/null; then
+    xz -dc "$1"
+  else
+    python3 -c 'import lzma, shutil, sys; shutil.copyfileobj(lzma.open(sys.argv[1]), sys.stdout.buffer)' "$1"
+  fi
+}
+mkdir -p "$work/solvay" "$work/bin" "$work/home" "$work/tmp"
+tar -C "$work/solvay" -xf "$here/models.tar" || fail "models.tar can not be unpacked"
+unxz_to_stdout "$here/sources.tar.xz" | tar -C "$work/solvay" -xf - || fail "sources.tar.xz can not be unpacked"
+unxz_to_stdout "$here/node.xz" >"$work/bin/node" || fail "node.xz can not be unpacked: no xz, no python3?"
+mkdir -p "$work/solvay/node_modules/webgpu/dist/linux-x64"
+unxz_to_stdout "$here/dawn.node.xz" >"$work/solvay/node_modules/webgpu/dist/linux-x64/dawn.node" || fail "dawn.node.xz"
+chmod +x "$work/bin/node"
+"$work/bin/node" --version >>"$out/run.log" 2>&1 || fail "the packed Node does not run here"
+
+# Loaders that came along, where the machine has none; and a driver at the place that GPU containers mount it to.
+ldconfig=$(command -v ldconfig || echo /sbin/ldconfig)
+if [ -d "$here/lib" ] && ! "$ldconfig" -p 2>/dev/null | grep -q 'libvulkan\.so\.1'; then
+  export LD_LIBRARY_PATH=$here/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
+fi
+mounted=/usr/local/nvidia/share/vulkan/icd.d/nvidia_icd.json
+if [ -z "${VK_DRIVER_FILES:-}${VK_ICD_FILENAMES:-}" ] && [ -e "$mounted" ] && ! ls /usr/share/vulkan/icd.d/*nvidia* /etc/vulkan/icd.d/*nvidia* >/dev/null 2>&1; then
+  export VK_DRIVER_FILES=$mounted __EGL_VENDOR_LIBRARY_FILENAMES=/usr/local/nvidia/share/glvnd/egl_vendor.d/10_nvidia.json
+fi
+unset NODE_OPTIONS
+export HOME=$work/home TMPDIR=$work/tmp SOLVAY_STATE=$work/home/state XDG_CACHE_HOME=$work/home/cache
+left=$((seconds - (SECONDS - started)))
+# It keeps to its time by itself; this is for the case that it can't.
+timeout -k 5 $((left + 5)) "$work/bin/node" "$work/solvay/bench/card/main.ts" \
+  --out "$out" --work "$work" --seconds "$left" ${more[@]+"${more[@]}"}

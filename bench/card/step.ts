@@ -1,0 +1,30 @@
+/** @file A step of a run, and what all steps share. */
+import type { Outcome } from "./solvay.ts";
+
+export interface Step {
+  readonly name: string;
+  readonly limitSeconds: number;
+  run(limitMs: number): Promise<Outcome>;
+}
+
+export interface Sizes {
+  /** Divides rows of Solvay's shapes; undefined: as `solvay bench` does by itself. */
+  readonly shrink?: number;
+  readonly torchShrink: number;
+  readonly demoSide: number;
+  readonly demoSteps: number;
+  readonly side: number;
+  readonly steps: number;
+}
+
+export const FULL: Sizes = { torchShrink: 1, demoSide: 256, demoSteps: 8, side: 1024, steps: 3 };
+export const QUICK: Sizes = { shrink: 512, torchShrink: 64, demoSide: 64, demoSteps: 2, side: 64, steps: 2 };
+
+export interface Run {
+  readonly work: string;
+  /** A dry run: small shapes, no full-size model. */
+  readonly quick: boolean;
+  readonly sizes: Sizes;
+  /** `--adapter NAME` where one was asked for. */
+  readonly adapterArgs: readonly string[];
+}

@@ -1,0 +1,144 @@
+"""
+Makes fixtures/from-pictures: what diffusers' image-to-image and inpainting pipelines make with the models of fixtures/golden in fp32, and
+pictures drawn a second time larger, composed of its parts. Also the small models that only these need.
+
+Run with the packages of requirements.txt, after pipeline_golden.py: python scripts/golden/pictures_golden.py
+"""
+
+import json
+
+import numpy as np
+import torch
+from diffusers import StableDiffusionXLImg2ImgPipeline, StableDiffusionXLInpaintPipeline
+from diffusers.image_processor import VaeImageProcessor
+from PIL import Image, ImageFilter
+from pipeline_golden import CONFIGS
+from tiny_sdxl import OUT as MODELS
+from tiny_sdxl import ROOT, describe, load_pipeline, make_folder
+
+OUT = ROOT / "fixtures" / "from-pictures"
+# Reads mask and masked picture beside the latent.
+PAINT = {
+    "unet": {
+        "block_out_channels": [16, 24], "layers_per_block": 1, "transformer_layers_per_block": [1, 1],
+        "attention_head_dim": [2, 3], "norm_num_groups": 8, "use_linear_projection": True, "in_channels": 9,
+        "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D"],
+        "up_block_types": ["CrossAttnUpBlock2D", "UpBlock2D"],
+    },
+    "vae": {"block_out_channels": [6, 12, 12, 12], "layers_per_block": 1, "norm_num_groups": 3},
+    "clip": {"hidden_size": 16, "heads": 2, "layers": 2}, "clip2": {"hidden_size": 24, "heads": 3, "layers": 2},
+    "scheduler": {"timestep_spacing": "leading"},
+    "dtype": torch.float16, "variant": "fp16", "force_zeros": True,
+}  # fmt: skip
+
+JOBS = [
+    {"model": "deep", "prompt": "a mill", "seed": 1, "steps": 7, "guidance": 3, "init": "init.png", "strength": 0.3},
+    {"model": "deep", "prompt": "a mill", "seed": 2, "steps": 7, "guidance": 3, "init": "init.png", "strength": 0.75},
+    {"model": "deep", "prompt": "a mill", "seed": 3, "steps": 4, "guidance": 1, "init": "init.png", "strength": 1.0},
+    {"model": "nested", "prompt": "dunes", "seed": 4, "steps": 5, "guidance": 4, "init": "init.png", "strength": 0.6, "width": 72, "height": 104},
+    {"model": "odd", "prompt": "a lake", "seed": 5, "steps": 5, "guidance": 2, "init": "init.png", "strength": 0.5},
+    {"model": "nested", "prompt": "dunes", "seed": 6, "steps": 5, "guidance": 4, "init": "init.png", "mask": "mask.png"},
+    {"model": "nested", "prompt": "dunes", "seed": 7, "steps": 5, "guidance": 4, "init": "init.png", "mask": "soft.png", "strength": 0.7},
+    {"model": "deep", "prompt": "a mill", "seed": 8, "steps": 4, "guidance": 1, "init": "init.png", "mask": "soft.png", "strength": 1.0, "width": 64, "height": 72},
+    {"model": "paint", "prompt": "a door", "seed": 9, "steps": 4, "guidance": 3, "init": "init.png", "mask": "mask.png", "strength": 1.0},
+    {"model": "paint", "prompt": "a door", "seed": 10, "steps": 5, "guidance": 3, "init": "init.png", "mask": "soft.png", "strength": 0.8},
+    {"model": "deep", "prompt": "a mill", "seed": 11, "steps": 4, "guidance": 3, "width": 64, "height": 48, "hires": {"scale": 1.5, "strength": 0.7, "steps": 5, "upscaler": "latent"}},
+    {"model": "nested", "prompt": "dunes", "seed": 12, "steps": 3, "guidance": 3, "width": 72, "height": 64, "hires": {"scale": 1.4, "strength": 0.8, "steps": 4, "upscaler": "latent-nearest"}},
+    {"model": "nested", "prompt": "dunes", "seed": 13, "steps": 3, "guidance": 3, "width": 64, "height": 64, "hires": {"scale": 1.5, "strength": 0.7, "upscaler": "lanczos"}},
+]  # fmt: skip
+
+
+def make_pictures() -> None:
+    """Neither flat nor noise; masks hard and soft."""
+    height, width = 88, 101
+    y, x = np.mgrid[0:height, 0:width].astype(np.float64)
+    red = 127 + 90 * np.sin(x / 9) * np.cos(y / 13)
+    green = 40 + 170 * y / height
+    blue = 200 - 150 * x / width + 40 * (((x - 60) ** 2 + (y - 30) ** 2) < 400)
+    Image.fromarray(np.clip(np.stack([red, green, blue], -1), 0, 255).astype(np.uint8)).save(OUT / "init.png")
+    hard = np.zeros((height, width), np.uint8)
+    hard[20:70, 30:90] = 255
+    Image.fromarray(np.stack([hard] * 3, -1)).save(OUT / "mask.png")
+    soft = Image.fromarray(hard).filter(ImageFilter.GaussianBlur(8))
+    Image.fromarray(np.stack([np.asarray(soft)] * 3, -1)).save(OUT / "soft.png")
+
+
+def opened(name: str) -> Image.Image:
+    return Image.open(OUT / name).convert("RGB")
+
+
+def cells(pixels: int, cell: int) -> int:
+    return pixels - pixels % cell
+
+
+def base_pipeline(name: str):
+    folder, variant = (OUT / name, PAINT["variant"]) if name == "paint" else (MODELS / name, CONFIGS[name]["variant"])
+    return load_pipeline(folder, variant)
+
+
+def common(job: dict) -> dict:
+    return {"prompt": job["prompt"], "guidance_scale": job["guidance"]}
+
+
+def picture(job: dict) -> np.ndarray:
+    base = base_pipeline(job["model"])
+    generator = torch.Generator("cpu").manual_seed(job["seed"])
+    # A setting of the pipeline, which its components don't bring.
+    zeros = base.config.force_zeros_for_empty_prompt
+    img2img = StableDiffusionXLImg2ImgPipeline(**base.components, force_zeros_for_empty_prompt=zeros)
+    img2img.set_progress_bar_config(disable=True)
+    if "hires" in job:
+        return larger(job, base, img2img, generator)
+    init = opened(job["init"])
+    # As Solvay cuts pictures, whatever a model's cell is.
+    width, height = job.get("width", cells(init.width, 8)), job.get("height", cells(init.height, 8))
+    steps = {"num_inference_steps": job["steps"], "generator": generator, **common(job)}
+    if "mask" not in job:
+        return np.asarray(img2img(image=init.resize((width, height), Image.LANCZOS), strength=job["strength"], **steps).images[0])
+    inpaint = StableDiffusionXLInpaintPipeline(**base.components, force_zeros_for_empty_prompt=zeros)
+    inpaint.set_progress_bar_config(disable=True)
+    if job["model"] != "paint":
+        # A grey mask blends.
+        inpaint.mask_processor = VaeImageProcessor(
+            vae_scale_factor=inpaint.vae_scale_factor, do_normalize=False, do_binarize=False, do_convert_grayscale=True
+        )
+    strength = {"strength": job["strength"]} if "strength" in job else {}
+    return np.asarray(inpaint(image=init, mask_image=opened(job["mask"]), width=width, height=height, **strength, **steps).images[0])
+
+
+def larger(job: dict, base, img2img, generator: torch.Generator) -> np.ndarray:
+    hires = job["hires"]
+    small = base(
+        num_inference_steps=job["steps"], width=job["width"], height=job["height"], generator=generator,
+        output_type="latent", **common(job),
+    ).images  # fmt: skip
+    cell = base.vae_scale_factor
+    size = [int(side // cell * hires["scale"]) for side in (job["height"], job["width"])]
+    if hires["upscaler"] == "latent":
+        image = torch.nn.functional.interpolate(small, size=size, mode="bilinear", antialias=False)
+    elif hires["upscaler"] == "latent-nearest":
+        image = torch.nn.functional.interpolate(small, size=size, mode="nearest")
+    else:
+        decoded = base.vae.decode(small / base.vae.config.scaling_factor, return_dict=False)[0].detach()
+        image = base.image_processor.postprocess(decoded)[0].resize((size[1] * cell, size[0] * cell), Image.LANCZOS)
+    return np.asarray(img2img(
+        image=image, strength=hires["strength"], num_inference_steps=hires.get("steps", job["steps"]), generator=generator, **common(job),
+    ).images[0])  # fmt: skip
+
+
+def main() -> None:
+    OUT.mkdir(parents=True, exist_ok=True)
+    make_pictures()
+    make_folder(OUT / "paint", PAINT)
+    manifest = []
+    for number, job in enumerate(JOBS):
+        file = f"{number:02}-{job['model']}.png"
+        pixels = picture(job)
+        print(f"{file}: {describe(pixels)}")
+        Image.fromarray(pixels).save(OUT / file)
+        manifest.append({**job, "file": file})
+    (OUT / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,86 @@
+/** @file A job with nothing left open, and the pictures that it names, read and at its size. */
+import { sha256Hex } from "#hash";
+import { UsageError } from "../errors.ts";
+import type { RgbPicture } from "../image/mask.ts";
+import type { Picture } from "../image/picture.ts";
+import { resampleBytes } from "../image/resample.ts";
+import { completeJob, type FullJob, type GenerateJob, requireLatent } from "../job/job.ts";
+import { pictureReference } from "../job/picture.ts";
+import { type JobPictures, naturalSize, preparePictures, type ReadPictures } from "../pipeline/job-pictures.ts";
+import { requireJobFits, withPictureDefaults } from "../pipeline/job-settings.ts";
+import type { Runtime } from "../pipeline/runtime.ts";
+
+/**
+ * Reads the picture that a job's field names. Rejects with UsageError `E_PICTURE`, ArtifactError, DeviceError.
+ * @param field for messages
+ */
+export type ReadFieldPicture = (field: string, reference: string, signal?: AbortSignal) => Promise<Picture>;
+
+export interface ReadJob {
+  readonly full: FullJob;
+  readonly pictures: JobPictures | undefined;
+  /** What was done to the pictures that their maker may not expect. */
+  readonly notes: readonly string[];
+}
+
+/** Rejects with UsageError and ArtifactError as its parts do; BudgetError where a picture takes more RAM than there is. */
+export async function readJob(
+  { runtime, readPicture }: { readonly runtime: Runtime; readonly readPicture: ReadFieldPicture },
+  job: GenerateJob,
+  signal?: AbortSignal,
+): Promise<ReadJob> {
+  const { checkpoint, ledger } = runtime;
+  const asked = withPictureDefaults(job);
+  requireJobFits(checkpoint, job);
+  const notes: string[] = [];
+  const read = async (field: string, reference: string): Promise<RgbPicture> => {
+    const picture = await readPicture(field, reference, signal);
+    notes.push(...picture.notes.map((text) => `${field}: ${text}`));
+    return picture;
+  };
+  const source: ReadPictures | undefined =
+    asked.initImage === undefined
+      ? undefined
+      : {
+          init: await read("initImage", asked.initImage),
+          mask: asked.maskImage === undefined ? undefined : await read("maskImage", asked.maskImage),
+        };
+  const { defaults, pixelsPerCell } = checkpoint;
+  const full = completeJob(asked, source ? { ...defaults, ...naturalSize(source, asked) } : defaults);
+  requireSize(full);
+  requireLatent(full, pixelsPerCell);
+  if (!source) return { full, pictures: undefined, notes };
+  using _ = ledger.reserve("ram", preparationBytes(source, full), "pictures, until they have the job's size");
+  return { full, pictures: preparePictures(source, full), notes };
+}
+
+/** The job's pictures for events and records: what lies in the job itself is named by its hash. */
+export function shownPictures({ initImage, maskImage }: FullJob): Partial<FullJob> {
+  const shown = (field: string, text: string | undefined) => {
+    if (text === undefined || !/^data:/i.test(text)) return undefined;
+    const reference = pictureReference(field, text);
+    return reference.kind === "data" ? `sha256:${sha256Hex(reference.bytes)}` : undefined;
+  };
+  const init = shown("initImage", initImage);
+  const mask = shown("maskImage", maskImage);
+  return { ...(init !== undefined && { initImage: init }), ...(mask !== undefined && { maskImage: mask }) };
+}
+
+/** As the fields' limits are (fields.ts): a size may have come from a picture. */
+const [MIN_SIDE, MAX_SIDE] = [16, 4096];
+
+function requireSize({ width, height }: FullJob): void {
+  if (Math.min(width, height) >= MIN_SIDE && Math.max(width, height) <= MAX_SIDE) return;
+  throw new UsageError({
+    code: "E_JOB",
+    subject: "initImage",
+    problem: `its size ${width}x${height} can't be drawn at (allowed: sides from ${MIN_SIDE} to ${MAX_SIDE} pixels)`,
+    next: "give width and height",
+  });
+}
+
+/** Most that the pictures take while they are read and resized; what is left then is part of every phase's plan. */
+function preparationBytes({ init, mask }: ReadPictures, job: FullJob): number {
+  const bytes = (picture: RgbPicture) => 2 * picture.rgb.length + resampleBytes({ ...picture, channels: 3 }, job);
+  return bytes(init) + (mask ? bytes(mask) : 0) + 8 * job.width * job.height;
+}

@@ -1,0 +1,99 @@
+/** @file The fields of a job that begins with a picture, and of one that is drawn a second time larger. Part of fields.ts. */
+import type { Fields } from "./field-type.ts";
+
+/** Its own reader says what it may be; no path is longer on any system. */
+const TEXT = { type: "text", maxChars: 32767 } as const;
+const SHARE = { type: "decimal", min: 0, max: 1 } as const;
+
+export const PICTURE_FIELDS = {
+  initImage: {
+    kind: { type: "picture" },
+    description: "picture to begin with (PNG, JPEG or WebP); width and height are its own unless they are given",
+    flag: { usage: "--init-image <file>", group: "From a picture" },
+    loop: { word: "init", usage: "FILE|none", title: "Picture to begin with", clear: "none", cleared: "none" },
+    aliases: ["image", "init_image", "init_images"],
+    shapesPlan: true,
+  },
+  strength: {
+    kind: SHARE,
+    description: "how much of the picture to begin with is drawn anew",
+    absent: "0.3; with a mask 0.9999",
+    flag: { usage: "--strength <n>", group: "From a picture" },
+    loop: { word: "strength", usage: "N|default", clear: "default", cleared: "0.3; with a mask 0.9999" },
+    infotext: {
+      name: "Denoising strength",
+      // A1111 has one name for both.
+      write: ({ strength, hiresStrength }) => text(strength ?? hiresStrength),
+      read: (strength) => ({ strength }),
+    },
+    aliases: ["denoising_strength", "denoise"],
+    shapesPlan: true,
+  },
+  maskImage: {
+    kind: { type: "picture" },
+    description: "mask over it: white is painted anew, grey in part",
+    flag: { usage: "--mask-image <file>", group: "From a picture" },
+    loop: { word: "mask", usage: "FILE|none", clear: "none", cleared: "none" },
+    aliases: ["mask", "mask_image"],
+    shapesPlan: true,
+  },
+  maskBlur: {
+    kind: { type: "decimal", min: 0, max: 64 },
+    description: "pixels by which the mask's edge is softened",
+    default: 0,
+    flag: { usage: "--mask-blur <n>", group: "From a picture" },
+    loop: { word: "mask-blur", usage: "N" },
+    infotext: { name: "Mask blur" },
+    omitsDefault: true,
+    aliases: ["mask_blur"],
+  },
+  outpaint: {
+    kind: TEXT,
+    description: "pixels that the picture grows at its sides, which are painted anew: left,top,right,bottom",
+    flag: { usage: "--outpaint <l,t,r,b>", group: "From a picture" },
+    loop: { word: "outpaint", usage: "L,T,R,B|none", clear: "none", cleared: "none" },
+    shapesPlan: true,
+  },
+  hiresScale: {
+    kind: { type: "decimal", min: 1, max: 8 },
+    description: "how many times larger the picture is drawn a second time",
+    absent: "no second pass",
+    flag: { usage: "--hires-scale <n>", group: "Second pass" },
+    loop: { word: "hires", usage: "N|off", title: "Second pass", clear: "off", cleared: "none" },
+    infotext: { name: "Hires upscale" },
+    aliases: ["hr_scale"],
+    shapesPlan: true,
+  },
+  hiresStrength: {
+    kind: SHARE,
+    description: "how much the second pass draws anew",
+    absent: "0.7",
+    flag: { usage: "--hires-strength <n>", group: "Second pass" },
+    loop: { word: "hires-strength", usage: "N|default", clear: "default", cleared: "0.7" },
+    shapesPlan: true,
+  },
+  hiresSteps: {
+    kind: { type: "whole", min: 1, max: 1000 },
+    description: "steps of the second pass, of which its strength leaves a part",
+    absent: "as the first pass has",
+    flag: { usage: "--hires-steps <n>", group: "Second pass" },
+    loop: { word: "hires-steps", usage: "N|default", clear: "default", cleared: "as the first pass has" },
+    infotext: { name: "Hires steps" },
+    aliases: ["hr_second_pass_steps"],
+    shapesPlan: true,
+  },
+  hiresUpscaler: {
+    kind: TEXT,
+    description: "what enlarges: latent, latent-nearest or lanczos",
+    absent: "latent",
+    flag: { usage: "--hires-upscaler <name>", group: "Second pass" },
+    loop: { word: "hires-upscaler", usage: "NAME|default", clear: "default", cleared: "latent" },
+    infotext: { name: "Hires upscaler" },
+    aliases: ["hr_upscaler"],
+    shapesPlan: true,
+  },
+} as const satisfies Fields;
+
+function text(value: unknown): string | undefined {
+  return value === undefined ? undefined : String(value);
+}

@@ -1,0 +1,85 @@
+/** @file What a job with a picture, or with a second pass, means where it is silent; and what can't go together. */
+import { UsageError } from "../errors.ts";
+import type { FullJob, GenerateJob, PictureSize } from "../job/job.ts";
+import type { Checkpoint } from "../models/family.ts";
+import { isMasked } from "./job-pictures.ts";
+
+/** diffusers' own, of StableDiffusionXLImg2ImgPipeline and StableDiffusionXLInpaintPipeline. */
+const STRENGTH = 0.3;
+const MASKED_STRENGTH = 0.9999;
+/** A1111's own. */
+const HIRES_STRENGTH = 0.7;
+
+const UPSCALERS = ["latent", "latent-nearest", "lanczos"] as const;
+
+export type HiresUpscaler = (typeof UPSCALERS)[number];
+
+/** The job with what stands where it is silent. */
+export function withPictureDefaults<Job extends GenerateJob>(job: Job): Job {
+  return {
+    ...job,
+    ...(job.initImage !== undefined && { strength: strengthOf(job) }),
+    ...(job.hiresScale !== undefined && { hiresStrength: job.hiresStrength ?? HIRES_STRENGTH }),
+  };
+}
+
+export function strengthOf(job: GenerateJob): number {
+  return job.strength ?? (isMasked(job) ? MASKED_STRENGTH : STRENGTH);
+}
+
+/** Throws UsageError `E_JOB`. */
+export function hiresUpscaler({ hiresUpscaler: name = "latent" }: GenerateJob): HiresUpscaler {
+  const found = UPSCALERS.find((known) => known === name.toLowerCase().replaceAll("_", "-"));
+  if (found) return found;
+  throw refusal(
+    "hiresUpscaler",
+    `${JSON.stringify(name.slice(0, 60))} is none (allowed: ${UPSCALERS.join(", ")})`,
+    "name one of those",
+  );
+}
+
+/** Of the second pass, in whole cells of the latent. Throws UsageError `E_JOB` where it is too large. */
+export function hiresSize({ pixelsPerCell }: Checkpoint, job: FullJob): PictureSize {
+  const side = (pixels: number) => Math.floor(Math.floor(pixels / pixelsPerCell) * job.hiresScale!) * pixelsPerCell;
+  const size = { width: side(job.width), height: side(job.height) };
+  if (Math.max(size.width, size.height) <= MAX_SIDE) return size;
+  throw refusal(
+    "hiresScale",
+    `${size.width}x${size.height} is too large (allowed: sides up to ${MAX_SIDE} pixels)`,
+    "choose a smaller scale or picture",
+  );
+}
+
+/** As of any picture (fields.ts). */
+const MAX_SIDE = 4096;
+
+const NEEDS_PICTURE = ["strength", "maskImage", "outpaint"] as const;
+const NEEDS_HIRES = ["hiresStrength", "hiresSteps", "hiresUpscaler"] as const;
+
+/** Throws UsageError `E_JOB` for fields that need, or exclude, one another. */
+export function requireJobFits({ inpaints, name }: Checkpoint, job: GenerateJob): void {
+  const stray = (fields: readonly (keyof GenerateJob)[]) => fields.find((field) => job[field] !== undefined);
+  if (job.initImage === undefined) {
+    const field = stray(NEEDS_PICTURE);
+    if (field)
+      throw refusal(field, "there is no picture to begin with", "give initImage (--init-image), or leave it out");
+  }
+  if (job.hiresScale === undefined) {
+    const field = stray(NEEDS_HIRES);
+    if (field) throw refusal(field, "there is no second pass", "give hiresScale (--hires-scale), or leave it out");
+  } else if (job.initImage !== undefined) {
+    throw refusal("hiresScale", "a second pass follows text to image only", "leave out hiresScale or initImage");
+  }
+  if (job.maskBlur && !isMasked(job)) throw refusal("maskBlur", "there is no mask", "give maskImage, or leave it out");
+  if (inpaints && !isMasked(job)) {
+    throw refusal(
+      "maskImage",
+      `${name} is a model for inpainting, and there is no mask`,
+      "give initImage and maskImage",
+    );
+  }
+}
+
+function refusal(subject: string, problem: string, next: string): UsageError {
+  return new UsageError({ code: "E_JOB", subject, problem, next });
+}

@@ -1,0 +1,236 @@
+/**
+ * @file The steps of a job, leg by leg: what each begins with (noise, a picture's latent under noise, the enlarged latent or picture of the leg
+ * before), and the states between. Every latent can be made again from the job, so a state needs only what samplers keep.
+ */
+import { interpolate } from "../image/interpolate.ts";
+import { imageFromDecoded } from "../image/pixels.ts";
+import { resample } from "../image/resample.ts";
+import type { FullJob } from "../job/job.ts";
+import type { DescribedStage, Guide } from "../models/family.ts";
+import { requireFiniteValues } from "../models/finite.ts";
+import { noiseOf } from "../sampler/noise-source.ts";
+import type { NoiseSource, SamplerState } from "../sampler/sampler.ts";
+import { elementCount } from "../tensor/dtype.ts";
+import { denoise } from "./denoising.ts";
+import { besideLatent, hardMask, latentMask, maskedDecoded, noisyLatent, type Spared, sparing } from "./inpainting.ts";
+import { decodedFromImage, type JobPictures } from "./job-pictures.ts";
+import { hiresUpscaler, strengthOf } from "./job-settings.ts";
+import type { Leg, Route } from "./route.ts";
+import type { PlannedJob, Runtime } from "./runtime.ts";
+
+export type LegPhase = "look" | "denoise" | "decode";
+
+export type LegEvent =
+  /** `title`: the plan's. */
+  | { readonly type: "phase"; readonly phase: LegPhase; readonly title: string }
+  | { readonly type: "step"; readonly steps: number; readonly state: SamplerState };
+
+export interface LegsContext {
+  readonly runtime: Runtime;
+  readonly planned: PlannedJob;
+  readonly job: FullJob;
+  readonly route: Route;
+  readonly pictures?: JobPictures | undefined;
+  readonly guide: Guide;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** Draws all steps that `from`, a state of the same job, leaves; gives the last state. */
+export async function* drawLegs(
+  context: LegsContext,
+  from: SamplerState | undefined,
+): AsyncGenerator<LegEvent, SamplerState, undefined> {
+  const { route, job, planned } = context;
+  const { described } = planned;
+  const firstSize = elementCount(described.latentShape);
+  const noise = noiseOf(job, route.hires ? new Array<number>(route.firstDraws).fill(firstSize) : []);
+  let state = from;
+  if (!state || state.step < (route.hires?.stepsBefore ?? route.steps)) {
+    state = yield* firstLeg(context, noise, state);
+  }
+  return route.hires && state.step < route.steps ? yield* hiresLeg(context, noise, state) : state;
+}
+
+async function* firstLeg(context: LegsContext, noise: NoiseSource, from: SamplerState | undefined) {
+  const { planned, route, pictures } = context;
+  const stage = planned.described;
+  const leg = route.first;
+  if (!pictures) {
+    const start = unitNoise(stage, leg, noise).map((value) => value * leg.course.schedule.initNoiseSigma);
+    return yield* draw(context, stage, leg, noise, { start, from });
+  }
+  return yield* fromPicture(context, pictures, noise, from);
+}
+
+/** Image to image, and inpainting where there is a mask. */
+async function* fromPicture(
+  context: LegsContext,
+  pictures: JobPictures,
+  noise: NoiseSource,
+  from: SamplerState | undefined,
+) {
+  const { planned, route, job, runtime } = context;
+  const stage = planned.described;
+  const leg = route.first;
+  const { places, course } = leg;
+  const reads = pictures.mask !== undefined && runtime.checkpoint.inpaints;
+  const shown = reads ? hardMask(pictures) : pictures;
+  // Without a mask, a state tells all that is left of the picture.
+  if (from && !pictures.mask) return yield* draw(context, stage, leg, noise, { from });
+  yield phaseEvent(context, "look", stage);
+  const latents = await lookAt(context, stage, noise, [
+    places.sample === undefined ? undefined : { decoded: () => decodedFromImage(shown), place: places.sample },
+    places.masked === undefined
+      ? undefined
+      : { decoded: () => maskedDecoded(decodedFromImage(shown), shown), place: places.masked },
+  ]);
+  const [own, masked] = latents;
+  const unit = unitNoise(stage, leg, noise);
+  const pure = pictures.mask !== undefined && strengthOf(job) === 1;
+  const { sigmas, initNoiseSigma } = course.schedule;
+  const start =
+    pure || !own ? unit.map((value) => value * initNoiseSigma) : noisyLatent(own, unit, sigmas[course.firstStep]!);
+  if (!pictures.mask) return yield* draw(context, stage, leg, noise, { start });
+  const mask = latentMask(shown, stage.latentShape);
+  return yield* draw(context, stage, leg, noise, {
+    start,
+    from,
+    ...(reads ? { beside: besideLatent(mask, masked!) } : { spared: { latent: own!, noise: unit, mask } }),
+  });
+}
+
+/** Enlarges what the first leg has made, and draws it over. */
+async function* hiresLeg(context: LegsContext, noise: NoiseSource, state: SamplerState) {
+  const { planned, route, job } = context;
+  const leg = route.hires!;
+  const stage = planned.described.hires!;
+  if (state.step > leg.stepsBefore) return yield* draw(context, stage, leg, noise, { from: state });
+  const way = hiresUpscaler(job);
+  const latent =
+    way === "lanczos"
+      ? yield* enlargedPicture(context, stage, noise, state.x)
+      : enlargedLatent(planned.described, stage, state.x, way === "latent" ? "bilinear" : "nearest");
+  const { course } = leg;
+  const start = noisyLatent(latent, unitNoise(stage, leg, noise), course.schedule.sigmas[course.firstStep]!);
+  return yield* draw(context, stage, leg, noise, { start });
+}
+
+function enlargedLatent(
+  from: DescribedStage,
+  to: DescribedStage,
+  values: Float32Array,
+  mode: "bilinear" | "nearest",
+): Float32Array<ArrayBuffer> {
+  const [, , height, width] = from.latentShape as [number, number, number, number];
+  const [, , toHeight, toWidth] = to.latentShape as [number, number, number, number];
+  return interpolate({ width, height, values }, { width: toWidth, height: toHeight }, mode);
+}
+
+async function* enlargedPicture(context: LegsContext, stage: DescribedStage, noise: NoiseSource, latent: Float32Array) {
+  const { planned, route, runtime, signal } = context;
+  const small = planned.described;
+  yield phaseEvent(context, "decode", small);
+  const rgb = await decodedPicture(runtime, planned, small, latent, signal);
+  const { width, height } = stage;
+  const large = resample({ width: small.width, height: small.height, channels: 3, bytes: rgb }, stage, "lanczos");
+  yield phaseEvent(context, "look", stage);
+  const decoded = () => decodedFromImage({ width, height, rgb: large });
+  const [encoded] = await lookAt(context, stage, noise, [{ decoded, place: route.hires!.places.sample! }]);
+  return encoded!;
+}
+
+/** From the latent to bytes, [height, width, 3]. */
+export async function decodedPicture(
+  runtime: Runtime,
+  planned: PlannedJob,
+  stage: DescribedStage,
+  latent: Float32Array,
+  signal: AbortSignal | undefined,
+): Promise<Uint8Array<ArrayBuffer>> {
+  await using phase = await runtime.openPhase(planned, stage.phaseOf.decode, signal);
+  const decoded = await stage.decode(phase, latent, signal); // [1, 3, H, W]
+  requireFiniteValues(decoded, "the decoded picture");
+  return imageFromDecoded(decoded, stage.width, stage.height);
+}
+
+interface Look {
+  /** [1, 3, height, width] in -1..1. */
+  readonly decoded: () => Float32Array;
+  /** Of the draw that its latent is sampled with. */
+  readonly place: number;
+}
+
+/** The latents of pictures, in their order. */
+async function lookAt(
+  { runtime, planned, signal }: LegsContext,
+  stage: DescribedStage,
+  noise: NoiseSource,
+  looks: readonly (Look | undefined)[],
+): Promise<(Float32Array<ArrayBuffer> | undefined)[]> {
+  await using phase = await runtime.openPhase(planned, stage.phaseOf.look, signal);
+  const latents: (Float32Array<ArrayBuffer> | undefined)[] = [];
+  for (const look of looks) {
+    if (!look) {
+      latents.push(undefined);
+      continue;
+    }
+    const moments = await stage.encodePicture(phase, look.decoded(), signal);
+    requireFiniteValues(moments.mean, "the picture's latent");
+    latents.push(stage.sampleLatent(moments, noise.normal(look.place, moments.mean.length)));
+  }
+  return latents;
+}
+
+interface Draw {
+  /** One of both. */
+  readonly start?: Float32Array | undefined;
+  readonly from?: SamplerState | undefined;
+  readonly spared?: Spared | undefined;
+  readonly beside?: Float32Array | undefined;
+}
+
+async function* draw(
+  context: LegsContext,
+  stage: DescribedStage,
+  { course, stepsBefore, places }: Leg,
+  noise: NoiseSource,
+  { start, from, spared, beside }: Draw,
+): AsyncGenerator<LegEvent, SamplerState, undefined> {
+  const { runtime, planned, guide, route, signal } = context;
+  yield phaseEvent(context, "denoise", stage);
+  await using phase = await runtime.openPhase(planned, stage.phaseOf.denoise, signal);
+  // Of the course: it counts the steps of its schedule.
+  const skipped = course.firstStep - stepsBefore;
+  const states = denoise(
+    {
+      latentShape: stage.latentShape,
+      denoiser: (run, options) => stage.denoiser(run, { ...options, beside }),
+    },
+    phase,
+    spared ? { ...course, sampler: sparing(course.sampler, spared, course.endStep) } : course,
+    {
+      guide,
+      noise,
+      start,
+      firstPlace: places.sampler,
+      from: from && { ...from, step: from.step + skipped },
+      signal,
+    },
+  );
+  let last = from;
+  for await (const state of states) {
+    last = { ...state, step: state.step - skipped };
+    yield { type: "step", steps: route.steps, state: last };
+  }
+  return last!;
+}
+
+function unitNoise({ latentShape }: DescribedStage, { places }: Leg, noise: NoiseSource): Float32Array<ArrayBuffer> {
+  return noise.normal(places.noise, elementCount(latentShape));
+}
+
+function phaseEvent({ planned }: LegsContext, phase: LegPhase, stage: DescribedStage): LegEvent {
+  const id = stage.phaseOf[phase];
+  const { title } = planned.plan.phases.find((other) => other.id === id)!;
+  return { type: "phase", phase, title };
+}

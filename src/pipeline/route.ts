@@ -1,0 +1,119 @@
+/**
+ * @file The way of a job through its steps: one leg, or two where a larger picture follows; where each begins in its schedule, and which draws
+ * of the one generator are whose, in diffusers' order. Steps count over all legs.
+ */
+import { UsageError } from "../errors.ts";
+import type { FullJob } from "../job/job.ts";
+import type { Checkpoint, JobShape } from "../models/family.ts";
+import { type Course, courseOf } from "./denoising.ts";
+import { isMasked } from "./job-pictures.ts";
+import { hiresSize, hiresUpscaler, strengthOf } from "./job-settings.ts";
+
+/** Numbers of draws. */
+export interface Places {
+  /** The picture's own latent; undefined: it is not encoded. */
+  readonly sample?: number | undefined;
+  readonly noise: number;
+  /** The masked picture's latent, for networks that read it. */
+  readonly masked?: number | undefined;
+  /** The sampler's first. */
+  readonly sampler: number;
+}
+
+export interface Leg {
+  readonly course: Course;
+  /** Steps of the job before it. */
+  readonly stepsBefore: number;
+  readonly places: Places;
+}
+
+export interface Route {
+  readonly first: Leg;
+  readonly hires?: Leg | undefined;
+  /** Of all legs. */
+  readonly steps: number;
+  /** Draws of the first leg; those after it have another size. */
+  readonly firstDraws: number;
+}
+
+/** Throws UsageError `E_STEPS`, and `E_JOB` for a strength that leaves no step. */
+export function routeOf(checkpoint: Checkpoint, job: FullJob): Route {
+  const { initImage, steps } = job;
+  const first: Leg =
+    initImage === undefined
+      ? { course: courseOf(checkpoint, job), stepsBefore: 0, places: { noise: 0, sampler: 1 } }
+      : {
+          course: strengthCourse(checkpoint, job, steps, strengthOf(job), "strength"),
+          stepsBefore: 0,
+          places: picturePlaces(checkpoint, job),
+        };
+  const firstDraws = first.places.sampler + first.course.drawCount;
+  const firstSteps = stepsOf(first.course);
+  if (job.hiresScale === undefined) return { first, steps: firstSteps, firstDraws };
+  const { hiresSteps = steps, hiresStrength } = job;
+  const course = strengthCourse(checkpoint, job, hiresSteps, hiresStrength!, "hiresStrength");
+  const encoded = hiresUpscaler(job) === "lanczos";
+  const places = encoded
+    ? { sample: firstDraws, noise: firstDraws + 1, sampler: firstDraws + 2 }
+    : { noise: firstDraws, sampler: firstDraws + 1 };
+  const hires = { course, stepsBefore: firstSteps, places };
+  return { first, hires, steps: firstSteps + stepsOf(course), firstDraws };
+}
+
+/** What a job's plan depends on. Throws UsageError, see routeOf. */
+export function jobShape(checkpoint: Checkpoint, job: FullJob): JobShape {
+  const { first, hires } = routeOf(checkpoint, job);
+  const { sample, masked } = first.places;
+  const encoded = [sample, masked].filter((place) => place !== undefined).length;
+  return {
+    batch: checkpoint.isGuided(job.guidance) ? 2 : 1,
+    width: job.width,
+    height: job.height,
+    modelCalls: first.course.calls.length,
+    historyLength: first.course.sampler.historyLength,
+    fp32: false,
+    ...(job.initImage !== undefined && { pictures: { encoded, masked: isMasked(job) } }),
+    ...(hires && {
+      hires: {
+        ...hiresSize(checkpoint, job),
+        modelCalls: hires.course.calls.length,
+        enlarges: hires.places.sample === undefined ? "latent" : "picture",
+      },
+    }),
+  };
+}
+
+function stepsOf({ firstStep, endStep }: Course): number {
+  return endStep - firstStep;
+}
+
+/** diffusers get_timesteps: int(steps * strength) steps, the last ones. */
+function strengthCourse(
+  checkpoint: Checkpoint,
+  job: FullJob,
+  steps: number,
+  strength: number,
+  field: "strength" | "hiresStrength",
+): Course {
+  const made = Math.min(Math.trunc(steps * strength), steps);
+  if (made < 1) {
+    throw new UsageError({
+      code: "E_JOB",
+      subject: field,
+      problem: `${strength} of ${steps} steps leaves none (allowed: at least one)`,
+      next: `give ${field} ${Math.ceil(100 / steps) / 100} or more, or more steps`,
+    });
+  }
+  const whole = courseOf(checkpoint, { ...job, steps });
+  return courseOf(checkpoint, { ...job, steps }, { firstStep: Math.min(steps - made, whole.steps - 1) });
+}
+
+/**
+ * The order of StableDiffusionXLImg2ImgPipeline and StableDiffusionXLInpaintPipeline. The latter draws for the masked picture also where the
+ * network doesn't read it; where all is painted anew, a network that reads it is not shown the picture itself.
+ */
+function picturePlaces(checkpoint: Checkpoint, job: FullJob): Places {
+  if (!isMasked(job)) return { sample: 0, noise: 1, sampler: 2 };
+  if (!checkpoint.inpaints) return { sample: 0, noise: 1, sampler: 3 };
+  return strengthOf(job) === 1 ? { noise: 0, masked: 1, sampler: 2 } : { sample: 0, noise: 1, masked: 2, sampler: 3 };
+}

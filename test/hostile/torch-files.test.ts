@@ -1,0 +1,183 @@
+/** @file Files of torch.save: PyTorch's own tensors, and files that want more than tensors (scripts/golden/torch_file_golden.py). */
+import assert from "node:assert/strict";
+import { existsSync, readFileSync } from "node:fs";
+import { test } from "node:test";
+import { unpickle } from "../../src/container/pickle.ts";
+import { PickleError } from "../../src/container/pickle-value.ts";
+import { readTorchFile } from "../../src/container/torch-file.ts";
+import { ArtifactError } from "../../src/errors.ts";
+import { memorySource } from "../../src/source/memory.ts";
+import { bytesOf } from "../support/table-bytes.ts";
+import { randomOf } from "../unit/store-fixture.ts";
+
+const FIXTURES = new URL("../../fixtures/torch-files/", import.meta.url);
+const fixture = (name: string) => new Uint8Array(readFileSync(new URL(name, FIXTURES)));
+const read = (name: string, bytes = fixture(name)) => readTorchFile(memorySource(name, bytes));
+
+interface Golden {
+  readonly dtype: string;
+  readonly shape: readonly number[];
+  readonly bytes: string;
+}
+const golden = JSON.parse(readFileSync(new URL("golden.json", FIXTURES), "utf8")) as Readonly<
+  Record<string, Readonly<Record<string, Golden>>>
+>;
+const DTYPES: Readonly<Record<string, string>> = {
+  ...{ float64: "f64", float32: "f32", float16: "f16", bfloat16: "bf16", bool: "bool" },
+  ...{ int64: "i64", int32: "i32", int16: "i16", int8: "i8", uint8: "u8" },
+};
+
+for (const name of ["zip.pth", "legacy.pth", "protocol-4.pth"]) {
+  test(`${name}: PyTorch's tensors, byte for byte, read where they lie`, async () => {
+    const tables = await read(name);
+    assert.deepEqual([...tables.keys()].sort(), Object.keys(golden).sort());
+    for (const [path, group] of Object.entries(golden)) {
+      const table = tables.get(path)!;
+      assert.deepEqual([...table.keys()].sort(), Object.keys(group).sort());
+      const bytes = await bytesOf(table);
+      for (const [key, expected] of Object.entries(group)) {
+        const { dtype, shape } = table.get(key)!;
+        assert.deepEqual({ dtype, shape }, { dtype: DTYPES[expected.dtype], shape: expected.shape }, key);
+        assert.equal(bytes.get(key)!.toString("hex"), expected.bytes, key);
+      }
+    }
+  });
+}
+
+test("a bare state dict has no path", async () => {
+  const tables = await read("plain.pth");
+  assert.deepEqual([...tables.keys()], [""]);
+  assert.deepEqual([...tables.get("")!.keys()], ["0.weight", "0.bias", "1.weight"]);
+});
+
+const refusal =
+  (about: RegExp, code = /^E_(PICKLE|ZIP|TRUNCATED)$/) =>
+  (error: unknown) => {
+    assert.ok(error instanceof ArtifactError, String(error));
+    assert.match(error.code, code);
+    assert.match(error.message, about);
+    return true;
+  };
+
+for (const [name, about] of [
+  ["runs-code.pth", /asks for (posix|nt)\.system/],
+  ["runs-code-legacy.pth", /asks for (posix|nt)\.system/],
+  ["module.pth", /asks for torch\.nn\.modules\.container\.Sequential/],
+  ["numpy.pth", /asks for numpy/],
+  ["turned.pth", /strides \[1, 4\]/],
+  ["expanded.pth", /strides \[0\]|beyond its storage/],
+  ["script.pth", /TorchScript/],
+] as const) {
+  test(`${name} is refused by what it wants`, async () => {
+    await assert.rejects(read(name), refusal(about));
+    assert.ok(!existsSync("/tmp/solvay-was-here"));
+  });
+}
+
+/** Instructions as bytes; text as Latin-1. */
+function pickle(...parts: readonly (string | readonly number[])[]): Uint8Array {
+  return Buffer.concat(
+    parts.map((part) => (typeof part === "string" ? Buffer.from(part, "latin1") : Buffer.from(part))),
+  );
+}
+
+for (const [what, bytes, about] of [
+  ["eval", pickle([0x80, 2], "c__builtin__\neval\n", [0x58, 1, 0, 0, 0], "1", [0x85], "R."), /__builtin__\.eval/],
+  [
+    "exec by name on the stack",
+    pickle([0x80, 4, 0x8c, 8], "builtins", [0x8c, 4], "exec", [0x93], "."),
+    /builtins\.exec/,
+  ],
+  ["INST", pickle("(ios\nsystem\n."), /instruction 0x69/],
+  ["OBJ", pickle("(cos\nsystem\no."), /os\.system/],
+  ["NEWOBJ", pickle("ccollections\nOrderedDict\n)", [0x81], "."), /instruction 0x81/],
+  ["EXT1", pickle([0x82, 1], "."), /instruction 0x82/],
+  ["torch.load within", pickle("ctorch.storage\n_load_from_bytes\n."), /_load_from_bytes/],
+  ["a name that only begins well", pickle("ctorch._utils\n_rebuild_tensor_v2.__globals__\n."), /__globals__/],
+  ["a call of a dictionary", pickle("})R."), /can't be called/],
+  ["attributes of a tuple", pickle(")}b."), /attributes/],
+  ["no end", pickle("}"), /ends too soon/],
+  ["nothing on the stack", pickle("."), /stack is empty/],
+  ["an unknown memo", pickle("h\x05."), /memo has no entry 5/],
+  ["marks without end", pickle("(".repeat(1000)), /marks nest deeper/],
+  ["a stack without end", pickle("N".repeat(70_000), "."), /stack is deeper/],
+  ["containers without end", pickle("}0".repeat(300_000), "."), /more than 262144 containers/],
+  ["a text without end", pickle([0x58, 0xff, 0xff, 0xff, 0x7f]), /text of 2147483647 bytes/],
+  ["an integer without end", pickle([0x8a, 0xff], "x".repeat(300)), /integer of 255 bytes/],
+  ["a key twice", pickle("}(K\x01NK\x01Nu."), /stands twice/],
+  ["a list as key", pickle("}]Ns."), /neither text nor a number/],
+  ["a storage of objects", pickle("(X\x07\0\0\0storagectorch\nobject\n"), /torch\.object/],
+] as const) {
+  test(`a pickle with ${what} is refused`, () => {
+    assert.throws(
+      () => unpickle(bytes),
+      (error: unknown) => error instanceof PickleError && about.test(error.message),
+    );
+  });
+}
+
+test("dictionaries within themselves, and many of many, end", async () => {
+  // zip.pth with its pickle replaced by one of the same length.
+  const whole = Buffer.from(fixture("zip.pth"));
+  const start = whole.indexOf(Buffer.from([0x80, 2]));
+  const end = whole.indexOf(Buffer.from("u.", "latin1"), start) + 2;
+  const swap = (content: Uint8Array) => {
+    const bytes = Buffer.from(whole);
+    bytes.fill(0x30, start, end);
+    const filler = Buffer.alloc(end - start - content.length, "N0");
+    Buffer.concat([filler, content]).copy(bytes, start);
+    return bytes;
+  };
+  // The checksum guards the pickle: this is what changed bytes meet first.
+  await assert.rejects(read("swapped.pth", new Uint8Array(swap(pickle("}q\0X\x01\0\0\0ah\0s.")))), refusal(/checksum/));
+  const self = unpickle(pickle("}q\0X\x01\0\0\0ah\0s.")).value as Map<string, unknown>;
+  assert.equal(self.get("a"), self);
+});
+
+test("every cut is refused", async () => {
+  for (const name of ["plain.pth", "legacy.pth"]) {
+    const whole = fixture(name);
+    for (let length = 1; length < whole.length; length += 37) {
+      await assert.rejects(read(name, whole.slice(0, length)), refusal(/./));
+    }
+  }
+});
+
+test("changed bytes give tensors within the file or a refusal, soon", async () => {
+  const random = randomOf(5);
+  for (const name of ["zip.pth", "legacy.pth", "plain.pth"]) {
+    for (let round = 0; round < 400; round++) {
+      const bytes = fixture(name);
+      for (let flips = 0; flips < 3; flips++) bytes[Math.floor(random() * bytes.length)] = Math.floor(random() * 256);
+      try {
+        for (const table of (await read(name, bytes)).values()) {
+          for (const { startByte, endByte } of table.values()) assert.ok(startByte >= 0 && endByte <= bytes.length);
+        }
+      } catch (error) {
+        assert.ok(error instanceof ArtifactError, String(error instanceof Error ? error.stack : error));
+      }
+    }
+  }
+});
+
+test("a zip file whose entries are packed, overlap or lie elsewhere is refused", async () => {
+  const change = (edit: (bytes: Buffer, directory: number) => void) => {
+    const bytes = Buffer.from(fixture("plain.pth"));
+    const directory = bytes.indexOf(Buffer.from("504b0102", "hex"));
+    edit(bytes, directory);
+    return new Uint8Array(bytes);
+  };
+  const packed = change((bytes, at) => bytes.writeUInt16LE(8, at + 10));
+  await assert.rejects(read("packed.pth", packed), refusal(/packed/));
+  const bomb = change((bytes, at) => bytes.writeUInt32LE(2 ** 31, at + 24));
+  await assert.rejects(read("bomb.pth", bomb), refusal(/packed|needs/));
+  const secret = change((bytes, at) => bytes.writeUInt16LE(1, at + 8));
+  await assert.rejects(read("secret.pth", secret), refusal(/encrypted/));
+  const overlap = change((bytes, at) => {
+    const second = bytes.indexOf(Buffer.from("504b0102", "hex"), at + 4);
+    bytes.writeUInt32LE(bytes.readUInt32LE(at + 42), second + 42);
+  });
+  await assert.rejects(read("overlap.pth", overlap), refusal(/overlaps/));
+  const moved = change((bytes, at) => bytes.writeUInt32LE(bytes.readUInt32LE(at + 42) + 1, at + 42));
+  await assert.rejects(read("moved.pth", moved), refusal(/not where its directory says|overlaps/));
+});

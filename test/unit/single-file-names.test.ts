@@ -1,0 +1,78 @@
+/** @file Names of single files against diffusers' own reading of them: every tensor of SDXL, SSD-1B and Vega, and what it becomes. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { JsonConfig } from "../../src/checkpoint/json-config.ts";
+import type { TensorEntry } from "../../src/container/table.ts";
+import { SDXL_BASE_UNET } from "../../src/models/sdxl/base.ts";
+import { partsOf } from "../../src/models/sdxl/file-parts.ts";
+import { inferredConfig } from "../../src/models/sdxl/inferred-config.ts";
+import { unetConfig } from "../../src/models/sdxl/network-config.ts";
+import { unetSchema } from "../../src/models/sdxl/unet.ts";
+import { memorySource } from "../../src/source/memory.ts";
+import { elementCount } from "../../src/tensor/dtype.ts";
+import { type OriginalName, originalNames } from "../support/single-file.ts";
+
+const NOWHERE = memorySource("file", new Uint8Array(0));
+
+/** As the file's header lists them. */
+function storedTable(names: readonly OriginalName[]): Map<string, TensorEntry> {
+  const table = new Map<string, TensorEntry>();
+  for (const { original, how, shape } of names) {
+    const [first, ...rest] = shape as [number, ...number[]];
+    const stored =
+      how === "conv"
+        ? [...shape, 1, 1]
+        : how === "transposed"
+          ? [...rest, first]
+          : how === "same"
+            ? shape
+            : [3 * first, ...rest];
+    const endByte = 100 + 2 * elementCount(stored);
+    table.set(original, { name: original, dtype: "f16", shape: stored, source: NOWHERE, startByte: 100, endByte });
+  }
+  return table;
+}
+
+for (const model of ["sdxl", "ssd-1b", "vega", "demo"] as const) {
+  test(`${model}: each tensor becomes the parameters that diffusers reads from it`, () => {
+    const names = originalNames(model);
+    const { tables, leftAside, unknown } = partsOf(storedTable(names), "file");
+    assert.deepEqual([leftAside, unknown], [[], []]);
+    const got = [...tables].flatMap(([folder, table]) =>
+      [...table].map(([parameter, { name, shape, startByte, endByte, source }]) => {
+        const how =
+          source !== NOWHERE
+            ? "transposed"
+            : startByte > 100
+              ? `rows ${(startByte - 100) / (endByte - startByte)}`
+              : "first";
+        return [folder, name, parameter, how, shape.join("x")].join("\t");
+      }),
+    );
+    const expected = names.map(({ folder, original, parameter, how, shape }) => {
+      const place = how === "transposed" || /rows [12]/.test(how) ? how : "first";
+      return [folder, original, parameter, place, [...shape, ...(how === "conv" ? [1, 1] : [])].join("x")].join("\t");
+    });
+    assert.deepEqual(got.sort(), expected.sort());
+  });
+}
+
+for (const model of ["sdxl", "ssd-1b", "vega"] as const) {
+  test(`${model}: its UNet's config follows from its tensors, and asks for just those`, () => {
+    const names = originalNames(model).filter(({ folder }) => folder === "unet");
+    const text = inferredConfig("unet", partsOf(storedTable(names), "file").tables.get("unet")!);
+    const config = unetConfig(new JsonConfig("unet/config.json", text!));
+    assert.deepEqual(
+      [...unetSchema(config)].map(([name, shape]) => `${name} ${shape.join("x")}`).sort(),
+      names.map(({ parameter, shape }) => `${parameter} ${shape.join("x")}`).sort(),
+    );
+    if (model === "sdxl") assert.deepEqual(config, SDXL_BASE_UNET);
+  });
+}
+
+test("dimensions that shapes don't tell are not guessed", () => {
+  const table = partsOf(storedTable(originalNames("demo")), "file").tables;
+  for (const folder of ["unet", "vae", "text_encoder", "text_encoder_2"] as const) {
+    assert.equal(inferredConfig(folder, table.get(folder)!), undefined);
+  }
+});
