@@ -1,8 +1,7 @@
 /** @file `solvay generate PROMPT`: one or more images, for people or as JSON lines. */
 import path from "node:path";
 import type { Command } from "commander";
-import { UsageError } from "../errors.ts";
-import { drawSeed, seedAfter } from "../job/seed.ts";
+import { seriesOf } from "../job/series.ts";
 import { wholeFromText } from "../job/text.ts";
 import type { CliContext } from "../terminal/context.ts";
 import { addImageOptions, jobSettingsOf, type OptionValues, openRequestOf } from "../terminal/options.ts";
@@ -33,14 +32,8 @@ export function addGenerate(program: Command, context: CliContext): void {
 
 async function generate(context: CliContext, prompt: string, options: GenerateFlags): Promise<void> {
   const { count, json, telemetry } = options;
-  const { seed: firstSeed = drawSeed(), ...job } = jobSettingsOf(options);
-  const seeds = Array.from({ length: count }, (_, i) => seedAfter(firstSeed, i));
-  if (seeds.includes(undefined)) {
-    const problem = `--seed ${firstSeed} with --count ${count} passes the largest seed 18446744073709551615`;
-    throw new UsageError({ code: "E_USAGE", problem, next: "choose a smaller --seed" });
-  }
+  const jobs = seriesOf(jobSettingsOf(options), count).map((job) => ({ ...job, prompt }));
   const targets = outputNames(context.cwd, options.output, count);
-  const jobs = seeds.map((seed) => ({ ...job, prompt, seed }));
   await paint(context, { request: openRequestOf(options), jobs, targets, json, beside: { telemetry } });
 }
 

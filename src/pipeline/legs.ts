@@ -43,7 +43,9 @@ export async function* drawLegs(
   const { route, job, planned } = context;
   const { described } = planned;
   const firstSize = elementCount(described.latentShape);
-  const noise = noiseOf(job, route.hires ? new Array<number>(route.firstDraws).fill(firstSize) : []);
+  const leading = route.hires ? new Array<number>(route.firstDraws).fill(firstSize) : [];
+  const { noise: place } = route.first.places;
+  const noise = noiseOf(job, leading, { place, shape: described.latentShape });
   let state = from;
   if (!state || state.step < (route.hires?.stepsBefore ?? route.steps)) {
     state = yield* firstLeg(context, noise, state);

@@ -79,6 +79,22 @@ test("--count numbers the files and counts the seeds up", async () => {
   );
 });
 
+test("of a variation --count counts the subseeds up, and the seed stays", async () => {
+  const fake = fakeContext({ cwd: folder() });
+  const line = ["--count", "2", "--seed", "4", "--subseed", "18446744073709551614", "--subseed-strength", "0.2"];
+  assert.equal(await runCli(["generate", "x", ...line], fake.context), 0, fake.err());
+  assert.deepEqual(
+    fake.jobs.map(({ seed, subseed, subseedStrength }) => [seed, subseed, subseedStrength]),
+    [
+      [4, "18446744073709551614", 0.2],
+      [4, "18446744073709551615", 0.2],
+    ],
+  );
+  const past = fakeContext({ cwd: folder() });
+  assert.notEqual(await runCli(["generate", "x", ...line.with(1, "3")], past.context), 0);
+  assert.match(past.err(), /--subseed 18446744073709551614 with --count 3 passes the largest seed/);
+});
+
 test("a legal name of 255 bytes is no longer while the picture is written", async () => {
   const fake = fakeContext({ cwd: folder() });
   const name = `${"x".repeat(251)}.png`;

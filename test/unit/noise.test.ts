@@ -3,6 +3,8 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { torchNoise, torchRandn } from "../../src/sampler/noise.ts";
+import { noiseOf } from "../../src/sampler/noise-source.ts";
+import { philoxNoise } from "../../src/sampler/philox.ts";
 
 interface Row {
   readonly seed: number;
@@ -27,11 +29,16 @@ for (const seed of new Set(rows.map((row) => row.seed))) {
   });
 }
 
-function requireEqual(noise: Float32Array, { count, indices, values }: Row, what = "the first draw"): void {
+function requireEqual(
+  noise: Float32Array,
+  { count, indices, values }: Row,
+  what = "the first draw",
+  within = 1e-6,
+): void {
   assert.equal(noise.length, count);
   indices.forEach((at, index) => {
     const difference = Math.abs(noise[at]! - values[index]!);
-    assert.ok(difference <= 1e-6, `${what}: count ${count}, element ${at}: ${noise[at]} is not ${values[index]}`);
+    assert.ok(difference <= within, `${what}: count ${count}, element ${at}: ${noise[at]} is not ${values[index]}`);
   });
 }
 
@@ -74,3 +81,48 @@ test("a seed of more than 53 bits is given by its digits; its low 32 bits count,
 });
 
 test("no request gives no numbers", () => assert.equal(torchRandn(1, 0).length, 0));
+
+test("draws of declared sizes, then of one: equal to those of one generator, in any order", () => {
+  const sized = read("sized") as PlacedRow[];
+  const leading = sized.slice(0, 4).map(({ count }) => count);
+  for (const order of [
+    [0, 1, 2, 3, 4, 5],
+    [5, 1, 4],
+  ]) {
+    const source = torchNoise(3, leading);
+    for (const place of order) requireEqual(source.normal(place, sized[place]!.count), sized[place]!, `draw ${place}`);
+  }
+});
+
+test("philox: equal to torch's CUDA generator as A1111 writes it out, each draw by itself", () => {
+  for (const row of read("philox") as PlacedRow[]) {
+    requireEqual(philoxNoise(row.seed).normal(row.place, row.count), row, `seed ${row.seed}, draw ${row.place}`);
+  }
+  // Published in modules/rng_philox.py for torch.randn((3, 4), device="cuda") of seed 0.
+  const published = [-0.92466259, -0.42534415, -2.6438457, 0.14518388, -0.12086647, -0.57972564];
+  const found = philoxNoise(0).normal(0, 12);
+  published.forEach((value, at) => {
+    assert.ok(Math.abs(found[at]! - value) < 1e-6, `${found[at]} is not ${value}`);
+  });
+});
+
+test("a variation: the first noise alone goes over to the subseed's, as A1111 mixes them", () => {
+  const rows = read("variations") as (Row & { readonly subseed: number; readonly share: number })[];
+  const first = { place: 1, shape: [1, 4, 6, 5] };
+  for (const { subseed, share, ...row } of rows) {
+    // The first latent's noise comes after another draw: here of no values, so that it is the seed's first.
+    const job = { seed: row.seed, subseed, subseedStrength: share };
+    // torch takes the angles in fp32.
+    requireEqual(noiseOf(job, [0], first).normal(1, row.count), row, `strength ${share}`, 1e-5);
+    assert.deepEqual(noiseOf(job, [], first).normal(2, 40), torchNoise(row.seed).normal(2, 40));
+    assert.deepEqual(
+      noiseOf({ ...job, subseedStrength: 0 }, [], first).normal(1, 40),
+      torchNoise(row.seed).normal(1, 40),
+    );
+  }
+  const drawn = noiseOf({ seed: 1, rng: "philox", subseed: 2, subseedStrength: 1 }, [], first).normal(1, 120);
+  const other = philoxNoise(2).normal(0, 120);
+  drawn.forEach((value, at) => {
+    assert.ok(Math.abs(value - other[at]!) < 1e-5, `element ${at}`);
+  });
+});
