@@ -16,6 +16,8 @@ import { Runtime } from "../../src/pipeline/runtime.ts";
 import { type TextToImageJob, textToImage } from "../../src/pipeline/text-to-image.ts";
 import { smallestDeviceBytes } from "../../src/plan/requirements.ts";
 import type { SamplerState } from "../../src/sampler/sampler.ts";
+import { TableBlocks } from "../../src/stream/blocks.ts";
+import { StoredBlocks } from "../../src/stream/stored-blocks.ts";
 import { FaultyDevice } from "../faulty-device.ts";
 import { TEST_MACHINE } from "../graph-run.ts";
 import { openSdxlFolder } from "../sdxl-folder.ts";
@@ -98,6 +100,15 @@ test("a map of three keeps the last three, and forgets the oldest first", () => 
   );
   cache.clear();
   assert.equal(cache.get(4), undefined);
+});
+
+test("each component's weights come from where they are: the block store, or files in place", () => {
+  const { table } = checkpoint.components.get("unet")!;
+  const stored = checkpoint.withWeights(new Map([["unet", { table, blocks: [] }]]));
+  const readers = componentReaders(stored, performance.now);
+  assert.ok(readers.get("unet") instanceof StoredBlocks);
+  assert.ok(readers.get("textEncoder") instanceof TableBlocks);
+  assert.deepEqual([...readers.keys()].sort(), [...stored.components.keys()].sort());
 });
 
 test("each phase has on the ledger what the plan says, and gives it back; a whole picture has the plan's peaks", async () => {

@@ -14,6 +14,12 @@ test("a rate below a quarter of the best is told, once", () => {
   assert.equal(watch.observe(90 * MB, 100), undefined);
 });
 
+test("it is the best rate so far that counts, not the first", () => {
+  const watch = new SlowdownWatch();
+  for (const gbps of [1, 8, 2.1]) assert.equal(watch.observe(gbps * 1e9, 1000), undefined, `${gbps} GB/s`);
+  assert.match(watch.observe(1.9e9, 1000)!, /at 1\.90 GB\/s, 8\.00 GB\/s before/);
+});
+
 test("the first steps, growing rates and a few bytes tell nothing", () => {
   const watch = new SlowdownWatch();
   for (const mb of [10, 100, 1000]) assert.equal(watch.observe(mb * MB, 100), undefined);
