@@ -93,13 +93,19 @@ const LARGE: Readonly<Record<string, (g: GraphBuilder) => void>> = {
   "tokens of an image": (g) =>
     g.output("y", g.node("reshape", [g.input("x", [8, 5, 24, 19])], { shape: [8, 5 * 24 * 19] })),
   "an enlarged image": (g) =>
-    g.output("y", g.node("upsampleNearest", [g.input("x", [2, 5, 33, 31])], { height: 74, width: 63 })),
+    g.output("y", g.node("upsampleNearest", [g.input("x", [4, 5, 33, 31])], { height: 74, width: 63 })),
   "group norm of an image, by four and one by one": (g) => {
-    for (const channels of [8, 6]) {
+    // Pixels of more than 256 bytes, of which a workgroup has no whole number.
+    for (const [channels, height] of [
+      [8, 91],
+      [6, 91],
+      [72, 21],
+      [70, 21],
+    ] as const) {
       const [w, b] = [g.weight(`w${channels}`, [channels]), g.weight(`b${channels}`, [channels])];
       g.output(
         `y${channels}`,
-        g.node("groupNorm", [g.input(`x${channels}`, [2, channels, 53, 41]), w, b], { groups: 2, eps: 1e-5 }),
+        g.node("groupNorm", [g.input(`x${channels}`, [2, channels, height, 23]), w, b], { groups: 2, eps: 1e-5 }),
       );
     }
   },
