@@ -170,7 +170,7 @@ test("a zip file whose entries are packed, overlap or lie elsewhere is refused",
   const packed = change((bytes, at) => bytes.writeUInt16LE(8, at + 10));
   await assert.rejects(read("packed.pth", packed), refusal(/packed/));
   const bomb = change((bytes, at) => bytes.writeUInt32LE(2 ** 31, at + 24));
-  await assert.rejects(read("bomb.pth", bomb), refusal(/packed|needs/));
+  await assert.rejects(read("bomb.pth", bomb), refusal(/too long/));
   const secret = change((bytes, at) => bytes.writeUInt16LE(1, at + 8));
   await assert.rejects(read("secret.pth", secret), refusal(/encrypted/));
   const overlap = change((bytes, at) => {
