@@ -113,6 +113,10 @@ stats = group_stats(rand(2, 6, 4, 3), 3).float().double()
 mean, variance = (stats[..., i].repeat_interleave(2, 1)[:, :, None, None] for i in (0, 1))
 y = (x - mean) / (variance + 1e-5).sqrt() * w[:, None, None] + b[:, None, None]
 case("statistics from outside", "groupNormApply", {"groups": 3, "eps": 1e-5}, [x, stats, w, b], y)
+x = torch.tensor([-40.0, -9, -1, -0.015625, 0, 0.5, 1, 40]).double()
+case("wide range", "leakyRelu", {"slope": 0.2}, [x], F.leaky_relu(x, 0.2))
+x, w = rand(2, 3, 2, 2), rand(3)
+case("a slope a channel", "prelu", {}, [x, w], F.prelu(x, w))
 
 path = Path(__file__).resolve().parents[2] / "fixtures" / "ops" / "ops.json"
 path.parent.mkdir(parents=True, exist_ok=True)

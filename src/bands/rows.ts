@@ -35,6 +35,8 @@ const READINGS: { readonly [Op in OpName]: readonly Reading[] | null } = {
   silu: ["same"],
   gelu: ["same"],
   quickGelu: ["same"],
+  leakyRelu: ["same"],
+  prelu: ["same", "none"],
   geglu: ["same"],
   add: ["same", "same"],
   addChannels: ["same", "none"],
@@ -87,6 +89,7 @@ function outputRows(graph: Graph, node: AnyNode, rows: ReadonlyMap<ValueId, Rows
     case "groupNorm":
     case "groupNormApply":
     case "addChannels":
+    case "prelu":
       if (x.axis !== 2) return refuse("its input is no image");
       return { ...x, count: shape[2]! };
     case "linear":

@@ -20,6 +20,10 @@ export interface OpAttrs {
   gelu: Record<never, never>;
   /** x sigmoid(1.702 x). */
   quickGelu: Record<never, never>;
+  /** x where it is positive, else x slope. */
+  leakyRelu: { readonly slope: number };
+  /** x [B, C, H, W], w [C] -> same: x where it is positive, else x times its channel's w. */
+  prelu: Record<never, never>;
   /** x [..., 2C] -> [..., C]: x[..., :C] gelu(x[..., C:]). */
   geglu: Record<never, never>;
   /** a + b; b has a's shape, or broadcasts to it by the NumPy rule (b may have fewer axes). Output has a's shape. */
@@ -97,6 +101,11 @@ export const INFER_SHAPE: InferShape = {
   silu: ([x]) => x!,
   gelu: ([x]) => x!,
   quickGelu: ([x]) => x!,
+  leakyRelu: ([x]) => x!,
+  prelu: ([x, w]) => {
+    same(rank(w, 1, "prelu w")[0], rank(x, 4, "prelu x")[1], "prelu channels");
+    return x!;
+  },
   geglu: ([x]) => {
     if (x!.at(-1)! % 2 !== 0) throw new RangeError(`geglu: odd last axis ${x!.at(-1)}`);
     return [...x!.slice(0, -1), x!.at(-1)! / 2];

@@ -60,6 +60,11 @@ const MAKE: Make = {
   silu: same,
   gelu: same,
   quickGelu: same,
+  leakyRelu: () => ({ attrs: { slope: next() }, inputs: [x(...axes(3, 7))] }),
+  prelu: () => {
+    const channels = size(9);
+    return { attrs: {}, inputs: [x(size(2), channels, size(6), size(6)), w(channels)] };
+  },
   geglu: () => ({ attrs: {}, inputs: [x(...axes(pick([1, 2, 3]), 6), 2 * size(20))] }),
   add: () => {
     const shape = axes(pick([1, 2, 3, 4]), 6);

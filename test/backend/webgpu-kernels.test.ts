@@ -11,6 +11,7 @@ import {
   addKernel,
   broadcastAddKernel,
   gegluKernel,
+  preluKernel,
   unaryKernel,
 } from "../../src/backend/webgpu/kernels/elementwise.ts";
 import { gemmKernel } from "../../src/backend/webgpu/kernels/gemm.ts";
@@ -150,7 +151,7 @@ function* others(): Generator<Kernel> {
   yield channelStatisticsKernel({ x: 0, parts: 1 });
   yield channelStatisticsKernel({ x: 0, x2: 1, parts: 2 });
   for (const lanes of LANES) yield groupStatisticsKernel(lanes);
-  for (const op of ["silu", "gelu", "quickGelu", "scale"] as const) yield unaryKernel(op);
+  for (const op of ["silu", "gelu", "quickGelu", "scale", "leakyRelu"] as const) yield unaryKernel(op);
   for (const slots of [
     { a: 0, b: 1, out: 2 },
     { a: 0, b: 0, out: 1 },
@@ -159,6 +160,7 @@ function* others(): Generator<Kernel> {
     yield broadcastAddKernel(slots);
   }
   yield gegluKernel();
+  yield preluKernel();
   for (const lanes of LANES) yield softmaxKernel(lanes);
   yield upsampleKernel();
   for (const storage of STORAGES) {

@@ -64,6 +64,12 @@ const LOWER: { readonly [Op in OpName]: Lower<Op> } = {
   quickGelu(e, { inputs: [x], output }) {
     e.emit("QuickGelu", [e.value(x!)], output, { alpha: { float: 1.702 } }, "com.microsoft");
   },
+  leakyRelu(e, { inputs: [x], output, attrs: { slope } }) {
+    e.emit("LeakyRelu", [e.value(x!)], output, { alpha: { float: slope } });
+  },
+  prelu(e, { inputs: [x, w], output }) {
+    e.emit("PRelu", [e.value(x!), e.reshape(e.weight(w!), [...e.shape(w!), 1, 1])], output);
+  },
   geglu(e, { inputs: [x], output }) {
     const [left, right] = [e.name(), e.name()];
     e.node({ op: "Split", inputs: [e.value(x!)], outputs: [left, right], attributes: { axis: -1, num_outputs: 2 } });

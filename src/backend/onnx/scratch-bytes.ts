@@ -33,6 +33,8 @@ const TEMPORARY_BYTES: { readonly [Op in OpName]: (shapes: OpShapes) => number }
   silu: () => 0,
   gelu: ({ output }) => bytes(output),
   quickGelu: () => 0,
+  leakyRelu: () => 0,
+  prelu: () => 0,
   // Two halves, and the gate after its activation.
   geglu: ({ output }) => 3 * bytes(output),
   add: () => 0,

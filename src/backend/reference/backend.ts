@@ -10,7 +10,7 @@ import { attention } from "./attention.ts";
 import { conv2d, linear } from "./matmul.ts";
 import { concat, embedding, reshape, slice, toImage, toTokens, upsampleNearest } from "./movement.ts";
 import { groupNorm, groupNormApply, groupStats, layerNorm } from "./norm.ts";
-import { add, addChannels, geglu, gelu, quickGelu, scale, silu } from "./pointwise.ts";
+import { add, addChannels, geglu, gelu, leakyRelu, prelu, quickGelu, scale, silu } from "./pointwise.ts";
 import type { Kernel, ReferenceTensor } from "./tensor.ts";
 
 const KERNELS = {
@@ -21,6 +21,8 @@ const KERNELS = {
   silu,
   gelu,
   quickGelu,
+  leakyRelu,
+  prelu,
   geglu,
   add,
   addChannels,

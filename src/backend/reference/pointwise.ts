@@ -36,6 +36,17 @@ export const gelu: Kernel<"gelu"> = (inputs) => each(inputs, geluOf);
 /** x sigmoid(1.702 x). */
 export const quickGelu: Kernel<"quickGelu"> = (inputs) => each(inputs, (x) => x * sigmoid(1.702 * x));
 
+/** x where it is positive, else x slope. */
+export const leakyRelu: Kernel<"leakyRelu"> = (inputs, { slope }) => each(inputs, (x) => (x > 0 ? x : x * slope));
+
+/** x [B, C, H, W], w [C]: x where it is positive, else x times its channel's w. */
+export const prelu: Kernel<"prelu"> = (inputs, _attrs, [batch, channels]) => {
+  const x = floats(inputs, 0);
+  const w = floats(inputs, 1);
+  const pixels = x.length / (batch! * channels!);
+  return x.map((value, i) => (value > 0 ? value : value * w[Math.floor(i / pixels) % channels!]!));
+};
+
 /** x factor. */
 export const scale: Kernel<"scale"> = (inputs, { factor }) => each(inputs, (x) => x * factor);
 

@@ -9,13 +9,14 @@ const THREADS = 256;
 /** Quads that a workgroup writes. */
 export const ELEMENTWISE_QUADS = THREADS * 4;
 
-export type UnaryOp = "silu" | "gelu" | "quickGelu" | "scale";
+export type UnaryOp = "silu" | "gelu" | "quickGelu" | "scale" | "leakyRelu";
 
 const UNARY: Readonly<Record<UnaryOp, (x: string) => string>> = {
   silu: (x) => `silu4(${x})`,
   gelu: (x) => `gelu4(${x})`,
   quickGelu: (x) => `quickGelu4(${x})`,
   scale: (x) => `${x} * P.factor`,
+  leakyRelu: (x) => `max(${x}, vec4<f32>()) + min(${x}, vec4<f32>()) * P.factor`,
 };
 
 /** out = op(x), whole tensors; what the last quad holds beyond the end is alignment. */
@@ -27,7 +28,7 @@ export function unaryKernel(op: UnaryOp): Kernel {
       { name: "x", view: "vec4<f32>", slot: 0 },
       { name: "out", view: "vec4<f32>", slot: 1 },
     ],
-    params: op === "scale" ? { quads: "u32", factor: "f32" } : { quads: "u32" },
+    params: op === "scale" || op === "leakyRelu" ? { quads: "u32", factor: "f32" } : { quads: "u32" },
     workgroupSize: THREADS,
     text: (at) => ({ head: ACTIVATION_FUNCTIONS, body: eachQuad(at("out", "i"), UNARY[op](at("x", "i"))) }),
   });
@@ -82,6 +83,23 @@ export function broadcastAddKernel(slots: { a: number; b: number; out: number })
     let i1 = (i / (P.size3 * P.size2)) % P.size1;
     let i0 = i / (P.size3 * P.size2 * P.size1);
     ${at("out", "i")} = ${at("a", "i")} + ${at("b", "i0 * P.stride0 + i1 * P.stride1 + i2 * P.stride2 + i3 * P.stride3")};`),
+    }),
+  });
+}
+
+/** x [.., C], w [C] -> same: x where it is positive, else x times its channel's w. */
+export function preluKernel(): Kernel {
+  return makeKernel({
+    name: "prelu",
+    variant: "channels",
+    operands: (["x", "w", "out"] as const).map((name, slot) => ({ name, view: "f32", slot })),
+    params: { items: "u32", channels: "u32" },
+    workgroupSize: THREADS,
+    text: (at) => ({
+      head: "",
+      body: eachItem(`
+    let x = ${at("x", "i")};
+    ${at("out", "i")} = max(x, 0.0) + min(x, 0.0) * ${at("w", "i % P.channels")};`),
     }),
   });
 }

@@ -6,7 +6,9 @@ import {
   broadcastAddKernel,
   ELEMENTWISE_QUADS,
   gegluKernel,
+  preluKernel,
   SCALAR_ITEMS,
+  type UnaryOp,
   unaryKernel,
 } from "../kernels/elementwise.ts";
 import { BYTE_COST } from "./dispatches.ts";
@@ -14,7 +16,7 @@ import { type LoweringScope, shareWindow } from "./lowering-scope.ts";
 import { physicalShape, physicalStrides } from "./tensor-layout.ts";
 
 /** A kernel from x to a result of the same shape. */
-export function unary(op: "silu" | "gelu" | "quickGelu" | "scale") {
+export function unary(op: UnaryOp) {
   return (l: LoweringScope, node: AnyNode) => {
     const x = l.floats(node.inputs[0]!);
     const count = elementCount(l.shape(node.output));
@@ -29,10 +31,35 @@ export function unary(op: "silu" | "gelu" | "quickGelu" | "scale") {
       ],
       kernel: () => unaryKernel(op),
       workgroups: Math.ceil(quads / ELEMENTWISE_QUADS),
-      params: { quads, ...(node.op === "scale" ? { factor: node.attrs.factor } : {}) },
+      params: { quads, ...factorOf(node) },
       costPerWorkgroup: ELEMENTWISE_QUADS * 32 * BYTE_COST,
     });
   };
+}
+
+function factorOf(node: AnyNode): { readonly factor?: number } {
+  if (node.op === "scale") return { factor: node.attrs.factor };
+  return node.op === "leakyRelu" ? { factor: node.attrs.slope } : {};
+}
+
+/** x [B, C, H, W], its physical last axis the channels, by w [C]. */
+export function addPrelu(l: LoweringScope, node: AnyNode): void {
+  const [x, w] = node.inputs as [ValueId, ValueId];
+  const out = l.target(node.output);
+  const items = elementCount(l.shape(node.output));
+  const window = shareWindow(SCALAR_ITEMS * 4, l.builder.bytes(out));
+  l.builder.add({
+    label: l.label(node.output),
+    operands: [
+      { name: "x", storage: l.floats(x), window },
+      { name: "w", storage: l.floats(w) },
+      { name: "out", storage: out, window },
+    ],
+    kernel: () => preluKernel(),
+    workgroups: Math.ceil(items / SCALAR_ITEMS),
+    params: { items, channels: l.shape(x)[1]! },
+    costPerWorkgroup: SCALAR_ITEMS * 8 * BYTE_COST,
+  });
 }
 
 /** out = a + b, b's strides along out's physical axes given (equal shapes: none). */

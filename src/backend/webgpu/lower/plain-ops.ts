@@ -7,7 +7,7 @@ import { COPY_ITEMS, embeddingKernel, upsampleKernel } from "../kernels/movement
 import { STORAGE_BYTES } from "../kernels/wgsl.ts";
 import { addAttention } from "./attention.ts";
 import { BYTE_COST, type Window } from "./dispatches.ts";
-import { addGeglu, addSum, broadcastStrides, unary } from "./elementwise.ts";
+import { addGeglu, addPrelu, addSum, broadcastStrides, unary } from "./elementwise.ts";
 import { type LoweringScope, type Place, shareWindow } from "./lowering-scope.ts";
 import { groupStatistics, imageOf, normalizeRows } from "./norms.ts";
 import { addProduct } from "./products.ts";
@@ -96,6 +96,8 @@ const PLAIN = {
   silu: unary("silu"),
   gelu: unary("gelu"),
   quickGelu: unary("quickGelu"),
+  leakyRelu: unary("leakyRelu"),
+  prelu: addPrelu,
   scale: unary("scale"),
   geglu: addGeglu,
   add(l, { inputs: [a, b], output }) {
