@@ -1,5 +1,4 @@
 /** @file Whole pictures against diffusers in fp32 on the same weights: every pixel within 2/255, PSNR at least 50 dB. */
-import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { test } from "node:test";
@@ -7,6 +6,7 @@ import { fileURLToPath } from "node:url";
 import { decodePng } from "../../src/image/png.ts";
 import { type BackendName, type Engine, openEngine } from "../../src/node.ts";
 import { sameBytes } from "../support/same.ts";
+import { requireSamePicture } from "../support/same-picture.ts";
 
 interface GoldenJob {
   readonly model: string;
@@ -22,9 +22,6 @@ interface GoldenJob {
   readonly height: number;
   readonly file: string;
 }
-
-const MAX_DIFFERENCE = 2;
-const MIN_PSNR_DB = 50;
 
 const golden = new URL("../../fixtures/golden/", import.meta.url);
 const jobs = JSON.parse(readFileSync(new URL("manifest.json", golden), "utf8")) as readonly GoldenJob[];
@@ -66,22 +63,5 @@ async function generate(engine: Engine, job: GoldenJob): Promise<Uint8Array<Arra
 }
 
 async function requireEqual(job: GoldenJob, png: Uint8Array<ArrayBuffer>): Promise<void> {
-  const found = await decodePng(png);
-  const expected = await decodePng(new Uint8Array(await readFile(new URL(job.file, golden))));
-  assert.deepEqual([found.width, found.height], [expected.width, expected.height]);
-  const { largest, psnrDb } = compare(found.pixels, expected.pixels);
-  assert.ok(largest <= MAX_DIFFERENCE, `largest difference ${largest}, PSNR ${psnrDb.toFixed(1)} dB`);
-  assert.ok(psnrDb >= MIN_PSNR_DB, `PSNR ${psnrDb.toFixed(1)} dB`);
-}
-
-function compare(a: Uint8Array, b: Uint8Array): { largest: number; psnrDb: number } {
-  assert.equal(a.length, b.length);
-  let largest = 0;
-  let squares = 0;
-  for (let i = 0; i < a.length; i++) {
-    const difference = Math.abs(a[i]! - b[i]!);
-    largest = Math.max(largest, difference);
-    squares += difference ** 2;
-  }
-  return { largest, psnrDb: 10 * Math.log10(255 ** 2 / Math.max(squares / a.length, Number.MIN_VALUE)) };
+  await requireSamePicture(png, new Uint8Array(await readFile(new URL(job.file, golden))));
 }

@@ -1,0 +1,64 @@
+/**
+ * @file Whole pictures of other samplers, schedules and guidance than the models' own, against diffusers in fp32; the same ones for every
+ * budget, from every step on, and told in the record.
+ */
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { readFile } from "node:fs/promises";
+import { test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { readPngText } from "../../src/image/png.ts";
+import { A1111_KEYWORD } from "../../src/job/infotext.ts";
+import type { GenerateJob } from "../../src/job/types.ts";
+import { type Engine, openEngine } from "../../src/node.ts";
+import { SAMPLERS } from "../../src/sampler/samplers.ts";
+import { sameBytes } from "../support/same.ts";
+import { requireSamePicture } from "../support/same-picture.ts";
+
+interface GoldenPicture {
+  readonly model: string;
+  readonly job: GenerateJob;
+  readonly file: string;
+}
+
+const fixtures = new URL("../../fixtures/sampler/", import.meta.url);
+const pictures = JSON.parse(readFileSync(new URL("pictures.json", fixtures), "utf8")) as readonly GoldenPicture[];
+
+for (const { model, job, file } of pictures) {
+  const { prompt: _, seed: __, width: ___, height: ____, guidance: _____, ...words } = job;
+  test(`${file}, ${JSON.stringify(words)}, equals diffusers' picture`, async () => {
+    await using engine = await open(model);
+    await requireSamePicture(await draw(engine, job), new Uint8Array(await readFile(new URL(file, fixtures))));
+  });
+}
+
+test("every sampler draws the same bytes under a tight budget as under a wide one", async () => {
+  const job = { prompt: "a mill", seed: 3, steps: 4, guidance: 3, width: 64, height: 64 };
+  await using wide = await open("deep");
+  await using tight = await open("deep", { vram: "226M" });
+  for (const sampler of Object.keys(SAMPLERS)) {
+    sameBytes(await draw(tight, { ...job, sampler }), await draw(wide, { ...job, sampler }));
+  }
+});
+
+test("the record tells sampler, schedule, generator and variation", async () => {
+  await using engine = await open("deep");
+  const job = { prompt: "a mill", seed: 3, steps: 2, guidance: 3, width: 64, height: 64 };
+  const more = { scheduler: "DPM++ 2M Karras", rng: "NV", subseed: 8, subseedStrength: 0.5, guidanceRescale: 0.5 };
+  const chunks = await readPngText(await draw(engine, { ...job, ...more }));
+  const { text } = chunks.find(({ keyword }) => keyword === A1111_KEYWORD)!;
+  assert.match(text, /Sampler: DPM\+\+ 2M, Schedule type: Karras, .*Variation seed: 8, Variation seed strength: 0.5/);
+  assert.match(text, /RNG: NV/);
+  assert.match(text, /Guidance rescale: 0.5/);
+});
+
+function open(model: string, budgets: { vram?: string } = {}): Promise<Engine> {
+  const folder = new URL(`../golden/${model}`, fixtures);
+  const options = model === "demo" ? {} : { model: fileURLToPath(folder) };
+  return openEngine({ ...options, backend: "cpu", budgets });
+}
+
+async function draw(engine: Engine, job: GenerateJob): Promise<Uint8Array<ArrayBuffer>> {
+  for await (const event of engine.generate(job)) if (event.type === "image") return new Uint8Array(event.png);
+  throw new Error("the job ended without a picture");
+}
