@@ -137,7 +137,7 @@ export interface JobShape {
   readonly height: number;
   /** How often the sampler asks the model in one image. */
   readonly modelCalls: number;
-  /** Latents that the sampler keeps of earlier steps. */
+  /** Latents that the sampler keeps of earlier steps, and of questions before in the same step. */
   readonly historyLength: number;
   /** Everything in fp32, whatever precision is declared. */
   readonly fp32: boolean;

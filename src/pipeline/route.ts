@@ -64,13 +64,14 @@ export function routeOf(checkpoint: Checkpoint, job: FullJob): Route {
 export function jobShape(checkpoint: Checkpoint, job: FullJob): JobShape {
   const { first, hires } = routeOf(checkpoint, job);
   const { sample, masked } = first.places;
+  const { sampler } = first.course;
   const encoded = [sample, masked].filter((place) => place !== undefined).length;
   return {
     batch: checkpoint.isGuided(job.guidance) ? 2 : 1,
     width: job.width,
     height: job.height,
     modelCalls: first.course.calls.length,
-    historyLength: first.course.sampler.historyLength,
+    historyLength: sampler.historyLength + sampler.heldLength,
     fp32: false,
     ...(job.initImage !== undefined && { pictures: { encoded, masked: isMasked(job) } }),
     ...(hires && {

@@ -28,6 +28,8 @@ export type StepNoise = (draw: number) => Float32Array;
 export interface Sampler {
   /** Latents of earlier steps that a state holds at most: part of a plan's host memory. */
   readonly historyLength: number;
+  /** Latents that a step holds beside its state while it asks the model: part of that memory, too. */
+  readonly heldLength: number;
   /** The noise levels at which step `step` asks the model, in their order: a plan's repeats and the time embeddings follow. */
   levels(schedule: NoiseSchedule, step: number): readonly number[];
   /** How many latents of noise step `step` takes from the generator, also where it has no use for one. */

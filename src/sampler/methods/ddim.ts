@@ -6,6 +6,7 @@ import { landed, weighted } from "./weighted.ts";
 export function ddim({ clipRange }: SolverSettings): Sampler {
   return {
     historyLength: 0,
+    heldLength: 0,
     levels: ({ sigmas }, step) => [sigmas[step]!],
     draws: () => 0,
     async step({ step, x }, schedule, denoise) {

@@ -15,6 +15,7 @@ export function dpmMultistep(isSde: boolean, settings: SolverSettings): Sampler 
   const { solverOrder = 2, solverType = "midpoint" } = settings;
   return {
     historyLength: solverOrder - 1,
+    heldLength: 0,
     levels: ({ sigmas }, step) => [sigmas[step]!],
     draws: () => (isSde ? 1 : 0),
     async step({ step, x, history }, schedule, denoise, noise) {

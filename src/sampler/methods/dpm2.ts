@@ -9,6 +9,7 @@ function dpm2Of(isAncestral: boolean): Sampler {
   const target = (from: number, to: number) => (isAncestral ? ancestralStep(from, to) : { down: to, up: 0 });
   return {
     historyLength: 0,
+    heldLength: 2,
     levels({ sigmas }, step) {
       const [sigma, next] = [sigmas[step]!, sigmas[step + 1]!];
       return next === 0 ? [sigma] : [sigma, middleLevel(sigma, target(sigma, next).down)];

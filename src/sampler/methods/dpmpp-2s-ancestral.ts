@@ -12,6 +12,7 @@ function levelsOf({ sigmas }: NoiseSchedule, step: number): readonly number[] {
 
 export const dpmpp2sAncestral: Sampler = {
   historyLength: 0,
+  heldLength: 2,
   levels: levelsOf,
   draws: ({ sigmas }, step) => (sigmas[step + 1] === 0 ? 0 : 1),
   async step({ step, x }, schedule, denoise, noise) {

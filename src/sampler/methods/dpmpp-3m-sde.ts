@@ -9,6 +9,7 @@ const ETA = 1;
 
 export const dpmpp3mSde: Sampler = {
   historyLength: 2,
+  heldLength: 0,
   levels: ({ sigmas }, step) => [sigmas[step]!],
   draws: ({ sigmas }, step) => (sigmas[step + 1] === 0 ? 0 : 1),
   async step({ step, x, history }, { sigmas }, denoise, noise) {

@@ -8,6 +8,7 @@ import { ancestralStep, middleLevel, weighted } from "./weighted.ts";
 
 export const dpmppSde: Sampler = {
   historyLength: 0,
+  heldLength: 4,
   levels({ sigmas }, step) {
     const [sigma, next] = [sigmas[step]!, sigmas[step + 1]!];
     return next === 0 ? [sigma] : [sigma, middleLevel(sigma, next)];

@@ -4,6 +4,7 @@ import { ancestralStep, weighted } from "./weighted.ts";
 
 export const eulerAncestral: Sampler = {
   historyLength: 0,
+  heldLength: 0,
   levels: ({ sigmas }, step) => [sigmas[step]!],
   // The last is drawn, too, and has no weight.
   draws: () => 1,

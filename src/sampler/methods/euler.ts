@@ -8,6 +8,7 @@ const f32 = Math.fround;
 
 export const euler: Sampler = {
   historyLength: 0,
+  heldLength: 0,
   levels: ({ sigmas }, step) => [sigmas[step]!],
   draws: () => 0,
   async step({ step, x }, { sigmas }, denoise) {

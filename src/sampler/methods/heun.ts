@@ -7,6 +7,7 @@ import { weighted } from "./weighted.ts";
 export function heun({ clipRange }: SolverSettings): Sampler {
   return {
     historyLength: 0,
+    heldLength: 2,
     levels: ({ sigmas }, step) => [sigmas[step]!, sigmas[step + 1]!].filter((sigma) => sigma > 0),
     draws: () => 0,
     async step({ step, x }, { sigmas }, denoise) {

@@ -10,6 +10,7 @@ const SIGMA_DATA = 0.5;
 export function lcm({ clipRange, timestepScaling = 10 }: SolverSettings): Sampler {
   return {
     historyLength: 0,
+    heldLength: 0,
     levels: ({ sigmas }, step) => [sigmas[step]!],
     draws: ({ timesteps }, step) => (step + 1 < timesteps.length ? 1 : 0),
     async step({ step, x }, { sigmas, timesteps }, denoise, noise) {

@@ -11,6 +11,7 @@ const POINT = 1 / Math.sqrt(3);
 
 export const lms: Sampler = {
   historyLength: ORDER - 1,
+  heldLength: 0,
   levels: ({ sigmas }, step) => [sigmas[step]!],
   draws: () => 0,
   async step({ step, x, history }, { sigmas }, denoise) {

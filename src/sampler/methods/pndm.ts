@@ -17,6 +17,7 @@ const WEIGHTS: readonly (readonly number[])[] = [
 
 export const pndm: Sampler = {
   historyLength: WEIGHTS.length - 1,
+  heldLength: 2,
   levels: ({ sigmas, timesteps }, step) =>
     step === 0 && timesteps.length > 1 ? [sigmas[0]!, sigmas[1]!] : [sigmas[step]!],
   draws: () => 0,

@@ -7,6 +7,7 @@ const KEPT = Math.fround(1 - 0.3);
 
 export const tcd: Sampler = {
   historyLength: 0,
+  heldLength: 0,
   levels: ({ sigmas }, step) => [sigmas[step]!],
   draws: ({ timesteps }, step) => (step + 1 < timesteps.length ? 1 : 0),
   async step({ step, x }, { sigmas, timesteps, levelAt }, denoise, noise) {

@@ -11,6 +11,7 @@ export function unipc(settings: SolverSettings): Sampler {
   const { solverOrder = 2, disableCorrector = [] } = settings;
   return {
     historyLength: solverOrder + 1,
+    heldLength: 0,
     levels: ({ sigmas }, step) => [sigmas[step]!],
     draws: () => 0,
     async step({ step, x, history }, schedule, denoise) {
