@@ -9,7 +9,14 @@ import type { PictureSettings } from "../job/picture-settings.ts";
 import { readPicture } from "../job/read-picture.ts";
 import type { GenerateJob } from "../job/types.ts";
 import { type CliContext, interruptible, libraryOf } from "../terminal/context.ts";
-import { addImageOptions, jobSettingsOf, type OptionValues, openRequestOf } from "../terminal/options.ts";
+import {
+  addImageOptions,
+  jobSettingsOf,
+  type OptionValues,
+  openRequestOf,
+  previewOf,
+  previewOption,
+} from "../terminal/options.ts";
 import { paint } from "../terminal/painting.ts";
 import { remakeOf } from "../terminal/remake.ts";
 import { StatusLine } from "../terminal/status-line.ts";
@@ -33,6 +40,7 @@ export function addAgain(program: Command, context: CliContext): void {
     .optionsGroup("Output:")
     .option("--prompt <text>", "another prompt")
     .option("--output <file.png>", "where to, replacing what is there (default: the next free output_NNN.png)")
+    .addOption(previewOption())
     .option("--json", "events as JSON lines on stdout")
     .action((file: string, options: AgainFlags, command: Command) => again(context, file, chosen(options, command)));
 }
@@ -73,7 +81,7 @@ async function again(context: CliContext, file: string, options: AgainFlags): Pr
   const target = output === undefined ? undefined : { shown: output, file: path.resolve(context.cwd, output) };
   const before = Object.keys(changes).length === 0 ? await original(host.absolute(file)) : undefined;
   await paint(context, {
-    ...{ request, json, jobs: [job as GenerateJob], targets: [target] },
+    ...{ request, json, preview: previewOf(options), jobs: [job as GenerateJob], targets: [target] },
     onSaved: async ({ png }) => {
       if (!before) return;
       const verdict = await compared(before, new Uint8Array(png));

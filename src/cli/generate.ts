@@ -4,7 +4,14 @@ import type { Command } from "commander";
 import { seriesOf } from "../job/series.ts";
 import { wholeFromText } from "../job/text.ts";
 import type { CliContext } from "../terminal/context.ts";
-import { addImageOptions, jobSettingsOf, type OptionValues, openRequestOf } from "../terminal/options.ts";
+import {
+  addImageOptions,
+  jobSettingsOf,
+  type OptionValues,
+  openRequestOf,
+  previewOf,
+  previewOption,
+} from "../terminal/options.ts";
 import type { Target } from "../terminal/output-file.ts";
 import { paint } from "../terminal/painting.ts";
 
@@ -25,6 +32,7 @@ export function addGenerate(program: Command, context: CliContext): void {
       (t) => wholeFromText("--count", t, 1, 9999),
       1,
     )
+    .addOption(previewOption())
     .option("--json", "events as JSON lines on stdout")
     .option("--telemetry", "where the time went, segment by segment")
     .action((prompt: string, options: GenerateFlags) => generate(context, prompt, options));
@@ -34,7 +42,14 @@ async function generate(context: CliContext, prompt: string, options: GenerateFl
   const { count, json, telemetry } = options;
   const jobs = seriesOf(jobSettingsOf(options), count).map((job) => ({ ...job, prompt }));
   const targets = outputNames(context.cwd, options.output, count);
-  await paint(context, { request: openRequestOf(options), jobs, targets, json, beside: { telemetry } });
+  await paint(context, {
+    request: openRequestOf(options),
+    jobs,
+    targets,
+    json,
+    preview: previewOf(options),
+    beside: { telemetry },
+  });
 }
 
 function outputNames(cwd: string, output: string | undefined, count: number): (Target | undefined)[] {

@@ -6,7 +6,7 @@ import { BUDGET_FIELDS, JOB_FIELDS, OPEN_FIELDS } from "../job/fields.ts";
 import { runLoop } from "../repl/loop.ts";
 import type { CliContext } from "../terminal/context.ts";
 import { EXIT, reportFailure } from "../terminal/failure.ts";
-import { addImageOptions, type OptionValues } from "../terminal/options.ts";
+import { addImageOptions, type OptionValues, previewOption } from "../terminal/options.ts";
 import { SOLVAY_VERSION } from "../version.ts";
 import { addAgain } from "./again.ts";
 import { addBench } from "./bench.ts";
@@ -81,15 +81,17 @@ function createProgram(context: CliContext, hold: (text: string) => void): Comma
     .commandsGroup("Pictures:");
   addImageOptions(
     program.command("loop", { isDefault: true }).description("the interactive loop").argument("[words...]"),
-  ).action(async (words: string[], options: OptionValues) => {
-    if (words.length > 0) {
-      const problem = `unknown command ${JSON.stringify(words[0])}`;
-      const prompt = words.length > 1 ? words.join(" ") : "PROMPT";
-      const next = `run solvay --help, or solvay generate ${JSON.stringify(prompt)}`;
-      throw new UsageError({ code: "E_USAGE", problem, next });
-    }
-    await runLoop(context, options);
-  });
+  )
+    .addOption(previewOption())
+    .action(async (words: string[], options: OptionValues) => {
+      if (words.length > 0) {
+        const problem = `unknown command ${JSON.stringify(words[0])}`;
+        const prompt = words.length > 1 ? words.join(" ") : "PROMPT";
+        const next = `run solvay --help, or solvay generate ${JSON.stringify(prompt)}`;
+        throw new UsageError({ code: "E_USAGE", problem, next });
+      }
+      await runLoop(context, options);
+    });
   addGenerate(program, context);
   addAgain(program, context);
   addShow(program, context);

@@ -1,4 +1,7 @@
 /** @file One job of the engine: from the pipeline's events to published ones, the last of which is the image. */
+
+import { latentPreview } from "../image/latent-preview.ts";
+import type { RgbImage } from "../image/png.ts";
 import { cutNote } from "../job/cut-text.ts";
 import type { EngineInfo, GenerateOptions } from "../job/engine.ts";
 import type { GenerateEvent } from "../job/events.ts";
@@ -33,7 +36,7 @@ export interface ImageContext {
 export async function* generateImage(
   { runtime, info, recovery, onRates, now, memory, readPicture, provide }: ImageContext,
   job: GenerateJob,
-  { signal, telemetry: asksTelemetry = false, states: asksStates = false }: GenerateOptions = {},
+  { signal, telemetry: asksTelemetry = false, states: asksStates = false, previews = false }: GenerateOptions = {},
 ): AsyncGenerator<GenerateEvent, void, undefined> {
   const { checkpoint, telemetry } = runtime;
   const { full, pictures, notes } = await readJob({ runtime, readPicture }, job, signal);
@@ -59,7 +62,20 @@ export async function* generateImage(
   let planned: PlannedJob | undefined;
   const slowdown = new SlowdownWatch();
   let loaded = telemetry.loaded;
-  for await (const event of recoveredTextToImage(runtime, { ...full, pictures }, recovery, signal)) {
+  // Who asks for previews pays for them.
+  const colours = previews ? checkpoint.latentColours : undefined;
+  let preview: RgbImage | undefined;
+  const onClean = (latent: Float32Array, shape: readonly number[]) => {
+    const [height, width] = shape.slice(2);
+    preview = latentPreview(latent, colours!, { width: width!, height: height! });
+  };
+  for await (const event of recoveredTextToImage(
+    runtime,
+    { ...full, pictures },
+    recovery,
+    signal,
+    colours && onClean,
+  )) {
     switch (event.type) {
       case "plan":
         planned = event.planned;
@@ -77,6 +93,7 @@ export async function* generateImage(
         const { state, steps } = event;
         const times = clock.step(state.step, steps);
         yield { type: "step", step: state.step, steps, ...times, ...(asksStates ? { state } : {}) };
+        if (preview) yield { type: "preview", step: state.step, steps, ...preview };
         const before = loaded;
         loaded = telemetry.loaded;
         const text = slowdown.observe(loaded.bytes - before.bytes, loaded.ms - before.ms);

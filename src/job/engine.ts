@@ -28,6 +28,8 @@ export interface GenerateOptions {
   readonly telemetry?: boolean;
   /** Asks for the sampler's state in each "step" event. Default false. */
   readonly states?: boolean;
+  /** Asks for a "preview" event after each "step" event. Default false. */
+  readonly previews?: boolean;
 }
 
 export interface PlanOptions {

@@ -35,7 +35,7 @@ export type LoadEvent =
   /** What the user should know, such as a scheduler of the model's that another sampler stands in for. */
   | { readonly type: "note"; readonly text: string };
 
-/** While an image is made. All of it is plain JSON except `image.png` and a step's `state`. */
+/** While an image is made. All of it is plain JSON except `image.png`, `preview.rgb` and a step's `state`. */
 export type GenerateEvent =
   /** The job with nothing left open. */
   | (FullJob & { readonly type: "start"; readonly negativePrompt: string; readonly backend: ComputeName })
@@ -58,6 +58,16 @@ export type GenerateEvent =
       readonly waitMs: number;
       /** All that the run could go on from, if it was asked for. */
       readonly state?: SamplerState;
+    }
+  /** What the picture looks like after a step, one pixel a cell of the latent: if previews were asked for, and the model's are known. */
+  | {
+      readonly type: "preview";
+      readonly step: number;
+      readonly steps: number;
+      readonly width: number;
+      readonly height: number;
+      /** [height, width, 3] */
+      readonly rgb: Uint8Array;
     }
   /** Where the time went, segment by segment, and what was on the device meanwhile. */
   | {

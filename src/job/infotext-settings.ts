@@ -68,7 +68,7 @@ function takeField(found: SettingsFound, fields: Fields, name: string, text: str
 function takeOther(found: SettingsFound, entry: string, value: string): void {
   const fact = entry === "Model hash" ? "modelHash" : factOfEntry(entry);
   if (fact !== undefined) found.fact(fact, value);
-  if (fact !== undefined || SILENT.has(entry) || NEUTRAL.get(entry)?.includes(value)) found.other(entry, value);
+  else if (SILENT.has(entry) || NEUTRAL.get(entry)?.includes(value)) found.other(entry, value);
   else found.pass(entry, value);
 }
 

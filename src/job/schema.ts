@@ -165,7 +165,7 @@ const checkJobFields: (job: unknown) => GenerateJob = checker({
   what: "a job",
   fields: JOB_FIELDS,
   hints: new Map(
-    ["signal", "telemetry", "states"].map(
+    ["signal", "telemetry", "states", "previews"].map(
       (name) => [name, `it goes beside the job: generate(job, { ${name} })`] as const,
     ),
   ),
@@ -203,7 +203,12 @@ export function checkOpen(request: OpenEngineOptions): OpenRequest {
 
 /** What may stand beside a job. Throws UsageError `E_OPTION` naming what may not. */
 export function checkGenerateOptions(beside: GenerateOptions): GenerateOptions {
-  return besideFields("beside a job", beside, { signal: "object", telemetry: "boolean", states: "boolean" });
+  return besideFields("beside a job", beside, {
+    signal: "object",
+    telemetry: "boolean",
+    states: "boolean",
+    previews: "boolean",
+  });
 }
 
 /** What may stand beside a job that is planned. Throws UsageError `E_OPTION`. */

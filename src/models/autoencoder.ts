@@ -2,6 +2,7 @@
  * @file The VAE (diffusers models/autoencoders/vae.py, Decoder and Encoder), always in fp32, since its values pass the largest
  * fp16. B batch, C channels, Cl latent channels.
  */
+import type { LatentColours } from "../image/latent-preview.ts";
 import { GraphBuilder, type Tensor } from "../ir/builder.ts";
 import type { Graph } from "../ir/graph.ts";
 import { add, conv, groupNorm, linear, resnet, silu, upsample } from "./layers.ts";
@@ -21,6 +22,8 @@ export interface VaeConfig {
   /** Why the model's encoder is none that this text computes; the decoder is all the same. */
   readonly otherEncoder?: string | undefined;
   readonly scalingFactor: number;
+  /** What its latent's channels look like, of models that say so. */
+  readonly latentColours?: LatentColours | undefined;
   /** By latent channel, of models that have them. */
   readonly latentStatistics?: { readonly mean: readonly number[]; readonly std: readonly number[] } | undefined;
 }

@@ -4,6 +4,7 @@
  */
 import type { ComponentRules, Schema } from "../checkpoint/schema.ts";
 import type { TensorTable } from "../container/table.ts";
+import type { LatentColours } from "../image/latent-preview.ts";
 import type { Graph } from "../ir/graph.ts";
 import type { PhaseDescription } from "../plan/describe.ts";
 import type { Denoise } from "../sampler/sampler.ts";
@@ -181,6 +182,8 @@ export interface Checkpoint extends AsyncDisposable {
   readonly inpaints: boolean;
   /** The noise levels that the model was trained at, and what it asks of a sampler. */
   readonly scheduler: SchedulerConfig;
+  /** What the channels of a latent look like; undefined where nobody knows. */
+  readonly latentColours: LatentColours | undefined;
   /** A1111's name of the model's schedule ("Karras"), as pictures record it. */
   readonly scheduleTitle: string;
   /** A negative prompt that was not given is all zeros; false: it is an empty prompt. */

@@ -1,6 +1,6 @@
 /** @file The denoising loop: a sampler over a model, one state a step. It can go on from the state of any step, to the same pixels. */
 import type { Checkpoint, DescribedStage, Guide, ModelCall } from "../models/family.ts";
-import type { NoiseSource, Sampler, SamplerState } from "../sampler/sampler.ts";
+import type { Denoise, NoiseSource, Sampler, SamplerState } from "../sampler/sampler.ts";
 import { SAMPLERS, type SamplerEntry, type SamplerName } from "../sampler/samplers.ts";
 import { type NoiseSchedule, noiseSchedule } from "../sampler/schedule.ts";
 import type { ScheduleName } from "../sampler/schedules.ts";
@@ -66,6 +66,8 @@ export interface DenoisingOptions {
   readonly firstPlace?: number | undefined;
   /** A state of the same course to go on from. */
   readonly from?: SamplerState | undefined;
+  /** Gets the clean latent that each step came to, [1, C, H, W], before the step's state is yielded. It keeps no time and no copy. */
+  readonly onClean?: ((clean: Float32Array, latentShape: readonly number[]) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -74,16 +76,22 @@ export async function* denoise(
   stage: Pick<DescribedStage, "latentShape" | "denoiser">,
   phase: PhaseRun,
   course: Course,
-  { guide, noise, start, firstPlace = 1, from, signal }: DenoisingOptions,
+  { guide, noise, start, firstPlace = 1, from, onClean, signal }: DenoisingOptions,
 ): AsyncGenerator<SamplerState, void, undefined> {
   const { sampler, schedule, firstStep, endStep, calls } = course;
   let state = from ?? { step: firstStep, x: start ?? firstLatent(stage.latentShape, schedule, noise), history: [] };
   const firstCall = calls.findIndex(({ step }) => step >= state.step);
   const ask = await stage.denoiser(phase, { guide, schedule, calls, firstCall, signal });
+  let clean: Float32Array | undefined;
+  const told: Denoise = async (x, sigma) => {
+    clean = await ask(x, sigma);
+    return clean;
+  };
   while (state.step < endStep) {
     const place = firstPlace + drawsBefore(course, state.step);
     const { length } = state.x;
-    state = await sampler.step(state, schedule, ask, (draw) => noise.normal(place + draw, length));
+    state = await sampler.step(state, schedule, onClean ? told : ask, (draw) => noise.normal(place + draw, length));
+    if (clean) onClean?.(clean, stage.latentShape);
     yield state;
   }
 }

@@ -11,7 +11,7 @@ import { requireFiniteValues } from "../models/finite.ts";
 import { noiseOf } from "../sampler/noise-source.ts";
 import type { NoiseSource, SamplerState } from "../sampler/sampler.ts";
 import { elementCount } from "../tensor/dtype.ts";
-import { denoise } from "./denoising.ts";
+import { type DenoisingOptions, denoise } from "./denoising.ts";
 import { besideLatent, hardMask, latentMask, maskedDecoded, noisyLatent, type Spared, sparing } from "./inpainting.ts";
 import { decodedFromImage, type JobPictures } from "./job-pictures.ts";
 import { hiresUpscaler, strengthOf } from "./job-settings.ts";
@@ -32,6 +32,7 @@ export interface LegsContext {
   readonly route: Route;
   readonly pictures?: JobPictures | undefined;
   readonly guide: Guide;
+  readonly onClean?: DenoisingOptions["onClean"];
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -198,7 +199,7 @@ async function* draw(
   noise: NoiseSource,
   { start, from, spared, beside }: Draw,
 ): AsyncGenerator<LegEvent, SamplerState, undefined> {
-  const { runtime, planned, guide, route, signal } = context;
+  const { runtime, planned, guide, route, onClean, signal } = context;
   yield phaseEvent(context, "denoise", stage);
   await using phase = await runtime.openPhase(planned, stage.phaseOf.denoise, signal);
   // Of the course: it counts the steps of its schedule.
@@ -216,6 +217,7 @@ async function* draw(
       start,
       firstPlace: places.sampler,
       from: from && { ...from, step: from.step + skipped },
+      onClean,
       signal,
     },
   );

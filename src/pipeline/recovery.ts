@@ -9,7 +9,13 @@ import { isNotFinite } from "../models/finite.ts";
 import type { SamplerState } from "../sampler/sampler.ts";
 import { jobShape, routeOf } from "./route.ts";
 import type { PlannedJob, Runtime } from "./runtime.ts";
-import { type TaskPhase, type TextToImageEvent, type TextToImageJob, textToImage } from "./text-to-image.ts";
+import {
+  type TaskOptions,
+  type TaskPhase,
+  type TextToImageEvent,
+  type TextToImageJob,
+  textToImage,
+} from "./text-to-image.ts";
 
 export type RecoveredEvent =
   | Exclude<TextToImageEvent, { type: "pixels" }>
@@ -61,6 +67,7 @@ export async function* recoveredTextToImage(
   job: TextToImageJob,
   recovery: Recovery,
   signal?: AbortSignal,
+  onClean?: TaskOptions["onClean"],
 ): AsyncGenerator<RecoveredEvent, void, undefined> {
   let shape = jobShape(runtime.checkpoint, job);
   let saved: SamplerState | undefined;
@@ -84,7 +91,7 @@ export async function* recoveredTextToImage(
     yield { type: "plan", planned, fromStep: saved?.step ?? 0 };
     let phase: TaskPhase = "encode";
     let failure: unknown;
-    for await (const outcome of outcomes(textToImage(runtime, planned, job, { signal, from: saved }))) {
+    for await (const outcome of outcomes(textToImage(runtime, planned, job, { signal, from: saved, onClean }))) {
       if (outcome.ended) {
         failure = outcome.failure;
         continue;

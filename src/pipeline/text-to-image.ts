@@ -7,6 +7,7 @@ import type { FullJob } from "../job/job.ts";
 import type { Conditioning, Guide, Prompt } from "../models/family.ts";
 import { requireFiniteValues } from "../models/finite.ts";
 import type { SamplerState } from "../sampler/sampler.ts";
+import type { DenoisingOptions } from "./denoising.ts";
 import type { JobPictures } from "./job-pictures.ts";
 import { decodedPicture, drawLegs, type LegEvent, type LegPhase } from "./legs.ts";
 import { routeOf } from "./route.ts";
@@ -27,7 +28,7 @@ export type TextToImageEvent =
   | { readonly type: "note"; readonly text: string }
   | { readonly type: "pixels"; readonly rgb: Uint8Array; readonly width: number; readonly height: number };
 
-export interface TaskOptions {
+export interface TaskOptions extends Pick<DenoisingOptions, "onClean"> {
   /** A state of the same job. */
   readonly from?: SamplerState | undefined;
   readonly signal?: AbortSignal | undefined;
@@ -38,7 +39,7 @@ export async function* textToImage(
   runtime: Runtime,
   planned: PlannedJob,
   job: TextToImageJob,
-  { from, signal }: TaskOptions = {},
+  { from, onClean, signal }: TaskOptions = {},
 ): AsyncGenerator<TextToImageEvent, void, undefined> {
   const { described } = planned;
   const route = routeOf(runtime.checkpoint, job);
@@ -46,7 +47,7 @@ export async function* textToImage(
   if (!state || state.step < route.steps) {
     yield { type: "phase", phase: "encode", title: "encode" };
     const guide = await guideOf(runtime, planned, job, signal);
-    state = yield* drawLegs({ runtime, planned, job, route, pictures: job.pictures, guide, signal }, from);
+    state = yield* drawLegs({ runtime, planned, job, route, pictures: job.pictures, guide, onClean, signal }, from);
   }
   const last = described.hires ?? described;
   yield { type: "phase", phase: "decode", title: "decode" };

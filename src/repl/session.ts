@@ -5,7 +5,15 @@ import type { Budgets, OpenRequest } from "../job/checked.ts";
 import type { Engine, PlanReport } from "../job/types.ts";
 import { ARTIFACT_BASE, ARTIFACT_NAME } from "../library/published-artifact.ts";
 import { type CliContext, Interrupted } from "../terminal/context.ts";
-import { type JobSettings, jobSettingsOf, type OptionValues, openRequestOf, planJobOf } from "../terminal/options.ts";
+import { keepPreview } from "../terminal/kept-preview.ts";
+import {
+  type JobSettings,
+  jobSettingsOf,
+  type OptionValues,
+  openRequestOf,
+  planJobOf,
+  previewOf,
+} from "../terminal/options.ts";
 import { checkNextOutput, largestPngBytes, requireFreeDisk, savePicture } from "../terminal/output-file.ts";
 import { Progress } from "../terminal/progress.ts";
 
@@ -21,7 +29,7 @@ export class Session implements AsyncDisposable {
   /** `options` as commander read them. */
   constructor(context: CliContext, options: OptionValues) {
     this.#context = context;
-    this.progress = new Progress(context);
+    this.progress = new Progress(context, previewOf(options));
     this.job = jobSettingsOf(options);
     this.#request = openRequestOf(options);
     if (this.#request.artifact === undefined && existsSync(path.join(context.cwd, ARTIFACT_NAME))) {
@@ -90,10 +98,14 @@ export class Session implements AsyncDisposable {
     const { negativePrompt = "", width = defaultWidth, height = defaultHeight } = this.job;
     await requireFreeDisk(cwd, cwd, largestPngBytes({ width, height }, prompt.length + negativePrompt.length));
     try {
-      for await (const event of engine.generate({ ...this.job, prompt }, { signal })) {
+      for await (const event of engine.generate({ ...this.job, prompt }, { ...this.progress.asked, signal })) {
         this.progress.generate(event);
         if (event.type === "image") return (await savePicture(cwd, undefined, event.png)).shown;
       }
+    } catch (error) {
+      // What stopped the picture is told, whatever becomes of this.
+      await keepPreview(this.#context, this.progress, undefined).catch(() => {});
+      throw error;
     } finally {
       this.progress.clear();
     }

@@ -5,6 +5,7 @@ import { explained, type Field, type Fields, type Flag, flagName } from "../job/
 import { BUDGET_FIELDS, JOB_FIELDS, OPEN_FIELDS } from "../job/fields.ts";
 import type { GenerateJob, PlanJob } from "../job/job.ts";
 import { valueFromText } from "../job/text.ts";
+import { PREVIEW_CHOICES, type PreviewChoice } from "./picture-kind.ts";
 
 /** What commander read, by the flag's name in camel case. */
 export type OptionValues = Readonly<Record<string, unknown>>;
@@ -31,6 +32,17 @@ export function fieldOption(field: FlagField, description = explained(field)): O
 /** Of commands about the block store itself. */
 export function storeOption(): Option {
   return fieldOption(OPEN_FIELDS.store, "the block store's folder");
+}
+
+/** Of whoever shows pictures while they come to be. */
+export function previewOption(): Option {
+  const text = "pictures in the terminal while they come to be: as it can, off, or how";
+  return new Option("--preview <how>", text).choices(PREVIEW_CHOICES).default("auto").helpGroup("Output:");
+}
+
+/** What `previewOption` read. */
+export function previewOf(options: OptionValues): PreviewChoice {
+  return PREVIEW_CHOICES.find((choice) => choice === options.preview) ?? "auto";
 }
 
 /** Adds an option for each of the fields that has a flag, under its heading. */

@@ -122,6 +122,14 @@ export async function savePicture(cwd: string, target: Target | undefined, png: 
   }
 }
 
+/** Where the last preview of an unfinished picture goes: beside what the picture would have been called, in place of an older one. */
+export async function previewTarget(cwd: string, target: Target | undefined): Promise<Target> {
+  const shown = target?.shown ?? namesAfter(await lastNumber(cwd), cwd).next().value!;
+  const { dir, name } = path.parse(shown);
+  const preview = path.join(dir, `${name}.preview.png`);
+  return { shown: preview, file: path.resolve(cwd, preview) };
+}
+
 async function numbered(folder: string, png: Uint8Array): Promise<Target> {
   const shown = await writeNextOutput(folder, png);
   return { shown, file: path.join(folder, shown) };

@@ -5,6 +5,7 @@ import type { OpenRequest } from "../job/checked.ts";
 import type { PictureSize } from "../job/job.ts";
 import type { GenerateEvent, GenerateJob, GenerateOptions, LoadEvent } from "../job/types.ts";
 import { type CliContext, interruptible } from "./context.ts";
+import { keepPreview } from "./kept-preview.ts";
 import {
   checkNextOutput,
   checkOutput,
@@ -14,6 +15,7 @@ import {
   savePicture,
   type Target,
 } from "./output-file.ts";
+import type { PreviewChoice } from "./picture-kind.ts";
 import { Progress } from "./progress.ts";
 
 type ImageEvent = Extract<GenerateEvent, { type: "image" }>;
@@ -25,6 +27,8 @@ export interface Painting {
   readonly targets: readonly (Target | undefined)[];
   /** Events as JSON lines on stdout, in place of words. */
   readonly json?: boolean | undefined;
+  /** How they are shown while they come to be. */
+  readonly preview: PreviewChoice;
   /** Beside each job. */
   readonly beside?: Omit<GenerateOptions, "signal"> | undefined;
   /** After each picture was saved. */
@@ -33,7 +37,7 @@ export interface Painting {
 
 /** Makes all of them with one engine. Rejects with a SolvayError, or Interrupted. */
 export async function paint(context: CliContext, painting: Painting): Promise<void> {
-  const { request, jobs, targets, json = false, beside, onSaved } = painting;
+  const { request, jobs, targets, json = false, preview, beside, onSaved } = painting;
   const [first] = targets;
   if (targets.includes(undefined)) await checkNextOutput(context.cwd);
   for (const target of targets) if (target) requirePngName(target.shown);
@@ -49,7 +53,7 @@ export async function paint(context: CliContext, painting: Painting): Promise<vo
   };
   await requireRoom({});
 
-  const progress = new Progress(context);
+  const progress = new Progress(context, json ? "off" : preview);
   const print = (event: object) => context.stdout.write(`${JSON.stringify(event)}\n`);
   const show = {
     load: (event: LoadEvent) => (json ? print(event) : progress.load(event)),
@@ -61,16 +65,23 @@ export async function paint(context: CliContext, painting: Painting): Promise<vo
       const { defaultWidth, defaultHeight } = engine.info;
       await requireRoom({ width: defaultWidth, height: defaultHeight });
       for (const [i, job] of jobs.entries()) {
-        for await (const event of engine.generate(job, { ...beside, signal })) {
-          if (event.type !== "image") {
-            show.generate(event);
-            continue;
+        const events = engine.generate(job, { ...beside, ...progress.asked, signal });
+        try {
+          for await (const event of events) {
+            if (event.type !== "image") {
+              show.generate(event);
+              continue;
+            }
+            if (!json) progress.generate(event);
+            const saved = await savePicture(context.cwd, targets[i], event.png);
+            if (json) print(imageLine(event, saved.file));
+            else context.stdout.write(`Saved: ${saved.shown}\n`);
+            await onSaved?.(event, saved);
           }
-          if (!json) progress.generate(event);
-          const saved = await savePicture(context.cwd, targets[i], event.png);
-          if (json) print(imageLine(event, saved.file));
-          else context.stdout.write(`Saved: ${saved.shown}\n`);
-          await onSaved?.(event, saved);
+        } catch (error) {
+          // What stopped the picture is told, whatever becomes of this.
+          await keepPreview(context, progress, targets[i]).catch(() => {});
+          throw error;
         }
       }
     } finally {

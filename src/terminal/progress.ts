@@ -1,13 +1,19 @@
 /** @file What an engine tells, for people: the essential lines, and on a terminal what it does now. */
 
 import { printable } from "../errors.ts";
-import type { GenerateEvent, LoadEvent, PlanReport } from "../job/types.ts";
+import type { RgbImage } from "../image/png.ts";
+import type { GenerateEvent, GenerateOptions, LoadEvent, PlanReport } from "../job/types.ts";
 import { byteCount } from "../ledger/byte-text.ts";
 import { ARTIFACT_BASE } from "../library/published-artifact.ts";
+import type { CliContext } from "./context.ts";
 import { clock } from "./format.ts";
+import { hasTrueColour, type PictureKind, type PreviewChoice, pictureKind } from "./picture-kind.ts";
+import { areaOf, pictureEnd, pictureText } from "./picture-text.ts";
 import { measuredText } from "./plan-text.ts";
 import { moduleLine, StatusLine, transferLine } from "./status-line.ts";
 import { telemetryText } from "./telemetry-text.ts";
+
+type PreviewEvent = Extract<GenerateEvent, { type: "preview" }>;
 
 const DEMO_NOTICE =
   `Model: the embedded demo (small, landscapes). For full SDXL: solvay pull ${ARTIFACT_BASE}, ` +
@@ -21,9 +27,33 @@ const DOING = {
   decode: "Decoding",
 } as const;
 
+/** Of the terminal that a preview takes; a smaller terminal leaves some for text, and one with too little room shows none. */
+const PREVIEW_AREA = { columns: 64, rows: 20 };
+const TEXT_ROWS = 4;
+const LEAST_ROWS = 4;
+
 export class Progress extends StatusLine {
   #plan: PlanReport | undefined;
   #measured = false;
+  #last: PreviewEvent | undefined;
+  readonly #preview: { readonly kind: PictureKind; readonly trueColour: boolean } | undefined;
+
+  /** `preview`: how pictures are shown while they come to be. */
+  constructor(context: Pick<CliContext, "stderr" | "env">, preview: PreviewChoice = "off") {
+    super(context);
+    const kind = pictureKind(preview, context);
+    this.#preview = kind && { kind, trueColour: hasTrueColour(context.env) };
+  }
+
+  /** The last preview of a picture that was not finished. */
+  get lastPreview(): PreviewEvent | undefined {
+    return this.#last;
+  }
+
+  /** What to ask of the engine beside a job, so that there is all that is shown, and no more. */
+  get asked(): Pick<GenerateOptions, "previews"> {
+    return this.#preview ? { previews: true } : {};
+  }
 
   load(event: LoadEvent): void {
     switch (event.type) {
@@ -52,6 +82,7 @@ export class Progress extends StatusLine {
   generate(event: GenerateEvent): void {
     switch (event.type) {
       case "start":
+        this.#last = undefined;
         this.say(
           `${event.width}x${event.height}, ${event.steps} steps, guidance ${event.guidance}, seed ${event.seed}`,
         );
@@ -77,10 +108,22 @@ export class Progress extends StatusLine {
         this.say(telemetryText(event));
         this.#measured = true;
         break;
+      case "preview":
+        this.#last = event;
+        this.#show(event);
+        break;
       case "image":
+        this.#last = undefined;
         this.clear();
         // Beside what the plan said; for people, and for whoever asked where the time went.
         if ((this.watched || this.#measured) && this.#plan) this.say(measuredText(this.#plan, event));
     }
+  }
+
+  #show(picture: RgbImage): void {
+    const rows = Math.min(PREVIEW_AREA.rows, this.rows - TEXT_ROWS);
+    if (!this.#preview || rows < LEAST_ROWS) return;
+    const area = areaOf(picture, { columns: Math.min(PREVIEW_AREA.columns, this.columns - 1), rows });
+    this.draw(pictureText(picture, area, this.#preview), area.rows, pictureEnd(this.#preview.kind));
   }
 }

@@ -7,8 +7,11 @@ import { clock, wrapped } from "./format.ts";
 import { cutToWidth } from "./text-width.ts";
 
 export class StatusLine {
-  readonly #stderr: CliContext["stderr"] & { readonly columns?: number };
+  readonly #stderr: CliContext["stderr"] & { readonly columns?: number; readonly rows?: number };
   #dirty = false;
+  #line = "";
+  /** Rows of the picture above the line, and what takes it away. */
+  #picture: { readonly rows: number; readonly end: string } | undefined;
 
   constructor({ stderr }: Pick<CliContext, "stderr">) {
     this.#stderr = stderr;
@@ -22,7 +25,7 @@ export class StatusLine {
   /** A lasting line; on a terminal it breaks between words. */
   say(line: string): void {
     this.clear();
-    const lines = this.watched ? line.split("\n").flatMap((part) => wrapped(part, this.#columns)) : [line];
+    const lines = this.watched ? line.split("\n").flatMap((part) => wrapped(part, this.columns)) : [line];
     this.#stderr.write(`${lines.join("\n")}\n`);
   }
 
@@ -30,19 +33,45 @@ export class StatusLine {
   rewrite(line: string): void {
     if (!this.watched) return;
     // A line that wraps can't be rewritten.
-    this.#stderr.write(`\r\x1b[K${cutToWidth(printable(line), this.#columns - 1)}`);
+    this.#line = cutToWidth(printable(line), this.columns - 1);
+    this.#stderr.write(`\r\x1b[K${this.#line}`);
     this.#dirty = true;
   }
 
+  /**
+   * Draws a picture above the line that rewrites itself, in place of the one before. `text` ends at the start of the row below it, `end`
+   * takes it away.
+   */
+  draw(text: string, rows: number, end: string): void {
+    if (!this.watched) return;
+    if (this.#picture?.rows !== rows) this.#clearPicture();
+    const room = this.#picture ? `\x1b[${rows}A` : `${"\n".repeat(rows)}\x1b[${rows}A`;
+    this.#picture = { rows, end };
+    // Terminals that can show all of it at once.
+    this.#stderr.write(`\x1b[?2026h\r\x1b[K${room}${text}\r\x1b[K${this.#line}\x1b[?2026l`);
+    this.#dirty = true;
+  }
+
+  #clearPicture(): void {
+    if (this.#picture) this.#stderr.write(`\r${this.#picture.end}\x1b[${this.#picture.rows}A\x1b[J`);
+    this.#picture = undefined;
+  }
+
   /** Some terminals don't say, or say 0. */
-  get #columns(): number {
+  protected get columns(): number {
     return this.#stderr.columns || 80;
   }
 
-  /** Removes the line that rewrites itself. */
+  protected get rows(): number {
+    return this.#stderr.rows || 24;
+  }
+
+  /** Removes the line that rewrites itself, and the picture above it. */
   clear(): void {
+    this.#clearPicture();
     if (this.#dirty) this.#stderr.write("\r\x1b[K");
     this.#dirty = false;
+    this.#line = "";
   }
 }
 

@@ -1,5 +1,6 @@
 /** @file SDXL base 1.0 as data. */
 import { JsonConfig } from "../../checkpoint/json-config.ts";
+import type { LatentColours } from "../../image/latent-preview.ts";
 import { baseFile } from "./base-files.ts";
 import { clipConfig, unetConfig, vaeConfig } from "./network-config.ts";
 
@@ -9,3 +10,13 @@ export const SDXL_BASE_UNET = unetConfig(config("unet/config.json"));
 export const SDXL_BASE_CLIP_L = clipConfig(config("text_encoder/config.json"));
 export const SDXL_BASE_CLIP_BIG_G = clipConfig(config("text_encoder_2/config.json"));
 export const SDXL_BASE_VAE = vaeConfig(config("vae/config.json"));
+
+/** What its latents look like, as the diffusers documentation has it (using-diffusers/callback, `latents_to_rgb`). */
+export const SDXL_LATENT_COLOURS: LatentColours = {
+  factors: [
+    [60, -60, 25, -70],
+    [60, -5, 15, -50],
+    [60, 10, -5, -35],
+  ],
+  bias: [150, 140, 130],
+};

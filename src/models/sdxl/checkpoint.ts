@@ -5,6 +5,7 @@ import { type ComponentRules, compareWithSchema, requireSchema } from "../../che
 import { type OpenWeightsOptions, openWeights } from "../../checkpoint/weight-folder.ts";
 import type { TensorTable } from "../../container/table.ts";
 import { ArtifactError } from "../../errors.ts";
+import type { LatentColours } from "../../image/latent-preview.ts";
 import type { Graph } from "../../ir/graph.ts";
 import type { SchedulerConfig } from "../../sampler/training.ts";
 import type { Folder } from "../../source/folder.ts";
@@ -20,6 +21,7 @@ import type {
   ModelDefaults,
   OpenOptions,
 } from "../family.ts";
+import { SDXL_BASE_VAE, SDXL_LATENT_COLOURS } from "./base.ts";
 import type { SdxlConfigs, SdxlParts } from "./config.ts";
 import {
   MODEL_INDEX,
@@ -80,6 +82,13 @@ export class SdxlCheckpoint implements Checkpoint {
 
   get scheduler(): SchedulerConfig {
     return this.parts.scheduler;
+  }
+
+  get latentColours(): LatentColours | undefined {
+    const { latentColours, latentChannels, scalingFactor } = this.parts.configs.vae;
+    // Another scale is another VAE, with channels of its own.
+    const isSdxls = latentChannels === SDXL_BASE_VAE.latentChannels && scalingFactor === SDXL_BASE_VAE.scalingFactor;
+    return latentColours ?? (isSdxls ? SDXL_LATENT_COLOURS : undefined);
   }
 
   get scheduleTitle(): string {

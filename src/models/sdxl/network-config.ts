@@ -149,6 +149,17 @@ export function vaeConfig(json: JsonConfig): VaeConfig {
   for (const [field, list] of Object.entries({ latents_mean: latentsMean, latents_std: latentsStd })) {
     if (list && list.length !== latentChannels) throw json.wrong(field, list, `${latentChannels} numbers`);
   }
+  // Ours: no other program reads or writes them.
+  const colours = json.numbers("solvay_latent_rgb_factors");
+  const bias = json.numbers("solvay_latent_rgb_bias");
+  for (const [field, list, count] of [
+    ["solvay_latent_rgb_factors", colours, 3 * latentChannels],
+    ["solvay_latent_rgb_bias", bias, 3],
+  ] as const) {
+    if (list && list.length !== count) throw json.wrong(field, list, `${count} numbers`);
+  }
+  const factors =
+    colours && [0, 1, 2].map((colour) => colours.slice(colour * latentChannels, (colour + 1) * latentChannels));
   return {
     latentChannels,
     outChannels: json.int("out_channels", 3, 3, 3),
@@ -159,6 +170,7 @@ export function vaeConfig(json: JsonConfig): VaeConfig {
     ...encoderConfig(json, blockChannels.length),
     postQuantConv: json.bool("use_post_quant_conv", true),
     scalingFactor: json.number("scaling_factor", 0.18215),
+    latentColours: factors && bias && { factors, bias },
     latentStatistics: latentsMean && latentsStd && { mean: latentsMean, std: latentsStd },
   };
 }
