@@ -5,7 +5,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
-import type { Span, StoredWeight } from "../../src/backend/device.ts";
+import type { SegmentCall, Span, StoredWeight } from "../../src/backend/device.ts";
 import type { Graph, Segment, ValueId } from "../../src/ir/graph.ts";
 import type { Checkpoint } from "../../src/models/family.ts";
 import { BoundedCache } from "../../src/pipeline/bounded-cache.ts";
@@ -38,6 +38,8 @@ class CountingDevice extends FaultyDevice {
   uploads = 0;
   /** Batches that came in, by graph. */
   readonly written: string[] = [];
+  /** How often each graph's first segment ran. */
+  readonly runs = new Map<Graph, number>();
 
   constructor() {
     super({ before: (call) => void (call === "upload" && this.uploads++) });
@@ -51,6 +53,12 @@ class CountingDevice extends FaultyDevice {
   override release() {
     this.releases++;
     return super.release();
+  }
+
+  override async run(call: SegmentCall, signal?: AbortSignal) {
+    const { graph, segment } = call;
+    if (segment === graph.segments[0]) this.runs.set(graph, (this.runs.get(graph) ?? 0) + 1);
+    await super.run(call, signal);
   }
 
   override async write(graph: Graph, id: ValueId, span: Span, data: Float32Array | Int32Array) {
@@ -137,6 +145,17 @@ test("each phase has on the ledger what the plan says, and gives it back; a whol
     await runtime.releaseWeights();
     assert.deepEqual(runtime.ledger.held(), [PROCESS]);
     assert.equal(device.live.size, 0);
+  }
+});
+
+test("a picture runs each pass as often as its plan says", async () => {
+  for (const job of [{ guidance: 1 }, { negativePrompt: "fog" }, { negativePrompt: "fog", steps: 3, width: 32 }]) {
+    const { device, runtime } = runtimeOf();
+    await draw(runtime, job);
+    for (const { passes } of planOf(runtime, job).described.phases) {
+      for (const { id, graph, repeats } of passes)
+        assert.equal(device.runs.get(graph), repeats, `${id}, ${JSON.stringify(job)}`);
+    }
   }
 });
 
