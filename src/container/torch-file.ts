@@ -23,7 +23,8 @@ const LEGACY_PROTOCOL = 1001;
 
 /** Does a file that begins so come from torch.save? */
 export function isTorchFile(head: Uint8Array): boolean {
-  return isZip(head) || (head[0] === 0x80 && head[1] !== undefined && head[1] <= 5);
+  // A safetensors file may begin so too, with its header's length; its header then begins at byte 8.
+  return isZip(head) || (head[0] === 0x80 && head[1] !== undefined && head[1] <= 5 && head[8] !== 0x7b);
 }
 
 function isZip(head: Uint8Array): boolean {
