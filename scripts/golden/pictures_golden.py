@@ -7,14 +7,17 @@ Run with the packages of requirements.txt, after pipeline_golden.py: python scri
 
 import json
 
+import shutil
+
 import numpy as np
 import torch
-from diffusers import StableDiffusionXLImg2ImgPipeline, StableDiffusionXLInpaintPipeline
+from diffusers import EulerDiscreteScheduler, StableDiffusionXLImg2ImgPipeline, StableDiffusionXLInpaintPipeline, UNet2DConditionModel
 from diffusers.image_processor import VaeImageProcessor
 from PIL import Image, ImageFilter
 from pipeline_golden import CONFIGS
 from tiny_sdxl import OUT as MODELS
-from tiny_sdxl import ROOT, describe, load_pipeline, make_folder
+from tiny_sdxl import DEMO, ROOT, clip_config, describe, load_pipeline, make_folder, randomise
+from transformers import CLIPTextModelWithProjection
 
 OUT = ROOT / "fixtures" / "from-pictures"
 # Reads mask and masked picture beside the latent.
@@ -46,6 +49,11 @@ JOBS = [
     {"model": "nested", "prompt": "dunes", "seed": 12, "steps": 3, "guidance": 3, "width": 72, "height": 64, "hires": {"scale": 1.4, "strength": 0.8, "steps": 4, "upscaler": "latent-nearest"}},
     {"model": "nested", "prompt": "dunes", "seed": 13, "steps": 3, "guidance": 3, "width": 64, "height": 64, "hires": {"scale": 1.5, "strength": 0.7, "upscaler": "lanczos"}},
 ]  # fmt: skip
+JOBS += [
+    {"model": "deep", "prompt": "a mill", "seed": 14, "steps": 6, "guidance": 3, "width": 64, "height": 48, "refiner": 0.5},
+    {"model": "deep", "prompt": "a mill", "negative": "fog", "seed": 15, "steps": 8, "guidance": 3, "init": "init.png", "strength": 0.75, "refiner": 0.7},
+    {"model": "deep", "prompt": "a mill", "seed": 16, "steps": 5, "guidance": 1, "width": 56, "height": 64, "refiner": 0.8},
+]  # fmt: skip
 
 
 def make_pictures() -> None:
@@ -61,6 +69,58 @@ def make_pictures() -> None:
     Image.fromarray(np.stack([hard] * 3, -1)).save(OUT / "mask.png")
     soft = Image.fromarray(hard).filter(ImageFilter.GaussianBlur(8))
     Image.fromarray(np.stack([np.asarray(soft)] * 3, -1)).save(OUT / "soft.png")
+
+
+def make_refiner(folder) -> None:
+    """As stabilityai/stable-diffusion-xl-refiner-1.0 is laid out: one text encoder, four levels, a score in place of the wanted size."""
+    shutil.rmtree(folder, ignore_errors=True)
+    clip2 = clip_config({"hidden_size": 20, "heads": 2, "layers": 3}, "gelu")
+    unet = UNet2DConditionModel(
+        sample_size=8, addition_embed_type="text_time", addition_time_embed_dim=6, norm_num_groups=6, layers_per_block=1,
+        projection_class_embeddings_input_dim=clip2.projection_dim + 5 * 6, cross_attention_dim=clip2.hidden_size,
+        block_out_channels=[12, 18, 24, 24], attention_head_dim=[2, 3, 4, 4], transformer_layers_per_block=2, use_linear_projection=True,
+        down_block_types=["DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"],
+        up_block_types=["UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"],
+    )  # fmt: skip
+    encoder = CLIPTextModelWithProjection(clip2)
+    for seed, (part, model) in enumerate({"unet": unet, "text_encoder_2": encoder}.items(), 40):
+        randomise(model, seed)
+        model.half().save_pretrained(folder / part, variant="fp16")
+    EulerDiscreteScheduler(
+        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1, timestep_spacing="leading",
+    ).save_pretrained(folder / "scheduler")  # fmt: skip
+    shutil.copytree(DEMO / "tokenizer_2", folder / "tokenizer_2")
+    library = {"unet": "UNet2DConditionModel", "vae": "AutoencoderKL", "scheduler": "EulerDiscreteScheduler"}
+    index = {
+        "_class_name": "StableDiffusionXLImg2ImgPipeline", "force_zeros_for_empty_prompt": False, "requires_aesthetics_score": True,
+        "text_encoder": [None, None], "tokenizer": [None, None], "tokenizer_2": ["transformers", "CLIPTokenizer"],
+        "text_encoder_2": ["transformers", "CLIPTextModelWithProjection"],
+        **{part: ["diffusers", name] for part, name in library.items()},
+    }  # fmt: skip
+    (folder / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")
+    for file in folder.rglob("*.safetensors"):
+        file.chmod(0o644)
+
+
+def refiner_pipeline(base):
+    pipe = StableDiffusionXLImg2ImgPipeline.from_pretrained(
+        OUT / "refiner", vae=base.vae, variant="fp16", torch_dtype=torch.float32, text_encoder=None, tokenizer=None
+    )
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def refined(job: dict, base, img2img, generator: torch.Generator) -> np.ndarray:
+    steps = {"num_inference_steps": job["steps"], "negative_prompt": job.get("negative"), **common(job)}
+    first = {**steps, "generator": generator, "denoising_end": job["refiner"], "output_type": "latent"}
+    if "init" in job:
+        init = opened(job["init"])
+        size = cells(init.width, 8), cells(init.height, 8)
+        latents = img2img(image=init.resize(size, Image.LANCZOS), strength=job["strength"], **first).images
+    else:
+        latents = base(width=job["width"], height=job["height"], **first).images
+    pipe = refiner_pipeline(base)
+    return np.asarray(pipe(image=latents, denoising_start=job["refiner"], generator=generator, **steps).images[0])
 
 
 def opened(name: str) -> Image.Image:
@@ -87,6 +147,8 @@ def picture(job: dict) -> np.ndarray:
     zeros = base.config.force_zeros_for_empty_prompt
     img2img = StableDiffusionXLImg2ImgPipeline(**base.components, force_zeros_for_empty_prompt=zeros)
     img2img.set_progress_bar_config(disable=True)
+    if "refiner" in job:
+        return refined(job, base, img2img, generator)
     if "hires" in job:
         return larger(job, base, img2img, generator)
     init = opened(job["init"])
@@ -130,6 +192,7 @@ def main() -> None:
     OUT.mkdir(parents=True, exist_ok=True)
     make_pictures()
     make_folder(OUT / "paint", PAINT)
+    make_refiner(OUT / "refiner")
     manifest = []
     for number, job in enumerate(JOBS):
         file = f"{number:02}-{job['model']}.png"

@@ -88,6 +88,7 @@ export async function composeEngine(
     model: checkpoint.name,
     demo: model.demo,
     artifact: opened.artifactName,
+    refiner: checkpoint.refiner?.name,
     backend,
     adapter: machine.kind === "card" ? machine.name : undefined,
     precision,

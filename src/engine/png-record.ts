@@ -34,6 +34,7 @@ export function recordOf(
     scheduleType: job.schedule === undefined ? checkpoint.scheduleTitle : SCHEDULES[job.schedule].title,
     ...modelNamed(info.model),
     artifact: info.artifact,
+    refiner: info.refiner === undefined ? undefined : modelNamed(info.refiner).model,
     backend: info.backend,
     adapter: info.adapter,
     precision: retry === undefined ? info.precision : "fp32",

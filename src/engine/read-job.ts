@@ -30,7 +30,7 @@ export async function readJob(
   signal?: AbortSignal,
 ): Promise<ReadJob> {
   const { checkpoint, ledger } = runtime;
-  const asked = withPictureDefaults(job);
+  const asked = withPictureDefaults(job, checkpoint.refiner !== undefined);
   requireJobFits(checkpoint, job);
   const notes: string[] = [];
   const read = async (field: string, reference: string): Promise<RgbPicture> => {

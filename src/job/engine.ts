@@ -10,6 +10,8 @@ export interface EngineInfo {
   readonly model: string;
   readonly demo: boolean;
   readonly artifact?: string;
+  /** Name of the refiner that draws the last steps. */
+  readonly refiner?: string;
   readonly backend: ComputeName;
   /** The graphics card's name, where one computes. */
   readonly adapter?: string;

@@ -132,6 +132,11 @@ export const OPEN_FIELDS = {
     description: "LZR2 artifact laid over the model's UNet",
     flag: { usage: "--artifact <file.lzr2>", group: "Model" },
   },
+  refiner: {
+    kind: PATH,
+    description: "folder of an SDXL refiner, which draws the last steps",
+    flag: { usage: "--refiner <dir>", group: "Model" },
+  },
   store: {
     kind: PATH,
     description: "block store for large artifacts",

@@ -23,6 +23,8 @@ export interface ImageRecord extends FullJob {
   readonly modelRevision?: string;
   /** Name of the LZR2 file laid over it. */
   readonly artifact?: string;
+  /** As `model`, of the refiner. */
+  readonly refiner?: string;
   readonly backend: string;
   /** The graphics card's name, where one computed. */
   readonly adapter?: string;
@@ -50,6 +52,7 @@ const FACTS: Readonly<Record<string, InfotextEntry | undefined>> = {
   model: { name: "Model" },
   modelRevision: undefined,
   artifact: { name: "Artifact" },
+  refiner: { name: "Refiner" },
   backend: undefined,
   adapter: undefined,
   precision: {

@@ -53,6 +53,8 @@ export interface GenerateJob {
   readonly hiresSteps?: number;
   /** "latent", "latent-nearest" or "lanczos". Default "latent". */
   readonly hiresUpscaler?: string;
+  /** 0..1, the share of the way after which the refiner that was opened draws. Default 0.8. */
+  readonly refinerStart?: number;
 }
 
 /** What a plan depends on. */
@@ -63,6 +65,7 @@ export type PlanJob = Pick<
 
 type PictureField =
   | ("initImage" | "strength" | "maskImage" | "outpaint")
+  | "refinerStart"
   | ("hiresScale" | "hiresStrength" | "hiresSteps" | "hiresUpscaler");
 
 type Filled = "seed" | "steps" | "guidance" | "width" | "height";

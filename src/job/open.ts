@@ -17,6 +17,8 @@ export interface OpenEngineOptions {
   readonly base?: string;
   /** LZR2 file that overlays the UNet. */
   readonly artifact?: string;
+  /** Folder of an SDXL refiner, which draws the last steps (a job's `refinerStart`). */
+  readonly refiner?: string;
   /**
    * Folder of the block store, which large artifacts are imported into once; `model` may be "store:ID" too. Default:
    * `$SOLVAY_STORE`, or `solvay/store` in the user's cache folder.

@@ -92,6 +92,16 @@ export const PICTURE_FIELDS = {
     aliases: ["hr_upscaler"],
     shapesPlan: true,
   },
+  refinerStart: {
+    kind: SHARE,
+    description: "share of the way after which the refiner draws",
+    absent: "0.8",
+    flag: { usage: "--refiner-start <n>", group: "Second pass" },
+    loop: { word: "refiner-start", usage: "N|default", clear: "default", cleared: "0.8" },
+    infotext: { name: "Refiner switch at" },
+    aliases: ["refiner_switch_at", "denoising_end"],
+    shapesPlan: true,
+  },
 } as const satisfies Fields;
 
 function text(value: unknown): string | undefined {

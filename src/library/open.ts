@@ -8,7 +8,7 @@ import type { ImportBudget, ImportEvent } from "../store/import/import-types.ts"
 import type { Store } from "../store/store.ts";
 import { openStoredModel } from "../store/stored-model.ts";
 import type { LibraryHost } from "./host.ts";
-import { locateArtifact, locateModel, requireNoArtifact } from "./locate.ts";
+import { locateArtifact, locateFiles, locateModel, requireNoArtifact } from "./locate.ts";
 import { type ModelParts, openFilesAt, requireNoParts, requireReadable } from "./model-files.ts";
 import { folderComponent, storedComponent } from "./on-demand.ts";
 import { importCheckpoint, openStoredCheckpoint, withStoredWeights } from "./stored.ts";
@@ -21,6 +21,8 @@ export interface ModelRequest extends ModelParts {
   readonly store?: string | undefined;
   /** Accept LZR2 records of unknown kind. */
   readonly compat?: boolean | undefined;
+  /** Folder of a refiner, opened beside the model. */
+  readonly refiner?: string | undefined;
 }
 
 /** A model that was found, not opened yet. */
@@ -72,7 +74,7 @@ export async function findModel(
   request: ModelRequest,
   { heldArtifactBytes }: { readonly heldArtifactBytes?: number | undefined } = {},
 ): Promise<ModelSource> {
-  const { model, artifact, store: storeFolder, compat = false, vae, config, base } = request;
+  const { model, artifact, store: storeFolder, compat = false, vae, config, base, refiner } = request;
   const parts = { vae, config, base };
   requireNoArtifact(model, artifact);
   const place = await locateModel(host, model, storeFolder);
@@ -81,13 +83,14 @@ export async function findModel(
     return {
       name: place.name,
       demo: false,
-      async open({ importBudget, signal }) {
+      async open(options) {
+        const { importBudget, signal } = options;
         await using owned = new AsyncDisposableStack();
         const { store } = place;
         const opened = owned.use(await openStoredCheckpoint(store, place.id, signal));
         const { checkpoint, artifactName } = opened;
         const stack = owned.move();
-        return {
+        const model: OpenedModel = {
           ...{ checkpoint, artifactName, heldBytes: 0 },
           async onDemand(id, asked) {
             const options = { signal: asked, budget: await importBudget(store) };
@@ -97,6 +100,7 @@ export async function findModel(
           },
           [Symbol.asyncDispose]: () => stack.disposeAsync(),
         };
+        return await withRefiner(host, model, refiner, signal);
       },
     };
   }
@@ -105,10 +109,32 @@ export async function findModel(
   return {
     name: place.path,
     demo: place.demo,
-    open(options) {
+    async open(options) {
       const policy = { store: host.store(storeFolder), compat, heldBytes: heldArtifactBytes };
-      return openFiles(host, { path: place.path, parts, artifactPath }, policy, options);
+      const opened = await openFiles(host, { path: place.path, parts, artifactPath }, policy, options);
+      return await withRefiner(host, opened, refiner, options.signal);
     },
+  };
+}
+
+/** The model with a refiner beside it, where one is named. */
+async function withRefiner(
+  host: LibraryHost,
+  model: OpenedModel,
+  refiner: string | undefined,
+  signal: AbortSignal | undefined,
+): Promise<OpenedModel> {
+  if (refiner === undefined) return model;
+  await using owned = new AsyncDisposableStack();
+  owned.use(model);
+  const folder = await host.openFolder(await locateFiles(host, refiner));
+  const opened = owned.use(await model.checkpoint.family.openRefiner(folder, signal));
+  const checkpoint = model.checkpoint.withRefiner(opened);
+  const stack = owned.move();
+  return {
+    ...{ checkpoint, artifactName: model.artifactName, heldBytes: model.heldBytes },
+    onDemand: (id, asked) => model.onDemand(id, asked),
+    [Symbol.asyncDispose]: () => stack.disposeAsync(),
   };
 }
 

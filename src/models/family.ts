@@ -95,6 +95,8 @@ export interface Family {
   isModelIndex(text: string): boolean;
   /** Which of a listing's files make up the model. */
   readonly chooseFiles: ModelChooser;
+  /** Opens and checks the folder of a refiner; reads headers and configs only. Rejects with ArtifactError or UsageError. */
+  openRefiner(folder: Folder, signal?: AbortSignal): Promise<Refiner>;
   /** Opens and checks a folder; reads headers and configs only. Rejects with ArtifactError or UsageError. */
   open(folder: Folder, options?: OpenOptions): Promise<Checkpoint>;
   /** Opens and checks a model from whatever files it is in; reads headers and configs only. Rejects with ArtifactError or UsageError. */
@@ -146,6 +148,13 @@ export interface JobShape {
   readonly pictures?: PicturesShape | undefined;
   /** A second pass over the same network, at another size. */
   readonly hires?: HiresShape | undefined;
+  /** The last steps are another network's. */
+  readonly refined?: RefinedShape | undefined;
+}
+
+export interface RefinedShape {
+  readonly modelCalls: number;
+  readonly historyLength: number;
 }
 
 /** What lies in host memory from the first phase on, at the size of the job. */
@@ -203,6 +212,20 @@ export interface Checkpoint extends AsyncDisposable {
   weightGraphs(component: string): readonly Graph[];
   /** Pure. */
   describe(shape: JobShape): DescribedJob;
+  /** What draws the last steps of jobs that want it. */
+  readonly refiner?: Refiner | undefined;
+  /** The same model with a refiner of its family. The caller keeps disposing of both. Throws ArtifactError where they don't fit. */
+  withRefiner(refiner: Refiner): Checkpoint;
+}
+
+/** A model that can only draw last steps, opened: it has no way to pixels and back of its own. */
+export interface Refiner extends AsyncDisposable {
+  readonly name: string;
+  readonly scheduler: SchedulerConfig;
+  /** See Checkpoint. */
+  readonly zerosForAbsentPrompt: boolean;
+  /** By ids that no component of the family has; `prefix` as in ComponentDescription. */
+  readonly components: ReadonlyMap<string, Component & { readonly prefix: string }>;
 }
 
 /** What a conditioning is made from, as plain JSON: equal ones give equal conditionings. */
@@ -279,6 +302,14 @@ export interface DescribedJob extends DescribedStage {
   readonly phaseOf: DescribedStage["phaseOf"] & { readonly encode: string };
   /** The second pass, where the job's shape has one: then it makes the picture. */
   readonly hires?: DescribedStage | undefined;
+  /** The refiner's steps, where the job's shape has some. */
+  readonly refined?: RefinedStage | undefined;
   /** In the encode phase. */
+  encode(phase: PhaseRun, prompt: Prompt, signal?: AbortSignal): Promise<Conditioning>;
+}
+
+/** Steps by a network of its own, which is told of prompts in its own way. */
+export interface RefinedStage extends DescribedStage {
+  readonly phaseOf: DescribedStage["phaseOf"] & { readonly encode: string };
   encode(phase: PhaseRun, prompt: Prompt, signal?: AbortSignal): Promise<Conditioning>;
 }

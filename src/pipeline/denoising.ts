@@ -32,7 +32,7 @@ export interface Course {
 
 /** `part`: which steps, by default all, of the schedule's own number. Throws UsageError `E_STEPS`. */
 export function courseOf(
-  { scheduler }: Checkpoint,
+  { scheduler }: Pick<Checkpoint, "scheduler">,
   { sampler: name, schedule: spacing, steps: wanted }: CourseRequest,
   part: { readonly firstStep?: number; readonly endStep?: number } = {},
 ): Course {

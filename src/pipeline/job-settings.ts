@@ -10,15 +10,19 @@ const MASKED_STRENGTH = 0.9999;
 /** A1111's own. */
 const HIRES_STRENGTH = 0.7;
 
+/** Where the refiner takes over: diffusers' ensemble of experts, and what the refiner was trained for. */
+export const REFINER_START = 0.8;
+
 const UPSCALERS = ["latent", "latent-nearest", "lanczos"] as const;
 
 export type HiresUpscaler = (typeof UPSCALERS)[number];
 
 /** The job with what stands where it is silent. */
-export function withPictureDefaults<Job extends GenerateJob>(job: Job): Job {
+export function withPictureDefaults<Job extends GenerateJob>(job: Job, refined: boolean): Job {
   return {
     ...job,
     ...(job.initImage !== undefined && { strength: strengthOf(job) }),
+    ...(refined && { refinerStart: job.refinerStart ?? REFINER_START }),
     ...(job.hiresScale !== undefined && { hiresStrength: job.hiresStrength ?? HIRES_STRENGTH }),
   };
 }
@@ -57,7 +61,7 @@ const NEEDS_PICTURE = ["strength", "maskImage", "outpaint"] as const;
 const NEEDS_HIRES = ["hiresStrength", "hiresSteps", "hiresUpscaler"] as const;
 
 /** Throws UsageError `E_JOB` for fields that need, or exclude, one another. */
-export function requireJobFits({ inpaints, name }: Checkpoint, job: GenerateJob): void {
+export function requireJobFits({ inpaints, name, refiner }: Checkpoint, job: GenerateJob): void {
   const stray = (fields: readonly (keyof GenerateJob)[]) => fields.find((field) => job[field] !== undefined);
   if (job.initImage === undefined) {
     const field = stray(NEEDS_PICTURE);
@@ -71,6 +75,13 @@ export function requireJobFits({ inpaints, name }: Checkpoint, job: GenerateJob)
     throw refusal("hiresScale", "a second pass follows text to image only", "leave out hiresScale or initImage");
   }
   if (job.maskBlur && !isMasked(job)) throw refusal("maskBlur", "there is no mask", "give maskImage, or leave it out");
+  if (!refiner && job.refinerStart !== undefined) {
+    throw refusal("refinerStart", "no refiner is open", "open one (--refiner), or leave it out");
+  }
+  if (refiner && (job.hiresScale !== undefined || isMasked(job))) {
+    const field = job.hiresScale === undefined ? "maskImage" : "hiresScale";
+    throw refusal(field, "a refiner goes on from whole pictures of one size", "leave it out, or open no refiner");
+  }
   if (inpaints && !isMasked(job)) {
     throw refusal(
       "maskImage",

@@ -18,7 +18,7 @@ import { hiresUpscaler, strengthOf } from "./job-settings.ts";
 import type { Leg, Route } from "./route.ts";
 import type { PlannedJob, Runtime } from "./runtime.ts";
 
-export type LegPhase = "look" | "denoise" | "decode";
+export type LegPhase = "encode" | "look" | "denoise" | "decode";
 
 export type LegEvent =
   /** `title`: the plan's. */
@@ -32,6 +32,8 @@ export interface LegsContext {
   readonly route: Route;
   readonly pictures?: JobPictures | undefined;
   readonly guide: Guide;
+  /** What the refiner is told, where there is one: asked when it is its turn. */
+  readonly refinerGuide: () => Promise<Guide>;
   readonly onClean?: DenoisingOptions["onClean"];
   readonly signal?: AbortSignal | undefined;
 }
@@ -48,9 +50,11 @@ export async function* drawLegs(
   const { noise: place } = route.first.places;
   const noise = noiseOf(job, leading, { place, shape: described.latentShape });
   let state = from;
-  if (!state || state.step < (route.hires?.stepsBefore ?? route.steps)) {
+  const following = route.hires ?? route.refined;
+  if (!state || state.step < (following?.stepsBefore ?? route.steps)) {
     state = yield* firstLeg(context, noise, state);
   }
+  if (route.refined && state.step < route.steps) return yield* refinedLeg(context, noise, state);
   return route.hires && state.step < route.steps ? yield* hiresLeg(context, noise, state) : state;
 }
 
@@ -116,6 +120,17 @@ async function* hiresLeg(context: LegsContext, noise: NoiseSource, state: Sample
   const { course } = leg;
   const start = noisyLatent(latent, unitNoise(stage, leg, noise), course.schedule.sigmas[course.firstStep]!);
   return yield* draw(context, stage, leg, noise, { start });
+}
+
+/** Goes on from where the first leg stopped, as diffusers' denoising_start does: no noise is added. */
+async function* refinedLeg(context: LegsContext, noise: NoiseSource, state: SamplerState) {
+  const { planned, route, refinerGuide } = context;
+  const stage = planned.described.refined!;
+  const { title } = planned.plan.phases.find(({ id }) => id === stage.phaseOf.encode)!;
+  yield { type: "phase", phase: "encode", title } as const;
+  const guided = { ...context, guide: await refinerGuide() };
+  const begun = state.step > route.refined!.stepsBefore ? { from: state } : { start: state.x };
+  return yield* draw(guided, stage, route.refined!, noise, begun);
 }
 
 function enlargedLatent(
@@ -233,7 +248,7 @@ function unitNoise({ latentShape }: DescribedStage, { places }: Leg, noise: Nois
   return noise.normal(places.noise, elementCount(latentShape));
 }
 
-function phaseEvent({ planned }: LegsContext, phase: LegPhase, stage: DescribedStage): LegEvent {
+function phaseEvent({ planned }: LegsContext, phase: Exclude<LegPhase, "encode">, stage: DescribedStage): LegEvent {
   const id = stage.phaseOf[phase];
   const { title } = planned.plan.phases.find((other) => other.id === id)!;
   return { type: "phase", phase, title };

@@ -4,13 +4,21 @@ import { type BlockReader, TableBlocks } from "../stream/blocks.ts";
 import { StoredBlocks } from "../stream/stored-blocks.ts";
 
 /** By component id. `now`: milliseconds of a clock that never goes back. */
-export function componentReaders({ family, components }: Checkpoint, now: () => number): Map<string, BlockReader> {
-  return new Map(
-    family.components.flatMap(({ id }): [string, BlockReader][] => {
+export function componentReaders(
+  { family, components, refiner }: Checkpoint,
+  now: () => number,
+): Map<string, BlockReader> {
+  const refining = [...(refiner?.components ?? [])].map(([id, { prefix, table }]): [string, BlockReader] => [
+    id,
+    new TableBlocks(prefix, table),
+  ]);
+  return new Map([
+    ...refining,
+    ...family.components.flatMap(({ id }): [string, BlockReader][] => {
       const component = components.get(id);
       return component ? [[id, componentReader(family, id, component, now)]] : [];
     }),
-  );
+  ]);
 }
 
 /** Of one that may have come later. */

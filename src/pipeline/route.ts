@@ -7,7 +7,7 @@ import type { FullJob } from "../job/job.ts";
 import type { Checkpoint, JobShape } from "../models/family.ts";
 import { type Course, courseOf } from "./denoising.ts";
 import { isMasked } from "./job-pictures.ts";
-import { hiresSize, hiresUpscaler, strengthOf } from "./job-settings.ts";
+import { hiresSize, hiresUpscaler, REFINER_START, strengthOf } from "./job-settings.ts";
 
 /** Numbers of draws. */
 export interface Places {
@@ -30,6 +30,8 @@ export interface Leg {
 export interface Route {
   readonly first: Leg;
   readonly hires?: Leg | undefined;
+  /** The refiner's. */
+  readonly refined?: Leg | undefined;
   /** Of all legs. */
   readonly steps: number;
   /** Draws of the first leg; those after it have another size. */
@@ -39,7 +41,7 @@ export interface Route {
 /** Throws UsageError `E_STEPS`, and `E_JOB` for a strength that leaves no step. */
 export function routeOf(checkpoint: Checkpoint, job: FullJob): Route {
   const { initImage, steps } = job;
-  const first: Leg =
+  const whole: Leg =
     initImage === undefined
       ? { course: courseOf(checkpoint, job), stepsBefore: 0, places: { noise: 0, sampler: 1 } }
       : {
@@ -47,8 +49,18 @@ export function routeOf(checkpoint: Checkpoint, job: FullJob): Route {
           stepsBefore: 0,
           places: picturePlaces(checkpoint, job),
         };
+  const { refiner } = checkpoint;
+  const first = refiner ? { ...whole, course: untilRefined(checkpoint, job, whole.course) } : whole;
   const firstDraws = first.places.sampler + first.course.drawCount;
   const firstSteps = stepsOf(first.course);
+  if (refiner) {
+    const refined = {
+      course: refinedCourse(refiner, job),
+      stepsBefore: firstSteps,
+      places: { noise: firstDraws, sampler: firstDraws },
+    };
+    return { first, refined, steps: firstSteps + stepsOf(refined.course), firstDraws };
+  }
   if (job.hiresScale === undefined) return { first, steps: firstSteps, firstDraws };
   const { hiresSteps = steps, hiresStrength } = job;
   const course = strengthCourse(checkpoint, job, hiresSteps, hiresStrength!, "hiresStrength");
@@ -62,7 +74,7 @@ export function routeOf(checkpoint: Checkpoint, job: FullJob): Route {
 
 /** What a job's plan depends on. Throws UsageError, see routeOf. */
 export function jobShape(checkpoint: Checkpoint, job: FullJob): JobShape {
-  const { first, hires } = routeOf(checkpoint, job);
+  const { first, hires, refined } = routeOf(checkpoint, job);
   const { sample, masked } = first.places;
   const { sampler } = first.course;
   const encoded = [sample, masked].filter((place) => place !== undefined).length;
@@ -74,6 +86,12 @@ export function jobShape(checkpoint: Checkpoint, job: FullJob): JobShape {
     historyLength: sampler.historyLength + sampler.heldLength,
     fp32: false,
     ...(job.initImage !== undefined && { pictures: { encoded, masked: isMasked(job) } }),
+    ...(refined && {
+      refined: {
+        modelCalls: refined.course.calls.length,
+        historyLength: refined.course.sampler.historyLength,
+      },
+    }),
     ...(hires && {
       hires: {
         ...hiresSize(checkpoint, job),
@@ -82,6 +100,38 @@ export function jobShape(checkpoint: Checkpoint, job: FullJob): JobShape {
       },
     }),
   };
+}
+
+/** diffusers' denoising_end and denoising_start: by training timesteps, of which every model has so many. */
+const TRAINING_STEPS = 1000;
+
+/** The timestep below which steps are the refiner's. */
+function cutoffOf({ refinerStart = REFINER_START }: FullJob): number {
+  return Math.round(TRAINING_STEPS - refinerStart * TRAINING_STEPS);
+}
+
+function untilRefined(checkpoint: Checkpoint, job: FullJob, course: Course): Course {
+  const { timesteps } = course.schedule;
+  const cutoff = cutoffOf(job);
+  const endStep = timesteps.reduce((end, timestep, step) => (timestep >= cutoff ? step + 1 : end), 0);
+  if (endStep <= course.firstStep) throw noStepFor("the model", job);
+  return courseOf(checkpoint, job, { firstStep: course.firstStep, endStep });
+}
+
+function refinedCourse(checkpoint: Pick<Checkpoint, "scheduler">, job: FullJob): Course {
+  const whole = courseOf(checkpoint, job);
+  const firstStep = whole.schedule.timesteps.findIndex((timestep) => timestep < cutoffOf(job));
+  if (firstStep < 0) throw noStepFor("the refiner", job);
+  return courseOf(checkpoint, job, { firstStep });
+}
+
+function noStepFor(whom: string, { refinerStart = REFINER_START, steps }: FullJob): UsageError {
+  return new UsageError({
+    code: "E_JOB",
+    subject: "refinerStart",
+    problem: `${refinerStart} of ${steps} steps leaves none for ${whom}`,
+    next: "give refinerStart another value, or more steps",
+  });
 }
 
 function stepsOf({ firstStep, endStep }: Course): number {

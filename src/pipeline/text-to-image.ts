@@ -20,11 +20,10 @@ export type TextToImageJob = FullJob & {
 };
 
 /** What each phase of the task is for; the plan has their ids. */
-export type TaskPhase = "encode" | LegPhase;
+export type TaskPhase = LegPhase;
 
 export type TextToImageEvent =
   | LegEvent
-  | { readonly type: "phase"; readonly phase: "encode"; readonly title: string }
   | { readonly type: "note"; readonly text: string }
   | { readonly type: "pixels"; readonly rgb: Uint8Array; readonly width: number; readonly height: number };
 
@@ -47,7 +46,9 @@ export async function* textToImage(
   if (!state || state.step < route.steps) {
     yield { type: "phase", phase: "encode", title: "encode" };
     const guide = await guideOf(runtime, planned, job, signal);
-    state = yield* drawLegs({ runtime, planned, job, route, pictures: job.pictures, guide, onClean, signal }, from);
+    const refinerGuide = () => guideOf(runtime, planned, job, signal, true);
+    const { pictures } = job;
+    state = yield* drawLegs({ runtime, planned, job, route, pictures, guide, refinerGuide, onClean, signal }, from);
   }
   const last = described.hires ?? described;
   yield { type: "phase", phase: "decode", title: "decode" };
@@ -66,17 +67,19 @@ async function guideOf(
   planned: PlannedJob,
   { prompt, negativePrompt, guidance: scale, guidanceRescale: rescale = 0 }: TextToImageJob,
   signal: AbortSignal | undefined,
+  refined = false,
 ): Promise<Guide> {
+  const { zerosForAbsentPrompt } = refined ? runtime.checkpoint.refiner! : runtime.checkpoint;
   if (planned.shape.batch === 1) {
-    const [positive] = await encodePrompts(runtime, planned, [{ text: prompt }], signal);
+    const [positive] = await encodePrompts(runtime, planned, [{ text: prompt }], signal, refined);
     return { positive: positive!, scale, rescale };
   }
-  if (negativePrompt === undefined && runtime.checkpoint.zerosForAbsentPrompt) {
-    const [positive] = await encodePrompts(runtime, planned, [{ text: prompt }], signal);
+  if (negativePrompt === undefined && zerosForAbsentPrompt) {
+    const [positive] = await encodePrompts(runtime, planned, [{ text: prompt }], signal, refined);
     return { positive: positive!, negative: zeroConditioning(positive!), scale, rescale };
   }
   const prompts = [{ text: negativePrompt ?? "" }, { text: prompt }];
-  const [negative, positive] = await encodePrompts(runtime, planned, prompts, signal);
+  const [negative, positive] = await encodePrompts(runtime, planned, prompts, signal, refined);
   return { positive: positive!, negative, scale, rescale };
 }
 
@@ -92,11 +95,13 @@ async function encodePrompts(
   planned: PlannedJob,
   prompts: readonly Prompt[],
   signal: AbortSignal | undefined,
+  refined: boolean,
 ): Promise<Conditioning[]> {
-  const { described, shape } = planned;
+  const { shape } = planned;
+  const described = refined ? planned.described.refined! : planned.described;
   const { promptCache } = runtime;
   // Arithmetic is part of what was computed.
-  const keyOf = (prompt: Prompt) => JSON.stringify([shape.fp32, prompt]);
+  const keyOf = (prompt: Prompt) => JSON.stringify([shape.fp32, refined, prompt]);
   const known = prompts.map((prompt) => promptCache.get(keyOf(prompt)));
   if (known.every((conditioning) => conditioning !== undefined)) return known;
   await using phase = await runtime.openPhase(planned, described.phaseOf.encode, signal);

@@ -27,6 +27,9 @@ interface GoldenJob {
     readonly steps?: number;
     readonly upscaler: string;
   };
+  readonly negative?: string;
+  /** Where the refiner takes over. */
+  readonly refiner?: number;
   readonly file: string;
 }
 
@@ -44,7 +47,8 @@ function modelOf({ model }: GoldenJob): string {
   return fileURLToPath(new URL(model === "paint" ? `from-pictures/${model}` : `golden/${model}`, fixtures));
 }
 
-function jobOf({ prompt, seed, steps, guidance, width, height, init, mask, strength, hires }: GoldenJob): GenerateJob {
+function jobOf({ prompt, seed, steps, guidance, width, height, init, mask, ...rest }: GoldenJob): GenerateJob {
+  const { strength, hires, refiner, negative } = rest;
   return {
     ...{ prompt, seed, steps, guidance },
     ...(width !== undefined && { width }),
@@ -53,13 +57,19 @@ function jobOf({ prompt, seed, steps, guidance, width, height, init, mask, stren
     ...(mask !== undefined && { maskImage: pathOf(mask) }),
     ...(strength !== undefined && { strength }),
     ...(hires && { hiresScale: hires.scale, hiresStrength: hires.strength, hiresUpscaler: hires.upscaler }),
+    ...(refiner !== undefined && { refinerStart: refiner }),
+    ...(negative !== undefined && { negativePrompt: negative }),
     ...(hires?.steps !== undefined && { hiresSteps: hires.steps }),
   };
 }
 
 for (const job of jobs) {
   test(`${job.file} equals diffusers' picture`, async () => {
-    await using engine = await openEngine({ model: modelOf(job), backend: "cpu" });
+    await using engine = await openEngine({
+      model: modelOf(job),
+      backend: "cpu",
+      ...(job.refiner !== undefined && { refiner: pathOf("refiner") }),
+    });
     const found = await decodePng(await generate(engine, jobOf(job)));
     const expected = await decodePng(new Uint8Array(await readFile(new URL(job.file, here))));
     assert.deepEqual([found.width, found.height], [expected.width, expected.height]);

@@ -20,6 +20,7 @@ import type {
   JobShape,
   ModelDefaults,
   OpenOptions,
+  Refiner,
 } from "../family.ts";
 import { SDXL_BASE_VAE, SDXL_LATENT_COLOURS } from "./base.ts";
 import type { SdxlConfigs, SdxlParts } from "./config.ts";
@@ -36,16 +37,24 @@ import { sdxlWeightGraphs } from "./graphs.ts";
 import { SdxlJob } from "./job.ts";
 import { parseModelIndex } from "./model-index.ts";
 import { clipConfig, unetConfig, vaeConfig } from "./network-config.ts";
+import { SdxlRefiner } from "./refiner.ts";
 import { rulesOf } from "./rules.ts";
 import { openTokenizers, requireMatchingTokens } from "./tokenizers.ts";
 
 export class SdxlCheckpoint implements Checkpoint {
   readonly parts: SdxlParts;
   readonly components: ReadonlyMap<string, Component>;
+  readonly refiner: SdxlRefiner | undefined;
   readonly #owned: AsyncDisposable | undefined;
 
-  constructor(parts: SdxlParts, components: ReadonlyMap<string, Component>, owned?: AsyncDisposable) {
+  constructor(
+    parts: SdxlParts,
+    components: ReadonlyMap<string, Component>,
+    owned?: AsyncDisposable,
+    refiner?: SdxlRefiner,
+  ) {
     this.parts = parts;
+    this.refiner = refiner;
     this.components = components;
     this.#owned = owned;
   }
@@ -108,7 +117,13 @@ export class SdxlCheckpoint implements Checkpoint {
   }
 
   withWeights(weights: ReadonlyMap<string, Component>): SdxlCheckpoint {
-    return new SdxlCheckpoint(this.parts, new Map([...this.components, ...weights]));
+    return new SdxlCheckpoint(this.parts, new Map([...this.components, ...weights]), undefined, this.refiner);
+  }
+
+  withRefiner(refiner: Refiner): SdxlCheckpoint {
+    if (!(refiner instanceof SdxlRefiner)) throw new TypeError("a refiner of another family");
+    refiner.requireFits(this.parts);
+    return new SdxlCheckpoint(this.parts, this.components, undefined, refiner);
   }
 
   tokenize(prompt: string): Readonly<Record<string, readonly number[]>> {
@@ -131,7 +146,7 @@ export class SdxlCheckpoint implements Checkpoint {
   }
 
   describe(shape: JobShape): DescribedJob {
-    return new SdxlJob(this.parts, shape);
+    return new SdxlJob(this.parts, shape, this.refiner);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

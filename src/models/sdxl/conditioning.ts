@@ -31,6 +31,22 @@ export async function encodePrompt(
   return { sequences: new Map([["context", context]]), vectors: new Map([["pooled", second.get("pooled")!]]) };
 }
 
+/** For a refiner, by the second encoder alone: "context" [S, C2], "pooled" [P]. `passId`: of its run. */
+export async function encodeRefinerPrompt(
+  { textEncoder2, tokenizer2 }: { readonly textEncoder2: ClipConfig; readonly tokenizer2: ClipTokenizer },
+  clip2: Graph,
+  phase: PhaseRun,
+  passId: string,
+  { text }: Prompt,
+  signal: AbortSignal | undefined,
+): Promise<Conditioning> {
+  const states = await phase.run(passId, clipInputs(clip2, textEncoder2, tokenizer2, text), { signal });
+  return {
+    sequences: new Map([["context", states.get("hidden")!]]),
+    vectors: new Map([["pooled", states.get("pooled")!]]),
+  };
+}
+
 function clipInputs(
   graph: Graph,
   config: ClipConfig,

@@ -44,6 +44,11 @@ export interface SdxlConfigs {
   readonly vae: VaeConfig;
 }
 
+export interface AestheticScores {
+  readonly positive: number;
+  readonly negative: number;
+}
+
 /** All of an SDXL but its weights. */
 export interface SdxlParts {
   readonly family: Family;
@@ -57,6 +62,8 @@ export interface SdxlParts {
   readonly notes: readonly string[];
   /** See Checkpoint. */
   readonly absent: ReadonlyMap<string, string>;
+  /** A refiner's network is told scores of what it draws in place of the size that is wanted. */
+  readonly scores?: AestheticScores;
   /** model_index.json's force_zeros_for_empty_prompt. */
   readonly zerosForAbsentPrompt: boolean;
 }

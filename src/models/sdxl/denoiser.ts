@@ -26,7 +26,7 @@ export async function openDenoiser(
   const halves = guide.negative ? [guide.negative, guide.positive] : [guide.positive];
   const context = concatenated(halves.map(({ sequences }) => sequences.get("context")!)); // [B, S, D]
   await phase.run(ids.text, new Map([["context", context]]), { signal, upcoming: [ids.time] });
-  const addition = concatenated(halves.map((half) => additionRow(parts, half, shape))); // [B, A]
+  const addition = concatenated(halves.map((half) => additionRow(parts, half, shape, half === guide.positive))); // [B, A]
   let timeInputs = new Map<string, Float32Array<ArrayBuffer>>();
   let next = firstCall;
 
@@ -87,10 +87,16 @@ async function timeEmbeddings(
   return await phase.run(ids.time, inputs, { signal, upcoming: [ids.step] });
 }
 
-/** [pooled text, sinusoids of (height, width, 0, 0, height, width)]: SDXL's micro-conditioning. */
-function additionRow({ configs }: SdxlParts, { vectors }: Conditioning, { width, height }: StageSize): Float32Array {
+/** [pooled text, sinusoids of (height, width, 0, 0, height, width)]: SDXL's micro-conditioning; a refiner's ends with a score. */
+function additionRow(
+  { configs, scores }: SdxlParts,
+  { vectors }: Conditioning,
+  { width, height }: StageSize,
+  positive: boolean,
+): Float32Array {
   const { unet } = configs;
-  const timeIds = [height, width, 0, 0, height, width];
+  const aim = scores ? [positive ? scores.positive : scores.negative] : [height, width];
+  const timeIds = [height, width, 0, 0, ...aim];
   return concatenated([vectors.get("pooled")!, timestepEmbedding(timeIds, unet.additionTimeEmbedDim, unet)]);
 }
 

@@ -8,6 +8,7 @@ import { SDXL_COMPONENTS, TEXT_FILES } from "./files.ts";
 import { isSdxlIndex } from "./model-index.ts";
 import { openSdxlFiles } from "./open-files.ts";
 import { otherLayout, recogniseNetwork } from "./recognise.ts";
+import { openSdxlRefiner } from "./refiner.ts";
 import { CANONICAL_NAME } from "./rules.ts";
 import { unetSchema } from "./unet.ts";
 
@@ -23,6 +24,7 @@ export const SDXL: Family = {
   get baseArtifactTarget() {
     return { component: "unet", schema: unetSchema(SDXL_BASE_UNET) };
   },
+  openRefiner: openSdxlRefiner,
   openFiles: (files, options) => openSdxlFiles(SDXL, files, options),
   tensorsOf(component, stored, file) {
     const { id, folder } = SDXL_COMPONENTS.find((entry) => entry.id === component)!;

@@ -17,6 +17,7 @@ import {
 import { encodePrompt } from "./conditioning.ts";
 import type { SdxlParts } from "./config.ts";
 import { PASS, type TextGraphs, textGraphs } from "./graphs.ts";
+import { SdxlRefinedStage, type SdxlRefiner } from "./refiner.ts";
 import { outputElements, passOf, SdxlStage, type StageHost } from "./stage.ts";
 
 const ENCODE = "encode";
@@ -25,11 +26,12 @@ export class SdxlJob implements DescribedJob {
   readonly phases: readonly PhaseDescription[];
   readonly phaseOf: DescribedJob["phaseOf"];
   readonly hires: SdxlStage | undefined;
+  readonly refined: SdxlRefinedStage | undefined;
   readonly #parts: SdxlParts;
   readonly #graphs: TextGraphs;
   readonly #first: SdxlStage;
 
-  constructor(parts: SdxlParts, shape: JobShape) {
+  constructor(parts: SdxlParts, shape: JobShape, refiner?: SdxlRefiner) {
     const { configs, tokenizer } = parts;
     const { hires } = shape;
     const textTokens = tokenizer.encode("").length;
@@ -39,7 +41,9 @@ export class SdxlJob implements DescribedJob {
     const looks = hires?.enlarges === "picture" ? 1 : 0;
     this.hires = hires && new SdxlStage(parts, { ...shape, ...hires, looks }, textTokens, "hires.");
     this.phaseOf = { encode: ENCODE, ...this.#first.phaseOf };
-    this.phases = describePhases(this.#graphs, shape, this.#first, this.hires);
+    const { refined } = shape;
+    this.refined = refined && refiner && new SdxlRefinedStage(parts, refiner, { ...shape, ...refined });
+    this.phases = describePhases(this.#graphs, shape, this.#first, this.hires, this.refined);
   }
 
   get latentShape(): readonly number[] {
@@ -83,8 +87,10 @@ function describePhases(
   shape: JobShape,
   first: SdxlStage,
   second: SdxlStage | undefined,
+  refined: SdxlRefinedStage | undefined,
 ): readonly PhaseDescription[] {
-  const { batch, historyLength, pictures, hires } = shape;
+  const { batch, pictures, hires } = shape;
+  const historyLength = Math.max(shape.historyLength, shape.refined?.historyLength ?? 0);
   const conditioningBytes =
     4 * (outputElements(clip, "hidden") + outputElements(clip2, "hidden") + outputElements(clip2, "pooled"));
   const cacheBytes = conditioningBytes * PROMPT_CACHE_ENTRIES;
@@ -106,7 +112,7 @@ function describePhases(
     spilledBytes: 0,
   };
   const drawn = [...first.lookPhases("look", host), first.denoisePhase("denoise", host)];
-  if (!second || !hires) return [encode, ...drawn, first.decodePhase("decode", host)];
+  if (!second || !hires) return [encode, ...drawn, ...(refined?.phases(host) ?? []), first.decodePhase("decode", host)];
   const larger = { ...host, furtherLatents: host.furtherLatents + PICTURE_LATENTS };
   return [
     encode,

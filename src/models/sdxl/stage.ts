@@ -26,6 +26,8 @@ export interface StageHost {
   readonly furtherLatents: number;
 }
 
+const UNET: SdxlComponentId = "unet";
+
 export class SdxlStage implements DescribedStage {
   readonly phaseOf: DescribedStage["phaseOf"];
   readonly latentShape: readonly number[];
@@ -34,15 +36,17 @@ export class SdxlStage implements DescribedStage {
   readonly graphs: StageGraphs;
   readonly #parts: SdxlParts;
   readonly #size: StageSize;
+  readonly #unet: string;
   readonly #decoderStorage: BandStorage;
   /** The encoder with the memory it takes, where the stage looks at pictures. */
   readonly #looking: { readonly program: BandProgram; readonly storage: BandStorage } | undefined;
 
-  /** `prefix`: before the ids of phases and passes; empty, or such as "hires.". */
-  constructor(parts: SdxlParts, size: StageSize, textTokens: number, prefix: string) {
+  /** `prefix`: before the ids of phases and passes; empty, or such as "hires.". `unet`: the component that denoises. */
+  constructor(parts: SdxlParts, size: StageSize, textTokens: number, prefix: string, unet: string = UNET) {
     const { configs } = parts;
     this.#parts = parts;
     this.#size = size;
+    this.#unet = unet;
     this.phaseOf = { look: `${prefix}look`, denoise: `${prefix}denoise`, decode: `${prefix}decode` };
     this.graphs = stageGraphs(configs, size, textTokens, prefix);
     const { values, inputs } = this.graphs.decoder.source;
@@ -69,7 +73,7 @@ export class SdxlStage implements DescribedStage {
         passes: program.passes.map(({ id, graph, repeats }) =>
           passOf(id, graph, "vaeEncoder", { repeats: repeats * looks }),
         ),
-        hostBytes: alwaysBytes + storage.gatherBytes + pictureBytes + (6 + furtherLatents) * this.#latentBytes(),
+        hostBytes: alwaysBytes + storage.gatherBytes + pictureBytes + (6 + furtherLatents) * this.latentBytes,
         spilledBytes: storage.spilledBytes,
       },
     ];
@@ -85,9 +89,9 @@ export class SdxlStage implements DescribedStage {
       id: this.phaseOf.denoise,
       title,
       passes: [
-        passOf(ids.text, text, "unet", { links }),
-        passOf(ids.time, time, "unet", { repeats: Math.ceil(modelCalls / callsAtOnce) }),
-        passOf(ids.step, step, "unet", { repeats: modelCalls, cyclic: true, links }),
+        passOf(ids.text, text, this.#unet, { links }),
+        passOf(ids.time, time, this.#unet, { repeats: Math.ceil(modelCalls / callsAtOnce) }),
+        passOf(ids.step, step, this.#unet, { repeats: modelCalls, cyclic: true, links }),
       ],
       // The latent in its roles (sample, scaled, doubled, prediction, guided, clean), further ones, the prompt's rows together.
       hostBytes: alwaysBytes + 2 * conditioningBytes + timeBytes + (8 + furtherLatents) * latentBytes,
@@ -110,7 +114,7 @@ export class SdxlStage implements DescribedStage {
     };
   }
 
-  #latentBytes(): number {
+  get latentBytes(): number {
     return 4 * elementCount(this.latentShape);
   }
 
@@ -162,7 +166,7 @@ async function runProgram(
 export function passOf(
   id: string,
   graph: Graph,
-  component: SdxlComponentId,
+  component: string,
   rest: Partial<PassDescription> = {},
 ): PassDescription {
   return { ...{ id, graph, component, repeats: 1, cyclic: false, links: [] }, ...rest };

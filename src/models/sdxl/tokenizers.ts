@@ -19,7 +19,8 @@ export async function openTokenizers(folder: Folder): Promise<Tokenizers> {
   };
 }
 
-async function openTokenizer(folder: Folder, dir: string): Promise<ClipTokenizer> {
+/** One of them, by its folder. Rejects with ArtifactError `E_MISSING` or `E_TOKENIZER`. */
+export async function openTokenizer(folder: Folder, dir: string): Promise<ClipTokenizer> {
   const files: { -readonly [Part in keyof ClipTokenizerFiles]: string | undefined } = {};
   for (const [part, file] of Object.entries(TOKENIZER_TEXTS) as [keyof ClipTokenizerFiles, string][]) {
     files[part] = await folder.readText(`${dir}/${file}`, MAX_TEXT_BYTES);

@@ -1,0 +1,181 @@
+/**
+ * @file SDXL's refiner (stabilityai/stable-diffusion-xl-refiner-1.0), which draws the last steps of a base model's pictures: its folder, opened,
+ * and its steps as a stage. It has one text encoder, and is told an aesthetic score in place of the size that is wanted.
+ */
+import { JsonConfig, MAX_CONFIG_BYTES } from "../../checkpoint/json-config.ts";
+import { parseSchedulerConfig } from "../../checkpoint/scheduler-config.ts";
+import { type ComponentRules, requireSchema } from "../../checkpoint/schema.ts";
+import { openWeights } from "../../checkpoint/weight-folder.ts";
+import { ArtifactError } from "../../errors.ts";
+import type { Graph } from "../../ir/graph.ts";
+import type { PhaseDescription } from "../../plan/describe.ts";
+import type { SchedulerConfig } from "../../sampler/training.ts";
+import type { Folder } from "../../source/folder.ts";
+import type { PhaseRun } from "../../stream/phase.ts";
+import type { ClipTokenizer } from "../../tokenizer/clip.ts";
+import { type ClipConfig, clipGraph } from "../clip.ts";
+import type { Conditioning, Prompt, RefinedStage, Refiner } from "../family.ts";
+import { encodeRefinerPrompt } from "./conditioning.ts";
+import type { AestheticScores, SdxlParts, UNetConfig } from "./config.ts";
+import { MODEL_INDEX, SCHEDULER_CONFIG, WEIGHT_FOLDERS, type WeightFolder, weightFiles } from "./files.ts";
+import type { StageSize } from "./graphs.ts";
+import { clipConfig, unetConfig } from "./network-config.ts";
+import { clipRules, unetRules } from "./rules.ts";
+import { outputElements, passOf, SdxlStage, type StageHost } from "./stage.ts";
+import { openTokenizer } from "./tokenizers.ts";
+
+/** diffusers' own. */
+const SCORES: AestheticScores = { positive: 6, negative: 2.5 };
+/** Original height and width, two of the crop, the score. */
+const TIME_IDS = 5;
+
+const ID = { textEncoder2: "refiner.textEncoder2", unet: "refiner.unet" } as const;
+
+interface RefinerParts {
+  readonly name: string;
+  readonly unet: UNetConfig;
+  readonly textEncoder2: ClipConfig;
+  readonly tokenizer2: ClipTokenizer;
+  readonly scheduler: SchedulerConfig;
+  readonly zerosForAbsentPrompt: boolean;
+}
+
+export class SdxlRefiner implements Refiner {
+  readonly parts: RefinerParts;
+  readonly components: Refiner["components"];
+  readonly #owned: AsyncDisposable;
+
+  constructor(parts: RefinerParts, components: Refiner["components"], owned: AsyncDisposable) {
+    this.parts = parts;
+    this.components = components;
+    this.#owned = owned;
+  }
+
+  get name(): string {
+    return this.parts.name;
+  }
+
+  get scheduler(): SchedulerConfig {
+    return this.parts.scheduler;
+  }
+
+  get zerosForAbsentPrompt(): boolean {
+    return this.parts.zerosForAbsentPrompt;
+  }
+
+  /** Throws ArtifactError where it can't go on from that model's latents. */
+  requireFits({ name, configs }: SdxlParts): void {
+    const { latentChannels } = configs.vae;
+    const { inChannels, outChannels } = this.parts.unet;
+    if (inChannels === latentChannels && outChannels === latentChannels) return;
+    throw misfit(this.name, `it reads ${inChannels} latent channels, and ${name} has ${latentChannels}`);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#owned[Symbol.asyncDispose]();
+  }
+}
+
+/** Opens and checks a refiner's folder; reads headers and configs only. Rejects with ArtifactError. */
+export async function openSdxlRefiner(folder: Folder, signal?: AbortSignal): Promise<SdxlRefiner> {
+  await using sources = new AsyncDisposableStack();
+  const index = new JsonConfig(`${folder.name}/${MODEL_INDEX}`, await requireText(folder, MODEL_INDEX));
+  const schedulerFile = `${folder.name}/${SCHEDULER_CONFIG}`;
+  const { config: scheduler } = parseSchedulerConfig(
+    await requireText(folder, SCHEDULER_CONFIG),
+    schedulerFile,
+    index.has("scheduler") ? index.strings("scheduler")[1] : undefined,
+  );
+  const configOf = async (dir: WeightFolder) =>
+    new JsonConfig(`${folder.name}/${dir}/config.json`, await requireText(folder, `${dir}/config.json`));
+  const unet = unetConfig(await configOf("unet"));
+  const textEncoder2 = clipConfig(await configOf("text_encoder_2"));
+  requireRefiner(folder, unet, textEncoder2);
+  const component = async (dir: WeightFolder, prefix: string, rules: ComponentRules) => {
+    const { stem } = WEIGHT_FOLDERS.find((entry) => entry.folder === dir)!;
+    const stored = await openWeights(folder, dir, weightFiles(stem, ["fp16", "none"]), { sources, signal });
+    return { prefix, table: requireSchema(stored, rules, `${folder.name}/${dir}`) };
+  };
+  const components = new Map([
+    [
+      ID.textEncoder2,
+      await component("text_encoder_2", "refiner_text_encoder_2", clipRules("text_encoder_2", textEncoder2)),
+    ],
+    [ID.unet, await component("unet", "refiner_unet", unetRules(unet))],
+  ]);
+  const parts: RefinerParts = {
+    name: folder.name,
+    unet,
+    textEncoder2,
+    tokenizer2: await openTokenizer(folder, "tokenizer_2"),
+    scheduler,
+    zerosForAbsentPrompt: index.bool("force_zeros_for_empty_prompt", true),
+  };
+  return new SdxlRefiner(parts, components, sources.move());
+}
+
+function requireRefiner(folder: Folder, unet: UNetConfig, { hiddenSize, projectionDim }: ClipConfig): void {
+  const addition = projectionDim + TIME_IDS * unet.additionTimeEmbedDim;
+  if (unet.crossAttentionDim !== hiddenSize || unet.additionInputDim !== addition) {
+    const found = `its UNet reads ${unet.crossAttentionDim} channels of text and ${unet.additionInputDim} added ones`;
+    throw misfit(folder.name, `${found}, where a refiner's reads ${hiddenSize} and ${addition}`);
+  }
+}
+
+function misfit(subject: string, why: string): ArtifactError {
+  return new ArtifactError({
+    code: "E_NOT_SDXL",
+    subject,
+    problem: `this is no refiner for that model: ${why}`,
+    next: "name a refiner, such as a folder of stabilityai/stable-diffusion-xl-refiner-1.0",
+  });
+}
+
+async function requireText(folder: Folder, file: string): Promise<string> {
+  const text = await folder.readText(file, MAX_CONFIG_BYTES);
+  if (text !== undefined) return text;
+  throw new ArtifactError({
+    code: "E_MISSING",
+    subject: `${folder.name}/${file}`,
+    problem: "not there",
+    next: "name the folder of a refiner in diffusers' layout",
+  });
+}
+
+/** The refiner's steps. */
+export class SdxlRefinedStage extends SdxlStage implements RefinedStage {
+  declare readonly phaseOf: RefinedStage["phaseOf"];
+  readonly #refiner: RefinerParts;
+  readonly #clip2: Graph;
+  readonly #batch: number;
+
+  /** `base`: whose latents it goes on from. */
+  constructor(base: SdxlParts, { parts: refiner }: SdxlRefiner, size: Omit<StageSize, "looks">) {
+    const { unet, scheduler, tokenizer2, textEncoder2 } = refiner;
+    const parts = { ...base, configs: { ...base.configs, unet }, scheduler, scores: SCORES };
+    const textTokens = tokenizer2.encode("").length;
+    super(parts, { ...size, looks: 0 }, textTokens, "refiner.", ID.unet);
+    this.phaseOf = { ...this.phaseOf, encode: "refiner.encode" };
+    this.#refiner = refiner;
+    this.#batch = size.batch;
+    this.#clip2 = clipGraph(textEncoder2, { batch: 1, tokens: textTokens, fp32: size.fp32, pooled: true });
+  }
+
+  phases(host: StageHost): readonly PhaseDescription[] {
+    const conditioningBytes = 4 * (outputElements(this.#clip2, "hidden") + outputElements(this.#clip2, "pooled"));
+    const encode = {
+      id: this.phaseOf.encode,
+      title: "encode for the refiner",
+      passes: [passOf(CLIP_PASS, this.#clip2, ID.textEncoder2, { repeats: this.#batch })],
+      hostBytes: host.alwaysBytes + 2 * conditioningBytes + (1 + host.furtherLatents) * this.latentBytes,
+      spilledBytes: 0,
+    };
+    return [encode, this.denoisePhase("denoise by the refiner", { ...host, conditioningBytes })];
+  }
+
+  encode(phase: PhaseRun, prompt: Prompt, signal?: AbortSignal): Promise<Conditioning> {
+    return encodeRefinerPrompt(this.#refiner, this.#clip2, phase, CLIP_PASS, prompt, signal);
+  }
+}
+
+const CLIP_PASS = "refiner.clip2";
