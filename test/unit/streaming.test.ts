@@ -407,3 +407,28 @@ test("blocks that stay in RAM are read once, from any byte on; a failed reading 
   for (let i = 0; i < 2; i++) await blocks.read(other, 0, new Uint8Array(other.storedBytes));
   assert.deepEqual(from.reads, ["s1.w0", "s1.w0"]);
 });
+
+test("a phase that ends while weights are on their way has not ended before they have landed", async () => {
+  const graph = chain([1, 1]);
+  const from = source(graph);
+  const device = new HostDevice(createReferenceBackend());
+  const reader = readerOf(from.table, false);
+  const plan = makePlan(planFor(graph, reader, device, leastBytes(graph)));
+  const ledger = new Ledger({ device: leastBytes(graph), ram: 0, disk: 0 });
+  await using pool = new WeightPool({ now: () => 0, onLoad: () => {} });
+  const weights = await pool.open(plan, "run", device, ledger);
+  const gate = Promise.withResolvers<void>();
+  from.gate = gate.promise;
+  weights.ahead([{ blocks: reader.blocks("s0", ["s0.w0"]), reader }]);
+  let ended = false;
+  const end = weights[Symbol.asyncDispose]().then(() => {
+    ended = true;
+  });
+  for (let turn = 0; turn < 20; turn++) await new Promise((resume) => setImmediate(resume));
+  assert.deepEqual(from.reads, ["s0.w0"]);
+  assert.equal(ended, false);
+  assert.ok(ledger.held().length > 0, "its memory is still taken");
+  gate.resolve();
+  await end;
+  assert.deepEqual(ledger.held(), []);
+});
