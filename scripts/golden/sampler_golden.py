@@ -199,10 +199,20 @@ def levels() -> list[dict]:
     return rows
 
 
+def distilled() -> list[list[int]]:
+    """LCM's timesteps for 1, 2, ... steps."""
+    scheduler = diffusers.LCMScheduler()
+    rows = []
+    for steps in range(1, 51):
+        scheduler.set_timesteps(steps)
+        rows.append(scheduler.timesteps.tolist())
+    return rows
+
+
 def main() -> None:
     FIXTURE.parent.mkdir(parents=True, exist_ok=True)
     k_runs = [k_run(name, more, steps) for name in K_SAMPLERS for more in ({}, KARRAS, TRAILING) for steps in (1, 2, 8)]
-    golden = {"kept": KEPT, "seed": SEED, "count": COUNT, "runs": [*(run(*each) for each in RUNS), *k_runs], "levels": levels()}
+    golden = {"kept": KEPT, "seed": SEED, "count": COUNT, "runs": [*(run(*each) for each in RUNS), *k_runs], "levels": levels(), "distilled": distilled()}
     FIXTURE.write_text(json.dumps(golden, separators=(",", ":"), allow_nan=False) + "\n")
 
 

@@ -2,6 +2,7 @@
  * @file The noise levels and timesteps of a run: what a model was trained at, spaced as a schedule and a kind of sampler say, equal
  * to diffusers' schedulers. N training steps, n inference steps.
  */
+import { UsageError } from "../errors.ts";
 import { roundHalfEven } from "../tensor/rounding.ts";
 import type { PredictionType } from "./prediction.ts";
 import {
@@ -74,6 +75,7 @@ export function noiseSchedule(
   const entry: ScheduleEntry = SCHEDULES[schedule];
   const config = { ...model, ...settingsOf(entry) };
   const keepsZero = placement === "ddim" || placement === "lcm";
+  if (keepsZero && config.rescaleBetasZeroSnr && config.predictionType === "epsilon") throw noSignal();
   const training = trainingSigmas(config, keepsZero ? NO_ALPHA : LEAST_ALPHA);
   const trained: Trained = { config, training, logs: training.map(Math.log) };
   const placed = entry.levels
@@ -106,6 +108,14 @@ export function noiseSchedule(
     },
     levelAt: (timestep) => interpolate(training, timestep),
   };
+}
+
+function noSignal(): UsageError {
+  return new UsageError({
+    code: "E_SCHEDULER",
+    problem: "the model's schedule begins with zero signal, out of which a prediction of noise (epsilon) tells nothing",
+    next: "choose another sampler, such as euler",
+  });
 }
 
 /** The settings of a model that a schedule takes the place of: one of levels leaves the model's training steps as they are spaced. */
@@ -161,7 +171,7 @@ function distilled({ config, training }: Trained, steps: number): Placed {
   const stride = Math.floor(training.length / original);
   const timesteps = Float32Array.from(
     { length: steps },
-    (_, at) => (original - Math.floor((at * original) / steps)) * stride - 1,
+    (_, at) => (original - Math.floor(at * (original / steps))) * stride - 1,
   );
   return { timesteps, sigmas: Float32Array.of(...timesteps.map((t) => training[t]!), 0) };
 }

@@ -29,6 +29,8 @@ interface Golden {
   readonly seed: number;
   readonly count: number;
   readonly runs: readonly Run[];
+  /** Timesteps for 1, 2, ... steps. */
+  readonly distilled: readonly (readonly number[])[];
   readonly levels: readonly {
     readonly schedule?: ScheduleName;
     readonly steps?: number;
@@ -191,4 +193,21 @@ test("A1111's schedules have its noise levels", () => {
     });
     assert.equal(found.initNoiseSigma, found.sigmas[0]);
   }
+});
+
+test("LCM picks its timesteps out of those that the model was distilled at, for every number of steps", () => {
+  const { config } = parseSchedulerConfig('{"_class_name":"LCMScheduler"}');
+  golden.distilled.forEach((timesteps, i) => {
+    assert.deepEqual([...noiseSchedule(config, i + 1, { placement: "lcm" }).timesteps], timesteps);
+  });
+  assert.throws(() => noiseSchedule(config, 51, { placement: "lcm" }), /E_STEPS: .*allowed 1\.\.50/);
+});
+
+test("noise can't be read out of noise alone: a terminal signal of zero is refused where the schedule keeps the zero", () => {
+  const read = (fields: object) => {
+    const text = JSON.stringify({ _class_name: "DDIMScheduler", rescale_betas_zero_snr: true, ...fields });
+    return noiseSchedule(parseSchedulerConfig(text).config, 5, { placement: "ddim" });
+  };
+  assert.throws(() => read({ prediction_type: "epsilon" }), /E_SCHEDULER: .*zero signal.*epsilon/);
+  assert.equal(read({ prediction_type: "v_prediction", timestep_spacing: "trailing" }).sigmas[0], 2 ** 24);
 });
