@@ -42,13 +42,27 @@ export async function runWhole(
   return new Map([...graph.outputs].map(([name, id]) => [name, values.get(id) as Float32Array<ArrayBuffer>]));
 }
 
+/** [B, H, W, C] to [B, C, H, W]; `shape` is the latter. */
+function channelsFirst([batch, channels, height, width]: readonly number[], data: Float32Array): Float32Array {
+  const turned = new Float32Array(data.length);
+  let at = 0;
+  for (let image = 0; image < batch!; image++) {
+    for (let channel = 0; channel < channels!; channel++) {
+      for (let pixel = 0; pixel < height! * width!; pixel++) {
+        turned[at++] = data[(image * height! * width! + pixel) * channels! + channel]!;
+      }
+    }
+  }
+  return turned;
+}
+
 /** All memory is NaN at first: what is read before it is written shows. */
 export async function runInBands(
   backend: Backend,
   program: BandProgram,
   inputs: ReadonlyMap<string, ActivationData>,
   weights: Weights,
-  options: Pick<BandContext, "signal" | "onLayer"> = {},
+  { rowsFirst = false, ...options }: Partial<Pick<BandContext, "signal" | "onLayer" | "rowsFirst">> = {},
 ): Promise<Results> {
   const storage = bandStorage(program);
   const memory = {
@@ -58,17 +72,32 @@ export async function runInBands(
   return await runBands(program, inputs, {
     storage,
     memory,
+    rowsFirst,
     ...options,
-    run: async (passId, bandInputs, { into: outputs }) => {
+    run: async (passId, bandInputs, { into: outputs, inDeviceOrder }) => {
       const { graph } = program.passes.find(({ id }) => id === passId)!;
       const segment = graph.segments[0]!;
+      const turned = (name: string, shape: readonly number[]) =>
+        rowsFirst && inDeviceOrder.has(name) && shape.length === 4;
+      const given = (name: string, id: ValueId) => {
+        const { shape } = graph.values[id]!;
+        const data = bandInputs.get(name)!;
+        return turned(name, shape) ? channelsFirst(shape, data as Float32Array) : data;
+      };
       await backend.run({
         graph,
         segment,
-        inputs: new Map([...graph.inputs].map(([name, id]) => [id, bandInputs.get(name)!])),
+        inputs: new Map([...graph.inputs].map(([name, id]) => [id, given(name, id)])),
         weights: weightsOf(graph, segment.weights, weights),
         outputs: new Map([...graph.outputs].map(([name, id]) => [id, outputs.get(name)!])),
       });
+      for (const [name, id] of graph.outputs) {
+        const { shape } = graph.values[id]!;
+        const [batch, channels, height, width] = shape as [number, number, number, number];
+        // Turned round once more in two steps: [B, C, HW] -> [B, HW, C].
+        if (turned(name, shape))
+          outputs.get(name)!.set(channelsFirst([batch, height * width, channels, 1], outputs.get(name)!));
+      }
     },
   });
 }

@@ -21,6 +21,7 @@ export class FaultyDevice implements Device {
   readonly sharesHostMemory = false;
   readonly overheadBytes: number;
   readonly hostBytes = 600;
+  readonly rowsFirst = false;
   readonly #inner = new HostDevice(createReferenceBackend());
   readonly #faults: DeviceFaults;
   readonly live = new Set<Arena>();

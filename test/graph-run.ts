@@ -68,6 +68,7 @@ export async function runBandProgram(
   using gathered = new HostMemory("gathered", storage.gatherBytes);
   const memory = { spilled: new Float32Array(spilled.buffer), gathered: new Float32Array(gathered.buffer) };
   return await runBands(program, inputs, {
+    rowsFirst: false,
     storage,
     memory,
     run: async (passId, bandInputs, { into }) => {

@@ -57,8 +57,11 @@ export interface SegmentCall {
   readonly outputs: ReadonlyMap<ValueId, Span>;
 }
 
-/** Activations on the host, row-major in their logical shape (images NCHW). */
+/** Activations on the host, row-major in their logical shape (images NCHW) where nothing else is said. */
 export type HostData = Float32Array | Int32Array;
+
+/** "device": images lie as `rowsFirst` says; all else is the same. Default: "logical". */
+export type DataOrder = "logical" | "device";
 
 /** The device has less free memory than the budget allows it (`E_VRAM`): a smaller budget may do. */
 export class DeviceMemoryError extends BudgetError {}
@@ -68,6 +71,8 @@ export interface Device extends DeviceSizes, AsyncDisposable {
   readonly maxArenaBytes?: number;
   /** What broke the device for good: every call rejects with it, and only another device helps. */
   readonly failure?: SolvayError | undefined;
+  /** Images lie in its memory as [B, H, W, C]. Else as [B, C, H, W]. */
+  readonly rowsFirst: boolean;
 
   /** Rejects with DeviceMemoryError if the device has not that much; DeviceError if it is lost. */
   createArena(lengthBytes: number, label: string): Promise<Arena>;
@@ -87,9 +92,9 @@ export interface Device extends DeviceSizes, AsyncDisposable {
    */
   upload(block: BlockUpload, signal?: AbortSignal): Promise<void>;
 
-  /** Host to device and back. The device may convert (fp16, NHWC); `read` fills `into` with fp32 in logical order. */
-  write(graph: Graph, id: ValueId, span: Span, data: HostData): Promise<void>;
-  read(graph: Graph, id: ValueId, span: Span, into: Float32Array): Promise<void>;
+  /** Host to device and back, in fp32 and in logical order (images NCHW), or as they lie on the device, which costs it nothing. */
+  write(graph: Graph, id: ValueId, span: Span, data: HostData, order?: DataOrder): Promise<void>;
+  read(graph: Graph, id: ValueId, span: Span, into: Float32Array, order?: DataOrder): Promise<void>;
 
   /**
    * Computes one segment, after all earlier calls. May resolve when the work is merely queued: then a later `upload` or `run`

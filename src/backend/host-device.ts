@@ -25,6 +25,7 @@ export class HostDevice implements Device {
   readonly alignmentBytes = ALIGNMENT_BYTES;
   readonly sharesHostMemory = true;
   readonly hostBytes = 0;
+  readonly rowsFirst = false;
   readonly #compute: Backend;
 
   constructor(compute: Backend) {

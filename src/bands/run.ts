@@ -19,6 +19,8 @@ export type RunBand = (
   inputs: ReadonlyMap<string, HostData>,
   options: {
     readonly into: ReadonlyMap<string, Float32Array<ArrayBuffer>>;
+    /** Inputs and results that lie in the order of what computes: images with their rows first, if it says so. */
+    readonly inDeviceOrder: ReadonlySet<string>;
     readonly upcoming: readonly string[];
     readonly signal?: AbortSignal | undefined;
   },
@@ -29,6 +31,11 @@ const BANDS_AHEAD = 4;
 
 export interface BandContext {
   readonly run: RunBand;
+  /**
+   * What computes has images as [B, H, W, C]: spilled ones stay so, and nobody turns them round between two layers. Else, and for what
+   * the caller gives and gets, [B, C, H, W].
+   */
+  readonly rowsFirst: boolean;
   /** Of the program, and memory as long as it says. */
   readonly storage: BandStorage;
   readonly memory: { readonly spilled: Float32Array<ArrayBuffer>; readonly gathered: Float32Array<ArrayBuffer> };
@@ -79,7 +86,7 @@ export function bandStorage(program: BandProgram): BandStorage {
 export async function runBands(
   program: BandProgram,
   inputs: ReadonlyMap<string, HostData>,
-  { run, storage, memory, signal, onLayer }: BandContext,
+  { run, rowsFirst, storage, memory, signal, onLayer }: BandContext,
 ): Promise<Map<string, Float32Array<ArrayBuffer>>> {
   const { source, tensors, layers } = program;
   const fed = fedValues(source, inputs);
@@ -96,6 +103,10 @@ export async function runBands(
     return tensor.parts.map(({ rows }, part) => ({ rows, data: partData(value, part) }));
   };
 
+  const results = new Set(source.outputs.values());
+  const inDeviceOrder = (value: ValueId) => tensors.has(value) && !results.has(value);
+  const layoutOf = (value: ValueId) => rowLayout(program, value, rowsFirst && inDeviceOrder(value));
+
   const sequence = layers.flatMap(({ bands }) => bands.map(({ passId }) => passId));
   let bandRun = 0;
   for (const [index, layer] of layers.entries()) {
@@ -110,7 +121,7 @@ export async function runBands(
           bandInputs.set(name, holding[0]!.data);
           continue;
         }
-        const place = layoutOf(program, value);
+        const place = layoutOf(value);
         const length = rowsElements(place, rows);
         const into = gathered.subarray(gatheredElements, gatheredElements + length);
         gatheredElements += length;
@@ -127,7 +138,9 @@ export async function runBands(
       for (const { name, values } of partial) outputs.set(name, values);
       bandRun++;
       const upcoming = sequence.slice(bandRun, bandRun + BANDS_AHEAD);
-      await run(band.passId, bandInputs, { into: outputs, upcoming, signal });
+      const named = [...band.reads, ...band.results].filter(({ value }) => inDeviceOrder(value));
+      const options = { into: outputs, inDeviceOrder: new Set(named.map(({ name }) => name)), upcoming, signal };
+      await run(band.passId, bandInputs, options);
       for (const { name, values, elements } of partial) {
         const all = statistics.get(name) ?? new GroupStatistics(values.length / 2);
         all.include(values, elements);
@@ -136,13 +149,13 @@ export async function runBands(
     }
   }
 
-  const results = new Map<string, Float32Array<ArrayBuffer>>();
+  const made = new Map<string, Float32Array<ArrayBuffer>>();
   for (const [name, value] of source.outputs) {
     const whole = { rows: allRows(program, value), data: new Float32Array(elementCount(source.values[value]!.shape)) };
-    for (const stretch of stretches(value)) copyRows(stretch, whole, layoutOf(program, value));
-    results.set(name, whole.data);
+    for (const stretch of stretches(value)) copyRows(stretch, whole, layoutOf(value));
+    made.set(name, whole.data);
   }
-  return results;
+  return made;
 }
 
 /** Rows of a value with their data. */
@@ -157,9 +170,13 @@ interface RowLayout {
   readonly rowElements: number;
 }
 
-function layoutOf({ source, rows }: BandProgram, value: ValueId): RowLayout {
+function rowLayout({ source, rows }: BandProgram, value: ValueId, rowsFirst: boolean): RowLayout {
   const { shape } = source.values[value]!;
   const { axis, unit } = rows.get(value)!;
+  if (rowsFirst && shape.length === 4) {
+    const [batch, channels, , width] = shape as [number, number, number, number];
+    return { outer: batch, rowElements: unit * width * channels };
+  }
   return { outer: elementCount(shape.slice(0, axis)), rowElements: unit * elementCount(shape.slice(axis + 1)) };
 }
 
@@ -185,7 +202,7 @@ function bandGatherBytes(program: BandProgram, { reads }: Band): number {
   const lengths = reads.map(({ value, rows }) => {
     const parts = program.tensors.get(value)?.parts ?? [{ rows: allRows(program, value) }];
     const holding = parts.filter((part) => overlaps(part.rows, rows));
-    return isJust(holding, rows) ? 0 : 4 * rowsElements(layoutOf(program, value), rows);
+    return isJust(holding, rows) ? 0 : 4 * rowsElements(rowLayout(program, value, false), rows);
   });
   return lengths.reduce((sum, length) => sum + length, 0);
 }

@@ -2,7 +2,7 @@
  * @file Carries out one phase of a plan: takes its memory from the ledger, runs its passes segment by segment with weights
  * that stay or stream, and gives everything back. Knows no model.
  */
-import type { Arena, Device, HostData, Span } from "../backend/device.ts";
+import type { Arena, DataOrder, Device, HostData, Span } from "../backend/device.ts";
 import { HostMemory } from "../backend/host-memory.ts";
 import type { Graph, Segment, ValueId } from "../ir/graph.ts";
 import type { Ledger } from "../ledger/ledger.ts";
@@ -40,6 +40,8 @@ export interface PassOptions {
   readonly onSegment?: (segment: string, values: Float32Array) => void;
   /** Results go there by name; others are allocated. */
   readonly into?: ReadonlyMap<string, Float32Array<ArrayBuffer>>;
+  /** Inputs and results that lie on the host in the device's order. */
+  readonly inDeviceOrder?: ReadonlySet<string>;
 }
 
 export class PhaseRun implements AsyncDisposable {
@@ -101,6 +103,11 @@ export class PhaseRun implements AsyncDisposable {
     return new Float32Array(this.#spilled.buffer);
   }
 
+  /** Of the device: how images in its order lie. */
+  get rowsFirst(): boolean {
+    return this.#context.device.rowsFirst;
+  }
+
   /** Has the device compile what the passes need, in their order, while their first weights are on their way. */
   async prepare(signal?: AbortSignal): Promise<void> {
     const { device, weights, pause } = this.#context;
@@ -128,7 +135,8 @@ export class PhaseRun implements AsyncDisposable {
     const { device, telemetry, now } = this.#context;
     const pass = this.#pass(passId);
     const { graph } = pass;
-    const { signal } = options;
+    const { signal, inDeviceOrder } = options;
+    const orderOf = (name: string): DataOrder => (inDeviceOrder?.has(name) ? "device" : "logical");
     const beganMs = now();
     telemetry.beginPass(wholePassId(passId));
     const spans = this.#spans(pass);
@@ -136,7 +144,7 @@ export class PhaseRun implements AsyncDisposable {
       if (isLink(pass, id)) continue;
       const data = inputs.get(name);
       if (!data) throw new RangeError(`${passId}: no input ${name}`);
-      await device.write(graph, id, spans.get(id)!, data);
+      await device.write(graph, id, spans.get(id)!, data, orderOf(name));
     }
     const own = weightUses(pass);
     const after = upcomingUses((options.upcoming ?? []).map((id) => this.#pass(id)));
@@ -150,7 +158,7 @@ export class PhaseRun implements AsyncDisposable {
     for (const [name, id] of graph.outputs) {
       if (isLink(pass, id)) continue;
       const into = options.into?.get(name) ?? new Float32Array(elementCount(graph.values[id]!.shape));
-      await device.read(graph, id, spans.get(id)!, into);
+      await device.read(graph, id, spans.get(id)!, into, orderOf(name));
       outputs.set(name, into);
     }
     telemetry.endPass(wholePassId(passId), now() - beganMs);

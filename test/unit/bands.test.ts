@@ -16,6 +16,7 @@ import { vaeDecoderGraph } from "../../src/models/autoencoder.ts";
 import { conv, groupNorm, linear, resnet, silu, upsample } from "../../src/models/layers.ts";
 import { elementCount } from "../../src/tensor/dtype.ts";
 import { runInBands, runWhole, type Weights } from "../band-run.ts";
+import { sameValues } from "../support/same.ts";
 
 const TOLERANCE = 1e-5;
 
@@ -65,6 +66,8 @@ async function requireSame(graph: Graph, bandBytes: number): Promise<BandProgram
   const found = await runInBands(createReferenceBackend(), program, inputs, weights);
   assert.deepEqual([...found.keys()], [...expected.keys()]);
   for (const [name, values] of expected) requireClose(found.get(name)!, values, `${name} in bands of ${bandBytes}`);
+  const turned = await runInBands(createReferenceBackend(), program, inputs, weights, { rowsFirst: true });
+  for (const [name, values] of found) sameValues(turned.get(name)!, values, `${name} with its rows first on the way`);
   return program;
 }
 

@@ -66,6 +66,7 @@ export function createNullDevice(options: NullDeviceOptions = {}): NullDevice {
 class AccountingDevice implements NullDevice {
   readonly name = "null";
   readonly sharesHostMemory: boolean;
+  readonly rowsFirst = false;
   readonly alignmentBytes: number;
   readonly overheadBytes: number;
   readonly hostBytes: number;

@@ -159,6 +159,7 @@ async function runProgram(
     storage,
     memory: { spilled: phase.spilled, gathered: new Float32Array(gathered.buffer) },
     run: (pass, bandInputs, options) => phase.run(pass, bandInputs, options),
+    rowsFirst: phase.rowsFirst,
     signal,
   });
 }

@@ -76,10 +76,6 @@ export function gatherToDevice(shape: readonly number[], first: number, part: Ho
 
 /** Puts what memory holds from its element `first` on to its places in host order. */
 export function scatterFromDevice(shape: readonly number[], first: number, part: HostData, host: HostData): void {
-  if (isRowMajor(shape)) {
-    host.set(part, first);
-    return;
-  }
   for (const { deviceAt, hostAt, pixels, channels } of stretchesOf(shape, first, part.length)) {
     const plane = planeElements(shape);
     for (let from = 0; from < pixels; from += TILE_PIXELS) {

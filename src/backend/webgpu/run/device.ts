@@ -5,7 +5,7 @@
 import { type SolvayError, UsageError } from "../../../errors.ts";
 import type { Graph, Segment, ValueId } from "../../../ir/graph.ts";
 import { elementCount } from "../../../tensor/dtype.ts";
-import type { BlockUpload, HostData, ScratchBytes, SegmentCall, Span, StoredWeight } from "../../device.ts";
+import type { BlockUpload, DataOrder, HostData, ScratchBytes, SegmentCall, Span, StoredWeight } from "../../device.ts";
 import type { AdapterFacts } from "../adapter/adapter.ts";
 import { closeGpu, type OpenedGpu } from "../adapter/opened-gpu.ts";
 import type { LoweringOptions } from "../lower/lowering-scope.ts";
@@ -52,6 +52,7 @@ class GpuDevice implements WebGpuDevice {
   readonly name = "webgpu";
   readonly alignmentBytes: number;
   readonly sharesHostMemory = false;
+  readonly rowsFirst = true;
   readonly #sizes: WebGpuSizes;
   readonly overheadBytes: number;
   readonly hostBytes: number;
@@ -193,13 +194,14 @@ class GpuDevice implements WebGpuDevice {
     await this.#uploader.upload(block, signal);
   }
 
-  write(graph: Graph, id: ValueId, span: Span, data: HostData): Promise<void> {
-    return this.#inTurn(async () => this.#transfers.write(graph.values[id]!.shape, this.#placeOf(span), data));
+  write(graph: Graph, id: ValueId, span: Span, data: HostData, order: DataOrder = "logical"): Promise<void> {
+    const { shape } = graph.values[id]!;
+    return this.#inTurn(async () => this.#transfers.write(shape, this.#placeOf(span), data, order));
   }
 
-  async read(graph: Graph, id: ValueId, span: Span, into: Float32Array): Promise<void> {
+  async read(graph: Graph, id: ValueId, span: Span, into: Float32Array, order: DataOrder = "logical"): Promise<void> {
     const { shape, name } = graph.values[id]!;
-    const fresh = await this.#inTurn(() => this.#transfers.read(shape, this.#placeOf(span), into));
+    const fresh = await this.#inTurn(() => this.#transfers.read(shape, this.#placeOf(span), into, order));
     // An error of the queue may be reported after the data that it spoiled.
     await this.#health.answer(this.#device.queue.onSubmittedWorkDone());
     if (!fresh) throw staleError(`${graph.name} ${name}`);

@@ -3,7 +3,7 @@
  * no second copy of it is made on the way, whatever its order in memory (Dawn's staging memory is in the driver's allowance).
  */
 import { elementCount } from "../../../tensor/dtype.ts";
-import type { HostData } from "../../device.ts";
+import type { DataOrder, HostData } from "../../device.ts";
 import { gatherToDevice, isRowMajor, scatterFromDevice } from "../lower/tensor-layout.ts";
 import { type DeviceHealth, POISON } from "./device-health.ts";
 import { ReadBacks } from "./read-backs.ts";
@@ -30,9 +30,9 @@ export class HostTransfers {
   }
 
   /** After what was recorded so far. The data has been copied when this returns. */
-  write(shape: readonly number[], { buffer, offsetBytes }: GpuSpan, data: HostData): void {
+  write(shape: readonly number[], { buffer, offsetBytes }: GpuSpan, data: HostData, order: DataOrder): void {
     this.#queue.flush();
-    const straight = isRowMajor(shape);
+    const straight = order === "device" || isRowMajor(shape);
     const part = straight ? data : new (data.constructor as new (n: number) => HostData)(Math.min(PART, data.length));
     for (let first = 0; first < data.length; first += PART) {
       const count = Math.min(PART, data.length - first);
@@ -44,7 +44,12 @@ export class HostTransfers {
   }
 
   /** Whether what was read is a result, and not what was there before one was written (device-health.ts). */
-  async read(shape: readonly number[], { buffer, offsetBytes }: GpuSpan, into: Float32Array): Promise<boolean> {
+  async read(
+    shape: readonly number[],
+    { buffer, offsetBytes }: GpuSpan,
+    into: Float32Array,
+    order: DataOrder,
+  ): Promise<boolean> {
     const elements = elementCount(shape);
     let fresh = true;
     for (let first = 0; first < elements; first += PART) {
@@ -56,7 +61,9 @@ export class HostTransfers {
         const words = new Uint32Array(mapped);
         if (first === 0 && words[0] === POISON) fresh = false;
         if (first + count === elements && words[count - 1] === POISON) fresh = false;
-        scatterFromDevice(shape, first, new Float32Array(mapped), into);
+        const part = new Float32Array(mapped);
+        if (order === "device" || isRowMajor(shape)) into.set(part, first);
+        else scatterFromDevice(shape, first, part, into);
       });
     }
     return fresh;
