@@ -148,6 +148,7 @@ export class Upscaling {
       storage,
       memory: { spilled: phase.spilled, gathered: new Float32Array(gathered.buffer) },
       run: (pass, bandInputs, options) => phase.run(pass, bandInputs, options),
+      rowsFirst: phase.rowsFirst,
       signal,
     });
     return enlarged.get("picture")!;
