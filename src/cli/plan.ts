@@ -22,12 +22,13 @@ export function addPlan(program: Command, context: CliContext): void {
   addPlanOptions(
     addOpenOptions(program.command("plan").description("print what an image would take, and why, without making it")),
   )
+    .argument("[prompt]", "what it takes depends on: in a1111 syntax its length, AND and what changes by step")
     .addOption(
       new Option("--as <machine>", "plan for a described machine").choices(DESCRIBED_MACHINES).helpGroup("Compute:"),
     )
     .optionsGroup("Output:")
     .option("--json", "one JSON document")
-    .action((options: PlanFlags) =>
+    .action((prompt: string | undefined, options: PlanFlags) =>
       interruptible(context, async (signal) => {
         const { as, json } = options;
         const asked = openRequestOf(options);
@@ -44,7 +45,10 @@ export function addPlan(program: Command, context: CliContext): void {
             if (!json && !misleads) progress.load(event);
           },
         });
-        const plan = await engine.plan(planJobOf(jobSettingsOf(options)), { as, budgets: asked.budgets });
+        const plan = await engine.plan(
+          { ...planJobOf(jobSettingsOf(options)), prompt },
+          { as, budgets: asked.budgets },
+        );
         progress.clear();
         if (as !== undefined && asked.precision === "fp16")
           progress.say("Note: described machines are planned for in fp32.");

@@ -2,7 +2,8 @@
 import type { Command } from "commander";
 import { printable } from "../errors.ts";
 import { cutNote } from "../job/cut-text.ts";
-import { OPEN_FIELDS } from "../job/fields.ts";
+import { JOB_FIELDS, OPEN_FIELDS } from "../job/fields.ts";
+import type { PromptSyntax } from "../prompt/syntax.ts";
 import { type CliContext, interruptible } from "../terminal/context.ts";
 import { fieldOption } from "../terminal/options.ts";
 import { Progress } from "../terminal/progress.ts";
@@ -10,17 +11,19 @@ import { Progress } from "../terminal/progress.ts";
 export function addTokens(program: Command, context: CliContext): void {
   program
     .command("tokens")
-    .description("show the token ids of a prompt, padded to 77")
+    .description("show the token ids of a prompt, padded to 77 or in a1111 syntax to chunks of 77")
     .argument("<prompt>")
     .addOption(fieldOption(OPEN_FIELDS.model))
+    .addOption(fieldOption(JOB_FIELDS.promptSyntax))
     .option("--json", 'as {"tokenizer": [...], "tokenizer_2": [...]}, and "cut" if the prompt is too long')
-    .action((prompt: string, options: { model?: string; json?: boolean }) =>
+    .action((prompt: string, options: { model?: string; promptSyntax: PromptSyntax; json?: boolean }) =>
       interruptible(context, async (signal) => {
         const progress = new Progress(context);
         const onEvent = options.json ? undefined : progress.load.bind(progress);
         await using engine = await context.openEngine({ model: options.model, signal, onEvent });
-        const ids = await engine.tokens(prompt);
-        const cut = await engine.cutText(prompt);
+        const { promptSyntax: syntax } = options;
+        const ids = await engine.tokens(prompt, syntax);
+        const cut = syntax === "plain" ? await engine.cutText(prompt) : {};
         const note = cutNote("prompt", cut);
         const names = Object.keys(ids);
         const width = Math.max(...names.map(({ length }) => length)) + 1;

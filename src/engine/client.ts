@@ -13,6 +13,7 @@ import type {
   PlanReport,
   TokenIds,
 } from "../job/types.ts";
+import type { PromptSyntax } from "../prompt/syntax.ts";
 import { type ErrorMessage, type FromEngine, OPEN_ID, type ToEngine, unpackError } from "./messages.ts";
 import type { EngineThread } from "./thread.ts";
 
@@ -112,13 +113,12 @@ export class EngineClient implements Engine {
     }
   }
 
-  async tokens(prompt: string): Promise<TokenIds> {
+  async tokens(prompt: string, syntax?: PromptSyntax): Promise<TokenIds> {
     const { checkJob } = await this.#checks;
-    checkJob({ prompt });
+    checkJob({ prompt, ...(syntax !== undefined && { promptSyntax: syntax }) });
     const id = this.#nextId++;
-    return await this.#ask(id, { type: "tokens", id, prompt }, undefined, (message) =>
-      message.type === "tokens" ? message.ids : undefined,
-    );
+    const request = { type: "tokens", id, prompt, ...(syntax !== undefined && { syntax }) } as const;
+    return await this.#ask(id, request, undefined, (message) => (message.type === "tokens" ? message.ids : undefined));
   }
 
   async cutText(prompt: string): Promise<CutTexts> {

@@ -5,6 +5,7 @@ import type { ComputeName, EngineInfo, LoadEvent, PlanJob } from "../job/types.t
 import { Ledger } from "../ledger/ledger.ts";
 import type { ArtifactEvent, ModelSource } from "../library/open.ts";
 import type { JobShape } from "../models/family.ts";
+import { firstTokens } from "../pipeline/prompt-script.ts";
 import { componentReader, componentReaders } from "../pipeline/readers.ts";
 import { jobShape } from "../pipeline/route.ts";
 import { Runtime } from "../pipeline/runtime.ts";
@@ -148,8 +149,8 @@ export async function composeEngine(
       using _ = await turns.take();
       await changeBudgets(changed);
     },
-    async tokens(prompt) {
-      return checkpoint.tokenize(prompt);
+    async tokens(prompt, syntax) {
+      return firstTokens(checkpoint, prompt, syntax);
     },
     async cutText(prompt) {
       return checkpoint.cutText(prompt);

@@ -55,7 +55,8 @@ export async function* generateImage(
     ["prompt", full.prompt],
     ["negative prompt", checkpoint.isGuided(full.guidance) ? full.negativePrompt : undefined],
   ] as const;
-  for (const [what, prompt] of prompts) {
+  // A1111's prompts are as long as they are: nothing is cut.
+  for (const [what, prompt] of full.promptSyntax === "a1111" ? [] : prompts) {
     const text = cutNote(what, checkpoint.cutText(prompt ?? ""));
     if (text !== undefined) yield { type: "note", text };
   }

@@ -13,6 +13,7 @@ import type {
   PlanReport,
   TokenIds,
 } from "../job/types.ts";
+import type { PromptSyntax } from "../prompt/syntax.ts";
 
 /** Requests are checked (job/schema.ts) before they are sent. */
 export type ToEngine =
@@ -23,7 +24,7 @@ export type ToEngine =
       readonly job: GenerateJob;
       readonly asked: Omit<GenerateOptions, "signal">;
     }
-  | { readonly type: "tokens"; readonly id: number; readonly prompt: string }
+  | { readonly type: "tokens"; readonly id: number; readonly prompt: string; readonly syntax?: PromptSyntax }
   | { readonly type: "cut"; readonly id: number; readonly prompt: string }
   | {
       readonly type: "plan";

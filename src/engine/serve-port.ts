@@ -56,7 +56,7 @@ export function serveEngine(port: EnginePort, { open, afterImage }: ServeOptions
         }
         return port.post({ type: "done", id });
       case "tokens":
-        return port.post({ type: "tokens", id, ids: await engine.tokens(message.prompt) });
+        return port.post({ type: "tokens", id, ids: await engine.tokens(message.prompt, message.syntax) });
       case "cut":
         return port.post({ type: "cut", id, cut: await engine.cutText(message.prompt) });
       case "plan":

@@ -1,5 +1,6 @@
 /** @file The engine as callers hold it, wherever it runs. */
 import type { PlanReport } from "../plan/report.ts";
+import type { PromptSyntax } from "../prompt/syntax.ts";
 import type { CutTexts } from "../tokenizer/cut-text.ts";
 import type { ComputeName } from "./backends.ts";
 import type { GenerateEvent } from "./events.ts";
@@ -56,8 +57,8 @@ export interface Engine extends AsyncDisposable {
   plan(job: PlanJob, options?: PlanOptions): Promise<PlanReport>;
   /** Other budgets from the next image on. Rejects with UsageError; the old ones then stay. */
   setBudgets(budgets: BudgetOptions): Promise<void>;
-  /** Token ids of each tokenizer. */
-  tokens(prompt: string): Promise<TokenIds>;
-  /** What each tokenizer leaves out of a prompt that is too long for it. A job's "note" event says the same. */
+  /** Token ids of each tokenizer; in "a1111" of all chunks of the prompt as it is in the first step, of one part joined by AND after the other. */
+  tokens(prompt: string, syntax?: PromptSyntax): Promise<TokenIds>;
+  /** In plain syntax, what each tokenizer leaves out of a prompt that is too long for it. A job's "note" event says the same. */
   cutText(prompt: string): Promise<CutTexts>;
 }

@@ -4,6 +4,7 @@
  */
 import type { Budget } from "../ledger/budget.ts";
 import type { NameTable } from "../sampler/name-table.ts";
+import type { PairSeparator } from "./pair.ts";
 import type { Seed } from "./seed.ts";
 
 /** What values a field takes. Bounds are inclusive. */
@@ -16,6 +17,8 @@ export type Kind =
   | { readonly type: "named"; readonly table: NameTable }
   | { readonly type: "switch" }
   | { readonly type: "seed" }
+  /** Two whole numbers in one text, such as 1024x768. */
+  | { readonly type: "pair"; readonly separator: PairSeparator; readonly min: number; readonly max: number }
   /** One string for a picture (picture.ts): a file, a data: URL, or the hash of an asset. */
   | { readonly type: "picture" }
   /** Memory: text such as "6G", a number of bytes, or a Budget, which the others become. */
@@ -28,7 +31,7 @@ export interface Flag {
   /** As in the help: "--steps <n>". */
   readonly usage: string;
   /** Heading in the help. */
-  readonly group: "Model" | "Compute" | "Budgets" | "Picture" | "From a picture" | "Second pass";
+  readonly group: "Model" | "Compute" | "Budgets" | "Picture" | "Prompts" | "From a picture" | "Second pass";
 }
 
 /** A command of the interactive loop. Fields of one word share a line: `:size 64x128`. */
@@ -78,7 +81,7 @@ export interface Field {
 
 export type Fields = Readonly<Record<string, Field>>;
 
-type KindValue<K> = K extends { readonly type: "text" | "picture" | "named" }
+type KindValue<K> = K extends { readonly type: "text" | "picture" | "named" | "pair" }
   ? string
   : K extends { readonly type: "whole" | "decimal" }
     ? number
@@ -119,6 +122,10 @@ export function allowed(kind: Kind): string {
       return "true or false";
     case "seed":
       return "a whole number from 0 to 18446744073709551615, or -1 for a random one";
+    case "pair": {
+      const { min, max, separator } = kind;
+      return `two whole numbers from ${min} to ${max} with ${separator === "x" ? "an x" : "a comma"} between them`;
+    }
     case "picture":
       return "a picture: a file, a data: URL of a PNG, JPEG or WebP, or sha256: and an asset's hash";
     case "amount":

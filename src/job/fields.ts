@@ -6,23 +6,24 @@ import { PRECISIONS } from "../backend/precision.ts";
 import { BACKENDS } from "./backends.ts";
 import type { Fields } from "./field-type.ts";
 import { PICTURE_FIELDS } from "./picture-fields.ts";
+import { PROMPT, PROMPT_FIELDS } from "./prompt-fields.ts";
 import { SAMPLING_FIELDS } from "./sampling-fields.ts";
 
 /** A picture's side in pixels; a server may set tighter bounds. */
 const SIDE = { type: "whole", min: 16, max: 4096, multiple: 8 } as const;
-const PROMPT = { type: "text", maxChars: 65536 } as const;
 /** Longest path that any system takes. */
 const PATH = { type: "text", maxChars: 32767 } as const;
 
 /** In the order in which our JSON record writes them; the infotext has its own (infotext-order.ts). */
 export const JOB_FIELDS = {
-  prompt: { kind: PROMPT, description: "what the image should show", required: true },
+  prompt: { kind: PROMPT, description: "what the image should show", required: true, shapesPlan: true },
   negativePrompt: {
     kind: PROMPT,
     description: "what the image should not show",
     flag: { usage: "--negative <text>", group: "Picture" },
     loop: { word: "negative", usage: "[TEXT]", clear: "", cleared: "none" },
     aliases: ["negative_prompt"],
+    shapesPlan: true,
   },
   seed: {
     kind: { type: "seed" },
@@ -78,6 +79,7 @@ export const JOB_FIELDS = {
     loop: { word: "size" },
     shapesPlan: true,
   },
+  ...PROMPT_FIELDS,
   ...SAMPLING_FIELDS,
   ...PICTURE_FIELDS,
 } as const satisfies Fields;

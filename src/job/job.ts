@@ -1,5 +1,6 @@
 /** @file A job: one picture, as plain JSON. What it may hold is in fields.ts, its check in schema.ts. */
 import { UsageError } from "../errors.ts";
+import type { PromptSyntax } from "../prompt/syntax.ts";
 import type { RngName } from "../sampler/noise-source.ts";
 import type { SamplerName } from "../sampler/samplers.ts";
 import type { ScheduleName } from "../sampler/schedules.ts";
@@ -21,6 +22,17 @@ export interface GenerateJob {
   readonly width?: number;
   /** As `width`. */
   readonly height?: number;
+  /** "a1111": weights, schedules, AND, BREAK and more than 77 tokens, as A1111's web UI reads them. Default "plain", as diffusers. */
+  readonly promptSyntax?: PromptSyntax;
+  /** For the second text encoder. Default, and "": the same. */
+  readonly prompt2?: string;
+  readonly negativePrompt2?: string;
+  /** Layers of the text encoders that are passed over, as diffusers counts: 0..30. Default 0. */
+  readonly clipSkip?: number;
+  /** "1024x768": the size in pixels that the model is told the picture had. Default: the picture's. */
+  readonly originalSize?: string;
+  /** "0,0": the pixels that the model is told were cut off at the left and the top. */
+  readonly crop?: string;
   /** "dpmpp-2m", or what A1111, ComfyUI or diffusers call it. Default: the model's own. */
   readonly sampler?: string;
   /** "karras", or what others call it. Default: "default", the model's own. */
@@ -60,8 +72,9 @@ export interface GenerateJob {
 /** What a plan depends on. */
 export type PlanJob = Pick<
   GenerateJob,
-  "steps" | "guidance" | "width" | "height" | "sampler" | "schedule" | "scheduler" | PictureField
->;
+  "steps" | "guidance" | "width" | "height" | "sampler" | "schedule" | "scheduler" | "negativePrompt" | PictureField
+> &
+  Partial<Pick<GenerateJob, "prompt" | "prompt2" | "negativePrompt2" | "promptSyntax" | "clipSkip">>;
 
 type PictureField =
   | ("initImage" | "strength" | "maskImage" | "outpaint")

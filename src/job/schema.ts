@@ -11,6 +11,7 @@ import { allowed, type Field, type Fields, flagName, type ValuesOf } from "./fie
 import { BUDGET_FIELDS, JOB_FIELDS, OPEN_FIELDS } from "./fields.ts";
 import type { GenerateJob, PlanJob } from "./job.ts";
 import type { OpenEngineOptions } from "./open.ts";
+import { pairOf } from "./pair.ts";
 import { MAX_PICTURE_CHARS } from "./picture.ts";
 import { withNamesApart } from "./sampler-names.ts";
 import { RANDOM_SEED, seedFromDigits } from "./seed.ts";
@@ -64,6 +65,14 @@ function valueSchema(name: string, { kind, flag }: Field): z.ZodType {
         if (read === undefined) context.addIssue({ code: "custom", message: "past the last seed" });
         return read;
       });
+    }
+    case "pair": {
+      const { separator, min, max } = kind;
+      const fits = (text: string) => pairOf(text, separator)?.every((number) => number >= min && number <= max);
+      return z
+        .string()
+        .regex(new RegExp(`^\\d{1,9}${separator}\\d{1,9}$`))
+        .refine((text) => fits(text) === true);
     }
     case "picture":
       return z.string().min(1).max(MAX_PICTURE_CHARS);
@@ -178,7 +187,8 @@ export function checkJob(job: unknown): GenerateJob {
 
 /** What a plan depends on, from outside; other fields of a job may be there. Throws UsageError `E_JOB`. */
 export function checkPlanJob(job: unknown): PlanJob {
-  return checkJob(job !== null && typeof job === "object" ? { prompt: "", ...job } : job);
+  if (job === null || typeof job !== "object") return checkJob(job);
+  return checkJob({ ...job, prompt: "prompt" in job ? (job.prompt ?? "") : "" });
 }
 
 /** Amounts of memory from outside, read. Throws UsageError naming the amount that is wrong. */

@@ -2,6 +2,7 @@
 import { UsageError } from "../errors.ts";
 import { parseBudget } from "../ledger/budget.ts";
 import { allowed, type FieldValue, type Kind } from "./field-type.ts";
+import { pairOf } from "./pair.ts";
 import { pictureReference } from "./picture.ts";
 import { RANDOM_SEED, seedFromDigits } from "./seed.ts";
 
@@ -33,6 +34,11 @@ export function valueFromText(kind: Kind, name: string, text: string): FieldValu
     case "seed":
       if (text === String(RANDOM_SEED)) return undefined;
       return seedFromDigits(text) ?? refuse(kind, name, JSON.stringify(text));
+    case "pair": {
+      const { separator, min, max } = kind;
+      const fits = pairOf(text, separator)?.every((number) => number >= min && number <= max);
+      return fits ? text : refuse(kind, name, JSON.stringify(text));
+    }
     case "picture":
       pictureReference(name, text);
       return text;

@@ -1,6 +1,7 @@
 /**
  * @file The CLIP text encoder (transformers models/clip/modeling_clip.py), B batch, T tokens, C hidden size.
- * SDXL reads the hidden states before the last layer, and from the second encoder the projected end-of-text state.
+ * SDXL reads the hidden states before the last layer, or before an earlier one (clip skip), and from the second encoder the projected
+ * end-of-text state.
  */
 import { GraphBuilder, type Tensor } from "../ir/builder.ts";
 import type { Graph } from "../ir/graph.ts";
@@ -26,15 +27,22 @@ export interface ClipConfig {
 export interface ClipGraphOptions {
   readonly batch: number;
   readonly tokens: number;
+  /** Layers passed over beside the last, one hidden output for each. Default: 0 alone. */
+  readonly skips?: readonly number[];
   /** Also compute "pooled" from input "eos_rows": flat row b T + position of the end-of-text token. */
   readonly pooled: boolean;
   /** See Graph. */
   readonly fp32?: boolean;
 }
 
-/** Inputs "ids" [B, T] i32, "positions" [T] i32, with pooled "eos_rows" [B] i32. Outputs "hidden" [B, T, C], "pooled" [B, P]. */
+/** Inputs "ids" [B, T] i32, "positions" [T] i32, with pooled "eos_rows" [B] i32. Outputs by `hiddenName` [B, T, C], "pooled" [B, P]. */
 export function clipGraph(config: ClipConfig, options: ClipGraphOptions): Graph {
   return clip(config, options).build();
+}
+
+/** The output that holds the states before the last layer, or before one that comes `skip` layers earlier. */
+export function hiddenName(skip: number): string {
+  return skip === 0 ? "hidden" : `hidden.${skip}`;
 }
 
 /** All parameters of the checkpoint, the last layer included. */
@@ -43,7 +51,7 @@ export function clipSchema(config: ClipConfig, projection: boolean): ReadonlyMap
   return new Map([...g.weightShapes()].filter(([name]) => projection || !name.startsWith("text_projection")));
 }
 
-function clip(config: ClipConfig, { batch, tokens, pooled, fp32 }: ClipGraphOptions): GraphBuilder {
+function clip(config: ClipConfig, { batch, tokens, skips = [0], pooled, fp32 }: ClipGraphOptions): GraphBuilder {
   const { hiddenSize, eps } = config;
   const g = new GraphBuilder("clip", { fp32 });
   const ids = g.input("ids", [batch, tokens], "i32");
@@ -54,9 +62,12 @@ function clip(config: ClipConfig, { batch, tokens, pooled, fp32 }: ClipGraphOpti
     const position = g.weight("text_model.embeddings.position_embedding.weight", [config.maxPositions, hiddenSize]);
     return add(g, g.node("embedding", [token, ids], {}), g.node("embedding", [position, positions], {})); // [B, T, C]
   });
+  // No layer runs that nothing reads.
+  const layersRun = pooled ? config.layers : config.layers - 1 - Math.min(...skips);
   for (let layer = 0; layer < config.layers; layer++) {
-    if (layer === config.layers - 1) g.output("hidden", x);
-    if (layer < config.layers - 1 || pooled) x = clipLayer(g, x, `text_model.encoder.layers.${layer}`, config);
+    const skip = config.layers - 1 - layer;
+    if (skips.includes(skip)) g.output(hiddenName(skip), x);
+    if (layer < layersRun) x = clipLayer(g, x, `text_model.encoder.layers.${layer}`, config);
   }
   if (eosRows) {
     const projected = g.segment("text_projection", () => {

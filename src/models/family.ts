@@ -7,6 +7,8 @@ import type { TensorTable } from "../container/table.ts";
 import type { LatentColours } from "../image/latent-preview.ts";
 import type { Graph } from "../ir/graph.ts";
 import type { PhaseDescription } from "../plan/describe.ts";
+import type { TokenChunk } from "../prompt/chunks.ts";
+import type { PromptSyntax } from "../prompt/syntax.ts";
 import type { Denoise } from "../sampler/sampler.ts";
 import type { SamplerName } from "../sampler/samplers.ts";
 import type { NoiseSchedule } from "../sampler/schedule.ts";
@@ -18,7 +20,7 @@ import type { PackedBlock } from "../store/stored-model.ts";
 import type { PhaseRun } from "../stream/phase.ts";
 import type { CutTexts } from "../tokenizer/cut-text.ts";
 
-/** Text embeddings kept for prompts to come back: 0.6 MB a prompt of full-size SDXL. Counted in every phase's host memory. */
+/** Embeddings of chunks of text kept for prompts to come back: 0.6 MB each of full-size SDXL. Counted in every phase's host memory. */
 export const PROMPT_CACHE_ENTRIES = 32;
 
 /** One of the networks that every model of a family has. */
@@ -133,8 +135,8 @@ export interface ModelDefaults {
 
 /** All that graphs and plans depend on. */
 export interface JobShape {
-  /** 2 with classifier-free guidance: both halves in one pass. */
-  readonly batch: 1 | 2;
+  /** Answers of the model in one pass: 2 with classifier-free guidance, and one more for each further part of the prompt. */
+  readonly batch: number;
   /** Pixels. */
   readonly width: number;
   readonly height: number;
@@ -144,6 +146,8 @@ export interface JobShape {
   readonly historyLength: number;
   /** Everything in fp32, whatever precision is declared. */
   readonly fp32: boolean;
+  /** What prompts take; absent: one chunk each, the same in all steps, by the encoders' usual layer. */
+  readonly text?: TextShape | undefined;
   /** The pictures that it begins with; without it there is noise alone. */
   readonly pictures?: PicturesShape | undefined;
   /** A second pass over the same network, at another size. */
@@ -155,6 +159,19 @@ export interface JobShape {
 export interface RefinedShape {
   readonly modelCalls: number;
   readonly historyLength: number;
+}
+
+export interface TextShape {
+  /** Of the longest prompt; the others are filled up to it. */
+  readonly chunks: number;
+  /** The layers that are read, each once: see Prompt.clipSkip. */
+  readonly clipSkips: readonly number[];
+  /** Chunks that are encoded for one image. */
+  readonly encodes: number;
+  /** How often the model is told of prompts: 1, and each step with others than the one before. */
+  readonly tellings: number;
+  /** Chunks of embeddings in host memory beside those that are kept for prompts to come back. */
+  readonly heldChunks: number;
 }
 
 /** What lies in host memory from the first phase on, at the size of the job. */
@@ -202,8 +219,10 @@ export interface Checkpoint extends AsyncDisposable {
   readonly artifactTarget: ArtifactTarget;
   /** The same model with other weights for these components. The caller keeps disposing of this one. */
   withWeights(weights: ReadonlyMap<string, Component>): Checkpoint;
-  /** Token ids of each tokenizer, by its folder's name. */
-  tokenize(prompt: string): Readonly<Record<string, readonly number[]>>;
+  /** How many layers of the text encoders can be passed over at most. */
+  readonly maxClipSkip: number;
+  /** A prompt as the text encoders read it: one chunk of what is cut to fit, or in "a1111" as many as it takes. */
+  promptChunks(prompt: PromptText): readonly Prompt[];
   /** What each of them leaves out of a prompt that is too long for it, by the same names. */
   cutText(prompt: string): CutTexts;
   /** What a component must hold, and the names it is stored under. */
@@ -224,13 +243,26 @@ export interface Refiner extends AsyncDisposable {
   readonly scheduler: SchedulerConfig;
   /** See Checkpoint. */
   readonly zerosForAbsentPrompt: boolean;
+  promptChunks(prompt: PromptText): readonly Prompt[];
   /** By ids that no component of the family has; `prefix` as in ComponentDescription. */
   readonly components: ReadonlyMap<string, Component & { readonly prefix: string }>;
 }
 
-/** What a conditioning is made from, as plain JSON: equal ones give equal conditionings. */
-export interface Prompt {
+/** A prompt at one step. */
+export interface PromptText {
   readonly text: string;
+  /** For the second text encoder. Default: the same. */
+  readonly second?: string | undefined;
+  readonly syntax: PromptSyntax;
+  readonly clipSkip: number;
+}
+
+/** What a conditioning is made from, as plain JSON: equal ones give equal conditionings. A long prompt is several. */
+export interface Prompt {
+  /** By the tokenizer's folder name. */
+  readonly tokens: Readonly<Record<string, TokenChunk>>;
+  /** Layers of the text encoders that are passed over beside those that the model always passes over: diffusers' clip_skip. */
+  readonly clipSkip: number;
 }
 
 /** What a model is told of one prompt. Nobody writes to its arrays. */
@@ -241,11 +273,30 @@ export interface Conditioning {
   readonly vectors: ReadonlyMap<string, Float32Array<ArrayBuffer>>;
 }
 
+/** What a model is told by step, from 0; at least one. */
+export type Timeline = readonly Conditioning[];
+
+/** Of what is given by step: the last one holds for all later steps. */
+export function atStep<Item>(items: readonly Item[], step: number): Item {
+  return items[Math.min(step, items.length - 1)]!;
+}
+
+/** Of what a picture is told to be a part, in pixels. What is not said is as if the picture were all of it. */
+export interface PictureOrigin {
+  readonly width?: number | undefined;
+  readonly height?: number | undefined;
+  readonly left?: number | undefined;
+  readonly top?: number | undefined;
+}
+
 /** What the model's answers are mixed from. */
 export interface Guide {
-  readonly positive: Conditioning;
+  /** At least one; several, or one of a weight other than 1, only with a negative. */
+  readonly parts: readonly { readonly timeline: Timeline; readonly weight: number }[];
   /** With it, classifier-free guidance at `scale`. */
-  readonly negative?: Conditioning | undefined;
+  readonly negative?: Timeline | undefined;
+  /** What the model is told of the picture. */
+  readonly origin?: PictureOrigin | undefined;
   readonly scale: number;
   /** 0..1: how far the mix is scaled back to the deviation of the positive answer (arXiv 2305.08891, section 3.4). Default 0. */
   readonly rescale?: number | undefined;

@@ -8,6 +8,7 @@ import type { Checkpoint, JobShape } from "../models/family.ts";
 import { type Course, courseOf } from "./denoising.ts";
 import { isMasked } from "./job-pictures.ts";
 import { hiresSize, hiresUpscaler, REFINER_START, strengthOf } from "./job-settings.ts";
+import { promptScript, textShapeOf } from "./prompt-script.ts";
 
 /** Numbers of draws. */
 export interface Places {
@@ -72,19 +73,21 @@ export function routeOf(checkpoint: Checkpoint, job: FullJob): Route {
   return { first, hires, steps: firstSteps + stepsOf(course), firstDraws };
 }
 
-/** What a job's plan depends on. Throws UsageError, see routeOf. */
+/** What a job's plan depends on. Throws UsageError, see routeOf and promptScript. */
 export function jobShape(checkpoint: Checkpoint, job: FullJob): JobShape {
   const { first, hires, refined } = routeOf(checkpoint, job);
   const { sample, masked } = first.places;
   const { sampler } = first.course;
   const encoded = [sample, masked].filter((place) => place !== undefined).length;
+  const script = promptScript(checkpoint, job);
   return {
-    batch: checkpoint.isGuided(job.guidance) ? 2 : 1,
+    batch: script.parts.length + (script.negative === undefined ? 0 : 1),
     width: job.width,
     height: job.height,
     modelCalls: first.course.calls.length,
     historyLength: sampler.historyLength + sampler.heldLength,
     fp32: false,
+    text: textShapeOf(script),
     ...(job.initImage !== undefined && { pictures: { encoded, masked: isMasked(job) } }),
     ...(refined && {
       refined: {

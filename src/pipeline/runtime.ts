@@ -227,8 +227,7 @@ export class Runtime implements AsyncDisposable {
    */
   async #forgetOthers({ plan, shape }: PlannedJob): Promise<void> {
     if (this.#compiled.has(plan)) return;
-    const isAlike = ({ shape: other }: { readonly shape: JobShape }) =>
-      JSON.stringify({ ...other, modelCalls: 0 }) === JSON.stringify({ ...shape, modelCalls: 0 });
+    const isAlike = ({ shape: other }: { readonly shape: JobShape }) => graphKey(other) === graphKey(shape);
     if (this.#compiled.size >= COMPILED_PLANS || ![...this.#compiled.values()].every(isAlike)) {
       await this.device.release();
       this.#compiled.clear();
@@ -256,6 +255,11 @@ export class Runtime implements AsyncDisposable {
     await this.releaseWeights();
     this.#process[Symbol.dispose]();
   }
+}
+
+/** Equal for jobs of the same graphs, but for the number of time embeddings at once. */
+function graphKey({ modelCalls: _, text, ...rest }: JobShape): string {
+  return JSON.stringify([rest, text?.chunks ?? 1, text?.clipSkips ?? [0]]);
 }
 
 function newLedger({ deviceBytes, ramBytes }: PlanBudgets): Ledger {

@@ -4,12 +4,12 @@
  */
 import { onlyColour } from "../image/flat-picture.ts";
 import type { FullJob } from "../job/job.ts";
-import type { Conditioning, Guide, Prompt } from "../models/family.ts";
-import { requireFiniteValues } from "../models/finite.ts";
 import type { SamplerState } from "../sampler/sampler.ts";
 import type { DenoisingOptions } from "./denoising.ts";
 import type { JobPictures } from "./job-pictures.ts";
 import { decodedPicture, drawLegs, type LegEvent, type LegPhase } from "./legs.ts";
+import { promptScript, refinerScript } from "./prompt-script.ts";
+import { originOf, promptGuide } from "./prompts.ts";
 import { routeOf } from "./route.ts";
 import type { PlannedJob, Runtime } from "./runtime.ts";
 
@@ -45,8 +45,13 @@ export async function* textToImage(
   let state = from;
   if (!state || state.step < route.steps) {
     yield { type: "phase", phase: "encode", title: "encode" };
-    const guide = await guideOf(runtime, planned, job, signal);
-    const refinerGuide = () => guideOf(runtime, planned, job, signal, true);
+    const { checkpoint } = runtime;
+    const settings = { scale: job.guidance, rescale: job.guidanceRescale, origin: originOf(job) };
+    const guide = { ...(await promptGuide(runtime, planned, promptScript(checkpoint, job), signal)), ...settings };
+    const refinerGuide = async () => {
+      const script = refinerScript(checkpoint, job, planned.shape.text);
+      return { ...(await promptGuide(runtime, planned, script, signal, planned.described.refined)), ...settings };
+    };
     const { pictures } = job;
     state = yield* drawLegs({ runtime, planned, job, route, pictures, guide, refinerGuide, onClean, signal }, from);
   }
@@ -60,60 +65,4 @@ export async function* textToImage(
     yield { type: "note", text };
   }
   yield { type: "pixels", rgb, width, height };
-}
-
-async function guideOf(
-  runtime: Runtime,
-  planned: PlannedJob,
-  { prompt, negativePrompt, guidance: scale, guidanceRescale: rescale = 0 }: TextToImageJob,
-  signal: AbortSignal | undefined,
-  refined = false,
-): Promise<Guide> {
-  const { zerosForAbsentPrompt } = refined ? runtime.checkpoint.refiner! : runtime.checkpoint;
-  if (planned.shape.batch === 1) {
-    const [positive] = await encodePrompts(runtime, planned, [{ text: prompt }], signal, refined);
-    return { positive: positive!, scale, rescale };
-  }
-  if (negativePrompt === undefined && zerosForAbsentPrompt) {
-    const [positive] = await encodePrompts(runtime, planned, [{ text: prompt }], signal, refined);
-    return { positive: positive!, negative: zeroConditioning(positive!), scale, rescale };
-  }
-  const prompts = [{ text: negativePrompt ?? "" }, { text: prompt }];
-  const [negative, positive] = await encodePrompts(runtime, planned, prompts, signal, refined);
-  return { positive: positive!, negative, scale, rescale };
-}
-
-function zeroConditioning(like: Conditioning): Conditioning {
-  const zeros = (rows: ReadonlyMap<string, Float32Array>) =>
-    new Map([...rows].map(([name, { length }]) => [name, new Float32Array(length)]));
-  return { sequences: zeros(like.sequences), vectors: zeros(like.vectors) };
-}
-
-/** In their order; the phase is opened only if one of them is not known yet. */
-async function encodePrompts(
-  runtime: Runtime,
-  planned: PlannedJob,
-  prompts: readonly Prompt[],
-  signal: AbortSignal | undefined,
-  refined: boolean,
-): Promise<Conditioning[]> {
-  const { shape } = planned;
-  const described = refined ? planned.described.refined! : planned.described;
-  const { promptCache } = runtime;
-  // Arithmetic is part of what was computed.
-  const keyOf = (prompt: Prompt) => JSON.stringify([shape.fp32, refined, prompt]);
-  const known = prompts.map((prompt) => promptCache.get(keyOf(prompt)));
-  if (known.every((conditioning) => conditioning !== undefined)) return known;
-  await using phase = await runtime.openPhase(planned, described.phaseOf.encode, signal);
-  const conditionings: Conditioning[] = [];
-  for (const [i, prompt] of prompts.entries()) {
-    const conditioning = known[i] ?? promptCache.get(keyOf(prompt)) ?? (await described.encode(phase, prompt, signal));
-    for (const values of [...conditioning.sequences.values(), ...conditioning.vectors.values()]) {
-      // Before it is remembered.
-      requireFiniteValues(values, "the prompt's embedding");
-    }
-    promptCache.set(keyOf(prompt), conditioning);
-    conditionings.push(conditioning);
-  }
-  return conditionings;
 }

@@ -42,17 +42,17 @@ const PIECE = /[^\\[\]():|]+|\\?./gsu;
 const NUMBER = /^[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?$/u;
 
 /**
- * The prompt's texts in their order, each with its last step; the last one's is `steps`. Neighbours may be equal. Throws
- * UsageError `E_PROMPT` where brackets are nested too deep.
+ * The prompt's texts in their order, one by one (all of a long prompt's would fill the memory), each with its last step; the last
+ * one's is `steps`. Neighbours may be equal. Throws UsageError `E_PROMPT` where brackets are nested too deep.
  */
-export function promptMoments(prompt: string, count: StepCount): Moment[] {
+export function* promptMoments(prompt: string, count: StepCount): Generator<Moment, void, undefined> {
   const nodes = parse(prompt);
   const ends = [...changes(nodes, count)].toSorted((a, b) => a - b);
-  return ends.map((untilStep) => {
+  for (const untilStep of ends) {
     const texts: string[] = [];
     render(nodes, untilStep, count, texts);
-    return { untilStep, text: texts.join("") };
-  });
+    yield { untilStep, text: texts.join("") };
+  }
 }
 
 function parse(prompt: string): Node[] {

@@ -30,3 +30,23 @@ function deviation(values: Float32Array): number {
   for (const value of values) squares += (value - mean) ** 2;
   return f32(Math.sqrt(squares / (values.length - 1)));
 }
+
+/**
+ * What several prompts (`a AND b`) together answer in place of one: uncond + the sum of weight * (cond - uncond), as fp32 tensors are
+ * rounded. One prompt of weight 1 is its own answer, to the bit.
+ */
+export function mixedParts(
+  uncond: Float32Array,
+  conds: readonly Float32Array[],
+  weights: readonly number[],
+): Float32Array {
+  if (conds.length === 1 && weights[0] === 1) return conds[0]!;
+  const mixed = Float32Array.from(uncond);
+  for (const [i, cond] of conds.entries()) {
+    const weight = f32(weights[i]!);
+    for (let at = 0; at < mixed.length; at++) {
+      mixed[at] = mixed[at]! + f32(weight * f32(cond[at]! - uncond[at]!));
+    }
+  }
+  return mixed;
+}

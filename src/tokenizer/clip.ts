@@ -31,6 +31,8 @@ export interface ClipTokenizer {
   readonly idLimit: number;
   /** bos, the text (cut to fit), eos, padding. Lone surrogates count as U+FFFD. */
   encode(text: string): number[];
+  /** Ids of the text alone, however many: nothing around them, nothing cut. */
+  textIds(text: string): number[];
   /** What of the text `encode` leaves out for want of room; undefined if nothing. */
   cut(text: string): CutText | undefined;
 }
@@ -183,7 +185,7 @@ class Clip implements ClipTokenizer {
 
   encode(text: string): number[] {
     const { padLeft, cutLeft } = this.#settings;
-    const all = this.#textIds(text.toWellFormed());
+    const all = this.textIds(text);
     const over = Math.max(0, all.length - this.#room);
     const ids = [this.bosId, ...(cutLeft ? all.slice(over) : all.slice(0, all.length - over)), this.eosId];
     const padding = new Array<number>(this.modelMaxLength - ids.length).fill(this.padId);
@@ -191,7 +193,7 @@ class Clip implements ClipTokenizer {
   }
 
   cut(text: string): CutText | undefined {
-    const all = this.#textIds(text.toWellFormed());
+    const all = this.textIds(text);
     const tokens = all.length - this.#room;
     if (tokens <= 0) return undefined;
     const ids = this.#settings.cutLeft ? all.slice(0, tokens) : all.slice(-tokens);
@@ -226,9 +228,9 @@ class Clip implements ClipTokenizer {
     return (text + decoder.decode()).trim();
   }
 
-  #textIds(text: string): number[] {
+  textIds(text: string): number[] {
     const ids: number[] = [];
-    for (const typed of splitAtTokens(text, this.#asTyped)) {
+    for (const typed of splitAtTokens(text.toWellFormed(), this.#asTyped)) {
       if ("id" in typed) {
         ids.push(typed.id);
         continue;

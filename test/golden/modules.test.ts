@@ -180,7 +180,8 @@ async function textResults(golden: Golden, checkpoint: SdxlCheckpoint, device: D
   });
   const job = runtime.plan({ batch: 1, width: 128, height: 128, modelCalls: 1, historyLength: 0, fp32: false });
   await using phase = await runtime.openPhase(job, job.described.phaseOf.encode);
-  const { sequences, vectors } = await job.described.encode(phase, { text: golden.prompt });
+  const [prompt] = checkpoint.promptChunks({ text: golden.prompt, syntax: "plain", clipSkip: 0 });
+  const { sequences, vectors } = await job.described.encode(phase, prompt!);
   const [context, pooled] = [sequences.get("context")!, vectors.get("pooled")!];
   const { textEncoder, textEncoder2 } = checkpoint.parts.configs;
   const [width1, width2] = [textEncoder.hiddenSize, textEncoder2.hiddenSize];

@@ -15,8 +15,8 @@ const LAYERS: readonly (readonly string[])[] = [
   ["ledger", "source"],
   // What "#zlib" and "#hash" stand for on each platform.
   ["node/zlib.ts", "node/hash.ts", "browser/"],
-  ["ir", "codec", "tokenizer", "image", "prompt"],
-  ["sampler", "container", "plan"],
+  ["ir", "codec", "tokenizer", "image"],
+  ["sampler", "container", "plan", "prompt"],
   ["checkpoint", "backend/"],
   ["backend/onnx", "backend/reference", "backend/null", "backend/webgpu/kernels"],
   ["backend/webgpu/lower"],

@@ -228,6 +228,10 @@ function anyValue({ kind }: Field): fc.Arbitrary<unknown> {
         fc.bigInt({ min: 2n ** 53n, max: 2n ** 64n - 1n }).map(String),
         fc.constant(Number.MAX_SAFE_INTEGER),
       );
+    case "pair": {
+      const number = fc.integer({ min: kind.min, max: kind.max });
+      return fc.tuple(number, number).map((pair) => pair.join(kind.separator));
+    }
     case "picture":
       return fc.constantFrom("a.png", "C:\\\\pictures\\\\b.webp", `sha256:${"0f".repeat(32)}`);
     case "amount":

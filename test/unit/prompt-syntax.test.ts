@@ -14,7 +14,7 @@ import { seededRandom } from "../support/seed.ts";
 const spans = (prompt: string) =>
   attentionSpans(prompt).map((span) => (span === "BREAK" ? span : [span.text, span.weight]));
 const moments = (prompt: string, steps = 10, before?: number) =>
-  promptMoments(prompt, before === undefined ? { steps } : { steps, before }).map(({ untilStep, text }) => [
+  [...promptMoments(prompt, before === undefined ? { steps } : { steps, before })].map(({ untilStep, text }) => [
     untilStep,
     text,
   ]);
@@ -221,7 +221,7 @@ test("nesting without end is refused, and length alone is no trouble", () => {
   for (const bracket of ["(", "[", "[a:", "[a|"]) {
     const prompt = bracket.repeat(long / bracket.length);
     assert.throws(() => attentionSpans(prompt), isRefusal);
-    assert.throws(() => promptMoments(prompt, { steps: 10 }), isRefusal);
+    assert.throws(() => moments(prompt), isRefusal);
   }
   const harmless = [
     " ",
@@ -242,7 +242,7 @@ test("nesting without end is refused, and length alone is no trouble", () => {
   for (const part of harmless) {
     const prompt = part.repeat(part === "((a:1.2)" ? 90 : long / part.length);
     assert.ok(attentionSpans(prompt).length > 0);
-    assert.ok(promptMoments(prompt, { steps: 10 }).length > 0);
+    assert.ok(moments(prompt).length > 0);
     networkTags(prompt);
     promptParts(prompt);
   }

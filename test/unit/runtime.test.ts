@@ -270,7 +270,7 @@ test("guidance of 1 asks the model once a step, with the prompt alone; above it,
   assert.deepEqual(await asked({ guidance: 1.5, negativePrompt: "fog" }), [4, 0, 2]);
 });
 
-test("prompts are remembered, each by its whole text; an empty one isn't one that was not given", async () => {
+test("prompts are remembered, each by all of its tokens; an empty one isn't one that was not given", async () => {
   // Zeros for an absent prompt: so this model's folder has it.
   const counted = (zerosForAbsentPrompt: boolean) => {
     const model = Object.create(checkpoint, { zerosForAbsentPrompt: { value: zerosForAbsentPrompt } });
@@ -285,7 +285,8 @@ test("prompts are remembered, each by its whole text; an empty one isn't one tha
   const zeros = counted(true);
   assert.equal(await zeros.encodings({}), 1);
   assert.equal(await zeros.encodings({ seed: 2 }), 0);
-  assert.equal(await zeros.encodings({ prompt: "a lake " }), 1);
+  assert.equal(await zeros.encodings({ prompt: "a lake  " }), 0);
+  assert.equal(await zeros.encodings({ prompt: "a lake!" }), 1);
   assert.equal(await zeros.encodings({ negativePrompt: "" }), 1);
   assert.equal(await zeros.encodings({ negativePrompt: "fog" }), 1);
   const [without, empty] = [await draw(zeros.runtime), await draw(zeros.runtime, { negativePrompt: "" })];

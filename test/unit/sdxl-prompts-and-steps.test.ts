@@ -54,7 +54,7 @@ const SCHEDULE: NoiseSchedule = {
   timestepOf: (sigma, step) => 100 * step + sigma,
 };
 
-async function denoiser(guide: Guide, batch: 1 | 2, firstCall = 0, predictionType = "epsilon", spoil = false) {
+async function denoiser(guide: Guide, batch: number, firstCall = 0, predictionType = "epsilon", spoil = false) {
   const dim = (await import("../../src/models/sdxl/unet.ts")).timeEmbeddingDim(UNET as never);
   const { phase, asked } = fakePhase((pass, inputs) => {
     // The time pass gives, a row for each half of each call, the row's first number, so that rows can be told apart.
@@ -74,7 +74,8 @@ async function denoiser(guide: Guide, batch: 1 | 2, firstCall = 0, predictionTyp
   return { ask: await openDenoiser(parts, graphs, shape, phase, options), asked, dim };
 }
 
-const GUIDED: Guide = { positive: conditioning(10), negative: conditioning(20), scale: 3 };
+const told = (value: number) => ({ timeline: [conditioning(value)], weight: 1 });
+const GUIDED: Guide = { parts: [told(10)], negative: [conditioning(20)], scale: 3 };
 const X = Float32Array.of(2, -4);
 
 test("guided: the negative half first, in text, size and latent; the answers mixed by the scale", async () => {
@@ -94,7 +95,7 @@ test("guided: the negative half first, in text, size and latent; the answers mix
 });
 
 test("unguided: the prompt alone, and its answer as it is", async () => {
-  const { ask, asked } = await denoiser({ positive: conditioning(10), scale: 9 }, 1, 0, "sample");
+  const { ask, asked } = await denoiser({ parts: [told(10)], scale: 9 }, 1, 0, "sample");
   assert.deepEqual(asked[0]!.inputs.context, [10, 11]);
   assert.deepEqual(await ask(X, 8), Float32Array.of(1, 2));
   assert.deepEqual(asked[2]!.inputs.latent, [...scaleModelInput(X, 8)]);
@@ -123,6 +124,59 @@ for (const firstCall of [0, 1, 2, 3, 4]) {
   });
 }
 
+test("parts joined by AND: one answer each in one pass, mixed by their weights", async () => {
+  const guide: Guide = {
+    parts: [told(10), { ...told(30), weight: -0.5 }],
+    negative: [conditioning(20)],
+    scale: 3,
+    origin: { width: 7, top: 5 },
+  };
+  const { ask, asked } = await denoiser(guide, 3);
+  assert.deepEqual(asked[0]!.inputs.context, [20, 21, 10, 11, 30, 31]);
+  const clean = await ask(X, 8);
+  const ids = [...timestepEmbedding([32, 7, 5, 0, 32, 64], 2, EMBEDDING)];
+  const rows = [20.5, ...ids, 10.5, ...ids, 30.5, ...ids];
+  assert.deepEqual(asked[1]!.inputs.addition, [...rows, ...rows]);
+  const scaled = [...scaleModelInput(X, 8)];
+  assert.deepEqual(asked[2]!.inputs.latent, [...scaled, ...scaled, ...scaled]);
+  // Answers 1 2, 3 4, 5 6: 1 + 3 (1 (3 - 1) - 0.5 (5 - 1)) and so on.
+  assert.deepEqual(clean, denoisedFrom(Float32Array.of(1, 2), X, 8, "epsilon"));
+});
+
+test("prompts that change are told anew at their step, with their own rows of time embeddings", async () => {
+  const [first, later] = [conditioning(10), conditioning(30)];
+  const guide: Guide = {
+    parts: [{ timeline: [first, later, later], weight: 1 }],
+    negative: [conditioning(20)],
+    scale: 3,
+  };
+  const { ask, asked } = await denoiser(guide, 2);
+  for (const { sigma } of CALLS) await ask(X, sigma);
+  const passes = asked.map(({ pass, upcoming }) => [pass, upcoming]);
+  const [text, time, step] = ["unet.text", "unet.time", "unet.step"];
+  assert.deepEqual(passes, [
+    [text, [time]],
+    [time, [step]],
+    [step, [step]],
+    [step, [text, step]],
+    [text, [step]],
+    [time, [step]],
+    [step, [step]],
+    [step, [step]],
+    [time, [step]],
+    [step, []],
+  ]);
+  assert.deepEqual(asked[4]!.inputs.context, [20, 21, 30, 31]);
+  const pooled = (at: number) => asked[at]!.inputs.addition!.filter((value) => value % 1 === 0.5 && value > 1);
+  assert.deepEqual(
+    [pooled(1), pooled(5)],
+    [
+      [20.5, 10.5, 20.5, 10.5],
+      [20.5, 30.5, 20.5, 30.5],
+    ],
+  );
+});
+
 test("a call at another level than was told is refused; what is no number is told with its step", async () => {
   const { ask } = await denoiser(GUIDED, 2);
   await assert.rejects(ask(X, 7), /call 0 is for noise level 8, not 7/);
@@ -141,19 +195,16 @@ test("a prompt: the encoders' states side by side, the second's pooled end, foun
         ? { hidden: ids.map((_, i) => i) }
         : { hidden: ids.flatMap((_, i) => [10 + i, 20 + i]), pooled: [42] },
     );
-    const tokenizer = { encode: (text: string) => (text === "a cat" ? ids : assert.fail()) };
-    const parts = {
-      configs: {
-        textEncoder: { hiddenSize: 1, vocabSize: 100, eosTokenId },
-        textEncoder2: { hiddenSize: 2, vocabSize, eosTokenId },
-      },
-      ...{ tokenizer, tokenizer2: { encode: (text: string) => tokenizer.encode(text).map((id) => id + 1) } },
-    } as unknown as SdxlParts;
+    const configs = {
+      textEncoder: { hiddenSize: 1, vocabSize: 100, eosTokenId },
+      textEncoder2: { hiddenSize: 2, vocabSize, eosTokenId },
+    } as unknown as SdxlParts["configs"];
+    const chunks = { tokenizer: { ids }, tokenizer_2: { ids: ids.map((id) => id + 1) } };
     const graphs = {
       clip: { inputs: new Map([["ids", 0]]) },
       clip2: { inputs: new Map([["eos_rows", 0]]) },
     } as unknown as TextGraphs;
-    return [await encodePrompt(parts, graphs, phase, { text: "a cat" }, SIGNAL), asked] as const;
+    return [await encodePrompt(configs, graphs, phase, { tokens: chunks, clipSkip: 0 }, SIGNAL), asked] as const;
   };
   const [found, [first, second]] = await encode(10);
   assert.deepEqual([...found.sequences.get("context")!], [0, 10, 20, 1, 11, 21, 2, 12, 22, 3, 13, 23, 4, 14, 24]);

@@ -20,9 +20,12 @@ import type {
   JobShape,
   ModelDefaults,
   OpenOptions,
+  Prompt,
+  PromptText,
   Refiner,
 } from "../family.ts";
 import { SDXL_BASE_VAE, SDXL_LATENT_COLOURS } from "./base.ts";
+import { promptChunks } from "./conditioning.ts";
 import type { SdxlConfigs, SdxlParts } from "./config.ts";
 import {
   MODEL_INDEX,
@@ -126,9 +129,13 @@ export class SdxlCheckpoint implements Checkpoint {
     return new SdxlCheckpoint(this.parts, this.components, undefined, refiner);
   }
 
-  tokenize(prompt: string): Readonly<Record<string, readonly number[]>> {
-    const { tokenizer, tokenizer2 } = this.parts;
-    return { tokenizer: tokenizer.encode(prompt), tokenizer_2: tokenizer2.encode(prompt) };
+  get maxClipSkip(): number {
+    const { textEncoder, textEncoder2 } = this.parts.configs;
+    return Math.min(textEncoder.layers, textEncoder2.layers) - 1;
+  }
+
+  promptChunks(prompt: PromptText): readonly Prompt[] {
+    return promptChunks(this.parts, prompt);
   }
 
   cutText(prompt: string): CutTexts {

@@ -1,59 +1,83 @@
-/** @file A prompt through both text encoders (diffusers encode_prompt). S text tokens, D = C1 + C2 channels, P projected ones. */
+/** @file A prompt as SDXL's tokenizers cut it, and a chunk of it through both text encoders (diffusers encode_prompt). S text tokens, D = C1 + C2 channels, P projected ones. */
 import { ArtifactError } from "../../errors.ts";
 import type { Graph } from "../../ir/graph.ts";
+import { type TokenChunk, weightedChunks } from "../../prompt/chunks.ts";
+import { emphasise } from "../../prompt/emphasis.ts";
+import type { PromptSyntax } from "../../prompt/syntax.ts";
 import type { PhaseRun } from "../../stream/phase.ts";
 import type { ClipTokenizer } from "../../tokenizer/clip.ts";
-import type { ClipConfig } from "../clip.ts";
-import type { Conditioning, Prompt } from "../family.ts";
+import { type ClipConfig, hiddenName } from "../clip.ts";
+import type { Conditioning, Prompt, PromptText } from "../family.ts";
 import type { SdxlParts } from "./config.ts";
 import { PASS, type TextGraphs } from "./graphs.ts";
 
-/** "context" [S, D]: penultimate hidden states side by side. "pooled" [P]: the second encoder's projected end-of-text state. */
+export function tokenChunks(text: string, syntax: PromptSyntax, tokenizer: ClipTokenizer): readonly TokenChunk[] {
+  return syntax === "plain" ? [{ ids: tokenizer.encode(text) }] : weightedChunks(text, tokenizer);
+}
+
+/** See Checkpoint.promptChunks. Where the tokenizers make not as many chunks, the fewer are filled up with empty ones. */
+export function promptChunks(
+  { tokenizer, tokenizer2 }: Pick<SdxlParts, "tokenizer" | "tokenizer2">,
+  { text, second = text, syntax, clipSkip }: PromptText,
+): readonly Prompt[] {
+  const [chunks, chunks2] = [tokenChunks(text, syntax, tokenizer), tokenChunks(second, syntax, tokenizer2)];
+  return Array.from({ length: Math.max(chunks.length, chunks2.length) }, (_, i) => ({
+    tokens: {
+      tokenizer: chunks[i] ?? { ids: tokenizer.encode("") },
+      tokenizer_2: chunks2[i] ?? { ids: tokenizer2.encode("") },
+    },
+    clipSkip,
+  }));
+}
+
+/**
+ * "context" [S, D]: hidden states side by side, by their tokens' weights. "pooled" [P]: the second encoder's projected end-of-text
+ * state.
+ */
 export async function encodePrompt(
-  { configs, tokenizer, tokenizer2 }: SdxlParts,
+  { textEncoder, textEncoder2 }: SdxlParts["configs"],
   { clip, clip2 }: TextGraphs,
   phase: PhaseRun,
-  { text }: Prompt,
+  { tokens, clipSkip }: Prompt,
   signal: AbortSignal | undefined,
 ): Promise<Conditioning> {
-  const { textEncoder, textEncoder2 } = configs;
-  const firstInputs = clipInputs(clip, textEncoder, tokenizer, text);
-  const first = await phase.run(PASS.clip, firstInputs, { signal, upcoming: [PASS.clip2] });
-  const second = await phase.run(PASS.clip2, clipInputs(clip2, textEncoder2, tokenizer2, text), { signal });
-  const tokens = firstInputs.get("ids")!.length;
+  const [chunk, chunk2] = [tokens.tokenizer!, tokens.tokenizer_2!];
+  const inputs = clipInputs(clip, textEncoder, chunk.ids);
+  const first = await phase.run(PASS.clip, inputs, { signal, upcoming: [PASS.clip2] });
+  const second = await phase.run(PASS.clip2, clipInputs(clip2, textEncoder2, chunk2.ids), { signal });
+  const hidden = hiddenName(clipSkip);
+  const [states1, states2] = [first.get(hidden)!, second.get(hidden)!]; // [1, S, C1], [1, S, C2]
+  if (chunk.weights) emphasise(states1, chunk.weights);
+  if (chunk2.weights) emphasise(states2, chunk2.weights);
   const [width1, width2] = [textEncoder.hiddenSize, textEncoder2.hiddenSize];
-  const [hidden1, hidden2] = [first.get("hidden")!, second.get("hidden")!]; // [1, S, C1], [1, S, C2]
-  const context = new Float32Array(tokens * (width1 + width2));
-  for (let t = 0; t < tokens; t++) {
-    context.set(hidden1.subarray(t * width1, (t + 1) * width1), t * (width1 + width2));
-    context.set(hidden2.subarray(t * width2, (t + 1) * width2), t * (width1 + width2) + width1);
+  const context = new Float32Array(chunk.ids.length * (width1 + width2));
+  for (let t = 0; t < chunk.ids.length; t++) {
+    context.set(states1.subarray(t * width1, (t + 1) * width1), t * (width1 + width2));
+    context.set(states2.subarray(t * width2, (t + 1) * width2), t * (width1 + width2) + width1);
   }
   return { sequences: new Map([["context", context]]), vectors: new Map([["pooled", second.get("pooled")!]]) };
 }
 
 /** For a refiner, by the second encoder alone: "context" [S, C2], "pooled" [P]. `passId`: of its run. */
 export async function encodeRefinerPrompt(
-  { textEncoder2, tokenizer2 }: { readonly textEncoder2: ClipConfig; readonly tokenizer2: ClipTokenizer },
+  textEncoder2: ClipConfig,
   clip2: Graph,
   phase: PhaseRun,
   passId: string,
-  { text }: Prompt,
+  { tokens }: Prompt,
   signal: AbortSignal | undefined,
 ): Promise<Conditioning> {
-  const states = await phase.run(passId, clipInputs(clip2, textEncoder2, tokenizer2, text), { signal });
+  const chunk = tokens.tokenizer_2!;
+  const states = await phase.run(passId, clipInputs(clip2, textEncoder2, chunk.ids), { signal });
+  const hidden = states.get(hiddenName(0))!; // [1, S, C2]
+  if (chunk.weights) emphasise(hidden, chunk.weights);
   return {
-    sequences: new Map([["context", states.get("hidden")!]]),
+    sequences: new Map([["context", hidden]]),
     vectors: new Map([["pooled", states.get("pooled")!]]),
   };
 }
 
-function clipInputs(
-  graph: Graph,
-  config: ClipConfig,
-  tokenizer: ClipTokenizer,
-  prompt: string,
-): ReadonlyMap<string, Int32Array> {
-  const ids = tokenizer.encode(prompt);
+function clipInputs(graph: Graph, config: ClipConfig, ids: readonly number[]): ReadonlyMap<string, Int32Array> {
   const foreign = ids.find((id) => id >= config.vocabSize);
   if (foreign !== undefined) {
     throw new ArtifactError({

@@ -2,12 +2,12 @@
  * @file SDXL's UNet as a Denoise (diffusers pipelines/stable_diffusion_xl): what it is told of prompt, time and picture size, the
  * scaling of its input, guidance, and the way from its prediction to the clean latent. B batch, S text tokens, A added channels.
  */
-import { combineGuidance } from "../../sampler/guidance.ts";
+import { combineGuidance, mixedParts } from "../../sampler/guidance.ts";
 import { denoisedFrom, scaleModelInput } from "../../sampler/prediction.ts";
 import type { Denoise } from "../../sampler/sampler.ts";
 import type { PhaseRun } from "../../stream/phase.ts";
 import { timestepEmbedding } from "../embedding.ts";
-import type { Conditioning, DenoiserOptions } from "../family.ts";
+import { atStep, type Conditioning, type DenoiserOptions, type Guide, type PictureOrigin } from "../family.ts";
 import { requireFiniteResult } from "../finite.ts";
 import type { SdxlParts } from "./config.ts";
 import type { StageGraphs, StageSize } from "./graphs.ts";
@@ -22,11 +22,12 @@ export async function openDenoiser(
   { guide, schedule, calls, firstCall, beside, signal }: DenoiserOptions,
 ): Promise<Denoise> {
   const { batch } = shape;
-  // Guided: the negative prompt's half first.
-  const halves = guide.negative ? [guide.negative, guide.positive] : [guide.positive];
-  const context = concatenated(halves.map(({ sequences }) => sequences.get("context")!)); // [B, S, D]
-  await phase.run(ids.text, new Map([["context", context]]), { signal, upcoming: [ids.time] });
-  const addition = concatenated(halves.map((half) => additionRow(parts, half, shape, half === guide.positive))); // [B, A]
+  let told = conditionings(guide, calls[firstCall]!.step);
+  const tell = async (upcoming: readonly string[]) => {
+    const context = concatenated(told.map(({ sequences }) => sequences.get("context")!)); // [B, S, D]
+    await phase.run(ids.text, new Map([["context", context]]), { signal, upcoming });
+  };
+  await tell([ids.time]);
   let timeInputs = new Map<string, Float32Array<ArrayBuffer>>();
   let next = firstCall;
 
@@ -35,68 +36,99 @@ export async function openDenoiser(
     const { step } = calls[call]!;
     if (calls[call]!.sigma !== sigma)
       throw new Error(`call ${call} is for noise level ${calls[call]!.sigma}, not ${sigma}`);
+    const news = conditionings(guide, step);
+    if (isOther(told, news)) {
+      told = news;
+      await tell([ids.step]);
+    }
     if (call % callsAtOnce === 0 || call === firstCall) {
       // The last group is filled up with repeats: one graph serves all groups.
       const start = call - (call % callsAtOnce);
-      const timesteps = Array.from({ length: callsAtOnce }, (_, i) => {
+      const group = Array.from({ length: callsAtOnce }, (_, i) => {
         const { sigma: level, step: asking } = calls[Math.min(start + i, calls.length - 1)]!;
-        return schedule.timestepOf(level, asking);
+        return { timestep: schedule.timestepOf(level, asking), told: conditionings(guide, asking) };
       });
-      timeInputs = await timeEmbeddings(parts, shape, ids, phase, timesteps, addition, signal);
+      timeInputs = await timeEmbeddings(parts, shape, ids, phase, { group, guide }, signal);
     }
     const input = scaleModelInput(x, sigma);
     const read = beside ? concatenated([input, beside]) : input;
-    const latent = batch === 1 ? read : concatenated([read, read]); // [B, C, H, W]
+    const latent = batch === 1 ? read : concatenated(new Array<Float32Array>(batch).fill(read)); // [B, C, H, W]
     const inputs = new Map<string, Float32Array>([["latent", latent]]);
     for (const [name, rows] of timeInputs) {
       const stride = rows.length / callsAtOnce;
       const start = (call % callsAtOnce) * stride;
       inputs.set(name, rows.subarray(start, start + stride));
     }
-    const last = call + 1 === calls.length;
-    const outputs = await phase.run(ids.step, inputs, { signal, upcoming: last ? [] : [ids.step] });
+    const after = calls[call + 1];
+    const willTell = after && isOther(told, conditionings(guide, after.step));
+    const upcoming = after ? [...(willTell ? [ids.text] : []), ids.step] : [];
+    const outputs = await phase.run(ids.step, inputs, { signal, upcoming });
     const prediction = outputs.get("prediction")!; // [B, C, H, W]
     const again = (onSegment: (segment: string, values: Float32Array) => void) =>
       phase.run(ids.step, inputs, { signal, onSegment });
     await requireFiniteResult(prediction, `the UNet's prediction in step ${step + 1}`, again, signal);
-    const half = prediction.length / batch;
-    const guided =
-      batch === 1
-        ? prediction
-        : combineGuidance(prediction.subarray(0, half), prediction.subarray(half), guide.scale, guide.rescale);
+    const { length } = x;
+    const answers = told.map((_, i) => prediction.subarray(i * length, (i + 1) * length));
+    const guided = guidedBy(guide, answers);
     return denoisedFrom(guided, x, sigma, parts.scheduler.predictionType);
   };
 }
 
+/** What the model is told in a step, the negative prompt first. */
+function conditionings({ negative, parts }: Guide, step: number): readonly Conditioning[] {
+  const timelines = parts.map(({ timeline }) => timeline);
+  return (negative ? [negative, ...timelines] : timelines).map((timeline) => atStep(timeline, step));
+}
+
+function isOther(before: readonly Conditioning[], after: readonly Conditioning[]): boolean {
+  return before.some((conditioning, i) => conditioning !== after[i]);
+}
+
+/** `answers` [C, H, W] each: of the negative prompt, if there is one, and of the parts. */
+function guidedBy({ negative, parts, scale, rescale }: Guide, answers: readonly Float32Array[]): Float32Array {
+  if (!negative) return answers[0]!;
+  const [uncond, ...conds] = answers;
+  const weights = parts.map(({ weight }) => weight);
+  return combineGuidance(uncond!, mixedParts(uncond!, conds, weights), scale, rescale);
+}
+
+/** A call to come, and what the model is told in it. */
+interface GroupCall {
+  readonly timestep: number;
+  readonly told: readonly Conditioning[];
+}
+
 /** Runs the time pass for some calls: per ResNet block [calls B, C], call-major. */
 async function timeEmbeddings(
-  { configs }: SdxlParts,
-  { batch }: StageSize,
+  parts: SdxlParts,
+  size: StageSize,
   ids: StageGraphs["ids"],
   phase: PhaseRun,
-  timesteps: readonly number[],
-  addition: Float32Array,
+  { group, guide }: { readonly group: readonly GroupCall[]; readonly guide: Guide },
   signal: AbortSignal | undefined,
 ): Promise<Map<string, Float32Array<ArrayBuffer>>> {
-  const { unet } = configs;
-  const rows = timesteps.flatMap((timestep) => new Array<number>(batch).fill(timestep));
+  const { unet } = parts.configs;
+  const rows = group.flatMap(({ timestep, told }) => told.map(() => timestep));
+  // Guided: the negative prompt leads.
+  const rowOf = (conditioning: Conditioning, at: number) =>
+    additionRow(parts, conditioning, size, { origin: guide.origin, positive: at > 0 || !guide.negative });
   const inputs = new Map([
     ["sinusoid", timestepEmbedding(rows, timeEmbeddingDim(unet), unet)],
-    ["addition", concatenated(timesteps.map(() => addition))],
+    ["addition", concatenated(group.flatMap(({ told }) => told.map(rowOf)))],
   ]);
   return await phase.run(ids.time, inputs, { signal, upcoming: [ids.step] });
 }
 
-/** [pooled text, sinusoids of (height, width, 0, 0, height, width)]: SDXL's micro-conditioning; a refiner's ends with a score. */
+/** [pooled text, sinusoids of (original height, width, top, left, height, width)]: SDXL's micro-conditioning; a refiner's ends with a score. */
 function additionRow(
   { configs, scores }: SdxlParts,
   { vectors }: Conditioning,
   { width, height }: StageSize,
-  positive: boolean,
+  { origin = {}, positive }: { readonly origin: PictureOrigin | undefined; readonly positive: boolean },
 ): Float32Array {
   const { unet } = configs;
   const aim = scores ? [positive ? scores.positive : scores.negative] : [height, width];
-  const timeIds = [height, width, 0, 0, ...aim];
+  const timeIds = [origin.height ?? height, origin.width ?? width, origin.top ?? 0, origin.left ?? 0, ...aim];
   return concatenated([vectors.get("pooled")!, timestepEmbedding(timeIds, unet.additionTimeEmbedDim, unet)]);
 }
 

@@ -46,23 +46,28 @@ export interface StageGraphs {
 }
 
 /** What a stage's graphs depend on. */
-export interface StageSize extends Pick<JobShape, "batch" | "width" | "height" | "modelCalls" | "fp32"> {
+export interface StageSize extends Pick<JobShape, "batch" | "width" | "height" | "modelCalls" | "fp32" | "text"> {
   /** How many pictures are encoded. */
   readonly looks: number;
 }
 
-/** `textTokens`: of a prompt, the same for all prompts of a model. */
-export function textGraphs(configs: SdxlConfigs, textTokens: number, { fp32 }: Pick<JobShape, "fp32">): TextGraphs {
-  const text = { batch: 1, tokens: textTokens, fp32 };
+/** `chunkTokens`: what encoders read at once, the same for all prompts of a model. */
+export function textGraphs(
+  configs: SdxlConfigs,
+  chunkTokens: number,
+  { fp32, text: shape }: Pick<JobShape, "fp32" | "text">,
+): TextGraphs {
+  const text = { batch: 1, tokens: chunkTokens, skips: shape?.clipSkips ?? [0], fp32 };
   return {
     clip: clipGraph(configs.textEncoder, { ...text, pooled: false }),
     clip2: clipGraph(configs.textEncoder2, { ...text, pooled: true }),
   };
 }
 
-/** `prefix`: before the ids of all passes. */
-export function stageGraphs(configs: SdxlConfigs, size: StageSize, textTokens: number, prefix = ""): StageGraphs {
+/** `chunkTokens`: see textGraphs; the UNet reads all chunks of a prompt side by side. `prefix`: before the ids of all passes. */
+export function stageGraphs(configs: SdxlConfigs, size: StageSize, chunkTokens: number, prefix = ""): StageGraphs {
   const { batch, modelCalls, fp32 } = size;
+  const textTokens = chunkTokens * (size.text?.chunks ?? 1);
   const scale = vaeScaleFactor(configs.vae);
   const [height, width] = [Math.floor(size.height / scale), Math.floor(size.width / scale)];
   const callsAtOnce = Math.max(1, Math.min(modelCalls, Math.floor(TIME_ROWS_AT_ONCE / batch)));

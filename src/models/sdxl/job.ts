@@ -5,6 +5,7 @@
 import type { PhaseDescription } from "../../plan/describe.ts";
 import type { Denoise } from "../../sampler/sampler.ts";
 import type { PhaseRun } from "../../stream/phase.ts";
+import { hiddenName } from "../clip.ts";
 import {
   type Conditioning,
   type DenoiserOptions,
@@ -34,12 +35,12 @@ export class SdxlJob implements DescribedJob {
   constructor(parts: SdxlParts, shape: JobShape, refiner?: SdxlRefiner) {
     const { configs, tokenizer } = parts;
     const { hires } = shape;
-    const textTokens = tokenizer.encode("").length;
+    const chunkTokens = tokenizer.modelMaxLength;
     this.#parts = parts;
-    this.#graphs = textGraphs(configs, textTokens, shape);
-    this.#first = new SdxlStage(parts, { ...shape, looks: shape.pictures?.encoded ?? 0 }, textTokens, "");
+    this.#graphs = textGraphs(configs, chunkTokens, shape);
+    this.#first = new SdxlStage(parts, { ...shape, looks: shape.pictures?.encoded ?? 0 }, chunkTokens, "");
     const looks = hires?.enlarges === "picture" ? 1 : 0;
-    this.hires = hires && new SdxlStage(parts, { ...shape, ...hires, looks }, textTokens, "hires.");
+    this.hires = hires && new SdxlStage(parts, { ...shape, ...hires, looks }, chunkTokens, "hires.");
     this.phaseOf = { encode: ENCODE, ...this.#first.phaseOf };
     const { refined } = shape;
     this.refined = refined && refiner && new SdxlRefinedStage(parts, refiner, { ...shape, ...refined });
@@ -59,7 +60,7 @@ export class SdxlJob implements DescribedJob {
   }
 
   encode(phase: PhaseRun, prompt: Prompt, signal?: AbortSignal): Promise<Conditioning> {
-    return encodePrompt(this.#parts, this.#graphs, phase, prompt, signal);
+    return encodePrompt(this.#parts.configs, this.#graphs, phase, prompt, signal);
   }
 
   encodePicture(phase: PhaseRun, picture: Float32Array, signal?: AbortSignal): Promise<LatentMoments> {
@@ -89,26 +90,29 @@ function describePhases(
   second: SdxlStage | undefined,
   refined: SdxlRefinedStage | undefined,
 ): readonly PhaseDescription[] {
-  const { batch, pictures, hires } = shape;
+  const { batch, text, pictures, hires } = shape;
   const historyLength = Math.max(shape.historyLength, shape.refined?.historyLength ?? 0);
-  const conditioningBytes =
-    4 * (outputElements(clip, "hidden") + outputElements(clip2, "hidden") + outputElements(clip2, "pooled"));
-  const cacheBytes = conditioningBytes * PROMPT_CACHE_ENTRIES;
+  const { chunks = 1, clipSkips: [skip = 0] = [], encodes = batch, heldChunks = 0 } = text ?? {};
+  const hidden = hiddenName(skip);
+  const chunkBytes =
+    4 * (outputElements(clip, hidden) + outputElements(clip2, hidden) + outputElements(clip2, "pooled"));
+  const embeddingBytes = chunkBytes * (PROMPT_CACHE_ENTRIES + heldChunks * (refined ? 2 : 1));
   // The picture and its mask as bytes, from which they are made again should the device fail.
   const pictureBytes = pictures ? (pictures.masked ? 4 : 3) * first.width * first.height : 0;
   const host: StageHost = {
-    alwaysBytes: cacheBytes + pictureBytes,
-    conditioningBytes,
+    alwaysBytes: embeddingBytes + pictureBytes,
+    promptBytes: Math.max(2, batch) * chunks * chunkBytes,
     furtherLatents: historyLength + (pictures ? PICTURE_LATENTS : 0),
   };
   const encode = {
     id: ENCODE,
     title: "encode",
     passes: [
-      passOf(PASS.clip, clip, "textEncoder", { repeats: batch }),
-      passOf(PASS.clip2, clip2, "textEncoder2", { repeats: batch }),
+      passOf(PASS.clip, clip, "textEncoder", { repeats: encodes }),
+      passOf(PASS.clip2, clip2, "textEncoder2", { repeats: encodes }),
     ],
-    hostBytes: host.alwaysBytes + 2 * conditioningBytes,
+    // A chunk as both encoders give it, by each layer that is read, and put together.
+    hostBytes: host.alwaysBytes + (1 + (text?.clipSkips.length ?? 1)) * chunkBytes,
     spilledBytes: 0,
   };
   const drawn = [...first.lookPhases("look", host), first.denoisePhase("denoise", host)];

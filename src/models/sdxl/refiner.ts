@@ -14,8 +14,8 @@ import type { Folder } from "../../source/folder.ts";
 import type { PhaseRun } from "../../stream/phase.ts";
 import type { ClipTokenizer } from "../../tokenizer/clip.ts";
 import { type ClipConfig, clipGraph } from "../clip.ts";
-import type { Conditioning, Prompt, RefinedStage, Refiner } from "../family.ts";
-import { encodeRefinerPrompt } from "./conditioning.ts";
+import type { Conditioning, Prompt, PromptText, RefinedStage, Refiner } from "../family.ts";
+import { encodeRefinerPrompt, tokenChunks } from "./conditioning.ts";
 import type { AestheticScores, SdxlParts, UNetConfig } from "./config.ts";
 import { MODEL_INDEX, SCHEDULER_CONFIG, WEIGHT_FOLDERS, type WeightFolder, weightFiles } from "./files.ts";
 import type { StageSize } from "./graphs.ts";
@@ -61,6 +61,12 @@ export class SdxlRefiner implements Refiner {
 
   get zerosForAbsentPrompt(): boolean {
     return this.parts.zerosForAbsentPrompt;
+  }
+
+  /** By its one tokenizer; nothing of its text encoder is passed over. */
+  promptChunks({ text, second = text, syntax }: PromptText): readonly Prompt[] {
+    const { tokenizer2 } = this.parts;
+    return tokenChunks(second, syntax, tokenizer2).map((chunk) => ({ tokens: { tokenizer_2: chunk }, clipSkip: 0 }));
   }
 
   /** Throws ArtifactError where it can't go on from that model's latents. */
@@ -147,18 +153,21 @@ export class SdxlRefinedStage extends SdxlStage implements RefinedStage {
   declare readonly phaseOf: RefinedStage["phaseOf"];
   readonly #refiner: RefinerParts;
   readonly #clip2: Graph;
-  readonly #batch: number;
+  readonly #encodes: number;
+  /** Of all prompts side by side. */
+  readonly #promptChunks: number;
 
   /** `base`: whose latents it goes on from. */
   constructor(base: SdxlParts, { parts: refiner }: SdxlRefiner, size: Omit<StageSize, "looks">) {
     const { unet, scheduler, tokenizer2, textEncoder2 } = refiner;
     const parts = { ...base, configs: { ...base.configs, unet }, scheduler, scores: SCORES };
-    const textTokens = tokenizer2.encode("").length;
-    super(parts, { ...size, looks: 0 }, textTokens, "refiner.", ID.unet);
+    const chunkTokens = tokenizer2.modelMaxLength;
+    super(parts, { ...size, looks: 0 }, chunkTokens, "refiner.", ID.unet);
     this.phaseOf = { ...this.phaseOf, encode: "refiner.encode" };
     this.#refiner = refiner;
-    this.#batch = size.batch;
-    this.#clip2 = clipGraph(textEncoder2, { batch: 1, tokens: textTokens, fp32: size.fp32, pooled: true });
+    this.#encodes = size.text?.encodes ?? size.batch;
+    this.#promptChunks = Math.max(2, size.batch) * (size.text?.chunks ?? 1);
+    this.#clip2 = clipGraph(textEncoder2, { batch: 1, tokens: chunkTokens, fp32: size.fp32, pooled: true });
   }
 
   phases(host: StageHost): readonly PhaseDescription[] {
@@ -166,15 +175,18 @@ export class SdxlRefinedStage extends SdxlStage implements RefinedStage {
     const encode = {
       id: this.phaseOf.encode,
       title: "encode for the refiner",
-      passes: [passOf(CLIP_PASS, this.#clip2, ID.textEncoder2, { repeats: this.#batch })],
+      passes: [passOf(CLIP_PASS, this.#clip2, ID.textEncoder2, { repeats: this.#encodes })],
       hostBytes: host.alwaysBytes + 2 * conditioningBytes + (1 + host.furtherLatents) * this.latentBytes,
       spilledBytes: 0,
     };
-    return [encode, this.denoisePhase("denoise by the refiner", { ...host, conditioningBytes })];
+    return [
+      encode,
+      this.denoisePhase("denoise by the refiner", { ...host, promptBytes: this.#promptChunks * conditioningBytes }),
+    ];
   }
 
   encode(phase: PhaseRun, prompt: Prompt, signal?: AbortSignal): Promise<Conditioning> {
-    return encodeRefinerPrompt(this.#refiner, this.#clip2, phase, CLIP_PASS, prompt, signal);
+    return encodeRefinerPrompt(this.#refiner.textEncoder2, this.#clip2, phase, CLIP_PASS, prompt, signal);
   }
 }
 

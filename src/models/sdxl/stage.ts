@@ -20,8 +20,8 @@ import { type StageGraphs, type StageSize, stageGraphs } from "./graphs.ts";
 /** Host memory that a job holds in every phase, and what it adds where latents are. */
 export interface StageHost {
   readonly alwaysBytes: number;
-  /** Of the rows of prompts that the denoiser puts together. */
-  readonly conditioningBytes: number;
+  /** Of the rows of all prompts that the denoiser puts together. */
+  readonly promptBytes: number;
   /** Latents beside those that every job has: a sampler's history, a picture's. */
   readonly furtherLatents: number;
 }
@@ -42,13 +42,13 @@ export class SdxlStage implements DescribedStage {
   readonly #looking: { readonly program: BandProgram; readonly storage: BandStorage } | undefined;
 
   /** `prefix`: before the ids of phases and passes; empty, or such as "hires.". `unet`: the component that denoises. */
-  constructor(parts: SdxlParts, size: StageSize, textTokens: number, prefix: string, unet: string = UNET) {
+  constructor(parts: SdxlParts, size: StageSize, chunkTokens: number, prefix: string, unet: string = UNET) {
     const { configs } = parts;
     this.#parts = parts;
     this.#size = size;
     this.#unet = unet;
     this.phaseOf = { look: `${prefix}look`, denoise: `${prefix}denoise`, decode: `${prefix}decode` };
-    this.graphs = stageGraphs(configs, size, textTokens, prefix);
+    this.graphs = stageGraphs(configs, size, chunkTokens, prefix);
     const { values, inputs } = this.graphs.decoder.source;
     this.latentShape = values[inputs.get("latent")!]!.shape;
     const scale = vaeScaleFactor(configs.vae);
@@ -79,9 +79,9 @@ export class SdxlStage implements DescribedStage {
     ];
   }
 
-  denoisePhase(title: string, { alwaysBytes, conditioningBytes, furtherLatents }: StageHost): PhaseDescription {
+  denoisePhase(title: string, { alwaysBytes, promptBytes, furtherLatents }: StageHost): PhaseDescription {
     const { ids, text, time, step, callsAtOnce } = this.graphs;
-    const { modelCalls } = this.#size;
+    const { modelCalls, text: prompts } = this.#size;
     const links = [...text.outputs.keys()];
     const latentBytes = 4 * elementCount(step.values[step.inputs.get("latent")!]!.shape);
     const timeBytes = 4 * [...time.outputs.keys()].reduce((sum, name) => sum + outputElements(time, name), 0);
@@ -89,12 +89,12 @@ export class SdxlStage implements DescribedStage {
       id: this.phaseOf.denoise,
       title,
       passes: [
-        passOf(ids.text, text, this.#unet, { links }),
+        passOf(ids.text, text, this.#unet, { repeats: prompts?.tellings ?? 1, links }),
         passOf(ids.time, time, this.#unet, { repeats: Math.ceil(modelCalls / callsAtOnce) }),
         passOf(ids.step, step, this.#unet, { repeats: modelCalls, cyclic: true, links }),
       ],
-      // The latent in its roles (sample, scaled, doubled, prediction, guided, clean), further ones, the prompt's rows together.
-      hostBytes: alwaysBytes + 2 * conditioningBytes + timeBytes + (8 + furtherLatents) * latentBytes,
+      // The latent in its roles (sample, scaled, doubled, prediction, guided, clean), further ones, the prompts' rows together.
+      hostBytes: alwaysBytes + promptBytes + timeBytes + (8 + furtherLatents) * latentBytes,
       spilledBytes: 0,
     };
   }
