@@ -20,6 +20,7 @@ import { addPull } from "./pull.ts";
 import { addShow } from "./show.ts";
 import { addStore } from "./store.ts";
 import { addTokens } from "./tokens.ts";
+import { addUpscale } from "./upscale.ts";
 import { addVerify } from "./verify.ts";
 
 /** Runs one command line (without node and script). Resolves to the exit code and never rejects. */
@@ -94,6 +95,7 @@ function createProgram(context: CliContext, hold: (text: string) => void): Comma
     });
   addGenerate(program, context);
   addAgain(program, context);
+  addUpscale(program, context);
   addShow(program, context);
   addPlan(program, context);
   addTokens(program, context);

@@ -44,29 +44,41 @@ const encoder = new TextEncoder();
 /**
  * Encodes a picture. Text goes into tEXt where it fits Latin-1, else into iTXt, before the pixels, as Pillow does.
  * NUL, which PNG can't hold in a text, becomes U+FFFD.
+ * @param image `alpha`: [height, width], makes it RGBA
  * @throws RangeError where sizes or a keyword can't be
  */
 export async function encodePng(
-  image: RgbImage & { readonly text?: readonly PngText[] },
+  image: RgbImage & { readonly alpha?: Uint8Array; readonly text?: readonly PngText[] },
 ): Promise<Uint8Array<ArrayBuffer>> {
-  const { width, height, rgb, text = [] } = image;
+  const { width, height, rgb, alpha, text = [] } = image;
   const side = (value: number): boolean => Number.isInteger(value) && value >= 1 && value < 2 ** 31;
-  if (!side(width) || !side(height) || rgb.length !== width * height * 3) {
+  const pixels = width * height;
+  if (!side(width) || !side(height) || rgb.length !== pixels * 3 || (alpha && alpha.length !== pixels)) {
     throw new RangeError(`${rgb.length} bytes are not ${width} x ${height} RGB pixels`);
   }
   const header = new Uint8Array(13);
   const view = new DataView(header.buffer);
   view.setUint32(0, width);
   view.setUint32(4, height);
-  header.set([8, 2, 0, 0, 0], 8);
-  const pixels = await deflate(filterRows(rgb, width * 3, 3), { format: "zlib" });
+  header.set([8, alpha ? 6 : 2, 0, 0, 0], 8);
+  const channels = alpha ? 4 : 3;
+  const rows = filterRows(alpha ? joined(rgb, alpha) : rgb, width * channels, channels);
   return join([
     Uint8Array.from(SIGNATURE),
     chunk("IHDR", header),
     ...text.map(textChunk),
-    chunk("IDAT", pixels),
+    chunk("IDAT", await deflate(rows, { format: "zlib" })),
     chunk("IEND", new Uint8Array(0)),
   ]);
+}
+
+function joined(rgb: Uint8Array, alpha: Uint8Array): Uint8Array {
+  const rgba = new Uint8Array(alpha.length * 4);
+  for (let pixel = 0; pixel < alpha.length; pixel++) {
+    rgba.set(rgb.subarray(pixel * 3, pixel * 3 + 3), pixel * 4);
+    rgba[pixel * 4 + 3] = alpha[pixel]!;
+  }
+  return rgba;
 }
 
 function textChunk({ keyword, text }: PngText): Uint8Array<ArrayBuffer> {

@@ -1,0 +1,74 @@
+/** @file `solvay upscale FILE`: a picture enlarged by an ESRGAN-family network, by itself. */
+import { createHash } from "node:crypto";
+import path from "node:path";
+import type { Command } from "commander";
+import { BUDGET_FIELDS, OPEN_FIELDS } from "../job/fields.ts";
+import { valueFromText } from "../job/text.ts";
+import type { EnlargeEvent } from "../node/enlarge.ts";
+import { type CliContext, interruptible } from "../terminal/context.ts";
+import { addFields, fieldOption, type OptionValues, openRequestOf } from "../terminal/options.ts";
+import { checkNextOutput, checkOutput, requirePngName, savePicture } from "../terminal/output-file.ts";
+import { planText } from "../terminal/plan-text.ts";
+import { StatusLine } from "../terminal/status-line.ts";
+
+interface UpscaleFlags extends OptionValues {
+  readonly upscaler: string;
+  readonly scale?: number;
+  readonly output?: string;
+  readonly plan?: boolean;
+  readonly json?: boolean;
+}
+
+const SCALE = { type: "decimal", min: 0.125, max: 8 } as const;
+
+export function addUpscale(program: Command, context: CliContext): void {
+  const command = program
+    .command("upscale")
+    .description("enlarge a picture (PNG, JPEG or WebP) by an ESRGAN, Real-ESRGAN or compact upscaler")
+    .argument("<picture>")
+    .requiredOption("--upscaler <file>", "the network: .safetensors, or .pth (tensors are read, nothing is run)")
+    .option("--scale <n>", "of the result, at most the network's own, the rest by Lanczos", (text) =>
+      valueFromText(SCALE, "--scale", text),
+    )
+    .addOption(fieldOption(OPEN_FIELDS.backend).helpGroup("Compute:"))
+    .addOption(fieldOption(OPEN_FIELDS.adapter).helpGroup("Compute:"));
+  addFields(command, BUDGET_FIELDS)
+    .optionsGroup("Output:")
+    .option("--output <file.png>", "where to, replacing what is there (default: the next free output_NNN.png)")
+    .option("--plan", "print what it would take, and stop")
+    .option("--json", "events as JSON lines on stdout")
+    .action((picture: string, options: UpscaleFlags) => upscalePicture(context, picture, options));
+}
+
+async function upscalePicture(context: CliContext, picture: string, options: UpscaleFlags): Promise<void> {
+  const { cwd, stdout } = context;
+  const { upscaler, scale, output, plan: planOnly, json } = options;
+  const target = output === undefined ? undefined : { shown: output, file: path.resolve(cwd, output) };
+  if (target) requirePngName(target.shown);
+  if (!planOnly) await (target ? checkOutput(target) : checkNextOutput(cwd));
+  const { backend, adapter, budgets } = openRequestOf(options);
+  const status = new StatusLine(context);
+  const print = (event: object) => stdout.write(`${JSON.stringify(event)}\n`);
+  const tell = (event: EnlargeEvent) => {
+    if (event.type === "note") status.say(`Note: ${event.text}.`);
+    else if (event.type === "tile") status.rewrite(`Enlarging: tile ${event.done}/${event.tiles}`);
+    else if (planOnly) stdout.write(`${planText(event.plan)}\n`);
+  };
+  await interruptible(context, async (signal) => {
+    try {
+      const { enlargePicture } = await import("../node/enlarge.ts");
+      const toAbsolute = (name: string) => path.resolve(cwd, name);
+      const request = { picture, upscaler, scale, cwd, toAbsolute, backend, adapter, budgets };
+      const made = await enlargePicture(request, { signal, onEvent: json ? print : tell, planOnly });
+      if (!made) return;
+      const saved = await savePicture(cwd, target, made.png);
+      status.clear();
+      const { width, height, png } = made;
+      const sha256 = createHash("sha256").update(png).digest("hex");
+      if (json) print({ type: "image", file: saved.file, width, height, bytes: png.byteLength, sha256 });
+      else stdout.write(`Saved: ${saved.shown}\n`);
+    } finally {
+      status.clear();
+    }
+  });
+}
