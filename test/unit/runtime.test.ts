@@ -34,6 +34,8 @@ const PROCESS = { tier: "ram", label: "process", lengthBytes: 7 };
 /** Counts what it is asked to compile, to forget and to read in. */
 class CountingDevice extends FaultyDevice {
   prepared = 0;
+  /** Told of each. */
+  onPrepared = () => {};
   releases = 0;
   uploads = 0;
   /** Batches that came in, by graph. */
@@ -47,6 +49,7 @@ class CountingDevice extends FaultyDevice {
 
   override prepare(graph: Graph, segment: Segment, weights: readonly StoredWeight[]) {
     this.prepared++;
+    this.onPrepared();
     return super.prepare(graph, segment, weights);
   }
 
@@ -191,6 +194,19 @@ test("a picture that ends in its first phase has compiled that phase alone: the 
   const whole = runtimeOf();
   await draw(whole.runtime);
   assert.equal(device.prepared, whole.device.prepared + ofEncode);
+});
+
+test("an abort while a phase is compiled is heard at the next segment, and nothing is held", async () => {
+  const { device, runtime } = runtimeOf(residentBytes - 1);
+  const planned = planOf(runtime);
+  const stop = new AbortController();
+  device.onPrepared = () => {
+    if (device.prepared === 3) stop.abort(new Error("enough"));
+  };
+  await assert.rejects(runtime.openPhase(planned, planned.described.phaseOf.denoise, stop.signal), /^Error: enough$/);
+  assert.equal(device.prepared, 3);
+  assert.deepEqual(runtime.ledger.held(), [PROCESS]);
+  assert.equal(device.live.size, 0);
 });
 
 test("another picture size: what was compiled for the one before goes; another number of steps lets it stay", async () => {
