@@ -11,6 +11,7 @@ from pathlib import Path
 import diffusers
 import numpy as np
 import torch
+from diffusers import StableDiffusionXLImg2ImgPipeline
 from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -38,17 +39,33 @@ JOBS = [
     ("odd", "DPMSolverMultistepScheduler", {}, {"sampler": "dpmpp-2m"}, 5),
 ]  # fmt: skip
 
+# From fixtures/sampler/init.png, by strength.
+FROM_PICTURE = [
+    ("deep", "EulerAncestralDiscreteScheduler", {}, {"sampler": "euler-a", "strength": 0.6}, 6),
+    ("deep", "DPMSolverMultistepScheduler", {"algorithm_type": "sde-dpmsolver++", **KARRAS}, {"sampler": "dpmpp-2m-sde", "schedule": "karras", "strength": 0.7}, 8),
+    ("deep", "HeunDiscreteScheduler", {}, {"sampler": "heun", "strength": 0.5}, 5),
+    ("deep", "DDIMScheduler", {"clip_sample": False}, {"sampler": "ddim", "strength": 0.75}, 5),
+    ("deep", "UniPCMultistepScheduler", {}, {"sampler": "unipc", "strength": 0.6}, 7),
+    ("deep", "LCMScheduler", {}, {"sampler": "lcm", "strength": 0.75}, 4),
+]  # fmt: skip
+
 
 def main() -> None:
     rows = []
-    for number, (model, name, more, words, steps) in enumerate(JOBS):
+    init = Image.open("fixtures/from-pictures/init.png").convert("RGB").crop((10, 4, 82, 76))
+    init.save(FIXTURES / "init.png")
+    for number, (model, name, more, words, steps) in enumerate([*JOBS, *FROM_PICTURE]):
         pipe = load_pipeline(DEMO if model == "demo" else OUT / model, VARIANTS[model])
         if name:
             pipe.scheduler = getattr(diffusers, name).from_config(pipe.scheduler.config, **more)
         side = 128 if model == "demo" else 72
         job = {"prompt": "a windmill on a hill", "seed": 20 + number, "steps": steps, "guidance": 4, "width": side, "height": side}
+        shape = {"width": side, "height": side}
+        if "strength" in words:
+            pipe = StableDiffusionXLImg2ImgPipeline(**pipe.components)
+            shape = {"image": init, "strength": words["strength"]}
         image = pipe(
-            job["prompt"], num_inference_steps=steps, guidance_scale=4, width=side, height=side,
+            job["prompt"], num_inference_steps=steps, guidance_scale=4, **shape,
             # The pipeline's 0 would take TCD's own 0.3 away; DDIM's is 0.
             eta=0.3 if name == "TCDScheduler" else 0.0, guidance_rescale=words.get("guidanceRescale", 0.0), generator=torch.Generator("cpu").manual_seed(job["seed"]),
         ).images[0]  # fmt: skip
