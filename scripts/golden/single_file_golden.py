@@ -1,5 +1,5 @@
 """
-Makes fixtures/single-file/names.tsv.gz: which tensors of a single file in the original layout hold which parameters of diffusers' networks.
+Makes fixtures/single-file/fp8.f32, the values of all 256 bytes as float8_e4m3fn and then as float8_e5m2, and names.tsv.gz: which tensors of a single file in the original layout hold which parameters of diffusers' networks.
 
 The original names are written here by the layout of Stability's generative-models; diffusers' own conversion (single_file_utils.py) then reads
 files with them, and must give just the parameters of its networks, the values of each where they belong. Columns: model, folder, name in the file,
@@ -173,6 +173,9 @@ def main() -> None:
             print(f"{model} {folder}: {len(rows)} parameters")
             lines += ["\t".join((model, folder, *row)) for row in sorted(rows)]
     FIXTURE.parent.mkdir(parents=True, exist_ok=True)
+    every = torch.arange(256, dtype=torch.uint8)
+    values = [every.view(dtype).to(torch.float32).numpy() for dtype in (torch.float8_e4m3fn, torch.float8_e5m2)]
+    FIXTURE.with_name("fp8.f32").write_bytes(b"".join(value.tobytes() for value in values))
     FIXTURE.write_bytes(gzip.compress("\n".join(lines).encode(), mtime=0))
     print(json.dumps({"bytes": FIXTURE.stat().st_size}))
 

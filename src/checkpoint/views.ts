@@ -3,7 +3,7 @@ import type { TensorEntry } from "../container/table.ts";
 import type { ByteSource } from "../source/source.ts";
 import { DTYPE_BYTES, elementCount } from "../tensor/dtype.ts";
 
-/** Most memory that a read through a view takes for itself. */
+/** Memory that a read through a view takes for itself. */
 export const VIEW_BYTES = 256 * 1024;
 
 /** Rows [from, to) of a tensor of one axis or more. */
@@ -25,6 +25,7 @@ class TransposedSource implements ByteSource {
   readonly name: string;
   readonly byteLength: number;
   readonly file: ByteSource["file"];
+  readonly readingBytes: number;
   readonly #entry: TensorEntry;
   readonly #rows: number;
   readonly #columns: number;
@@ -33,6 +34,7 @@ class TransposedSource implements ByteSource {
     this.name = entry.source.name;
     this.byteLength = entry.endByte - entry.startByte;
     this.file = entry.source.file;
+    this.readingBytes = VIEW_BYTES + (entry.source.readingBytes ?? 0);
     this.#entry = entry;
     this.#rows = rows;
     this.#columns = columns;

@@ -1,10 +1,11 @@
 /** @file The safetensors of one network in a folder: one file, or shards with their index. */
-import { readSafetensorsHeader, requireKnownDTypes } from "../container/safetensors.ts";
+import { readSafetensorsHeader } from "../container/safetensors.ts";
 import type { TensorEntry, TensorTable } from "../container/table.ts";
 import { ArtifactError } from "../errors.ts";
 import type { Folder } from "../source/folder.ts";
 import type { ByteSource } from "../source/source.ts";
 import { parseShardIndex } from "./sharded.ts";
+import { weightTable } from "./weight-header.ts";
 
 /** Longest text beside weights that is read: an index of shards, a tokenizer. */
 export const MAX_TEXT_BYTES = 64 * 1024 ** 2;
@@ -13,11 +14,6 @@ export interface OpenWeightsOptions {
   /** Gets what is opened; the table reads from it. */
   readonly sources: AsyncDisposableStack;
   readonly signal?: AbortSignal | undefined;
-}
-
-/** The tensors of a safetensors file; reads its header only. Rejects with ArtifactError for what can't be weights. */
-export async function readWeightTable(source: ByteSource, signal?: AbortSignal): Promise<TensorTable> {
-  return requireKnownDTypes(await readSafetensorsHeader(source, signal), source.name, "weights");
 }
 
 /**
@@ -35,7 +31,7 @@ export async function openWeights(
     return source && sources.use(source);
   };
   const readTable = async (source: ByteSource) =>
-    requireKnownDTypes(await readSafetensorsHeader(source, signal), `${folder.name}/${dir}`, "weights");
+    await weightTable(await readSafetensorsHeader(source, signal), `${folder.name}/${dir}`, signal);
   for (const file of files) {
     if (file.endsWith(".safetensors")) {
       const source = await open(file);

@@ -5,6 +5,7 @@ import { printable } from "../errors.ts";
 import { OPEN_FIELDS } from "../job/fields.ts";
 import { byteCount } from "../ledger/byte-text.ts";
 import { importNamedModel } from "../library/import.ts";
+import type { PredictionType } from "../sampler/prediction.ts";
 import type { ImportEvent, PackedChoice } from "../store/import/import-types.ts";
 import { type CliContext, interruptible, libraryOf } from "../terminal/context.ts";
 import { clock } from "../terminal/format.ts";
@@ -15,6 +16,7 @@ interface ImportCommandOptions {
   readonly vae?: string;
   readonly config?: string;
   readonly base?: string;
+  readonly prediction?: PredictionType;
   readonly artifact?: string;
   readonly store?: string;
   readonly packed: PackedChoice;
@@ -31,6 +33,7 @@ export function addImport(program: Command, context: CliContext): void {
     .addOption(fieldOption(OPEN_FIELDS.vae))
     .addOption(fieldOption(OPEN_FIELDS.config))
     .addOption(fieldOption(OPEN_FIELDS.base))
+    .addOption(fieldOption(OPEN_FIELDS.prediction))
     .addOption(fieldOption(OPEN_FIELDS.artifact))
     .addOption(fieldOption(OPEN_FIELDS.compat))
     .addOption(

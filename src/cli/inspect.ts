@@ -27,9 +27,12 @@ export function addInspect(program: Command, context: CliContext): void {
 
 async function inspect(context: CliContext, file: string, options: InspectOptions, signal: AbortSignal): Promise<void> {
   const compat = options.compat ?? false;
-  const { container, fileBytes, metadata, tensors } = await inspectFile(libraryOf(context), file, { compat, signal });
+  const { container, fileBytes, metadata, content, tensors } = await inspectFile(libraryOf(context), file, {
+    compat,
+    signal,
+  });
   if (options.json) {
-    context.stdout.write(`${JSON.stringify({ file, container, fileBytes, metadata, tensors })}\n`);
+    context.stdout.write(`${JSON.stringify({ file, container, fileBytes, metadata, content, tensors })}\n`);
     return;
   }
   const say = (line: string) => context.stdout.write(`${printable(line)}\n`);
@@ -37,5 +40,6 @@ async function inspect(context: CliContext, file: string, options: InspectOption
     say(`${name}  ${dtype}  [${shape.join(", ")}]  ${byteCount(endByte - startByte)}${note ? `  (${note})` : ""}`);
   }
   for (const [key, value] of Object.entries(metadata)) say(`metadata ${key}: ${value}`);
+  for (const line of content) say(line);
   say(`${tensors.length} tensors, ${container}, ${byteCount(fileBytes)}`);
 }

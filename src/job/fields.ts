@@ -129,6 +129,13 @@ export const OPEN_FIELDS = {
     absent: "SDXL base 1.0 in the local cache",
     flag: { usage: "--base <dir|hub-id>", group: "Model" },
   },
+  prediction: {
+    kind: { type: "choice", values: ["epsilon", "v_prediction", "sample"] },
+    description: "what the model predicts, where its files don't say it or say it wrongly",
+    absent: "what its files say",
+    flag: { usage: "--prediction <name>", group: "Model" },
+    aliases: ["prediction_type"],
+  },
   artifact: {
     kind: PATH,
     description: "LZR2 artifact laid over the model's UNet",

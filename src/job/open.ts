@@ -1,6 +1,7 @@
 /** @file What opens an engine: a model, what computes, and budgets. What it may hold is in fields.ts, its check in schema.ts. */
 import type { Precision } from "../backend/precision.ts";
 import type { Budget } from "../ledger/budget.ts";
+import type { PredictionType } from "../sampler/prediction.ts";
 import type { BackendName } from "./backends.ts";
 import type { LoadEvent } from "./events.ts";
 
@@ -15,6 +16,8 @@ export interface OpenEngineOptions {
   readonly config?: string;
   /** Folder or Hugging Face id of the model that lends a single file what it lacks. Default: SDXL base 1.0 in the local cache. */
   readonly base?: string;
+  /** What the model predicts of a noisy latent, where its files don't say it or say it wrongly. Default: what they say. */
+  readonly prediction?: PredictionType;
   /** LZR2 file that overlays the UNet. */
   readonly artifact?: string;
   /** Folder of an SDXL refiner, which draws the last steps (a job's `refinerStart`). */

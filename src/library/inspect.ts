@@ -2,6 +2,7 @@
 import { readLzr2 } from "../container/lzr2.ts";
 import { readSafetensorsHeader } from "../container/safetensors.ts";
 import { sniffContainer } from "../container/sniff.ts";
+import { FAMILIES } from "../models/families.ts";
 import type { ByteSource } from "../source/source.ts";
 import type { LibraryHost } from "./host.ts";
 
@@ -19,6 +20,8 @@ export interface FileContent {
   readonly container: string;
   readonly fileBytes: number;
   readonly metadata: Readonly<Record<string, string>>;
+  /** What it is, one line each. */
+  readonly content: readonly string[];
   readonly tensors: readonly TensorRow[];
 }
 
@@ -33,13 +36,14 @@ export async function inspectFile(
   const fileBytes = source.byteLength;
   if (container === "lzr2") {
     const tensors = await Array.fromAsync(lzr2Rows(source, compat, signal));
-    return { container, fileBytes, metadata: {}, tensors };
+    return { container, fileBytes, metadata: {}, content: [], tensors };
   }
   const header = await readSafetensorsHeader(source, signal);
   const foreign = [...header.foreign.values()].map((entry) => ({ ...entry, dtype: entry.dtype.toLowerCase() }));
   const all = foreign.length === 0 ? [...header.table.values()] : inFileOrder([...header.table.values(), ...foreign]);
   const tensors = all.map(({ name, dtype, shape, startByte, endByte }) => ({ name, dtype, shape, startByte, endByte }));
-  return { container, fileBytes, metadata: Object.fromEntries(header.metadata), tensors };
+  const content = FAMILIES.flatMap((family) => family.contentOf(all, Object.fromEntries(header.metadata)));
+  return { container, fileBytes, metadata: Object.fromEntries(header.metadata), content, tensors };
 }
 
 function inFileOrder(tensors: readonly TensorRow[]): TensorRow[] {

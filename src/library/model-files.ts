@@ -2,6 +2,7 @@
 import { UsageError } from "../errors.ts";
 import { BASE_MODEL, openModelFiles } from "../models/families.ts";
 import type { FilePlace, OpenedFiles } from "../models/family.ts";
+import type { PredictionType } from "../sampler/prediction.ts";
 import type { LibraryHost } from "./host.ts";
 import { locateFiles } from "./locate.ts";
 
@@ -13,6 +14,8 @@ export interface ModelParts {
   readonly config?: string | undefined;
   /** Folder, or Hugging Face id in the local cache, of the model that lends a single file what it lacks. */
   readonly base?: string | undefined;
+  /** What it predicts, whatever its files say. */
+  readonly prediction?: PredictionType | undefined;
 }
 
 /**
@@ -27,12 +30,13 @@ export async function openFilesAt(
 ): Promise<OpenedFiles> {
   const model = await openPlace(host, path, owned);
   if (model.kind === "folder") requireFile(path, parts);
-  const { vae, config, base } = parts;
+  const { vae, config, base, prediction } = parts;
   return await openModelFiles(
     {
       model,
       vae: vae === undefined ? undefined : await openPlace(host, await locateFiles(host, vae), owned),
       config: config === undefined ? undefined : await host.openFolder(await locateFiles(host, config)),
+      prediction,
       base: {
         name: base ?? BASE_MODEL,
         asked: base !== undefined,

@@ -3,7 +3,7 @@
  * as an entry of their own beside the model's (store/companion.ts), which stays as it is.
  */
 import { compareWithSchema } from "../checkpoint/schema.ts";
-import { readWeightTable } from "../checkpoint/weight-folder.ts";
+import { readWeightTable } from "../checkpoint/weight-header.ts";
 import type { TensorEntry, TensorTable } from "../container/table.ts";
 import { ArtifactError } from "../errors.ts";
 import type { Checkpoint, Component, ComponentDescription } from "../models/family.ts";

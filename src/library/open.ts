@@ -1,6 +1,5 @@
 /** @file Opens what the user has named, an artifact over it included: the one way for engine, commands and servers. */
 import { overlayLzr2 } from "../checkpoint/lzr2-overlay.ts";
-import { VIEW_BYTES } from "../checkpoint/views.ts";
 import type { Checkpoint, Component } from "../models/family.ts";
 import type { Folder } from "../source/folder.ts";
 import type { ByteSource } from "../source/source.ts";
@@ -74,8 +73,8 @@ export async function findModel(
   request: ModelRequest,
   { heldArtifactBytes }: { readonly heldArtifactBytes?: number | undefined } = {},
 ): Promise<ModelSource> {
-  const { model, artifact, store: storeFolder, compat = false, vae, config, base, refiner } = request;
-  const parts = { vae, config, base };
+  const { model, artifact, store: storeFolder, compat = false, vae, config, base, prediction, refiner } = request;
+  const parts = { vae, config, base, prediction };
   requireNoArtifact(model, artifact);
   const place = await locateModel(host, model, storeFolder);
   if (place.kind === "stored") {
@@ -147,8 +146,14 @@ interface ArtifactPolicy {
   readonly heldBytes?: number | undefined;
 }
 
-/** Reads of views that may be on their way at a time, each with memory of its own. */
-const VIEWS_AT_ONCE = 4;
+/** Reads that are on their way at a time, at most (stream/blocks.ts, for each of two blocks). */
+const READS_AT_ONCE = 8;
+
+/** Memory of reads through views: of weights that lie in a file otherwise than they are read. */
+function readingBytes({ components }: Checkpoint): number {
+  const sources = [...components.values()].flatMap(({ table }) => Array.from(table.values(), ({ source }) => source));
+  return READS_AT_ONCE * sources.reduce((most, { readingBytes = 0 }) => Math.max(most, readingBytes), 0);
+}
 
 async function openFiles(
   host: LibraryHost,
@@ -164,12 +169,11 @@ async function openFiles(
   const { checkpoint, heldBytes } = artifact
     ? await withArtifact(folder, base, artifact, policy, owned, options)
     : { checkpoint: base, heldBytes: 0 };
-  const viewBytes = (await host.kindOf(path)) === "file" ? VIEWS_AT_ONCE * VIEW_BYTES : 0;
   const stack = owned.move();
   return {
     checkpoint,
     artifactName: artifact?.name,
-    heldBytes: heldBytes + viewBytes,
+    heldBytes: heldBytes + readingBytes(checkpoint),
     onDemand: async (id) => folderComponent(checkpoint, id),
     [Symbol.asyncDispose]: () => stack.disposeAsync(),
   };

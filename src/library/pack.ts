@@ -50,11 +50,34 @@ async function openWeights(
   if ((await host.kindOf(path)) === "file") {
     const source = sources.use(await host.openFile(path));
     const table = requireKnownDTypes(await readSafetensorsHeader(source, signal), model, "weights");
-    requirePackable(model, table);
-    return [...table.values()];
+    const weights = unetOf(model, table);
+    requirePackable(model, weights);
+    return [...weights.values()];
   }
   const checkpoint = sources.use(await openModelFolder(await host.openFolder(path), { signal }));
   return [...checkpoint.components.get(checkpoint.artifactTarget.component)!.table.values()];
+}
+
+/** A file of several networks, or of another layout, has the one that artifacts overlay by diffusers' names. Throws ArtifactError `E_PACK`. */
+function unetOf(file: string, table: TensorTable): TensorTable {
+  const refuse = (problem: string) =>
+    new ArtifactError({
+      code: "E_PACK",
+      subject: file,
+      problem,
+      next: "give a file with a UNet's weights, or a model folder",
+    });
+  for (const family of FAMILIES) {
+    const foreign = family.foreignFile(table.values());
+    if (foreign !== undefined) throw refuse(`this is ${foreign}`);
+    const networks = family.networksIn(table, file);
+    if (networks.length === 0) continue;
+    const { component } = family.baseArtifactTarget;
+    const found = networks.find((network) => network.component === component);
+    if (!found) throw refuse(`it holds ${networks.map(({ network }) => network).join(", ")}, and no ${component}`);
+    return new Map([...found.table].map(([name, entry]) => [name, { ...entry, name }]));
+  }
+  return table;
 }
 
 const FLOATS: ReadonlySet<string> = new Set(["f16", "bf16", "f32", "f64"]);
@@ -62,9 +85,6 @@ const FLOATS: ReadonlySet<string> = new Set(["f16", "bf16", "f32", "f64"]);
 /** Throws ArtifactError `E_PACK` for a file of another layout, or with tensors that LZR2 can't hold. */
 function requirePackable(file: string, table: TensorTable): void {
   const refuse = (problem: string, next: string) => new ArtifactError({ code: "E_PACK", subject: file, problem, next });
-  const other = FAMILIES.map((family) => family.otherLayout(table.keys())).find((words) => words !== undefined);
-  if (other !== undefined)
-    throw refuse(`this is ${other}`, "give a UNet's weights in diffusers' layout, or a model folder");
   for (const { name, dtype, shape } of table.values()) {
     const shown = JSON.stringify(name.slice(0, 120));
     const next = "give a file with a UNet's weights alone";

@@ -1,6 +1,6 @@
 /** @file Repairs a model in the block store, or a companion of one, from the files that it was imported from, block by block. */
 
-import { readWeightTable } from "../checkpoint/weight-folder.ts";
+import { readWeightTable } from "../checkpoint/weight-header.ts";
 import { readLzr2 } from "../container/lzr2.ts";
 import type { TensorEntry, TensorTable } from "../container/table.ts";
 import { ArtifactError } from "../errors.ts";

@@ -1,12 +1,13 @@
 /** @file Does a folder or a file hold a whole, sound model? Reads everything once and lists all that is wrong. */
 import { compareWithSchema, quoteFirst, type Schema } from "../checkpoint/schema.ts";
+import { weightTable } from "../checkpoint/weight-header.ts";
 import { readLzr2 } from "../container/lzr2.ts";
 import { readSafetensorsHeader } from "../container/safetensors.ts";
 import { sniffContainer } from "../container/sniff.ts";
 import type { TensorEntry, TensorTable } from "../container/table.ts";
 import { SolvayError } from "../errors.ts";
 import { FAMILIES, openModelFolder } from "../models/families.ts";
-import type { RecognisedNetwork } from "../models/family.ts";
+import type { Family, RecognisedNetwork } from "../models/family.ts";
 import type { ByteSource } from "../source/source.ts";
 import { firstNonFinite } from "../tensor/finite.ts";
 import type { LibraryHost } from "./host.ts";
@@ -52,24 +53,39 @@ async function verifyWeights(
   signal: AbortSignal | undefined,
 ): Promise<VerifyReport> {
   const header = await readSafetensorsHeader(source, signal);
-  const { table, foreign } = header;
+  const stored = [...header.table.values(), ...header.foreign.values()];
+  const foreign = firstOf((family) => family.foreignFile(stored));
+  if (foreign !== undefined) return report([`this is ${foreign}`], `${stored.length} tensors in ${path}`);
+  const table = await weightTable(header, path, signal);
   const problems: string[] = [];
   const notes: string[] = [];
-  const names = [...table.keys(), ...foreign.keys()];
-  const other = FAMILIES.map((family) => family.otherLayout(names)).find((words) => words !== undefined);
-  const found = other === undefined ? await recognise(host, path, table) : undefined;
-  if (other !== undefined) problems.push(`this is ${other}`);
-  else if (found) {
-    const compared = compareWithSchema(table, found.rules, SHARD.test(path));
+  const parts = firstOf((family) => {
+    const networks = family.networksIn(table, path);
+    return networks.length > 0 ? networks : undefined;
+  });
+  const alone = parts ? undefined : await recognise(host, path, table);
+  const networks = parts ?? (alone ? [{ ...alone, table }] : []);
+  for (const { network, rules, table: part } of networks) {
+    if (!rules) {
+      problems.push(`${network} is not as wide as SDXL base's, so that the file alone doesn't say what it must hold`);
+      continue;
+    }
+    const compared = compareWithSchema(part, rules, SHARD.test(path));
     problems.push(...compared.problems);
     notes.push(...compared.notes);
-  } else problems.push("none of its tensors is SDXL's");
-  for (const dtype of new Set([...foreign.values()].map((tensor) => tensor.dtype))) {
-    const count = [...foreign.values()].filter((tensor) => tensor.dtype === dtype).length;
-    problems.push(`${count} tensors are ${dtype}, which Solvay does not take as weights yet`);
   }
+  if (networks.length === 0) problems.push("none of its tensors is SDXL's");
   problems.push(...(await weighTable(table, signal)));
-  return report(problems, `${names.length} tensors${found ? ` of ${found.network}` : ""} in ${path}`, notes);
+  const words = networks.map(({ network }) => network).join(", ");
+  return report(problems, `${stored.length} tensors${words === "" ? "" : ` of ${words}`} in ${path}`, notes);
+}
+
+function firstOf<T>(find: (family: Family) => T | undefined): T | undefined {
+  for (const family of FAMILIES) {
+    const found = find(family);
+    if (found !== undefined) return found;
+  }
+  return undefined;
 }
 
 async function recognise(host: LibraryHost, path: string, table: TensorTable): Promise<RecognisedNetwork | undefined> {

@@ -9,6 +9,7 @@ import type { Graph } from "../ir/graph.ts";
 import type { PhaseDescription } from "../plan/describe.ts";
 import type { TokenChunk } from "../prompt/chunks.ts";
 import type { PromptSyntax } from "../prompt/syntax.ts";
+import type { PredictionType } from "../sampler/prediction.ts";
 import type { Denoise } from "../sampler/sampler.ts";
 import type { SamplerName } from "../sampler/samplers.ts";
 import type { NoiseSchedule } from "../sampler/schedule.ts";
@@ -60,6 +61,8 @@ export interface ModelFiles {
   readonly vae?: FilePlace | undefined;
   /** Config files of a single file's model, and tokenizers if it has some. */
   readonly config?: Folder | undefined;
+  /** What the model predicts, whatever its files say. */
+  readonly prediction?: PredictionType | undefined;
   /** Where the parts come from that a single file lacks. */
   readonly base: BaseModel;
   /** Holds CLIP's merges.txt, for a single file. */
@@ -87,6 +90,16 @@ export interface RecognisedNetwork {
   readonly network: string;
 }
 
+/** One of the networks that a file holds together. `rules`: undefined where its dimensions can't be told from it alone. */
+export interface NetworkInFile {
+  /** The component's id. */
+  readonly component: string;
+  readonly network: string;
+  /** By diffusers' names. */
+  readonly table: TensorTable;
+  readonly rules: ComponentRules | undefined;
+}
+
 export interface Family {
   readonly name: string;
   /** In the order in which an image needs them. */
@@ -111,8 +124,15 @@ export interface Family {
     table: TensorTable,
     beside?: { readonly folder: string; readonly config: string },
   ): RecognisedNetwork | undefined;
-  /** What a weight file with these tensor names is, in words, where it is none of the family's networks in diffusers' layout. */
-  otherLayout(names: Iterable<string>): string | undefined;
+  /** The networks in a file of several, or of another layout than diffusers'; none in diffusers' files of one network. Throws ArtifactError. */
+  networksIn(table: TensorTable, file: string): readonly NetworkInFile[];
+  /** What a weight file with such tensors is, in words, where it can't be a model of the family nor one of its networks. */
+  foreignFile(tensors: Iterable<{ readonly name: string; readonly shape: readonly number[] }>): string | undefined;
+  /** What a weight file holds, one line each for people; nothing where it is none of the family's. */
+  contentOf(
+    tensors: Iterable<{ readonly name: string; readonly dtype: string; readonly shape: readonly number[] }>,
+    metadata: Readonly<Record<string, string>>,
+  ): readonly string[];
   /** What an artifact overlays where no model is named: the component and what it holds in the family's base model. */
   readonly baseArtifactTarget: ArtifactTarget;
   /** A component's tensors by canonical (diffusers) name, in a file of any layout that holds it. `file`: for messages. */

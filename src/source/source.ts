@@ -18,6 +18,8 @@ export interface ByteSource extends AsyncDisposable {
    * with `E_CHANGED_DURING_READ` if it changed since it was opened.
    */
   read(startByte: number, into: Uint8Array, signal?: AbortSignal): Promise<void>;
+  /** Memory that a read takes beside `into`, while it is on its way. Default: none. */
+  readonly readingBytes?: number;
   /** The bytes themselves, uncopied and aligned to 8, where they are in memory anyway; undefined elsewhere. */
   view?(startByte: number, endByte: number): Uint8Array<ArrayBuffer> | undefined;
 }

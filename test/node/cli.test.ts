@@ -427,15 +427,16 @@ const ZERO = { bytes: new Uint8Array(8), shape: [4], dtype: "f16" } as const;
 test("verify and pack say what a file is that they can't take", async () => {
   const cwd = folder();
   const cases: [names: string[], words: RegExp][] = [
-    [
-      ["model.diffusion_model.x", "first_stage_model.x", "conditioner.embedders.1.model.x", "v_pred"],
-      /this is a single-file SDXL checkpoint in its original layout; not supported yet as --model/,
-    ],
-    [["model.diffusion_model.x", "conditioner.embedders.0.model.x"], /a single-file SDXL refiner/],
-    [["cond_stage_model.transformer.x", "model.diffusion_model.x"], /a single-file Stable Diffusion 1 or 2/],
+    [["model.diffusion_model.x", "conditioner.embedders.0.model.x"], /this is an SDXL refiner/],
+    [["cond_stage_model.transformer.x", "model.diffusion_model.x"], /a Stable Diffusion 1 checkpoint/],
+    [["cond_stage_model.model.x", "model.diffusion_model.x"], /a Stable Diffusion 2 checkpoint/],
+    [["model.diffusion_model.double_blocks.0.img_attn.qkv.weight"], /a Flux model/],
+    [["model.diffusion_model.joint_blocks.0.x"], /a Stable Diffusion 3 model/],
     [["lora_unet_x.lora_down.weight"], /a LoRA or another adapter/],
-    [["encoder.down.0.block.0.conv1.weight", "encoder.conv_in.weight"], /a VAE in its original layout/],
-    [["model.diffusion_model.x"], /a UNet in its original layout/],
+    [["control_model.input_blocks.0.0.weight"], /a ControlNet/],
+    [["clip_l", "clip_g"], /a textual inversion embedding/],
+    [["model.1.sub.0.RDB1.conv1.0.weight"], /an upscaler/],
+    [["encoder.down.0.block.0.conv1.weight", "encoder.conv_in.weight"], /an SDXL's vae/],
   ];
   for (const [names, words] of cases) {
     writeFileSync(path.join(cwd, "x.safetensors"), encodeSafetensors(names.map((name) => ({ name, ...ZERO }))));
@@ -453,20 +454,20 @@ test("verify and pack say what a file is that they can't take", async () => {
   assert.match(fake.err(), /^E_PACK x\.safetensors: tensor "steps" is i64, and LZR2 holds floating-point/);
 });
 
-test("fp8 tensors are listed with their sizes, are no weights, and can't be packed", async () => {
+test("tensors of dtypes that nothing computes with are listed with their sizes, are no weights, and can't be packed", async () => {
   const cwd = folder();
   const header =
-    '{"a":{"dtype":"F8_E4M3","shape":[4],"data_offsets":[0,4]},"b":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}';
+    '{"a":{"dtype":"F8_E8M0","shape":[4],"data_offsets":[0,4]},"b":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}';
   const length = Buffer.alloc(8);
   length.writeUInt32LE(header.length);
   writeFileSync(path.join(cwd, "x.safetensors"), Buffer.concat([length, Buffer.from(header), Buffer.alloc(8)]));
   const [inspect, verify, pack] = [fakeContext({ cwd }), fakeContext({ cwd }), fakeContext({ cwd })];
   assert.equal(await runCli(["inspect", "x.safetensors"], inspect.context), 0, inspect.err());
-  assert.match(inspect.out(), /^a {2}f8_e4m3 {2}\[4\] {2}4 B\nb {2}f32 {2}\[1\] {2}4 B\n2 tensors/);
+  assert.match(inspect.out(), /^a {2}f8_e8m0 {2}\[4\] {2}4 B\nb {2}f32 {2}\[1\] {2}4 B\n2 tensors/);
   assert.equal(await runCli(["verify", "x.safetensors"], verify.context), 3);
-  assert.match(verify.out(), /1 tensors are F8_E4M3, which Solvay does not take as weights yet/);
+  assert.match(verify.out(), /E_ST_DTYPE .*tensor "a" is F8_E8M0, which Solvay does not take as weights yet/);
   assert.equal(await runCli(["pack", "x.safetensors", "-o", "x.lzr2"], pack.context), 3);
-  assert.match(pack.err(), /E_ST_DTYPE x\.safetensors: tensor "a" is F8_E4M3/);
+  assert.match(pack.err(), /E_ST_DTYPE x\.safetensors: tensor "a" is F8_E8M0/);
 });
 
 test("an artifact is held against the base that it fits, or the one that is named; hub ids are looked for in the cache", async () => {

@@ -3,11 +3,13 @@ import type { Family } from "../family.ts";
 import { SDXL_BASE_UNET } from "./base.ts";
 import { openSdxl } from "./checkpoint.ts";
 import { chooseSdxlFiles } from "./choose-files.ts";
+import { contentOf } from "./file-content.ts";
 import { tensorsOfNetwork } from "./file-parts.ts";
 import { SDXL_COMPONENTS, TEXT_FILES } from "./files.ts";
+import { foreignFile } from "./foreign-files.ts";
 import { isSdxlIndex } from "./model-index.ts";
 import { openSdxlFiles } from "./open-files.ts";
-import { otherLayout, recogniseNetwork } from "./recognise.ts";
+import { networksIn, recogniseNetwork } from "./recognise.ts";
 import { openSdxlRefiner } from "./refiner.ts";
 import { CANONICAL_NAME } from "./rules.ts";
 import { unetSchema } from "./unet.ts";
@@ -20,7 +22,9 @@ export const SDXL: Family = {
   chooseFiles: chooseSdxlFiles,
   open: (folder, options) => openSdxl(SDXL, folder, options),
   recognise: recogniseNetwork,
-  otherLayout,
+  networksIn,
+  foreignFile,
+  contentOf,
   get baseArtifactTarget() {
     return { component: "unet", schema: unetSchema(SDXL_BASE_UNET) };
   },

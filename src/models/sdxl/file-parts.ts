@@ -62,8 +62,8 @@ export function partsOf(tensors: TensorTable, file: string): FileParts {
   const bare: [string, TensorEntry][] = [];
   for (const [name, entry] of tensors) {
     const place = placeOf(name);
-    if (MARKER.test(name)) markers.set(name, entry);
-    else if (LEFT_ASIDE.test(name)) leftAside.push(name);
+    if (isMarker(name)) markers.set(name, entry);
+    else if (isLeftAside(name)) leftAside.push(name);
     else if (place) addTo(stored, place.folder, place.name, entry, file);
     else bare.push([name, entry]);
   }
@@ -84,12 +84,23 @@ export function tensorsOfNetwork(folder: WeightFolder, tensors: TensorTable, fil
   const own = new Map<WeightFolder, Map<string, TensorEntry>>();
   for (const [name, entry] of tensors) {
     const place = placeOf(name);
-    if (place?.folder === folder && !LEFT_ASIDE.test(name)) addTo(own, folder, place.name, entry, file);
+    if (place?.folder === folder && !isLeftAside(name)) addTo(own, folder, place.name, entry, file);
   }
   return diffusersNames(folder, own.get(folder) ?? tensors, file);
 }
 
-function placeOf(name: string): { readonly folder: WeightFolder; readonly name: string } | undefined {
+/** Known to be of no use here. */
+export function isLeftAside(name: string): boolean {
+  return LEFT_ASIDE.test(name);
+}
+
+/** Says how other tensors are meant. */
+export function isMarker(name: string): boolean {
+  return MARKER.test(name);
+}
+
+/** The network that a name in a file of several belongs to, and its name there; undefined for names without a known prefix. */
+export function placeOf(name: string): { readonly folder: WeightFolder; readonly name: string } | undefined {
   for (const { folder } of WEIGHT_FOLDERS) {
     const prefix = PREFIXES[folder].find((start) => name.startsWith(start));
     if (prefix !== undefined) return { folder, name: name.slice(prefix.length) };

@@ -3,7 +3,9 @@
  * with config files as texts in memory, and is opened as any folder is; weights stay where they are.
  */
 import { MAX_CONFIG_BYTES } from "../../checkpoint/json-config.ts";
-import { MAX_TEXT_BYTES, openWeights, readWeightTable } from "../../checkpoint/weight-folder.ts";
+import { MAX_TEXT_BYTES, openWeights } from "../../checkpoint/weight-folder.ts";
+import { readWeightTable, weightTable } from "../../checkpoint/weight-header.ts";
+import { readSafetensorsHeader } from "../../container/safetensors.ts";
 import type { TensorTable } from "../../container/table.ts";
 import { ArtifactError } from "../../errors.ts";
 import type { Folder } from "../../source/folder.ts";
@@ -21,11 +23,13 @@ import {
   type WeightFolder,
   weightFiles,
 } from "./files.ts";
+import { foreignFile, withoutUnet } from "./foreign-files.ts";
 import { inferredConfig } from "./inferred-config.ts";
+import { changedConfig, toldSampleSize, toldScheduler } from "./markers.ts";
 
 /** For people, and the option that brings it. */
 const PARTS: Readonly<Record<WeightFolder, { readonly words: string; readonly next: string }>> = {
-  unet: { words: "UNet", next: "name a file with a whole SDXL, or with its UNet" },
+  unet: { words: "UNet", next: "" },
   text_encoder: { words: "first text encoder", next: "" },
   text_encoder_2: { words: "second text encoder", next: "" },
   vae: { words: "VAE", next: "give one with --vae FILE|DIR; or " },
@@ -47,6 +51,11 @@ export async function openSdxlFiles(
   if (vae) await takeVae(work, vae);
   const name = model.kind === "file" ? model.path : model.folder.name;
   const own = model.kind === "folder" ? model.folder : undefined;
+  if (files.prediction !== undefined) {
+    const scheduler = texts.get(SCHEDULER_CONFIG) ?? (await own?.readText(SCHEDULER_CONFIG, MAX_CONFIG_BYTES)) ?? "{}";
+    const changed = { prediction_type: files.prediction };
+    texts.set(SCHEDULER_CONFIG, changedConfig(scheduler, `${name}/${SCHEDULER_CONFIG}`, changed));
+  }
   const folder: Folder = {
     name,
     readText: async (path, maxBytes) => texts.get(path) ?? (await own?.readText(path, maxBytes)),
@@ -68,8 +77,13 @@ interface Work {
 
 async function takeFile(work: Work, { file, path }: Extract<FilePlace, { kind: "file" }>): Promise<void> {
   const { files, texts, given, notes, signal } = work;
-  const parts = partsOf(await readWeightTable(file, signal), file.name);
-  if (!parts.tables.has("unet")) throw missingPart(path, "unet", files.base.name);
+  const header = await readSafetensorsHeader(file, signal);
+  const { metadata } = header;
+  const stored = [...header.table.values(), ...header.foreign.values()];
+  const foreign = foreignFile(stored);
+  if (foreign !== undefined) throw noModel(path, foreign);
+  const parts = partsOf(await weightTable(header, file.name, signal), file.name);
+  if (!parts.tables.has("unet")) throw noModel(path, withoutUnet(stored.map(({ name }) => name)));
   noteUnknown(parts, notes);
   const { config } = files;
   const fromBase = new Set<WeightFolder>();
@@ -86,10 +100,12 @@ async function takeFile(work: Work, { file, path }: Extract<FilePlace, { kind: "
     } else texts.set(text, (await config?.readText(text, MAX_CONFIG_BYTES)) ?? baseFile("vae/config.json"));
   }
   texts.set(MODEL_INDEX, (await config?.readText(MODEL_INDEX, MAX_CONFIG_BYTES)) ?? baseFile(MODEL_INDEX));
-  texts.set(
-    SCHEDULER_CONFIG,
-    (await config?.readText(SCHEDULER_CONFIG, MAX_CONFIG_BYTES)) ?? baseFile(SCHEDULER_CONFIG),
-  );
+  const scheduler = (await config?.readText(SCHEDULER_CONFIG, MAX_CONFIG_BYTES)) ?? baseFile(SCHEDULER_CONFIG);
+  // What a file says of its own training holds for any config that is lent to it.
+  texts.set(SCHEDULER_CONFIG, changedConfig(scheduler, SCHEDULER_CONFIG, toldScheduler(parts.markers, metadata, path)));
+  const unet = "unet/config.json";
+  const side = config ? undefined : toldSampleSize(metadata);
+  if (side !== undefined) texts.set(unet, changedConfig(texts.get(unet)!, unet, { sample_size: side }));
   const base = fromBase.size > 0 ? await files.base.open() : undefined;
   for (const [i, dir] of TOKENIZER_FOLDERS.entries()) {
     const encoder = (["text_encoder", "text_encoder_2"] as const)[i]!;
@@ -114,7 +130,7 @@ async function askedBase({ files: { base } }: Work, text: string): Promise<strin
 
 async function takeFromBase(work: Work, path: string, folder: WeightFolder): Promise<void> {
   const { files, texts, given, notes, sources, signal } = work;
-  const base = folder === "unet" ? undefined : await files.base.open();
+  const base = await files.base.open();
   const text = await base?.readText(`${folder}/config.json`, MAX_CONFIG_BYTES);
   if (!base || text === undefined) throw missingPart(path, folder, files.base.name);
   const { stem } = WEIGHT_FOLDERS.find((entry) => entry.folder === folder)!;
@@ -124,13 +140,22 @@ async function takeFromBase(work: Work, path: string, folder: WeightFolder): Pro
   notes.push(`the file has no ${PARTS[folder].words}; that of ${files.base.name} is used`);
 }
 
+function noModel(path: string, words: string): ArtifactError {
+  return new ArtifactError({
+    code: "E_NOT_SDXL",
+    subject: path,
+    problem: `this is ${words}`,
+    next: "name a file with an SDXL, or with its UNet",
+  });
+}
+
 function missingPart(path: string, folder: WeightFolder, base: string): ArtifactError {
   const { words, next } = PARTS[folder];
   return new ArtifactError({
     code: "E_MISSING",
     subject: path,
-    problem: folder === "unet" ? "it has no UNet" : `it has no ${words}, and the base model ${base} is not here`,
-    next: folder === "unet" ? next : `${next}fetch it with: solvay pull ${base}, or name a folder with --base DIR`,
+    problem: `it has no ${words}, and the base model ${base} is not here`,
+    next: `${next}fetch it with: solvay pull ${base}, or name a folder with --base DIR`,
   });
 }
 

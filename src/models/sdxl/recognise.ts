@@ -1,10 +1,15 @@
-/** @file A weight file by itself: which of SDXL's networks it holds, and what that network must hold. */
+/** @file A weight file by itself: which of SDXL's networks it holds, and what they must hold. */
 import { JsonConfig } from "../../checkpoint/json-config.ts";
 import type { ComponentRules } from "../../checkpoint/schema.ts";
 import type { TensorTable } from "../../container/table.ts";
-import type { RecognisedNetwork } from "../family.ts";
+import type { NetworkInFile, RecognisedNetwork } from "../family.ts";
 import { SDXL_BASE_CLIP_BIG_G, SDXL_BASE_CLIP_L, SDXL_BASE_UNET, SDXL_BASE_VAE } from "./base.ts";
+import { partsOf, placeOf, tensorsOfNetwork } from "./file-parts.ts";
+import { type SdxlComponentId, WEIGHT_FOLDERS, type WeightFolder } from "./files.ts";
+import { inferredConfig } from "./inferred-config.ts";
 import { clipConfig, unetConfig, vaeConfig } from "./network-config.ts";
+import { isOriginalUnet } from "./original-unet.ts";
+import { isOriginalVae } from "./original-vae.ts";
 import { clipRules, unetRules, vaeDecoderRules } from "./rules.ts";
 
 const RULES_OF: Readonly<Record<string, (config: JsonConfig) => ComponentRules>> = {
@@ -49,23 +54,26 @@ function sharedNames(table: TensorTable, { schema, canonical }: ComponentRules):
   return { names, shapes };
 }
 
-/** Files that people have of these models, by names that only such a file has; of several that fit the first counts. */
-const OTHER_LAYOUTS: readonly (readonly [name: RegExp, words: string])[] = [
-  [/(^|[._])lora[._]|\.hada_w1|\.lokr_w1|\.oft_blocks/, "a LoRA or another adapter, no model"],
-  [/^(control_model\.|controlnet_cond_embedding\.)/, "a ControlNet, no model"],
-  [/^(image_proj|ip_adapter)\./, "an IP-Adapter, no model"],
-  [
-    /^conditioner\.embedders\.1\./,
-    "a single-file SDXL checkpoint in its original layout; not supported yet as --model, whose diffusers folder is",
-  ],
-  [/^conditioner\.embedders\.0\.model\./, "a single-file SDXL refiner, which can't be the model"],
-  [/^cond_stage_model\./, "a single-file Stable Diffusion 1 or 2 checkpoint, not SDXL"],
-  [/^(model\.)?diffusion_model\./, "a UNet in its original layout, which is not supported yet"],
-  [/^(first_stage_model\.|(en|de)coder\.(down|up)\.)/, "a VAE in its original layout, which is not supported yet"],
-];
+const COMPONENT_OF: Readonly<Record<WeightFolder, SdxlComponentId>> = {
+  unet: "unet",
+  vae: "vae",
+  text_encoder: "textEncoder",
+  text_encoder_2: "textEncoder2",
+};
 
-/** See Family.otherLayout. */
-export function otherLayout(names: Iterable<string>): string | undefined {
-  const all = [...names];
-  return OTHER_LAYOUTS.find(([pattern]) => all.some((name) => pattern.test(name)))?.[1];
+/** See Family.networksIn. */
+export function networksIn(table: TensorTable, file: string): readonly NetworkInFile[] {
+  const isMapped = (name: string) => placeOf(name) !== undefined || isOriginalUnet(name) || isOriginalVae(name);
+  if (![...table.keys()].some(isMapped)) return [];
+  const parts = new Map(partsOf(table, file).tables);
+  // A VAE by itself, as --vae takes it.
+  if (parts.size === 0 && [...table.keys()].some(isOriginalVae)) parts.set("vae", tensorsOfNetwork("vae", table, file));
+  return WEIGHT_FOLDERS.flatMap(({ folder }): NetworkInFile[] => {
+    const part = parts.get(folder);
+    if (!part) return [];
+    const config = inferredConfig(folder, part);
+    const found = { component: COMPONENT_OF[folder], network: `an SDXL's ${folder}`, table: part };
+    if (config === undefined) return [{ ...found, rules: undefined }];
+    return [{ ...found, rules: RULES_OF[folder]!(new JsonConfig(`${folder}/config.json`, config)) }];
+  });
 }
