@@ -33,6 +33,9 @@ export interface FakeHub extends AsyncDisposable {
   readonly fetched: () => string[];
 }
 
+/** Names of the one commit. */
+const REVISIONS = ["main", "v1", "refs/pr/1"];
+
 export const MODEL = "someone/tiny-sdxl";
 
 export const sha256 = (bytes: Buffer) => createHash("sha256").update(bytes).digest("hex");
@@ -63,7 +66,7 @@ export async function startHub(files: Map<string, Buffer>): Promise<FakeHub> {
     const file = /^\/([^/]+\/[^/]+)\/resolve\/([0-9a-f]{40})\/(.+)$/.exec(noted.path);
     const name = api ? "api" : (file?.[3] ?? "");
     if (hub.fault(noted, response, name)) return;
-    const known = (id?: string, revision?: string) => id === MODEL && (revision === "main" || revision === commit);
+    const known = (id?: string, revision?: string) => id === MODEL && [...REVISIONS, commit].includes(revision ?? "");
     if (api && known(api[1], api[2])) return void response.end(JSON.stringify(listing(hub)));
     const bytes = file && known(file[1], file[2]) ? files.get(name) : undefined;
     if (!bytes) return void response.writeHead(404, { "X-Error-Code": "EntryNotFound" }).end();

@@ -8,6 +8,7 @@ export type Environment = Readonly<Record<string, string | undefined>>;
 /** "name" or "org/name", letters, digits, ".", "_" and "-", no ".." anywhere: safe as a folder name. */
 const HUB_ID = /^(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9._-]{0,95}\/[A-Za-z0-9][A-Za-z0-9._-]{0,95}$/;
 const COMMIT = /^[0-9a-f]{40}$/;
+const REVISION = /^[A-Za-z0-9][A-Za-z0-9._/+-]{0,199}$/;
 
 export function isHubId(text: string): boolean {
   return HUB_ID.test(text);
@@ -15,6 +16,11 @@ export function isHubId(text: string): boolean {
 
 export function isCommit(text: string): boolean {
   return COMMIT.test(text);
+}
+
+/** A branch, tag or commit, such as "main" or "refs/pr/1": safe as a path in the cache. */
+export function isRevision(text: string): boolean {
+  return REVISION.test(text) && text.split("/").every((part) => part !== "" && part !== "." && part !== "..");
 }
 
 /** A path from the environment as the hub client takes it: "~" is the user's folder, $NAME and ${NAME} are variables that are set. */
@@ -52,9 +58,9 @@ export async function resolveHubModel(
   id: string,
   { env, revision = "main" }: ResolveOptions,
 ): Promise<string | undefined> {
-  if (!isHubId(id)) return undefined;
+  if (!isHubId(id) || !isRevision(revision)) return undefined;
   const repo = hubRepoDir(id, env);
-  const named = COMMIT.test(revision) || /[\\/]|\.\./.test(revision) ? undefined : join(repo, "refs", revision);
+  const named = COMMIT.test(revision) ? undefined : join(repo, "refs", ...revision.split("/"));
   const commit = named ? (await readFile(named, "utf8").catch(() => "")).trim() : revision;
   if (!COMMIT.test(commit)) return undefined;
   const snapshot = join(repo, "snapshots", commit);

@@ -7,10 +7,10 @@ import type { PullDone, PullEvent, PullOptions } from "../../library/pull-events
 import type { FileListing, ModelChooser } from "../../source/listing.ts";
 import { type Clock, SYSTEM_CLOCK } from "../clock.ts";
 import { acquireLock } from "../disk/lock.ts";
-import { type Environment, hubCacheDir, hubRepoDir, isHubId } from "./cache.ts";
+import { type Environment, hubCacheDir, hubRepoDir, isHubId, isRevision } from "./cache.ts";
 import { type Blob, downloadBlob, identifyBlob, resolvePath } from "./download.ts";
 import { HubHttp, withRetries } from "./http.ts";
-import { type HubListing, isSafeName, listModel } from "./listing.ts";
+import { type HubListing, listModel } from "./listing.ts";
 import { findCached } from "./offline.ts";
 import { type HubSettings, hubSettings } from "./settings.ts";
 import { Snapshot } from "./snapshot.ts";
@@ -259,7 +259,7 @@ function requireNames(id: string, revision: string): void {
       next: "give it as OWNER/NAME, such as stabilityai/stable-diffusion-xl-base-1.0",
     });
   }
-  if (isSafeName(revision) && /^[A-Za-z0-9][A-Za-z0-9._/+-]{0,199}$/.test(revision)) return;
+  if (isRevision(revision)) return;
   const problem = `--revision ${JSON.stringify(revision.slice(0, 100))} is no branch, tag or commit`;
   throw new UsageError({ code: "E_USAGE", problem, next: "check --revision" });
 }

@@ -43,12 +43,10 @@ export class Snapshot {
     await mkdir(dirname(target), { recursive: true });
     const temporary = `${target}.${randomUUID()}.incomplete`;
     try {
-      if (!(await this.#link(source, temporary, target))) {
-        // Without links the file itself goes there; one that was there before may serve another snapshot.
-        if (fresh) await renamePatiently(source, temporary);
-        else await copyFile(source, temporary);
-      }
-      await renamePatiently(temporary, target);
+      const linked = await this.#link(source, temporary, target);
+      // Without links the file itself goes there; one that was there before may serve another snapshot.
+      if (!linked && !fresh) await copyFile(source, temporary);
+      await renamePatiently(!linked && fresh ? source : temporary, target);
     } finally {
       await unlink(temporary).catch(() => {});
     }
