@@ -36,21 +36,12 @@ test("a picture's lines: what it will be, where it is, and how long the rest tak
   progress.clear();
   progress.clear();
   assert.equal(take(), "\r\u001b[K");
-  for (const [phase, words] of [
-    ["encode", "Reading"],
-    ["denoise", "Denoising"],
-    ["decode", "Decoding"],
-  ] as const) {
-    progress.generate({ type: "phase", phase });
-    assert.ok(take().includes(`${words} `), phase);
-  }
 });
 
 test("where nobody watches only lasting lines are written", () => {
   const { stderr, take } = watchedStream(false);
   const progress = new Progress({ stderr, env: {} });
   progress.generate(step);
-  progress.generate({ type: "phase", phase: "decode" });
   progress.clear();
   assert.equal(take(), "");
   new StatusLine({ stderr }).say("one line");
