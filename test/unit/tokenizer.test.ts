@@ -152,6 +152,16 @@ test("malformed files name the file and the fault", () => {
   }
 });
 
+test("a length that stands for not known is CLIP's own", () => {
+  const lengthOf = (length: number | null) =>
+    loadClipTokenizer(
+      { vocabJson, mergesTxt, tokenizerConfigJson: JSON.stringify({ model_max_length: length }) },
+      "tokenizer",
+    ).modelMaxLength;
+  // transformers writes 1e30.
+  assert.deepEqual([1e30, null, 65_536, 65_537, 50].map(lengthOf), [77, 77, 65_536, 77, 50]);
+});
+
 test("a vocabulary without some byte uses the unknown token, or says what it lacks", () => {
   const small = { "a</w>": 0, "<|endoftext|>": 1, "<|startoftext|>": 2 };
   const config = JSON.stringify({ model_max_length: 6 });
