@@ -332,14 +332,15 @@ test("a read that no abort stops has landed before another block takes its place
     await withPhase(graph, { ...from, table: deaf }, leastBytes(graph) + extraBytes, async (run) => {
       for (const held of ["s2.w0", "s3.w0"]) gates.set(held, Promise.withResolvers<void>());
       const stop = new AbortController();
-      const stopped = run(INPUT, stop.signal);
+      const stopped = assert.rejects(run(INPUT, stop.signal), /enough/);
+      while (!begun.includes("s2.w0")) await new Promise((resume) => setImmediate(resume));
       for (let turn = 0; turn < 20; turn++) await new Promise((resume) => setImmediate(resume));
       stop.abort(new Error("enough"));
       const again = run(INPUT, undefined, false);
       for (let turn = 0; turn < 20; turn++) await new Promise((resume) => setImmediate(resume));
       const early = begun.filter((name) => name === "s0.w0").length;
       for (const gate of gates.values()) gate.resolve();
-      await assert.rejects(stopped, /enough/);
+      await stopped;
       assert.equal(early, 1, "read into the place of one that is under way");
       const found = await again;
       await withPhase(graph, source(graph), PLENTY, async (clean) => {
