@@ -132,10 +132,11 @@ test("a model that can't be opened at the start ends the loop with its exit code
 });
 
 test("completion knows the line commands", () => {
-  assert.deepEqual(completeLine(":s"), [
-    [":seed", ":steps", ":size", ":sampler", ":schedule", ":scheduler", ":subseed"],
-    ":s",
-  ]);
+  const [found, typed] = completeLine(":s") as [string[], string];
+  assert.ok(found.every((command) => command.startsWith(":s")));
+  for (const command of [":seed", ":steps", ":size", ":sampler", ":schedule"])
+    assert.ok(found.includes(command), command);
+  assert.deepEqual([typed, completeLine(":siz")], [":s", [[":size"], ":siz"]]);
   assert.deepEqual(completeLine("a lake"), [[], "a lake"]);
 });
 

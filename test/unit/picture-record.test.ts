@@ -31,11 +31,21 @@ const RECORD: ImageRecord = {
 };
 
 test("a record has the job, the picture's own size, the model's name and what computed", () => {
-  assert.deepEqual(recordOf(JOB, PICTURE, INFO, CHECKPOINT), { ...RECORD, emptyNegativePrompt: undefined });
+  assert.deepEqual(recordOf(JOB, PICTURE, INFO, CHECKPOINT), {
+    ...RECORD,
+    emptyNegativePrompt: undefined,
+    refiner: undefined,
+  });
   const { negativePrompt: _, ...bare } = JOB;
   assert.equal(recordOf(bare, PICTURE, INFO, CHECKPOINT).negativePrompt, "");
   const retried = recordOf(JOB, { ...PICTURE, retry: "E_NAN" }, INFO, CHECKPOINT);
-  assert.deepEqual(retried, { ...RECORD, precision: "fp32", retry: "E_NAN", emptyNegativePrompt: undefined });
+  assert.deepEqual(retried, {
+    ...RECORD,
+    precision: "fp32",
+    retry: "E_NAN",
+    emptyNegativePrompt: undefined,
+    refiner: undefined,
+  });
   const names = ["org/model", "C:\\models\\mine", "plain", "/"].map(
     (model) => recordOf(JOB, PICTURE, { ...INFO, model }, CHECKPOINT).model,
   );
