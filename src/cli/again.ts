@@ -82,7 +82,7 @@ async function again(context: CliContext, file: string, options: AgainFlags): Pr
   const before = Object.keys(changes).length === 0 ? await original(host.absolute(file)) : undefined;
   await paint(context, {
     ...{ request, json, preview: previewOf(options), jobs: [job as GenerateJob], targets: [target] },
-    onSaved: async ({ png }) => {
+    onPicture: async ({ png }) => {
       if (!before) return;
       const verdict = await compared(before, new Uint8Array(png));
       if (json) context.stdout.write(`${JSON.stringify({ type: "compared", verdict })}\n`);

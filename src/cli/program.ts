@@ -12,6 +12,7 @@ import { addAgain } from "./again.ts";
 import { addBench } from "./bench.ts";
 import { addDoctor } from "./doctor.ts";
 import { addGenerate } from "./generate.ts";
+import { addGrid } from "./grid.ts";
 import { addImport } from "./import.ts";
 import { addInspect } from "./inspect.ts";
 import { addPack } from "./pack.ts";
@@ -94,6 +95,7 @@ function createProgram(context: CliContext, hold: (text: string) => void): Comma
       await runLoop(context, options);
     });
   addGenerate(program, context);
+  addGrid(program, context);
   addAgain(program, context);
   addUpscale(program, context);
   addShow(program, context);

@@ -31,15 +31,19 @@ export interface Painting {
   readonly preview: PreviewChoice;
   /** Beside each job. */
   readonly beside?: Omit<GenerateOptions, "signal"> | undefined;
-  /** After each picture was saved. */
-  readonly onSaved?: ((image: ImageEvent, saved: Target) => void | Promise<void>) | undefined;
+  /** False: pictures go to `onPicture` alone. Default true. */
+  readonly saves?: boolean | undefined;
+  /** What pictures are large that name no size, before the first begins. It may throw. */
+  readonly onOpened?: ((size: PictureSize) => void) | undefined;
+  /** After each picture was saved: the event, and the number of its job. */
+  readonly onPicture?: ((image: ImageEvent, job: number) => void | Promise<void>) | undefined;
 }
 
 /** Makes all of them with one engine. Rejects with a SolvayError, or Interrupted. */
 export async function paint(context: CliContext, painting: Painting): Promise<void> {
-  const { request, jobs, targets, json = false, preview, beside, onSaved } = painting;
+  const { request, jobs, targets, json = false, preview, beside, saves = true, onOpened, onPicture } = painting;
   const [first] = targets;
-  if (targets.includes(undefined)) await checkNextOutput(context.cwd);
+  if (saves && targets.includes(undefined)) await checkNextOutput(context.cwd);
   for (const target of targets) if (target) requirePngName(target.shown);
   for (const target of targets) if (target) await checkOutput(target);
   const requireRoom = async (size: Partial<PictureSize>) => {
@@ -64,6 +68,7 @@ export async function paint(context: CliContext, painting: Painting): Promise<vo
       await using engine = await context.openEngine({ ...request, signal, onEvent: show.load });
       const { defaultWidth, defaultHeight } = engine.info;
       await requireRoom({ width: defaultWidth, height: defaultHeight });
+      onOpened?.({ width: defaultWidth, height: defaultHeight });
       for (const [i, job] of jobs.entries()) {
         const events = engine.generate(job, { ...beside, ...progress.asked, signal });
         try {
@@ -73,14 +78,14 @@ export async function paint(context: CliContext, painting: Painting): Promise<vo
               continue;
             }
             if (!json) progress.generate(event);
-            const saved = await savePicture(context.cwd, targets[i], event.png);
-            if (json) print(imageLine(event, saved.file));
-            else context.stdout.write(`Saved: ${saved.shown}\n`);
-            await onSaved?.(event, saved);
+            const saved = saves ? await savePicture(context.cwd, targets[i], event.png) : undefined;
+            if (json) print(imageLine(event, saved?.file));
+            else if (saved) context.stdout.write(`Saved: ${saved.shown}\n`);
+            await onPicture?.(event, i);
           }
         } catch (error) {
           // What stopped the picture is told, whatever becomes of this.
-          await keepPreview(context, progress, targets[i]).catch(() => {});
+          if (saves) await keepPreview(context, progress, targets[i]).catch(() => {});
           throw error;
         }
       }
@@ -91,6 +96,6 @@ export async function paint(context: CliContext, painting: Painting): Promise<vo
 }
 
 /** The image event as JSON: the bytes are replaced by where they are and what they hash to. */
-function imageLine({ png, ...event }: ImageEvent, file: string): object {
+function imageLine({ png, ...event }: ImageEvent, file: string | undefined): object {
   return { ...event, file, bytes: png.byteLength, sha256: createHash("sha256").update(png).digest("hex") };
 }

@@ -1,0 +1,136 @@
+/**
+ * @file An axis of a grid: a field of a job with the values that it takes, or words put in place of others in the prompt. Ranges as in
+ * A1111's X/Y/Z plot: `1-5`, `1-10 (+3)`, `1-10 [4]` for so many values; `20-40:10` is `20-40 (+10)`.
+ */
+import { UsageError } from "../errors.ts";
+import { type Field, type Fields, flagName } from "./field-type.ts";
+import { JOB_FIELDS } from "./fields.ts";
+import type { GenerateJob } from "./job.ts";
+import { drawSeed } from "./seed.ts";
+import { valueFromText } from "./text.ts";
+
+export interface GridAxis {
+  /** As the user named it. */
+  readonly name: string;
+  /** The values' texts, as legends show them. */
+  readonly texts: readonly string[];
+  /** The job with value number `i`. */
+  readonly apply: (job: GenerateJob, i: number) => GenerateJob;
+  /** The field that it changes; absent for prompts. */
+  readonly field?: string;
+}
+
+/** Words in place of the first ones. */
+const SEARCH_AND_REPLACE = ["prompt-sr", "sr"];
+/** No grid has more values on one axis. */
+const MAX_VALUES = 200;
+const NUMBER = String.raw`([+-]?\d*\.?\d+)`;
+const RANGE = new RegExp(
+  `^${NUMBER}\\s*-\\s*${NUMBER}(?:\\s*\\(([+-]?\\d*\\.?\\d+)\\)|:(\\d*\\.?\\d+)|\\s*\\[(\\d+)\\])?$`,
+);
+
+/** `text`: "steps=10,20-40:10". `flag`: how the user gave it. Throws UsageError. */
+export function parseAxis(flag: string, text: string, fields: Fields = JOB_FIELDS): GridAxis {
+  const [, name = "", list = ""] = /^\s*([\w -]+?)\s*=(.*)$/s.exec(text) ?? [];
+  const values = csvValues(list);
+  if (name === "" || list.trim() === "") {
+    throw refusal(
+      flag,
+      `an axis is a name and values (found ${JSON.stringify(text)})`,
+      `write ${flag} "steps=10,20,30"`,
+    );
+  }
+  if (SEARCH_AND_REPLACE.includes(name)) return searchAndReplace(flag, name, values);
+  const key = fieldNamed(name, fields);
+  if (key === undefined) {
+    const known = Object.entries(fields).flatMap(([each, { flag: own }]) => (own ? [flagName(own).slice(2)] : [each]));
+    const problem = `there is no field ${JSON.stringify(name)} (allowed ${[...known, SEARCH_AND_REPLACE[0]].join(", ")})`;
+    throw refusal(flag, problem, "name one of them");
+  }
+  const { kind } = fields[key]!;
+  const numeric = kind.type === "whole" || kind.type === "decimal" || kind.type === "seed";
+  const texts = numeric ? values.flatMap((value) => ranged(flag, value, kind.type !== "decimal")) : values;
+  if (texts.length > MAX_VALUES) throw tooMany(flag, texts.length);
+  // A seed left to chance is drawn once, so that its whole column has the same.
+  const read = texts.map((each) => valueFromText(kind, `${flag} ${name}`, each) ?? drawSeed());
+  return { name, texts: read.map(String), field: key, apply: (job, i) => ({ ...job, [key]: read[i] }) };
+}
+
+/** A field by its own name, its flag's, its loop word, its infotext's or an alias. */
+function fieldNamed(name: string, fields: Fields): string | undefined {
+  const plain = (text: string) => text.replace(/[-_ ]/g, "").toLowerCase();
+  const names = ([key, { flag, loop, infotext, aliases = [] }]: [string, Field]) =>
+    [key, flag && flagName(flag), loop?.word, infotext?.name, ...aliases].flatMap((each) =>
+      each ? [plain(each)] : [],
+    );
+  return Object.entries(fields).find((entry) => names(entry).includes(plain(name)))?.[0];
+}
+
+function searchAndReplace(flag: string, name: string, values: readonly string[]): GridAxis {
+  const [searched = ""] = values;
+  if (searched === "" || values.length < 2) {
+    throw refusal(flag, `${name} wants the words to replace, and others`, `write ${flag} "${name}=cat,dog,horse"`);
+  }
+  if (values.length > MAX_VALUES) throw tooMany(flag, values.length);
+  return {
+    name,
+    texts: values,
+    apply(job, i) {
+      const { prompt, negativePrompt = "" } = job;
+      if (!prompt.includes(searched) && !negativePrompt.includes(searched)) {
+        throw refusal(
+          flag,
+          `the prompt does not have ${JSON.stringify(searched)}`,
+          "name words that are in the prompt",
+        );
+      }
+      const replaced = (text: string) => text.replaceAll(searched, () => values[i]!);
+      const negative = job.negativePrompt === undefined ? {} : { negativePrompt: replaced(job.negativePrompt) };
+      return { ...job, prompt: replaced(prompt), ...negative };
+    },
+  };
+}
+
+/** The numbers of a range, or the text itself. */
+function ranged(flag: string, text: string, whole: boolean): string[] {
+  const [match, from, to, step, colonStep, countText] = RANGE.exec(text) ?? [];
+  if (match === undefined) return [text];
+  const [start, end] = [Number(from), Number(to)];
+  if (countText !== undefined) {
+    const count = Number(countText);
+    if (count > MAX_VALUES || count < 1) throw tooMany(flag, count);
+    const values = Array.from({ length: count }, (_, i) =>
+      count === 1 ? start : start + ((end - start) * i) / (count - 1),
+    );
+    return values.map((value) => (whole ? String(Math.trunc(value)) : plainDecimal(value)));
+  }
+  const by = Number(step ?? colonStep ?? (end >= start ? 1 : -1));
+  const signed = colonStep !== undefined && end < start ? -by : by;
+  const steps = Math.floor((end - start) / signed + 1e-9);
+  if (!(steps >= 0))
+    throw refusal(flag, `the range ${JSON.stringify(text)} leads nowhere`, "give its step the other sign");
+  if (steps + 1 > MAX_VALUES) throw tooMany(flag, steps + 1);
+  return Array.from({ length: steps + 1 }, (_, i) => plainDecimal(start + signed * i));
+}
+
+/** Without the dust of binary fractions. */
+function plainDecimal(value: number): string {
+  return String(Number(value.toFixed(6)));
+}
+
+/** Values between commas; one that has commas, spaces at its ends or quotes stands in double quotes, quotes in it twice. */
+function csvValues(list: string): string[] {
+  const values = [...list.matchAll(/\s*(?:"((?:[^"]|"")*)"\s*|([^,]*))(?:,|$)/g)];
+  // The pattern matches nothing once more at the end.
+  return values
+    .slice(0, list.endsWith(",") ? undefined : -1)
+    .map(([, quoted, plain = ""]) => (quoted === undefined ? plain.trim() : quoted.replaceAll('""', '"')));
+}
+
+function tooMany(flag: string, count: number): UsageError {
+  return refusal(flag, `too many values on one axis (found ${count}, allowed ${MAX_VALUES})`, "give fewer");
+}
+
+function refusal(flag: string, problem: string, next: string): UsageError {
+  return new UsageError({ code: "E_GRID", subject: flag, problem, next });
+}

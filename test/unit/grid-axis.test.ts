@@ -1,0 +1,103 @@
+/** @file The axes of grids: A1111's ranges by a table, quoting, words for words, and what is refused. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { contactSheet, sheetLayout } from "../../src/image/contact-sheet.ts";
+import { drawLettering, hasBoxes, letteringWidth } from "../../src/image/lettering.ts";
+import { parseAxis } from "../../src/job/grid-axis.ts";
+
+const JOB = { prompt: "a cat and a cat", negativePrompt: "dog" };
+
+for (const [text, values] of [
+  ["steps=10,20-40:10", [10, 20, 30, 40]],
+  ["steps=1-5", [1, 2, 3, 4, 5]],
+  ["steps = 1-10 (+3)", [1, 4, 7, 10]],
+  ["steps=10-1 (-3)", [10, 7, 4, 1]],
+  ["steps=5-3", [5, 4, 3]],
+  ["steps=1-10 [5]", [1, 3, 5, 7, 10]],
+  ["guidance=5-7 (+0.5)", [5, 5.5, 6, 6.5, 7]],
+  ["cfg=0.1-0.3 (+0.1), 9", [0.1, 0.2, 0.3, 9]],
+  ["CFG scale=1-2 [3]", [1, 1.5, 2]],
+  ["guidance=0-1 [1]", [0]],
+  ["seed=18446744073709551615,7", ["18446744073709551615", 7]],
+  ["width=64-128:32", [64, 96, 128]],
+  ["sampler=euler", ["euler"]],
+] as const) {
+  test(`${text} is ${values.join(", ")}`, () => {
+    const axis = parseAxis("--x", text);
+    const field = axis.field as "steps";
+    assert.deepEqual(
+      axis.texts.map((_, i) => axis.apply(JOB, i)[field]),
+      values,
+    );
+  });
+}
+
+test("values in quotes hold commas and quotes; words are replaced everywhere, as they are", () => {
+  const axis = parseAxis("--y", 'prompt-sr=cat,"dog, ""big""", $& ,');
+  assert.deepEqual(axis.texts, ["cat", 'dog, "big"', "$&", ""]);
+  assert.deepEqual(
+    axis.texts.map((_, i) => axis.apply(JOB, i).prompt),
+    ["a cat and a cat", 'a dog, "big" and a dog, "big"', "a $& and a $&", "a  and a "],
+  );
+  assert.throws(() => parseAxis("--y", "sr=bird,cow").apply(JOB, 1), /E_GRID --y: the prompt does not have "bird"/);
+});
+
+test("a seed of chance is drawn once for its whole column", () => {
+  const axis = parseAxis("--x", "seed=-1,-1");
+  assert.equal(axis.apply(JOB, 0).seed, axis.apply({ prompt: "y" }, 0).seed);
+});
+
+test("what is refused, by name", () => {
+  for (const [text, wanted] of [
+    ["nothing=1", /E_GRID --x: there is no field "nothing" \(allowed .*steps.*prompt-sr\)/],
+    ["steps", /an axis is a name and values/],
+    ["steps=", /an axis is a name and values/],
+    ["steps=1-10 (-1)", /leads nowhere/],
+    ["steps=1-10 (+0)", /leads nowhere|too many/],
+    ["steps=1-100000", /too many values on one axis \(found 100000, allowed 200\)/],
+    ["steps=1-2 [99999999]", /too many values/],
+    ["steps=0-3", /--x steps must be a whole number from 1 to 1000 \(found "0"\)/],
+    ["sampler=nosuch", /--x sampler must be/],
+    ["prompt-sr=cat", /wants the words to replace/],
+  ] as const) {
+    assert.throws(() => parseAxis("--x", text), wanted, text);
+  }
+});
+
+test("a sheet: every picture at its place, legends in black on white, nothing over a picture", () => {
+  const legends = { columns: ["A", "a very long legend that is cut"], rows: ["r1", "r2"], blocks: ["z: 1", "z: 2"] };
+  const cell = { width: 40, height: 24 };
+  const layout = sheetLayout(legends, cell);
+  const solid = (value: number) => ({ ...cell, rgb: new Uint8Array(3 * 40 * 24).fill(value) });
+  const pictures = Array.from({ length: 8 }, (_, i) => (i === 5 ? undefined : solid(100 + i)));
+  const { width, height, rgb } = contactSheet(layout, pictures);
+  assert.deepEqual([rgb.length, width], [3 * width * height, layout.leftPixels + 2 * 44 - 4]);
+  for (let i = 0; i < 8; i++) {
+    const left = layout.leftPixels + (i % 2) * 44;
+    const top = Math.floor(i / 4) * layout.blockHeight + layout.topPixels + (Math.floor(i / 2) % 2) * 28;
+    for (const [x, y] of [
+      [0, 0],
+      [39, 0],
+      [0, 23],
+      [39, 23],
+      [20, 12],
+    ] as const) {
+      assert.equal(rgb[3 * ((top + y) * width + left + x)], i === 5 ? 255 : 100 + i, `${i} ${x} ${y}`);
+    }
+  }
+  const dark = rgb.filter((value) => value < 64).length;
+  assert.ok(dark > 300, `${dark} dark values`);
+});
+
+test("letters differ, widths add up, and what the font has not is a box", () => {
+  const drawn = (text: string) => {
+    const picture = { width: 24, height: 20, rgb: new Uint8Array(3 * 24 * 20).fill(255) };
+    drawLettering(picture, text, 2, 0);
+    return Buffer.from(picture.rgb).toString("latin1");
+  };
+  const all = Array.from({ length: 94 }, (_, i) => drawn(String.fromCharCode(0x21 + i)));
+  assert.ok(new Set(all).size >= 93);
+  assert.equal(letteringWidth("ab"), letteringWidth("a") + letteringWidth("b"));
+  assert.ok(!hasBoxes("steps: 10 ~"));
+  assert.ok(hasBoxes("山") && drawn("山") !== drawn(" "));
+});
