@@ -167,6 +167,29 @@ test("long reads come in pieces of 4 MiB, each byte once, also where two tensors
   arena[Symbol.dispose]();
 });
 
+test("a read that fails is told once the others have landed: they write into the same slot", options, async () => {
+  const device = await open({ staging: { slots: 1, slotBytes: 16 * MiB } });
+  const stored = { dtype: "f32" as const, shape: [2 * MiB] };
+  const arena = await device.createArena(8 * MiB, "weights");
+  const span = { arena, offsetBytes: 0, lengthBytes: 8 * MiB };
+  const landing = Promise.withResolvers<void>();
+  let told = false;
+  const upload = device
+    .upload({
+      ...{ label: "two reads", storedBytes: 8 * MiB, tensors: [{ name: "w", stored, span, storedOffsetBytes: 0 }] },
+      read: (from) => (from === 0 ? Promise.reject(new Error("disk")) : landing.promise),
+    })
+    .catch((error: unknown) => {
+      told = true;
+      return error;
+    });
+  for (let turn = 0; turn < 20; turn++) await new Promise((resume) => setImmediate(resume));
+  assert.equal(told, false);
+  landing.resolve();
+  assert.match(String(await upload), /^Error: disk$/);
+  arena[Symbol.dispose]();
+});
+
 test("memory that was given back, that is another device's, or that ends too early is refused", options, async () => {
   const device = await open();
   const graph = sumGraph(64);
