@@ -114,6 +114,7 @@ function* together(
 
 class TextCollector {
   readonly #checkpoint: PromptReader;
+  readonly #written = new Map<string, number>();
   readonly #places = new Map<string, number>();
   readonly #texts: (readonly Prompt[])[] = [];
   #chunks: number;
@@ -123,9 +124,15 @@ class TextCollector {
     this.#chunks = leastChunks;
   }
 
-  /** Where in the list a text is; equal ones are one. */
+  /** Where in the list a text is; equal ones are one, and none is cut into tokens twice. */
   place(text: PromptText): number {
-    const chunks = this.#checkpoint.promptChunks(text);
+    const written = JSON.stringify([text.text, text.second, text.clipSkip]);
+    const place = this.#written.get(written) ?? this.#placeOf(this.#checkpoint.promptChunks(text));
+    this.#written.set(written, place);
+    return place;
+  }
+
+  #placeOf(chunks: readonly Prompt[]): number {
     const key = JSON.stringify(chunks);
     const known = this.#places.get(key);
     if (known !== undefined) return known;
