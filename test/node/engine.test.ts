@@ -340,7 +340,8 @@ test("what the engine says of itself and its model: names, sizes, notes, what it
     '{"type":"note","text":"of the card"}',
     '{"type":"note","text":"of the model"}',
   ]);
-  assert.equal((await engine.plan(JOB)).processBytes, host.processBytes + held);
+  const { processBytes } = await engine.plan(JOB);
+  assert.ok(processBytes >= host.processBytes + held && processBytes < host.processBytes + held + 2 ** 20);
   const ended = engine[Symbol.asyncDispose]();
   assert.ok(!device.ended);
   await ended;
