@@ -1,0 +1,181 @@
+/**
+ * @file Pictures from pictures, and second passes: the same PNG for every budget, from folder and store; the same pixels from the state of
+ * any step; memory within the plan; a device that breaks anywhere; what can't go together is refused.
+ */
+import assert from "node:assert/strict";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { HostDevice } from "../../src/backend/host-device.ts";
+import { runCli } from "../../src/cli/program.ts";
+import { readJob } from "../../src/engine/read-job.ts";
+import type { Picture } from "../../src/image/picture.ts";
+import { openOnnxBackend } from "../../src/node/onnx.ts";
+import { type GenerateJob, openEngine } from "../../src/node.ts";
+import { componentReaders } from "../../src/pipeline/readers.ts";
+import { recoveredTextToImage } from "../../src/pipeline/recovery.ts";
+import { jobShape } from "../../src/pipeline/route.ts";
+import { Runtime } from "../../src/pipeline/runtime.ts";
+import { type TextToImageJob, textToImage } from "../../src/pipeline/text-to-image.ts";
+import type { SamplerState } from "../../src/sampler/sampler.ts";
+import { type DeviceFaults, FaultyDevice } from "../faulty-device.ts";
+import { TEST_MACHINE } from "../graph-run.ts";
+import { openSdxlFolder } from "../sdxl-folder.ts";
+import { sameBytes } from "../support/same.ts";
+import { fakeContext } from "./fake-context.ts";
+
+const root = new URL("../../", import.meta.url);
+const DEMO = fileURLToPath(new URL("models/demo", root));
+const here = (name: string) => fileURLToPath(new URL(`fixtures/from-pictures/${name}`, root));
+const PICTURE = { initImage: here("init.png"), width: 64, height: 56 };
+const BASE = { prompt: "a lake at dawn", seed: 3, steps: 3, width: 64, height: 64 };
+const JOBS: Readonly<Record<string, GenerateJob>> = {
+  "image to image": { ...BASE, ...PICTURE, strength: 0.7 },
+  inpainting: { ...BASE, ...PICTURE, maskImage: here("soft.png"), maskBlur: 2 },
+  outpainting: { ...BASE, initImage: here("init.png"), outpaint: "8,0,16,0", width: 72, height: 48, steps: 2 },
+  "a larger latent": { ...BASE, hiresScale: 1.5, hiresStrength: 0.7 },
+  "a larger picture": { ...BASE, hiresScale: 1.25, hiresStrength: 0.5, hiresSteps: 2, hiresUpscaler: "lanczos" },
+};
+
+let folder: string;
+before(async () => {
+  folder = await mkdtemp(join(tmpdir(), "solvay-picture-jobs-"));
+});
+after(() => rm(folder, { recursive: true, force: true }));
+
+async function pictures(options: Parameters<typeof openEngine>[0]): Promise<Map<string, Uint8Array>> {
+  await using engine = await openEngine({ backend: "cpu", ...options });
+  const made = new Map<string, Uint8Array>();
+  for (const [name, job] of Object.entries(JOBS)) {
+    let planned: { readonly deviceBytes: number; readonly ramBytes: number } | undefined;
+    for await (const event of engine.generate(job)) {
+      if (event.type === "plan") planned = event.plan.peak;
+      if (event.type !== "image") continue;
+      made.set(name, event.png);
+      assert.ok(event.peakDeviceBytes <= planned!.deviceBytes, `${name}: device memory as planned`);
+      assert.ok(event.peakRamBytes <= planned!.ramBytes, `${name}: RAM as planned`);
+    }
+  }
+  return made;
+}
+
+test("in place and from the store, resident and streamed: the same PNG of each kind of job", async () => {
+  const expected = await pictures({ model: DEMO });
+  assert.equal(new Set([...expected.values()].map((png) => png.length)).size > 1, true);
+  const fake = fakeContext({ cwd: folder });
+  const store = join(folder, "store");
+  assert.equal(await runCli(["import", DEMO, "--store", store, "--json"], fake.context), 0, fake.err());
+  const { id } = JSON.parse(fake.out().trim().split("\n").at(-1)!) as { id: string };
+  for (const [where, options] of [
+    ["streamed", { model: DEMO, budgets: { vram: "240M", ram: "1G" } }],
+    ["from the store", { model: `store:${id}`, store, budgets: { vram: "240M", ram: "1G" } }],
+  ] as const) {
+    const found = await pictures(options);
+    for (const [name, png] of expected) sameBytes(found.get(name)!, png, `${name}, ${where}`);
+  }
+});
+
+const decoder = async (): Promise<(field: string, path: string) => Promise<Picture>> => {
+  const { readPictureBytes } = await import("../../src/node/picture-files.ts");
+  const { readPicture } = await import("../../src/node/pictures.ts");
+  return async (field, path) => readPicture((await readPictureBytes(field, path, { cwd: "/" })).bytes, { name: field });
+};
+
+const settings = {
+  budgets: { deviceBytes: 2 ** 30, ramBytes: 2 ** 30 },
+  machine: TEST_MACHINE,
+  rates: {},
+  processBytes: 0,
+  now: () => performance.now(),
+  pause: async () => {},
+};
+
+async function fullJob(runtime: Runtime, job: GenerateJob): Promise<TextToImageJob> {
+  const { full, pictures: read } = await readJob({ runtime, readPicture: await decoder() }, job);
+  return { ...full, pictures: read };
+}
+
+const PAINT = here("paint");
+const DEEP = fileURLToPath(new URL("fixtures/golden/deep", root));
+const SMALL = { ...BASE, steps: 4, width: 32, height: 32 };
+
+for (const [name, model, job] of [
+  ["image to image", DEEP, { ...SMALL, initImage: here("init.png"), strength: 0.6 }],
+  ["inpainting", DEEP, { ...SMALL, initImage: here("init.png"), maskImage: here("soft.png"), strength: 0.6 }],
+  ["inpainting by a network for it", PAINT, { ...SMALL, initImage: here("init.png"), maskImage: here("mask.png") }],
+  ["a larger latent", DEEP, { ...SMALL, steps: 2, hiresScale: 2, hiresStrength: 0.6, hiresSteps: 4 }],
+  ["a larger picture", DEEP, { ...SMALL, steps: 2, hiresScale: 1.5, hiresUpscaler: "lanczos", hiresSteps: 3 }],
+] as const) {
+  test(`${name}: from the state of any step, the same pixels; a device lost at any of some calls as well`, async () => {
+    await using checkpoint = await openSdxlFolder(model);
+    await using device = new HostDevice(await openOnnxBackend());
+    await using runtime = new Runtime(checkpoint, device, componentReaders(checkpoint, performance.now), settings);
+    const full = await fullJob(runtime, job);
+    const planned = runtime.plan(jobShape(checkpoint, full));
+    const states: SamplerState[] = [];
+    let expected: Uint8Array | undefined;
+    for await (const event of textToImage(runtime, planned, full)) {
+      if (event.type === "step") states.push(event.state);
+      if (event.type === "step") assert.equal(event.state.step, states.length);
+      if (event.type === "pixels") expected = event.rgb;
+    }
+    assert.ok(states.length > 1);
+    for (const from of states) {
+      for await (const event of textToImage(runtime, planned, full, { from: structuredClone(from) })) {
+        if (event.type === "step") assert.ok(event.state.step > from.step, "no step twice");
+        if (event.type === "pixels") sameBytes(event.rgb, expected!, `from step ${from.step}`);
+      }
+    }
+    let calls = 0;
+    const draw = async (faults: DeviceFaults) => {
+      const first = new FaultyDevice(faults, 1000);
+      await using faulty = new Runtime(checkpoint, first, componentReaders(checkpoint, performance.now), settings);
+      const recovery = {
+        reopen: async () => {
+          await first[Symbol.asyncDispose]();
+          return new FaultyDevice({}, 1000);
+        },
+        hasLessThanFp32: false,
+        shrink: async () => {},
+        pause: () => new Promise<void>((resume) => setImmediate(resume)),
+      };
+      for await (const event of recoveredTextToImage(faulty, full, recovery))
+        if (event.type === "pixels") return event.rgb;
+      throw new Error("no picture");
+    };
+    const plain = await draw({ before: () => void calls++ });
+    for (const share of [0.2, 0.45, 0.7, 0.95]) {
+      const at = Math.floor(calls * share);
+      const found = await draw({ before: (_, count, broken) => void (count === at && broken.lose()) });
+      sameBytes(found, plain, `lost at call ${at} of ${calls}`);
+    }
+  });
+}
+
+test("fields that need or exclude one another, sizes and strengths that can't be: one clear refusal", async () => {
+  await using checkpoint = await openSdxlFolder(DEEP);
+  await using device = new HostDevice(await openOnnxBackend());
+  await using runtime = new Runtime(checkpoint, device, componentReaders(checkpoint, performance.now), settings);
+  const init = { initImage: here("init.png") };
+  const refused: readonly (readonly [Partial<GenerateJob>, RegExp])[] = [
+    [{ strength: 0.5 }, /E_JOB strength: there is no picture to begin with/],
+    [{ maskImage: here("mask.png") }, /E_JOB maskImage: there is no picture to begin with/],
+    [{ outpaint: "8,8,8,8" }, /E_JOB outpaint: there is no picture to begin with/],
+    [{ hiresSteps: 4 }, /E_JOB hiresSteps: there is no second pass/],
+    [{ ...init, hiresScale: 2 }, /E_JOB hiresScale: a second pass follows text to image only/],
+    [{ ...init, maskBlur: 2 }, /E_JOB maskBlur: there is no mask/],
+    [{ ...init, strength: 0.1, steps: 4 }, /E_JOB strength: 0.1 of 4 steps leaves none/],
+    [{ ...init, outpaint: "1,2,3" }, /E_JOB outpaint: four numbers of pixels/],
+    [{ hiresScale: 8, width: 1024, height: 1024 }, /E_JOB hiresScale: 8192x8192 is too large/],
+    [{ hiresScale: 2, hiresUpscaler: "magic" }, /E_JOB hiresUpscaler: "magic" is none \(allowed: latent, /],
+  ];
+  for (const [job, message] of refused) {
+    const shaped = async () => jobShape(checkpoint, await fullJob(runtime, { prompt: "a mill", ...job }));
+    await assert.rejects(shaped(), (error: Error) => message.test(error.message) || assert.fail(error.message));
+  }
+  await using painter = await openSdxlFolder(PAINT);
+  await using other = new Runtime(painter, device, componentReaders(painter, performance.now), settings);
+  await assert.rejects(fullJob(other, { prompt: "a door" }), /E_JOB maskImage: .*is a model for inpainting/);
+});
