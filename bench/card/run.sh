@@ -9,20 +9,20 @@
 set -uo pipefail
 started=$SECONDS
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-out=${OUT:-$PWD/card-results} work= seconds=540 more=()
+out=${OUT:-$PWD/card-results} work= seconds=540 quick=no more=()
 while [ $# -gt 0 ]; do
   case $1 in
     --out) out=$2; shift 2 ;;
     --work) work=$2; shift 2 ;;
     --seconds) seconds=$2; shift 2 ;;
     --adapter) more+=(--adapter "$2"); shift 2 ;;
-    --quick) more+=(--quick); shift ;;
+    --quick) quick=yes; more+=(--quick); shift ;;
     *) echo "E_USAGE $1: there is no such option. Next: see the head of run.sh" >&2; exit 2 ;;
   esac
 done
 mkdir -p "$out" || exit 5
 fail() {
-  printf '{"step":"unpack","ok":false,"error":"%s"}\n' "$1" >>"$out/results.jsonl"
+  printf '{"step":"unpack","ok":false,"error":"%s"}\n' "$1" >"$out/results.jsonl"
   echo "E_UNPACK $1" | tee -a "$out/run.log" >&2
   exit 5
 }
@@ -40,7 +40,7 @@ unxz_to_stdout() {
   fi
 }
 mkdir -p "$work/solvay" "$work/bin" "$work/home" "$work/tmp"
-tar -C "$work/solvay" -xf "$here/models.tar" || fail "models.tar can not be unpacked"
+unxz_to_stdout "$here/models.tar.xz" | tar -C "$work/solvay" -xf - || fail "models.tar.xz can not be unpacked"
 unxz_to_stdout "$here/sources.tar.xz" | tar -C "$work/solvay" -xf - || fail "sources.tar.xz can not be unpacked"
 unxz_to_stdout "$here/node.xz" >"$work/bin/node" || fail "node.xz can not be unpacked: no xz, no python3?"
 mkdir -p "$work/solvay/node_modules/webgpu/dist/linux-x64"
@@ -59,7 +59,15 @@ if [ -z "${VK_DRIVER_FILES:-}${VK_ICD_FILENAMES:-}" ] && [ -e "$mounted" ] && ! 
 fi
 unset NODE_OPTIONS
 export HOME=$work/home TMPDIR=$work/tmp SOLVAY_STATE=$work/home/state XDG_CACHE_HOME=$work/home/cache
+# As the command's launcher sets them.
+export ORT_DISABLE_TELEMETRY=1 MALLOC_MMAP_THRESHOLD_=33554432 MALLOC_TRIM_THRESHOLD_=1073741824 MALLOC_ARENA_MAX=1
+solvay=$work/solvay model=()
+if [ "$quick" = no ]; then
+  "$work/bin/node" "$solvay/scripts/synth-sdxl.ts" "$work/sdxl" >>"$out/run.log" 2>&1 || fail "the weights can not be made"
+  model=(--model "$work/sdxl")
+fi
 left=$((seconds - (SECONDS - started)))
 # It keeps to its time by itself; this is for the case that it can't.
-timeout -k 5 $((left + 5)) "$work/bin/node" "$work/solvay/bench/card/main.ts" \
-  --out "$out" --work "$work" --seconds "$left" ${more[@]+"${more[@]}"}
+timeout -k 5 $((left + 15)) "$work/bin/node" --max-semi-space-size=2 "$solvay/src/cli/main.ts" bench \
+  --report "$out/results.jsonl" --seconds "$left" ${model[@]+"${model[@]}"} ${more[@]+"${more[@]}"} 2>&1 | tee -a "$out/run.log"
+exit "${PIPESTATUS[0]}"

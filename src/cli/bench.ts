@@ -5,6 +5,7 @@ import type { Precision } from "../backend/precision.ts";
 import { type BenchEvent, runBench } from "../bench/bench.ts";
 import type { ModelBenchRequest } from "../bench/model-bench.ts";
 import type { PeakTflops } from "../bench/peaks.ts";
+import { writeReport } from "../bench/report/report.ts";
 import { type BenchShape, SDXL_SHAPES } from "../bench/shapes.ts";
 import { UsageError } from "../errors.ts";
 import { JOB_FIELDS, OPEN_FIELDS } from "../job/fields.ts";
@@ -14,6 +15,7 @@ import { defaultStateFolder } from "../node/state/folder.ts";
 import { benchLines } from "../terminal/bench-text.ts";
 import { type CliContext, interruptible } from "../terminal/context.ts";
 import { fieldOption } from "../terminal/options.ts";
+import { checkOutput } from "../terminal/output-file.ts";
 
 interface BenchCommandOptions {
   readonly backend: "auto" | "webgpu" | "cpu";
@@ -29,6 +31,9 @@ interface BenchCommandOptions {
   readonly width?: number;
   readonly height?: number;
   readonly json?: boolean;
+  readonly report?: string;
+  readonly seconds: number;
+  readonly quick?: boolean;
 }
 
 /** Of full SDXL in fp16 on a card: resident, then streaming more and more. "default": what the engine takes by itself. */
@@ -53,10 +58,17 @@ export function addBench(program: Command, context: CliContext): void {
     .addOption(fieldOption(JOB_FIELDS.width, "of the model's picture"))
     .addOption(fieldOption(JOB_FIELDS.height, "of the model's picture"))
     .option("--json", "one JSON document")
+    .option("--report <file>", "all that is worth knowing of a card, as JSON lines that can be put on an issue")
+    .option("--seconds <n>", "of a report, at most", (t) => wholeFromText("--seconds", t, 10, 86400), 540)
+    .option("--quick", "of a report: small shapes, to see that it runs")
     .action((options: BenchCommandOptions) => bench(context, options));
 }
 
 async function bench(context: CliContext, options: BenchCommandOptions): Promise<void> {
+  if (options.report !== undefined) {
+    await report(context, options, options.report);
+    return;
+  }
   const { backend, adapter, shrink, tune, peakTflops: peak, json } = options;
   const request = { backend, adapter, shapes: shapesNamed(options.only), shrink, tune, peak, model: modelOf(options) };
   const onEvent = (event: BenchEvent) => {
@@ -67,6 +79,22 @@ async function bench(context: CliContext, options: BenchCommandOptions): Promise
     const { openEngine } = context;
     const document = await runBench(request, commandOf(options), { openEngine, stateFolder, signal, onEvent });
     if (json) context.stdout.write(`${JSON.stringify(document, null, 1)}\n`);
+  });
+}
+
+/** Each step in a process of its own, so that no driver takes the report down. */
+async function report(
+  { cwd, env, stdout, ...context }: CliContext,
+  { adapter, model, seconds, quick = false }: BenchCommandOptions,
+  name: string,
+): Promise<void> {
+  const file = path.resolve(cwd, name);
+  await checkOutput({ shown: name, file });
+  const main = process.argv[1]!;
+  const say = (line: string) => void stdout.write(`${line}\n`);
+  await interruptible({ cwd, env, stdout, ...context }, async (signal) => {
+    const failed = await writeReport({ file, seconds, adapter, model, quick, main, env }, say, signal);
+    say(`${name}: ${failed === 0 ? "all steps done" : `${failed} steps failed: the file says why`}`);
   });
 }
 

@@ -18,7 +18,11 @@ export interface ChildResult {
   readonly failure?: string;
 }
 
+export type ChildRunner = (request: ChildRequest) => Promise<ChildResult>;
+
 const TAIL_CHARACTERS = 2000;
+
+const GROUPS = process.platform !== "win32";
 
 const running = new Set<number>();
 
@@ -30,8 +34,8 @@ export function endChildren(): void {
 /** Never rejects. What was printed before a failure is kept. */
 export function runChild({ command, args, cwd, env, input, limitMs }: ChildRequest): Promise<ChildResult> {
   return new Promise((resolve) => {
-    // A group of its own, so that helpers of it are ended as well.
-    const child = spawn(command, args, { cwd, env, detached: true, stdio: ["pipe", "pipe", "pipe"] });
+    // A group of its own, so that helpers of it are ended as well. Windows has none, and would open a window.
+    const child = spawn(command, args, { cwd, env, detached: GROUPS, stdio: ["pipe", "pipe", "pipe"] });
     if (child.pid !== undefined) running.add(child.pid);
     let stdout = "";
     let stderr = "";
@@ -66,7 +70,7 @@ export function runChild({ command, args, cwd, env, input, limitMs }: ChildReque
 
 function endGroup(pid: number): void {
   try {
-    process.kill(-pid, "SIGKILL");
+    process.kill(GROUPS ? -pid : pid, "SIGKILL");
   } catch {
     // It has just ended by itself.
   }

@@ -1,7 +1,7 @@
 /** @file The demo model's picture under three budgets, which must be one picture, and in fp16. */
 import path from "node:path";
-import { drawPicture, type Outcome } from "./solvay.ts";
-import type { Run, Step } from "./step.ts";
+import { drawPicture } from "./pictures.ts";
+import type { Outcome, Run, Step } from "./step.ts";
 
 /** What is asked first, to learn from the refusal what is the least. */
 const TOO_SMALL = "1M";
@@ -15,13 +15,14 @@ function leastMiB(refusal: string): number | undefined {
   return found === undefined ? undefined : Number(found);
 }
 
-export function demoSteps({ work, adapterArgs, sizes }: Run): readonly Step[] {
+export function demoSteps(run: Run): readonly Step[] {
   const hashes: (string | undefined)[] = [];
   let least: number | undefined;
+  const { work, sizes } = run;
   const { demoSide: side, demoSteps: steps } = sizes;
   const draw = async (vram: string, precision: "fp32" | "fp16", limitMs: number) => {
     const output = path.join(work, "demo.png");
-    return await drawPicture({ model: "demo", vram, precision, side, steps, output }, adapterArgs, limitMs);
+    return await drawPicture(run, { vram, precision, side, steps, output }, limitMs);
   };
   const budgeted = async (vram: string | undefined, limitMs: number): Promise<Outcome> => {
     if (vram === undefined) return { summary: "", error: "the least budget isn't known" };

@@ -1,9 +1,10 @@
 /** @file What the machine is, what Solvay finds on it, how fast it computes SDXL's shapes, and how fast PyTorch does. */
 import os from "node:os";
-import path from "node:path";
-import { type BenchShape, benchProblem, SDXL_SHAPES, shrunk } from "../../src/bench/shapes.ts";
+import { type BenchShape, benchProblem, SDXL_SHAPES, shrunk } from "../shapes.ts";
 import { runChild } from "./child.ts";
-import { failureOf, type Outcome, runSolvay } from "./solvay.ts";
+import { failureOf } from "./command.ts";
+import type { Outcome, Run } from "./step.ts";
+import { TORCH_SHAPES } from "./torch-shapes.ts";
 
 /** The driver as its own tools name it; tools that aren't there are left out. */
 export async function environment(limitMs: number): Promise<Outcome> {
@@ -38,9 +39,11 @@ interface DoctorFinding {
   readonly text: string;
 }
 
-/** Adapters and self-tests. Without ONNX Runtime, which isn't packed, doctor itself ends with a problem. */
-export async function doctor(adapterArgs: readonly string[], limitMs: number): Promise<Outcome> {
-  const result = await runSolvay(["doctor", "--json", ...adapterArgs], { limitMs });
+type Commanded = Pick<Run, "solvay" | "adapterArgs">;
+
+/** Adapters and self-tests. A problem that doctor finds elsewhere (no ONNX Runtime, say) is none of the card's. */
+export async function doctor({ solvay, adapterArgs }: Commanded, limitMs: number): Promise<Outcome> {
+  const result = await solvay.run(["doctor", "--json", ...adapterArgs], { limitMs });
   const all = parseJson<readonly DoctorFinding[]>(result.stdout);
   if (all === undefined) return { summary: "", error: failureOf(result) ?? "doctor printed no JSON" };
   // The others name folders of this machine.
@@ -61,14 +64,14 @@ interface BenchDocument {
 
 /** One shape, each tile and path of it; uploads and overlap beside. */
 export async function benchShape(
+  { solvay, adapterArgs }: Commanded,
   name: string,
   { shrink, tune }: { readonly shrink?: number; readonly tune: boolean },
-  adapterArgs: readonly string[],
   limitMs: number,
 ): Promise<Outcome> {
   const shrunken = shrink === undefined ? [] : ["--shrink", String(shrink)];
   const args = ["bench", "--json", "--backend", "webgpu", "--only", name, ...(tune ? ["--tune"] : []), ...shrunken];
-  const result = await runSolvay([...args, ...adapterArgs], { limitMs });
+  const result = await solvay.run([...args, ...adapterArgs], { limitMs });
   const figures = parseJson<BenchDocument>(result.stdout);
   const shape = figures?.shapes[0];
   if (figures === undefined || shape === undefined) {
@@ -82,11 +85,10 @@ export async function benchShape(
 
 /** PyTorch's own kernels at the same shapes, one JSON line each, in the order of value. */
 export async function torchShapes(shrink: number, limitMs: number): Promise<Outcome> {
-  const script = path.join(import.meta.dirname, "torch_shapes.py");
   const shapes = SDXL_SHAPES.map((full) => withOperations(shrunk(full, shrink)));
   const env = { ...process.env, PYTHONUNBUFFERED: "1" };
   const input = JSON.stringify(shapes);
-  const result = await runChild({ command: "python3", args: [script], env, input, limitMs });
+  const result = await runChild({ command: "python3", args: ["-c", TORCH_SHAPES], env, input, limitMs });
   const figures = result.stdout.split("\n").flatMap((line) => {
     const rate = parseJson<{ readonly name?: string; readonly dtype?: string; readonly gflops?: number }>(line);
     return rate === undefined ? [] : [rate];

@@ -1,12 +1,13 @@
-/** @file Seconds of a step of full-size SDXL, resident and streamed, in each arithmetic. Its weights are made while other steps run. */
+/** @file Seconds of a step of a model at full size, resident and streamed, in each arithmetic. */
 import path from "node:path";
-import { drawPicture, failureOf, type Outcome, type Picture, runSynth } from "./solvay.ts";
+import { drawPicture } from "./pictures.ts";
 import type { Run, Step } from "./step.ts";
 
-/** Whole on the card: 6.9 GB of weights, and activations beside. */
+/** Whole on the card: 6.9 GB of weights, and activations beside. A card with less says so. */
 const RESIDENT = "12G";
 /** Streamed more and more; in the order of their value. */
 const STREAMED = ["4G", "3G", "6G"];
+const DRY = "4G";
 
 /** The last only differs where a card has matrices. */
 const ARITHMETICS = [
@@ -15,29 +16,18 @@ const ARITHMETICS = [
   { name: "fp16 without matrices", precision: "fp16", withoutMatrices: true },
 ] as const;
 
-/** On a card that looks slower than this, the three arithmetics of one budget would eat the time of all else. */
+/** On a slow card the three arithmetics of one budget would eat the time of all else. */
 const LIMIT_SECONDS = 100;
-const SYNTH_LIMIT_SECONDS = 240;
 
-/** Two groups: with all weights on the card, and streamed. In a dry run the demo model is drawn, under one budget. */
+/** Two groups: with all weights on the card, and streamed. In a dry run one small picture, under one budget. */
 export function modelSteps(run: Run): { readonly resident: readonly Step[]; readonly streamed: readonly Step[] } {
-  const { quick } = run;
-  if (quick) return { resident: pictures(run, "demo", ["4G"]), streamed: [] };
-  const folder = path.join(run.work, "sdxl");
-  const startedMs = performance.now();
-  const made = runSynth(folder, SYNTH_LIMIT_SECONDS * 1000).then((result): Outcome => {
-    const seconds = (performance.now() - startedMs) / 1000;
-    return { figures: { seconds }, summary: result.stderrTail, error: failureOf(result) };
-  });
-  const wait: Step = { name: "sdxl: weights made", limitSeconds: SYNTH_LIMIT_SECONDS, run: () => made };
-  return {
-    resident: [wait, ...pictures(run, { folder }, [RESIDENT])],
-    streamed: pictures(run, { folder }, STREAMED),
-  };
+  if (run.quick) return { resident: pictures(run, [DRY]), streamed: [] };
+  if (run.model === undefined) return { resident: [], streamed: [] };
+  return { resident: pictures(run, [RESIDENT]), streamed: pictures(run, STREAMED) };
 }
 
-function pictures({ work, adapterArgs, sizes, quick }: Run, model: Picture["model"], budgets: readonly string[]) {
-  const name = model === "demo" ? "model" : "sdxl";
+function pictures(run: Run, budgets: readonly string[]): readonly Step[] {
+  const { work, model, sizes, quick } = run;
   /** Whether this card computes fp16 by matrices, once that is known. */
   let matrices: boolean | undefined;
   return budgets.flatMap((vram) =>
@@ -45,18 +35,19 @@ function pictures({ work, adapterArgs, sizes, quick }: Run, model: Picture["mode
       const { side, steps } = sizes;
       const output = path.join(work, "model.png");
       return {
-        name: `${name}, ${arithmetic}, ${vram}`,
+        name: `model, ${arithmetic}, ${vram}`,
         limitSeconds: LIMIT_SECONDS,
         async run(limitMs) {
           if (withoutMatrices && matrices === false && !quick) {
             return { figures: "as fp16", summary: "as fp16: this card's fp16 is without matrices already" };
           }
           const picture = { model, vram, precision, withoutMatrices, side, steps, output };
-          const drawn = await drawPicture(picture, adapterArgs, limitMs);
+          const drawn = await drawPicture(run, picture, limitMs);
           if (precision === "fp16" && !withoutMatrices && drawn.figures.precision !== undefined) {
             matrices = drawn.figures.precision.includes("matrices");
           }
-          return drawn;
+          const small = drawn.error !== undefined && /E_VRAM/.test(drawn.said);
+          return small ? { figures: "too small", summary: `this card has not ${vram}` } : drawn;
         },
       };
     }),

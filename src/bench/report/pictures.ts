@@ -1,52 +1,10 @@
-/** @file Solvay's command as this bench runs it: from its sources, by the packed Node, and what of its answers is kept. */
-import { readFileSync } from "node:fs";
-import path from "node:path";
-import { type ChildResult, runChild } from "./child.ts";
-
-const ROOT = path.resolve(import.meta.dirname, "../..");
-const MAIN = path.join(ROOT, "src/cli/main.ts");
-const DEMO_MODEL = path.join(ROOT, "models/demo");
-const SYNTH = path.join(ROOT, "scripts/synth-sdxl.ts");
-
-/** As scripts/bootstrap.mjs sets them. */
-const MEMORY: { readonly malloc: Record<string, string>; readonly nodeOptions: readonly string[] } = JSON.parse(
-  readFileSync(path.join(ROOT, "bin/memory-settings.json"), "utf8"),
-);
-
-export interface CommandOptions {
-  readonly limitMs: number;
-  readonly withoutMatrices?: boolean;
-}
-
-export function runSolvay(args: readonly string[], { limitMs, withoutMatrices }: CommandOptions): Promise<ChildResult> {
-  const hook = withoutMatrices ? ["--import", path.join(import.meta.dirname, "without-matrices.ts")] : [];
-  const env = { ...MEMORY.malloc, ...process.env };
-  return runChild({ command: process.execPath, args: [...MEMORY.nodeOptions, ...hook, MAIN, ...args], env, limitMs });
-}
-
-/** Writes full-size SDXL of random weights into `folder`. */
-export function runSynth(folder: string, limitMs: number): Promise<ChildResult> {
-  return runChild({ command: process.execPath, args: [SYNTH, folder], limitMs });
-}
-
-/** What a step found; `error` where it failed, with the figures that it had by then. */
-export interface Outcome {
-  readonly figures?: unknown;
-  /** In words, for the log. */
-  readonly summary: string;
-  readonly error?: string;
-}
-
-/** Of a failed command: how it ended, and its last words, without this machine's folders. */
-export function failureOf({ failure, stderrTail }: ChildResult): string | undefined {
-  if (failure === undefined) return undefined;
-  const said = stderrTail.split("\n").slice(-3).join(" ");
-  const folders = [path.dirname(ROOT), process.env.HOME].filter((folder) => folder !== undefined && folder.length > 1);
-  return `${failure}${said ? `: ${folders.reduce((text, folder) => text!.replaceAll(folder!, "..."), said)}` : ""}`;
-}
+/** @file A picture as a report draws it, and what is kept of the events that `solvay generate --json` prints. */
+import { failureOf } from "./command.ts";
+import type { Outcome, Run } from "./step.ts";
 
 export interface Picture {
-  readonly model: "demo" | { readonly folder: string };
+  /** The demo model where none is named. */
+  readonly model?: string;
   readonly vram: string;
   readonly precision: "fp32" | "fp16";
   readonly withoutMatrices?: boolean;
@@ -87,15 +45,16 @@ interface EventLine {
 
 /** Draws it by `solvay generate`. */
 export async function drawPicture(
+  { solvay, adapterArgs }: Pick<Run, "solvay" | "adapterArgs">,
   picture: Picture,
-  adapterArgs: readonly string[],
   limitMs: number,
 ): Promise<Outcome & { readonly figures: PictureFigures; readonly said: string }> {
   const { model, vram, precision, withoutMatrices, side, steps, output } = picture;
-  const result = await runSolvay(
+  const result = await solvay.run(
     [
       ...["generate", "a lake at dawn", "--json", "--backend", "webgpu", ...adapterArgs],
-      ...["--model", model === "demo" ? DEMO_MODEL : model.folder, "--vram", vram, "--precision", precision],
+      ...(model === undefined ? [] : ["--model", model]),
+      ...["--vram", vram, "--precision", precision],
       ...["--seed", "1", "--steps", String(steps), "--width", String(side), "--height", String(side)],
       ...["--output", output],
     ],

@@ -1,6 +1,5 @@
-/** @file What a run has found so far: one JSON line a step in results.jsonl, and the same for people in run.log and on stdout. */
-import { appendFileSync } from "node:fs";
-import path from "node:path";
+/** @file What a report has found so far: JSON lines in its file, each on disk as soon as it is known, and the same for people. */
+import { appendFileSync, writeFileSync } from "node:fs";
 
 export interface StepResult {
   readonly step: string;
@@ -13,28 +12,24 @@ export interface StepResult {
   readonly error?: string;
 }
 
-/** One line for people. */
-export type Summary = string;
+export class ReportRecord {
+  readonly #file: string;
+  readonly #say: (line: string) => void;
 
-export class Report {
-  readonly #results: string;
-  readonly #log: string;
-
-  constructor(folder: string) {
-    this.#results = path.join(folder, "results.jsonl");
-    this.#log = path.join(folder, "run.log");
+  /** `head`: what was run, and by what. Throws what `node:fs` throws where the file can't be made. */
+  constructor(file: string, head: object, say: (line: string) => void) {
+    this.#file = file;
+    this.#say = say;
+    writeFileSync(file, `${JSON.stringify(head)}\n`);
   }
 
-  /** On disk before it returns: what comes next may take the machine down. */
-  add(result: StepResult, summary: Summary): void {
-    appendFileSync(this.#results, `${JSON.stringify(result)}\n`);
+  /** On disk before it returns: what comes next may take the machine down. `summary`: one line for people. */
+  add(result: StepResult, summary: string): void {
+    appendFileSync(this.#file, `${JSON.stringify(result)}\n`);
     const { step, ok, atSeconds, elapsedSeconds, error } = result;
     const time = `${atSeconds.toFixed(0).padStart(4)} s ${elapsedSeconds.toFixed(1).padStart(6)} s`;
-    this.say(`${time}  ${ok ? "ok    " : "FAILED"}  ${step}: ${error === undefined ? summary : `${error} ${summary}`}`);
-  }
-
-  say(line: string): void {
-    appendFileSync(this.#log, `${line}\n`);
-    process.stdout.write(`${line}\n`);
+    this.#say(
+      `${time}  ${ok ? "ok    " : "FAILED"}  ${step}: ${error === undefined ? summary : `${error} ${summary}`}`,
+    );
   }
 }

@@ -1,68 +1,77 @@
-/** @file What run.sh starts: one step after the other, each figure on disk as soon as it is known, until the time is up. */
-import { mkdirSync } from "node:fs";
-import { parseArgs } from "node:util";
+/** @file `solvay bench --report FILE`: one step after the other, each figure on disk as soon as it is known, until the time is up. */
+import { mkdtempSync, rmSync } from "node:fs";
+import os from "node:os";
+import path from "node:path";
+import { SOLVAY_VERSION } from "../../version.ts";
 import { endChildren } from "./child.ts";
-import { Report } from "./report.ts";
-import type { Outcome } from "./solvay.ts";
-import { FULL, QUICK, type Step } from "./step.ts";
+import { SolvayCommand } from "./command.ts";
+import { ReportRecord } from "./record.ts";
+import { FULL, type Outcome, QUICK, type Step } from "./step.ts";
 import { stepsOf } from "./steps.ts";
 
-const { values } = parseArgs({
-  options: {
-    out: { type: "string", default: "." },
-    work: { type: "string", default: "." },
-    seconds: { type: "string", default: "540" },
-    adapter: { type: "string" },
-    quick: { type: "boolean", default: false },
-  },
-});
-const { out, work, adapter, quick } = values;
-const startedMs = performance.now();
-const elapsedSeconds = () => (performance.now() - startedMs) / 1000;
-const secondsLeft = () => Number(values.seconds) - elapsedSeconds();
+export interface ReportRequest {
+  /** Absolute. JSON lines: what was run, then a line a step. */
+  readonly file: string;
+  /** How long all of it may take. */
+  readonly seconds: number;
+  readonly adapter?: string;
+  /** What steps of full size are timed with. */
+  readonly model?: string;
+  readonly quick: boolean;
+  /** The command line's main file, and the environment that commands get. */
+  readonly main: string;
+  readonly env: NodeJS.ProcessEnv;
+}
 
 /** With less, a step isn't begun. */
 const LEAST_SECONDS = 5;
-/** Of any step: a CPU compiles kernels for half a minute, and may be busy. */
+/** Of any step of a dry run: a CPU compiles kernels for half a minute, and may be busy. */
 const QUICK_LIMIT_SECONDS = 120;
 
-// What still runs (weights in the making) ends with this, also when run.sh ends it.
-process.on("exit", endChildren);
-for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => process.exit(1));
-
-mkdirSync(out, { recursive: true });
-const report = new Report(out);
-const adapterArgs = adapter === undefined ? [] : ["--adapter", adapter];
-
-let failed = 0;
-for (const step of stepsOf({ work, quick, sizes: quick ? QUICK : FULL, adapterArgs })) {
-  const before = elapsedSeconds();
-  const outcome = await perform(step);
-  if (outcome.error !== undefined) failed++;
-  const { figures, error, summary } = outcome;
-  const times = { atSeconds: before, elapsedSeconds: elapsedSeconds() - before };
-  report.add({ step: step.name, ok: error === undefined, ...times, figures, error }, summary);
-}
-report.say(`done in ${elapsedSeconds().toFixed(0)} s, ${failed} steps failed`);
-process.exit(failed > 0 ? 1 : 0);
-
-async function perform({ limitSeconds, run }: Step): Promise<Outcome> {
-  if (secondsLeft() < LEAST_SECONDS) return { summary: "", error: "not begun: the time is up" };
-  const limitMs = Math.min(quick ? QUICK_LIMIT_SECONDS : limitSeconds, secondsLeft()) * 1000;
+/**
+ * Gives the number of steps that failed; `say` gets a line a step. On abort what runs is ended, and it rejects with the signal's reason.
+ * Rejects with what `node:fs` throws where the file can't be made.
+ */
+export async function writeReport(
+  { file, seconds, adapter, model, quick, main, env }: ReportRequest,
+  say: (line: string) => void,
+  signal: AbortSignal,
+): Promise<number> {
+  const startedMs = performance.now();
+  const elapsedSeconds = () => (performance.now() - startedMs) / 1000;
+  const secondsLeft = () => seconds - elapsedSeconds();
+  const named = adapter === undefined ? [] : ["--adapter", adapter];
+  const words = ["solvay", "bench", "--report", path.basename(file), ...named, ...(quick ? ["--quick"] : [])];
+  const record = new ReportRecord(
+    file,
+    { version: SOLVAY_VERSION, node: process.version, command: words.join(" ") },
+    say,
+  );
+  const work = mkdtempSync(path.join(os.tmpdir(), "solvay-report-"));
+  signal.addEventListener("abort", endChildren, { once: true });
+  let failed = 0;
   try {
-    return await withTime(run(limitMs), limitMs + 2000);
+    const solvay = new SolvayCommand(main, env);
+    for (const step of stepsOf({ solvay, work, model, quick, sizes: quick ? QUICK : FULL, adapterArgs: named })) {
+      const before = elapsedSeconds();
+      const { figures, error, summary } = await perform(step, quick, secondsLeft());
+      signal.throwIfAborted();
+      if (error !== undefined) failed++;
+      const times = { atSeconds: before, elapsedSeconds: elapsedSeconds() - before };
+      record.add({ step: step.name, ok: error === undefined, ...times, figures, error }, summary);
+    }
+  } finally {
+    signal.removeEventListener("abort", endChildren);
+    rmSync(work, { recursive: true, force: true });
+  }
+  return failed;
+}
+
+async function perform({ limitSeconds, run }: Step, quick: boolean, secondsLeft: number): Promise<Outcome> {
+  if (secondsLeft < LEAST_SECONDS) return { summary: "", error: "not begun: the time is up" };
+  try {
+    return await run(Math.min(quick ? QUICK_LIMIT_SECONDS : limitSeconds, secondsLeft) * 1000);
   } catch (error) {
     return { summary: "", error: String(error) };
-  }
-}
-
-/** For steps that wait for something else than a program of their own. */
-async function withTime(outcome: Promise<Outcome>, limitMs: number): Promise<Outcome> {
-  const timer = Promise.withResolvers<Outcome>();
-  const timeout = setTimeout(() => timer.resolve({ summary: "", error: "stopped: its time is up" }), limitMs);
-  try {
-    return await Promise.race([outcome, timer.promise]);
-  } finally {
-    clearTimeout(timeout);
   }
 }

@@ -1,5 +1,13 @@
-/** @file A step of a run, and what all steps share. */
-import type { Outcome } from "./solvay.ts";
+/** @file A step of a report, and what all steps share. */
+import type { SolvayCommand } from "./command.ts";
+
+/** What a step found; `error` where it failed, with the figures that it had by then. */
+export interface Outcome {
+  readonly figures?: unknown;
+  /** In words, for the log. */
+  readonly summary: string;
+  readonly error?: string;
+}
 
 export interface Step {
   readonly name: string;
@@ -21,8 +29,12 @@ export const FULL: Sizes = { torchShrink: 1, demoSide: 256, demoSteps: 8, side: 
 export const QUICK: Sizes = { shrink: 512, torchShrink: 64, demoSide: 64, demoSteps: 2, side: 64, steps: 2 };
 
 export interface Run {
+  readonly solvay: SolvayCommand;
+  /** For pictures. */
   readonly work: string;
-  /** A dry run: small shapes, no full-size model. */
+  /** What steps of full size are timed with; without one there are none. */
+  readonly model?: string;
+  /** A dry run: small shapes, no tuning. */
   readonly quick: boolean;
   readonly sizes: Sizes;
   /** `--adapter NAME` where one was asked for. */

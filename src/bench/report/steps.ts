@@ -1,5 +1,5 @@
 /** @file The steps in the order of their value: an early end leaves the most important. */
-import { SDXL_SHAPES } from "../../src/bench/shapes.ts";
+import { SDXL_SHAPES } from "../shapes.ts";
 import { demoSteps } from "./demo-steps.ts";
 import { benchShape, doctor, environment, torchShapes } from "./machine-steps.ts";
 import { modelSteps } from "./model-steps.ts";
@@ -11,17 +11,17 @@ const FIRST_SHAPES = ["feed-forward in, 32x32", "3x3, 64x64", "self-attention, 6
 const QUICK_SHAPES = ["to_q, 32x32", "3x3, 32x32", "self-attention, 32x32"];
 
 export function stepsOf(run: Run): readonly Step[] {
-  const { quick, sizes, adapterArgs } = run;
+  const { quick, sizes } = run;
   const shape = (name: string): Step => {
     const options = { shrink: sizes.shrink, tune: !quick };
-    return { name: `shape: ${name}`, limitSeconds: 60, run: (ms) => benchShape(name, options, adapterArgs, ms) };
+    return { name: `shape: ${name}`, limitSeconds: 60, run: (ms) => benchShape(run, name, options, ms) };
   };
   const { resident, streamed } = modelSteps(run);
   const first = quick ? QUICK_SHAPES : FIRST_SHAPES;
   const others = quick ? [] : SDXL_SHAPES.map(({ name }) => name).filter((name) => !first.includes(name));
   return [
     { name: "environment", limitSeconds: 15, run: environment },
-    { name: "doctor", limitSeconds: 60, run: (ms) => doctor(adapterArgs, ms) },
+    { name: "doctor", limitSeconds: 60, run: (ms) => doctor(run, ms) },
     ...demoSteps(run),
     ...first.map(shape),
     ...resident,

@@ -1,9 +1,9 @@
-"""PyTorch at the shapes that `solvay bench` measures: JSON list of shapes on stdin, one JSON line a shape and dtype on stdout.
-
-The shapes are src/bench/shapes.ts's, handed over by bench/card/machine-steps.ts. On a CUDA card fp32 (TF32 off), TF32 and fp16;
-without one fp32 on the CPU. The fastest of several runs counts, as there.
-"""
-
+/**
+ * @file PyTorch at the shapes that `solvay bench` measures, as a program for `python3 -c`: a JSON list of shapes on stdin, one JSON line
+ * a shape and dtype on stdout. On a CUDA card fp32 (TF32 off), TF32 and fp16; without one fp32 on the CPU. The fastest of several
+ * runs counts, as in Solvay's own. For comparison where Python happens to be; nothing needs it.
+ */
+export const TORCH_SHAPES = `
 import json
 import math
 import sys
@@ -93,8 +93,9 @@ def main():
                 key, amount = ("gflops", shape["operations"]) if shape["operations"] else ("gbps", shape["bytes"])
                 line[key] = amount / ms / 1e6
             except RuntimeError as error:
-                line["error"] = str(error).split("\n")[0]
+                line["error"] = str(error).split("\\n")[0]
             print(json.dumps(line), flush=True)
 
 
 main()
+`;
