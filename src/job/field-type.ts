@@ -56,8 +56,9 @@ export interface InfotextEntry {
   /**
    * The way back from such a text: values of fields by name, as text or as they are, each of which is then checked by its kind.
    * Undefined where the text can't be read. Wanted of every field with `write`.
+   * @param entries all of the infotext, for a name that means different things beside others
    */
-  readonly read?: (text: string) => Readonly<Record<string, unknown>> | undefined;
+  readonly read?: (text: string, entries: ReadonlyMap<string, string>) => Readonly<Record<string, unknown>> | undefined;
 }
 
 export interface Field {

@@ -1,12 +1,16 @@
 /** @file From an infotext to a job's settings, by the names that the table of fields gives its entries. A1111's web UI, Forge, Civitai, us. */
-import type { Fields } from "./field-type.ts";
+import type { Fields, InfotextEntry } from "./field-type.ts";
 import { JOB_FIELDS } from "./fields.ts";
 import { factOfEntry } from "./infotext.ts";
 import { type Infotext, parseInfotext } from "./infotext-text.ts";
 import { type PictureSettings, SettingsFound } from "./picture-settings.ts";
 
 /** What A1111 leaves out where it is so (infotext_utils.py). Of pictures of other programs, where a job has such a field. */
-const A1111_ABSENT: Readonly<Record<string, string>> = { RNG: "GPU", "Schedule type": "Automatic", "Clip skip": "1" };
+const A1111_ABSENT: Readonly<Record<string, string>> = {
+  ...{ RNG: "GPU", "Schedule type": "Automatic", "Clip skip": "1" },
+  // It reads prompts in no other way.
+  "Prompt syntax": "a1111",
+};
 /** Entries that say nothing of the pixels, or again what others say. */
 const SILENT = new Set([
   ...[
@@ -27,7 +31,6 @@ const SILENT = new Set([
 const NEUTRAL: ReadonlyMap<string, readonly string[]> = new Map([
   ["Hires resize", ["0x0", "0"]],
   ["ENSD", ["0"]],
-  ["Denoising strength", ["0", "1", "1.0", "0.0"]],
 ]);
 
 /** The settings of an infotext, or undefined of a text without any. Its prompts count only with a line of settings. */
@@ -48,7 +51,7 @@ export function settingsOfInfotext(text: string, fields: Fields = JOB_FIELDS): P
     : Object.entries(A1111_ABSENT).filter(([entry]) => ofEntry.has(entry) && !entries.has(entry));
   for (const [entry, value] of [...entries, ...absent]) {
     const name = ofEntry.get(entry);
-    if (name !== undefined) takeField(found, fields, name, value);
+    if (name !== undefined) takeField(found, fields[name]!.infotext!, name, value, entries);
     else takeOther(found, entry, value);
   }
   if (template !== undefined) found.other("Template", template);
@@ -57,10 +60,14 @@ export function settingsOfInfotext(text: string, fields: Fields = JOB_FIELDS): P
   return found.settings(ours ? "solvay" : "infotext", tool);
 }
 
-function takeField(found: SettingsFound, fields: Fields, name: string, text: string): void {
-  const { infotext } = fields[name]!;
-  const { name: entry, read } = infotext!;
-  const values = read ? read(text) : { [name]: text };
+function takeField(
+  found: SettingsFound,
+  { name: entry, read }: InfotextEntry,
+  name: string,
+  text: string,
+  entries: Infotext["entries"],
+): void {
+  const values = read ? read(text, entries) : { [name]: text };
   if (!values) found.pass(entry, text);
   for (const [each, value] of Object.entries(values ?? {})) found.take(each, value, entry);
 }

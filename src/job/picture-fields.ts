@@ -3,6 +3,8 @@ import type { Fields } from "./field-type.ts";
 
 /** Its own reader says what it may be; no path is longer on any system. */
 const TEXT = { type: "text", maxChars: 32767 } as const;
+/** The infotext's entry that tells a picture with a second pass. */
+const HIRES_UPSCALE = "Hires upscale";
 const SHARE = { type: "decimal", min: 0, max: 1 } as const;
 
 export const PICTURE_FIELDS = {
@@ -22,9 +24,9 @@ export const PICTURE_FIELDS = {
     loop: { word: "strength", usage: "N|default", clear: "default", cleared: "0.3; with a mask 0.9999" },
     infotext: {
       name: "Denoising strength",
-      // A1111 has one name for both.
+      // A1111 has one name for both: of a picture with a second pass it is that one's.
       write: ({ strength, hiresStrength }) => text(strength ?? hiresStrength),
-      read: (strength) => ({ strength }),
+      read: (value, entries) => ({ [entries.has(HIRES_UPSCALE) ? "hiresStrength" : "strength"]: value }),
     },
     aliases: ["denoising_strength", "denoise"],
     shapesPlan: true,
@@ -60,7 +62,7 @@ export const PICTURE_FIELDS = {
     absent: "no second pass",
     flag: { usage: "--hires-scale <n>", group: "Second pass" },
     loop: { word: "hires", usage: "N|off", title: "Second pass", clear: "off", cleared: "none" },
-    infotext: { name: "Hires upscale" },
+    infotext: { name: HIRES_UPSCALE },
     aliases: ["hr_scale"],
     shapesPlan: true,
   },

@@ -182,6 +182,24 @@ test("values that hold JSON are read whole", () => {
   assert.equal(drawn.get("Negative Template"), "{dog|Steps: 1, Seed: 2, Size: 3x3}");
 });
 
+test("what A1111 leaves out is so: its syntax, its generator; and one name stands for the strength of two passes", () => {
+  const job = (more: string) => settingsOfInfotext(`(x:1.2)\nSteps: 2, CFG scale: 3, Seed: 4${more}`)!.job;
+  assert.equal(job("").promptSyntax, "a1111");
+  assert.equal(job("").rng, "philox");
+  assert.equal(job(", RNG: CPU").rng, "cpu");
+  assert.equal(job(", RNG: NV").rng, "philox");
+  assert.equal(job(", RNG: GPU").rng, "philox");
+  // Ours leave out the default, which is another.
+  const own = job(", Version: Solvay 0.1.0");
+  assert.deepEqual([own.promptSyntax, own.rng], [undefined, undefined]);
+  assert.equal(job(", Prompt syntax: a1111, Version: Solvay 0.1.0").promptSyntax, "a1111");
+  const first = job(", Denoising strength: 0.55");
+  assert.deepEqual([first.strength, first.hiresStrength], [0.55, undefined]);
+  const second = job(", Denoising strength: 0.55, Hires upscale: 2, Hires steps: 12, Hires upscaler: Latent");
+  assert.deepEqual([second.strength, second.hiresStrength], [undefined, 0.55]);
+  assert.deepEqual([second.hiresScale, second.hiresSteps], [2, 12]);
+});
+
 test("a line with fewer than three entries is part of the prompt, and a text without settings is none", () => {
   assert.equal(parseInfotext("a\nSteps: 3, Seed: 4").prompt, "a\nSteps: 3, Seed: 4");
   assert.equal(settingsOfInfotext("a photo of: a cat"), undefined);
@@ -239,9 +257,13 @@ function anyValue({ kind }: Field): fc.Arbitrary<unknown> {
   }
 }
 
-const ANY_JOB: fc.Arbitrary<Record<string, unknown>> = fc.record(
-  Object.fromEntries(Object.entries(JOB_FIELDS as Fields).map(([name, field]) => [name, anyValue(field)])),
-);
+/** With everything, but that a second pass and a picture to begin with exclude one another. */
+const ANY_JOB: fc.Arbitrary<Record<string, unknown>> = fc
+  .tuple(
+    fc.record(Object.fromEntries(Object.entries(JOB_FIELDS as Fields).map(([name, field]) => [name, anyValue(field)]))),
+    fc.constantFrom(/^strength$/, /^hires/),
+  )
+  .map(([job, excluded]) => Object.fromEntries(Object.entries(job).filter(([name]) => !excluded.test(name))));
 const MADE = { sampler: "euler", samplerName: "Euler", scheduleType: "DDIM", backend: "cpu", version: "0.1.0" };
 
 test("what is written of any job is read back: each entry of the infotext, and the JSON to the letter", () => {
@@ -262,7 +284,8 @@ test("what is written of any job is read back: each entry of the infotext, and t
           assert.deepEqual(value ?? standing, job[name], `${name} of the ${what}`);
         };
         same(exact.job, "JSON");
-        const told = field.infotext !== undefined || name.endsWith("rompt") || name === "height";
+        const without = ["prompt", "negativePrompt", "height", "hiresStrength"];
+        const told = field.infotext !== undefined || without.includes(name);
         if (told) same(text.job, "infotext");
       }
     }),
