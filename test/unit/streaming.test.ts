@@ -438,3 +438,36 @@ test("a phase that ends while weights are on their way has not ended before they
   await end;
   assert.deepEqual(ledger.held(), []);
 });
+
+test("a look at a segment's result takes RAM for as long as it lasts, as much as the result has bytes, or is refused", async () => {
+  const graph = chain([1, 2]);
+  for (const ramBytes of [4 * SIZE, 4 * SIZE - 1]) {
+    const device = new HostDevice(createReferenceBackend());
+    const reader = readerOf(source(graph).table, false);
+    const plan = makePlan(planFor(graph, reader, device, PLENTY));
+    const phase = plan.phases[0]!;
+    const ledger = new Ledger({ device: PLENTY, ram: ramBytes, disk: 0 });
+    const clock = { now: () => 0, onLoad: () => {} };
+    await using pool = new WeightPool(clock);
+    await using weights = await pool.open(plan, "run", device, ledger);
+    const context = { device, ledger, weights, telemetry: new Telemetry(), now: clock.now, pause: async () => {} };
+    await using run = await PhaseRun.open(phase, [{ graph, plan: phase.passes[0]!, reader }], context);
+    const looks: [segment: string, ramBytes: number][] = [];
+    const onSegment = (segment: string, values: Float32Array) => {
+      assert.equal(values.length, SIZE);
+      looks.push([segment, ledger.state("ram").usedBytes]);
+    };
+    const looked = run.run("chain", new Map([["x", INPUT]]), { onSegment });
+    if (ramBytes < 4 * SIZE) {
+      await assert.rejects(looked, { code: "E_RAM" });
+      assert.deepEqual(looks, []);
+    } else {
+      await looked;
+      assert.deepEqual(looks, [
+        ["s0", 4 * SIZE],
+        ["s1", 4 * SIZE],
+      ]);
+    }
+    assert.equal(ledger.state("ram").usedBytes, 0);
+  }
+});

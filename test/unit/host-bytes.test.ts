@@ -1,0 +1,92 @@
+/** @file RAM that a job's phases plan for what lies in host memory, added up by hand: embeddings, latents, pictures, times. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { fileURLToPath } from "node:url";
+import type { JobShape } from "../../src/models/family.ts";
+import { openSdxlFolder } from "../sdxl-folder.ts";
+
+const checkpoint = await openSdxlFolder(fileURLToPath(new URL("../../fixtures/golden/flat", import.meta.url)));
+
+const SHAPE: JobShape = { batch: 2, width: 16, height: 16, modelCalls: 2, historyLength: 0, fp32: false };
+
+function hostBytes(more: Partial<JobShape> = {}): Record<string, number> {
+  return Object.fromEntries(
+    checkpoint.describe({ ...SHAPE, ...more }).phases.map((phase) => [phase.id, phase.hostBytes]),
+  );
+}
+
+/** 77 tokens of both encoders, 8 and 12 wide, and the pooled row, in fp32. */
+const CHUNK = 4 * (77 * (8 + 12) + 12);
+/** Prompts of 32 are kept, so that a prompt that comes again is not encoded again. */
+const KEPT = 32 * CHUNK;
+/** 8 channels of one 16th of the picture each way; with guidance the network reads two. */
+const latent = (width: number, height: number) => (4 * 8 * width * height) / 16 ** 2;
+/** 7 residual blocks read 24 values each, by call and half. */
+const times = (calls: number, halves: number) => 4 * 7 * 24 * calls * halves;
+/** As fp32, as bytes, filtered, and up to two bytes packed, for each of three colours. */
+const decoded = (width: number, height: number) => (4 + 1 + 1 + 2) * 3 * width * height;
+
+test("noise alone: what is kept of prompts, both halves' rows, eight latents while steps are taken, two and the picture at the end", () => {
+  assert.deepEqual(hostBytes(), {
+    encode: KEPT + 2 * CHUNK,
+    denoise: KEPT + 2 * CHUNK + times(2, 2) + 8 * 2 * latent(16, 16),
+    decode: KEPT + 2 * 2 * latent(16, 16) + decoded(16, 16),
+  });
+  assert.deepEqual(hostBytes({ batch: 1, width: 48, modelCalls: 3 }), {
+    encode: KEPT + 2 * CHUNK,
+    denoise: KEPT + 2 * CHUNK + times(3, 1) + 8 * latent(48, 16),
+    decode: KEPT + 2 * latent(48, 16) + decoded(48, 16),
+  });
+});
+
+test("what a sampler keeps is a latent each, in every phase that has latents", () => {
+  const [none, three] = [hostBytes(), hostBytes({ historyLength: 3 })];
+  assert.deepEqual(three, {
+    encode: none.encode!,
+    denoise: none.denoise! + 3 * 2 * latent(16, 16),
+    decode: none.decode! + 3 * 2 * latent(16, 16),
+  });
+});
+
+test("long prompts: rows of all chunks of all prompts together, and chunks that are held beside the kept ones in every phase", () => {
+  const text = { chunks: 3, clipSkips: [0], encodes: 6, tellings: 2, heldChunks: 4 };
+  const held = 4 * CHUNK;
+  assert.deepEqual(hostBytes({ batch: 3, text }), {
+    encode: KEPT + held + 2 * CHUNK,
+    denoise: KEPT + held + 3 * 3 * CHUNK + times(2, 3) + 8 * 3 * latent(16, 16),
+    decode: KEPT + held + 2 * 3 * latent(16, 16) + decoded(16, 16),
+  });
+});
+
+test("a picture to begin with: its bytes in every phase, its mask beside them, five latents more, and itself as fp32 where it is looked at", () => {
+  for (const masked of [false, true]) {
+    const bytes = (masked ? 4 : 3) * 16 * 16;
+    assert.deepEqual(hostBytes({ modelCalls: 1, pictures: { encoded: 1, masked } }), {
+      encode: KEPT + bytes + 2 * CHUNK,
+      look: KEPT + bytes + 4 * 3 * 16 * 16 + (6 + 5) * latent(16, 16),
+      denoise: KEPT + bytes + 2 * CHUNK + times(1, 2) + (8 + 5) * 2 * latent(16, 16),
+      decode: KEPT + bytes + (2 + 5) * 2 * latent(16, 16) + decoded(16, 16),
+    });
+  }
+});
+
+test("a second pass takes its own size's latents and pictures", () => {
+  const hires = { width: 32, height: 32, modelCalls: 1, enlarges: "picture" } as const;
+  const first = hostBytes();
+  assert.deepEqual(hostBytes({ hires }), {
+    ...first,
+    "hires.look": KEPT + 4 * 3 * 32 * 32 + (6 + 5) * latent(32, 32),
+    "hires.denoise": KEPT + 2 * CHUNK + times(1, 2) + (8 + 5) * 2 * latent(32, 32),
+    "hires.decode": KEPT + (2 + 5) * 2 * latent(32, 32) + decoded(32, 32),
+  });
+});
+
+test("where a band's rows lie in several parts, the room to put them together counts", () => {
+  const large = hostBytes({ width: 1024, height: 1024, pictures: { encoded: 1, masked: false } });
+  const bytes = 3 * 1024 ** 2;
+  const looked = KEPT + bytes + 4 * 3 * 1024 ** 2 + (6 + 5) * latent(1024, 1024);
+  const drawn = KEPT + bytes + (2 + 5) * 2 * latent(1024, 1024) + decoded(1024, 1024);
+  // Rows of at least one image of four channels.
+  assert.ok(large.look! - looked >= 4 * 4 * 1024, `${large.look! - looked}`);
+  assert.ok(large.decode! - drawn >= 4 * 4 * 1024, `${large.decode! - drawn}`);
+});
