@@ -374,6 +374,14 @@ test("a repair that can't be made says so, and ends with exit code 3", async () 
   const { exitCode, last } = await run(["store", "repair", id, "--store", "s"], { cwd });
   assert.equal(exitCode, 3, last);
   assert.match(last, /^E_STORE_DAMAGED .*: 1 problem\. Next: import the model again/);
+  const told = await run(["store", "repair", id, "--store", "s", "--json"], { cwd });
+  assert.equal(told.exitCode, 3);
+  const [report] = told
+    .out()
+    .split("\n")
+    .filter((line) => line.includes('"repaired"'))
+    .map((line) => JSON.parse(line));
+  assert.deepEqual([report.ok, report.id, report.problems.length], [false, id, 1]);
 });
 
 test("inspect, verify and pack: every field of their JSON, and refusals before the work", async () => {

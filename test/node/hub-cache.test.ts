@@ -1,6 +1,7 @@
 /** @file The hub's cache on this machine: names, links, the order in which things reach the disk, its lock, and what is whole in it. */
 import assert from "node:assert/strict";
-import fs from "node:fs";
+import fs, { promises } from "node:fs";
+import { syncBuiltinESMExports } from "node:module";
 import { hostname, tmpdir } from "node:os";
 import path from "node:path";
 import { type TestContext, test } from "node:test";
@@ -347,4 +348,25 @@ test("a listing: sizes and checksums of the large storage first, git's id only o
   assert.equal(await code(list([{ rfilename: "x".repeat(1024) }])), "");
   assert.equal(await code(list([{ rfilename: "a\u007f" }])), "E_HUB_NAME");
   assert.equal(await code(list(new Array(100_001).fill({ rfilename: "a" }))), "E_HUB_LISTING");
+});
+
+test("a lock that another program took in the moment before its removal is put back", async (t) => {
+  const file = path.join(temporary(t), "x.lock");
+  const theirs = JSON.stringify({ pid: 1, host: "elsewhere", key: "theirs" });
+  const mine = await acquireLock(file, { clock: { sleep: async () => {} }, onWait: () => {} });
+  const { rename } = promises;
+  let renames = 0;
+  t.mock.method(promises, "rename", async (from: string, to: string) => {
+    if (renames++ === 0) fs.writeFileSync(file, theirs);
+    await rename(from, to);
+  });
+  syncBuiltinESMExports();
+  t.after(() => {
+    t.mock.restoreAll();
+    syncBuiltinESMExports();
+  });
+  await mine[Symbol.asyncDispose]();
+  assert.equal(renames, 2);
+  assert.equal(fs.readFileSync(file, "utf8"), theirs);
+  assert.deepEqual(fs.readdirSync(path.dirname(file)), ["x.lock"]);
 });

@@ -5,7 +5,7 @@ import { test } from "node:test";
 import type { GenerateEvent, LoadEvent } from "../../src/job/types.ts";
 import { clock } from "../../src/terminal/format.ts";
 import { Progress } from "../../src/terminal/progress.ts";
-import { StatusLine, transferLine } from "../../src/terminal/status-line.ts";
+import { StatusLine, Throttle, transferLine } from "../../src/terminal/status-line.ts";
 
 function watchedStream(isTTY: boolean) {
   const stderr = Object.assign(new PassThrough(), { isTTY, columns: 200 });
@@ -90,4 +90,15 @@ test("times and shares: rounded, never below zero, with what is left", () => {
   // 250 of 1000 MB in 2 s: 6 s for the rest.
   assert.equal(transferLine("Store", 250e6, 1000e6, 2000), "Store 25%  125 MB/s  ETA 0:06");
   assert.match(transferLine("Store", 0, 0, 0), /^Store 0% /);
+});
+
+test("what happens often is shown once an interval, counted from what was shown last", (t) => {
+  let nowMs = 0;
+  t.mock.method(performance, "now", () => nowMs);
+  const thin = new Throttle(100);
+  const passed = [0, 1, 99, 100, 150, 199, 200, 350, 449, 450].filter((at) => {
+    nowMs = at;
+    return thin.passes();
+  });
+  assert.deepEqual(passed, [0, 100, 200, 350, 450]);
 });
