@@ -11,6 +11,8 @@ import {
   openRequestOf,
   previewOf,
   previewOption,
+  saveEveryOf,
+  saveEveryOption,
 } from "../terminal/options.ts";
 import type { Target } from "../terminal/output-file.ts";
 import { paint } from "../terminal/painting.ts";
@@ -33,6 +35,7 @@ export function addGenerate(program: Command, context: CliContext): void {
       1,
     )
     .addOption(previewOption())
+    .addOption(saveEveryOption())
     .option("--json", "events as JSON lines on stdout")
     .option("--telemetry", "where the time went, segment by segment")
     .action((prompt: string, options: GenerateFlags) => generate(context, prompt, options));
@@ -48,6 +51,7 @@ async function generate(context: CliContext, prompt: string, options: GenerateFl
     targets,
     json,
     preview: previewOf(options),
+    saveEvery: saveEveryOf(options),
     beside: { telemetry },
   });
 }

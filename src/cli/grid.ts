@@ -113,7 +113,7 @@ async function grid(context: CliContext, prompt: string, options: GridFlags): Pr
       json: options.json,
       preview: previewOf(options),
       saves: options.cells === true,
-      onOpened: (size) => void layoutFor(size),
+      onOpened: ({ defaultWidth, defaultHeight }) => void layoutFor({ width: defaultWidth, height: defaultHeight }),
       async onPicture({ png }, job) {
         const bytes = new Uint8Array(png);
         const { width, height, pixels } = await decodePng(bytes);

@@ -6,7 +6,7 @@ import { BUDGET_FIELDS, JOB_FIELDS, OPEN_FIELDS } from "../job/fields.ts";
 import { runLoop } from "../repl/loop.ts";
 import type { CliContext } from "../terminal/context.ts";
 import { EXIT, reportFailure } from "../terminal/failure.ts";
-import { addImageOptions, type OptionValues, previewOption } from "../terminal/options.ts";
+import { addImageOptions, type OptionValues, previewOption, saveEveryOption } from "../terminal/options.ts";
 import { SOLVAY_VERSION } from "../version.ts";
 import { addAgain } from "./again.ts";
 import { addBench } from "./bench.ts";
@@ -18,6 +18,7 @@ import { addInspect } from "./inspect.ts";
 import { addPack } from "./pack.ts";
 import { addPlan } from "./plan.ts";
 import { addPull } from "./pull.ts";
+import { addResume } from "./resume.ts";
 import { addShow } from "./show.ts";
 import { addStore } from "./store.ts";
 import { addTokens } from "./tokens.ts";
@@ -85,6 +86,7 @@ function createProgram(context: CliContext, hold: (text: string) => void): Comma
     program.command("loop", { isDefault: true }).description("the interactive loop").argument("[words...]"),
   )
     .addOption(previewOption())
+    .addOption(saveEveryOption())
     .action(async (words: string[], options: OptionValues) => {
       if (words.length > 0) {
         const problem = `unknown command ${JSON.stringify(words[0])}`;
@@ -97,6 +99,7 @@ function createProgram(context: CliContext, hold: (text: string) => void): Comma
   addGenerate(program, context);
   addGrid(program, context);
   addAgain(program, context);
+  addResume(program, context);
   addUpscale(program, context);
   addShow(program, context);
   addPlan(program, context);

@@ -36,7 +36,13 @@ export interface ImageContext {
 export async function* generateImage(
   { runtime, info, recovery, onRates, now, memory, readPicture, provide }: ImageContext,
   job: GenerateJob,
-  { signal, telemetry: asksTelemetry = false, states: asksStates = false, previews = false }: GenerateOptions = {},
+  {
+    signal,
+    telemetry: asksTelemetry = false,
+    states: asksStates = false,
+    from,
+    previews = false,
+  }: GenerateOptions = {},
 ): AsyncGenerator<GenerateEvent, void, undefined> {
   const { checkpoint, telemetry } = runtime;
   const { full, pictures, notes } = await readJob({ runtime, readPicture }, job, signal);
@@ -70,13 +76,10 @@ export async function* generateImage(
     const [height, width] = shape.slice(2);
     preview = latentPreview(latent, colours!, { width: width!, height: height! });
   };
-  for await (const event of recoveredTextToImage(
-    runtime,
-    { ...full, pictures },
-    recovery,
-    signal,
-    colours && onClean,
-  )) {
+  for await (const event of recoveredTextToImage(runtime, { ...full, pictures }, recovery, signal, {
+    from,
+    onClean: colours && onClean,
+  })) {
     switch (event.type) {
       case "plan":
         planned = event.planned;
@@ -91,7 +94,8 @@ export async function* generateImage(
         yield event;
         break;
       case "step": {
-        const { state, steps } = event;
+        const { steps, retry } = event;
+        const state = retry === undefined ? event.state : { ...event.state, retry };
         const times = clock.step(state.step, steps);
         yield { type: "step", step: state.step, steps, ...times, ...(asksStates ? { state } : {}) };
         if (preview) yield { type: "preview", step: state.step, steps, ...preview };
@@ -109,7 +113,7 @@ export async function* generateImage(
         const { peakRssBytes } = memory();
         const passes = telemetry.totals();
         // A picture that was begun twice says nothing of what one takes.
-        if (planned && event.retry === undefined) {
+        if (planned && event.retry === undefined && !from) {
           const { phases } = planned.input;
           const rates = measuredRates(planned.plan, phases, passes);
           if (rates) await onRates(workSize(phases), rates);

@@ -3,7 +3,7 @@ import type { PlanReport } from "../plan/report.ts";
 import type { PromptSyntax } from "../prompt/syntax.ts";
 import type { CutTexts } from "../tokenizer/cut-text.ts";
 import type { ComputeName } from "./backends.ts";
-import type { GenerateEvent } from "./events.ts";
+import type { DrawnState, GenerateEvent } from "./events.ts";
 import type { GenerateJob, PlanJob } from "./job.ts";
 import type { BudgetOptions } from "./open.ts";
 
@@ -31,6 +31,8 @@ export interface GenerateOptions {
   readonly telemetry?: boolean;
   /** Asks for the sampler's state in each "step" event. Default false. */
   readonly states?: boolean;
+  /** A state that a "step" event of the same job had: the image goes on after it, to the same pixels. Default: from the start. */
+  readonly from?: DrawnState;
   /** Asks for a "preview" event after each "step" event. Default false. */
   readonly previews?: boolean;
 }

@@ -35,6 +35,12 @@ export type LoadEvent =
   /** What the user should know, such as a scheduler of the model's that another sampler stands in for. */
   | { readonly type: "note"; readonly text: string };
 
+/** All that an image can go on from. Plain data. */
+export interface DrawnState extends SamplerState {
+  /** What went wrong in less than fp32, where the steps are made in fp32 since. */
+  readonly retry?: string;
+}
+
 /** While an image is made. All of it is plain JSON except `image.png`, `preview.rgb` and a step's `state`. */
 export type GenerateEvent =
   /** The job with nothing left open. */
@@ -57,7 +63,7 @@ export type GenerateEvent =
       /** Time in which compute stood still for weights. */
       readonly waitMs: number;
       /** All that the run could go on from, if it was asked for. */
-      readonly state?: SamplerState;
+      readonly state?: DrawnState;
     }
   /** What the picture looks like after a step, one pixel a cell of the latent: if previews were asked for, and the model's are known. */
   | {

@@ -7,6 +7,7 @@ import { UsageError } from "../errors.ts";
 import { type Budget, parseBudget } from "../ledger/budget.ts";
 import type { Budgets, OpenRequest } from "./checked.ts";
 import type { GenerateOptions, PlanOptions } from "./engine.ts";
+import type { DrawnState } from "./events.ts";
 import { allowed, type Field, type Fields, flagName, type ValuesOf } from "./field-type.ts";
 import { BUDGET_FIELDS, JOB_FIELDS, OPEN_FIELDS } from "./fields.ts";
 import type { GenerateJob, PlanJob } from "./job.ts";
@@ -174,7 +175,7 @@ const checkJobFields: (job: unknown) => GenerateJob = checker({
   what: "a job",
   fields: JOB_FIELDS,
   hints: new Map(
-    ["signal", "telemetry", "states", "previews"].map(
+    ["signal", "telemetry", "states", "from", "previews"].map(
       (name) => [name, `it goes beside the job: generate(job, { ${name} })`] as const,
     ),
   ),
@@ -213,12 +214,24 @@ export function checkOpen(request: OpenEngineOptions): OpenRequest {
 
 /** What may stand beside a job. Throws UsageError `E_OPTION` naming what may not. */
 export function checkGenerateOptions(beside: GenerateOptions): GenerateOptions {
-  return besideFields("beside a job", beside, {
+  const checked = besideFields("beside a job", beside, {
     signal: "object",
     telemetry: "boolean",
     states: "boolean",
+    from: "object",
     previews: "boolean",
   });
+  if (checked.from) requireState(checked.from);
+  return checked;
+}
+
+/** Its form; whether it is the job's is asked where the job's sizes are known. */
+function requireState({ step, x, history, retry }: { readonly [Key in keyof DrawnState]: unknown }): void {
+  const isLatent = (value: unknown) => value instanceof Float32Array;
+  const fits = Number.isInteger(step) && isLatent(x) && Array.isArray(history) && history.every(isLatent);
+  if (fits && (retry === undefined || typeof retry === "string")) return;
+  const problem = "a step's state is wanted: { step, x, history }, latents as Float32Array";
+  throw new UsageError({ code: "E_OPTION", subject: "from", problem, next: "pass what a step event had" });
 }
 
 /** What may stand beside a job that is planned. Throws UsageError `E_OPTION`. */

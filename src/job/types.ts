@@ -5,7 +5,7 @@ export type { LoadTotals, PassTotals, ResidencySample, SegmentTotals } from "../
 export type { CutText, CutTexts } from "../tokenizer/cut-text.ts";
 export type { BackendName, ComputeName } from "./backends.ts";
 export type { Engine, EngineInfo, GenerateOptions, PlanOptions, TokenIds } from "./engine.ts";
-export type { GenerateEvent, LoadEvent } from "./events.ts";
+export type { DrawnState, GenerateEvent, LoadEvent } from "./events.ts";
 export type { FullJob, GenerateJob, PlanJob } from "./job.ts";
 export type {
   Amount,

@@ -4,11 +4,13 @@
  */
 import { type Device, DeviceMemoryError } from "../backend/device.ts";
 import { DeviceError, firstFailure, SolvayError } from "../errors.ts";
+import type { DrawnState } from "../job/events.ts";
 import { budgetText } from "../ledger/budget.ts";
 import { isNotFinite } from "../models/finite.ts";
 import type { SamplerState } from "../sampler/sampler.ts";
 import { jobShape, routeOf } from "./route.ts";
 import type { PlannedJob, Runtime } from "./runtime.ts";
+import { requireStateFits } from "./saved-state.ts";
 import {
   type TaskOptions,
   type TaskPhase,
@@ -17,12 +19,16 @@ import {
   textToImage,
 } from "./text-to-image.ts";
 
+/** `retry`: what went wrong in less than fp32, where it is made in fp32 since. */
+interface Retried {
+  readonly retry?: string | undefined;
+}
+
 export type RecoveredEvent =
-  | Exclude<TextToImageEvent, { type: "pixels" }>
+  | Exclude<TextToImageEvent, { type: "pixels" | "step" }>
   /** Before each attempt, which goes on after `fromStep` steps. */
   | { readonly type: "plan"; readonly planned: PlannedJob; readonly fromStep: number }
-  /** `retry`: what went wrong in less than fp32, where fp32 made these pixels instead. */
-  | (Extract<TextToImageEvent, { type: "pixels" }> & { readonly retry?: string | undefined });
+  | (Extract<TextToImageEvent, { type: "pixels" | "step" }> & Retried);
 
 export interface Recovery {
   /** Ends the broken device and opens another; absent where that is no help. Rejects with DeviceError. */
@@ -61,19 +67,26 @@ export function reactionTo({ broken, short, canReopen, reopened, lessBytes }: Fa
   return { reopen: broken, shrinkTo: short ? lessBytes : undefined };
 }
 
-/** See textToImage. Rejects with what can't be helped, and leaves no weights on a device that failed. */
+/** `from`: a state of the same job, of an earlier run. */
+export interface RecoveredOptions extends Pick<TaskOptions, "onClean"> {
+  readonly from?: DrawnState | undefined;
+}
+
+/** See textToImage. Throws UsageError `E_STATE` for a state that is not the job's. Rejects with what can't be helped, and leaves no weights on a device that failed. */
 export async function* recoveredTextToImage(
   runtime: Runtime,
   job: TextToImageJob,
   recovery: Recovery,
   signal?: AbortSignal,
-  onClean?: TaskOptions["onClean"],
+  { from, onClean }: RecoveredOptions = {},
 ): AsyncGenerator<RecoveredEvent, void, undefined> {
   let shape = jobShape(runtime.checkpoint, job);
-  let saved: SamplerState | undefined;
-  const { steps } = routeOf(runtime.checkpoint, job);
+  let saved: SamplerState | undefined = from;
+  const route = routeOf(runtime.checkpoint, job);
+  const { steps } = route;
   let reopened = false;
-  let retry: string | undefined;
+  let retry = from?.retry;
+  if (retry !== undefined && recovery.hasLessThanFp32) shape = { ...shape, fp32: true };
   await using scope = new AsyncDisposableStack();
   scope.defer(() => runtime.endImage());
   const reopen = async () => {
@@ -88,6 +101,7 @@ export async function* recoveredTextToImage(
   }
   for (;;) {
     const planned = runtime.plan(shape);
+    if (saved) requireStateFits(planned.described, route, saved);
     yield { type: "plan", planned, fromStep: saved?.step ?? 0 };
     let phase: TaskPhase = "encode";
     let failure: unknown;
@@ -103,8 +117,10 @@ export async function* recoveredTextToImage(
         return;
       }
       if (event.type === "phase") phase = event.phase;
-      if (event.type === "step") saved = event.state;
-      yield event;
+      if (event.type === "step") {
+        saved = event.state;
+        yield { ...event, retry };
+      } else yield event;
     }
     if (signal?.aborted) throw firstFailure(failure);
     const error = await causeOf(failure, runtime.device, recovery);

@@ -3,11 +3,13 @@
  * line is ignored, quit, exit and q leave, Ctrl-C stops a running image and else leaves, an error is shown and the loop goes on.
  */
 
-import { BudgetError, DeviceError, type SolvayError, UsageError } from "../errors.ts";
+import path from "node:path";
+import { BudgetError, DeviceError, printable, type SolvayError, UsageError } from "../errors.ts";
 import { type CliContext, Interrupted } from "../terminal/context.ts";
 import { EXIT, reportFailure } from "../terminal/failure.ts";
 import type { OptionValues } from "../terminal/options.ts";
 import { checkNextOutput } from "../terminal/output-file.ts";
+import { unfinishedIn } from "../terminal/resume-names.ts";
 import { SOLVAY_VERSION } from "../version.ts";
 import { completeLine, parseLine } from "./commands.ts";
 import { openLines } from "./lines.ts";
@@ -45,6 +47,8 @@ export async function runLoop(context: CliContext, options: OptionValues): Promi
     if (context.stdin.isTTY) say(`Solvay ${SOLVAY_VERSION}: type a prompt, :help for commands, quit to leave.`);
     await checkNextOutput(context.cwd);
     await using session = new Session(context, options);
+    const [unfinished, ...others] = await unfinishedIn(context.cwd);
+    if (unfinished !== undefined) session.progress.say(unfinishedText(path.basename(unfinished), others.length));
     await stoppable((signal) => session.open(signal));
     using lines = openLines(context, completeLine, interrupt);
     close = () => lines[Symbol.dispose]();
@@ -72,6 +76,11 @@ export async function runLoop(context: CliContext, options: OptionValues): Promi
   } finally {
     detach();
   }
+}
+
+function unfinishedText(name: string, others: number): string {
+  const which = others === 0 ? `picture ${printable(name)} lies` : `pictures (${1 + others}) lie`;
+  return `Unfinished ${which} here: solvay resume goes on with ${others === 0 ? "it" : "one of them"}.`;
 }
 
 function lastPrompt({ lastPrompt }: Session): string {

@@ -6,6 +6,7 @@ import type { Engine, PlanReport } from "../job/types.ts";
 import { ARTIFACT_BASE, ARTIFACT_NAME } from "../library/published-artifact.ts";
 import { type CliContext, Interrupted } from "../terminal/context.ts";
 import { keepPreview } from "../terminal/kept-preview.ts";
+import { KeptState, keptText } from "../terminal/kept-state.ts";
 import {
   type JobSettings,
   jobSettingsOf,
@@ -13,6 +14,7 @@ import {
   openRequestOf,
   planJobOf,
   previewOf,
+  saveEveryOf,
 } from "../terminal/options.ts";
 import { checkNextOutput, largestPngBytes, requireFreeDisk, savePicture } from "../terminal/output-file.ts";
 import { Progress } from "../terminal/progress.ts";
@@ -23,6 +25,7 @@ export class Session implements AsyncDisposable {
   readonly progress: Progress;
   lastPrompt: string | undefined;
   readonly #context: CliContext;
+  readonly #saveEvery: number | undefined;
   #request: OpenRequest;
   #engine: Engine | undefined;
 
@@ -31,6 +34,7 @@ export class Session implements AsyncDisposable {
     this.#context = context;
     this.progress = new Progress(context, previewOf(options));
     this.job = jobSettingsOf(options);
+    this.#saveEvery = saveEveryOf(options);
     this.#request = openRequestOf(options);
     if (this.#request.artifact === undefined && existsSync(path.join(context.cwd, ARTIFACT_NAME))) {
       const { model = ARTIFACT_BASE } = this.#request;
@@ -97,14 +101,25 @@ export class Session implements AsyncDisposable {
     const { defaultWidth, defaultHeight } = engine.info;
     const { negativePrompt = "", width = defaultWidth, height = defaultHeight } = this.job;
     await requireFreeDisk(cwd, cwd, largestPngBytes({ width, height }, prompt.length + negativePrompt.length));
+    const job = { ...this.job, prompt };
+    const kept = new KeptState(this.#context, {
+      ...{ info: engine.info, request: this.#request, job, target: undefined },
+      everySteps: this.#saveEvery,
+    });
     try {
-      for await (const event of engine.generate({ ...this.job, prompt }, { ...this.progress.asked, signal })) {
+      for await (const event of engine.generate(job, { ...this.progress.asked, states: true, signal })) {
         this.progress.generate(event);
-        if (event.type === "image") return (await savePicture(cwd, undefined, event.png)).shown;
+        await kept.observe(event);
+        if (event.type !== "image") continue;
+        const { shown } = await savePicture(cwd, undefined, event.png, kept.output);
+        await kept.discard();
+        return shown;
       }
     } catch (error) {
       // What stopped the picture is told, whatever becomes of this.
-      await keepPreview(this.#context, this.progress, undefined).catch(() => {});
+      const state = await kept.keep().catch(() => undefined);
+      await keepPreview(this.#context, this.progress, undefined, kept.output).catch(() => {});
+      if (state) this.progress.say(keptText(state));
       throw error;
     } finally {
       this.progress.clear();

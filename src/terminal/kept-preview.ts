@@ -4,16 +4,17 @@ import type { CliContext } from "./context.ts";
 import { previewTarget, savePicture, type Target } from "./output-file.ts";
 import type { Progress } from "./progress.ts";
 
-/** Saves what `progress` last showed of the picture that was to be saved as `target`, and says where; nothing if there was none. */
+/** Saves what `progress` last showed of the picture that was to be saved as `target`, or as `first`, and says where; nothing if there was none. */
 export async function keepPreview(
   { cwd }: Pick<CliContext, "cwd">,
   progress: Progress,
   target: Target | undefined,
+  first?: string,
 ): Promise<void> {
   const preview = progress.lastPreview;
   if (!preview) return;
   const { step, steps } = preview;
   const text = [{ keyword: "Comment", text: `Preview after step ${step} of ${steps}: the picture was stopped there.` }];
-  const saved = await savePicture(cwd, await previewTarget(cwd, target), await encodePng({ ...preview, text }));
+  const saved = await savePicture(cwd, await previewTarget(cwd, target, first), await encodePng({ ...preview, text }));
   progress.say(`Kept its preview after step ${step} of ${steps}: ${saved.shown}`);
 }

@@ -4,7 +4,7 @@ import type { Budgets, OpenRequest } from "../job/checked.ts";
 import { explained, type Field, type Fields, type Flag, flagName } from "../job/field-type.ts";
 import { BUDGET_FIELDS, JOB_FIELDS, OPEN_FIELDS } from "../job/fields.ts";
 import type { GenerateJob, PlanJob } from "../job/job.ts";
-import { valueFromText } from "../job/text.ts";
+import { valueFromText, wholeFromText } from "../job/text.ts";
 import { PREVIEW_CHOICES, type PreviewChoice } from "./picture-kind.ts";
 
 /** What commander read, by the flag's name in camel case. */
@@ -38,6 +38,20 @@ export function storeOption(): Option {
 export function previewOption(): Option {
   const text = "pictures in the terminal while they come to be: as it can, off, or how";
   return new Option("--preview <how>", text).choices(PREVIEW_CHOICES).default("auto").helpGroup("Output:");
+}
+
+/** Of whoever saves pictures. */
+export function saveEveryOption(): Option {
+  const text =
+    "steps from one save of an unfinished picture to the next, for solvay resume (0: only when it is stopped)";
+  return new Option("--save-every <steps>", `${text} (default: every 20 seconds)`)
+    .argParser((value) => wholeFromText("--save-every", value, 0, 1000))
+    .helpGroup("Output:");
+}
+
+/** What `saveEveryOption` read. */
+export function saveEveryOf({ saveEvery }: OptionValues): number | undefined {
+  return typeof saveEvery === "number" ? saveEvery : undefined;
 }
 
 /** What `previewOption` read. */

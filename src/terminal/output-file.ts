@@ -10,7 +10,7 @@ import { fileNameProblem } from "../node/files/file-name.ts";
 import { systemProblem } from "./failure.ts";
 
 /** Only names like these are ours and count: a longer number is another program's, such as a time in nanoseconds. */
-const OUTPUT = /^output_(\d{3,6})\.png$/i;
+const OUTPUT = /^output_(\d{3,6})\.(?:png|resume)$/i;
 const LAST_NUMBER = 999_999;
 /** Formats that a name can ask for and that are not written. */
 const OTHER_FORMAT =
@@ -22,10 +22,14 @@ export interface Target {
   readonly file: string;
 }
 
-/** Writes `bytes` as the next free `output_NNN.png` of `folder`, overwriting nothing. Returns the file's name. */
-async function writeNextOutput(folder: string, bytes: Uint8Array): Promise<string> {
-  const names = namesAfter(await lastNumber(folder), folder);
-  return await createFile(folder, names, (file) => file.writeFile(bytes));
+/** Writes `bytes` as `first`, else as the next free `output_NNN.png` of `folder`, overwriting nothing. Returns the file's name. */
+async function writeNextOutput(folder: string, bytes: Uint8Array, first?: string): Promise<string> {
+  const last = await lastNumber(folder);
+  const names = function* () {
+    if (first !== undefined) yield first;
+    yield* namesAfter(last, folder);
+  };
+  return await createFile(folder, names(), (file) => file.writeFile(bytes));
 }
 
 async function lastNumber(folder: string): Promise<number> {
@@ -33,7 +37,12 @@ async function lastNumber(folder: string): Promise<number> {
   return taken.reduce((largest, n) => Math.max(largest, n), 0);
 }
 
-function* namesAfter(last: number, folder: string): Generator<string> {
+/** The next free names of pictures in `folder`, up to the last. */
+export async function followingNames(folder: string): Promise<Iterable<string>> {
+  return namesAfter(await lastNumber(folder), folder);
+}
+
+function* namesAfter(last: number, folder: string): Generator<string, undefined> {
   for (let number = last + 1; number <= LAST_NUMBER; number++) yield `output_${String(number).padStart(3, "0")}.png`;
   throw new UsageError({
     code: "E_OUTPUT",
@@ -102,12 +111,17 @@ export async function requireFreeDisk(folder: string, subject: string, bytes: nu
 }
 
 /**
- * Saves a finished picture: as `target`, else as the next free `output_NNN.png` of `cwd`. Returns where it is. Where that fails it is
+ * Saves a finished picture: as `target`, else as `first`, else as the next free `output_NNN.png` of `cwd`. Returns where it is. Where that fails it is
  * kept in `cwd` or in the folder for temporary files, and the error says where.
  */
-export async function savePicture(cwd: string, target: Target | undefined, png: Uint8Array): Promise<Target> {
+export async function savePicture(
+  cwd: string,
+  target: Target | undefined,
+  png: Uint8Array,
+  first?: string,
+): Promise<Target> {
   try {
-    if (!target) return await numbered(cwd, png);
+    if (!target) return await numbered(cwd, png, first);
     await replaceFile(target.file, (file) => file.writeFile(png));
     return target;
   } catch (error) {
@@ -123,15 +137,15 @@ export async function savePicture(cwd: string, target: Target | undefined, png: 
 }
 
 /** Where the last preview of an unfinished picture goes: beside what the picture would have been called, in place of an older one. */
-export async function previewTarget(cwd: string, target: Target | undefined): Promise<Target> {
-  const shown = target?.shown ?? namesAfter(await lastNumber(cwd), cwd).next().value!;
+export async function previewTarget(cwd: string, target: Target | undefined, first?: string): Promise<Target> {
+  const shown = target?.shown ?? first ?? namesAfter(await lastNumber(cwd), cwd).next().value!;
   const { dir, name } = path.parse(shown);
   const preview = path.join(dir, `${name}.preview.png`);
   return { shown: preview, file: path.resolve(cwd, preview) };
 }
 
-async function numbered(folder: string, png: Uint8Array): Promise<Target> {
-  const shown = await writeNextOutput(folder, png);
+async function numbered(folder: string, png: Uint8Array, first?: string): Promise<Target> {
+  const shown = await writeNextOutput(folder, png, first);
   return { shown, file: path.join(folder, shown) };
 }
 

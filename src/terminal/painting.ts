@@ -3,9 +3,10 @@ import { createHash } from "node:crypto";
 import path from "node:path";
 import type { OpenRequest } from "../job/checked.ts";
 import type { PictureSize } from "../job/job.ts";
-import type { GenerateEvent, GenerateJob, GenerateOptions, LoadEvent } from "../job/types.ts";
+import type { DrawnState, EngineInfo, GenerateEvent, GenerateJob, GenerateOptions, LoadEvent } from "../job/types.ts";
 import { type CliContext, interruptible } from "./context.ts";
 import { keepPreview } from "./kept-preview.ts";
+import { KeptState, keptText } from "./kept-state.ts";
 import {
   checkNextOutput,
   checkOutput,
@@ -20,6 +21,14 @@ import { Progress } from "./progress.ts";
 
 type ImageEvent = Extract<GenerateEvent, { type: "image" }>;
 
+export interface ResumedPicture {
+  readonly state: DrawnState;
+  readonly file: string;
+  /** The name that the picture would have had, and the folder that it goes to. */
+  readonly output: string;
+  readonly folder: string;
+}
+
 export interface Painting {
   readonly request: OpenRequest;
   readonly jobs: readonly GenerateJob[];
@@ -30,11 +39,15 @@ export interface Painting {
   /** How they are shown while they come to be. */
   readonly preview: PreviewChoice;
   /** Beside each job. */
-  readonly beside?: Omit<GenerateOptions, "signal"> | undefined;
+  readonly beside?: Pick<GenerateOptions, "telemetry"> | undefined;
+  /** Steps from one save of what it has come to, to the next; see KeptState. */
+  readonly saveEvery?: number | undefined;
+  /** What the one job goes on from, and in which file that lies. */
+  readonly resumed?: ResumedPicture | undefined;
   /** False: pictures go to `onPicture` alone. Default true. */
   readonly saves?: boolean | undefined;
-  /** What pictures are large that name no size, before the first begins. It may throw. */
-  readonly onOpened?: ((size: PictureSize) => void) | undefined;
+  /** What the engine is, before the first picture begins. It may throw. */
+  readonly onOpened?: ((info: EngineInfo) => void) | undefined;
   /** After each picture was saved: the event, and the number of its job. */
   readonly onPicture?: ((image: ImageEvent, job: number) => void | Promise<void>) | undefined;
 }
@@ -42,8 +55,10 @@ export interface Painting {
 /** Makes all of them with one engine. Rejects with a SolvayError, or Interrupted. */
 export async function paint(context: CliContext, painting: Painting): Promise<void> {
   const { request, jobs, targets, json = false, preview, beside, saves = true, onOpened, onPicture } = painting;
+  const { saveEvery, resumed } = painting;
+  const cwd = resumed?.folder ?? context.cwd;
   const [first] = targets;
-  if (saves && targets.includes(undefined)) await checkNextOutput(context.cwd);
+  if (saves && targets.includes(undefined)) await checkNextOutput(cwd);
   for (const target of targets) if (target) requirePngName(target.shown);
   for (const target of targets) if (target) await checkOutput(target);
   const requireRoom = async (size: Partial<PictureSize>) => {
@@ -51,7 +66,7 @@ export async function paint(context: CliContext, painting: Painting): Promise<vo
     const sizes = jobs.map(({ prompt, negativePrompt = "", width = size.width ?? 1, height = size.height ?? 1 }) =>
       largestPngBytes({ width, height }, prompt.length + negativePrompt.length),
     );
-    const folder = first ? path.dirname(first.file) : context.cwd;
+    const folder = first ? path.dirname(first.file) : cwd;
     const bytes = sizes.reduce((sum, each) => sum + each, 0);
     await requireFreeDisk(folder, first?.shown ?? folder, bytes);
   };
@@ -61,31 +76,42 @@ export async function paint(context: CliContext, painting: Painting): Promise<vo
   const print = (event: object) => context.stdout.write(`${JSON.stringify(event)}\n`);
   const show = {
     load: (event: LoadEvent) => (json ? print(event) : progress.load(event)),
-    generate: (event: GenerateEvent) => (json ? print(event) : progress.generate(event)),
+    generate: (event: GenerateEvent) => (json ? print(withoutState(event)) : progress.generate(event)),
   };
   await interruptible(context, async (signal) => {
     try {
       await using engine = await context.openEngine({ ...request, signal, onEvent: show.load });
       const { defaultWidth, defaultHeight } = engine.info;
       await requireRoom({ width: defaultWidth, height: defaultHeight });
-      onOpened?.({ width: defaultWidth, height: defaultHeight });
+      onOpened?.(engine.info);
       for (const [i, job] of jobs.entries()) {
-        const events = engine.generate(job, { ...beside, ...progress.asked, signal });
+        const target = targets[i];
+        const kept = new KeptState(context, {
+          ...{ info: engine.info, request, job, target, resumed },
+          everySteps: saveEvery,
+        });
+        const from = resumed?.state;
+        const events = engine.generate(job, { ...beside, ...progress.asked, states: saves, from, signal });
         try {
           for await (const event of events) {
+            if (saves) await kept.observe(event);
             if (event.type !== "image") {
               show.generate(event);
               continue;
             }
             if (!json) progress.generate(event);
-            const saved = saves ? await savePicture(context.cwd, targets[i], event.png) : undefined;
+            const saved = saves ? await savePicture(cwd, target, event.png, kept.output) : undefined;
+            await kept.discard();
             if (json) print(imageLine(event, saved?.file));
             else if (saved) context.stdout.write(`Saved: ${saved.shown}\n`);
             await onPicture?.(event, i);
           }
         } catch (error) {
           // What stopped the picture is told, whatever becomes of this.
-          if (saves) await keepPreview(context, progress, targets[i]).catch(() => {});
+          const state = await kept.keep().catch(() => undefined);
+          if (saves) await keepPreview({ cwd }, progress, target, kept.output).catch(() => {});
+          if (state && json) print({ type: "unfinished", ...state });
+          else if (state) progress.say(keptText(state));
           throw error;
         }
       }
@@ -93,6 +119,13 @@ export async function paint(context: CliContext, painting: Painting): Promise<vo
       progress.clear();
     }
   });
+}
+
+/** A state is for programs that hold the engine. */
+function withoutState(event: GenerateEvent): object {
+  if (event.type !== "step") return event;
+  const { state: _, ...shown } = event;
+  return shown;
 }
 
 /** The image event as JSON: the bytes are replaced by where they are and what they hash to. */

@@ -1,0 +1,47 @@
+/** @file What an unfinished picture depends on in this machine's files: the request by absolute paths, and what its files hold. */
+import { sha256Hex } from "#hash";
+import type { OpenRequest } from "../job/checked.ts";
+import { pictureReference } from "../job/picture.ts";
+import type { GenerateJob } from "../job/types.ts";
+import type { LibraryHost } from "../library/host.ts";
+import { locateFiles, locateModel } from "../library/locate.ts";
+import { contentOf } from "../node/model-content.ts";
+import { readPictureBytes } from "../node/picture-files.ts";
+
+/** Parts of a request that name files. */
+const PLACES = ["model", "vae", "config", "base", "artifact", "refiner"] as const;
+/** Fields of a job that do. */
+export const PICTURE_PLACES = ["initImage", "maskImage"] as const;
+
+/** The request as it means the same from any folder. */
+export async function anchored(host: LibraryHost, request: OpenRequest): Promise<OpenRequest> {
+  const paths: Record<string, string> = {};
+  for (const name of PLACES) {
+    const value = request[name];
+    if (value !== undefined && (await host.kindOf(host.absolute(value)))) paths[name] = host.absolute(value);
+  }
+  if (request.store !== undefined) paths.store = host.absolute(request.store);
+  return { ...request, ...paths };
+}
+
+/** A text that differs where another model would be opened. Rejects where one of its files isn't there. */
+export async function modelContent(host: LibraryHost, request: OpenRequest): Promise<string> {
+  const { model, store } = request;
+  const place = await locateModel(host, model, store);
+  const others = PLACES.filter((name) => name !== "model" && request[name] !== undefined);
+  const paths = await Promise.all(others.map((name) => locateFiles(host, request[name]!)));
+  // A stored model's id is its content's hash.
+  if (place.kind === "stored") return `store:${place.id} ${await contentOf(paths)}`;
+  return await contentOf([place.path, ...paths]);
+}
+
+/** sha256 of each file that the job begins with. */
+export async function pictureContents(job: GenerateJob, cwd: string): Promise<Readonly<Record<string, string>>> {
+  const contents: Record<string, string> = {};
+  for (const field of PICTURE_PLACES) {
+    const text = job[field];
+    if (text === undefined || pictureReference(field, text).kind !== "file") continue;
+    contents[field] = sha256Hex((await readPictureBytes(field, text, { cwd })).bytes);
+  }
+  return contents;
+}

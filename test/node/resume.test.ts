@@ -1,0 +1,234 @@
+/**
+ * @file A picture that was stopped (killed, Ctrl-C, no disk, a decode that failed) goes on from its file to the same bytes; files that anybody may
+ * have changed are refused in one line.
+ */
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { createHash } from "node:crypto";
+import {
+  appendFileSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { runCli } from "../../src/cli/program.ts";
+import { DeviceError } from "../../src/errors.ts";
+import { type Engine, type GenerateEvent, openEngine } from "../../src/node.ts";
+import type { CliContext } from "../../src/terminal/context.ts";
+import { fakeContext } from "./fake-context.ts";
+
+const ROOT = fileURLToPath(new URL("../..", import.meta.url));
+const MAIN = path.join(ROOT, "src/cli/main.ts");
+const SMALL = ["--steps", "6", "--width", "64", "--height", "64", "--seed", "7", "--backend", "cpu"];
+const folder = () => mkdtempSync(path.join(tmpdir(), "solvay-resume-"));
+const files = (cwd: string) => readdirSync(cwd).toSorted();
+
+type Open = CliContext["openEngine"];
+
+/** Runs with the true engine, and what it printed. `onEngine` may stand between. */
+async function run(cwd: string, line: readonly string[], wrap?: (engine: Engine, interrupt: () => void) => Engine) {
+  const fake = fakeContext({ cwd });
+  const open: Open = async (options) => {
+    const engine = await openEngine(options);
+    return wrap ? wrap(engine, fake.interrupt) : engine;
+  };
+  const env = { SOLVAY_STATE: path.join(cwd, "state") };
+  const rc = await runCli(line, { ...fake.context, env, openEngine: open });
+  return { rc, out: fake.out(), err: fake.err() };
+}
+
+/** The engine, but `see` is called with each event before it is told on. */
+function seeing(engine: Engine, see: (event: GenerateEvent) => void): Engine {
+  return {
+    ...engine,
+    info: engine.info,
+    async *generate(job, options) {
+      for await (const event of engine.generate(job, options)) {
+        see(event);
+        yield event;
+      }
+    },
+    [Symbol.asyncDispose]: () => engine[Symbol.asyncDispose](),
+  };
+}
+
+const stopping = (step: number) => (engine: Engine, interrupt: () => void) =>
+  seeing(engine, (event) => {
+    if (event.type === "step" && event.step === step) interrupt();
+  });
+const failingDecode = (engine: Engine) =>
+  seeing(engine, (event) => {
+    if (event.type === "phase" && event.phase === "decode") {
+      throw new DeviceError({ code: "E_GPU_LOST", problem: "the card is gone", next: "-" });
+    }
+  });
+
+/** Kills the process as soon as the file of its picture is there. */
+async function killed(cwd: string, line: readonly string[]): Promise<void> {
+  const child = spawn(process.execPath, [MAIN, ...line, "--json"], { cwd, stdio: ["ignore", "pipe", "inherit"] });
+  const exited = new Promise<NodeJS.Signals | null>((done) => child.on("exit", (_, signal) => done(signal)));
+  for await (const chunk of child.stdout) {
+    if (!existsSync(path.join(cwd, "output_001.resume"))) continue;
+    assert.ok(!String(chunk).includes('"image"'), "killed too late");
+    child.kill("SIGKILL");
+    break;
+  }
+  assert.equal(await exited, "SIGKILL");
+}
+
+for (const sampler of ["euler", "dpmpp-2m", "euler-a"]) {
+  test(`${sampler}: killed in its midst, a picture goes on to the bytes of one that was not`, async () => {
+    const cwd = folder();
+    const line = ["generate", "a lake", ...SMALL, "--steps", "12", "--sampler", sampler];
+    await run(cwd, [...line, "--output", "whole.png"]);
+    await killed(cwd, [...line, "--save-every", "2"]);
+    const left = files(cwd).filter((name) => !name.endsWith(".partial"));
+    assert.deepEqual(left, ["output_001.resume", "whole.png"]);
+    const { rc, out, err } = await run(cwd, ["resume"]);
+    assert.equal(rc, 0, err);
+    assert.match(err, /Going on after step (?:2|4|6|8|10) of 12: a lake\n/);
+    assert.equal(out, "Saved: output_001.png\n");
+    assert.deepEqual(readFileSync(path.join(cwd, "output_001.png")), readFileSync(path.join(cwd, "whole.png")));
+    assert.ok(!existsSync(path.join(cwd, "output_001.resume")));
+  });
+}
+
+test("Ctrl-C keeps what was drawn and says how to go on; the number stays the picture's; a second pass goes on too", async () => {
+  const cwd = folder();
+  const line = ["generate", "a lake", ...SMALL, "--negative", "", "--hires-scale", "1.5", "--hires-steps", "4"];
+  await run(cwd, [...line, "--output", "whole.png"]);
+  for (const step of [2, 8]) {
+    const stopped = await run(cwd, line, stopping(step));
+    assert.equal(stopped.rc, 130);
+    const said = /\nThe unfinished picture is kept, .*: solvay resume (output_00\d\.resume)\n/.exec(stopped.err);
+    assert.ok(said, stopped.err);
+    // Another picture takes another number.
+    const resumed = await run(cwd, ["resume", said[1]!]);
+    const name = said[1]!.replace(".resume", ".png");
+    assert.equal(resumed.out, `Saved: ${name}\n`, resumed.err);
+    assert.deepEqual(readFileSync(path.join(cwd, name)), readFileSync(path.join(cwd, "whole.png")));
+  }
+  assert.deepEqual(files(cwd), ["output_001.png", "output_002.png", "whole.png"]);
+});
+
+test("a decode that failed keeps the latent, and it is decoded again", async () => {
+  const cwd = folder();
+  const line = ["generate", "a lake", ...SMALL];
+  await run(cwd, [...line, "--output", "whole.png"]);
+  const failed = await run(cwd, [...line, "--output", "b.png"], failingDecode);
+  assert.equal(failed.rc, 5);
+  assert.match(failed.err, /all steps are drawn; to decode them: solvay resume b\.resume\nE_GPU_LOST/);
+  const again = await run(cwd, ["resume", "b.resume", "--json"]);
+  assert.ok(!again.out.includes('"type":"step"'), "no step is drawn again");
+  assert.deepEqual(readFileSync(path.join(cwd, "b.png")), readFileSync(path.join(cwd, "whole.png")));
+});
+
+test("a folder that is gone at the end: the latent is kept in the folder for state, found there, and decoded again", async () => {
+  const cwd = folder();
+  const gone = path.join(cwd, "gone");
+  mkdirSync(gone);
+  const line = ["generate", "a lake", ...SMALL];
+  await run(cwd, [...line, "--output", "whole.png"]);
+  const lost = await run(cwd, [...line, "--output", path.join(gone, "a.png")], (engine) =>
+    seeing(engine, (event) => {
+      if (event.type === "image") rmSync(gone, { recursive: true });
+    }),
+  );
+  assert.match(lost.err, /all steps are drawn; to decode them: solvay resume \/.*\/state\/unfinished\/a\.resume\n/);
+  const resumed = await run(cwd, ["resume"]);
+  assert.equal(resumed.out, "Saved: a.png\n", resumed.err);
+  assert.deepEqual(readFileSync(path.join(cwd, "a.png")), readFileSync(path.join(cwd, "whole.png")));
+  assert.deepEqual(files(path.join(cwd, "state/unfinished")), []);
+});
+
+test("a series and the loop: another picture takes another number; the loop tells of what lies here", async () => {
+  const cwd = folder();
+  await run(cwd, ["generate", "a lake", ...SMALL], stopping(2));
+  const next = await run(cwd, ["generate", "a lake", ...SMALL]);
+  assert.equal(next.out, "Saved: output_002.png\n");
+  const fake = fakeContext({ cwd, input: "quit\n" });
+  await runCli([], fake.context);
+  assert.match(fake.err(), /Unfinished picture output_001\.resume lies here: solvay resume goes on with it\.\n/);
+  const list = await run(cwd, ["resume", "--list"]);
+  assert.match(list.out, /^output_001\.resume: step 2 of 6, .*demo \(cpu\): a lake\n$/);
+  await run(cwd, ["generate", "a lake", ...SMALL], stopping(3));
+  const which = await run(cwd, ["resume"]);
+  assert.equal(which.rc, 2);
+  assert.match(which.err, /E_RESUME: there are 2 unfinished pictures: output_001\.resume, output_003\.resume\./);
+  assert.match((await run(folder(), ["resume"])).err, /^E_RESUME: there is no unfinished picture here/);
+});
+
+test("another model or picture is refused, another precision is told", async () => {
+  const cwd = folder();
+  const model = path.join(cwd, "model");
+  cpSync(path.join(ROOT, "fixtures/golden/flat"), model, { recursive: true });
+  const line = ["generate", "x", "--model", model, ...SMALL, "--width", "16", "--height", "16"];
+  await run(cwd, line, stopping(2));
+  const weights = path.join(model, "unet/config.json");
+  const before = readFileSync(weights);
+  appendFileSync(weights, " ");
+  const changed = await run(cwd, ["resume"]);
+  assert.equal(changed.rc, 3);
+  assert.match(changed.err, /^E_RESUME_CHANGED output_001\.resume: the model .* is not what it was/);
+  writeFileSync(weights, before);
+  const other = await run(cwd, ["resume", "--backend", "reference"]);
+  assert.match(other.err, /\nNote: the backend was cpu, now it is reference: the rest may come out otherwise\n/);
+  assert.equal(other.rc, 0);
+});
+
+test("files that anybody may have changed: one line each, and no more memory than they have bytes", async () => {
+  const cwd = folder();
+  await run(cwd, ["generate", "a lake", ...SMALL], stopping(2));
+  const good = readFileSync(path.join(cwd, "output_001.resume"));
+  const headerBytes = good.readUInt32LE(40);
+  const header = JSON.parse(good.subarray(44, 44 + headerBytes).toString()) as Record<string, unknown>;
+  const payload = good.subarray(44 + headerBytes);
+  /** Whole by its sha256, but with another header. */
+  const made = (changes: object, body = payload) => {
+    const json = Buffer.from(JSON.stringify({ ...header, ...changes }));
+    const length = Buffer.alloc(4);
+    length.writeUInt32LE(json.length);
+    const rest = Buffer.concat([length, json, body]);
+    return Buffer.concat([Buffer.from("SOLVAYR1"), createHash("sha256").update(rest).digest(), rest]);
+  };
+  const flipped = Buffer.from(good);
+  flipped[flipped.length - 1]! ^= 1;
+  const huge = Buffer.from(good);
+  huge.writeUInt32LE(2 ** 32 - 1, 40);
+  const values = Number(header.values);
+  const cases: readonly (readonly [Buffer, RegExp])[] = [
+    [Buffer.from("x"), /E_RESUME_FILE bad\.resume: it ends too soon/],
+    [Buffer.alloc(100), /E_RESUME_FILE bad\.resume: it does not begin as/],
+    [good.subarray(0, good.length - 5), /E_RESUME_FILE bad\.resume: its latents are cut/],
+    [flipped, /E_RESUME_FILE bad\.resume: its content is not what was written/],
+    [huge, /E_RESUME_FILE bad\.resume: its header's length is wrong \(found 4294967295 bytes/],
+    [made({ values: 2 ** 24, latents: 16 }), /E_RESUME_FILE bad\.resume: its latents are cut/],
+    [made({ values: 2 ** 50 }), /E_RESUME_FILE bad\.resume: it does not say how large/],
+    [made({ output: "../../evil.png" }), /E_RESUME_FILE bad\.resume: its header lacks something/],
+    [made({ output: ".bashrc" }), /E_RESUME_FILE bad\.resume: its header lacks something/],
+    [made({ step: 7 }), /E_RESUME_FILE bad\.resume: its header lacks something/],
+    [made({ job: { prompt: "x", nonsense: 1 } }), /E_JOB nonsense: there is no such field/],
+    [made({ request: { backend: 1 } }), /E_OPTION backend: /],
+    [made({ values: values / 2, latents: 2 }), /E_STATE: .* its latent's size \(found 128 values, allowed 256\)/],
+    [
+      made({ latents: 2 }, Buffer.concat([payload, payload])),
+      /E_STATE: .*sampler keeps \(found 1 latents, allowed up to 0\)/,
+    ],
+    [made({ steps: 9, step: 8 }), /E_STATE: .* its step \(found 8, allowed 1\.\.6\)/],
+  ];
+  for (const [bytes, expected] of cases) {
+    writeFileSync(path.join(cwd, "bad.resume"), bytes);
+    const { rc, err } = await run(cwd, ["resume", "bad.resume"]);
+    assert.match(err.trimEnd().split("\n").at(-1)!, expected);
+    assert.ok(rc === 2 || rc === 3, `${rc}: ${err}`);
+  }
+});
