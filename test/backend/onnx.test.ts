@@ -1,7 +1,7 @@
 /** @file The `cpu` backend (ONNX Runtime) against the reference backend, and its sharing of sessions. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { defaultThreads } from "../../src/backend/onnx/backend.ts";
+import { createOnnxBackend, defaultThreads, type OnnxRuntime } from "../../src/backend/onnx/backend.ts";
 import { DeviceError } from "../../src/errors.ts";
 import { GraphBuilder } from "../../src/ir/builder.ts";
 import { linear } from "../../src/models/layers.ts";
@@ -61,4 +61,66 @@ test(
 
 test("threads: one a core, up to the number that the overhead has room for", () => {
   assert.deepEqual([1, 2, 32, 64, 256].map(defaultThreads), [1, 2, 32, 32, 32]);
+});
+
+test("the library is asked for what its memory is planned for: fp16 as it is, nothing kept between runs, no copy of results", async () => {
+  const asked: Record<string, unknown>[] = [];
+  const copies: Float32Array[] = [];
+  let released = 0;
+  class FakeTensor {
+    readonly type: string;
+    readonly data: unknown;
+    constructor(type: string, data: unknown) {
+      this.type = type;
+      this.data = data;
+    }
+  }
+  const fed: FakeTensor[] = [];
+  const session = {
+    async run(feeds: Record<string, FakeTensor>) {
+      fed.push(...Object.values(feeds));
+      copies.push(new Float32Array(2));
+      return { y0: { data: copies.at(-1) } };
+    },
+    async release() {
+      released++;
+    },
+  };
+  const fake = {
+    Tensor: FakeTensor,
+    InferenceSession: {
+      async create(_model: Uint8Array, options: Record<string, unknown>) {
+        asked.push(options);
+        return session;
+      },
+    },
+  };
+  const backend = createOnnxBackend(fake as unknown as OnnxRuntime, 3);
+  assert.deepEqual([...backend.weightDTypes].sort(), ["f16", "f32"]);
+  const { graph, x } = tinyGraph("a");
+  const [segment] = graph.segments;
+  const halves = new Uint8Array(12);
+  for (let run = 0; run < 2; run++) {
+    await backend.run({
+      ...{ graph, segment: segment! },
+      inputs: new Map([[x, new Float32Array(3)]]),
+      weights: new Map([[segment!.weights[0]!, { dtype: "f16", bytes: halves }]]),
+      outputs: new Map([[segment!.outputs[0]!, new Float32Array(2)]]),
+    });
+  }
+  const [options] = asked;
+  assert.equal(asked.length, 1);
+  assert.deepEqual(
+    [options!.enableCpuMemArena, options!.enableMemPattern, options!.intraOpNumThreads, options!.interOpNumThreads],
+    [false, false, 3, 1],
+  );
+  assert.deepEqual(options!.extra, { session: { intra_op: { allow_spinning: "0" } } });
+  const weight = fed.find(({ type }) => type === "float16");
+  assert.equal((weight!.data as Uint16Array).buffer, halves.buffer, "the weight's own memory");
+  assert.deepEqual(
+    copies.map(({ buffer }) => buffer.byteLength),
+    [0, 0],
+  );
+  await backend.release();
+  assert.equal(released, 1);
 });
