@@ -1,0 +1,165 @@
+/** @file What the library finds, refuses before it opens, lists, packs and verifies, on a disk of its own. */
+import assert from "node:assert/strict";
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { after, test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { readLzr2 } from "../../src/container/lzr2.ts";
+import { Ledger } from "../../src/ledger/ledger.ts";
+import { findModelNamed } from "../../src/library/find-model.ts";
+import { importNamedModel } from "../../src/library/import.ts";
+import { listStored } from "../../src/library/list.ts";
+import { findModel, type ModelRequest } from "../../src/library/open.ts";
+import { packModel } from "../../src/library/pack.ts";
+import { verifyPath } from "../../src/library/verify.ts";
+import { openFileSource } from "../../src/node/files/file.ts";
+import { nodeLibraryHost } from "../../src/node/library-host.ts";
+import { listModels } from "../../src/store/store.ts";
+import { f16ToNumber, numberToF16 } from "../../src/tensor/dtype.ts";
+import { encodeSafetensors } from "../safetensors-writer.ts";
+
+const root = fileURLToPath(new URL("../..", import.meta.url));
+const MODEL = path.join(root, "fixtures/golden/deep");
+const UNET = "unet/diffusion_pytorch_model.safetensors";
+const cwd = mkdtempSync(path.join(tmpdir(), "solvay-library-"));
+after(() => rmSync(cwd, { recursive: true, force: true }));
+const host = nodeLibraryHost((name) => path.resolve(cwd, name), {});
+const { signal } = new AbortController();
+const ledger = new Ledger({ device: 0, ram: 2 ** 30, disk: 2 ** 30 });
+const importBudget = async () => ({ ledger, memory: "ram" }) as const;
+
+const f32 = (name: string, shape: readonly number[], values: readonly number[]) => ({
+  ...({ name, dtype: "f32", shape } as const),
+  bytes: new Uint8Array(Float32Array.from(values).buffer),
+});
+
+async function open(request: ModelRequest) {
+  const source = await findModel(host, request);
+  return await source.open({ importBudget });
+}
+
+test("what can't go together, or can't be opened, is refused before a model opens", async () => {
+  mkdirSync(path.join(cwd, "folder.lzr2"));
+  await assert.rejects(findModel(host, { model: MODEL, artifact: "folder.lzr2" }), /folder\.lzr2/);
+  await assert.rejects(findModel(host, { model: MODEL, artifact: "none.lzr2" }), { code: "E_MISSING" });
+  const over = { model: "store:0123", artifact: path.join(root, "fixtures/lzr2/deep.lzr2") };
+  await assert.rejects(findModel(host, over), { code: "E_USAGE", subject: "store:0123" });
+  for (const option of ["config", "base"] as const) {
+    await assert.rejects(open({ model: MODEL, [option]: MODEL }), { code: "E_USAGE", next: `leave --${option} away` });
+  }
+});
+
+test("a store lists what was named, with the artifact over it, and tells a model from what it got later", async () => {
+  const artifact = path.join(root, "fixtures/lzr2/deep.lzr2");
+  const request = { model: MODEL, artifact, packed: "off", store: "s" } as const;
+  const { id } = await importNamedModel(host, { ...request, compat: true });
+  const store = host.store("s");
+  const [model] = await listModels(store);
+  const options = model!
+    .manifest!.components.flatMap(({ sources }) => sources)
+    .filter(({ role }) => role === "options");
+  assert.deepEqual(
+    options.map(({ stamp }) => stamp),
+    ["compat"],
+  );
+  const [listed] = await listStored(store);
+  assert.equal(listed!.name, `${MODEL} + ${artifact}`);
+  assert.equal(listed!.packs, readdirSync(path.join(cwd, "s/packs")).length);
+  assert.ok(listed!.blocks > listed!.packs);
+
+  await using opened = await open({ model: `store:${id}`, store: "s" });
+  const reason = new Error("enough");
+  await assert.rejects(opened.onDemand("vaeEncoder", AbortSignal.abort(reason)), (error) => error === reason);
+  await opened.onDemand("vaeEncoder");
+  const later = (await listStored(store)).find(({ companion }) => companion !== undefined)!;
+  assert.equal(later.companion, "vaeEncoder");
+  await assert.rejects(open({ model: `store:${later.id}`, store: "s" }), { code: "E_STORE_MODEL" });
+  assert.equal(await findModelNamed(host, { model: path.basename(later.name!) }, "s"), undefined);
+});
+
+test("a name finds the files that people keep beside their pictures, and leads nowhere else", async () => {
+  mkdirSync(path.join(cwd, "models/checkpoints"), { recursive: true });
+  writeFileSync(path.join(cwd, "models/checkpoints/boats.safetensors"), "");
+  const found = { model: "models/checkpoints/boats.safetensors" };
+  for (const name of ["boats", "boats.safetensors", "sdxl/boats.safetensors", "sdxl\\boats.safetensors"]) {
+    assert.deepEqual(await findModelNamed(host, { model: name }, "none"), found, name);
+  }
+  for (const name of ["boat", "..", ".", "", "x/..", "boats/"]) {
+    assert.equal(await findModelNamed(host, { model: name }, "none"), undefined, name);
+  }
+});
+
+test("a packed file's figures are those of the weights that are read from it", async () => {
+  const values = [2 + 2 ** -11, 1 + 2 ** -12, 0.5, -3, 0.1, 0.7, -0.2, 5];
+  const [file, output] = ["w.safetensors", "w.lzr2"];
+  const tensors = [f32("a.weight", [2, 4], values), f32("b.weight", [1, 2], [0.33, -0.9])];
+  writeFileSync(path.join(cwd, file), encodeSafetensors(tensors));
+  for (const mode of [{ kind: "lossless" }, { kind: "lossy", overlayFraction: 0 }] as const) {
+    const totals = await packModel(host, { model: file, output, mode }, signal);
+    await using source = await openFileSource(path.join(cwd, output));
+    const errors: number[] = [];
+    const wanted = [...values, 0.33, -0.9].map((value) => f16ToNumber(numberToF16(Math.fround(value))));
+    for await (const { weight } of readLzr2(source, { compat: false })) {
+      for (const bits of weight!) errors.push(Math.abs(f16ToNumber(bits) - wanted[errors.length]!));
+    }
+    assert.deepEqual([totals.tensors, totals.weights, errors.length], [2, 10, 10]);
+    assert.equal(totals.bytes, statSync(path.join(cwd, output)).size);
+    assert.ok(Math.abs(totals.maxAbsError - Math.max(...errors)) < 1e-9, mode.kind);
+    const rms = Math.sqrt(errors.reduce((sum, error) => sum + error ** 2, 0) / 10);
+    assert.ok(Math.abs(totals.rmsError - rms) < 1e-9, `${totals.rmsError} for ${rms}`);
+    if (mode.kind === "lossless") assert.equal(rms, 0);
+    // 2 + 2^-11 becomes 2, the largest change of all.
+    assert.equal(totals.maxRounding, 2 ** -11);
+    assert.ok(totals.roundedWeights >= 2 && totals.roundedWeights < 10);
+  }
+  writeFileSync(path.join(cwd, file), encodeSafetensors([f32("a.weight", [0, 4], [])]));
+  await assert.rejects(packModel(host, { model: file, output, mode: { kind: "lossless" } }, signal), {
+    code: "E_PACK",
+  });
+});
+
+test("verify: a record of another shape, a shard that lacks what the others have, a value that is no number in any part", async () => {
+  const name = "conv_in.weight";
+  writeFileSync(path.join(cwd, "v.safetensors"), encodeSafetensors([f32(name, [1, 2], [1, 2])]));
+  await packModel(host, { model: "v.safetensors", output: "v.lzr2", mode: { kind: "lossless" } }, signal);
+  const wrong = await verifyPath(host, "v.lzr2", { model: MODEL });
+  assert.ok(wrong.problems.some((text) => text.startsWith(`record "${name}": shape [1,2] expected [`)));
+
+  cpSync(MODEL, path.join(cwd, "copy"), { recursive: true });
+  const bytes = readFileSync(path.join(cwd, "copy", UNET));
+  const header = JSON.parse(bytes.toString("utf8", 8, 8 + Number(bytes.readBigUInt64LE(0))));
+  const data = bytes.subarray(8 + Number(bytes.readBigUInt64LE(0)));
+  const all = Object.entries(header as Record<string, { dtype: string; shape: number[]; data_offsets: number[] }>)
+    .filter(([key]) => key !== "__metadata__")
+    .map(
+      ([
+        key,
+        {
+          dtype,
+          shape,
+          data_offsets: [from, to],
+        },
+      ]) => ({
+        ...{ name: key, dtype: dtype.toLowerCase() as "f16", shape },
+        bytes: data.subarray(from, to),
+      }),
+    );
+  const half = encodeSafetensors(all.slice(0, all.length >> 1));
+  const shard = "copy/unet/diffusion_pytorch_model-00001-of-00002.safetensors";
+  writeFileSync(path.join(cwd, shard), half);
+  assert.deepEqual((await verifyPath(host, shard)).problems, []);
+  writeFileSync(path.join(cwd, "copy/unet/half.safetensors"), half);
+  assert.notDeepEqual((await verifyPath(host, "copy/unet/half.safetensors")).problems, []);
+  rmSync(path.join(cwd, shard));
+  rmSync(path.join(cwd, "copy/unet/half.safetensors"));
+
+  assert.deepEqual((await verifyPath(host, "copy")).problems, []);
+  const last = all.at(-1)!;
+  last.bytes.fill(0xff, 0, 4);
+  writeFileSync(path.join(cwd, "copy", UNET), bytes);
+  const spoiled = await verifyPath(host, "copy");
+  assert.equal(spoiled.ok, false);
+  assert.match(spoiled.problems[0]!, /are NaN or infinite, first at 0/);
+  assert.ok(spoiled.problems[0]!.includes(last.name));
+});
