@@ -66,7 +66,14 @@ async function again(context: CliContext, file: string, options: AgainFlags): Pr
       next: "name the model with --model",
     });
   }
-  const job = { ...settings.job, ...changes };
+  // A prompt of the user's was not drawn from the picture's template.
+  const { template, negativeTemplate, ...own } = settings.job;
+  const job = {
+    ...own,
+    ...(template !== undefined && changes.prompt === undefined && { template }),
+    ...(negativeTemplate !== undefined && changes.negativePrompt === undefined && { negativeTemplate }),
+    ...changes,
+  };
   if (job.prompt === undefined) {
     const problem = "what it says of its prompt is not understood";
     throw new UsageError({ code: "E_NO_PROMPT", subject: file, problem, next: "give a prompt with --prompt" });

@@ -15,6 +15,7 @@ import type { PlanBudgets } from "../plan/plan-input.ts";
 import { makePlan } from "../plan/planner.ts";
 import type { MachineRates, RatesTable } from "../plan/rates.ts";
 import { type PlanReport, reportPlan } from "../plan/report.ts";
+import type { ReadWildcard } from "../prompt/wildcards.ts";
 import type { ImportBudget } from "../store/import/import-types.ts";
 import type { Store } from "../store/store.ts";
 import { generateImage } from "./image-job.ts";
@@ -51,6 +52,8 @@ export interface Host {
   /** Amounts for budgets that are not given, or given as "all but". Throws UsageError. */
   readonly resolveBudgets: (budgets: Budgets, machine: Machine) => PlanBudgets;
   readonly readPicture: ReadFieldPicture;
+  /** Absent: there is no folder of wildcards. */
+  readonly readWildcard?: ReadWildcard | undefined;
   /** A machine to plan for by name, and its device's sizes. Throws UsageError for an unknown name. */
   readonly described: (name: string) => { readonly machine: Machine; readonly device: DeviceSizes };
 }
@@ -130,7 +133,7 @@ export async function composeEngine(
       runtime.provide(id, componentReader(checkpoint.family, id, component, now));
     }
   };
-  const { readPicture } = host;
+  const { readPicture, readWildcard } = host;
   const turns = new TurnQueue();
   const stack = owned.move();
   return {
@@ -138,7 +141,8 @@ export async function composeEngine(
     async *generate(job, options) {
       // One image at a time: the next waits for the one before, however that ended.
       using _ = await turns.take();
-      yield* generateImage({ runtime, info, recovery, onRates, now, memory, readPicture, provide }, job, options);
+      const context = { runtime, info, recovery, onRates, now, memory, readPicture, readWildcard, provide };
+      yield* generateImage(context, job, options);
     },
     async plan(job, { as, budgets: other } = {}) {
       return as === undefined
@@ -191,7 +195,7 @@ async function planJob(
   other: { readonly machine: ReturnType<Host["described"]> | undefined; readonly budgets: Budgets },
 ): Promise<PlanReport> {
   const { checkpoint } = runtime;
-  const { full } = await readJob({ runtime, readPicture: host.readPicture }, { prompt: "", ...job });
+  const { full } = await readJob({ ...host, runtime }, { prompt: "", ...job });
   const shape = jobShape(checkpoint, full);
   await provide(shape);
   const { input } = runtime.planInput(shape, other.machine?.device);

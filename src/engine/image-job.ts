@@ -9,23 +9,21 @@ import type { GenerateJob } from "../job/job.ts";
 import type { JobShape } from "../models/family.ts";
 import { type Recovery, recoveredTextToImage } from "../pipeline/recovery.ts";
 import { jobShape } from "../pipeline/route.ts";
-import type { PlannedJob, Runtime } from "../pipeline/runtime.ts";
+import type { PlannedJob } from "../pipeline/runtime.ts";
 import { SlowdownWatch } from "../pipeline/slowdown.ts";
 import { type MachineRates, measuredRates, workSize } from "../plan/rates.ts";
 import { reportPlan } from "../plan/report.ts";
 import { encodeWithRecord, recordOf } from "./png-record.ts";
-import { type ReadFieldPicture, readJob, shownPictures } from "./read-job.ts";
+import { type JobReaders, readJob, shownPictures } from "./read-job.ts";
 import { StepClock } from "./step-times.ts";
 
-export interface ImageContext {
-  readonly runtime: Runtime;
+export interface ImageContext extends JobReaders {
   readonly info: EngineInfo;
   readonly recovery: Recovery;
   /** What the image's steps say of the machine. */
   readonly onRates: (size: string, rates: MachineRates) => Promise<void>;
   /** Milliseconds of a clock that never goes back. */
   readonly now: () => number;
-  readonly readPicture: ReadFieldPicture;
   /** Brings what not every picture needs, such as the VAE's encoder, where the model is. */
   readonly provide: (shape: JobShape, signal?: AbortSignal) => Promise<void>;
   /** Resident and peak memory of this process. */
@@ -34,7 +32,7 @@ export interface ImageContext {
 
 /** Events of one job, whose last is the image. Rejects with a SolvayError, or the signal's reason. */
 export async function* generateImage(
-  { runtime, info, recovery, onRates, now, memory, readPicture, provide }: ImageContext,
+  { runtime, info, recovery, onRates, now, memory, readPicture, readWildcard, provide }: ImageContext,
   job: GenerateJob,
   {
     signal,
@@ -45,7 +43,7 @@ export async function* generateImage(
   }: GenerateOptions = {},
 ): AsyncGenerator<GenerateEvent, void, undefined> {
   const { checkpoint, telemetry } = runtime;
-  const { full, pictures, notes } = await readJob({ runtime, readPicture }, job, signal);
+  const { full, pictures, notes } = await readJob({ runtime, readPicture, readWildcard }, job, signal);
   await provide(jobShape(checkpoint, full), signal);
   telemetry.clear();
   runtime.ledger.restartPeaks();

@@ -6,9 +6,11 @@ import type { Picture } from "../image/picture.ts";
 import { resampleBytes } from "../image/resample.ts";
 import { completeJob, type FullJob, type GenerateJob, requireLatent } from "../job/job.ts";
 import { pictureReference } from "../job/picture.ts";
+import { withDrawnPrompts } from "../pipeline/drawn-prompts.ts";
 import { type JobPictures, naturalSize, preparePictures, type ReadPictures } from "../pipeline/job-pictures.ts";
 import { requireJobFits, withPictureDefaults } from "../pipeline/job-settings.ts";
 import type { Runtime } from "../pipeline/runtime.ts";
+import type { ReadWildcard } from "../prompt/wildcards.ts";
 
 /**
  * Reads the picture that a job's field names. Rejects with UsageError `E_PICTURE`, ArtifactError, DeviceError.
@@ -23,9 +25,15 @@ export interface ReadJob {
   readonly notes: readonly string[];
 }
 
+export interface JobReaders {
+  readonly runtime: Runtime;
+  readonly readPicture: ReadFieldPicture;
+  readonly readWildcard?: ReadWildcard | undefined;
+}
+
 /** Rejects with UsageError and ArtifactError as its parts do; BudgetError where a picture takes more RAM than there is. */
 export async function readJob(
-  { runtime, readPicture }: { readonly runtime: Runtime; readonly readPicture: ReadFieldPicture },
+  { runtime, readPicture, readWildcard }: JobReaders,
   job: GenerateJob,
   signal?: AbortSignal,
 ): Promise<ReadJob> {
@@ -46,7 +54,8 @@ export async function readJob(
           mask: asked.maskImage === undefined ? undefined : await read("maskImage", asked.maskImage),
         };
   const { defaults, pixelsPerCell } = checkpoint;
-  const full = completeJob(asked, source ? { ...defaults, ...naturalSize(source, asked) } : defaults);
+  const complete = completeJob(asked, source ? { ...defaults, ...naturalSize(source, asked) } : defaults);
+  const full = await withDrawnPrompts(complete, readWildcard, signal);
   requireSize(full);
   requireLatent(full, pixelsPerCell);
   if (!source) return { full, pictures: undefined, notes };

@@ -146,6 +146,11 @@ export const OPEN_FIELDS = {
     description: "folder of an SDXL refiner, which draws the last steps",
     flag: { usage: "--refiner <dir>", group: "Model" },
   },
+  wildcardsDir: {
+    kind: PATH,
+    description: "folder of wildcards: __a/b__ in a prompt of syntax a1111 is a line of a/b.txt, drawn by the seed",
+    flag: { usage: "--wildcards-dir <dir>", group: "Prompts" },
+  },
   store: {
     kind: PATH,
     description: "block store for large artifacts",

@@ -1,4 +1,6 @@
 /** @file From an infotext to a job's settings, by the names that the table of fields gives its entries. A1111's web UI, Forge, Civitai, us. */
+
+import { isTemplate } from "../prompt/wildcards.ts";
 import type { Fields, InfotextEntry } from "./field-type.ts";
 import { JOB_FIELDS } from "./fields.ts";
 import { factOfEntry } from "./infotext.ts";
@@ -54,8 +56,10 @@ export function settingsOfInfotext(text: string, fields: Fields = JOB_FIELDS): P
     if (name !== undefined) takeField(found, fields[name]!.infotext!, name, value, entries);
     else takeOther(found, entry, value);
   }
-  if (template !== undefined) found.other("Template", template);
-  if (negativeTemplate !== undefined) found.other("Negative Template", negativeTemplate);
+  // Others' prompts are drawn, whatever is in them.
+  const origin = (of: string | undefined) => (!ours && of !== undefined && isTemplate(of) ? of : undefined);
+  found.take("template", template || origin(prompt), "Template");
+  found.take("negativeTemplate", negativeTemplate || origin(negativePrompt), "Negative Template");
   if (/<(?:lora|lyco|hypernet):/.test(prompt) && !ours) found.note("the prompt names networks (<lora:...>)");
   return found.settings(ours ? "solvay" : "infotext", tool);
 }

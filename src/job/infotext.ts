@@ -73,7 +73,7 @@ export function factOfEntry(entry: string): string | undefined {
 /** Which of torch's generators the noise is equal to, wherever the rest is computed. */
 const GENERATOR = { cpu: "torch-cpu", philox: "torch-cuda" } as const;
 
-/** The infotext: the prompt, the negative prompt if any, and one line of settings. */
+/** The infotext: the prompt, the negative prompt if any, one line of settings, and the templates if any. */
 export function a1111Parameters(record: ImageRecord, fields: Fields = JOB_FIELDS): string {
   const values = recorded(record, fields);
   const entries = [
@@ -85,7 +85,10 @@ export function a1111Parameters(record: ImageRecord, fields: Fields = JOB_FIELDS
     .toSorted((a, b) => infotextRank(a.name) - infotextRank(b.name))
     .flatMap(({ name, text }) => (text === undefined ? [] : [name === text ? name : `${name}: ${quoted(text)}`]));
   const negative = record.negativePrompt ? `\nNegative prompt: ${record.negativePrompt}` : "";
-  return `${record.prompt}${negative}\n${settings.join(", ")}`;
+  // As the extension dynamic prompts adds them.
+  const template = record.template ? `\nTemplate: ${record.template}` : "";
+  const negativeTemplate = record.negativeTemplate ? `\nNegative Template: ${record.negativeTemplate}` : "";
+  return `${record.prompt}${negative}\n${settings.join(", ")}${template}${negativeTemplate}`;
 }
 
 /** Our own record of the same, one JSON object; equal records give equal text. */

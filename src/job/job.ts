@@ -33,6 +33,10 @@ export interface GenerateJob {
   readonly originalSize?: string;
   /** "0,0": the pixels that the model is told were cut off at the left and the top. */
   readonly crop?: string;
+  /** What `prompt` was drawn from ("a {red|blue} __animal__"); with it, the prompt stands as it is. Default: it is drawn, in "a1111" syntax. */
+  readonly template?: string;
+  /** As `template`, of `negativePrompt`. */
+  readonly negativeTemplate?: string;
   /** "dpmpp-2m", or what A1111, ComfyUI or diffusers call it. Default: the model's own. */
   readonly sampler?: string;
   /** "karras", or what others call it. Default: "default", the model's own. */

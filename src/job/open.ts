@@ -22,6 +22,8 @@ export interface OpenEngineOptions {
   readonly artifact?: string;
   /** Folder of an SDXL refiner, which draws the last steps (a job's `refinerStart`). */
   readonly refiner?: string;
+  /** Folder of wildcards: `__animals/cats__` in a prompt is a line of `animals/cats.txt`. */
+  readonly wildcardsDir?: string;
   /**
    * Folder of the block store, which large artifacts are imported into once; `model` may be "store:ID" too. Default:
    * `$SOLVAY_STORE`, or `solvay/store` in the user's cache folder.

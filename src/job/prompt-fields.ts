@@ -70,4 +70,15 @@ export const PROMPT_FIELDS = {
     infotext: { name: "Crop" },
     aliases: ["crops_coords_top_left"],
   },
+  // The infotext tells both in lines of their own.
+  template: {
+    kind: PROMPT,
+    description: "what the prompt was drawn from: with it, the prompt stands as it is",
+    absent: "the prompt is drawn, where its syntax is a1111",
+  },
+  negativeTemplate: {
+    kind: PROMPT,
+    description: "what the negative prompt was drawn from: with it, the negative prompt stands as it is",
+    absent: "the negative prompt is drawn, where its syntax is a1111",
+  },
 } as const satisfies Fields;

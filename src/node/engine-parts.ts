@@ -8,6 +8,7 @@ import { machineNamed, PROCESS_BYTES, resolveBudgets } from "./host-machine.ts";
 import { nodeLibraryHost } from "./library-host.ts";
 import { readPictureBytes } from "./picture-files.ts";
 import { readPicture as readPictureFile } from "./pictures.ts";
+import { wildcardReader } from "./wildcard-files.ts";
 
 /** `toAbsolute`: of a path as the user wrote it. Rejects with ArtifactError, UsageError or DeviceError. */
 export async function openNodeParts(request: OpenRequest, toAbsolute: (path: string) => string): Promise<EngineParts> {
@@ -21,7 +22,9 @@ export async function openNodeParts(request: OpenRequest, toAbsolute: (path: str
     });
     return await readPictureFile(bytes, { name, ...(signal && { signal }) });
   };
-  return { compute, model, host: { ...NODE_HOST, readPicture }, budgets: request.budgets ?? {} };
+  const { wildcardsDir, budgets = {} } = request;
+  const readWildcard = wildcardsDir === undefined ? undefined : wildcardReader(toAbsolute(wildcardsDir));
+  return { compute, model, host: { ...NODE_HOST, readPicture, readWildcard }, budgets };
 }
 
 const NODE_HOST: Omit<Host, "readPicture"> = {

@@ -177,9 +177,9 @@ test("values that hold JSON are read whole", () => {
     vae: "551eac7037",
     model: "31e35c80fc",
   });
-  const { others: drawn } = settingsOfInfotext(CORPUS[4]!.text)!;
-  assert.equal(drawn.get("Template"), "a {red|blue} __animal__\nof two lines");
-  assert.equal(drawn.get("Negative Template"), "{dog|Steps: 1, Seed: 2, Size: 3x3}");
+  const { job: drawn } = settingsOfInfotext(CORPUS[4]!.text)!;
+  assert.equal(drawn.template, "a {red|blue} __animal__\nof two lines");
+  assert.equal(drawn.negativeTemplate, "{dog|Steps: 1, Seed: 2, Size: 3x3}");
 });
 
 test("what A1111 leaves out is so: its syntax, its generator; and one name stands for the strength of two passes", () => {
@@ -193,6 +193,9 @@ test("what A1111 leaves out is so: its syntax, its generator; and one name stand
   const own = job(", Version: Solvay 0.1.0");
   assert.deepEqual([own.promptSyntax, own.rng], [undefined, undefined]);
   assert.equal(job(", Prompt syntax: a1111, Version: Solvay 0.1.0").promptSyntax, "a1111");
+  // What stands there was drawn, whatever is in it: it is not drawn again.
+  const braces = settingsOfInfotext("a {b|c}\nNegative prompt: d\nSteps: 2, CFG scale: 3, Seed: 4")!.job;
+  assert.deepEqual([braces.template, braces.negativeTemplate], ["a {b|c}", undefined]);
   const first = job(", Denoising strength: 0.55");
   assert.deepEqual([first.strength, first.hiresStrength], [0.55, undefined]);
   const second = job(", Denoising strength: 0.55, Hires upscale: 2, Hires steps: 12, Hires upscaler: Latent");
@@ -284,7 +287,7 @@ test("what is written of any job is read back: each entry of the infotext, and t
           assert.deepEqual(value ?? standing, job[name], `${name} of the ${what}`);
         };
         same(exact.job, "JSON");
-        const without = ["prompt", "negativePrompt", "height", "hiresStrength"];
+        const without = ["prompt", "negativePrompt", "template", "negativeTemplate", "height", "hiresStrength"];
         const told = field.infotext !== undefined || without.includes(name);
         if (told) same(text.job, "infotext");
       }
