@@ -179,6 +179,28 @@ def cases(vocab: dict[str, int]) -> list[dict[str, object]]:
             "file": trained(size),
         },
         {"name": "added_tokens.json alone, out of order, with CLIP's own", "config": {"model_max_length": 77}, "file": {"<Case>": size + 5, "<one>": size, BOS: vocab[BOS], "the": 7}},
+        {"name": "another map", "config": {**typed, "model_max_length": 77, "pad_token": "!", "mask_token": "<mark>"}, "map": {"pad_token": "the", "mask_token": "<Case>"}},
+        {
+            "name": "roles with flags of their own, and without",
+            "config": {
+                "model_max_length": 77,
+                "mask_token": {"__type": "AddedToken", **token("<Case>", normalized=False)},
+                "cls_token": {"__type": "AddedToken", "content": "<MARK>"},
+                "sep_token": {"__type": "AddedToken", **token("<one>", single_word=True)},
+                "additional_special_tokens": [{"__type": "AddedToken", "content": "<WIDE>"}],
+            },
+        },
+        {
+            "name": "listed tokens without flags",
+            "config": {
+                "model_max_length": 77,
+                "added_tokens_decoder": {
+                    str(size): {"content": "<Case>", "special": True},
+                    str(size + 1): {"content": "<MARK>", "special": False},
+                    str(size + 2): {"content": "<Wide>"},
+                },
+            },
+        },
     ]
 
 

@@ -85,9 +85,9 @@ function inOrderOfIds(tokens: readonly NumberedToken[]): AddedToken[] {
   return [...byId].toSorted(([a], [b]) => a - b).map(([, token]) => token);
 }
 
-/** A token given as an object in these two files is special, whether or not it says so. */
+/** A role's token is special, whatever it says: looked for as typed, unless it asks for the contrary. */
 function readRole(value: unknown, file: string, what: string): AddedToken {
-  return readAddedToken(isJsonObject(value) ? { normalized: true, ...value } : value, file, what);
+  return readAddedToken(isJsonObject(value) ? { normalized: false, ...value } : value, file, what);
 }
 
 /** Of these lists alone transformers says that their tokens are special where added_tokens.json has them. */
@@ -107,7 +107,7 @@ function extraTokens(sources: readonly (NamedObject | undefined)[]): AddedToken[
 function tokenList(source: NamedObject | undefined, key: string): AddedToken[] {
   const list: unknown = source?.value[key];
   if (!source || !Array.isArray(list)) return [];
-  return list.map((value: unknown, index) => readRole(value, source.file, `${key}[${index}]`));
+  return list.map((value: unknown, index) => readAddedToken(value, source.file, `${key}[${index}]`));
 }
 
 function decoderTokens({ file, value }: NamedObject): NumberedToken[] {
