@@ -17,10 +17,10 @@ const DIGEST_BYTES = 32;
 const FIXED_BYTES = MAGIC.length + DIGEST_BYTES + 4;
 /** Prompts, and pictures as data: URLs. */
 const MAX_HEADER_BYTES = 256 * 1024 ** 2;
-/** A latent of 8192x8192 pixels has a quarter of that. */
-const MAX_LATENT_VALUES = 2 ** 24;
+/** A latent of 8192x8192 pixels. */
+const MAX_LATENT_VALUES = 2 ** 22;
 /** x, and more than any sampler keeps. */
-const MAX_LATENTS = 16;
+const MAX_LATENTS = 8;
 
 /** All but the latents. */
 export interface UnfinishedPicture {

@@ -6,7 +6,7 @@ import type { Engine, PlanReport } from "../job/types.ts";
 import { ARTIFACT_BASE, ARTIFACT_NAME } from "../library/published-artifact.ts";
 import { type CliContext, Interrupted } from "../terminal/context.ts";
 import { keepPreview } from "../terminal/kept-preview.ts";
-import { KeptState, keptText } from "../terminal/kept-state.ts";
+import { KeptState, keepAndTell, keptText } from "../terminal/kept-state.ts";
 import {
   type JobSettings,
   jobSettingsOf,
@@ -117,9 +117,9 @@ export class Session implements AsyncDisposable {
       }
     } catch (error) {
       // What stopped the picture is told, whatever becomes of this.
-      const state = await kept.keep().catch(() => undefined);
+      const say = (line: string) => this.progress.say(line);
+      await keepAndTell(kept, { kept: (state) => say(keptText(state)), say });
       await keepPreview(this.#context, this.progress, undefined, kept.output).catch(() => {});
-      if (state) this.progress.say(keptText(state));
       throw error;
     } finally {
       this.progress.clear();

@@ -9,6 +9,7 @@ import type { EngineInfo, GenerateEvent, GenerateJob } from "../job/types.ts";
 import { createFile, replaceFile } from "../node/disk/atomic-file.ts";
 import { SOLVAY_VERSION } from "../version.ts";
 import { type CliContext, libraryOf } from "./context.ts";
+import { systemProblem } from "./failure.ts";
 import type { Target } from "./output-file.ts";
 import { resumeNames, unfinishedFolder } from "./resume-names.ts";
 import { anchored, modelContent, PICTURE_PLACES, pictureContents } from "./unfinished.ts";
@@ -27,6 +28,8 @@ export interface KeptStateOptions {
   readonly target: Target | undefined;
   /** Steps from one save to the next, 0 for none but when it is stopped. Default: by time. */
   readonly everySteps?: number | undefined;
+  /** Milliseconds of a clock that never goes back. Default: the process's. */
+  readonly now?: (() => number) | undefined;
   /** The file that it goes on from. */
   readonly resumed?: { readonly file: string; readonly output: string } | undefined;
 }
@@ -50,11 +53,14 @@ export class KeptState {
   #full: GenerateJob;
   #latest: { readonly state: DrawnState; readonly steps: number } | undefined;
   #savedStep = 0;
-  #savedMs = performance.now();
+  readonly #now: () => number;
+  #savedMs: number;
 
   constructor(context: Pick<CliContext, "cwd" | "env">, options: KeptStateOptions) {
     this.#context = context;
     this.#options = options;
+    this.#now = options.now ?? (() => performance.now());
+    this.#savedMs = this.#now();
     this.#place = options.resumed;
     this.#full = options.job;
   }
@@ -71,7 +77,7 @@ export class KeptState {
     const { step, steps, state } = event;
     this.#latest = { state, steps };
     const { everySteps } = this.#options;
-    const sinceMs = performance.now() - this.#savedMs;
+    const sinceMs = this.#now() - this.#savedMs;
     const byTime = sinceMs >= (step === steps ? LAST_MS : EVERY_MS);
     const bySteps = everySteps !== undefined && everySteps > 0 && (step % everySteps === 0 || step === steps);
     if (everySteps === undefined ? byTime : bySteps) await this.#save().catch(() => {});
@@ -95,7 +101,7 @@ export class KeptState {
 
   async #save(): Promise<void> {
     const { state, steps } = this.#latest!;
-    this.#savedMs = performance.now();
+    this.#savedMs = this.#now();
     this.#header ??= await this.#describe();
     const header = this.#header;
     const pieces = (output: string) => encodeUnfinished({ ...header, output, steps }, state);
@@ -157,6 +163,19 @@ function fullJob(start: Extract<GenerateEvent, { type: "start" }>, job: Generate
     ...(Object.fromEntries(values.filter(([, value]) => value !== undefined)) as unknown as GenerateJob),
     ...Object.fromEntries(asked.map((name) => [name, job[name]])),
   };
+}
+
+/** Keeps what there is of a picture that was stopped, and tells how to go on. What stopped it is told in any case, so this never rejects. */
+export async function keepAndTell(
+  kept: KeptState,
+  tell: { readonly kept: (state: Kept) => void; readonly say: (line: string) => void },
+): Promise<void> {
+  try {
+    const state = await kept.keep();
+    if (state) tell.kept(state);
+  } catch (error) {
+    tell.say(`The unfinished picture could not be kept: ${systemProblem(error)}`);
+  }
 }
 
 /** What to do about it, in one line. */

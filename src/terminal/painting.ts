@@ -6,7 +6,7 @@ import type { PictureSize } from "../job/job.ts";
 import type { DrawnState, EngineInfo, GenerateEvent, GenerateJob, GenerateOptions, LoadEvent } from "../job/types.ts";
 import { type CliContext, interruptible } from "./context.ts";
 import { keepPreview } from "./kept-preview.ts";
-import { KeptState, keptText } from "./kept-state.ts";
+import { KeptState, keepAndTell, keptText } from "./kept-state.ts";
 import {
   checkNextOutput,
   checkOutput,
@@ -108,10 +108,11 @@ export async function paint(context: CliContext, painting: Painting): Promise<vo
           }
         } catch (error) {
           // What stopped the picture is told, whatever becomes of this.
-          const state = await kept.keep().catch(() => undefined);
+          await keepAndTell(kept, {
+            kept: (state) => (json ? print({ type: "unfinished", ...state }) : progress.say(keptText(state))),
+            say: (line) => progress.say(line),
+          });
           if (saves) await keepPreview({ cwd }, progress, target, kept.output).catch(() => {});
-          if (state && json) print({ type: "unfinished", ...state });
-          else if (state) progress.say(keptText(state));
           throw error;
         }
       }

@@ -9,6 +9,7 @@ import type { Device } from "../../src/backend/device.ts";
 import { composeEngine } from "../../src/engine/engine.ts";
 import { DeviceError, SolvayError } from "../../src/errors.ts";
 import type { Graph } from "../../src/ir/graph.ts";
+import type { DrawnState } from "../../src/job/types.ts";
 import { openNodeParts } from "../../src/node/engine-parts.ts";
 import { componentReaders } from "../../src/pipeline/readers.ts";
 import { type FailedAttempt, reactionTo, recoveredTextToImage } from "../../src/pipeline/recovery.ts";
@@ -64,6 +65,9 @@ class Bench {
   /** The device computes in less than fp32, unless graphs say otherwise. */
   hasLessThanFp32 = false;
   retry: string | undefined;
+  /** What the next picture goes on from, and what it came to after each step. */
+  from: DrawnState | undefined;
+  readonly states: DrawnState[] = [];
 
   async draw(job: TextToImageJob = JOB, signal?: AbortSignal): Promise<Uint8Array> {
     const recovery = {
@@ -76,10 +80,12 @@ class Bench {
       shrink: (deviceBytes: number) => this.runtime.setBudgets({ ...this.runtime.budgets, deviceBytes }),
       pause,
     };
-    for await (const event of recoveredTextToImage(this.runtime, job, recovery, signal)) {
+    for await (const event of recoveredTextToImage(this.runtime, job, recovery, signal, { from: this.from })) {
       // Devices differ: a plan is always that of the device at hand.
       if (event.type === "plan") assert.equal(event.planned.plan.device.overheadBytes, this.last.overheadBytes);
       if (event.type === "note") this.notes.push(event.text);
+      if (event.type === "step")
+        this.states.push({ ...event.state, ...(event.retry !== undefined && { retry: event.retry }) });
       if (event.type !== "pixels") continue;
       this.retry = event.retry;
       return event.rgb;
@@ -352,6 +358,40 @@ test("values beyond fp16 are computed once more in fp32, from the start; the nex
     assert.deepEqual(encoded, picture === 1 ? [encodings(sound), encodings(sound)] : [0, 0]);
   }
   await spoiled.requireClean();
+});
+
+test("a state of a picture that is made again in fp32 goes on in fp32, and the picture records it", async () => {
+  let spoils = true;
+  const read: Graph[] = [];
+  const bench = new Bench(() => ({
+    onRead: (graph, into) => {
+      read.push(graph);
+      if (spoils && /step/.test(graph.name) && !graph.fp32) into[3] = Number.NaN;
+    },
+  }));
+  bench.hasLessThanFp32 = true;
+  sameBytes(await bench.draw(), expected);
+  const { retry } = bench;
+  assert.deepEqual(
+    bench.states.map((state) => [state.step, state.retry]),
+    [
+      [1, retry],
+      [2, retry],
+    ],
+  );
+  spoils = false;
+  for (const from of bench.states) {
+    read.length = 0;
+    bench.retry = undefined;
+    bench.from = from;
+    sameBytes(await bench.draw(), expected);
+    assert.equal(bench.retry, retry);
+    assert.ok(
+      read.every(({ fp32 }) => fp32),
+      "nothing in less",
+    );
+  }
+  await bench.requireClean();
 });
 
 test("values that are no numbers in fp32 either end the picture", async () => {

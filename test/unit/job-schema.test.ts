@@ -254,6 +254,14 @@ test("what stands beside a job, and an open request, are checked by name and typ
     telemetry: true,
     states: undefined,
   });
+  const from = { step: 1, x: new Float32Array(4), history: [] };
+  assert.deepEqual(checkGenerateOptions({ from }), { from });
+  for (const wrong of [{ step: 1.5 }, { x: [1] }, { history: [1] }, { history: {} }, { retry: 1 }]) {
+    assert.throws(
+      () => checkGenerateOptions({ from: { ...from, ...wrong } } as unknown as GenerateOptions),
+      refused("E_OPTION", /from: a step's state is wanted/),
+    );
+  }
   const unknown = { telemtry: true } as object;
   assert.throws(() => checkGenerateOptions(unknown), refused("E_OPTION", /telemtry: there is no such option/));
   const wrong = { states: "yes" } as unknown as GenerateOptions;
