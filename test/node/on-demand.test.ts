@@ -17,7 +17,10 @@ import { openStoredCheckpoint } from "../../src/library/stored.ts";
 import { nodeStore } from "../../src/node/disk/node-store.ts";
 import { openFileSource } from "../../src/node/files/file.ts";
 import { nodeLibraryHost } from "../../src/node/library-host.ts";
+import { originComponent } from "../../src/store/companion.ts";
+import { importModel } from "../../src/store/import/import.ts";
 import { findModelId, modelIds } from "../../src/store/store.ts";
+import type { StoredModel } from "../../src/store/stored-model.ts";
 import { encodeSafetensors } from "../safetensors-writer.ts";
 import { openSdxlFolder } from "../sdxl-folder.ts";
 import { bytesOf } from "../support/table-bytes.ts";
@@ -315,3 +318,23 @@ for (const [what, fields, reason] of OTHER_KINDS) {
     assert.deepEqual(await modelIds(nodeStore(dir)), [id]);
   });
 }
+
+test("an entry whose blocks are cut otherwise than they are read is passed over, and one cut right is made", async () => {
+  const { dir, model, id } = await imported();
+  const store = nodeStore(dir);
+  const { table } = folderComponent(await openSdxlFolder(model), ID);
+  await using opened = await openStoredCheckpoint(store, id);
+  const { sources } = opened.stored.components.get("vae")!;
+  const tensors = [...table.values()].map(({ name, dtype, shape }) => ({ name, dtype, shape }));
+  const blocks = [{ graph: "all", label: "all at once", tensors }];
+  const components = [{ name: ID, blocks, table, sources }, originComponent(sources)];
+  const old = await importModel(store, { name: "cut otherwise", components, packed: "off" });
+  const { component, owned } = await storedComponent(host, store, opened, ID);
+  await using _owned = owned;
+  const expected = await bytesOf(table);
+  for (const [name, bytes] of await bytesOf(component.table)) assert.ok(expected.get(name)!.equals(bytes), name);
+  const ids = await modelIds(store);
+  assert.equal(ids.length, 3);
+  assert.ok(ids.includes(old.id));
+  assert.notEqual((owned as StoredModel).id, old.id);
+});

@@ -5,7 +5,7 @@ import { HostDevice } from "../../src/backend/host-device.ts";
 import { createReferenceBackend } from "../../src/backend/reference/backend.ts";
 import { GraphBuilder } from "../../src/ir/builder.ts";
 import type { Graph } from "../../src/ir/graph.ts";
-import { type BlockCatalog, describePhase, type PassDescription } from "../../src/plan/describe.ts";
+import { type BlockCatalog, describePhase, layOutBlock, type PassDescription } from "../../src/plan/describe.ts";
 
 const device = new HostDevice(createReferenceBackend());
 
@@ -92,4 +92,13 @@ test("an input that a pass doesn't name as a link is its own, though another pas
 test("links that nobody makes, or that a graph has not, are refused", () => {
   assert.throws(() => describe(pass(stepGraph(), ["keys"])), /phase draw: no pass makes the link keys/);
   assert.throws(() => describe(pass(textGraph(), ["kyes"])), /pass draw\/text: its graph has no input or output kyes/);
+});
+
+test("weights of a block lie side by side, each where the device can read it", () => {
+  const tensors = [3, 20, 16].map((values, i) => ({
+    ...{ name: `w${i}`, stored: { dtype: "f32", shape: [values] } as const },
+    offsetBytes: 0,
+  }));
+  const laid = layOutBlock(device, { key: "k", storedBytes: 156, tensors });
+  assert.deepEqual(laid, { offsets: [0, 64, 192], lengthBytes: 256 });
 });

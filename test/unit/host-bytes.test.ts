@@ -3,6 +3,10 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import type { JobShape } from "../../src/models/family.ts";
+import { SDXL } from "../../src/models/sdxl/family.ts";
+import { Upscaling } from "../../src/models/upscaling.ts";
+import { openFileFolder } from "../../src/node/files/file-folder.ts";
+import { openUpscaler } from "../../src/node/upscaler-files.ts";
 import { openSdxlFolder } from "../sdxl-folder.ts";
 
 const checkpoint = await openSdxlFolder(fileURLToPath(new URL("../../fixtures/golden/flat", import.meta.url)));
@@ -89,4 +93,44 @@ test("where a band's rows lie in several parts, the room to put them together co
   // Rows of at least one image of four channels.
   assert.ok(large.look! - looked >= 4 * 4 * 1024, `${large.look! - looked}`);
   assert.ok(large.decode! - drawn >= 4 * 4 * 1024, `${large.decode! - drawn}`);
+});
+
+test("a refiner's prompts, and the latent that waits for its turn", async () => {
+  const fixture = (name: string) => fileURLToPath(new URL(`../../fixtures/${name}`, import.meta.url));
+  await using base = await openSdxlFolder(fixture("golden/deep"));
+  await using refiner = await SDXL.openRefiner(await openFileFolder(fixture("from-pictures/refiner")));
+  const size = { batch: 2, width: 64, height: 48, modelCalls: 2, historyLength: 1, fp32: false };
+  const described = base.withRefiner(refiner).describe({ ...size, refined: { modelCalls: 3, historyLength: 2 } });
+  const bytes = new Map(described.phases.map((phase) => [phase.id, phase.hostBytes]));
+  // Encoders 24 and 16 wide; the refiner has one of 20. 4 channels of a quarter of the picture each way; the longer history counts.
+  const kept = 32 * 4 * (77 * (24 + 16) + 16);
+  const refined = 4 * (77 * 20 + 20);
+  const latentBytes = 4 * 4 * 16 * 12;
+  assert.equal(bytes.get("refiner.encode"), kept + 2 * refined + (1 + 2) * latentBytes);
+  // Its residual blocks read 282 values by call and half.
+  assert.equal(bytes.get("refiner.denoise"), kept + 2 * refined + 4 * 282 * 3 * 2 + (8 + 2) * 2 * latentBytes);
+});
+
+test("enlarging a picture: both pictures as bytes, a tile as it comes and as it goes, and what its caller holds", async () => {
+  const hostOf = async (file: string, source: { readonly width: number; readonly height: number }, further: number) => {
+    const path = fileURLToPath(new URL(`../../fixtures/upscalers/${file}`, import.meta.url));
+    const { config, source: opened } = await openUpscaler(path, file);
+    await using _ = opened;
+    return new Upscaling(config, source).phase("enlarge", further).hostBytes;
+  };
+  const [small, large] = [
+    { width: 30, height: 20 },
+    { width: 300, height: 170 },
+  ];
+  // Without a tail the trunk gives the enlarged tile, which is then spread.
+  const tile = 4 * 3 * 30 * 20;
+  assert.equal(await hostOf("compact-x4.pth", small, 0), 3 * 30 * 20 * (1 + 16) + 2 * tile + 2 * 16 * tile);
+  // With one it gives 8 features a pixel, here of pixels folded 2 by 2.
+  assert.equal(await hostOf("x2.pth", small, 0), 3 * 30 * 20 * (1 + 4) + 2 * tile + (4 * 8 * 30 * 20) / 4 + 4 * tile);
+  // Tiles of 160 pixels each way.
+  const whole = 4 * 3 * 160 ** 2;
+  assert.equal(
+    await hostOf("x4.pth", large, 1000),
+    1000 + 3 * 300 * 170 * (1 + 16) + 2 * whole + 4 * 8 * 160 ** 2 + 16 * whole,
+  );
 });

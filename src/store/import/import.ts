@@ -92,8 +92,11 @@ async function findImported(store: Store, request: ImportRequest): Promise<Impor
   return undefined;
 }
 
+/** Of the same files, and cut as it is read now: an older version's blocks may be others. */
 function isSame(stored: ManifestComponent, wanted: ImportComponent): boolean {
   if (stored.name !== wanted.name || stored.sources.length !== wanted.sources.length) return false;
+  if (stored.blocks.length !== wanted.blocks.length) return false;
+  if (!wanted.blocks.every(({ label }, i) => stored.blocks[i]!.label === label)) return false;
   return wanted.sources.every(({ role, stamp }, i) => {
     const source = stored.sources[i]!;
     return stamp !== "" && source.role === role && source.stamp === stamp;
