@@ -18,6 +18,7 @@ import { nodeLibraryHost } from "../../src/node/library-host.ts";
 import { listModels } from "../../src/store/store.ts";
 import { f16ToNumber, numberToF16 } from "../../src/tensor/dtype.ts";
 import { encodeSafetensors } from "../safetensors-writer.ts";
+import { originalDemo } from "../support/single-file.ts";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
 const MODEL = path.join(root, "fixtures/golden/deep");
@@ -162,4 +163,39 @@ test("verify: a record of another shape, a shard that lacks what the others have
   assert.equal(spoiled.ok, false);
   assert.match(spoiled.problems[0]!, /are NaN or infinite, first at 0/);
   assert.ok(spoiled.problems[0]!.includes(last.name));
+});
+
+test("an artifact is held against the model it fits best, of those that are here", async () => {
+  await using demo = await open({});
+  const shape = demo.checkpoint.artifactTarget.schema.get("conv_in.weight")!;
+  const values = shape.reduce((product, length) => product * length, 1);
+  const tensor = f32(
+    "conv_in.weight",
+    shape,
+    Array.from({ length: values }, (_, i) => i),
+  );
+  writeFileSync(path.join(cwd, "d.safetensors"), encodeSafetensors([tensor]));
+  await packModel(host, { model: "d.safetensors", output: "demo.lzr2", mode: { kind: "lossless" } }, signal);
+  const { summary } = await verifyPath(host, "demo.lzr2");
+  assert.match(summary, /held against the demo model/);
+});
+
+test("a large artifact's weights are read from the store for as long as the model is open, and no longer", async () => {
+  const artifact = path.join(root, "fixtures/lzr2/deep.lzr2");
+  const source = await findModel(host, { model: MODEL, artifact, store: "s2" }, { heldArtifactBytes: 0 });
+  const opened = await source.open({ importBudget });
+  assert.equal(opened.heldBytes, 0);
+  const [entry] = opened.checkpoint.components.get("unet")!.table.values();
+  const bytes = new Uint8Array(entry!.endByte - entry!.startByte);
+  await entry!.source.read(entry!.startByte, bytes);
+  await opened[Symbol.asyncDispose]();
+  await assert.rejects(entry!.source.read(entry!.startByte, bytes));
+});
+
+test("reads through views take memory of their own: eight at a time, of weights that lie otherwise than they are read", async () => {
+  writeFileSync(path.join(cwd, "one.safetensors"), encodeSafetensors(originalDemo()));
+  await using single = await open({ model: "one.safetensors", config: host.demoModel });
+  assert.equal(single.heldBytes, 8 * 256 * 1024);
+  await using folder = await open({ model: MODEL });
+  assert.equal(folder.heldBytes, 0);
 });
