@@ -38,8 +38,13 @@ const files = (cwd: string) => readdirSync(cwd).toSorted();
 type Open = CliContext["openEngine"];
 
 /** Runs with the true engine, and what it printed. `onEngine` may stand between. */
-async function run(cwd: string, line: readonly string[], wrap?: (engine: Engine, interrupt: () => void) => Engine) {
-  const fake = fakeContext({ cwd });
+async function run(
+  cwd: string,
+  line: readonly string[],
+  wrap?: (engine: Engine, interrupt: () => void) => Engine,
+  input = "",
+) {
+  const fake = fakeContext({ cwd, input });
   const open: Open = async (options) => {
     const engine = await openEngine(options);
     return wrap ? wrap(engine, fake.interrupt) : engine;
@@ -168,6 +173,17 @@ test("a series and the loop: another picture takes another number; the loop tell
   assert.equal(which.rc, 2);
   assert.match(which.err, /E_RESUME: there are 2 unfinished pictures: output_001\.resume, output_003\.resume\./);
   assert.match((await run(folder(), ["resume"])).err, /^E_RESUME: there is no unfinished picture here/);
+});
+
+test("Ctrl-C in the loop keeps the picture, and the loop goes on", async () => {
+  const cwd = folder();
+  await run(cwd, ["generate", "a lake", ...SMALL, "--output", "whole.png"]);
+  const loop = await run(cwd, SMALL, stopping(3), "a lake\nquit\n");
+  assert.match(loop.err, /kept, drawn up to step 3 of 6; to go on: solvay resume output_001\.resume\n/);
+  assert.match(loop.out, /Stopped\.\n/);
+  const resumed = await run(cwd, ["resume"]);
+  assert.equal(resumed.out, "Saved: output_001.png\n", resumed.err);
+  assert.deepEqual(readFileSync(path.join(cwd, "output_001.png")), readFileSync(path.join(cwd, "whole.png")));
 });
 
 test("saves by time: every 20 seconds, and before the decode where 2 seconds of work would be lost", async () => {
