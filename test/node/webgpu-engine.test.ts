@@ -61,7 +61,7 @@ test("webgpu: within 2/255 and 50 dB of the CPU, one PNG for all budgets", optio
   const leastMiB = Number(/--vram (\d+)M/.exec(refusal.message)![1]);
   for (const [vramMiB, ram] of [
     [leastMiB, "1G"],
-    [leastMiB + 6, "200M"],
+    [leastMiB + 6, "231M"],
   ] as const) {
     await gpu.setBudgets({ vram: `${vramMiB}M`, ram });
     sameBytes(await picture(gpu), resident, `--vram ${vramMiB}M --ram ${ram}`);

@@ -198,8 +198,8 @@ test(
       // What an overflow would have left.
       const read = gpu.first.read.bind(gpu.first);
       let reads = 0;
-      gpu.first.read = async (graph, id, span, into) => {
-        await read(graph, id, span, into);
+      gpu.first.read = async (graph, id, span, into, order) => {
+        await read(graph, id, span, into, order);
         if (/step/.test(graph.name) && reads++ === 1) into[0] = Number.NaN;
       };
       let over = false;
