@@ -38,7 +38,7 @@ mkdir "$part/card"
 pack "$node" node.xz
 pack "$dawn" dawn.node.xz
 # Random weights give a tenth.
-tar -C "$root" -cf - models/demo | xz -T0 -1 -c >"$part/card/models.tar.xz"
+tar -C "$root" -cf - models | xz -T0 -1 -c >"$part/card/models.tar.xz"
 tar -C "$root" --exclude='*.map' --exclude='*.cjs' --exclude='*.cts' -cf - src scripts/synth-sdxl scripts/synth-sdxl.ts \
   package.json node_modules/commander node_modules/zod \
   node_modules/webgpu/index.js node_modules/webgpu/package.json node_modules/webgpu/LICENSE.md |
