@@ -6,16 +6,19 @@ import path from "node:path";
 import { after, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { readLzr2 } from "../../src/container/lzr2.ts";
+import { ArtifactError } from "../../src/errors.ts";
 import { Ledger } from "../../src/ledger/ledger.ts";
 import { findModelNamed } from "../../src/library/find-model.ts";
 import { importNamedModel } from "../../src/library/import.ts";
 import { listStored } from "../../src/library/list.ts";
 import { findModel, type ModelRequest } from "../../src/library/open.ts";
 import { packModel } from "../../src/library/pack.ts";
+import { repairStored } from "../../src/library/repair.ts";
 import { verifyPath } from "../../src/library/verify.ts";
 import { openFileSource } from "../../src/node/files/file.ts";
 import { nodeLibraryHost } from "../../src/node/library-host.ts";
 import { listModels } from "../../src/store/store.ts";
+import { verifyModel } from "../../src/store/verify.ts";
 import { f16ToNumber, numberToF16 } from "../../src/tensor/dtype.ts";
 import { encodeSafetensors } from "../safetensors-writer.ts";
 import { originalDemo } from "../support/single-file.ts";
@@ -198,4 +201,17 @@ test("reads through views take memory of their own: eight at a time, of weights 
   assert.equal(single.heldBytes, 8 * 256 * 1024);
   await using folder = await open({ model: MODEL });
   assert.equal(folder.heldBytes, 0);
+});
+
+test("a pack that can't be opened is made again from model and artifact, with what was accepted then", async () => {
+  const artifact = path.join(root, "fixtures/lzr2/deep-compat.lzr2");
+  const request = { model: MODEL, artifact, packed: "off", store: "s3" } as const;
+  await assert.rejects(importNamedModel(host, request), ArtifactError);
+  const { id } = await importNamedModel(host, { ...request, compat: true });
+  const packs = path.join(cwd, "s3/packs");
+  for (const pack of readdirSync(packs)) writeFileSync(path.join(packs, pack), "no pack");
+  const store = host.store("s3");
+  const { repaired, left } = await repairStored(host, store, id);
+  assert.deepEqual([repaired.at(-1), left], ["whole packs", []]);
+  assert.deepEqual(await verifyModel(store, id), []);
 });
