@@ -18,6 +18,7 @@ import { type PlanReport, reportPlan } from "../plan/report.ts";
 import type { ReadWildcard } from "../prompt/wildcards.ts";
 import type { ImportBudget } from "../store/import/import-types.ts";
 import type { Store } from "../store/store.ts";
+import { HiresUpscalers, type OpenUpscaler } from "./hires-upscalers.ts";
 import { generateImage } from "./image-job.ts";
 import { type ReadFieldPicture, readJob } from "./read-job.ts";
 import { TurnQueue } from "./turn-queue.ts";
@@ -54,6 +55,8 @@ export interface Host {
   readonly readPicture: ReadFieldPicture;
   /** Absent: there is no folder of wildcards. */
   readonly readWildcard?: ReadWildcard | undefined;
+  /** Absent: there are no files. */
+  readonly openUpscaler?: OpenUpscaler | undefined;
   /** A machine to plan for by name, and its device's sizes. Throws UsageError for an unknown name. */
   readonly described: (name: string) => { readonly machine: Machine; readonly device: DeviceSizes };
 }
@@ -133,6 +136,7 @@ export async function composeEngine(
       runtime.provide(id, componentReader(checkpoint.family, id, component, now));
     }
   };
+  const upscalers = owned.use(new HiresUpscalers(runtime, host.openUpscaler));
   const { readPicture, readWildcard } = host;
   const turns = new TurnQueue();
   const stack = owned.move();
@@ -141,13 +145,13 @@ export async function composeEngine(
     async *generate(job, options) {
       // One image at a time: the next waits for the one before, however that ended.
       using _ = await turns.take();
-      const context = { runtime, info, recovery, onRates, now, memory, readPicture, readWildcard, provide };
+      const context = { runtime, info, recovery, onRates, now, memory, readPicture, readWildcard, upscalers, provide };
       yield* generateImage(context, job, options);
     },
     async plan(job, { as, budgets: other } = {}) {
       return as === undefined
-        ? planJob(runtime, job, { host, provide }, { machine: undefined, budgets: { ...budgets, ...other } })
-        : planJob(runtime, job, { host, provide }, { machine: host.described(as), budgets: { ...other } });
+        ? planJob(runtime, job, { host, upscalers, provide }, { machine: undefined, budgets: { ...budgets, ...other } })
+        : planJob(runtime, job, { host, upscalers, provide }, { machine: host.described(as), budgets: { ...other } });
     },
     async setBudgets(changed) {
       using _ = await turns.take();
@@ -191,12 +195,20 @@ function tellArtifact({ now, memory }: Host, onEvent: ComposeOptions["onEvent"])
 async function planJob(
   runtime: Runtime,
   job: PlanJob,
-  { host, provide }: { readonly host: Host; readonly provide: (shape: JobShape) => Promise<void> },
+  {
+    host,
+    upscalers,
+    provide,
+  }: {
+    readonly host: Host;
+    readonly upscalers: HiresUpscalers;
+    readonly provide: (shape: JobShape) => Promise<void>;
+  },
   other: { readonly machine: ReturnType<Host["described"]> | undefined; readonly budgets: Budgets },
 ): Promise<PlanReport> {
   const { checkpoint } = runtime;
   const { full } = await readJob({ ...host, runtime }, { prompt: "", ...job });
-  const shape = jobShape(checkpoint, full);
+  const shape = jobShape(checkpoint, { ...full, upscaler: await upscalers.ofJob(full) });
   await provide(shape);
   const { input } = runtime.planInput(shape, other.machine?.device);
   const machine = other.machine?.machine ?? input.machine;

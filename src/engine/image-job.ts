@@ -13,6 +13,7 @@ import type { PlannedJob } from "../pipeline/runtime.ts";
 import { SlowdownWatch } from "../pipeline/slowdown.ts";
 import { type MachineRates, measuredRates, workSize } from "../plan/rates.ts";
 import { reportPlan } from "../plan/report.ts";
+import type { HiresUpscalers } from "./hires-upscalers.ts";
 import { encodeWithRecord, recordOf } from "./png-record.ts";
 import { type JobReaders, readJob, shownPictures } from "./read-job.ts";
 import { StepClock } from "./step-times.ts";
@@ -24,6 +25,7 @@ export interface ImageContext extends JobReaders {
   readonly onRates: (size: string, rates: MachineRates) => Promise<void>;
   /** Milliseconds of a clock that never goes back. */
   readonly now: () => number;
+  readonly upscalers: HiresUpscalers;
   /** Brings what not every picture needs, such as the VAE's encoder, where the model is. */
   readonly provide: (shape: JobShape, signal?: AbortSignal) => Promise<void>;
   /** Resident and peak memory of this process. */
@@ -32,7 +34,7 @@ export interface ImageContext extends JobReaders {
 
 /** Events of one job, whose last is the image. Rejects with a SolvayError, or the signal's reason. */
 export async function* generateImage(
-  { runtime, info, recovery, onRates, now, memory, readPicture, readWildcard, provide }: ImageContext,
+  { runtime, info, recovery, onRates, now, memory, readPicture, readWildcard, upscalers, provide }: ImageContext,
   job: GenerateJob,
   {
     signal,
@@ -44,7 +46,8 @@ export async function* generateImage(
 ): AsyncGenerator<GenerateEvent, void, undefined> {
   const { checkpoint, telemetry } = runtime;
   const { full, pictures, notes } = await readJob({ runtime, readPicture, readWildcard }, job, signal);
-  await provide(jobShape(checkpoint, full), signal);
+  const upscaler = await upscalers.ofJob(full, signal);
+  await provide(jobShape(checkpoint, { ...full, upscaler }), signal);
   telemetry.clear();
   runtime.ledger.restartPeaks();
   const clock = new StepClock(() => ({
@@ -74,7 +77,7 @@ export async function* generateImage(
     const [height, width] = shape.slice(2);
     preview = latentPreview(latent, colours!, { width: width!, height: height! });
   };
-  for await (const event of recoveredTextToImage(runtime, { ...full, pictures }, recovery, signal, {
+  for await (const event of recoveredTextToImage(runtime, { ...full, pictures, upscaler }, recovery, signal, {
     from,
     onClean: colours && onClean,
   })) {

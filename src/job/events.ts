@@ -50,7 +50,11 @@ export type GenerateEvent =
   /** What the user should know: a lost graphics card and the retry, a smaller budget, a slowdown, a prompt that was cut, a picture of one colour. */
   | { readonly type: "note"; readonly text: string }
   /** `title`: the plan's, which begins with the phase's name: "look at the larger size". */
-  | { readonly type: "phase"; readonly phase: "encode" | "look" | "denoise" | "decode"; readonly title: string }
+  | {
+      readonly type: "phase";
+      readonly phase: "encode" | "look" | "denoise" | "decode" | "enlarge";
+      readonly title: string;
+    }
   | {
       readonly type: "step";
       readonly step: number;

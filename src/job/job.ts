@@ -67,7 +67,7 @@ export interface GenerateJob {
   readonly hiresStrength?: number;
   /** 1..1000, of which the strength leaves a part. Default: as `steps`. */
   readonly hiresSteps?: number;
-  /** "latent", "latent-nearest" or "lanczos". Default "latent". */
+  /** "latent", "latent-nearest", "lanczos", or an upscaler's file (.pth, .safetensors). Default "latent". */
   readonly hiresUpscaler?: string;
   /** 0..1, the share of the way after which the refiner that was opened draws. Default 0.8. */
   readonly refinerStart?: number;

@@ -86,10 +86,10 @@ export const PICTURE_FIELDS = {
   },
   hiresUpscaler: {
     kind: TEXT,
-    description: "what enlarges: latent, latent-nearest or lanczos",
+    description: "what enlarges: latent, latent-nearest, lanczos, or the file of an upscaler (.pth, .safetensors)",
     absent: "latent",
-    flag: { usage: "--hires-upscaler <name>", group: "Second pass" },
-    loop: { word: "hires-upscaler", usage: "NAME|default", clear: "default", cleared: "latent" },
+    flag: { usage: "--hires-upscaler <name|file>", group: "Second pass" },
+    loop: { word: "hires-upscaler", usage: "NAME|FILE|default", clear: "default", cleared: "latent" },
     infotext: { name: "Hires upscaler" },
     aliases: ["hr_upscaler"],
     shapesPlan: true,

@@ -20,6 +20,8 @@ import type { ByteSource } from "../source/source.ts";
 import type { PackedBlock } from "../store/stored-model.ts";
 import type { PhaseRun } from "../stream/phase.ts";
 import type { CutTexts } from "../tokenizer/cut-text.ts";
+import type { UpscalerConfig } from "./upscaler.ts";
+import type { Upscaling } from "./upscaling.ts";
 
 /** Embeddings of chunks of text kept for prompts to come back: 0.6 MB each of full-size SDXL. Counted in every phase's host memory. */
 export const PROMPT_CACHE_ENTRIES = 32;
@@ -209,6 +211,15 @@ export interface HiresShape {
   readonly modelCalls: number;
   /** What is enlarged: the latent, or the decoded picture, which is then encoded again. */
   readonly enlarges: "latent" | "picture";
+  /** What enlarges the picture; absent: a filter. */
+  readonly upscaler?: UpscalerShape | undefined;
+}
+
+/** A network that enlarges pictures. */
+export interface UpscalerShape {
+  /** What its weights are read as: another one for each file. */
+  readonly component: string;
+  readonly config: UpscalerConfig;
 }
 
 /** An opened model: configs and tokenizers in memory, weights where they are. */
@@ -373,6 +384,8 @@ export interface DescribedJob extends DescribedStage {
   readonly phaseOf: DescribedStage["phaseOf"] & { readonly encode: string };
   /** The second pass, where the job's shape has one: then it makes the picture. */
   readonly hires?: DescribedStage | undefined;
+  /** What makes the second pass's picture of the first's, where a network does. */
+  readonly enlarging?: { readonly phase: string; readonly upscaling: Upscaling } | undefined;
   /** The refiner's steps, where the job's shape has some. */
   readonly refined?: RefinedStage | undefined;
   /** In the encode phase. */

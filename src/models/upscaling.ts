@@ -95,11 +95,13 @@ export class Upscaling {
     this.#tail = { program, storage: bandStorage(program) };
   }
 
-  /** `furtherBytes`: host memory that its caller holds meanwhile. */
-  phase(id: string, furtherBytes: number): PhaseDescription {
+  /**
+   * @param furtherBytes host memory that its caller holds meanwhile
+   * @param component what its weights are read as
+   */
+  phase(id: string, furtherBytes: number, component = UPSCALER_COMPONENT): PhaseDescription {
     const { trunk } = this.#graphs;
     const { program, storage } = this.#tail ?? {};
-    const component = UPSCALER_COMPONENT;
     const tilePixels = this.tileWidth * this.tileHeight;
     // A tile as it comes (planes, folded), the trunk's result, the tile enlarged (and spread); the whole pictures as bytes.
     const enlarged = 4 * 3 * tilePixels * this.#config.scale ** 2;

@@ -8,6 +8,7 @@ import { machineNamed, PROCESS_BYTES, resolveBudgets } from "./host-machine.ts";
 import { nodeLibraryHost } from "./library-host.ts";
 import { readPictureBytes } from "./picture-files.ts";
 import { readPicture as readPictureFile } from "./pictures.ts";
+import { openUpscaler } from "./upscaler-files.ts";
 import { wildcardReader } from "./wildcard-files.ts";
 
 /** `toAbsolute`: of a path as the user wrote it. Rejects with ArtifactError, UsageError or DeviceError. */
@@ -22,9 +23,10 @@ export async function openNodeParts(request: OpenRequest, toAbsolute: (path: str
     });
     return await readPictureFile(bytes, { name, ...(signal && { signal }) });
   };
+  const open: Host["openUpscaler"] = (reference, signal) => openUpscaler(toAbsolute(reference), reference, signal);
   const { wildcardsDir, budgets = {} } = request;
   const readWildcard = wildcardsDir === undefined ? undefined : wildcardReader(toAbsolute(wildcardsDir));
-  return { compute, model, host: { ...NODE_HOST, readPicture, readWildcard }, budgets };
+  return { compute, model, host: { ...NODE_HOST, readPicture, readWildcard, openUpscaler: open }, budgets };
 }
 
 const NODE_HOST: Omit<Host, "readPicture"> = {

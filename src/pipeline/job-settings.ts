@@ -14,8 +14,10 @@ const HIRES_STRENGTH = 0.7;
 export const REFINER_START = 0.8;
 
 const UPSCALERS = ["latent", "latent-nearest", "lanczos"] as const;
+/** Files of networks that enlarge pictures. */
+const NETWORK_FILE = /\.(?:pth|pt|safetensors)$/i;
 
-export type HiresUpscaler = (typeof UPSCALERS)[number];
+export type HiresUpscaler = (typeof UPSCALERS)[number] | "network";
 
 /** The job with what stands where it is silent. */
 export function withPictureDefaults<Job extends GenerateJob>(job: Job, refined: boolean): Job {
@@ -35,9 +37,10 @@ export function strengthOf(job: GenerateJob): number {
 export function hiresUpscaler({ hiresUpscaler: name = "latent" }: GenerateJob): HiresUpscaler {
   const found = UPSCALERS.find((known) => known === name.toLowerCase().replaceAll("_", "-"));
   if (found) return found;
+  if (NETWORK_FILE.test(name)) return "network";
   throw refusal(
     "hiresUpscaler",
-    `${JSON.stringify(name.slice(0, 60))} is none (allowed: ${UPSCALERS.join(", ")})`,
+    `${JSON.stringify(name.slice(0, 60))} is none (allowed: ${UPSCALERS.join(", ")}, a .pth or .safetensors file)`,
     "name one of those",
   );
 }

@@ -5,9 +5,10 @@
 import { interpolate } from "../image/interpolate.ts";
 import { imageFromDecoded } from "../image/pixels.ts";
 import { resample } from "../image/resample.ts";
-import type { FullJob } from "../job/job.ts";
+import type { FullJob, PictureSize } from "../job/job.ts";
 import type { DescribedStage, Guide } from "../models/family.ts";
 import { requireFiniteValues } from "../models/finite.ts";
+import type { RgbPicture } from "../models/upscaling.ts";
 import { noiseOf } from "../sampler/noise-source.ts";
 import type { NoiseSource, SamplerState } from "../sampler/sampler.ts";
 import { elementCount } from "../tensor/dtype.ts";
@@ -18,7 +19,7 @@ import { hiresUpscaler, strengthOf } from "./job-settings.ts";
 import type { Leg, Route } from "./route.ts";
 import type { PlannedJob, Runtime } from "./runtime.ts";
 
-export type LegPhase = "encode" | "look" | "denoise" | "decode";
+export type LegPhase = "encode" | "look" | "denoise" | "decode" | "enlarge";
 
 export type LegEvent =
   /** `title`: the plan's. */
@@ -114,7 +115,7 @@ async function* hiresLeg(context: LegsContext, noise: NoiseSource, state: Sample
   if (state.step > leg.stepsBefore) return yield* draw(context, stage, leg, noise, { from: state });
   const way = hiresUpscaler(job);
   const latent =
-    way === "lanczos"
+    way === "lanczos" || way === "network"
       ? yield* enlargedPicture(context, stage, noise, state.x)
       : enlargedLatent(planned.described, stage, state.x, way === "latent" ? "bilinear" : "nearest");
   const { course } = leg;
@@ -149,12 +150,30 @@ async function* enlargedPicture(context: LegsContext, stage: DescribedStage, noi
   const small = planned.described;
   yield phaseEvent(context, "decode", small);
   const rgb = await decodedPicture(runtime, planned, small, latent, signal);
+  const { enlarging } = planned.described;
+  if (enlarging) yield titled(planned, "enlarge", enlarging.phase);
   const { width, height } = stage;
-  const large = resample({ width: small.width, height: small.height, channels: 3, bytes: rgb }, stage, "lanczos");
+  const large = await enlargedBytes(context, { width: small.width, height: small.height, rgb }, stage);
   yield phaseEvent(context, "look", stage);
   const decoded = () => decodedFromImage({ width, height, rgb: large });
   const [encoded] = await lookAt(context, stage, noise, [{ decoded, place: route.hires!.places.sample! }]);
   return encoded!;
+}
+
+/** By the job's network, and where that gives another size than is wanted by Lanczos' filter, as A1111 does; without one by the filter alone. */
+async function enlargedBytes(
+  { runtime, planned, signal }: LegsContext,
+  picture: RgbPicture,
+  size: PictureSize,
+): Promise<Uint8Array<ArrayBuffer>> {
+  const resized = ({ width, height, rgb }: RgbPicture) =>
+    width === size.width && height === size.height
+      ? rgb
+      : resample({ width, height, channels: 3, bytes: rgb }, size, "lanczos");
+  const { enlarging } = planned.described;
+  if (!enlarging) return resized(picture);
+  await using phase = await runtime.openPhase(planned, enlarging.phase, signal);
+  return resized(await enlarging.upscaling.run(phase, picture, { signal }));
 }
 
 /** From the latent to bytes, [height, width, 3]. */
@@ -248,8 +267,11 @@ function unitNoise({ latentShape }: DescribedStage, { places }: Leg, noise: Nois
   return noise.normal(places.noise, elementCount(latentShape));
 }
 
-function phaseEvent({ planned }: LegsContext, phase: Exclude<LegPhase, "encode">, stage: DescribedStage): LegEvent {
-  const id = stage.phaseOf[phase];
-  const { title } = planned.plan.phases.find((other) => other.id === id)!;
+function phaseEvent({ planned }: LegsContext, phase: keyof DescribedStage["phaseOf"], stage: DescribedStage): LegEvent {
+  return titled(planned, phase, stage.phaseOf[phase]);
+}
+
+function titled({ plan }: PlannedJob, phase: LegPhase, id: string): LegEvent {
+  const { title } = plan.phases.find((other) => other.id === id)!;
   return { type: "phase", phase, title };
 }

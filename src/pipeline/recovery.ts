@@ -161,6 +161,7 @@ export async function* recoveredTextToImage(
 function placeOf(phase: TaskPhase, done: number, steps: number): string {
   if (phase === "encode") return "while the prompt was read";
   if (phase === "look") return "while the picture was looked at";
+  if (phase === "enlarge") return "while the picture was enlarged";
   if (phase === "decode") return "while the picture was decoded";
   return done < steps ? `in step ${done + 1} of ${steps}` : "after the last step";
 }

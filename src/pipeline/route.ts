@@ -4,7 +4,7 @@
  */
 import { UsageError } from "../errors.ts";
 import type { FullJob } from "../job/job.ts";
-import type { Checkpoint, JobShape } from "../models/family.ts";
+import type { Checkpoint, JobShape, UpscalerShape } from "../models/family.ts";
 import { type Course, courseOf } from "./denoising.ts";
 import { isMasked } from "./job-pictures.ts";
 import { hiresSize, hiresUpscaler, REFINER_START, strengthOf } from "./job-settings.ts";
@@ -65,7 +65,7 @@ export function routeOf(checkpoint: Checkpoint, job: FullJob): Route {
   if (job.hiresScale === undefined) return { first, steps: firstSteps, firstDraws };
   const { hiresSteps = steps, hiresStrength } = job;
   const course = strengthCourse(checkpoint, job, hiresSteps, hiresStrength!, "hiresStrength");
-  const encoded = hiresUpscaler(job) === "lanczos";
+  const encoded = ["lanczos", "network"].includes(hiresUpscaler(job));
   const places = encoded
     ? { sample: firstDraws, noise: firstDraws + 1, sampler: firstDraws + 2 }
     : { noise: firstDraws, sampler: firstDraws + 1 };
@@ -73,8 +73,11 @@ export function routeOf(checkpoint: Checkpoint, job: FullJob): Route {
   return { first, hires, steps: firstSteps + stepsOf(course), firstDraws };
 }
 
+/** A job with the network that its `hiresUpscaler` names. */
+export type ShapedJob = FullJob & { readonly upscaler?: UpscalerShape | undefined };
+
 /** What a job's plan depends on. Throws UsageError, see routeOf and promptScript. */
-export function jobShape(checkpoint: Checkpoint, job: FullJob): JobShape {
+export function jobShape(checkpoint: Checkpoint, job: ShapedJob): JobShape {
   const { first, hires, refined } = routeOf(checkpoint, job);
   const { sample, masked } = first.places;
   const { sampler } = first.course;
@@ -100,6 +103,7 @@ export function jobShape(checkpoint: Checkpoint, job: FullJob): JobShape {
         ...hiresSize(checkpoint, job),
         modelCalls: hires.course.calls.length,
         enlarges: hires.places.sample === undefined ? "latent" : "picture",
+        ...(job.upscaler && { upscaler: job.upscaler }),
       },
     }),
   };

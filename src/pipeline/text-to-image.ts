@@ -3,18 +3,17 @@
  * of progress that ends in pixels; abort by signal, or by leaving the loop. It can go on from the state of any step, to the same pixels.
  */
 import { onlyColour } from "../image/flat-picture.ts";
-import type { FullJob } from "../job/job.ts";
 import type { SamplerState } from "../sampler/sampler.ts";
 import type { DenoisingOptions } from "./denoising.ts";
 import type { JobPictures } from "./job-pictures.ts";
 import { decodedPicture, drawLegs, type LegEvent, type LegPhase } from "./legs.ts";
 import { promptScript, refinerScript } from "./prompt-script.ts";
 import { originOf, promptGuide } from "./prompts.ts";
-import { routeOf } from "./route.ts";
+import { routeOf, type ShapedJob } from "./route.ts";
 import type { PlannedJob, Runtime } from "./runtime.ts";
 
 /** `negativePrompt`: undefined and "" differ; only undefined takes what the model has for a prompt that was not given. */
-export type TextToImageJob = FullJob & {
+export type TextToImageJob = ShapedJob & {
   /** What it begins with, where it names a picture. */
   readonly pictures?: JobPictures | undefined;
 };

@@ -24,6 +24,7 @@ const DOING = {
   encode: "Reading the prompt",
   look: "Looking at the picture",
   denoise: "Denoising",
+  enlarge: "Enlarging",
   decode: "Decoding",
 } as const;
 

@@ -12,6 +12,7 @@ import { SOLVAY_VERSION } from "../../src/version.ts";
 import { fakeContext } from "./fake-context.ts";
 
 const folder = () => mkdtempSync(path.join(tmpdir(), "solvay-again-"));
+const UPSCALER = fileURLToPath(new URL("../../fixtures/upscalers/compact-x2.pth", import.meta.url));
 const FLAT = fileURLToPath(new URL("../../fixtures/golden/flat", import.meta.url));
 
 /** Runs with the true engine, and what it printed. */
@@ -35,6 +36,7 @@ test("the demo's picture is made again to the byte from itself, whatever was ask
     ["a lake, dawn: 山\nSteps: 7, Seed: 8, Size: 9x9", "--negative", 'fog "x"\ny', "--seed", "18446744073709551615"],
     ["", "--negative", "", "--seed", "0", "--guidance", "7.25"],
     ["x", "--seed", "5", "--guidance", "1"],
+    ["x", "--seed", "6", "--hires-scale", "1.5", "--hires-upscaler", UPSCALER],
   ];
   for (const [i, line] of asked.entries()) {
     const made = await run(cwd, "generate", ...line, ...SMALL, "--backend", "reference", "--output", "a.png");

@@ -10,15 +10,22 @@ import { after, before, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { HostDevice } from "../../src/backend/host-device.ts";
 import { runCli } from "../../src/cli/program.ts";
+import { HiresUpscalers } from "../../src/engine/hires-upscalers.ts";
 import { readJob } from "../../src/engine/read-job.ts";
 import type { Picture } from "../../src/image/picture.ts";
+import { resample } from "../../src/image/resample.ts";
+import type { FullJob } from "../../src/job/job.ts";
+import { Upscaling } from "../../src/models/upscaling.ts";
 import { openOnnxBackend } from "../../src/node/onnx.ts";
+import { openUpscaler } from "../../src/node/upscaler-files.ts";
 import { type GenerateJob, openEngine } from "../../src/node.ts";
+import { decodedFromImage } from "../../src/pipeline/job-pictures.ts";
 import { componentReaders } from "../../src/pipeline/readers.ts";
 import { recoveredTextToImage } from "../../src/pipeline/recovery.ts";
 import { jobShape } from "../../src/pipeline/route.ts";
 import { Runtime } from "../../src/pipeline/runtime.ts";
 import { type TextToImageJob, textToImage } from "../../src/pipeline/text-to-image.ts";
+import { planUpscale, upscale } from "../../src/pipeline/upscale.ts";
 import type { SamplerState } from "../../src/sampler/sampler.ts";
 import { type DeviceFaults, FaultyDevice } from "../faulty-device.ts";
 import { TEST_MACHINE } from "../graph-run.ts";
@@ -29,6 +36,7 @@ import { fakeContext } from "./fake-context.ts";
 const root = new URL("../../", import.meta.url);
 const DEMO = fileURLToPath(new URL("models/demo", root));
 const here = (name: string) => fileURLToPath(new URL(`fixtures/from-pictures/${name}`, root));
+const UPSCALER = (name: string) => fileURLToPath(new URL(`fixtures/upscalers/${name}`, root));
 const PICTURE = { initImage: here("init.png"), width: 64, height: 56 };
 const BASE = { prompt: "a lake at dawn", seed: 3, steps: 3, width: 64, height: 64 };
 const JOBS: Readonly<Record<string, GenerateJob>> = {
@@ -37,6 +45,10 @@ const JOBS: Readonly<Record<string, GenerateJob>> = {
   outpainting: { ...BASE, initImage: here("init.png"), outpaint: "8,0,16,0", width: 72, height: 48, steps: 2 },
   "a larger latent": { ...BASE, hiresScale: 1.5, hiresStrength: 0.7 },
   "a larger picture": { ...BASE, hiresScale: 1.25, hiresStrength: 0.5, hiresSteps: 2, hiresUpscaler: "lanczos" },
+  "a picture enlarged by a network, then by a filter": {
+    ...{ ...BASE, steps: 2, hiresScale: 1.5, hiresStrength: 0.5, hiresSteps: 2 },
+    hiresUpscaler: UPSCALER("x4.safetensors"),
+  },
 };
 
 let folder: string;
@@ -92,9 +104,16 @@ const settings = {
   pause: async () => {},
 };
 
+const opened = new AsyncDisposableStack();
+after(() => opened.disposeAsync());
+
+async function upscalerOf(runtime: Runtime, job: FullJob) {
+  return await opened.use(new HiresUpscalers(runtime, (file, signal) => openUpscaler(file, file, signal))).ofJob(job);
+}
+
 async function fullJob(runtime: Runtime, job: GenerateJob): Promise<TextToImageJob> {
   const { full, pictures: read } = await readJob({ runtime, readPicture: await decoder() }, job);
-  return { ...full, pictures: read };
+  return { ...full, pictures: read, upscaler: await upscalerOf(runtime, full) };
 }
 
 const PAINT = here("paint");
@@ -107,6 +126,11 @@ for (const [name, model, job] of [
   ["inpainting by a network for it", PAINT, { ...SMALL, initImage: here("init.png"), maskImage: here("mask.png") }],
   ["a larger latent", DEEP, { ...SMALL, steps: 2, hiresScale: 2, hiresStrength: 0.6, hiresSteps: 4 }],
   ["a larger picture", DEEP, { ...SMALL, steps: 2, hiresScale: 1.5, hiresUpscaler: "lanczos", hiresSteps: 3 }],
+  [
+    "a network's picture",
+    DEEP,
+    { ...SMALL, steps: 2, hiresScale: 2, hiresUpscaler: UPSCALER("x2.pth"), hiresSteps: 3 },
+  ],
 ] as const) {
   test(`${name}: from the state of any step, the same pixels; a device lost at any of some calls as well`, async () => {
     await using checkpoint = await openSdxlFolder(model);
@@ -132,6 +156,7 @@ for (const [name, model, job] of [
     const draw = async (faults: DeviceFaults) => {
       const first = new FaultyDevice(faults, 1000);
       await using faulty = new Runtime(checkpoint, first, componentReaders(checkpoint, performance.now), settings);
+      assert.deepEqual(await upscalerOf(faulty, full), full.upscaler);
       const recovery = {
         reopen: async () => {
           await first[Symbol.asyncDispose]();
@@ -154,6 +179,41 @@ for (const [name, model, job] of [
   });
 }
 
+test("what the second pass begins with is what the network alone makes of the first pass's picture", async () => {
+  await using checkpoint = await openSdxlFolder(DEEP);
+  await using device = new HostDevice(await openOnnxBackend());
+  await using runtime = new Runtime(checkpoint, device, componentReaders(checkpoint, performance.now), settings);
+  const file = UPSCALER("x4.safetensors");
+  const full = await fullJob(runtime, { ...SMALL, steps: 2, hiresScale: 1.5, hiresUpscaler: file, hiresStrength: 0.5 });
+  const planned = runtime.plan(jobShape(checkpoint, full));
+  const hires = planned.described.hires!;
+  const encodePicture = hires.encodePicture.bind(hires);
+  let seen: Float32Array | undefined;
+  Object.assign(hires, {
+    encodePicture: (...[phase, picture, signal]: Parameters<typeof encodePicture>) => {
+      seen = picture.slice();
+      return encodePicture(phase, picture, signal);
+    },
+  });
+  for await (const _ of textToImage(runtime, planned, full));
+  let first: Uint8Array | undefined;
+  const alone = await fullJob(runtime, { ...SMALL, steps: 2 });
+  for await (const event of textToImage(runtime, runtime.plan(jobShape(checkpoint, alone)), alone)) {
+    if (event.type === "pixels") first = event.rgb;
+  }
+  const source = { width: 32, height: 32, rgb: new Uint8Array(first!) };
+  const { config, table, source: weights } = await openUpscaler(file, file);
+  await using _ = weights;
+  const enlarged = planUpscale({ ...settings, device }, new Upscaling(config, source), table, 0);
+  const { rgb, width, height } = await upscale({ ...settings, device }, enlarged, source, {});
+  assert.deepEqual([width, height], [128, 128]);
+  const size = { width: 48, height: 48 };
+  const expected = resample({ width, height, channels: 3, bytes: rgb }, size, "lanczos");
+  const decoded = decodedFromImage({ ...size, rgb: expected });
+  assert.deepEqual(seen, decoded);
+  assert.ok(new Set(expected).size > 20);
+});
+
 test("fields that need or exclude one another, sizes and strengths that can't be: one clear refusal", async () => {
   await using checkpoint = await openSdxlFolder(DEEP);
   await using device = new HostDevice(await openOnnxBackend());
@@ -170,6 +230,8 @@ test("fields that need or exclude one another, sizes and strengths that can't be
     [{ ...init, outpaint: "1,2,3" }, /E_JOB outpaint: four numbers of pixels/],
     [{ hiresScale: 8, width: 1024, height: 1024 }, /E_JOB hiresScale: 8192x8192 is too large/],
     [{ hiresScale: 2, hiresUpscaler: "magic" }, /E_JOB hiresUpscaler: "magic" is none \(allowed: latent, /],
+    [{ hiresScale: 2, hiresUpscaler: "none.pth" }, /E_MISSING none\.pth/],
+    [{ hiresScale: 2, hiresUpscaler: UPSCALER("swinir.pth") }, /E_UPSCALER .*SwinIR/],
   ];
   for (const [job, message] of refused) {
     const shaped = async () => jobShape(checkpoint, await fullJob(runtime, { prompt: "a mill", ...job }));

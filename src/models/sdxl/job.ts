@@ -2,6 +2,7 @@
  * @file A job of SDXL as phases: encode (both text encoders), then a stage (stage.ts) of one size: look, where pictures come first, denoise and
  * decode; or two stages over one UNet, where the second enlarges what the first has made.
  */
+import { resampleBytes } from "../../image/resample.ts";
 import type { PhaseDescription } from "../../plan/describe.ts";
 import type { Denoise } from "../../sampler/sampler.ts";
 import type { PhaseRun } from "../../stream/phase.ts";
@@ -15,6 +16,7 @@ import {
   PROMPT_CACHE_ENTRIES,
   type Prompt,
 } from "../family.ts";
+import { Upscaling } from "../upscaling.ts";
 import { encodePrompt } from "./conditioning.ts";
 import type { SdxlParts } from "./config.ts";
 import { PASS, type TextGraphs, textGraphs } from "./graphs.ts";
@@ -22,11 +24,13 @@ import { SdxlRefinedStage, type SdxlRefiner } from "./refiner.ts";
 import { outputElements, passOf, SdxlStage, type StageHost } from "./stage.ts";
 
 const ENCODE = "encode";
+const ENLARGE = "hires.enlarge";
 
 export class SdxlJob implements DescribedJob {
   readonly phases: readonly PhaseDescription[];
   readonly phaseOf: DescribedJob["phaseOf"];
   readonly hires: SdxlStage | undefined;
+  readonly enlarging: DescribedJob["enlarging"];
   readonly refined: SdxlRefinedStage | undefined;
   readonly #parts: SdxlParts;
   readonly #graphs: TextGraphs;
@@ -41,10 +45,12 @@ export class SdxlJob implements DescribedJob {
     this.#first = new SdxlStage(parts, { ...shape, looks: shape.pictures?.encoded ?? 0 }, chunkTokens, "");
     const looks = hires?.enlarges === "picture" ? 1 : 0;
     this.hires = hires && new SdxlStage(parts, { ...shape, ...hires, looks }, chunkTokens, "hires.");
+    if (hires?.upscaler)
+      this.enlarging = { phase: ENLARGE, upscaling: new Upscaling(hires.upscaler.config, this.#first) };
     this.phaseOf = { encode: ENCODE, ...this.#first.phaseOf };
     const { refined } = shape;
     this.refined = refined && refiner && new SdxlRefinedStage(parts, refiner, { ...shape, ...refined });
-    this.phases = describePhases(this.#graphs, shape, this.#first, this.hires, this.refined);
+    this.phases = describePhases(this.#graphs, shape, this.#first, this);
   }
 
   get latentShape(): readonly number[] {
@@ -87,8 +93,7 @@ function describePhases(
   { clip, clip2 }: TextGraphs,
   shape: JobShape,
   first: SdxlStage,
-  second: SdxlStage | undefined,
-  refined: SdxlRefinedStage | undefined,
+  { hires: second, enlarging, refined }: Pick<SdxlJob, "hires" | "enlarging" | "refined">,
 ): readonly PhaseDescription[] {
   const { batch, text, pictures, hires } = shape;
   const historyLength = Math.max(shape.historyLength, shape.refined?.historyLength ?? 0);
@@ -118,12 +123,31 @@ function describePhases(
   const drawn = [...first.lookPhases("look", host), first.denoisePhase("denoise", host)];
   if (!second || !hires) return [encode, ...drawn, ...(refined?.phases(host) ?? []), first.decodePhase("decode", host)];
   const larger = { ...host, furtherLatents: host.furtherLatents + PICTURE_LATENTS };
+  // Beside what the network takes: the latent that was decoded, and the way to the size that is wanted.
+  const besideBytes = host.alwaysBytes + (2 + host.furtherLatents) * first.latentBytes;
+  const enlarged = enlarging?.upscaling;
+  const resizedBytes =
+    enlarged && !isSize(enlarged, second)
+      ? resampleBytes({ width: enlarged.width, height: enlarged.height, channels: 3 }, second)
+      : 0;
+  // The enlarged picture as bytes, until it is looked at.
+  const shown = { ...larger, alwaysBytes: larger.alwaysBytes + 3 * second.width * second.height };
   return [
     encode,
     ...drawn,
     ...(hires.enlarges === "picture" ? [first.decodePhase("decode at the first size", host)] : []),
-    ...second.lookPhases("look at the larger size", larger),
+    ...(enlarged ? [enlarged.phase(ENLARGE, besideBytes + resizedBytes, hires.upscaler!.component)] : []),
+    ...second.lookPhases("look at the larger size", shown),
     second.denoisePhase("denoise at the larger size", larger),
     second.decodePhase("decode", larger),
   ];
+}
+
+interface Size {
+  readonly width: number;
+  readonly height: number;
+}
+
+function isSize(one: Size, other: Size): boolean {
+  return one.width === other.width && one.height === other.height;
 }
