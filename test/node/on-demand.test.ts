@@ -13,7 +13,7 @@ import { fileURLToPath, pathToFileURL } from "node:url";
 import { runCli } from "../../src/cli/program.ts";
 import { readSafetensorsHeader } from "../../src/container/safetensors.ts";
 import { folderComponent, storedComponent } from "../../src/library/on-demand.ts";
-import { openStoredCheckpoint } from "../../src/library/stored.ts";
+import { importComponent, openStoredCheckpoint } from "../../src/library/stored.ts";
 import { nodeStore } from "../../src/node/disk/node-store.ts";
 import { openFileSource } from "../../src/node/files/file.ts";
 import { nodeLibraryHost } from "../../src/node/library-host.ts";
@@ -144,7 +144,7 @@ test("several processes ask at once: one imports, all get it", async () => {
   const url = (file: string) => JSON.stringify(pathToFileURL(path.join(root, file)).href);
   const script = `
     import { storedComponent } from ${url("src/library/on-demand.ts")};
-    import { openStoredCheckpoint } from ${url("src/library/stored.ts")};
+    import { importComponent, openStoredCheckpoint } from ${url("src/library/stored.ts")};
     import { nodeStore } from ${url("src/node/disk/node-store.ts")};
     import { nodeLibraryHost } from ${url("src/node/library-host.ts")};
     const store = nodeStore(${JSON.stringify(dir)});
@@ -322,11 +322,12 @@ for (const [what, fields, reason] of OTHER_KINDS) {
 test("an entry whose blocks are cut otherwise than they are read is passed over, and one cut right is made", async () => {
   const { dir, model, id } = await imported();
   const store = nodeStore(dir);
-  const { table } = folderComponent(await openSdxlFolder(model), ID);
+  await using source = await openSdxlFolder(model);
+  const { table } = folderComponent(source, ID);
   await using opened = await openStoredCheckpoint(store, id);
   const { sources } = opened.stored.components.get("vae")!;
-  const tensors = [...table.values()].map(({ name, dtype, shape }) => ({ name, dtype, shape }));
-  const blocks = [{ graph: "all", label: "all at once", tensors }];
+  // As many, by other names.
+  const blocks = importComponent(source, ID, table).blocks.map((block) => ({ ...block, label: `old.${block.label}` }));
   const components = [{ name: ID, blocks, table, sources }, originComponent(sources)];
   const old = await importModel(store, { name: "cut otherwise", components, packed: "off" });
   const { component, owned } = await storedComponent(host, store, opened, ID);
