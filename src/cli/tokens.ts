@@ -16,12 +16,12 @@ export function addTokens(program: Command, context: CliContext): void {
     .addOption(fieldOption(OPEN_FIELDS.model))
     .addOption(fieldOption(JOB_FIELDS.promptSyntax))
     .option("--json", 'as {"tokenizer": [...], "tokenizer_2": [...]}, and "cut" if the prompt is too long')
-    .action((prompt: string, options: { model?: string; promptSyntax: PromptSyntax; json?: boolean }) =>
+    .action((prompt: string, options: { model?: string; promptSyntax?: PromptSyntax; json?: boolean }) =>
       interruptible(context, async (signal) => {
         const progress = new Progress(context);
         const onEvent = options.json ? undefined : progress.load.bind(progress);
         await using engine = await context.openEngine({ model: options.model, signal, onEvent });
-        const { promptSyntax: syntax } = options;
+        const { promptSyntax: syntax = JOB_FIELDS.promptSyntax.default } = options;
         const ids = await engine.tokens(prompt, syntax);
         const cut = syntax === "plain" ? await engine.cutText(prompt) : {};
         const note = cutNote("prompt", cut);
