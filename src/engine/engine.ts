@@ -4,7 +4,7 @@ import type { Budgets, CheckedEngine } from "../job/checked.ts";
 import type { ComputeName, EngineInfo, LoadEvent, PlanJob } from "../job/types.ts";
 import { Ledger } from "../ledger/ledger.ts";
 import type { ArtifactEvent, ModelSource } from "../library/open.ts";
-import type { JobShape } from "../models/family.ts";
+import type { JobShape } from "../models/job-shape.ts";
 import { firstTokens } from "../pipeline/prompt-script.ts";
 import { componentReader, componentReaders } from "../pipeline/readers.ts";
 import { jobShape } from "../pipeline/route.ts";

@@ -1,7 +1,7 @@
 /** @file Networks that enlarge pictures between a job's passes: opened from the files that jobs name, each once, for as long as the engine. */
 import { UsageError } from "../errors.ts";
 import type { FullJob } from "../job/job.ts";
-import type { UpscalerShape } from "../models/family.ts";
+import type { UpscalerShape } from "../models/job-shape.ts";
 import type { UpscalerFile } from "../models/upscaler-file.ts";
 import { UPSCALER_COMPONENT } from "../models/upscaling.ts";
 import { hiresUpscaler } from "../pipeline/job-settings.ts";

@@ -6,7 +6,7 @@ import { cutNote } from "../job/cut-text.ts";
 import type { EngineInfo, GenerateOptions } from "../job/engine.ts";
 import type { GenerateEvent } from "../job/events.ts";
 import type { GenerateJob } from "../job/job.ts";
-import type { JobShape } from "../models/family.ts";
+import type { JobShape } from "../models/job-shape.ts";
 import { type Recovery, recoveredTextToImage } from "../pipeline/recovery.ts";
 import { jobShape } from "../pipeline/route.ts";
 import type { PlannedJob } from "../pipeline/runtime.ts";

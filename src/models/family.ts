@@ -7,8 +7,6 @@ import type { TensorTable } from "../container/table.ts";
 import type { LatentColours } from "../image/latent-preview.ts";
 import type { Graph } from "../ir/graph.ts";
 import type { PhaseDescription } from "../plan/describe.ts";
-import type { TokenChunk } from "../prompt/chunks.ts";
-import type { PromptSyntax } from "../prompt/syntax.ts";
 import type { PredictionType } from "../sampler/prediction.ts";
 import type { Denoise } from "../sampler/sampler.ts";
 import type { SamplerName } from "../sampler/samplers.ts";
@@ -20,7 +18,8 @@ import type { ByteSource } from "../source/source.ts";
 import type { PackedBlock } from "../store/stored-model.ts";
 import type { PhaseRun } from "../stream/phase.ts";
 import type { CutTexts } from "../tokenizer/cut-text.ts";
-import type { UpscalerConfig } from "./upscaler.ts";
+import type { Conditioning, Guide, Prompt, PromptText } from "./conditioning.ts";
+import type { JobShape } from "./job-shape.ts";
 import type { Upscaling } from "./upscaling.ts";
 
 /** Embeddings of chunks of text kept for prompts to come back: 0.6 MB each of full-size SDXL. Counted in every phase's host memory. */
@@ -155,73 +154,6 @@ export interface ModelDefaults {
   readonly sampler: SamplerName;
 }
 
-/** All that graphs and plans depend on. */
-export interface JobShape {
-  /** Answers of the model in one pass: 2 with classifier-free guidance, and one more for each further part of the prompt. */
-  readonly batch: number;
-  /** Pixels. */
-  readonly width: number;
-  readonly height: number;
-  /** How often the sampler asks the model in one image. */
-  readonly modelCalls: number;
-  /** Latents that the sampler keeps of earlier steps, and of questions before in the same step. */
-  readonly historyLength: number;
-  /** Everything in fp32, whatever precision is declared. */
-  readonly fp32: boolean;
-  /** What prompts take; absent: one chunk each, the same in all steps, by the encoders' usual layer. */
-  readonly text?: TextShape | undefined;
-  /** The pictures that it begins with; without it there is noise alone. */
-  readonly pictures?: PicturesShape | undefined;
-  /** A second pass over the same network, at another size. */
-  readonly hires?: HiresShape | undefined;
-  /** The last steps are another network's. */
-  readonly refined?: RefinedShape | undefined;
-}
-
-export interface RefinedShape {
-  readonly modelCalls: number;
-  readonly historyLength: number;
-}
-
-export interface TextShape {
-  /** Of the longest prompt; the others are filled up to it. */
-  readonly chunks: number;
-  /** The layers that are read, each once: see Prompt.clipSkip. */
-  readonly clipSkips: readonly number[];
-  /** Chunks that are encoded for one image. */
-  readonly encodes: number;
-  /** How often the model is told of prompts: 1, and each step with others than the one before. */
-  readonly tellings: number;
-  /** Chunks of embeddings in host memory beside those that are kept for prompts to come back. */
-  readonly heldChunks: number;
-}
-
-/** What lies in host memory from the first phase on, at the size of the job. */
-export interface PicturesShape {
-  /** How many are brought into latent space. */
-  readonly encoded: number;
-  /** A mask says what is painted anew. */
-  readonly masked: boolean;
-}
-
-export interface HiresShape {
-  /** Pixels. */
-  readonly width: number;
-  readonly height: number;
-  readonly modelCalls: number;
-  /** What is enlarged: the latent, or the decoded picture, which is then encoded again. */
-  readonly enlarges: "latent" | "picture";
-  /** What enlarges the picture; absent: a filter. */
-  readonly upscaler?: UpscalerShape | undefined;
-}
-
-/** A network that enlarges pictures. */
-export interface UpscalerShape {
-  /** What its weights are read as: another one for each file. */
-  readonly component: string;
-  readonly config: UpscalerConfig;
-}
-
 /** An opened model: configs and tokenizers in memory, weights where they are. */
 export interface Checkpoint extends AsyncDisposable {
   readonly family: Family;
@@ -277,60 +209,6 @@ export interface Refiner extends AsyncDisposable {
   promptChunks(prompt: PromptText): readonly Prompt[];
   /** By ids that no component of the family has; `prefix` as in ComponentDescription. */
   readonly components: ReadonlyMap<string, Component & { readonly prefix: string }>;
-}
-
-/** A prompt at one step. */
-export interface PromptText {
-  readonly text: string;
-  /** For the second text encoder. Default: the same. */
-  readonly second?: string | undefined;
-  readonly syntax: PromptSyntax;
-  readonly clipSkip: number;
-}
-
-/** What a conditioning is made from, as plain JSON: equal ones give equal conditionings. A long prompt is several. */
-export interface Prompt {
-  /** By the tokenizer's folder name. */
-  readonly tokens: Readonly<Record<string, TokenChunk>>;
-  /** Layers of the text encoders that are passed over beside those that the model always passes over: diffusers' clip_skip. */
-  readonly clipSkip: number;
-}
-
-/** What a model is told of one prompt. Nobody writes to its arrays. */
-export interface Conditioning {
-  /** Rows of tokens, [S, D] each. */
-  readonly sequences: ReadonlyMap<string, Float32Array<ArrayBuffer>>;
-  /** [P] each. */
-  readonly vectors: ReadonlyMap<string, Float32Array<ArrayBuffer>>;
-}
-
-/** What a model is told by step, from 0; at least one. */
-export type Timeline = readonly Conditioning[];
-
-/** Of what is given by step: the last one holds for all later steps. */
-export function atStep<Item>(items: readonly Item[], step: number): Item {
-  return items[Math.min(step, items.length - 1)]!;
-}
-
-/** Of what a picture is told to be a part, in pixels. What is not said is as if the picture were all of it. */
-export interface PictureOrigin {
-  readonly width?: number | undefined;
-  readonly height?: number | undefined;
-  readonly left?: number | undefined;
-  readonly top?: number | undefined;
-}
-
-/** What the model's answers are mixed from. */
-export interface Guide {
-  /** At least one; several, or one of a weight other than 1, only with a negative. */
-  readonly parts: readonly { readonly timeline: Timeline; readonly weight: number }[];
-  /** With it, classifier-free guidance at `scale`. */
-  readonly negative?: Timeline | undefined;
-  /** What the model is told of the picture. */
-  readonly origin?: PictureOrigin | undefined;
-  readonly scale: number;
-  /** 0..1: how far the mix is scaled back to the deviation of the positive answer (arXiv 2305.08891, section 3.4). Default 0. */
-  readonly rescale?: number | undefined;
 }
 
 /** One question of a sampler to the model. */

@@ -1,5 +1,7 @@
 /** @file The denoising loop: a sampler over a model, one state a step. It can go on from the state of any step, to the same pixels. */
-import type { Checkpoint, DescribedStage, Guide, ModelCall } from "../models/family.ts";
+
+import type { Guide } from "../models/conditioning.ts";
+import type { Checkpoint, DescribedStage, ModelCall } from "../models/family.ts";
 import type { Denoise, NoiseSource, Sampler, SamplerState } from "../sampler/sampler.ts";
 import { SAMPLERS, type SamplerEntry, type SamplerName } from "../sampler/samplers.ts";
 import { type NoiseSchedule, noiseSchedule } from "../sampler/schedule.ts";

@@ -1,13 +1,8 @@
 /** @file A job's prompts over its steps: which texts the model is told when, and what that takes. Pure. */
 import { UsageError } from "../errors.ts";
-import {
-  atStep,
-  type Checkpoint,
-  PROMPT_CACHE_ENTRIES,
-  type Prompt,
-  type PromptText,
-  type TextShape,
-} from "../models/family.ts";
+import { atStep, type Prompt, type PromptText } from "../models/conditioning.ts";
+import { type Checkpoint, PROMPT_CACHE_ENTRIES } from "../models/family.ts";
+import type { TextShape } from "../models/job-shape.ts";
 import { networkTags } from "../prompt/networks.ts";
 import { promptParts } from "../prompt/parts.ts";
 import { type Moment, promptMoments } from "../prompt/schedule.ts";

@@ -1,6 +1,7 @@
 /** @file The embeddings of a job's prompts, as a Guide: known ones are remembered by chunk, others encoded. */
 import { pairOf } from "../job/pair.ts";
-import type { Conditioning, Guide, PictureOrigin, Prompt, RefinedStage, Timeline } from "../models/family.ts";
+import type { Conditioning, Guide, PictureOrigin, Prompt, Timeline } from "../models/conditioning.ts";
+import type { RefinedStage } from "../models/family.ts";
 import { requireFiniteValues } from "../models/finite.ts";
 import type { Course, PromptScript } from "./prompt-script.ts";
 import type { PlannedJob, Runtime } from "./runtime.ts";

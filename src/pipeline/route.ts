@@ -4,7 +4,8 @@
  */
 import { UsageError } from "../errors.ts";
 import type { FullJob } from "../job/job.ts";
-import type { Checkpoint, JobShape, UpscalerShape } from "../models/family.ts";
+import type { Checkpoint } from "../models/family.ts";
+import type { JobShape, UpscalerShape } from "../models/job-shape.ts";
 import { type Course, courseOf } from "./denoising.ts";
 import { isMasked } from "./job-pictures.ts";
 import { hiresSize, hiresUpscaler, REFINER_START, strengthOf } from "./job-settings.ts";

@@ -7,13 +7,9 @@ import type { Device } from "../backend/device.ts";
 import { HostMemory } from "../backend/host-memory.ts";
 import { MiB } from "../ledger/byte-text.ts";
 import { Ledger } from "../ledger/ledger.ts";
-import {
-  type Checkpoint,
-  type Conditioning,
-  type DescribedJob,
-  type JobShape,
-  PROMPT_CACHE_ENTRIES,
-} from "../models/family.ts";
+import type { Conditioning } from "../models/conditioning.ts";
+import { type Checkpoint, type DescribedJob, PROMPT_CACHE_ENTRIES } from "../models/family.ts";
+import type { JobShape } from "../models/job-shape.ts";
 import { describePhase } from "../plan/describe.ts";
 import type { DeviceSizes } from "../plan/device-sizes.ts";
 import type { Machine } from "../plan/machine.ts";

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
-import type { JobShape } from "../../src/models/family.ts";
+import type { JobShape } from "../../src/models/job-shape.ts";
 import { SDXL } from "../../src/models/sdxl/family.ts";
 import { Upscaling } from "../../src/models/upscaling.ts";
 import { openFileFolder } from "../../src/node/files/file-folder.ts";

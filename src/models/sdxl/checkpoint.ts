@@ -11,19 +11,18 @@ import type { SchedulerConfig } from "../../sampler/training.ts";
 import type { Folder } from "../../source/folder.ts";
 import type { CutTexts } from "../../tokenizer/cut-text.ts";
 import { vaeScaleFactor } from "../autoencoder.ts";
+import type { Prompt, PromptText } from "../conditioning.ts";
 import type {
   ArtifactTarget,
   Checkpoint,
   Component,
   DescribedJob,
   Family,
-  JobShape,
   ModelDefaults,
   OpenOptions,
-  Prompt,
-  PromptText,
   Refiner,
 } from "../family.ts";
+import type { JobShape } from "../job-shape.ts";
 import { SDXL_BASE_VAE, SDXL_LATENT_COLOURS } from "./base.ts";
 import { promptChunks } from "./conditioning.ts";
 import type { SdxlConfigs, SdxlParts } from "./config.ts";

@@ -7,7 +7,7 @@ import type { PromptSyntax } from "../../prompt/syntax.ts";
 import type { PhaseRun } from "../../stream/phase.ts";
 import type { ClipTokenizer } from "../../tokenizer/clip.ts";
 import { type ClipConfig, hiddenName } from "../clip.ts";
-import type { Conditioning, Prompt, PromptText } from "../family.ts";
+import type { Conditioning, Prompt, PromptText } from "../conditioning.ts";
 import type { SdxlParts } from "./config.ts";
 import { PASS, type TextGraphs } from "./graphs.ts";
 

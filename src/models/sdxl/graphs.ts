@@ -13,7 +13,7 @@ import {
   vaeScaleFactor,
 } from "../autoencoder.ts";
 import { clipGraph } from "../clip.ts";
-import type { JobShape } from "../family.ts";
+import type { JobShape } from "../job-shape.ts";
 import type { SdxlConfigs } from "./config.ts";
 import type { SdxlComponentId } from "./files.ts";
 import { unetStepGraph, unetTextGraph, unetTimeGraph } from "./unet.ts";

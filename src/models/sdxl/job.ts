@@ -7,15 +7,9 @@ import type { PhaseDescription } from "../../plan/describe.ts";
 import type { Denoise } from "../../sampler/sampler.ts";
 import type { PhaseRun } from "../../stream/phase.ts";
 import { hiddenName } from "../clip.ts";
-import {
-  type Conditioning,
-  type DenoiserOptions,
-  type DescribedJob,
-  type JobShape,
-  type LatentMoments,
-  PROMPT_CACHE_ENTRIES,
-  type Prompt,
-} from "../family.ts";
+import type { Conditioning, Prompt } from "../conditioning.ts";
+import { type DenoiserOptions, type DescribedJob, type LatentMoments, PROMPT_CACHE_ENTRIES } from "../family.ts";
+import type { JobShape } from "../job-shape.ts";
 import { Upscaling } from "../upscaling.ts";
 import { encodePrompt } from "./conditioning.ts";
 import type { SdxlParts } from "./config.ts";

@@ -1,0 +1,69 @@
+/** @file All of a job that its graphs and its plan depend on, and nothing else of it. */
+import type { UpscalerConfig } from "./upscaler.ts";
+
+/** All that graphs and plans depend on. */
+export interface JobShape {
+  /** Answers of the model in one pass: 2 with classifier-free guidance, and one more for each further part of the prompt. */
+  readonly batch: number;
+  /** Pixels. */
+  readonly width: number;
+  readonly height: number;
+  /** How often the sampler asks the model in one image. */
+  readonly modelCalls: number;
+  /** Latents that the sampler keeps of earlier steps, and of questions before in the same step. */
+  readonly historyLength: number;
+  /** Everything in fp32, whatever precision is declared. */
+  readonly fp32: boolean;
+  /** What prompts take; absent: one chunk each, the same in all steps, by the encoders' usual layer. */
+  readonly text?: TextShape | undefined;
+  /** The pictures that it begins with; without it there is noise alone. */
+  readonly pictures?: PicturesShape | undefined;
+  /** A second pass over the same network, at another size. */
+  readonly hires?: HiresShape | undefined;
+  /** The last steps are another network's. */
+  readonly refined?: RefinedShape | undefined;
+}
+
+export interface RefinedShape {
+  readonly modelCalls: number;
+  readonly historyLength: number;
+}
+
+export interface TextShape {
+  /** Of the longest prompt; the others are filled up to it. */
+  readonly chunks: number;
+  /** The layers that are read, each once: see Prompt.clipSkip. */
+  readonly clipSkips: readonly number[];
+  /** Chunks that are encoded for one image. */
+  readonly encodes: number;
+  /** How often the model is told of prompts: 1, and each step with others than the one before. */
+  readonly tellings: number;
+  /** Chunks of embeddings in host memory beside those that are kept for prompts to come back. */
+  readonly heldChunks: number;
+}
+
+/** What lies in host memory from the first phase on, at the size of the job. */
+export interface PicturesShape {
+  /** How many are brought into latent space. */
+  readonly encoded: number;
+  /** A mask says what is painted anew. */
+  readonly masked: boolean;
+}
+
+export interface HiresShape {
+  /** Pixels. */
+  readonly width: number;
+  readonly height: number;
+  readonly modelCalls: number;
+  /** What is enlarged: the latent, or the decoded picture, which is then encoded again. */
+  readonly enlarges: "latent" | "picture";
+  /** What enlarges the picture; absent: a filter. */
+  readonly upscaler?: UpscalerShape | undefined;
+}
+
+/** A network that enlarges pictures. */
+export interface UpscalerShape {
+  /** What its weights are read as: another one for each file. */
+  readonly component: string;
+  readonly config: UpscalerConfig;
+}
