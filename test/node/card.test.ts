@@ -27,13 +27,10 @@ const STEPS = [
   "demo, fp32, 4G",
   "demo: the least budget",
   "demo, fp32, the least",
-  "demo, fp32, between",
   "demo: one picture",
   "demo, fp16, 4G",
   "shape: to_q, 32x32",
   "shape: self-attention, 32x32",
-  "model, fp32, 4G",
-  "model, fp16, 4G",
   "model, fp16 without matrices, 4G",
   "torch",
 ];

@@ -30,6 +30,11 @@ export function demoSteps(run: Run): readonly Step[] {
     hashes.push(drawn.figures.sha256);
     return drawn;
   };
+  const between = {
+    name: "demo, fp32, between",
+    limitSeconds: 60,
+    run: (ms: number) => budgeted(withLeast(BETWEEN_MIB), ms),
+  };
   const withLeast = (more: number) => (least === undefined ? undefined : `${least + more}M`);
   return [
     { name: `demo, fp32, ${AMPLE}`, limitSeconds: 60, run: (ms) => budgeted(AMPLE, ms) },
@@ -44,14 +49,18 @@ export function demoSteps(run: Run): readonly Step[] {
       },
     },
     { name: "demo, fp32, the least", limitSeconds: 60, run: (ms) => budgeted(withLeast(0), ms) },
-    { name: "demo, fp32, between", limitSeconds: 60, run: (ms) => budgeted(withLeast(BETWEEN_MIB), ms) },
+    ...(run.quick ? [] : [between]),
     {
       name: "demo: one picture",
       limitSeconds: 1,
       async run() {
-        const same = hashes.length === 3 && hashes[0] !== undefined && new Set(hashes).size === 1;
+        const same = hashes[0] !== undefined && new Set(hashes).size === 1;
         const figures = { same, sha256: hashes };
-        return { figures, summary: "under three budgets", error: same ? undefined : "the pictures differ, or lack" };
+        return {
+          figures,
+          summary: `under ${hashes.length} budgets`,
+          error: same ? undefined : "the pictures differ, or lack",
+        };
       },
     },
     { name: `demo, fp16, ${AMPLE}`, limitSeconds: 60, run: (ms) => draw(AMPLE, "fp16", ms) },
