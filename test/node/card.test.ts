@@ -28,8 +28,6 @@ const STEPS = [
   "demo: the least budget",
   "demo, fp32, the least",
   "demo: one picture",
-  "demo, fp16, 4G",
-  "shape: to_q, 32x32",
   "shape: self-attention, 32x32",
   "model, fp16 without matrices, 4G",
   "torch",
