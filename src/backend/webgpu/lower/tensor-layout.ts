@@ -60,8 +60,8 @@ export function weightBytes({ dtype, shape }: StoredWeight): number {
 
 /** Fills `part` with what memory holds from its element `first` on, of a tensor in host order (row-major, logical). */
 export function gatherToDevice(shape: readonly number[], first: number, part: HostData, host: HostData): void {
+  const plane = planeElements(shape);
   for (const { deviceAt, hostAt, pixels, channels } of stretchesOf(shape, first, part.length)) {
-    const plane = planeElements(shape);
     for (let from = 0; from < pixels; from += TILE_PIXELS) {
       const to = Math.min(pixels, from + TILE_PIXELS);
       for (let channel = 0; channel < channels; channel++) {
@@ -76,8 +76,8 @@ export function gatherToDevice(shape: readonly number[], first: number, part: Ho
 
 /** Puts what memory holds from its element `first` on to its places in host order. */
 export function scatterFromDevice(shape: readonly number[], first: number, part: HostData, host: HostData): void {
+  const plane = planeElements(shape);
   for (const { deviceAt, hostAt, pixels, channels } of stretchesOf(shape, first, part.length)) {
-    const plane = planeElements(shape);
     for (let from = 0; from < pixels; from += TILE_PIXELS) {
       const to = Math.min(pixels, from + TILE_PIXELS);
       for (let channel = 0; channel < channels; channel++) {
