@@ -2,12 +2,12 @@
  * @file A picture enlarged by a network, tile by tile. Tiles are of one declared size and overlap, the same for every budget: a network sees at least
  * TILE_OVERLAP pixels around what is kept of its result. A picture of at most a tile is one.
  */
-import { HostMemory } from "../backend/host-memory.ts";
 import { type BandProgram, bandProgram } from "../bands/bands.ts";
-import { type BandStorage, bandStorage, runBands } from "../bands/run.ts";
+import { type BandStorage, bandStorage } from "../bands/run.ts";
 import type { PhaseDescription } from "../plan/describe.ts";
 import type { PhaseRun } from "../stream/phase.ts";
 import { roundHalfEven } from "../tensor/rounding.ts";
+import { runProgram } from "./program-run.ts";
 import {
   foldPicture,
   UPSCALE_BAND_BYTES,
@@ -145,14 +145,8 @@ export class Upscaling {
     const made = await phase.run(TRUNK, inputs, { signal });
     if (!this.#tail) return unfoldPicture(made.get("folded")!, planes, scale, height, width);
     const { program, storage } = this.#tail;
-    using gathered = new HostMemory("rows put together", storage.gatherBytes);
-    const enlarged = await runBands(program, new Map([["features", made.get("features")!]]), {
-      storage,
-      memory: { spilled: phase.spilled, gathered: new Float32Array(gathered.buffer) },
-      run: (pass, bandInputs, options) => phase.run(pass, bandInputs, options),
-      rowsFirst: phase.rowsFirst,
-      signal,
-    });
+    const features = new Map([["features", made.get("features")!]]);
+    const enlarged = await runProgram(phase, program, storage, features, signal);
     return enlarged.get("picture")!;
   }
 

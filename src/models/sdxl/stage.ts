@@ -2,9 +2,8 @@
  * @file One size of a job of SDXL: denoise (text keys and values once a prompt, time embeddings once a schedule, the step many times), and
  * the VAE's two ways, both in bands: look (pixels to a latent) and decode. C latent channels, H and W the latent's.
  */
-import { HostMemory } from "../../backend/host-memory.ts";
 import type { BandProgram } from "../../bands/bands.ts";
-import { type BandStorage, bandStorage, runBands } from "../../bands/run.ts";
+import { type BandStorage, bandStorage } from "../../bands/run.ts";
 import type { Graph } from "../../ir/graph.ts";
 import type { PassDescription, PhaseDescription } from "../../plan/describe.ts";
 import type { Denoise } from "../../sampler/sampler.ts";
@@ -12,6 +11,7 @@ import type { PhaseRun } from "../../stream/phase.ts";
 import { elementCount } from "../../tensor/dtype.ts";
 import { scaledLatent, unscaledLatent, vaeScaleFactor } from "../autoencoder.ts";
 import type { DenoiserOptions, DescribedStage, LatentMoments } from "../family.ts";
+import { runProgram } from "../program-run.ts";
 import type { SdxlParts } from "./config.ts";
 import { openDenoiser } from "./denoiser.ts";
 import type { SdxlComponentId } from "./files.ts";
@@ -145,23 +145,6 @@ export class SdxlStage implements DescribedStage {
     const drawn = Float32Array.from(mean, (value, i) => value + Math.fround(deviation[i]! * noise[i]!));
     return scaledLatent(drawn, this.#parts.configs.vae);
   }
-}
-
-async function runProgram(
-  phase: PhaseRun,
-  program: BandProgram,
-  storage: BandStorage,
-  inputs: ReadonlyMap<string, Float32Array>,
-  signal: AbortSignal | undefined,
-): Promise<Map<string, Float32Array<ArrayBuffer>>> {
-  using gathered = new HostMemory("rows put together", storage.gatherBytes);
-  return await runBands(program, inputs, {
-    storage,
-    memory: { spilled: phase.spilled, gathered: new Float32Array(gathered.buffer) },
-    run: (pass, bandInputs, options) => phase.run(pass, bandInputs, options),
-    rowsFirst: phase.rowsFirst,
-    signal,
-  });
 }
 
 export function passOf(
