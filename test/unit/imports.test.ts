@@ -18,6 +18,7 @@ const LAYERS: readonly (readonly string[])[] = [
   ["ir", "codec", "tokenizer", "image"],
   ["sampler", "container", "plan", "prompt"],
   ["checkpoint", "backend/"],
+  ["adapters"],
   ["backend/onnx", "backend/reference", "backend/null", "backend/webgpu/kernels"],
   ["backend/webgpu/lower"],
   ["backend/webgpu/adapter"],
