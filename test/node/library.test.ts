@@ -10,14 +10,18 @@ import { ArtifactError } from "../../src/errors.ts";
 import { Ledger } from "../../src/ledger/ledger.ts";
 import { findModelNamed } from "../../src/library/find-model.ts";
 import { importNamedModel } from "../../src/library/import.ts";
+import { inspectFile } from "../../src/library/inspect.ts";
 import { listStored } from "../../src/library/list.ts";
 import { findModel, type ModelRequest } from "../../src/library/open.ts";
 import { packModel } from "../../src/library/pack.ts";
 import { repairStored } from "../../src/library/repair.ts";
+import { importComponent, openStoredCheckpoint } from "../../src/library/stored.ts";
 import { verifyPath } from "../../src/library/verify.ts";
 import { openFileSource } from "../../src/node/files/file.ts";
 import { nodeLibraryHost } from "../../src/node/library-host.ts";
+import { importModel } from "../../src/store/import/import.ts";
 import { listModels } from "../../src/store/store.ts";
+import { openStoredModel } from "../../src/store/stored-model.ts";
 import { verifyModel } from "../../src/store/verify.ts";
 import { f16ToNumber, numberToF16 } from "../../src/tensor/dtype.ts";
 import { encodeSafetensors } from "../safetensors-writer.ts";
@@ -214,4 +218,71 @@ test("a pack that can't be opened is made again from model and artifact, with wh
   const { repaired, left } = await repairStored(host, store, id);
   assert.deepEqual([repaired.at(-1), left], ["whole packs", []]);
   assert.deepEqual(await verifyModel(store, id), []);
+});
+
+test("verify counts the overlay rows that lie outside of their matrices, as the published loader skips them", async () => {
+  const decoded = readFileSync(path.join(root, "fixtures/lzr2/decoded.json"), "utf8");
+  const records: readonly { skipped?: number }[] = JSON.parse(decoded).odd;
+  const count = records.reduce((sum, { skipped = 0 }) => sum + skipped, 0);
+  const { ok, problems } = await verifyPath(host, path.join(root, "fixtures/lzr2/odd.lzr2"), { model: MODEL });
+  assert.equal(ok, false);
+  assert.ok(count > 0);
+  assert.equal(problems.at(-1), `${count} overlay rows lie outside of their matrix and are skipped`);
+  await packModel(host, { model: "v.safetensors", output: "within.lzr2", mode: { kind: "lossless" } }, signal);
+  const within = await verifyPath(host, "within.lzr2", { model: MODEL });
+  assert.ok(!within.problems.some((text) => text.includes("overlay rows lie")));
+});
+
+test("inspect lists tensors as they lie, those of types that nothing here reads among the others", async () => {
+  // An empty tensor before the one that begins at the same byte.
+  const header = {
+    z: { dtype: "F32", shape: [1], data_offsets: [0, 4] },
+    y: { dtype: "C64", shape: [1], data_offsets: [4, 12] },
+    a: { dtype: "F16", shape: [2], data_offsets: [12, 16] },
+    b: { dtype: "C64", shape: [0], data_offsets: [12, 12] },
+    x: { dtype: "F8_E4M3", shape: [4], data_offsets: [16, 20] },
+  };
+  const json = Buffer.from(JSON.stringify(header));
+  const bytes = Buffer.concat([Buffer.alloc(8), json, Buffer.alloc(20)]);
+  bytes.writeBigUInt64LE(BigInt(json.length));
+  writeFileSync(path.join(cwd, "mixed.safetensors"), bytes);
+  const { tensors } = await inspectFile(host, "mixed.safetensors", { compat: false, signal });
+  assert.deepEqual(
+    tensors.map(({ name, dtype }) => `${name} ${dtype}`),
+    ["z f32", "y c64", "b c64", "a f16", "x f8_e4m3"],
+  );
+});
+
+test("a store's model that lacks a part is damaged, whichever it is; what comes on demand may be missing", async () => {
+  const { id } = await importNamedModel(host, { model: MODEL, packed: "off", store: "s4" });
+  const store = host.store("s4");
+  await using whole = await openStoredModel(store, id);
+  const components = [...whole.components.values()];
+  assert.deepEqual(
+    components.map(({ name }) => name),
+    ["files", "textEncoder", "textEncoder2", "unet", "vae"],
+  );
+  for (const lacking of ["files", "textEncoder", "vae"]) {
+    const request = {
+      name: "part",
+      components: components.filter(({ name }) => name !== lacking),
+      packed: "off",
+    } as const;
+    const part = await importModel(store, request, { budget: await importBudget() });
+    await assert.rejects(openStoredCheckpoint(store, part.id), {
+      code: "E_STORE_DAMAGED",
+      problem: `it has no ${lacking}`,
+    });
+  }
+});
+
+test("weights that no graph reads are no part of a component: its blocks would lose them", async () => {
+  await using opened = await open({ model: MODEL });
+  const { checkpoint } = opened;
+  const { table } = checkpoint.components.get("unet")!;
+  const blocks = importComponent(checkpoint, "unet", table).blocks;
+  assert.equal(blocks.flatMap(({ tensors }) => tensors).length, table.size);
+  const [entry] = table.values();
+  const more = new Map([...table, ["odd.weight", { ...entry!, name: "odd.weight" }]]);
+  assert.throws(() => importComponent(checkpoint, "unet", more), /no segment of unet reads odd\.weight/);
 });
