@@ -134,6 +134,17 @@ export function allowed(kind: Kind): string {
   }
 }
 
+/** Of what `allowed` says, whether it is a range: of numbers, or of lengths. */
+export function hasRange({ type }: Kind): boolean {
+  return type === "text" || type === "whole" || type === "decimal" || type === "seed";
+}
+
+/** "; nearest is euler" of a text that none of the kind's names is, where one is near. */
+export function nearestOf(kind: Kind, text: string): string {
+  const near = kind.type === "named" ? kind.table.nearest(text) : undefined;
+  return near === undefined ? "" : `; nearest is ${near}`;
+}
+
 /** Description with limits, for help; several fields of one kind share them. */
 export function explained(...fields: readonly [Field, ...Field[]]): string {
   const [{ kind }] = fields;

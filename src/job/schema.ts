@@ -8,7 +8,7 @@ import { type Budget, parseBudget } from "../ledger/budget.ts";
 import type { Budgets, OpenRequest } from "./checked.ts";
 import type { GenerateOptions, PlanOptions } from "./engine.ts";
 import type { DrawnState } from "./events.ts";
-import { allowed, type Field, type Fields, flagName, type ValuesOf } from "./field-type.ts";
+import { allowed, type Field, type Fields, flagName, hasRange, nearestOf, type ValuesOf } from "./field-type.ts";
 import { BUDGET_FIELDS, JOB_FIELDS, OPEN_FIELDS } from "./fields.ts";
 import type { GenerateJob, PlanJob } from "./job.ts";
 import type { OpenEngineOptions } from "./open.ts";
@@ -119,19 +119,15 @@ function refusal(subject: Subject<Fields>, value: unknown, issue: z.core.$ZodIss
   const field = fields[String(name)]!;
   const found = (value as Readonly<Record<string, unknown>>)[String(name)];
   const asText = field.kind.type === "seed" ? ` (above ${Number.MAX_SAFE_INTEGER} as a string of digits)` : "";
-  const near = field.kind.type === "named" && typeof found === "string" ? field.kind.table.nearest(found) : undefined;
-  const wanted = allowed(field.kind) + asText + (near === undefined ? "" : `; nearest is ${near}`);
+  const near = typeof found === "string" ? nearestOf(field.kind, found) : "";
+  const wanted = allowed(field.kind) + asText;
   const [problem, next] =
     found === undefined
       ? [`is missing (${wanted} is wanted)`, "give it"]
-      : hasRange(field) && typeof found === typeOf(field)
+      : hasRange(field.kind) && typeof found === typeOf(field)
         ? [`out of range (found ${shown(found)}, allowed ${wanted})`, `give ${String(name)} a value in that range`]
-        : [`${wanted} is wanted (found ${shown(found)})`, `give ${String(name)} such a value`];
+        : [`${wanted} is wanted (found ${shown(found)}${near})`, `give ${String(name)} such a value`];
   return new UsageError({ code, subject: String(name), problem, next });
-}
-
-function hasRange({ kind }: Field): boolean {
-  return kind.type === "text" || kind.type === "whole" || kind.type === "decimal" || kind.type === "seed";
 }
 
 /** What values with a range are to `typeof`. */

@@ -1,7 +1,7 @@
 /** @file Values of fields from text: flags, the loop's lines. Refusals name them as the user wrote them. */
 import { UsageError } from "../errors.ts";
 import { parseBudget } from "../ledger/budget.ts";
-import { allowed, type FieldValue, type Kind } from "./field-type.ts";
+import { allowed, type FieldValue, hasRange, type Kind, nearestOf } from "./field-type.ts";
 import { pairOf } from "./pair.ts";
 import { pictureReference } from "./picture.ts";
 import { RANDOM_SEED, seedFromDigits } from "./seed.ts";
@@ -27,7 +27,7 @@ export function valueFromText(kind: Kind, name: string, text: string): FieldValu
       return kind.values.includes(text) ? text : refuse(kind, name, JSON.stringify(text));
     case "named": {
       const meaning = kind.table.meaning(text);
-      return meaning ?? refuse(kind, name, `${JSON.stringify(text)}; nearest is ${kind.table.nearest(text)}`);
+      return meaning ?? refuse(kind, name, `${JSON.stringify(text)}${nearestOf(kind, text)}`);
     }
     case "switch":
       return text === "true" || text === "false" ? text === "true" : refuse(kind, name, JSON.stringify(text));
@@ -54,5 +54,9 @@ export function wholeFromText(name: string, text: string, min: number, max: numb
 
 function refuse(kind: Kind, name: string, found: string): never {
   const problem = `${name} must be ${allowed(kind)} (found ${found})`;
-  throw new UsageError({ code: "E_USAGE", problem, next: `give ${name} a value in that range` });
+  const names = kind.type === "choice" || kind.type === "named";
+  const next = names
+    ? `give ${name} one of these names`
+    : `give ${name} ${hasRange(kind) ? "a value in that range" : "such a value"}`;
+  throw new UsageError({ code: "E_USAGE", problem, next });
 }

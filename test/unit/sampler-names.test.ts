@@ -74,11 +74,38 @@ test("a joint name agrees with what is named beside it, or is refused", () => {
 });
 
 test("an unknown name is answered with the list and the nearest", () => {
-  assert.throws(() => said({ sampler: "eulr" }), /E_JOB sampler: one of euler, .*; nearest is euler is wanted/);
+  assert.throws(
+    () => said({ sampler: "eulr" }),
+    /E_JOB sampler: one of euler, .* is wanted \(found a string "eulr"; nearest is euler\)/,
+  );
   assert.throws(
     () => valueFromText(JOB_FIELDS.schedule.kind, "--schedule", "karas"),
-    /E_USAGE: --schedule must be one of default, .* \(found "karas"; nearest is karras\)/,
+    /E_USAGE: --schedule must be one of default, .* \(found "karas"; nearest is karras\)\. Next: give --schedule one of these names\./,
   );
+  const refusal = (text: string) => {
+    let told = "";
+    assert.throws(
+      () => valueFromText(JOB_FIELDS.sampler.kind, "--sampler", text),
+      (error: Error) => {
+        told = error.message.slice(error.message.indexOf("(found"));
+        return true;
+      },
+    );
+    return /; nearest is (.*)\)/.exec(told)?.[1];
+  };
+  // Two neighbours that changed places are one slip, and so are letters put in, left out or exchanged.
+  for (const [text, near] of [
+    ["uelre", "euler"],
+    ["hune", "heun"],
+    ["dpmpp-2m-sd", "dpmpp-2m-sde"],
+    ["DPM++ 3M", "dpmpp-3m-sde"],
+    ["pddm", "pndm"],
+    ["lsm", "lms"],
+    ["euler-ancestrl", "euler-a"],
+  ] as const)
+    assert.equal(refusal(text), near, text);
+  for (const text of ["foo", "abm", "ulreee", "sampler", "x", "karras", ""])
+    assert.equal(refusal(text), undefined, text);
   assert.throws(() => said({ sampler: "karras" }), /E_JOB sampler/);
   assert.throws(() => said({ sampler: "x".repeat(1e6) }), /E_JOB sampler/);
   assert.throws(() => said({ sampler: "" }), /E_JOB sampler/);
