@@ -53,6 +53,15 @@ RUNS = [
         {}, TRAILING, KARRAS, V, {"solver_order": 3}, {"solver_order": 1}, {"solver_order": 3, **EXPONENTIAL}, {"solver_type": "bh1", **SMALL}, {"solver_order": 3, "solver_type": "bh1", **SMALL},
         {"disable_corrector": [0, 2]}, {"final_sigmas_type": "sigma_min"}, {"final_sigmas_type": "sigma_min", "lower_order_final": False}, ZSNR,
     )],
+    *[("DDPMScheduler", {**NO_CLIP, **more}, 7) for more in ({}, TRAILING, LINSPACE, V, ZSNR, {"variance_type": "fixed_small_log"}, {"variance_type": "fixed_large"}, {"steps_offset": 0})],
+    ("DDPMScheduler", {}, 5),  # clips
+    *[("DEISMultistepScheduler", more, steps) for steps in (3, 16) for more in (
+        {}, TRAILING, LINSPACE, V, KARRAS, EXPONENTIAL, BETA, {"solver_order": 1}, {"solver_order": 3}, {"solver_order": 3, **KARRAS, "lower_order_final": False},
+    )],
+    *[("DPMSolverSinglestepScheduler", more, steps) for steps in (1, 6, 7, 8) for more in (
+        {}, KARRAS, V, {"solver_order": 1}, {"solver_order": 3}, {"solver_type": "heun"}, {"solver_order": 3, "solver_type": "heun"}, SDE, {"solver_order": 3, **SDE},
+        {"solver_order": 3, "solver_type": "heun", **SDE}, SMALL, {"solver_order": 3, **SMALL}, {"lower_order_final": True, **SMALL},
+    )],
     *[("LCMScheduler", more, 4) for more in ({}, V, {"original_inference_steps": 30}, {"clip_sample": True})],
     ("LCMScheduler", {}, 1),
     *[("TCDScheduler", more, 4) for more in ({}, V, {"original_inference_steps": 20})],
@@ -71,11 +80,12 @@ def kept(latent: torch.Tensor) -> list[float]:
 
 def run(name: str, more: dict, steps: int) -> dict:
     config = {**SDXL, **more}
-    scheduler = getattr(diffusers, name)(**config)
+    # from_config passes over what a class doesn't know.
+    scheduler = getattr(diffusers, name).from_config(config)
     scheduler.set_timesteps(steps)
     generator = torch.Generator("cpu").manual_seed(SEED)
     latent = torch.randn(1, 1, 4, COUNT // 4, generator=generator) * scheduler.init_noise_sigma
-    draws = name.startswith(("EulerAncestral", "KDPM2Ancestral", MULTI, "LCM", "TCD"))
+    draws = name.startswith(("EulerAncestral", "KDPM2Ancestral", MULTI, "DPMSolverSinglestep", "DDPM", "LCM", "TCD"))
     after = []
     for t in scheduler.timesteps:
         prediction = model(scheduler.scale_model_input(latent, t), t)

@@ -2,8 +2,7 @@
 import { SAMPLERS, type SamplerName, samplerOf } from "../sampler/samplers.ts";
 
 export interface SchedulerClass {
-  /** Undefined: none of ours, and the default one runs in its place. */
-  readonly sampler: SamplerName | undefined;
+  readonly sampler: SamplerName;
   /** Betas as the class trains with, where a file is silent. */
   readonly betaStart: number;
   readonly betaEnd: number;
@@ -13,19 +12,16 @@ export interface SchedulerClass {
   readonly knows: readonly string[];
   /** The clean latent is cut unless the file says not to. */
   readonly clipsSample: boolean;
+  /** The last steps of few are of lower order unless the file says not to. */
+  readonly lowersFinalOrder: boolean;
+  /** It heeds timestep_spacing. */
+  readonly spacesTimesteps: boolean;
 }
 
 const K = ["use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas"];
 const ZERO_SNR = "rescale_betas_zero_snr";
-const SOLVER = [
-  ...K,
-  ZERO_SNR,
-  "final_sigmas_type",
-  "use_flow_sigmas",
-  "solver_order",
-  "lower_order_final",
-  "thresholding",
-];
+const MULTISTEP = [...K, "use_flow_sigmas", "solver_order", "lower_order_final", "thresholding"];
+const SOLVER = [...MULTISTEP, ZERO_SNR, "final_sigmas_type"];
 const EULER = [...K, ZERO_SNR, "final_sigmas_type", "sigma_min", "sigma_max", "interpolation_type", "timestep_type"];
 const CONSISTENCY = [ZERO_SNR, "clip_sample", "thresholding", "original_inference_steps", "timestep_scaling"];
 
@@ -44,14 +40,13 @@ const KNOWN: Readonly<Record<string, readonly string[]>> = {
   UniPCMultistepScheduler: [...SOLVER, "sigma_min", "sigma_max", "predict_x0", "solver_p", "disable_corrector"],
   LCMScheduler: CONSISTENCY,
   TCDScheduler: CONSISTENCY,
-  // Those without a sampler of ours: what changes the levels.
-  DDPMScheduler: [ZERO_SNR],
-  DPMSolverSinglestepScheduler: [...K, "final_sigmas_type", "use_flow_sigmas", "lambda_min_clipped"],
-  DEISMultistepScheduler: [...K, "use_flow_sigmas"],
+  DDPMScheduler: [ZERO_SNR, "clip_sample", "thresholding", "variance_type"],
+  DPMSolverSinglestepScheduler: [...MULTISTEP, "final_sigmas_type", "algorithm_type", "lambda_min_clipped"],
+  DEISMultistepScheduler: MULTISTEP,
 };
 /** Classes that train with Stable Diffusion's betas where a file is silent. */
 const OWN_BETAS = ["Heun", "KDPM2", "DPMSolverSDE", "LCM", "TCD"];
-const LEADING = ["DDIM", "PNDM", "LCM", "TCD"];
+const LEADING = ["DDIM", "DDPM", "PNDM", "LCM", "TCD"];
 
 /** Names of all classes that have a sampler here. */
 export const ALLOWED_CLASSES: string = Object.values(SAMPLERS)
@@ -64,11 +59,13 @@ export function schedulerClass(name: string): SchedulerClass | undefined {
   if (!knows) return undefined;
   const is = (starts: readonly string[]) => starts.some((start) => name.startsWith(start));
   return {
-    sampler: samplerOf(name),
+    sampler: samplerOf(name)!,
     ...(is(OWN_BETAS) ? { betaStart: 0.00085, betaEnd: 0.012 } : { betaStart: 0.0001, betaEnd: 0.02 }),
     betaSchedule: is(["LCM", "TCD"]) ? "scaled_linear" : "linear",
     timestepSpacing: is(LEADING) ? "leading" : "linspace",
     knows,
-    clipsSample: name === "DDIMScheduler",
+    clipsSample: ["DDIMScheduler", "DDPMScheduler"].includes(name),
+    lowersFinalOrder: name !== "DPMSolverSinglestepScheduler",
+    spacesTimesteps: name !== "DPMSolverSinglestepScheduler",
   };
 }

@@ -1,6 +1,6 @@
 /** @file scheduler_config.json of a diffusers folder, checked: the fields from which noise levels follow, and those of its sampler. */
 import { ArtifactError, UsageError } from "../errors.ts";
-import { DEFAULT_SAMPLER, SAMPLERS, type SamplerName } from "../sampler/samplers.ts";
+import type { SamplerName } from "../sampler/samplers.ts";
 import type { SolverSettings } from "../sampler/solver.ts";
 import { largestSigma, type SchedulerConfig } from "../sampler/training.ts";
 import { JsonFields, parseJsonObject } from "../source/json-fields.ts";
@@ -9,13 +9,14 @@ import { ALLOWED_CLASSES, type SchedulerClass, schedulerClass } from "./schedule
 /** Ten times any published schedule; each training step costs a few floats. */
 const MAX_TRAIN_TIMESTEPS = 10_000;
 const SPACINGS = ["karras", "exponential", "beta"] as const;
+const SDE_ALGORITHM = "sde-dpmsolver++";
 
 /**
  * Reads scheduler_config.json.
  * @param json the file's text
  * @param name the file, for messages
  * @param pipelineClass the scheduler that model_index.json names, which diffusers would run whatever the file says
- * @returns the configuration, the sampler that it asks for, and a note for the user where another one stands in for it
+ * @returns the configuration, and the sampler that it asks for
  * @throws ArtifactError `E_SCHEDULER` where the file is malformed; UsageError `E_SCHEDULER` where it asks for what is
  * not supported
  */
@@ -23,7 +24,7 @@ export function parseSchedulerConfig(
   json: string,
   name = "scheduler_config.json",
   pipelineClass?: string,
-): { config: SchedulerConfig; sampler: SamplerName; note: string | undefined } {
+): { config: SchedulerConfig; sampler: SamplerName } {
   const refuse = (problem: string) => malformed(name, problem, "correct the field, or use another model");
   const damaged = (problem: string, cause?: unknown) =>
     malformed(name, problem, "fetch the scheduler folder again from where the model comes from", cause);
@@ -57,7 +58,9 @@ export function parseSchedulerConfig(
     sigmaSpacing: spaced[0] ?? "timesteps",
     sigmaMin: knows("sigma_min") ? positive(fields, "sigma_min") : undefined,
     sigmaMax: knows("sigma_max") ? positive(fields, "sigma_max") : undefined,
-    timestepSpacing: fields.choice("timestep_spacing", firstOf(spacings, entry.timestepSpacing)),
+    timestepSpacing: entry.spacesTimesteps
+      ? fields.choice("timestep_spacing", firstOf(spacings, entry.timestepSpacing))
+      : entry.timestepSpacing,
     timestepType: choice("timestep_type", ["discrete", "continuous"]),
     stepsOffset: fields.int("steps_offset", 0, MAX_TRAIN_TIMESTEPS, 0),
     rescaleBetasZeroSnr: isSet("rescale_betas_zero_snr"),
@@ -68,11 +71,9 @@ export function parseSchedulerConfig(
   if (className === "UniPCMultistepScheduler" && config.finalSigmasType === "sigma_min" && spaced.length > 0) {
     throw unsupported(name, `final_sigmas_type sigma_min with use_${spaced[0]}_sigmas goes nowhere in the last step`);
   }
-  const isSde =
-    className === "DPMSolverMultistepScheduler" && fields.string("algorithm_type", "") === "sde-dpmsolver++";
-  const sampler = isSde ? "dpmpp-2m-sde" : (entry.sampler ?? DEFAULT_SAMPLER);
-  const standIn = `the model's scheduler is ${className}; ${SAMPLERS[sampler].title} runs instead`;
-  return { config, sampler, note: entry.sampler === undefined ? standIn : undefined };
+  // In single steps, the equation is a setting of one sampler.
+  const sampler = entry.sampler === "dpmpp-2m" && solver.stochastic ? "dpmpp-2m-sde" : entry.sampler;
+  return { config, sampler };
 }
 
 /** The same choices with the one first that stands where a file is silent. */
@@ -92,7 +93,12 @@ function solverOf(
     if (values.includes(value)) return value;
     throw unsupported(name, `${field} is not supported (found ${value}, allowed ${values.join(", ")})`);
   };
-  if (knows("algorithm_type")) allowed("algorithm_type", ["dpmsolver++", "sde-dpmsolver++", "deis"], "dpmsolver++");
+  const isSde =
+    knows("algorithm_type") &&
+    allowed("algorithm_type", ["dpmsolver++", SDE_ALGORITHM, "deis"], "dpmsolver++") === SDE_ALGORITHM;
+  const variance = knows("variance_type")
+    ? allowed("variance_type", ["fixed_small", "fixed_small_log", "fixed_large"], "fixed_small")
+    : "fixed_small";
   if (knows("predict_x0") && !fields.bool("predict_x0", true))
     throw unsupported(name, "predict_x0 false is not supported");
   if (knows("solver_p") && fields.has("solver_p")) throw unsupported(name, "solver_p is not supported");
@@ -103,12 +109,14 @@ function solverOf(
     ? allowed("solver_type", ["midpoint", "heun", "logrho", "bh1", "bh2"], isUniPc ? "bh2" : "midpoint")
     : "midpoint";
   const clips = knows("clip_sample") && className !== "TCDScheduler" && fields.bool("clip_sample", entry.clipsSample);
-  const lowerOrderFinal = !knows("lower_order_final") || fields.bool("lower_order_final", true);
+  const lowerOrderFinal = !knows("lower_order_final") || fields.bool("lower_order_final", entry.lowersFinalOrder);
   if (isUniPc && !lowerOrderFinal && fields.string("final_sigmas_type", "zero") === "zero") {
     throw unsupported(name, "lower_order_final false with final_sigmas_type zero has no last step");
   }
   return {
     ...(fields.has("set_alpha_to_one") && { setAlphaToOne: fields.bool("set_alpha_to_one", true) }),
+    ...(isSde && { stochastic: true }),
+    ...(variance === "fixed_large" && { largeVariance: true }),
     ...(clips && { clipRange: between(fields, "clip_sample_range", 1, 0, Number.POSITIVE_INFINITY) }),
     ...(knows("solver_order") && {
       solverOrder: fields.int("solver_order", 1, 3, 2) as 1 | 2 | 3,

@@ -1,6 +1,9 @@
 /** @file The samplers there are: one row each. */
 import { ddim } from "./methods/ddim.ts";
+import { ddpm } from "./methods/ddpm.ts";
+import { deis } from "./methods/deis.ts";
 import { dpmMultistep } from "./methods/dpm-multistep.ts";
+import { dpmSinglestep } from "./methods/dpm-singlestep.ts";
 import { dpm2, dpm2Ancestral } from "./methods/dpm2.ts";
 import { dpmpp2sAncestral } from "./methods/dpmpp-2s-ancestral.ts";
 import { dpmpp3mSde } from "./methods/dpmpp-3m-sde.ts";
@@ -102,6 +105,13 @@ export const SAMPLERS = {
     diffusers: [],
     aliases: ["dpmpp_3m_sde_gpu"],
   },
+  "dpmpp-singlestep": {
+    make: dpmSinglestep,
+    placement: "dpm",
+    title: "DPM++ 2S",
+    diffusers: ["DPMSolverSinglestepScheduler"],
+    aliases: ["dpmpp_1s", "dpmpp_3s"],
+  },
   lms: {
     make: () => lms,
     placement: "k",
@@ -116,6 +126,13 @@ export const SAMPLERS = {
     diffusers: ["DDIMScheduler"],
     aliases: [],
   },
+  ddpm: {
+    make: ddpm,
+    placement: "ddim",
+    title: "DDPM",
+    diffusers: ["DDPMScheduler"],
+    aliases: [],
+  },
   pndm: {
     make: () => pndm,
     placement: "ddim",
@@ -123,6 +140,14 @@ export const SAMPLERS = {
     title: "PLMS",
     diffusers: ["PNDMScheduler"],
     aliases: ["plms"],
+  },
+  deis: {
+    make: deis,
+    placement: "dpm",
+    endsAtZero: false,
+    title: "DEIS",
+    diffusers: ["DEISMultistepScheduler"],
+    aliases: ["deis_multistep"],
   },
   unipc: {
     make: unipc,
@@ -148,9 +173,6 @@ export const SAMPLERS = {
 } as const satisfies Readonly<Record<string, SamplerEntry>>;
 
 export type SamplerName = keyof typeof SAMPLERS;
-
-/** Where nothing asks for another. */
-export const DEFAULT_SAMPLER: SamplerName = "euler";
 
 /** The sampler that a scheduler class of diffusers is. */
 export function samplerOf(diffusersClass: string): SamplerName | undefined {

@@ -42,7 +42,7 @@ export interface ScheduleRequest {
   readonly schedule?: ScheduleName | undefined;
   /** Of the sampler. */
   readonly placement?: Placement;
-  /** Of the sampler, where the model's settings don't say: a variance-preserving one goes to no noise at all at the end. */
+  /** Of the sampler: a variance-preserving one goes to no noise at all at the end. DDIM's and PNDM's settings may say otherwise. */
   readonly endsAtZero?: boolean;
 }
 
@@ -201,7 +201,8 @@ function landingsOf(
   const landings = sigmas.slice(1);
   const last = landings.length - 1;
   const { setAlphaToOne = how.endsAtZero } = config.solver;
-  if (how.placement === "dpm" && config.finalSigmasType === "sigma_min") landings[last] ||= training[0]!;
+  const endsLow = config.finalSigmasType === "sigma_min" || !how.endsAtZero;
+  if (how.placement === "dpm" && endsLow) landings[last] ||= training[0]!;
   if (how.placement !== "ddim" || landings[last] !== 0) return landings;
   const end = setAlphaToOne ? 0 : training[0]!;
   landings[last] = end;

@@ -5,7 +5,11 @@ export interface SolverSettings {
   readonly setAlphaToOne?: boolean;
   /** The clean latent is cut to plus and minus this. */
   readonly clipRange?: number;
-  /** DPM-Solver++, UniPC: 1..3. */
+  /** DDPM: the noise of a step has the larger of its two variances. */
+  readonly largeVariance?: boolean;
+  /** DPM-Solver++ in single steps: as an SDE. */
+  readonly stochastic?: boolean;
+  /** DPM-Solver++, UniPC, DEIS: 1..3. */
   readonly solverOrder?: 1 | 2 | 3;
   readonly solverType?: "midpoint" | "heun" | "bh1" | "bh2";
   readonly lowerOrderFinal?: boolean;

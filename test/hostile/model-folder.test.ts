@@ -157,7 +157,7 @@ const REFUSED: readonly [name: string, file: string, fields: Record<string, Json
     "a scheduler that can't be Euler",
     "scheduler/scheduler_config.json",
     { _class_name: undefined },
-    /E_SCHEDULER model\/scheduler\/scheduler_config\.json: the scheduler EDMEulerScheduler is not supported/,
+    /E_SCHEDULER model\/scheduler\/scheduler_config\.json: the scheduler FlowMatchEulerDiscreteScheduler is not supported/,
   ],
 ];
 
@@ -165,26 +165,12 @@ for (const [name, file, fields, message] of REFUSED) {
   test(`${name}: refused when the model opens`, async () => {
     const files = new Map(withFields(file, fields));
     if (file.startsWith("scheduler/")) {
-      const index = withFields("model_index.json", { scheduler: ["diffusers", "EDMEulerScheduler"] });
+      const index = withFields("model_index.json", { scheduler: ["diffusers", "FlowMatchEulerDiscreteScheduler"] });
       files.set("model_index.json", index.get("model_index.json")!);
     }
     await assert.rejects(draw(files), { message });
   });
 }
-
-test("another scheduler of the family: Euler runs, and the user is told", async () => {
-  const other = ["diffusers", "DDPMScheduler"];
-  const events = await draw(withFields("model_index.json", { scheduler: other }));
-  const text = "the model's scheduler is DDPMScheduler; Euler runs instead";
-  assert.deepEqual(
-    events.filter(({ type }) => type === "note"),
-    [{ type: "note", text }],
-  );
-  assert.deepEqual(
-    (await draw(FILES)).filter(({ type }) => type === "note"),
-    [],
-  );
-});
 
 test("a token that the encoder lacks is refused with the prompt that has it", async () => {
   const config = "tokenizer/tokenizer_config.json";

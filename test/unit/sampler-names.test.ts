@@ -38,6 +38,10 @@ const NAMES: readonly (readonly [string, object])[] = [
   ["uni_pc_bh2", { sampler: "unipc" }],
   ["PLMS", { sampler: "pndm" }],
   ["DDIM", { sampler: "ddim" }],
+  ["DDPM", { sampler: "ddpm" }],
+  ["deis", { sampler: "deis" }],
+  ["DEIS Karras", { sampler: "deis", schedule: "karras" }],
+  ["dpmpp_2s", { sampler: "dpmpp-singlestep" }],
   ["LCM SGM Uniform", { sampler: "lcm", schedule: "sgm-uniform" }],
 ];
 

@@ -56,12 +56,14 @@ for (const config of new Set(schedules.map((row) => JSON.stringify(row.config)))
   });
 }
 
-test("another sampler's configuration runs Euler and says so", () => {
-  const { config, note } = parseSchedulerConfig('{"_class_name":"DDPMScheduler","timestep_spacing":"trailing"}');
-  assert.equal(config.timestepSpacing, "trailing");
-  assert.match(note ?? "", /DDPMScheduler; Euler runs instead/);
-  const own = parseSchedulerConfig('{"_class_name":"EulerDiscreteScheduler"}');
-  assert.deepEqual([own.sampler, own.note], ["euler", undefined]);
+test("every class of diffusers that is read has its own sampler", () => {
+  const samplerOf = (name: string, more = {}) =>
+    parseSchedulerConfig(JSON.stringify({ _class_name: `${name}Scheduler`, ...more })).sampler;
+  assert.equal(samplerOf("DDPM"), "ddpm");
+  assert.equal(samplerOf("DEISMultistep"), "deis");
+  assert.equal(samplerOf("DPMSolverSinglestep", { algorithm_type: "sde-dpmsolver++" }), "dpmpp-singlestep");
+  assert.equal(samplerOf("DPMSolverMultistep", { algorithm_type: "sde-dpmsolver++" }), "dpmpp-2m-sde");
+  assert.equal(samplerOf("EulerDiscrete"), "euler");
 });
 
 /** A DPM-Solver's configuration with SDXL's betas. */
@@ -76,8 +78,11 @@ test("a solver is the one that its settings ask for; what a class doesn't know i
   assert.deepEqual([sampler, config.solver], ["dpmpp-2m", standing]);
   const solver = { algorithm_type: "sde-dpmsolver++", solver_order: 3, euler_at_final: true, predict_x0: false };
   const sde = parseSchedulerConfig(dpm(solver));
-  assert.deepEqual([sde.sampler, sde.note], ["dpmpp-2m-sde", undefined]);
-  assert.deepEqual(sde.config, { ...config, solver: { ...standing, solverOrder: 3, eulerAtFinal: true } });
+  assert.equal(sde.sampler, "dpmpp-2m-sde");
+  assert.deepEqual(sde.config, {
+    ...config,
+    solver: { ...standing, solverOrder: 3, eulerAtFinal: true, stochastic: true },
+  });
   assert.deepEqual(parseSchedulerConfig(dpm({ lambda_min_clipped: -5.1 })).config, config);
   const json = dpm({ variance_type: null }).replace("null", 'null,"lambda_min_clipped":-Infinity');
   assert.deepEqual(parseSchedulerConfig(json).config, config);
@@ -100,6 +105,7 @@ test("what is not supported is a UsageError that names it", () => {
   const bad: [string, RegExp][] = [
     ['{"_class_name":"FlowMatchEulerDiscreteScheduler"}', /FlowMatchEulerDiscreteScheduler is not supported/],
     [dpm({ algorithm_type: "dpmsolver" }), /algorithm_type is not supported \(found dpmsolver, allowed dpmsolver\+\+/],
+    ['{"_class_name":"DDPMScheduler","variance_type":"learned"}', /variance_type is not supported \(found learned/],
     [dpm({ thresholding: true }), /thresholding is not supported/],
     ['{"_class_name":"PNDMScheduler"}', /skip_prk_steps false is not supported/],
     ['{"_class_name":"UniPCMultistepScheduler","predict_x0":false}', /predict_x0 false is not supported/],

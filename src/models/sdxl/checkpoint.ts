@@ -187,11 +187,7 @@ export async function openSdxl(
   if (owned) sources.use(owned);
   const indexText = await requireText(folder, MODEL_INDEX, "name the folder that holds model_index.json");
   const index = parseModelIndex(`${folder.name}/${MODEL_INDEX}`, indexText);
-  const {
-    config: scheduler,
-    sampler,
-    note,
-  } = parseSchedulerConfig(
+  const { config: scheduler, sampler } = parseSchedulerConfig(
     await requireText(folder, SCHEDULER_CONFIG),
     `${folder.name}/${SCHEDULER_CONFIG}`,
     index.has("scheduler") ? index.strings("scheduler")[1] : undefined,
@@ -205,7 +201,7 @@ export async function openSdxl(
   requireMatchingWidths(folder, configs);
   const tokenizers = await openTokenizers(folder);
   requireMatchingTokens(folder, tokenizers, configs);
-  const notes = note === undefined ? [...before] : [...before, note];
+  const notes = [...before];
   const absent = new Map<string, string>();
   const { otherEncoder } = configs.vae;
   if (otherEncoder !== undefined) absent.set("vaeEncoder" satisfies SdxlComponentId, otherEncoder);

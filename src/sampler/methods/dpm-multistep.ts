@@ -23,7 +23,7 @@ export function dpmMultistep(isSde: boolean, settings: SolverSettings): Sampler 
       const sigma = sigmas[step]!;
       const next = landings[step]!;
       const clean = [...history, await denoise(x, sigma)];
-      const order = Math.min(orderOf(settings, schedule, step), clean.length);
+      const order = Math.min(multistepOrder(settings, schedule, step), clean.length);
       const h = Math.log(sigma / next);
       const decay = isSde ? Math.exp(-2 * h) : Math.exp(-h);
       const terms: Term[] = [
@@ -43,7 +43,7 @@ export function dpmMultistep(isSde: boolean, settings: SolverSettings): Sampler 
 }
 
 /** The order that a step may have; the last ones fall back to lower ones. */
-function orderOf(settings: SolverSettings, { landings }: NoiseSchedule, step: number): number {
+export function multistepOrder(settings: SolverSettings, { landings }: NoiseSchedule, step: number): number {
   const { solverOrder = 2, lowerOrderFinal = true, eulerAtFinal = false } = settings;
   const count = landings.length;
   const lower = lowerOrderFinal && count < FEW_STEPS;
