@@ -41,15 +41,16 @@ const LAYERS: readonly (readonly string[])[] = [
   ["node.ts", "bench"],
   ["terminal"],
   ["repl"],
+  ["server"],
   ["cli"],
 ];
 
 /** Rooms for what only Node has. */
-const NODE_ROOMS = ["node", "node.ts", "bench", "terminal", "repl", "cli"];
+const NODE_ROOMS = ["node", "node.ts", "bench", "terminal", "repl", "server", "cli"];
 /** Rooms that serve any model. */
 const MODEL_FREE = ["plan", "stream", "backend", "bands", "store", "ir", "container", "checkpoint"];
 /** Rooms that know families, but none by name. */
-const FAMILY_FREE = ["pipeline", "library", "engine", "job", "node", "terminal", "repl", "cli"];
+const FAMILY_FREE = ["pipeline", "library", "engine", "job", "node", "terminal", "repl", "server", "cli"];
 
 const MAIN = JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8")) as {
   readonly imports: Readonly<Record<string, Readonly<Record<"browser" | "default", string>>>>;

@@ -1,4 +1,4 @@
-/** @file What is loaded at every start: the schema library is not, since it would cost 80 ms. */
+/** @file What is loaded at every start: the schema library is not, since it would cost 80 ms, nor what only a server needs. */
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { dirname, resolve } from "node:path";
@@ -20,9 +20,17 @@ function closure(file: string, found = new Set<string>()): Set<string> {
   return found;
 }
 
-test("the command line, the library's entries and the engine's thread start without zod", () => {
+/** Packages that wait until they are needed. */
+const LATER = ["zod", "hono", "@hono/node-server", "pg-boss", "@electric-sql/pglite", "pino", "prom-client"];
+
+test("the command line, the library's entries and the engine's thread start without zod, and without a server's packages", () => {
   for (const entry of ["cli/main.ts", "node.ts", "index.ts", "node/engine-worker.ts"]) {
-    assert.ok(!closure(resolve(SRC, entry)).has("zod"), entry);
+    const loaded = closure(resolve(SRC, entry));
+    assert.deepEqual(
+      LATER.filter((name) => loaded.has(name)),
+      [],
+      entry,
+    );
   }
   assert.ok(closure(resolve(SRC, "job/schema.ts")).has("zod"));
   assert.ok(closure(resolve(SRC, "cli/main.ts")).has("commander"));
