@@ -28,6 +28,7 @@ NO_CLIP = {"clip_sample": False}
 PLMS = {"skip_prk_steps": True}
 SMALL = {"final_sigmas_type": "sigma_min"}  # at zero diffusers' bh1 is no number
 MULTI = "DPMSolverMultistepScheduler"
+COSXL = {"sigma_max": 120.0, "sigma_data": 1.0, "sigma_schedule": "exponential", **V}
 
 # (class, further settings, steps)
 RUNS = [
@@ -62,6 +63,9 @@ RUNS = [
         {}, KARRAS, V, {"solver_order": 1}, {"solver_order": 3}, {"solver_type": "heun"}, {"solver_order": 3, "solver_type": "heun"}, SDE, {"solver_order": 3, **SDE},
         {"solver_order": 3, "solver_type": "heun", **SDE}, SMALL, {"solver_order": 3, **SMALL}, {"lower_order_final": True, **SMALL},
     )],
+    *[("EDMEulerScheduler", more, 6) for more in ({}, COSXL, SMALL)],
+    ("EDMEulerScheduler", {"rho": 5.0}, 1),
+    *[("EDMDPMSolverMultistepScheduler", more, steps) for steps in (4, 16) for more in ({}, COSXL, {"solver_order": 3}, {"solver_type": "heun"}, SDE, SMALL)],
     *[("LCMScheduler", more, 4) for more in ({}, V, {"original_inference_steps": 30}, {"clip_sample": True})],
     ("LCMScheduler", {}, 1),
     *[("TCDScheduler", more, 4) for more in ({}, V, {"original_inference_steps": 20})],
@@ -85,7 +89,7 @@ def run(name: str, more: dict, steps: int) -> dict:
     scheduler.set_timesteps(steps)
     generator = torch.Generator("cpu").manual_seed(SEED)
     latent = torch.randn(1, 1, 4, COUNT // 4, generator=generator) * scheduler.init_noise_sigma
-    draws = name.startswith(("EulerAncestral", "KDPM2Ancestral", MULTI, "DPMSolverSinglestep", "DDPM", "LCM", "TCD"))
+    draws = name.startswith(("EulerAncestral", "KDPM2Ancestral", MULTI, "EDMDPM", "DPMSolverSinglestep", "DDPM", "LCM", "TCD"))
     after = []
     for t in scheduler.timesteps:
         prediction = model(scheduler.scale_model_input(latent, t), t)

@@ -16,6 +16,8 @@ export interface SchedulerClass {
   readonly lowersFinalOrder: boolean;
   /** It heeds timestep_spacing. */
   readonly spacesTimesteps: boolean;
+  /** For models that were trained on noise levels: those fields say which (edmConfig). */
+  readonly isEdm: boolean;
 }
 
 const K = ["use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas"];
@@ -23,6 +25,7 @@ const ZERO_SNR = "rescale_betas_zero_snr";
 const MULTISTEP = [...K, "use_flow_sigmas", "solver_order", "lower_order_final", "thresholding"];
 const SOLVER = [...MULTISTEP, ZERO_SNR, "final_sigmas_type"];
 const EULER = [...K, ZERO_SNR, "final_sigmas_type", "sigma_min", "sigma_max", "interpolation_type", "timestep_type"];
+const EDM = ["final_sigmas_type"];
 const CONSISTENCY = [ZERO_SNR, "clip_sample", "thresholding", "original_inference_steps", "timestep_scaling"];
 
 /** Name -> fields that it knows. */
@@ -43,6 +46,15 @@ const KNOWN: Readonly<Record<string, readonly string[]>> = {
   DDPMScheduler: [ZERO_SNR, "clip_sample", "thresholding", "variance_type"],
   DPMSolverSinglestepScheduler: [...MULTISTEP, "final_sigmas_type", "algorithm_type", "lambda_min_clipped"],
   DEISMultistepScheduler: MULTISTEP,
+  EDMEulerScheduler: EDM,
+  EDMDPMSolverMultistepScheduler: [
+    ...EDM,
+    "solver_order",
+    "lower_order_final",
+    "euler_at_final",
+    "algorithm_type",
+    "thresholding",
+  ],
 };
 /** Classes that train with Stable Diffusion's betas where a file is silent. */
 const OWN_BETAS = ["Heun", "KDPM2", "DPMSolverSDE", "LCM", "TCD"];
@@ -66,6 +78,7 @@ export function schedulerClass(name: string): SchedulerClass | undefined {
     knows,
     clipsSample: ["DDIMScheduler", "DDPMScheduler"].includes(name),
     lowersFinalOrder: name !== "DPMSolverSinglestepScheduler",
-    spacesTimesteps: name !== "DPMSolverSinglestepScheduler",
+    spacesTimesteps: !name.startsWith("EDM") && name !== "DPMSolverSinglestepScheduler",
+    isEdm: name.startsWith("EDM"),
   };
 }

@@ -66,6 +66,7 @@ export function parseSchedulerConfig(
     rescaleBetasZeroSnr: isSet("rescale_betas_zero_snr"),
     finalSigmasType: choice("final_sigmas_type", ["zero", "sigma_min"]),
     solver,
+    ...(entry.isEdm && edmConfig(fields, refuse)),
   };
   if (knows("lambda_min_clipped")) requireAllLevels(fields, config, name);
   if (className === "UniPCMultistepScheduler" && config.finalSigmasType === "sigma_min" && spaced.length > 0) {
@@ -74,6 +75,26 @@ export function parseSchedulerConfig(
   // In single steps, the equation is a setting of one sampler.
   const sampler = entry.sampler === "dpmpp-2m" && solver.stochastic ? "dpmpp-2m-sde" : entry.sampler;
   return { config, sampler };
+}
+
+/** Far above any published (80, 120), and its square is a number in fp32. */
+const MAX_EDM_SIGMA = 1e6;
+
+/** What the classes for models of EDM training have instead of betas, with their defaults. */
+function edmConfig(fields: JsonFields, refuse: (problem: string) => Error): Partial<SchedulerConfig> {
+  const sigmaMin = between(fields, "sigma_min", 0.002, 0, MAX_EDM_SIGMA);
+  const sigmaMax = between(fields, "sigma_max", 80, 0, MAX_EDM_SIGMA);
+  if (sigmaMin >= sigmaMax) throw refuse(`sigma_min ${sigmaMin} is not below sigma_max ${sigmaMax}`);
+  return {
+    predictionType: fields.choice("prediction_type", ["epsilon", "v_prediction"]),
+    sigmaSpacing: fields.choice("sigma_schedule", ["karras", "exponential"]),
+    sigmaMin,
+    sigmaMax,
+    edm: {
+      sigmaData: between(fields, "sigma_data", 0.5, 0, MAX_EDM_SIGMA),
+      rho: between(fields, "rho", 7, 0, 100),
+    },
+  };
 }
 
 /** The same choices with the one first that stands where a file is silent. */

@@ -162,7 +162,7 @@ export interface Checkpoint extends AsyncDisposable {
   readonly components: ReadonlyMap<string, Component>;
   /** Why a component on demand can't be had, by id. Weights that the block store has not read yet may give further reasons. */
   readonly absent: ReadonlyMap<string, string>;
-  /** For the user, such as a scheduler that another one stands in for. */
+  /** For the user, such as a part that is the base model's. */
   readonly notes: readonly string[];
   readonly defaults: ModelDefaults;
   /** Pixels of one latent cell. */

@@ -1,14 +1,19 @@
 /**
  * @file What lies between a sampler and a model that was trained to predict noise, velocity or the picture: input scaling, and
- * the way from a prediction to the clean latent. fp32 rounding as in diffusers' EulerDiscreteScheduler; elementwise, any one shape.
+ * the way from a prediction to the clean latent. fp32 rounding as in diffusers' EulerDiscreteScheduler, and in its EDMEulerScheduler
+ * where there is a `sigmaData`: the model was trained on noise levels then (SchedulerConfig.edm). Elementwise, any one shape.
  */
 
 export type PredictionType = "epsilon" | "v_prediction" | "sample";
 
 const f32 = Math.fround;
 
-/** What the model is given: `x` divided by sqrt(sigma^2 + 1). A new array. */
-export function scaleModelInput(x: Float32Array, sigma: number): Float32Array<ArrayBuffer> {
+/** What the model is given: `x` divided by sqrt(sigma^2 + sigmaData^2), by default 1. A new array. */
+export function scaleModelInput(x: Float32Array, sigma: number, sigmaData?: number): Float32Array<ArrayBuffer> {
+  if (sigmaData !== undefined) {
+    const factor = f32(1 / f32(Math.sqrt(f32(f32(sigma * sigma) + sigmaData ** 2))));
+    return Float32Array.from(x, (value) => value * factor);
+  }
   const divisor = f32(Math.sqrt(f32(f32(sigma * sigma) + 1)));
   return Float32Array.from(x, (value) => value / divisor);
 }
@@ -19,7 +24,9 @@ export function denoisedFrom(
   x: Float32Array,
   sigma: number,
   predictionType: PredictionType,
+  sigmaData?: number,
 ): Float32Array {
+  if (sigmaData !== undefined) return preconditioned(prediction, x, sigma, { predictionType, sigmaData });
   switch (predictionType) {
     case "sample":
       return prediction;
@@ -36,4 +43,20 @@ export function denoisedFrom(
       return denoised;
     }
   }
+}
+
+/** EDM's c_skip x + c_out F; velocity is F turned round. */
+function preconditioned(
+  prediction: Float32Array,
+  x: Float32Array,
+  sigma: number,
+  { predictionType, sigmaData }: { readonly predictionType: PredictionType; readonly sigmaData: number },
+): Float32Array {
+  const variance = f32(f32(sigma * sigma) + sigmaData ** 2);
+  const skip = f32(sigmaData ** 2 / variance);
+  const size = f32(f32(sigma * sigmaData) / f32(Math.sqrt(variance)));
+  const out = predictionType === "v_prediction" ? -size : size;
+  const denoised = new Float32Array(x.length);
+  for (let at = 0; at < x.length; at++) denoised[at] = f32(skip * x[at]!) + f32(out * prediction[at]!);
+  return denoised;
 }

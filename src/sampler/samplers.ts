@@ -39,7 +39,7 @@ export const SAMPLERS = {
     make: () => euler,
     placement: "k",
     title: "Euler",
-    diffusers: ["EulerDiscreteScheduler"],
+    diffusers: ["EulerDiscreteScheduler", "EDMEulerScheduler"],
     aliases: [],
   },
   "euler-a": {
@@ -74,7 +74,7 @@ export const SAMPLERS = {
     make: (settings) => dpmMultistep(false, settings),
     placement: "dpm",
     title: "DPM++ 2M",
-    diffusers: ["DPMSolverMultistepScheduler"],
+    diffusers: ["DPMSolverMultistepScheduler", "EDMDPMSolverMultistepScheduler"],
     aliases: [],
   },
   "dpmpp-2m-sde": {

@@ -70,10 +70,11 @@ interface Trained {
 export function noiseSchedule(
   model: SchedulerConfig,
   steps: number,
-  { schedule = "default", placement = "k", endsAtZero = true }: ScheduleRequest = {},
+  { schedule = "default", placement: asked = "k", endsAtZero = true }: ScheduleRequest = {},
 ): NoiseSchedule {
   const entry: ScheduleEntry = SCHEDULES[schedule];
   const config = { ...model, ...settingsOf(entry) };
+  const placement = model.edm ? continuousPlacement(asked) : asked;
   const keepsZero = placement === "ddim" || placement === "lcm";
   if (keepsZero && config.rescaleBetasZeroSnr && config.predictionType === "epsilon") throw noSignal();
   const training = trainingSigmas(config, keepsZero ? NO_ALPHA : LEAST_ALPHA);
@@ -85,7 +86,8 @@ export function noiseSchedule(
       : addsNoise(placement)
         ? placedBetween(trained, placement, steps)
         : placedWhole(trained, placement, steps);
-  const continuous = config.timestepType === "continuous" && config.predictionType === "v_prediction";
+  const continuous =
+    config.edm !== undefined || (config.timestepType === "continuous" && config.predictionType === "v_prediction");
   const ofLevel = continuous ? continuousTimestep : (sigma: number) => interpolatedTimestep(sigma, trained.logs);
   const timesteps = continuous ? placed.sigmas.slice(0, -1).map(ofLevel) : placed.timesteps;
   const sigmas = placed.sigmas.slice(0, timesteps.length + 1);
@@ -108,6 +110,17 @@ export function noiseSchedule(
     },
     levelAt: (timestep) => interpolate(training, timestep),
   };
+}
+
+/** Of a model that was trained on noise levels: its latents are clean ones plus noise for every sampler. */
+function continuousPlacement(placement: Placement): Placement {
+  if (placement === "kdpm2") return placement;
+  if (placement !== "lcm") return "k";
+  throw new UsageError({
+    code: "E_SCHEDULER",
+    problem: "the sampler goes by training steps, and the model was trained on noise levels themselves (EDM)",
+    next: "choose another sampler, such as euler or dpmpp-2m",
+  });
 }
 
 function noSignal(): UsageError {
@@ -138,7 +151,7 @@ function placedBetween({ config, training, logs }: Trained, placement: Placement
   if (config.sigmaSpacing !== "timesteps") {
     const low = config.sigmaMin ?? levels[levels.length - 1]!;
     const high = config.sigmaMax ?? levels[0]!;
-    levels = SPACED[config.sigmaSpacing]({ low, high }, steps);
+    levels = SPACED[config.sigmaSpacing]({ low, high, rho: config.edm?.rho }, steps);
     timesteps = Float32Array.from(levels, (sigma) => interpolatedTimestep(sigma, logs));
     if (placement === "kdpm2" && config.sigmaSpacing === "karras") timesteps = timesteps.map(roundHalfEven);
   }
@@ -214,7 +227,7 @@ function landingsOf(
 /** What unit noise is scaled by at the start. */
 function firstScale(sigmas: Float32Array, placement: Placement, entry: ScheduleEntry, config: SchedulerConfig): number {
   const largest = sigmas.reduce((a, b) => Math.max(a, b));
-  const isPreserving = addsNoise(placement) ? config.timestepSpacing === "leading" : true;
+  const isPreserving = addsNoise(placement) ? config.edm || config.timestepSpacing === "leading" : true;
   if (entry.levels || !isPreserving) return largest;
   return f32(Math.sqrt(f32(f32(largest * largest) + 1)));
 }

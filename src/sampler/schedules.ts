@@ -10,6 +10,8 @@ import { interpolatedTimestep, sigmaOfTimestep } from "./timesteps.ts";
 export interface LevelRange {
   readonly low: number;
   readonly high: number;
+  /** Karras' exponent, where the model has one of its own. */
+  readonly rho?: number | undefined;
 }
 
 /** What formulas that only A1111 has go by. */
@@ -54,10 +56,10 @@ export type ScheduleName = keyof typeof SCHEDULES;
 const KARRAS_RHO = 7;
 
 /** Karras et al. (arXiv 2206.00364, equation 5). */
-export function karrasLevels({ low, high }: LevelRange, steps: number): Float64Array {
-  const lowRoot = low ** (1 / KARRAS_RHO);
-  const highRoot = high ** (1 / KARRAS_RHO);
-  return linspace64(0, 1, steps).map((ramp) => (highRoot + ramp * (lowRoot - highRoot)) ** KARRAS_RHO);
+export function karrasLevels({ low, high, rho = KARRAS_RHO }: LevelRange, steps: number): Float64Array {
+  const lowRoot = low ** (1 / rho);
+  const highRoot = high ** (1 / rho);
+  return linspace64(0, 1, steps).map((ramp) => (highRoot + ramp * (lowRoot - highRoot)) ** rho);
 }
 
 /** Evenly spaced logarithms; k-diffusion's polyexponential schedule with its exponent 1, too. */

@@ -23,7 +23,17 @@ export interface SchedulerConfig {
   readonly stepsOffset: number;
   readonly rescaleBetasZeroSnr: boolean;
   readonly finalSigmasType: "zero" | "sigma_min";
+  /** Trained on noise levels themselves, from `sigmaMin` to `sigmaMax`, and not on steps. */
+  readonly edm?: EdmSettings | undefined;
   readonly solver: SolverSettings;
+}
+
+/** Elucidating the Design Space of Diffusion-Based Generative Models (arXiv 2206.00364), with diffusers' names. */
+export interface EdmSettings {
+  /** Deviation of the latents that the model was trained on. */
+  readonly sigmaData: number;
+  /** Exponent of Karras' noise levels. */
+  readonly rho: number;
 }
 
 const f32 = Math.fround;
@@ -39,11 +49,17 @@ export function largestSigma(config: SchedulerConfig): number {
 
 /** [N] noise level of each training step, rising. `leastAlpha` stands for a terminal signal-to-noise ratio of zero. */
 export function trainingSigmas(config: SchedulerConfig, leastAlpha = LEAST_ALPHA): Float32Array {
+  if (config.edm) return continuousSigmas(config);
   let betas = trainingBetas(config);
   if (config.rescaleBetasZeroSnr) betas = rescaledToZeroSnr(betas);
   const alphasBar = cumulativeProduct(betas.map((beta) => 1 - beta));
   if (config.rescaleBetasZeroSnr) alphasBar[alphasBar.length - 1] = leastAlpha;
   return alphasBar.map((alpha) => Math.sqrt(f32(f32(1 - alpha) / alpha)));
+}
+
+/** What stands for training steps where there were none: levels with evenly spaced logarithms, as in ComfyUI (ModelSamplingContinuousEDM). */
+function continuousSigmas({ sigmaMin, sigmaMax, numTrainTimesteps }: SchedulerConfig): Float32Array {
+  return linspace32(Math.log(sigmaMin!), Math.log(sigmaMax!), numTrainTimesteps).map(Math.exp);
 }
 
 function trainingBetas(config: SchedulerConfig): Float32Array {

@@ -1,6 +1,6 @@
 /** @file Kinds of single files: 8-bit weights, what a file says of its training, and what is no SDXL at all. */
 import assert from "node:assert/strict";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { cp, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
@@ -32,9 +32,9 @@ async function written(
   return path;
 }
 
-async function pixels(options: Parameters<typeof openEngine>[0]): Promise<Uint8Array> {
+async function pixels(options: Parameters<typeof openEngine>[0], size = {}): Promise<Uint8Array> {
   await using engine = await openEngine({ backend: "cpu", ...options });
-  for await (const event of engine.generate({ prompt: "a lake at dawn", seed: 3, steps: 2 })) {
+  for await (const event of engine.generate({ prompt: "a lake at dawn", seed: 3, steps: 2, ...size })) {
     if (event.type === "image") return (await decodePng(Uint8Array.from(event.png))).pixels;
   }
   throw new Error("no image");
@@ -133,14 +133,64 @@ test("markers, metadata and --prediction say what a model predicts, as its sched
   assert.ok(rescaled.some((value, i) => value !== asked[i]));
 });
 
+test("markers of EDM training make the folder that diffusers makes of such a file, whatever VAE is lent to it", async () => {
+  const tensors = originalDemo();
+  const mean = [-1.5, 1.75, -1.25, 2.5];
+  const std = [8.5, 6, 6.5, 5.25];
+  const cases = [
+    {
+      markers: [small("edm_mean", mean, [1, 4, 1, 1]), small("edm_std", std, [1, 4, 1, 1])],
+      scheduler: { _class_name: "EDMDPMSolverMultistepScheduler", prediction_type: "epsilon" },
+      vae: { latents_mean: mean, latents_std: std, scaling_factor: 0.5 },
+    },
+    {
+      markers: [small("edm_vpred.sigma_max", [120], []), small("edm_vpred.sigma_min", [0.125], [])],
+      scheduler: {
+        _class_name: "EDMEulerScheduler",
+        prediction_type: "v_prediction",
+        sigma_min: 0.125,
+        sigma_max: 120,
+        sigma_data: 1,
+        sigma_schedule: "exponential",
+      },
+      vae: {},
+    },
+  ];
+  for (const [i, { markers, scheduler, vae }] of cases.entries()) {
+    const model = join(folder, `edm-${i}`);
+    await cp(DEMO, model, { recursive: true });
+    await writeFile(join(model, "scheduler/scheduler_config.json"), JSON.stringify(scheduler));
+    for (const [file, fields] of [
+      ["vae/config.json", vae],
+      ["model_index.json", { scheduler: ["diffusers", scheduler._class_name] }],
+    ] as const) {
+      const text = await readFile(join(model, file), "utf8");
+      await writeFile(join(model, file), JSON.stringify({ ...JSON.parse(text), ...fields }));
+    }
+    const size = { width: 64, height: 64 };
+    const expected = await pixels({ model }, size);
+    const file = await written(`edm-${i}.safetensors`, [...tensors, ...markers]);
+    sameBytes(await pixels({ model: file, config: DEMO }, size), expected);
+    if (i === 0) sameBytes(await pixels({ model, vae: join(DEMO, "vae") }, size), expected);
+  }
+});
+
 test("other training, other models, and networks by themselves are refused by what they are", async () => {
   const tensors = originalDemo();
   const named = (...names: string[]) => names.map((name) => small(name, [1]));
   const wide = (name: string, ...shape: number[]) =>
     small(name, new Array<number>(shape.reduce((a, b) => a * b)).fill(0), shape);
   const cases: readonly (readonly [readonly SafetensorsTensor[], RegExp])[] = [
-    [[...tensors, ...named("edm_vpred.sigma_max", "edm_vpred.sigma_min")], /E_PREDICTION .*EDM v-prediction, as CosXL/],
-    [[...tensors, ...named("edm_mean", "edm_std")], /E_PREDICTION .*EDM, as Playground 2\.5/],
+    [
+      [...tensors, small("edm_vpred.sigma_max", [Number.NaN])],
+      /E_PREDICTION .*edm_vpred\.sigma_max doesn't hold numbers/,
+    ],
+    [
+      [...tensors, small("edm_vpred.sigma_max", [0.001])],
+      /E_SCHEDULER .*sigma_min 0\.002 is not below sigma_max 0\.001/,
+    ],
+    [[...tensors, ...named("edm_mean")], /E_PREDICTION .*has only one/],
+    [[...tensors, ...named("edm_mean", "edm_std")], /latents_mean.*4 numbers/],
     [
       [wide("model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight", 1, 768)],
       /Stable Diffusion 1 UNet/,

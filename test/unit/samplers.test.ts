@@ -76,9 +76,17 @@ function wayOf(
     async (x, sigma) => {
       const timestep = schedule.timestepOf(sigma, step);
       asked.push({ sigma, timestep });
-      return denoisedFrom(toyModel(scaleModelInput(x, sigma), timestep), x, sigma, parsed.config.predictionType);
+      const { predictionType, edm } = parsed.config;
+      const prediction = toyModel(scaleModelInput(x, sigma, edm?.sigmaData), timestep);
+      return denoisedFrom(prediction, x, sigma, predictionType, edm?.sigmaData);
     };
-  return { sampler: make(parsed.config.solver), schedule, isPreserving: !addsNoise(placement), asked, denoise };
+  return {
+    sampler: make(parsed.config.solver),
+    schedule,
+    isPreserving: !addsNoise(placement) && !parsed.config.edm,
+    asked,
+    denoise,
+  };
 }
 
 /** Runs from a state, and checks what plans are made of. */

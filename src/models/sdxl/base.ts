@@ -1,6 +1,7 @@
 /** @file SDXL base 1.0 as data. */
 import { JsonConfig } from "../../checkpoint/json-config.ts";
 import type { LatentColours } from "../../image/latent-preview.ts";
+import type { VaeConfig } from "../autoencoder.ts";
 import { baseFile } from "./base-files.ts";
 import { clipConfig, unetConfig, vaeConfig } from "./network-config.ts";
 
@@ -20,3 +21,18 @@ export const SDXL_LATENT_COLOURS: LatentColours = {
   ],
   bias: [150, 140, 130],
 };
+
+/** The same colours, of latents that are normalised before they are scaled (AutoencoderKL's latents_mean and latents_std). */
+export function normalisedColours(
+  { factors, bias }: LatentColours,
+  { mean, std }: NonNullable<VaeConfig["latentStatistics"]>,
+  scalingFactor: number,
+): LatentColours {
+  const scale = SDXL_BASE_VAE.scalingFactor;
+  return {
+    factors: factors.map((row) => row.map((factor, channel) => (factor * std[channel]! * scale) / scalingFactor)),
+    bias: bias.map((level, colour) =>
+      factors[colour]!.reduce((sum, factor, channel) => sum + factor * mean[channel]! * scale, level),
+    ),
+  };
+}

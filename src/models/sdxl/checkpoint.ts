@@ -23,7 +23,7 @@ import type {
   Refiner,
 } from "../family.ts";
 import type { JobShape } from "../job-shape.ts";
-import { SDXL_BASE_VAE, SDXL_LATENT_COLOURS } from "./base.ts";
+import { normalisedColours, SDXL_BASE_VAE, SDXL_LATENT_COLOURS } from "./base.ts";
 import { promptChunks } from "./conditioning.ts";
 import type { SdxlConfigs, SdxlParts } from "./config.ts";
 import {
@@ -96,10 +96,12 @@ export class SdxlCheckpoint implements Checkpoint {
   }
 
   get latentColours(): LatentColours | undefined {
-    const { latentColours, latentChannels, scalingFactor } = this.parts.configs.vae;
+    const { latentColours, latentChannels, latentStatistics, scalingFactor } = this.parts.configs.vae;
+    if (latentColours || latentChannels !== SDXL_BASE_VAE.latentChannels) return latentColours;
+    // Playground 2.5's are SDXL's, in a measure of their own.
+    if (latentStatistics) return normalisedColours(SDXL_LATENT_COLOURS, latentStatistics, scalingFactor);
     // Another scale is another VAE, with channels of its own.
-    const isSdxls = latentChannels === SDXL_BASE_VAE.latentChannels && scalingFactor === SDXL_BASE_VAE.scalingFactor;
-    return latentColours ?? (isSdxls ? SDXL_LATENT_COLOURS : undefined);
+    return scalingFactor === SDXL_BASE_VAE.scalingFactor ? SDXL_LATENT_COLOURS : undefined;
   }
 
   get scheduleTitle(): string {

@@ -51,7 +51,7 @@ export async function openDenoiser(
       });
       timeInputs = await timeEmbeddings(parts, shape, ids, phase, { group, guide }, signal);
     }
-    const input = scaleModelInput(x, sigma);
+    const input = scaleModelInput(x, sigma, parts.scheduler.edm?.sigmaData);
     const read = beside ? concatenated([input, beside]) : input;
     const latent = batch === 1 ? read : concatenated(new Array<Float32Array>(batch).fill(read)); // [B, C, H, W]
     const inputs = new Map<string, Float32Array>([["latent", latent]]);
@@ -71,7 +71,8 @@ export async function openDenoiser(
     const { length } = x;
     const answers = told.map((_, i) => prediction.subarray(i * length, (i + 1) * length));
     const guided = guidedBy(guide, answers);
-    return denoisedFrom(guided, x, sigma, parts.scheduler.predictionType);
+    const { predictionType, edm } = parts.scheduler;
+    return denoisedFrom(guided, x, sigma, predictionType, edm?.sigmaData);
   };
 }
 

@@ -2,7 +2,7 @@
  * @file A model from other files than its own folder's: a single file, a folder with another VAE. It becomes the folder it would be,
  * with config files as texts in memory, and is opened as any folder is; weights stay where they are.
  */
-import { MAX_CONFIG_BYTES } from "../../checkpoint/json-config.ts";
+import { JsonConfig, MAX_CONFIG_BYTES } from "../../checkpoint/json-config.ts";
 import { MAX_TEXT_BYTES, openWeights } from "../../checkpoint/weight-folder.ts";
 import { readWeightTable, weightTable } from "../../checkpoint/weight-header.ts";
 import { readSafetensorsHeader } from "../../container/safetensors.ts";
@@ -25,7 +25,9 @@ import {
 } from "./files.ts";
 import { foreignFile, withoutUnet } from "./foreign-files.ts";
 import { inferredConfig } from "./inferred-config.ts";
-import { changedConfig, toldSampleSize, toldScheduler } from "./markers.ts";
+import { changedConfig, toldSampleSize, toldTraining } from "./markers.ts";
+
+const VAE_CONFIG = "vae/config.json";
 
 /** For people, and the option that brings it. */
 const PARTS: Readonly<Record<WeightFolder, { readonly words: string; readonly next: string }>> = {
@@ -47,8 +49,10 @@ export async function openSdxlFiles(
   const notes: string[] = [];
   const { model, vae } = files;
   const work: Work = { files, texts, given, notes, sources, signal: options.signal };
-  if (model.kind === "file") await takeFile(work, model);
+  const latents = model.kind === "file" ? await takeFile(work, model) : await latentsOf(model.folder);
   if (vae) await takeVae(work, vae);
+  if (latents && texts.has(VAE_CONFIG))
+    texts.set(VAE_CONFIG, changedConfig(texts.get(VAE_CONFIG)!, VAE_CONFIG, latents));
   const name = model.kind === "file" ? model.path : model.folder.name;
   const own = model.kind === "folder" ? model.folder : undefined;
   if (files.prediction !== undefined) {
@@ -75,7 +79,11 @@ interface Work {
   readonly signal: AbortSignal | undefined;
 }
 
-async function takeFile(work: Work, { file, path }: Extract<FilePlace, { kind: "file" }>): Promise<void> {
+/** Gives the fields of the VAE's config that the UNet's training asks for, whichever VAE there is. */
+async function takeFile(
+  work: Work,
+  { file, path }: Extract<FilePlace, { kind: "file" }>,
+): Promise<Readonly<Record<string, unknown>> | undefined> {
   const { files, texts, given, notes, signal } = work;
   const header = await readSafetensorsHeader(file, signal);
   const { metadata } = header;
@@ -97,12 +105,17 @@ async function takeFile(work: Work, { file, path }: Extract<FilePlace, { kind: "
     } else if (folder !== "vae" || !files.vae) {
       await takeFromBase(work, path, folder);
       fromBase.add(folder);
-    } else texts.set(text, (await config?.readText(text, MAX_CONFIG_BYTES)) ?? baseFile("vae/config.json"));
+    } else texts.set(text, (await config?.readText(text, MAX_CONFIG_BYTES)) ?? baseFile(VAE_CONFIG));
   }
   texts.set(MODEL_INDEX, (await config?.readText(MODEL_INDEX, MAX_CONFIG_BYTES)) ?? baseFile(MODEL_INDEX));
   const scheduler = (await config?.readText(SCHEDULER_CONFIG, MAX_CONFIG_BYTES)) ?? baseFile(SCHEDULER_CONFIG);
   // What a file says of its own training holds for any config that is lent to it.
-  texts.set(SCHEDULER_CONFIG, changedConfig(scheduler, SCHEDULER_CONFIG, toldScheduler(parts.markers, metadata, path)));
+  const told = await toldTraining(parts.markers, metadata, path, signal);
+  texts.set(SCHEDULER_CONFIG, changedConfig(scheduler, SCHEDULER_CONFIG, told.scheduler));
+  if (told.schedulerClass !== undefined) {
+    const named = { scheduler: ["diffusers", told.schedulerClass] };
+    texts.set(MODEL_INDEX, changedConfig(texts.get(MODEL_INDEX)!, MODEL_INDEX, named));
+  }
   const unet = "unet/config.json";
   const side = config ? undefined : toldSampleSize(metadata);
   if (side !== undefined) texts.set(unet, changedConfig(texts.get(unet)!, unet, { sample_size: side }));
@@ -114,6 +127,18 @@ async function takeFile(work: Work, { file, path }: Extract<FilePlace, { kind: "
       (await takeTokenizer(texts, dir, files.base.asked ? await files.base.open() : undefined));
     if (!taken) await standardTokenizer(texts, dir, files.vocabulary);
   }
+  return told.vae;
+}
+
+/** So of a folder's: how its latents are normalised, where they are. */
+async function latentsOf(folder: Folder): Promise<Readonly<Record<string, unknown>> | undefined> {
+  const text = await folder.readText(VAE_CONFIG, MAX_CONFIG_BYTES);
+  if (text === undefined) return undefined;
+  const config = new JsonConfig(`${folder.name}/${VAE_CONFIG}`, text);
+  const [mean, std] = [config.numbers("latents_mean"), config.numbers("latents_std")];
+  return (
+    mean && std && { latents_mean: mean, latents_std: std, scaling_factor: config.number("scaling_factor", 0.18215) }
+  );
 }
 
 function noteUnknown({ unknown }: FileParts, notes: string[]): void {
@@ -212,7 +237,7 @@ async function takeVae({ texts, given, sources, signal }: Work, vae: FilePlace):
   }
   const { folder } = vae;
   const { stem } = WEIGHT_FOLDERS.find((entry) => entry.folder === "vae")!;
-  const isModel = (await folder.readText("vae/config.json", MAX_CONFIG_BYTES)) !== undefined;
+  const isModel = (await folder.readText(VAE_CONFIG, MAX_CONFIG_BYTES)) !== undefined;
   const dir = isModel ? "vae" : ".";
   const config = await folder.readText(`${dir}/config.json`, MAX_CONFIG_BYTES);
   if (config === undefined) {
@@ -224,6 +249,6 @@ async function takeVae({ texts, given, sources, signal }: Work, vae: FilePlace):
     });
   }
   const table = await openWeights(folder, dir, weightFiles(stem, ["fp16", "none"]), { sources, signal });
-  texts.set("vae/config.json", config);
+  texts.set(VAE_CONFIG, config);
   given.set("vae", { table, subject: folder.name });
 }

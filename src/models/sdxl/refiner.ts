@@ -71,7 +71,13 @@ export class SdxlRefiner implements Refiner {
   }
 
   /** Throws ArtifactError where it can't go on from that model's latents. */
-  requireFits({ name, configs }: SdxlParts): void {
+  requireFits({ name, configs, scheduler }: SdxlParts): void {
+    if (scheduler.edm) {
+      throw misfit(
+        this.name,
+        `${name} was trained on noise levels (EDM), and a refiner takes over at a training step of its own`,
+      );
+    }
     const { latentChannels } = configs.vae;
     const { inChannels, outChannels } = this.parts.unet;
     if (inChannels === latentChannels && outChannels === latentChannels) return;
