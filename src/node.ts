@@ -6,7 +6,7 @@
  * import { openEngine } from "solvay";
  * await using engine = await openEngine({ model: "path/to/sdxl" });
  * for await (const event of engine.generate({ prompt: "a lake at dawn" })) {
- *   if (event.type === "image") await writeFile("lake.png", event.png);
+ *   if (event.type === "image") await writeFile("lake.png", event.bytes);
  * }
  */
 import "./node/disposal.ts";

@@ -31,7 +31,7 @@ for (const prompt of PROMPTS) {
     for await (const event of engine.generate({ prompt, seed, steps: 12 }, { states: true })) {
       if (event.type === "step") latent = event.state!.x;
       if (event.type !== "image") continue;
-      const { width, height, pixels } = await decodePng(new Uint8Array(event.png));
+      const { width, height, pixels } = await decodePng(new Uint8Array(event.bytes));
       const [columns, rows] = [width / CELL, height / CELL];
       for (let cell = 0; cell < columns * rows; cell++) {
         const [x0, y0] = [(cell % columns) * CELL, Math.floor(cell / columns) * CELL];

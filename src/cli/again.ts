@@ -4,10 +4,12 @@ import path from "node:path";
 import type { Command } from "commander";
 import { ArtifactError, printable, UsageError } from "../errors.ts";
 import { readPictureTexts } from "../image/metadata/picture-texts.ts";
-import { decodePng } from "../image/png.ts";
+import { readPictureHeader } from "../image/picture-header.ts";
+import { type DecodedPng, decodePng } from "../image/png.ts";
 import type { PictureSettings } from "../job/picture-settings.ts";
 import { readPicture } from "../job/read-picture.ts";
 import type { GenerateJob } from "../job/types.ts";
+import { readPicture as readPictureFile } from "../node/pictures.ts";
 import { type CliContext, interruptible, libraryOf } from "../terminal/context.ts";
 import {
   addImageOptions,
@@ -17,6 +19,7 @@ import {
   previewOf,
   previewOption,
 } from "../terminal/options.ts";
+import { formatNamed } from "../terminal/output-file.ts";
 import { paint } from "../terminal/painting.ts";
 import { remakeOf } from "../terminal/remake.ts";
 import { StatusLine } from "../terminal/status-line.ts";
@@ -39,7 +42,7 @@ export function addAgain(program: Command, context: CliContext): void {
   )
     .optionsGroup("Output:")
     .option("--prompt <text>", "another prompt")
-    .option("--output <file.png>", "where to, replacing what is there (default: the next free output_NNN.png)")
+    .option("--output <file>", "where to, replacing what is there (default: the next free output_NNN.png)")
     .addOption(previewOption())
     .option("--json", "events as JSON lines on stdout")
     .action((file: string, options: AgainFlags, command: Command) => again(context, file, chosen(options, command)));
@@ -55,7 +58,13 @@ async function again(context: CliContext, file: string, options: AgainFlags): Pr
   const host = libraryOf(context);
   const say = new StatusLine(context);
   const settings = await interruptible(context, (signal) => readSettings(context, file, signal));
-  const changes = { ...jobSettingsOf(options), ...(prompt !== undefined && { prompt }) };
+  const target = output === undefined ? undefined : { shown: output, file: path.resolve(context.cwd, output) };
+  const format = target && formatNamed(target.shown);
+  const changes = {
+    ...(format !== undefined && format !== (settings.job.format ?? "png") && { format }),
+    ...jobSettingsOf(options),
+    ...(prompt !== undefined && { prompt }),
+  };
   const { request, modelFound, reasons } = await remakeOf(host, settings, openRequestOf(options));
   if (!modelFound) {
     const name = settings.facts.model;
@@ -67,7 +76,8 @@ async function again(context: CliContext, file: string, options: AgainFlags): Pr
     });
   }
   // A prompt of the user's was not drawn from the picture's template.
-  const { template, negativeTemplate, ...own } = settings.job;
+  const { template, negativeTemplate, ...rest } = settings.job;
+  const own = changes.format === undefined ? rest : { ...rest, quality: undefined, lossless: undefined };
   const job = {
     ...own,
     ...(template !== undefined && changes.prompt === undefined && { template }),
@@ -85,13 +95,12 @@ async function again(context: CliContext, file: string, options: AgainFlags): Pr
     say.say(printable(`Not byte for byte the picture that ${settings.tool} made:`));
     for (const reason of why) say.say(printable(`  ${reason}`));
   }
-  const target = output === undefined ? undefined : { shown: output, file: path.resolve(context.cwd, output) };
   const before = Object.keys(changes).length === 0 ? await original(host.absolute(file)) : undefined;
   await paint(context, {
     ...{ request, json, preview: previewOf(options), jobs: [job as GenerateJob], targets: [target] },
-    onPicture: async ({ png }) => {
+    onPicture: async ({ bytes }) => {
       if (!before) return;
-      const verdict = await compared(before, new Uint8Array(png));
+      const verdict = await compared(before, new Uint8Array(bytes));
       if (json) context.stdout.write(`${JSON.stringify({ type: "compared", verdict })}\n`);
       else say.say(verdict);
     },
@@ -122,12 +131,18 @@ async function original(file: string): Promise<Uint8Array<ArrayBuffer> | undefin
   return bytes && bytes.length <= MAX_PICTURE_BYTES ? new Uint8Array(bytes) : undefined;
 }
 
+async function pixelsOf(file: Uint8Array<ArrayBuffer>): Promise<DecodedPng> {
+  if (readPictureHeader(file, "the picture").format === "PNG") return await decodePng(file);
+  const { rgb, ...size } = await readPictureFile(file, { name: "the picture" });
+  return { ...size, channels: 3, pixels: rgb };
+}
+
 /** How the new file differs from the old one, in words. */
 async function compared(before: Uint8Array<ArrayBuffer>, after: Uint8Array<ArrayBuffer>): Promise<string> {
   if (before.length === after.length && before.every((byte, at) => byte === after[at])) {
     return "The same file, byte for byte.";
   }
-  const [old, made] = await Promise.all([before, after].map((png) => decodePng(png).catch(() => undefined)));
+  const [old, made] = await Promise.all([before, after].map((file) => pixelsOf(file).catch(() => undefined)));
   if (!old || !made) return "Another file than before.";
   if (old.width !== made.width || old.height !== made.height || old.channels !== made.channels) {
     return `Another size than before, ${old.width}x${old.height}.`;

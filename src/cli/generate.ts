@@ -27,7 +27,7 @@ interface GenerateFlags extends OptionValues {
 export function addGenerate(program: Command, context: CliContext): void {
   addImageOptions(program.command("generate").description("make an image from a prompt").argument("<prompt>"))
     .optionsGroup("Output:")
-    .option("--output <file.png>", "where to, replacing what is there (default: the next free output_NNN.png)")
+    .option("--output <file>", "where to, replacing what is there (default: the next free output_NNN.png)")
     .option(
       "--count <n>",
       "how many images, seeds counting up: FILE_001.png ...",

@@ -5,14 +5,18 @@ import { printable, UsageError } from "../errors.ts";
 import { contactSheet, type SheetLayout, type SheetLegends, sheetLayout } from "../image/contact-sheet.ts";
 import { hasBoxes } from "../image/lettering.ts";
 import { readPictureTexts } from "../image/metadata/picture-texts.ts";
-import { decodePng, encodePng, type RgbImage } from "../image/png.ts";
+import type { EncodingChoice, PictureEncoding } from "../image/picture-writer.ts";
+import { decodePng, type RgbImage } from "../image/png.ts";
 import type { Field, Fields } from "../job/field-type.ts";
 import { JOB_FIELDS } from "../job/fields.ts";
 import { type GridAxis, parseAxis } from "../job/grid-axis.ts";
 import { A1111_KEYWORD } from "../job/infotext.ts";
 import type { PictureSize } from "../job/job.ts";
+import { requireEncodingFits } from "../job/output-fields.ts";
 import { drawSeed } from "../job/seed.ts";
 import type { GenerateJob } from "../job/types.ts";
+import { openPictureWriter } from "../node/picture-writer.ts";
+import { readPicture } from "../node/pictures.ts";
 import { memorySource } from "../source/memory.ts";
 import type { CliContext } from "../terminal/context.ts";
 import {
@@ -23,7 +27,7 @@ import {
   previewOf,
   previewOption,
 } from "../terminal/options.ts";
-import { checkNextOutput, checkOutput, requirePngName, savePicture, type Target } from "../terminal/output-file.ts";
+import { checkNextOutput, checkOutput, inFormatOf, savePicture, type Target } from "../terminal/output-file.ts";
 import { paint } from "../terminal/painting.ts";
 import { StatusLine } from "../terminal/status-line.ts";
 
@@ -52,7 +56,7 @@ export function addGrid(program: Command, context: CliContext): void {
     .option("--z <axis>", "blocks below one another")
     .option("--cells", "save each image, too")
     .optionsGroup("Output:")
-    .option("--output <file.png>", "the grid, replacing what is there (default: the next free output_NNN.png)")
+    .option("--output <file>", "the grid, replacing what is there (default: the next free output_NNN.png)")
     .addOption(previewOption())
     .option("--json", "events as JSON lines on stdout")
     .action((prompt: string, options: GridFlags) => grid(context, prompt, options));
@@ -67,7 +71,13 @@ async function grid(context: CliContext, prompt: string, options: GridFlags): Pr
   const count = x.texts.length * y.texts.length * z.texts.length;
   if (count > MAX_CELLS) throw tooLarge(`${count} images`, `${MAX_CELLS}`);
   // One seed for all that name none: they differ in their axes alone.
-  const base: GenerateJob = { seed: drawSeed(), ...jobSettingsOf(options), prompt };
+  const target = options.output === undefined ? undefined : targetOf(context, options.output);
+  const { format = "png", quality, lossless, ...settings } = inFormatOf(target, jobSettingsOf(options));
+  const encoding: EncodingChoice = { format: format as PictureEncoding, quality, lossless };
+  requireEncodingFits(encoding);
+  const writer = await openPictureWriter(encoding);
+  const asFiles = options.cells ? { format, quality, lossless } : {};
+  const base: GenerateJob = { seed: drawSeed(), ...settings, ...asFiles, prompt };
   const subseed = drawSeed();
   const cells = Array.from({ length: count }, (_, cell) => {
     const column = cell % x.texts.length;
@@ -80,11 +90,7 @@ async function grid(context: CliContext, prompt: string, options: GridFlags): Pr
   const say = new StatusLine(context);
   const boxed = [...legends.columns, ...legends.rows, ...legends.blocks].filter(hasBoxes);
   if (boxed.length > 0) say.say(`Note: legends have letters of ASCII; others are boxes: ${printable(boxed[0]!)}`);
-  const target = options.output === undefined ? undefined : targetOf(context, options.output);
-  if (target) {
-    requirePngName(target.shown);
-    await checkOutput(target);
-  } else await checkNextOutput(context.cwd);
+  await (target ? checkOutput(target) : checkNextOutput(context.cwd));
   const layoutFor = (size: Partial<PictureSize>) => layoutOf(legends, cells, size);
   layoutFor({});
 
@@ -97,7 +103,8 @@ async function grid(context: CliContext, prompt: string, options: GridFlags): Pr
     const largest = (side: "width" | "height") => Math.max(...done.map((picture) => picture[side]));
     const layout = sheetLayout(legends, { width: largest("width"), height: largest("height") });
     const text = [{ keyword: A1111_KEYWORD, text: `${firstInfotext}${scriptText(axes)}` }];
-    const saved = await savePicture(context.cwd, target, await encodePng({ ...contactSheet(layout, pictures), text }));
+    const bytes = await writer.write({ ...contactSheet(layout, pictures), text });
+    const saved = await savePicture(context.cwd, target, { bytes, format: encoding.format });
     const what = done.length === count ? "Grid" : `Grid of the ${done.length} that were made`;
     if (options.json)
       context.stdout.write(`${JSON.stringify({ type: "grid", file: saved.file, images: done.length })}\n`);
@@ -114,13 +121,13 @@ async function grid(context: CliContext, prompt: string, options: GridFlags): Pr
       preview: previewOf(options),
       saves: options.cells === true,
       onOpened: ({ defaultWidth, defaultHeight }) => void layoutFor({ width: defaultWidth, height: defaultHeight }),
-      async onPicture({ png }, job) {
-        const bytes = new Uint8Array(png);
-        const { width, height, pixels } = await decodePng(bytes);
-        pictures[order[job]!] = { width, height, rgb: pixels };
+      async onPicture(image, job) {
+        const bytes = new Uint8Array(image.bytes);
+        const { width, height, rgb } = await rgbOf(bytes, image.format);
+        pictures[order[job]!] = { width, height, rgb };
         if (firstInfotext !== "") return;
         const { texts } = await readPictureTexts(memorySource("a picture", bytes));
-        firstInfotext = texts.find(({ keyword }) => keyword === A1111_KEYWORD)?.text ?? "";
+        firstInfotext = texts.find(({ keyword }) => [A1111_KEYWORD, "UserComment"].includes(keyword))?.text ?? "";
       },
     });
   } catch (error) {
@@ -129,6 +136,13 @@ async function grid(context: CliContext, prompt: string, options: GridFlags): Pr
     throw error;
   }
   await finish();
+}
+
+/** A cell that is kept as JPEG or WebP shows in the grid as it is kept. */
+async function rgbOf(bytes: Uint8Array<ArrayBuffer>, format: PictureEncoding): Promise<RgbImage> {
+  if (format !== "png") return await readPicture(bytes, { name: "a picture" });
+  const { width, height, pixels } = await decodePng(bytes);
+  return { width, height, rgb: pixels };
 }
 
 function legendsOf({ name, texts }: GridAxis): string[] {

@@ -17,6 +17,7 @@ import {
   saveEveryOf,
   saveEveryOption,
 } from "../terminal/options.ts";
+import { formatNamed, type Target } from "../terminal/output-file.ts";
 import { paint } from "../terminal/painting.ts";
 import { stateFolderOf, unfinishedIn } from "../terminal/resume-names.ts";
 import { StatusLine } from "../terminal/status-line.ts";
@@ -40,10 +41,7 @@ export function addResume(program: Command, context: CliContext): void {
   addFields(addFields(command, { backend, adapter, precision }), BUDGET_FIELDS)
     .optionsGroup("Output:")
     .option("--list", "show which there are, and make none")
-    .option(
-      "--output <file.png>",
-      "where to, replacing what is there (default: the name that it would have had, if free)",
-    )
+    .option("--output <file>", "where to, replacing what is there (default: the name that it would have had, if free)")
     .addOption(previewOption())
     .addOption(saveEveryOption())
     .option("--json", "events as JSON lines on stdout")
@@ -69,7 +67,9 @@ async function resume(context: CliContext, named: string | undefined, options: R
   const read = await interruptible(context, (signal) => open(context, file, signal));
   const shown = shownPath(cwd, file);
   const { checkJob, checkOpen } = await import("../job/schema.ts");
-  const job = jobHere(checkJob(read.job), read.cwd, cwd);
+  const { output } = options;
+  const target = output === undefined ? undefined : { shown: output, file: path.resolve(cwd, output) };
+  const job = renamed(jobHere(checkJob(read.job), read.cwd, cwd), target);
   const { budgets, ...open_ } = openRequestOf(options);
   const recorded = checkOpen({ ...read.request });
   const request: OpenRequest = {
@@ -86,8 +86,6 @@ async function resume(context: CliContext, named: string | undefined, options: R
   };
   await requireSameFiles(context, { shown, read, job, request: recorded }, note);
   const folder = path.dirname(file) === stateFolderOf(env) ? cwd : path.dirname(file);
-  const { output } = options;
-  const target = output === undefined ? undefined : { shown: output, file: path.resolve(cwd, output) };
   if (!options.json) say.say(printable(`Going on after step ${read.state.step} of ${read.steps}: ${job.prompt}`));
   await paint(context, {
     ...{ request, json: options.json, preview: previewOf(options), jobs: [job], targets: [target] },
@@ -134,6 +132,13 @@ function jobHere(job: GenerateJob, then: string, now: string): GenerateJob {
     if (path.resolve(then, text) !== path.resolve(now, text)) moved[field] = path.resolve(then, text);
   }
   return { ...job, ...moved };
+}
+
+/** In the format that another name asks for. */
+function renamed(job: GenerateJob, target: Target | undefined): GenerateJob {
+  const format = target && formatNamed(target.shown);
+  if (format === undefined || format === (job.format ?? "png")) return job;
+  return { ...job, format, quality: undefined, lossless: undefined };
 }
 
 interface Reopened {

@@ -2,12 +2,14 @@
 import { createHash } from "node:crypto";
 import path from "node:path";
 import type { Command } from "commander";
+import type { EncodingChoice } from "../image/picture-writer.ts";
 import { BUDGET_FIELDS, OPEN_FIELDS } from "../job/fields.ts";
+import { OUTPUT_FIELDS } from "../job/output-fields.ts";
 import { valueFromText } from "../job/text.ts";
 import type { EnlargeEvent } from "../node/enlarge.ts";
 import { type CliContext, interruptible } from "../terminal/context.ts";
-import { addFields, fieldOption, type OptionValues, openRequestOf } from "../terminal/options.ts";
-import { checkNextOutput, checkOutput, requirePngName, savePicture } from "../terminal/output-file.ts";
+import { addFields, fieldOption, type OptionValues, openRequestOf, valuesOf } from "../terminal/options.ts";
+import { checkNextOutput, checkOutput, inFormatOf, savePicture } from "../terminal/output-file.ts";
 import { planText } from "../terminal/plan-text.ts";
 import { StatusLine } from "../terminal/status-line.ts";
 
@@ -32,9 +34,9 @@ export function addUpscale(program: Command, context: CliContext): void {
     )
     .addOption(fieldOption(OPEN_FIELDS.backend).helpGroup("Compute:"))
     .addOption(fieldOption(OPEN_FIELDS.adapter).helpGroup("Compute:"));
-  addFields(command, BUDGET_FIELDS)
+  addFields(addFields(command, BUDGET_FIELDS), OUTPUT_FIELDS)
     .optionsGroup("Output:")
-    .option("--output <file.png>", "where to, replacing what is there (default: the next free output_NNN.png)")
+    .option("--output <file>", "where to, replacing what is there (default: the next free output_NNN.png)")
     .option("--plan", "print what it would take, and stop")
     .option("--json", "events as JSON lines on stdout")
     .action((picture: string, options: UpscaleFlags) => upscalePicture(context, picture, options));
@@ -44,7 +46,7 @@ async function upscalePicture(context: CliContext, picture: string, options: Ups
   const { cwd, stdout } = context;
   const { upscaler, scale, output, plan: planOnly, json } = options;
   const target = output === undefined ? undefined : { shown: output, file: path.resolve(cwd, output) };
-  if (target) requirePngName(target.shown);
+  const encoding = inFormatOf(target, valuesOf(OUTPUT_FIELDS, options) as Partial<EncodingChoice>);
   if (!planOnly) await (target ? checkOutput(target) : checkNextOutput(cwd));
   const { backend, adapter, budgets } = openRequestOf(options);
   const status = new StatusLine(context);
@@ -58,14 +60,14 @@ async function upscalePicture(context: CliContext, picture: string, options: Ups
     try {
       const { enlargePicture } = await import("../node/enlarge.ts");
       const toAbsolute = (name: string) => path.resolve(cwd, name);
-      const request = { picture, upscaler, scale, cwd, toAbsolute, backend, adapter, budgets };
+      const request = { picture, upscaler, scale, cwd, toAbsolute, backend, adapter, budgets, encoding };
       const made = await enlargePicture(request, { signal, onEvent: json ? print : tell, planOnly });
       if (!made) return;
-      const saved = await savePicture(cwd, target, made.png);
+      const saved = await savePicture(cwd, target, made);
       status.clear();
-      const { width, height, png } = made;
-      const sha256 = createHash("sha256").update(png).digest("hex");
-      if (json) print({ type: "image", file: saved.file, width, height, bytes: png.byteLength, sha256 });
+      const { width, height, bytes, format } = made;
+      const sha256 = createHash("sha256").update(bytes).digest("hex");
+      if (json) print({ type: "image", file: saved.file, format, width, height, bytes: bytes.byteLength, sha256 });
       else stdout.write(`Saved: ${saved.shown}\n`);
     } finally {
       status.clear();

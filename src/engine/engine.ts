@@ -1,5 +1,6 @@
 /** @file The one composition root: compute + model + host -> an Engine. Clocks, memory readings and I/O are handed in. */
 import type { Device } from "../backend/device.ts";
+import type { OpenPictureWriter } from "../image/picture-writer.ts";
 import type { Budgets, CheckedEngine } from "../job/checked.ts";
 import type { ComputeName, EngineInfo, LoadEvent, PlanJob } from "../job/types.ts";
 import { Ledger } from "../ledger/ledger.ts";
@@ -53,6 +54,7 @@ export interface Host {
   /** Amounts for budgets that are not given, or given as "all but". Throws UsageError. */
   readonly resolveBudgets: (budgets: Budgets, machine: Machine) => PlanBudgets;
   readonly readPicture: ReadFieldPicture;
+  readonly openPictureWriter: OpenPictureWriter;
   /** Absent: there is no folder of wildcards. */
   readonly readWildcard?: ReadWildcard | undefined;
   /** Absent: there are no files. */
@@ -137,7 +139,7 @@ export async function composeEngine(
     }
   };
   const upscalers = owned.use(new HiresUpscalers(runtime, host.openUpscaler));
-  const { readPicture, readWildcard } = host;
+  const { readPicture, readWildcard, openPictureWriter } = host;
   const turns = new TurnQueue();
   const stack = owned.move();
   return {
@@ -145,8 +147,8 @@ export async function composeEngine(
     async *generate(job, options) {
       // One image at a time: the next waits for the one before, however that ended.
       using _ = await turns.take();
-      const context = { runtime, info, recovery, onRates, now, memory, readPicture, readWildcard, upscalers, provide };
-      yield* generateImage(context, job, options);
+      const readers = { runtime, readPicture, readWildcard, openPictureWriter };
+      yield* generateImage({ ...readers, info, recovery, onRates, now, memory, upscalers, provide }, job, options);
     },
     async plan(job, { as, budgets: other } = {}) {
       return as === undefined

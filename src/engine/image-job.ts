@@ -1,24 +1,26 @@
 /** @file One job of the engine: from the pipeline's events to published ones, the last of which is the image. */
-
+import { UsageError } from "../errors.ts";
 import { latentPreview } from "../image/latent-preview.ts";
-import type { RgbImage } from "../image/png.ts";
+import { encoderBytesPerPixel, type OpenPictureWriter, type PictureWriter } from "../image/picture-writer.ts";
+import type { PngText, RgbImage } from "../image/png.ts";
 import { cutNote } from "../job/cut-text.ts";
 import type { EngineInfo, GenerateOptions } from "../job/engine.ts";
 import type { GenerateEvent } from "../job/events.ts";
-import type { GenerateJob } from "../job/job.ts";
+import type { FullJob, GenerateJob } from "../job/job.ts";
 import type { JobShape } from "../models/job-shape.ts";
 import { type Recovery, recoveredTextToImage } from "../pipeline/recovery.ts";
 import { jobShape } from "../pipeline/route.ts";
-import type { PlannedJob } from "../pipeline/runtime.ts";
+import type { PlannedJob, Runtime } from "../pipeline/runtime.ts";
 import { SlowdownWatch } from "../pipeline/slowdown.ts";
 import { type MachineRates, measuredRates, workSize } from "../plan/rates.ts";
 import { reportPlan } from "../plan/report.ts";
 import type { HiresUpscalers } from "./hires-upscalers.ts";
-import { encodeWithRecord, recordOf } from "./png-record.ts";
+import { recordOf, recordTexts } from "./picture-record.ts";
 import { type JobReaders, readJob, shownPictures } from "./read-job.ts";
 import { StepClock } from "./step-times.ts";
 
 export interface ImageContext extends JobReaders {
+  readonly openPictureWriter: OpenPictureWriter;
   readonly info: EngineInfo;
   readonly recovery: Recovery;
   /** What the image's steps say of the machine. */
@@ -34,7 +36,7 @@ export interface ImageContext extends JobReaders {
 
 /** Events of one job, whose last is the image. Rejects with a SolvayError, or the signal's reason. */
 export async function* generateImage(
-  { runtime, info, recovery, onRates, now, memory, readPicture, readWildcard, upscalers, provide }: ImageContext,
+  context: ImageContext,
   job: GenerateJob,
   {
     signal,
@@ -44,6 +46,7 @@ export async function* generateImage(
     previews = false,
   }: GenerateOptions = {},
 ): AsyncGenerator<GenerateEvent, void, undefined> {
+  const { runtime, info, recovery, onRates, now, memory, readPicture, readWildcard, upscalers, provide } = context;
   const { checkpoint, telemetry } = runtime;
   const { full, pictures, notes } = await readJob({ runtime, readPicture, readWildcard }, job, signal);
   const upscaler = await upscalers.ofJob(full, signal);
@@ -56,6 +59,9 @@ export async function* generateImage(
     waitMs: telemetry.waitMs,
   }));
   const shown = { ...full, ...shownPictures(full) };
+  const { format = "png", quality, lossless } = full;
+  const writer = await context.openPictureWriter({ format, quality, lossless });
+  requireTextsFit(writer, recordTexts(recordOf(shown, full, info, checkpoint, writer.encoder)));
   yield { type: "start", ...shown, negativePrompt: full.negativePrompt ?? "", backend: info.backend };
   for (const text of notes) yield { type: "note", text };
   const prompts = [
@@ -108,8 +114,8 @@ export async function* generateImage(
         break;
       }
       case "pixels": {
-        const record = recordOf(shown, event, info, checkpoint);
-        const png = await encodeWithRecord(event, record);
+        const record = recordOf(shown, event, info, checkpoint, writer.encoder);
+        const bytes = await encoded(runtime, writer, full, event, recordTexts(record));
         const { elapsedMs } = clock;
         const { peakRssBytes } = memory();
         const passes = telemetry.totals();
@@ -124,7 +130,8 @@ export async function* generateImage(
         }
         yield {
           type: "image",
-          png,
+          bytes,
+          format,
           width: event.width,
           height: event.height,
           seed: full.seed,
@@ -138,4 +145,29 @@ export async function* generateImage(
       }
     }
   }
+}
+
+/** Within the memory that the plan of the phase before had for it. */
+async function encoded(
+  { ledger }: Runtime,
+  writer: PictureWriter,
+  { format = "png", lossless }: FullJob,
+  { rgb, width, height }: RgbImage,
+  text: readonly PngText[],
+): Promise<Uint8Array> {
+  const bytes = width * height * (3 + encoderBytesPerPixel({ format, lossless }));
+  using _ = ledger.reserve("ram", bytes, "the picture's file");
+  return await writer.write({ rgb, width, height, text });
+}
+
+/** Before the work: what is said of a picture shall not be lost behind it. Throws UsageError `E_JOB`. */
+function requireTextsFit(writer: PictureWriter, texts: readonly PngText[]): void {
+  const [problem] = writer.lost(texts);
+  if (problem === undefined) return;
+  throw new UsageError({
+    code: "E_JOB",
+    subject: "format",
+    problem,
+    next: "write PNG, whose texts are as long as they are",
+  });
 }

@@ -1,4 +1,5 @@
 /** @file What an engine tells while it opens and while an image is made. Plain JSON, but for the picture's bytes. */
+import type { PictureEncoding } from "../image/picture-writer.ts";
 import type { PlanReport } from "../plan/report.ts";
 import type { SamplerState } from "../sampler/sampler.ts";
 import type { PassTotals, ResidencySample, SegmentTotals } from "../stream/telemetry.ts";
@@ -41,7 +42,7 @@ export interface DrawnState extends SamplerState {
   readonly retry?: string;
 }
 
-/** While an image is made. All of it is plain JSON except `image.png`, `preview.rgb` and a step's `state`. */
+/** While an image is made. All of it is plain JSON except `image.bytes`, `preview.rgb` and a step's `state`. */
 export type GenerateEvent =
   /** The job with nothing left open. */
   | (FullJob & { readonly type: "start"; readonly negativePrompt: string; readonly backend: ComputeName })
@@ -87,7 +88,9 @@ export type GenerateEvent =
     }
   | {
       readonly type: "image";
-      readonly png: Uint8Array;
+      /** The picture's file. */
+      readonly bytes: Uint8Array;
+      readonly format: PictureEncoding;
       readonly width: number;
       readonly height: number;
       readonly seed: Seed;

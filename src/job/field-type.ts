@@ -31,7 +31,7 @@ export interface Flag {
   /** As in the help: "--steps <n>". */
   readonly usage: string;
   /** Heading in the help. */
-  readonly group: "Model" | "Compute" | "Budgets" | "Picture" | "Prompts" | "From a picture" | "Second pass";
+  readonly group: "Model" | "Compute" | "Budgets" | "Picture" | "Prompts" | "From a picture" | "Second pass" | "Output";
 }
 
 /** A command of the interactive loop. Fields of one word share a line: `:size 64x128`. */

@@ -5,6 +5,7 @@
 import { PRECISIONS } from "../backend/precision.ts";
 import { BACKENDS } from "./backends.ts";
 import type { Fields } from "./field-type.ts";
+import { OUTPUT_FIELDS } from "./output-fields.ts";
 import { PICTURE_FIELDS } from "./picture-fields.ts";
 import { PROMPT, PROMPT_FIELDS } from "./prompt-fields.ts";
 import { SAMPLING_FIELDS } from "./sampling-fields.ts";
@@ -82,6 +83,7 @@ export const JOB_FIELDS = {
   ...PROMPT_FIELDS,
   ...SAMPLING_FIELDS,
   ...PICTURE_FIELDS,
+  ...OUTPUT_FIELDS,
 } as const satisfies Fields;
 
 /** Hard bounds of memory. */

@@ -1,5 +1,5 @@
 /**
- * @file How a picture was made, as text in its PNG: A1111's infotext, which other programs read back, and our JSON. Both are
+ * @file How a picture was made, as text in its file: A1111's infotext, which other programs read back, and our JSON. Both are
  * written from the tables: the job's fields (fields.ts) and what else a picture records (here). The infotext follows
  * `create_infotext` of A1111's web UI 1.10 (modules/processing.py, infotext_utils.py).
  */
@@ -32,6 +32,8 @@ export interface ImageRecord extends FullJob {
   readonly precision?: string;
   /** What went wrong in less than fp32, if that is why it was fp32. */
   readonly retry?: string;
+  /** What made the file of the pixels, where that is not Solvay itself: "sharp 0.35.5". */
+  readonly encoder?: string | undefined;
   /** Version of Solvay, e.g. "0.1.0". */
   readonly version: string;
 }
@@ -60,6 +62,7 @@ const FACTS: Readonly<Record<string, InfotextEntry | undefined>> = {
     write: ({ precision }) => (precision === "fp32" ? undefined : textOf(precision)),
   },
   retry: { name: "Retry" },
+  encoder: undefined,
   version: { name: "Version", write: ({ version }) => `Solvay ${version}` },
   emptyNegativePrompt: undefined,
 };

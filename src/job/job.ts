@@ -1,5 +1,6 @@
 /** @file A job: one picture, as plain JSON. What it may hold is in fields.ts, its check in schema.ts. */
 import { UsageError } from "../errors.ts";
+import type { PictureEncoding } from "../image/picture-writer.ts";
 import type { PromptSyntax } from "../prompt/syntax.ts";
 import type { RngName } from "../sampler/noise-source.ts";
 import type { SamplerName } from "../sampler/samplers.ts";
@@ -71,6 +72,12 @@ export interface GenerateJob {
   readonly hiresUpscaler?: string;
   /** 0..1, the share of the way after which the refiner that was opened draws. Default 0.8. */
   readonly refinerStart?: number;
+  /** "png", "jpeg" or "webp": what the picture's file is. Default "png". */
+  readonly format?: string;
+  /** 1..100, of a JPEG or WebP. Default 95. */
+  readonly quality?: number;
+  /** A WebP that keeps every pixel. Default false. */
+  readonly lossless?: boolean;
 }
 
 /** What a plan depends on. */
@@ -82,11 +89,11 @@ export type PlanJob = Pick<
 
 type PictureField =
   | ("initImage" | "strength" | "maskImage" | "outpaint")
-  | "refinerStart"
+  | ("refinerStart" | "format" | "lossless")
   | ("hiresScale" | "hiresStrength" | "hiresSteps" | "hiresUpscaler");
 
 type Filled = "seed" | "steps" | "guidance" | "width" | "height";
-type Named = "sampler" | "schedule" | "scheduler" | "rng";
+type Named = "sampler" | "schedule" | "scheduler" | "rng" | "format";
 
 /** A job with nothing left open. A field that is not there stands at the default of its table. */
 export type FullJob = Omit<GenerateJob, Filled | Named> &
@@ -94,6 +101,7 @@ export type FullJob = Omit<GenerateJob, Filled | Named> &
     readonly sampler: SamplerName;
     readonly schedule?: ScheduleName;
     readonly rng?: RngName;
+    readonly format?: PictureEncoding;
   };
 
 /** In pixels. */

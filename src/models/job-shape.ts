@@ -22,6 +22,8 @@ export interface JobShape {
   readonly hires?: HiresShape | undefined;
   /** The last steps are another network's. */
   readonly refined?: RefinedShape | undefined;
+  /** Host memory of whoever encodes the picture, see `encoderBytesPerPixel`. Absent: as for PNG. No graph depends on it. */
+  readonly encoderBytesPerPixel?: number | undefined;
 }
 
 export interface RefinedShape {

@@ -7,6 +7,7 @@ import { openCompute } from "./compute.ts";
 import { machineNamed, PROCESS_BYTES, resolveBudgets } from "./host-machine.ts";
 import { nodeLibraryHost } from "./library-host.ts";
 import { readPictureBytes } from "./picture-files.ts";
+import { openPictureWriter } from "./picture-writer.ts";
 import { readPicture as readPictureFile } from "./pictures.ts";
 import { openUpscaler } from "./upscaler-files.ts";
 import { wildcardReader } from "./wildcard-files.ts";
@@ -38,5 +39,6 @@ const NODE_HOST: Omit<Host, "readPicture"> = {
   pause: () => new Promise<void>((resume) => setImmediate(resume)),
   processBytes: PROCESS_BYTES,
   resolveBudgets,
+  openPictureWriter,
   described: (name) => ({ machine: machineNamed(name), device: new WebGpuSizes() }),
 };

@@ -2,9 +2,12 @@
 import { ArtifactError, BudgetError, UsageError } from "../errors.ts";
 import { type PictureText, readPictureTexts } from "../image/metadata/picture-texts.ts";
 import { decodeBytes, readPictureHeader } from "../image/picture-header.ts";
-import { encodePng, type PngText } from "../image/png.ts";
+import { type EncodingChoice, encoderBytesPerPixel, type PictureEncoding } from "../image/picture-writer.ts";
+import type { PngText } from "../image/png.ts";
 import { resample, resampleBytes } from "../image/resample.ts";
 import type { OpenRequest } from "../job/checked.ts";
+import { A1111_KEYWORD } from "../job/infotext.ts";
+import { requireEncodingFits } from "../job/output-fields.ts";
 import { formatBytes } from "../ledger/byte-text.ts";
 import { type RgbPicture, Upscaling } from "../models/upscaling.ts";
 import { planUpscale, upscale } from "../pipeline/upscale.ts";
@@ -13,6 +16,7 @@ import { memorySource } from "../source/memory.ts";
 import { openCompute } from "./compute.ts";
 import { PROCESS_BYTES, resolveBudgets } from "./host-machine.ts";
 import { readPictureBytes } from "./picture-files.ts";
+import { openPictureWriter } from "./picture-writer.ts";
 import { readPicture } from "./pictures.ts";
 import { type OpenedUpscaler, openUpscaler } from "./upscaler-files.ts";
 
@@ -24,6 +28,8 @@ export interface EnlargeRequest extends Pick<OpenRequest, "backend" | "adapter" 
   /** Of the result to the picture; less than the network's own is made by Lanczos. Default: the network's own. */
   readonly scale?: number | undefined;
   readonly toAbsolute: (path: string) => string;
+  /** Of the result. Default: PNG. */
+  readonly encoding?: Partial<EncodingChoice> | undefined;
 }
 
 export type EnlargeEvent =
@@ -41,10 +47,11 @@ export interface EnlargeOptions {
 export interface EnlargedPicture {
   readonly width: number;
   readonly height: number;
-  readonly png: Uint8Array<ArrayBuffer>;
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  readonly format: PictureEncoding;
 }
 
-/** Text chunk that tells what has enlarged a picture; what was written in the picture is kept beside it. */
+/** Text that tells what has enlarged a picture; what was written in the picture is kept beside it. */
 const UPSCALER_KEYWORD = "Upscaler";
 
 /** Rejects with ArtifactError, UsageError, BudgetError or DeviceError, or the signal's reason. Resolves to undefined where only a plan was asked for. */
@@ -52,7 +59,10 @@ export async function enlargePicture(
   request: EnlargeRequest,
   { signal, onEvent, planOnly }: EnlargeOptions,
 ): Promise<EnlargedPicture | undefined> {
-  const { cwd, toAbsolute, backend, adapter, budgets: asked = {} } = request;
+  const { cwd, toAbsolute, backend, adapter, budgets: asked = {}, encoding: { format = "png", ...how } = {} } = request;
+  const encoding = { format, ...how };
+  requireEncodingFits(encoding);
+  const writer = await openPictureWriter(encoding);
   const encoded = await readPictureBytes("the picture", request.picture, { cwd, signal });
   const header = readPictureHeader(encoded.bytes, encoded.name);
   const opened = await openUpscaler(toAbsolute(request.upscaler), request.upscaler, signal);
@@ -74,12 +84,13 @@ export async function enlargePicture(
     pause: () => new Promise<void>((resume) => setImmediate(resume)),
   };
   const { alpha } = picture;
-  // The file; the result of another size; alpha; the PNG's rows, filtered and packed.
+  // The file; the result of another size; alpha; what the encoder takes.
   const pixels = size.width * size.height;
   const channels = alpha ? 4 : 3;
   const resized = size.width === upscaling.width ? 0 : resampleBytes({ ...upscaling, channels: 3 }, size);
   const alphas = alpha ? alpha.length + resampleBytes({ ...picture, channels: 1 }, size) + pixels * channels : 0;
-  const furtherBytes = encoded.bytes.length + resized + alphas + 3 * pixels * channels;
+  const furtherBytes =
+    encoded.bytes.length + resized + alphas + (pixels * encoderBytesPerPixel(encoding) * channels) / 3;
   const planned = planUpscale(settings, upscaling, opened.table, furtherBytes);
   onEvent({ type: "plan", plan: reportPlan(planned.plan, planned.input.phases) });
   if (planOnly) return undefined;
@@ -88,8 +99,11 @@ export async function enlargePicture(
   signal.throwIfAborted();
   const rgb = resizedTo(enlarged, size);
   const image = alpha ? { rgb, alpha: resample({ ...picture, channels: 1, bytes: alpha }, size, "lanczos") } : { rgb };
+  if (alpha && format === "jpeg")
+    onEvent({ type: "note", text: "a JPEG has no transparent parts: they are laid over white" });
   const text = [...texts, { keyword: UPSCALER_KEYWORD, text: `${fileName(request.upscaler)}, ${scale}x` }];
-  return { ...size, png: await encodePng({ ...size, ...image, text }) };
+  for (const lost of writer.lost(text)) onEvent({ type: "note", text: `${lost}: left out` });
+  return { ...size, format, bytes: await writer.write({ ...size, ...image, text }) };
 }
 
 function scaleOf({ scale, upscaler }: EnlargeRequest, { config }: OpenedUpscaler): number {
@@ -130,7 +144,12 @@ function requireRoomToDecode(
 async function textsOf(bytes: Uint8Array<ArrayBuffer>, name: string): Promise<readonly PngText[]> {
   try {
     const { texts } = await readPictureTexts(memorySource(name, bytes));
-    return texts.filter(isPngText).map(({ keyword, text }) => ({ keyword, text }));
+    // What is an infotext in EXIF is one of PNG's by another name.
+    const named = texts.map(({ keyword, text }) => ({
+      keyword: keyword === "UserComment" ? A1111_KEYWORD : keyword,
+      text,
+    }));
+    return named.filter(isPngText);
   } catch (error) {
     if (error instanceof ArtifactError) return [];
     throw error;

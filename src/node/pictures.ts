@@ -1,23 +1,18 @@
 /** @file Reads pictures with sharp (libvips): the same pixels as Pillow. Loaded when the first picture comes. */
 import type { Sharp } from "sharp";
-import { DeviceError } from "../errors.ts";
 import { overWhite, type Picture, type PictureReader, type ReadPictureOptions } from "../image/picture.ts";
 import { damagedPicture, MAX_PICTURE_PIXELS, type PictureHeader, readPictureHeader } from "../image/picture-header.ts";
-import { installAdvice } from "./installation.ts";
+import { loadSharp } from "./sharp.ts";
 
-type SharpModule = typeof import("sharp").default;
 type Metadata = Awaited<ReturnType<Sharp["metadata"]>>;
 
 /** A picture of 64 megapixels takes a few seconds; a JPEG of a thousand scans would take hours. */
 const MAX_DECODE_S = 60;
 
-/** The only loaders that are needed: no file reaches another one. */
-const LOADERS = ["VipsForeignLoadPng", "VipsForeignLoadJpeg", "VipsForeignLoadWebp"];
-
 export const readPicture: PictureReader = async (bytes, options) => {
   const { name, signal } = options;
   const header = readPictureHeader(bytes, name);
-  const sharp = await loadSharp();
+  const sharp = await loadSharp("reads pictures");
   signal?.throwIfAborted();
   const open = () => sharp(bytes, { limitInputPixels: MAX_PICTURE_PIXELS, failOn: "error", ignoreIcc: true });
   try {
@@ -36,29 +31,6 @@ export const readPicture: PictureReader = async (bytes, options) => {
     throw damagedPicture(name, `its ${header.format} can't be decoded (${reason})`, error);
   }
 };
-
-let loaded: SharpModule | undefined;
-
-async function loadSharp(): Promise<SharpModule> {
-  if (loaded) return loaded;
-  try {
-    const { default: sharp } = await import("sharp");
-    sharp.block({ operation: ["VipsForeignLoad"] });
-    sharp.unblock({ operation: LOADERS });
-    // Memory that a budget doesn't know of is not kept, and cores are for who computes.
-    sharp.cache(false);
-    sharp.concurrency(1);
-    loaded = sharp;
-    return sharp;
-  } catch (cause) {
-    throw new DeviceError({
-      code: "E_NO_SHARP",
-      problem: `the package sharp, which reads pictures, can't be loaded (${cause instanceof Error ? cause.message.trim().split("\n")[0] : "unknown reason"})`,
-      next: installAdvice("sharp --include=optional"),
-      cause,
-    });
-  }
-}
 
 /** Colour and alpha of interleaved pixels, 1 to 4 bytes each: grey, grey and alpha, RGB, RGBA. */
 function parted(

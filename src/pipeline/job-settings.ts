@@ -1,6 +1,7 @@
 /** @file What a job with a picture, or with a second pass, means where it is silent; and what can't go together. */
 import { UsageError } from "../errors.ts";
 import type { FullJob, GenerateJob, PictureSize } from "../job/job.ts";
+import { requireEncodingFits } from "../job/output-fields.ts";
 import type { Checkpoint } from "../models/family.ts";
 import { isMasked } from "./job-pictures.ts";
 
@@ -77,6 +78,7 @@ export function requireJobFits({ inpaints, name, refiner }: Checkpoint, job: Gen
   } else if (job.initImage !== undefined) {
     throw refusal("hiresScale", "a second pass follows text to image only", "leave out hiresScale or initImage");
   }
+  requireEncodingFits(job);
   if (job.maskBlur && !isMasked(job)) throw refusal("maskBlur", "there is no mask", "give maskImage, or leave it out");
   if (!refiner && job.refinerStart !== undefined) {
     throw refusal("refinerStart", "no refiner is open", "open one (--refiner), or leave it out");

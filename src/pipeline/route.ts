@@ -3,6 +3,7 @@
  * of the one generator are whose, in diffusers' order. Steps count over all legs.
  */
 import { UsageError } from "../errors.ts";
+import { encoderBytesPerPixel } from "../image/picture-writer.ts";
 import type { FullJob } from "../job/job.ts";
 import type { Checkpoint } from "../models/family.ts";
 import type { JobShape, UpscalerShape } from "../models/job-shape.ts";
@@ -84,6 +85,7 @@ export function jobShape(checkpoint: Checkpoint, job: ShapedJob): JobShape {
   const { sampler } = first.course;
   const encoded = [sample, masked].filter((place) => place !== undefined).length;
   const script = promptScript(checkpoint, job);
+  const { format = "png", lossless } = job;
   return {
     batch: script.parts.length + (script.negative === undefined ? 0 : 1),
     width: job.width,
@@ -92,6 +94,7 @@ export function jobShape(checkpoint: Checkpoint, job: ShapedJob): JobShape {
     historyLength: sampler.historyLength + sampler.heldLength,
     fp32: false,
     text: textShapeOf(script),
+    ...(format !== "png" && { encoderBytesPerPixel: encoderBytesPerPixel({ format, lossless }) }),
     ...(job.initImage !== undefined && { pictures: { encoded, masked: isMasked(job) } }),
     ...(refined && {
       refined: {

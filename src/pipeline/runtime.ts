@@ -254,7 +254,7 @@ export class Runtime implements AsyncDisposable {
 }
 
 /** Equal for jobs of the same graphs, but for the number of time embeddings at once. */
-function graphKey({ modelCalls: _, text, ...rest }: JobShape): string {
+function graphKey({ modelCalls: _, encoderBytesPerPixel: __, text, ...rest }: JobShape): string {
   return JSON.stringify([rest, text?.chunks ?? 1, text?.clipSkips ?? [0]]);
 }
 

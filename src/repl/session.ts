@@ -111,7 +111,7 @@ export class Session implements AsyncDisposable {
         this.progress.generate(event);
         await kept.observe(event);
         if (event.type !== "image") continue;
-        const { shown } = await savePicture(cwd, undefined, event.png, kept.output);
+        const { shown } = await savePicture(cwd, undefined, event, kept.output);
         await kept.discard();
         return shown;
       }

@@ -15,6 +15,9 @@ export async function keepPreview(
   if (!preview) return;
   const { step, steps } = preview;
   const text = [{ keyword: "Comment", text: `Preview after step ${step} of ${steps}: the picture was stopped there.` }];
-  const saved = await savePicture(cwd, await previewTarget(cwd, target, first), await encodePng({ ...preview, text }));
+  const saved = await savePicture(cwd, await previewTarget(cwd, target, first), {
+    bytes: await encodePng({ ...preview, text }),
+    format: "png",
+  });
   progress.say(`Kept its preview after step ${step} of ${steps}: ${saved.shown}`);
 }

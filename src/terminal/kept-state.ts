@@ -1,6 +1,7 @@
 /** @file Keeps what a picture has come to in a file, now and then and when it is stopped, until it has its name: `solvay resume` goes on. */
 import { unlink } from "node:fs/promises";
 import path from "node:path";
+import type { PictureEncoding } from "../image/picture-writer.ts";
 import type { OpenRequest } from "../job/checked.ts";
 import type { DrawnState } from "../job/events.ts";
 import { JOB_FIELDS } from "../job/fields.ts";
@@ -125,7 +126,11 @@ export class KeptState {
   /** Overwrites nothing. */
   async #create(folder: string, pieces: (output: string) => Uint8Array[]): Promise<Place> {
     const { target } = this.#options;
-    for await (const { name, output } of resumeNames(folder, target)) {
+    for await (const { name, output } of resumeNames(
+      folder,
+      target,
+      this.#full.format as PictureEncoding | undefined,
+    )) {
       const made = await createFile(folder, [name], (handle) => handle.writeFile(pieces(output))).catch(
         (error: Error & { code?: string }) => {
           if (error.message === "no name is free") return undefined;

@@ -3,6 +3,7 @@ import { lstat, readdir, stat, statfs } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { ArtifactError, BudgetError, UsageError } from "../errors.ts";
+import { PICTURE_ENDINGS, type PictureEncoding } from "../image/picture-writer.ts";
 import type { PictureSize } from "../job/job.ts";
 import { byteCount } from "../ledger/byte-text.ts";
 import { createFile, replaceFile, tryFolder } from "../node/disk/atomic-file.ts";
@@ -10,11 +11,12 @@ import { fileNameProblem } from "../node/files/file-name.ts";
 import { systemProblem } from "./failure.ts";
 
 /** Only names like these are ours and count: a longer number is another program's, such as a time in nanoseconds. */
-const OUTPUT = /^output_(\d{3,6})\.(?:png|resume)$/i;
+const OUTPUT = /^output_(\d{3,6})\.(?:png|jpg|webp|resume)$/i;
 const LAST_NUMBER = 999_999;
 /** Formats that a name can ask for and that are not written. */
-const OTHER_FORMAT =
-  /\.(jpe?g|jpe|jfif|jp2|webp|gif|bmp|dib|tiff?|avif|heic|heif|jxl|svg|ico|exr|hdr|tga|ppm|psd|pdf|apng)$/i;
+const OTHER_FORMAT = /\.(jp2|gif|bmp|dib|tiff?|avif|heic|heif|jxl|svg|ico|exr|hdr|tga|ppm|psd|pdf|apng)$/i;
+
+const FORMATS = Object.keys(PICTURE_ENDINGS) as PictureEncoding[];
 
 /** A file as the user named it, and its absolute path. */
 export interface Target {
@@ -22,12 +24,18 @@ export interface Target {
   readonly file: string;
 }
 
-/** Writes `bytes` as `first`, else as the next free `output_NNN.png` of `folder`, overwriting nothing. Returns the file's name. */
-async function writeNextOutput(folder: string, bytes: Uint8Array, first?: string): Promise<string> {
+/** A picture's bytes, and what they are. */
+export interface PictureFile {
+  readonly bytes: Uint8Array;
+  readonly format: PictureEncoding;
+}
+
+/** Writes `bytes` as `first`, else as the next free `output_NNN` of `folder`, overwriting nothing. Returns the file's name. */
+async function writeNextOutput(folder: string, { bytes, format }: PictureFile, first?: string): Promise<string> {
   const last = await lastNumber(folder);
   const names = function* () {
     if (first !== undefined) yield first;
-    yield* namesAfter(last, folder);
+    yield* namesAfter(last, folder, format);
   };
   return await createFile(folder, names(), (file) => file.writeFile(bytes));
 }
@@ -38,16 +46,18 @@ async function lastNumber(folder: string): Promise<number> {
 }
 
 /** The next free names of pictures in `folder`, up to the last. */
-export async function followingNames(folder: string): Promise<Iterable<string>> {
-  return namesAfter(await lastNumber(folder), folder);
+export async function followingNames(folder: string, format?: PictureEncoding): Promise<Iterable<string>> {
+  return namesAfter(await lastNumber(folder), folder, format);
 }
 
-function* namesAfter(last: number, folder: string): Generator<string, undefined> {
-  for (let number = last + 1; number <= LAST_NUMBER; number++) yield `output_${String(number).padStart(3, "0")}.png`;
+function* namesAfter(last: number, folder: string, format: PictureEncoding = "png"): Generator<string, undefined> {
+  const [ending] = PICTURE_ENDINGS[format];
+  for (let number = last + 1; number <= LAST_NUMBER; number++)
+    yield `output_${String(number).padStart(3, "0")}${ending}`;
   throw new UsageError({
     code: "E_OUTPUT",
     subject: folder,
-    problem: `its pictures are numbered up to output_${LAST_NUMBER}.png, the last number there is`,
+    problem: `its pictures are numbered up to output_${LAST_NUMBER}${ending}, the last number there is`,
     next: "move them to another folder, or give a name with --output",
   });
 }
@@ -73,13 +83,30 @@ export async function checkOutput({ shown, file }: Target): Promise<void> {
   });
 }
 
-/** Throws UsageError for a name that asks for another format than PNG. */
-export function requirePngName(shown: string): void {
-  const format = OTHER_FORMAT.exec(shown)?.[1];
-  if (format === undefined) return;
-  const problem = `pictures are written as PNG (found a name that ends in .${format})`;
-  const next = `name it ${JSON.stringify(shown.replace(OTHER_FORMAT, ".png"))}`;
-  throw new UsageError({ code: "E_OUTPUT", subject: shown, problem, next });
+/** The format that a name asks for by its ending; undefined where that says nothing. Throws UsageError for a format that is not written. */
+export function formatNamed(shown: string): PictureEncoding | undefined {
+  const other = OTHER_FORMAT.exec(shown)?.[1];
+  if (other !== undefined) {
+    const problem = `pictures are written as PNG, JPEG or WebP (found a name that ends in .${other})`;
+    const next = `name it ${JSON.stringify(shown.replace(OTHER_FORMAT, ".png"))}`;
+    throw new UsageError({ code: "E_OUTPUT", subject: shown, problem, next });
+  }
+  const ending = path.extname(shown).toLowerCase();
+  return FORMATS.find((format) => PICTURE_ENDINGS[format].includes(ending));
+}
+
+/** The job with the format that its picture's name asks for. Throws UsageError where the job asks for another. */
+export function inFormatOf<Job extends { readonly format?: string }>(target: Target | undefined, job: Job): Job {
+  const named = target && formatNamed(target.shown);
+  if (named === undefined || named === (job.format ?? "png")) return job;
+  if (job.format === undefined) return { ...job, format: named };
+  const problem = `its name asks for ${named}, the job for ${job.format}`;
+  throw new UsageError({
+    code: "E_OUTPUT",
+    subject: target!.shown,
+    problem,
+    next: "leave out --format, or name it so",
+  });
 }
 
 async function checkFolder(folder: string, subject: string, missing: string, next: string): Promise<void> {
@@ -111,23 +138,23 @@ export async function requireFreeDisk(folder: string, subject: string, bytes: nu
 }
 
 /**
- * Saves a finished picture: as `target`, else as `first`, else as the next free `output_NNN.png` of `cwd`. Returns where it is. Where that fails it is
+ * Saves a finished picture: as `target`, else as `first`, else as the next free `output_NNN` of `cwd`. Returns where it is. Where that fails it is
  * kept in `cwd` or in the folder for temporary files, and the error says where.
  */
 export async function savePicture(
   cwd: string,
   target: Target | undefined,
-  png: Uint8Array,
+  picture: PictureFile,
   first?: string,
 ): Promise<Target> {
   try {
-    if (!target) return await numbered(cwd, png, first);
-    await replaceFile(target.file, (file) => file.writeFile(png));
+    if (!target) return await numbered(cwd, picture, first);
+    await replaceFile(target.file, (file) => file.writeFile(picture.bytes));
     return target;
   } catch (error) {
     const subject = target?.shown ?? cwd;
     const what = `the picture could not be written there (${systemProblem(error)})`;
-    const [problem, next] = await elsewhere(target ? [cwd, tmpdir()] : [tmpdir()], png).then(
+    const [problem, next] = await elsewhere(target ? [cwd, tmpdir()] : [tmpdir()], picture).then(
       (file) => [`${what}, and was saved as ${file}`, "move it from there"] as const,
       () => [`${what}, nor anywhere else, and is lost`, "make room, and run it again with the same seed"] as const,
     );
@@ -144,17 +171,17 @@ export async function previewTarget(cwd: string, target: Target | undefined, fir
   return { shown: preview, file: path.resolve(cwd, preview) };
 }
 
-async function numbered(folder: string, png: Uint8Array, first?: string): Promise<Target> {
-  const shown = await writeNextOutput(folder, png, first);
+async function numbered(folder: string, picture: PictureFile, first?: string): Promise<Target> {
+  const shown = await writeNextOutput(folder, picture, first);
   return { shown, file: path.join(folder, shown) };
 }
 
 /** Saves in the first of `folders` that takes it. */
-async function elsewhere(folders: readonly string[], png: Uint8Array): Promise<string> {
+async function elsewhere(folders: readonly string[], picture: PictureFile): Promise<string> {
   const failures: unknown[] = [];
   for (const folder of folders) {
     try {
-      return (await numbered(folder, png)).file;
+      return (await numbered(folder, picture)).file;
     } catch (error) {
       failures.push(error);
     }

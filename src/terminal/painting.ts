@@ -1,18 +1,21 @@
 /** @file Pictures made for a command: room for them checked before the work, events shown or printed, each saved as it comes. */
 import { createHash } from "node:crypto";
 import path from "node:path";
+import type { PictureEncoding } from "../image/picture-writer.ts";
 import type { OpenRequest } from "../job/checked.ts";
 import type { PictureSize } from "../job/job.ts";
+import { requireEncodingFits } from "../job/output-fields.ts";
 import type { DrawnState, EngineInfo, GenerateEvent, GenerateJob, GenerateOptions, LoadEvent } from "../job/types.ts";
+import { openPictureWriter } from "../node/picture-writer.ts";
 import { type CliContext, interruptible } from "./context.ts";
 import { keepPreview } from "./kept-preview.ts";
 import { KeptState, keepAndTell, keptText } from "./kept-state.ts";
 import {
   checkNextOutput,
   checkOutput,
+  inFormatOf,
   largestPngBytes,
   requireFreeDisk,
-  requirePngName,
   savePicture,
   type Target,
 } from "./output-file.ts";
@@ -32,7 +35,7 @@ export interface ResumedPicture {
 export interface Painting {
   readonly request: OpenRequest;
   readonly jobs: readonly GenerateJob[];
-  /** Where each of the jobs' pictures goes; undefined: the next free output_NNN.png. */
+  /** Where each of the jobs' pictures goes; undefined: the next free output_NNN.png (.jpg, .webp). */
   readonly targets: readonly (Target | undefined)[];
   /** Events as JSON lines on stdout, in place of words. */
   readonly json?: boolean | undefined;
@@ -54,12 +57,16 @@ export interface Painting {
 
 /** Makes all of them with one engine. Rejects with a SolvayError, or Interrupted. */
 export async function paint(context: CliContext, painting: Painting): Promise<void> {
-  const { request, jobs, targets, json = false, preview, beside, saves = true, onOpened, onPicture } = painting;
+  const { request, targets, json = false, preview, beside, saves = true, onOpened, onPicture } = painting;
   const { saveEvery, resumed } = painting;
   const cwd = resumed?.folder ?? context.cwd;
   const [first] = targets;
   if (saves && targets.includes(undefined)) await checkNextOutput(cwd);
-  for (const target of targets) if (target) requirePngName(target.shown);
+  const jobs = painting.jobs.map((job, i) => inFormatOf(targets[i], job));
+  for (const job of jobs) requireEncodingFits(job);
+  const lossy = jobs.find(({ format = "png" }) => format !== "png");
+  // Whether there is an encoder is better known before a model opens.
+  if (lossy) await openPictureWriter({ format: lossy.format as PictureEncoding });
   for (const target of targets) if (target) await checkOutput(target);
   const requireRoom = async (size: Partial<PictureSize>) => {
     // As much as is known.
@@ -100,7 +107,7 @@ export async function paint(context: CliContext, painting: Painting): Promise<vo
               continue;
             }
             if (!json) progress.generate(event);
-            const saved = saves ? await savePicture(cwd, target, event.png, kept.output) : undefined;
+            const saved = saves ? await savePicture(cwd, target, event, kept.output) : undefined;
             await kept.discard();
             if (json) print(imageLine(event, saved?.file));
             else if (saved) context.stdout.write(`Saved: ${saved.shown}\n`);
@@ -130,6 +137,6 @@ function withoutState(event: GenerateEvent): object {
 }
 
 /** The image event as JSON: the bytes are replaced by where they are and what they hash to. */
-function imageLine({ png, ...event }: ImageEvent, file: string | undefined): object {
-  return { ...event, file, bytes: png.byteLength, sha256: createHash("sha256").update(png).digest("hex") };
+function imageLine({ bytes, ...event }: ImageEvent, file: string | undefined): object {
+  return { ...event, file, bytes: bytes.byteLength, sha256: createHash("sha256").update(bytes).digest("hex") };
 }

@@ -5,6 +5,7 @@ import type { OpenRequest } from "../job/checked.ts";
 import type { PictureSettings } from "../job/picture-settings.ts";
 import { findModelNamed } from "../library/find-model.ts";
 import type { LibraryHost } from "../library/host.ts";
+import { sharpName } from "../node/sharp.ts";
 import { SOLVAY_VERSION } from "../version.ts";
 
 export interface Remake {
@@ -63,6 +64,13 @@ export async function remakeOf(
   const precision = given.precision ?? PRECISIONS.find((name) => name === declared);
   if (declared !== undefined && precision !== declared) {
     reasons.push(`it was computed in ${declared}, this is ${precision ?? "fp32"}`);
+  }
+  if (facts.encoder !== undefined) {
+    const encoder = await sharpName();
+    if (encoder !== facts.encoder)
+      reasons.push(
+        `${facts.encoder} made its file, here is ${encoder ?? "none"}: other bytes may come of the same pixels`,
+      );
   }
   return { request: { ...given, model, artifact, backend, precision }, modelFound, reasons };
 }

@@ -1,6 +1,7 @@
 /** @file Where files of unfinished pictures lie: beside what the picture will be called, or in the folder for state. */
 import { mkdir, readdir } from "node:fs/promises";
 import path from "node:path";
+import type { PictureEncoding } from "../image/picture-writer.ts";
 import { defaultStateFolder } from "../node/state/folder.ts";
 import { followingNames, type Target } from "./output-file.ts";
 
@@ -16,7 +17,11 @@ export interface ResumeName {
 }
 
 /** Names to try in `folder`, one after the other. */
-export async function* resumeNames(folder: string, target: Target | undefined): AsyncGenerator<ResumeName> {
+export async function* resumeNames(
+  folder: string,
+  target: Target | undefined,
+  format?: PictureEncoding,
+): AsyncGenerator<ResumeName> {
   if (target) {
     const { base, name } = path.parse(target.file);
     for (let at = 1; at <= MOST_OF_ONE_NAME; at++) {
@@ -24,7 +29,8 @@ export async function* resumeNames(folder: string, target: Target | undefined): 
     }
     return;
   }
-  for (const output of await followingNames(folder)) yield { name: `${path.parse(output).name}${ENDING}`, output };
+  for (const output of await followingNames(folder, format))
+    yield { name: `${path.parse(output).name}${ENDING}`, output };
 }
 
 /** The folder for those whose own takes none; made where it is missing. */

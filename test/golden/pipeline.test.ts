@@ -57,7 +57,7 @@ async function generate(engine: Engine, job: GoldenJob): Promise<Uint8Array<Arra
   const { prompt, seed, steps, guidance, width, height } = job;
   const negative = job.negative === undefined ? {} : { negativePrompt: job.negative };
   for await (const event of engine.generate({ prompt, ...negative, seed, steps, guidance, width, height })) {
-    if (event.type === "image") return new Uint8Array(event.png);
+    if (event.type === "image") return new Uint8Array(event.bytes);
   }
   throw new Error("the job ended without a picture");
 }

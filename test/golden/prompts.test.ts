@@ -96,7 +96,7 @@ async function generate(engine: Engine, job: GenerateJob): Promise<Uint8Array<Ar
     if (event.type === "plan") planned = event.plan.peak.deviceBytes;
     if (event.type !== "image") continue;
     assert.ok(event.peakDeviceBytes <= planned, `${event.peakDeviceBytes} of ${planned} bytes`);
-    return new Uint8Array(event.png);
+    return new Uint8Array(event.bytes);
   }
   throw new Error("the job ended without a picture");
 }

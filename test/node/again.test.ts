@@ -6,7 +6,8 @@ import path from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { runCli } from "../../src/cli/program.ts";
-import { encodePng } from "../../src/image/png.ts";
+import { decodePng, encodePng } from "../../src/image/png.ts";
+import { readPicture } from "../../src/node/pictures.ts";
 import { openEngine } from "../../src/node.ts";
 import { SOLVAY_VERSION } from "../../src/version.ts";
 import { fakeContext } from "./fake-context.ts";
@@ -48,6 +49,28 @@ test("the demo's picture is made again to the byte from itself, whatever was ask
     assert.equal(again.out, `Saved: ${file}\n`);
     assert.deepEqual(readFileSync(path.join(cwd, file)), readFileSync(path.join(cwd, "a.png")));
   }
+});
+
+test("a JPEG and a lossless WebP are made again to the byte, a WebP's pixels are the PNG's, and a new name changes the format", async () => {
+  const cwd = folder();
+  const lines = [
+    ["--output", "a.jpg", "--quality", "70"],
+    ["--output", "b.webp", "--lossless"],
+  ];
+  for (const [i, line] of lines.entries()) {
+    const made = await run(cwd, "generate", "x", ...SMALL, "--seed", "5", "--backend", "reference", ...line);
+    assert.equal(made.rc, 0, made.err);
+    const again = await run(cwd, "again", line[1]!);
+    assert.match(again.err, /\nThe same file, byte for byte\.\n$/);
+    assert.equal(again.out, `Saved: output_00${i + 1}.${i === 0 ? "jpg" : "webp"}\n`);
+  }
+  const other = await run(cwd, "again", "a.jpg", "--output", "c.png");
+  assert.equal(other.rc, 0, other.err);
+  await run(cwd, "again", "b.webp", "--format", "png", "--output", "d.png");
+  assert.deepEqual(readFileSync(path.join(cwd, "d.png")), readFileSync(path.join(cwd, "c.png")));
+  const { rgb } = await readPicture(new Uint8Array(readFileSync(path.join(cwd, "b.webp"))), { name: "b.webp" });
+  const { pixels } = await decodePng(new Uint8Array(readFileSync(path.join(cwd, "c.png"))));
+  assert.deepEqual(Buffer.from(rgb), Buffer.from(pixels));
 });
 
 test("options stand in place of what the picture says, and what can't be is said before the work", async () => {

@@ -37,18 +37,18 @@ test("resident, streamed, minimal and random budgets give the same PNG, cold or 
   await engine.setBudgets({ vram: "4G", ram: "1G" });
   const resident = await image();
   const warm = await image();
-  sameBytes(warm.png, resident.png, "warm");
+  sameBytes(warm.bytes, resident.bytes, "warm");
   const leastMiB = await smallestVram();
   assert.ok(resident.peakDeviceBytes > leastMiB * 1024 ** 2, "the demo model should not fit in the least budget");
   const some = Array.from({ length: 4 }, () => leastMiB + Math.floor(random() * 40));
   for (const vramMiB of [leastMiB, leastMiB + 1, leastMiB + 8, ...some]) {
     await engine.setBudgets({ vram: `${vramMiB}M`, ram: "1G" });
     const found = await image();
-    sameBytes(found.png, resident.png, `--vram ${vramMiB}M`);
+    sameBytes(found.bytes, resident.bytes, `--vram ${vramMiB}M`);
     assert.ok(found.peakDeviceBytes <= vramMiB * 1024 ** 2, `--vram ${vramMiB}M: ${found.peakDeviceBytes} bytes held`);
   }
   await engine.setBudgets({ vram: `${leastMiB + 8}M`, ram: "200M" });
-  sameBytes((await image()).png, resident.png, "little RAM");
+  sameBytes((await image()).bytes, resident.bytes, "little RAM");
 });
 
 test("with room for all, weights come once: another prompt or size loads none", async () => {

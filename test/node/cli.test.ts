@@ -200,7 +200,7 @@ test("--json prints nothing but events; the picture becomes file and sha256", as
     ["model", "start", "step", "image"],
   );
   const image = events.at(-1)!;
-  assert.equal(image.png, undefined);
+  assert.equal(image.bytes, 2);
   assert.equal(image.file, path.join(fake.context.cwd, "output_001.png"));
   assert.equal(image.sha256, createHash("sha256").update(Uint8Array.of(5, 1)).digest("hex"));
   assert.equal(fake.err(), "");
@@ -225,9 +225,11 @@ const BAD: readonly (readonly [string, ...string[]])[] = [
   ["--output", "."],
   ["--output", ""],
   ["--output", "new/"],
-  ["--output", "lake.jpg"],
-  ["--output", "LAKE.JPEG"],
-  ["--output", "lake.webp", "--count", "2"],
+  ["--output", "lake.gif"],
+  ["--output", "lake.png", "--format", "jpeg"],
+  ["--output", "LAKE.JPEG", "--lossless"],
+  ["--output", "lake.webp", "--quality", "101"],
+  ["--quality", "90"],
   ["--output", "x".repeat(256)],
   ["--output", `${"x".repeat(248)}.png`, "--count", "2"],
   ["--wrong"],

@@ -309,7 +309,7 @@ test("memory that a card doesn't have is not planned with again", async (t) => {
   const later = await engine.plan(JOB);
   assert.ok(later.budgets.deviceBytes < ample.peak.deviceBytes, "the smaller budget holds for images to come");
   assert.ok(image.peakDeviceBytes <= later.budgets.deviceBytes);
-  sameBytes((await imageOf(engine)).png, image.png, "another budget, the same picture");
+  sameBytes((await imageOf(engine)).bytes, image.bytes, "another budget, the same picture");
   await assert.rejects(
     engine.setBudgets({ vram: bytes(1024) }).then(() => imageOf(engine)),
     BudgetError,

@@ -100,9 +100,9 @@ test("the place of every picture is looked at before the model opens", async () 
   assert.deepEqual([second.exitCode, second.opened.length], [2, 0]);
   assert.match(second.last, /^E_OUTPUT a_002\.png: is there and is no file/);
   for (const [name, png] of [
-    ["a.JPG", "a.png"],
+    ["a.TIFF", "a.png"],
     ["b.apng", "b.png"],
-    ["c.tar.webp", "c.tar.png"],
+    ["c.tar.avif", "c.tar.png"],
   ] as const) {
     const { exitCode, last } = await run(["generate", "x", "--output", name]);
     assert.equal(exitCode, 2);

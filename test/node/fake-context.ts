@@ -102,9 +102,20 @@ function fakeEngine(fake: FakeContext, { fail, note, atStep }: Behaviour): Engin
       yield { type: "step", step: 1, steps, ...pace };
       await atStep?.(fake);
       options.signal?.throwIfAborted();
-      const png = Uint8Array.of(Number(BigInt(seed) % 256n), prompt.length);
+      const bytes = Uint8Array.of(Number(BigInt(seed) % 256n), prompt.length);
       const peaks = { peakRssBytes: 3, peakDeviceBytes: 1, peakRamBytes: 2 };
-      yield { type: "image", png, width, height, seed, precision: "fp32", elapsedMs: 2, ...peaks, passes: [] };
+      yield {
+        type: "image",
+        bytes,
+        format: "png",
+        width,
+        height,
+        seed,
+        precision: "fp32",
+        elapsedMs: 2,
+        ...peaks,
+        passes: [],
+      };
     },
     plan: async () => {
       throw new Error("the fake engine plans nothing");

@@ -302,7 +302,7 @@ test("pictures are byte-identical from the folder, the plain store and the packe
   const job = { prompt: "a lake", seed: 5, steps: 2, width: 64, height: 64 };
   const paint = async (options: Parameters<typeof openEngine>[0]) => {
     await using engine = await openEngine({ backend: "reference", ...options });
-    for await (const event of engine.generate(job)) if (event.type === "image") return Buffer.from(event.png);
+    for await (const event of engine.generate(job)) if (event.type === "image") return Buffer.from(event.bytes);
     throw new Error("no picture");
   };
   const wanted = await paint({ model: MODEL });
@@ -359,7 +359,7 @@ test("a small artifact's weights count as RAM; one whose weights are too large g
     return { engine: await composeEngine({ ...parts, model }), processBytes: parts.host.processBytes };
   };
   const paint = async (engine: Engine) => {
-    for await (const event of engine.generate(job)) if (event.type === "image") return Buffer.from(event.png);
+    for await (const event of engine.generate(job)) if (event.type === "image") return Buffer.from(event.bytes);
     throw new Error("no picture");
   };
   const [key, shape] = [...unetSchema(await unetOf(MODEL))].sort((a, b) => elementCount(b[1]) - elementCount(a[1]))[0]!;

@@ -19,7 +19,7 @@ import { writeFile } from "node:fs/promises";
 import { openEngine } from ${JSON.stringify(new URL("node.ts", SRC).href)};
 await using engine = await openEngine({ backend: "cpu" });
 for await (const event of engine.generate({ prompt: "a lake", steps: 1, width: 64, height: 64 }))
-  if (event.type === "image") await writeFile("lake.png", event.png);
+  if (event.type === "image") await writeFile("lake.png", event.bytes);
 `;
 
 /** Sockets, and what can make a file or a folder. */

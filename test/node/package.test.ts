@@ -57,7 +57,7 @@ const engine = await openEngine({ backend: "cpu" });
 const failure = await engine.generate({ prompt: "x", steps: 0 }).next().catch((error) => error);
 if (!(failure instanceof SolvayError)) throw new Error("no SolvayError: " + failure);
 for await (const event of engine.generate(${JSON.stringify(JOB)}))
-  if (event.type === "image") console.log(createHash("sha256").update(event.png).digest("hex"));
+  if (event.type === "image") console.log(createHash("sha256").update(event.bytes).digest("hex"));
 await engine[Symbol.asyncDispose]();
 `;
 
@@ -80,7 +80,7 @@ const sha256 = (bytes: Uint8Array) => createHash("sha256").update(bytes).digest(
 
 async function clonesPicture(): Promise<string> {
   await using engine = await openEngine({ backend: "cpu" });
-  for await (const event of engine.generate(JOB)) if (event.type === "image") return sha256(event.png);
+  for await (const event of engine.generate(JOB)) if (event.type === "image") return sha256(event.bytes);
   assert.fail("no image");
 }
 
@@ -178,7 +178,7 @@ import { type Engine, type GenerateEvent, openEngine, SolvayError } from "solvay
 await using engine: Engine = await openEngine({ model: "m", onEvent: (event) => console.log(event.type) });
 for await (const event of engine.generate({ prompt: "a lake" }, { signal: AbortSignal.timeout(1000) })) {
   const known: GenerateEvent = event;
-  if (known.type === "image") console.log(known.png.byteLength, String(known.seed));
+  if (known.type === "image") console.log(known.bytes.byteLength, String(known.seed));
 }
 console.log(new SolvayError({ code: "E", problem: "p", next: "n" }).code);
 // @ts-expect-error: no such option

@@ -65,7 +65,7 @@ async function pictures(options: Parameters<typeof openEngine>[0]): Promise<Map<
     for await (const event of engine.generate(job)) {
       if (event.type === "plan") planned = event.plan.peak;
       if (event.type !== "image") continue;
-      made.set(name, event.png);
+      made.set(name, event.bytes);
       assert.ok(event.peakDeviceBytes <= planned!.deviceBytes, `${name}: device memory as planned`);
       assert.ok(event.peakRamBytes <= planned!.ramBytes, `${name}: RAM as planned`);
     }

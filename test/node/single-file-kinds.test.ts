@@ -35,7 +35,7 @@ async function written(
 async function pixels(options: Parameters<typeof openEngine>[0], size = {}): Promise<Uint8Array> {
   await using engine = await openEngine({ backend: "cpu", ...options });
   for await (const event of engine.generate({ prompt: "a lake at dawn", seed: 3, steps: 2, ...size })) {
-    if (event.type === "image") return (await decodePng(Uint8Array.from(event.png))).pixels;
+    if (event.type === "image") return (await decodePng(Uint8Array.from(event.bytes))).pixels;
   }
   throw new Error("no image");
 }

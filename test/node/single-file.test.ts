@@ -48,7 +48,7 @@ async function picture(options: Parameters<typeof openEngine>[0]): Promise<{ pix
     onEvent: (event) => void (event.type === "note" && notes.push(event.text)),
   });
   for await (const event of engine.generate(JOB)) {
-    if (event.type === "image") return { pixels: (await decodePng(Uint8Array.from(event.png))).pixels, notes };
+    if (event.type === "image") return { pixels: (await decodePng(Uint8Array.from(event.bytes))).pixels, notes };
   }
   throw new Error("no image");
 }

@@ -34,7 +34,7 @@ async function importDemo(store: string, packed: "on" | "off"): Promise<string> 
 
 async function picture(options: Parameters<typeof openEngine>[0]): Promise<Uint8Array> {
   await using engine = await openEngine({ backend: "cpu", ...options });
-  for await (const event of engine.generate(JOB)) if (event.type === "image") return event.png;
+  for await (const event of engine.generate(JOB)) if (event.type === "image") return event.bytes;
   throw new Error("no image");
 }
 

@@ -98,7 +98,7 @@ test("what can't be is one line and an exit code, and leaves no file", () =>
       [["upscale", "in.png", "--upscaler", path.join(FIXTURES, "torch-files", "runs-code.pth")], 3, /asks for/],
       [["upscale", UPSCALER, "--upscaler", UPSCALER], 3, /E_IMAGE_KIND/],
       [[...RUN, "--ram", "100M"], 4, /raise --ram/],
-      [[...RUN, "--output", "x.jpg"], 2, /written as PNG/],
+      [[...RUN, "--output", "x.gif"], 2, /written as PNG, JPEG or WebP/],
       [["upscale", "in.png"], 2, /--upscaler/],
     ] as const) {
       const { context, err, out } = fakeContext({ cwd: folder });

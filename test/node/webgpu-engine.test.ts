@@ -32,7 +32,7 @@ const JOB = { prompt: "a lake at dawn, mountains", seed: 7, steps: 3, width: SID
 async function picture(engine: Engine, onStep = (_: number, __: number) => {}): Promise<Uint8Array<ArrayBuffer>> {
   for await (const event of engine.generate(JOB)) {
     if (event.type === "step") onStep(event.step, event.readBytes);
-    if (event.type === "image") return new Uint8Array(event.png);
+    if (event.type === "image") return new Uint8Array(event.bytes);
   }
   throw new Error("no image");
 }

@@ -91,7 +91,7 @@ async function draw(engine: CheckedEngine, onEvent: (event: GenerateEvent) => vo
   for await (const event of engine.generate(JOB)) {
     onEvent(event);
     if (event.type === "note") notes.push(event.text);
-    if (event.type === "image") return { png: new Uint8Array(event.png), notes };
+    if (event.type === "image") return { png: new Uint8Array(event.bytes), notes };
   }
   throw new Error("no image");
 }

@@ -43,6 +43,11 @@ test("noise alone: what is kept of prompts, both halves' rows, eight latents whi
   });
 });
 
+test("another format's encoder takes more than PNG's nine bytes a pixel, where the picture is decoded last", () => {
+  const [png, jpeg] = [hostBytes(), hostBytes({ encoderBytesPerPixel: 16 })];
+  assert.deepEqual(jpeg, { ...png, decode: png.decode! + (16 - 9) * 16 * 16 });
+});
+
 test("what a sampler keeps is a latent each, in every phase that has latents", () => {
   const [none, three] = [hostBytes(), hostBytes({ historyLength: 3 })];
   assert.deepEqual(three, {

@@ -36,7 +36,7 @@ test("an engine shows each step when asked, the last as it is decoded, and else 
         shown.push(event);
       }
       if (event.type === "step") last = event.state!.x;
-      if (event.type === "image") pictures.push(event.png);
+      if (event.type === "image") pictures.push(event.bytes);
     }
     assert.deepEqual(
       shown.map(({ step }) => step),

@@ -1,8 +1,8 @@
 /** @file What a picture says of how it was made: every field, in the PNG itself, and what follows from a retry. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { encodeWithRecord, recordOf } from "../../src/engine/png-record.ts";
-import { decodePng, readPngText } from "../../src/image/png.ts";
+import { recordOf, recordTexts } from "../../src/engine/picture-record.ts";
+import { decodePng, encodePng, readPngText } from "../../src/image/png.ts";
 import type { EngineInfo } from "../../src/job/engine.ts";
 import { a1111Parameters, type ImageRecord, solvayJson } from "../../src/job/infotext.ts";
 import type { Checkpoint } from "../../src/models/family.ts";
@@ -35,6 +35,7 @@ test("a record has the job, the picture's own size, the model's name and what co
     ...RECORD,
     emptyNegativePrompt: undefined,
     refiner: undefined,
+    encoder: undefined,
   });
   const { negativePrompt: _, ...bare } = JOB;
   assert.equal(recordOf(bare, PICTURE, INFO, CHECKPOINT).negativePrompt, "");
@@ -45,6 +46,7 @@ test("a record has the job, the picture's own size, the model's name and what co
     retry: "E_NAN",
     emptyNegativePrompt: undefined,
     refiner: undefined,
+    encoder: undefined,
   });
   const names = ["org/model", "C:\\models\\mine", "plain", "/"].map(
     (model) => recordOf(JOB, PICTURE, { ...INFO, model }, CHECKPOINT).model,
@@ -82,7 +84,7 @@ test("in the infotext a value with a comma, a colon or a line break is quoted, a
 });
 
 test("the PNG holds both texts and these very pixels", async () => {
-  const png = new Uint8Array(await encodeWithRecord(PICTURE, RECORD));
+  const png = new Uint8Array(await encodePng({ ...PICTURE, text: recordTexts(RECORD) }));
   assert.deepEqual(await readPngText(png), [
     { keyword: "parameters", text: a1111Parameters(RECORD) },
     { keyword: "solvay", text: solvayJson(RECORD) },

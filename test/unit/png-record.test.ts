@@ -1,7 +1,7 @@
 /** @file What a picture's record says of its model and its negative prompt. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { recordOf } from "../../src/engine/png-record.ts";
+import { recordOf } from "../../src/engine/picture-record.ts";
 import { a1111Parameters, solvayJson } from "../../src/job/infotext.ts";
 import type { Checkpoint } from "../../src/models/family.ts";
 

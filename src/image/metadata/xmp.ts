@@ -1,10 +1,16 @@
-/** @file The texts in an XMP packet that tools write prompts to: a user's comment, a description. No XML parser: two elements are looked for. */
+/**
+ * @file The texts in an XMP packet that tools write prompts to: a user's comment, a description, and our own elements. No XML parser: those elements
+ * are looked for.
+ */
 import type { TextList } from "./bounds.ts";
+import { XMP_PREFIX } from "./xmp-packet.ts";
 
 const ELEMENTS = [
   ["exif:UserComment", "UserComment"],
   ["dc:description", "description"],
 ] as const;
+/** Ours, of any keyword. */
+const OWN = new RegExp(`<${XMP_PREFIX}:([A-Za-z][A-Za-z0-9-]*)>([^<]*)</`, "g");
 const ENTITIES: Readonly<Record<string, string>> = { lt: "<", gt: ">", amp: "&", quot: '"', apos: "'" };
 
 /** Adds what stands in the elements, or in attributes of these names. */
@@ -14,6 +20,11 @@ export function readXmp(bytes: Uint8Array, list: TextList): void {
     const text = plain(between(xml, `<${element}`, `</${element}>`) ?? attribute(xml, element) ?? "");
     if (text !== "" && list.hasRoom(`the XMP element ${element}`, text.length))
       list.add({ keyword, text }, text.length);
+  }
+  for (const [, keyword = "", inner = ""] of xml.matchAll(OWN)) {
+    const text = plain(inner);
+    if (!list.hasRoom(`the XMP element ${XMP_PREFIX}:${keyword}`, text.length)) break;
+    list.add({ keyword, text }, text.length);
   }
 }
 

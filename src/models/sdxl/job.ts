@@ -2,6 +2,7 @@
  * @file A job of SDXL as phases: encode (both text encoders), then a stage (stage.ts) of one size: look, where pictures come first, denoise and
  * decode; or two stages over one UNet, where the second enlarges what the first has made.
  */
+import { encoderBytesPerPixel } from "../../image/picture-writer.ts";
 import { resampleBytes } from "../../image/resample.ts";
 import type { PhaseDescription } from "../../plan/describe.ts";
 import type { Denoise } from "../../sampler/sampler.ts";
@@ -80,6 +81,8 @@ export class SdxlJob implements DescribedJob {
   }
 }
 
+const PNG_BYTES_PER_PIXEL = encoderBytesPerPixel({ format: "png" });
+
 /** Latents that a picture brings: as drawn, the noise laid over it, the mask, and what a network for inpainting reads (C + 1, less than two). */
 const PICTURE_LATENTS = 5;
 
@@ -102,6 +105,7 @@ function describePhases(
     alwaysBytes: embeddingBytes + pictureBytes,
     promptBytes: Math.max(2, batch) * chunks * chunkBytes,
     furtherLatents: historyLength + (pictures ? PICTURE_LATENTS : 0),
+    encoderBytesPerPixel: shape.encoderBytesPerPixel ?? PNG_BYTES_PER_PIXEL,
   };
   const encode = {
     id: ENCODE,
@@ -129,7 +133,9 @@ function describePhases(
   return [
     encode,
     ...drawn,
-    ...(hires.enlarges === "picture" ? [first.decodePhase("decode at the first size", host)] : []),
+    ...(hires.enlarges === "picture"
+      ? [first.decodePhase("decode at the first size", { ...host, encoderBytesPerPixel: PNG_BYTES_PER_PIXEL })]
+      : []),
     ...(enlarged ? [enlarged.phase(ENLARGE, besideBytes + resizedBytes, hires.upscaler!.component)] : []),
     ...second.lookPhases("look at the larger size", shown),
     second.denoisePhase("denoise at the larger size", larger),

@@ -24,6 +24,8 @@ export interface StageHost {
   readonly promptBytes: number;
   /** Latents beside those that every job has: a sampler's history, a picture's. */
   readonly furtherLatents: number;
+  /** Of whoever makes a file of the picture. */
+  readonly encoderBytesPerPixel: number;
 }
 
 const UNET: SdxlComponentId = "unet";
@@ -99,17 +101,20 @@ export class SdxlStage implements DescribedStage {
     };
   }
 
-  decodePhase(title: string, { alwaysBytes, furtherLatents }: StageHost): PhaseDescription {
+  decodePhase(title: string, { alwaysBytes, furtherLatents, encoderBytesPerPixel }: StageHost): PhaseDescription {
     const { decoder, step } = this.graphs;
     const latentBytes = 4 * elementCount(step.values[step.inputs.get("latent")!]!.shape);
-    const pixels = 3 * this.#size.width * this.#size.height;
+    const pixels = this.#size.width * this.#size.height;
     return {
       id: this.phaseOf.decode,
       title,
       passes: decoder.passes.map(({ id, graph, repeats }) => passOf(id, graph, "vae", { repeats })),
-      // The latent as saved (with its history) and as decoded; the picture as fp32, as bytes, filtered and compressed for PNG.
+      // The latent as saved (with its history) and as decoded; the picture as fp32, as bytes, and what its encoder takes.
       hostBytes:
-        alwaysBytes + this.#decoderStorage.gatherBytes + (2 + furtherLatents) * latentBytes + pixels * (4 + 1 + 1 + 2),
+        alwaysBytes +
+        this.#decoderStorage.gatherBytes +
+        (2 + furtherLatents) * latentBytes +
+        pixels * (3 * (4 + 1) + encoderBytesPerPixel),
       spilledBytes: this.#decoderStorage.spilledBytes,
     };
   }

@@ -1,5 +1,5 @@
-/** @file A picture as a PNG that says how it was made. */
-import { encodePng } from "../image/png.ts";
+/** @file What is written beside a picture in its file: how it was made. */
+import type { PngText } from "../image/png.ts";
 import type { EngineInfo } from "../job/engine.ts";
 import { A1111_KEYWORD, a1111Parameters, type ImageRecord, SOLVAY_KEYWORD, solvayJson } from "../job/infotext.ts";
 import type { FullJob } from "../job/job.ts";
@@ -9,8 +9,7 @@ import { SAMPLERS } from "../sampler/samplers.ts";
 import { SCHEDULES } from "../sampler/schedules.ts";
 import { SOLVAY_VERSION } from "../version.ts";
 
-export interface Picture {
-  readonly rgb: Uint8Array;
+interface Picture {
   /** Pixels, which may be fewer than the job asked for. */
   readonly width: number;
   readonly height: number;
@@ -23,6 +22,7 @@ export function recordOf(
   { width, height, retry }: Picture,
   info: EngineInfo,
   checkpoint: Checkpoint,
+  encoder?: string,
 ): ImageRecord {
   return {
     ...job,
@@ -39,14 +39,14 @@ export function recordOf(
     adapter: info.adapter,
     precision: retry === undefined ? info.precision : "fp32",
     retry,
+    encoder,
     version: SOLVAY_VERSION,
   };
 }
 
-export async function encodeWithRecord({ rgb, width, height }: Picture, record: ImageRecord): Promise<Uint8Array> {
-  const text = [
+export function recordTexts(record: ImageRecord): readonly PngText[] {
+  return [
     { keyword: A1111_KEYWORD, text: a1111Parameters(record) },
     { keyword: SOLVAY_KEYWORD, text: solvayJson(record) },
   ];
-  return await encodePng({ width, height, rgb, text });
 }
