@@ -44,7 +44,7 @@ async function changed(file: string, fields: object): Promise<void> {
 }
 
 async function draw(engine: Engine, job: GenerateJob): Promise<Uint8Array<ArrayBuffer>> {
-  for await (const event of engine.generate(job)) if (event.type === "image") return new Uint8Array(event.png);
+  for await (const event of engine.generate(job)) if (event.type === "image") return new Uint8Array(event.bytes);
   throw new Error("the job ended without a picture");
 }
 
