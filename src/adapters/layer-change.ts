@@ -101,7 +101,7 @@ export interface MagnitudeChange {
 
 /** An adapter as a model's layers see it. */
 export interface Adapter {
-  /** The same for the same content, whatever the file is called. */
+  /** Another one where the content is another; the same for a file that was not changed, whatever it is called. */
   readonly id: string;
   /** Component's id -> module's diffusers name, without ".weight" -> what changes. Only layers that the model has. */
   readonly layers: ReadonlyMap<string, ReadonlyMap<string, readonly LayerChange[]>>;

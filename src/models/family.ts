@@ -2,6 +2,7 @@
  * @file The seam of model families: SDXL today. A family finds its models among files, opens them, and describes a job as
  * phases of graphs; nothing above or below it asks which family it is.
  */
+import type { ModelPart } from "../adapters/layer-names.ts";
 import type { ComponentRules, Schema } from "../checkpoint/schema.ts";
 import type { TensorTable } from "../container/table.ts";
 import type { LatentColours } from "../image/latent-preview.ts";
@@ -134,6 +135,8 @@ export interface Family {
     tensors: Iterable<{ readonly name: string; readonly dtype: string; readonly shape: readonly number[] }>,
     metadata: Readonly<Record<string, string>>,
   ): readonly string[];
+  /** The networks of an opened model that adapters may change, by every name by which their files call layers. */
+  adapterParts(model: Pick<Checkpoint, "rulesOf">): readonly ModelPart[];
   /** What an artifact overlays where no model is named: the component and what it holds in the family's base model. */
   readonly baseArtifactTarget: ArtifactTarget;
   /** A component's tensors by canonical (diffusers) name, in a file of any layout that holds it. `file`: for messages. */

@@ -1,5 +1,6 @@
 /** @file Stable Diffusion XL as a family: everything that is SDXL's alone lies in this folder. */
 import type { Family } from "../family.ts";
+import { sdxlAdapterParts } from "./adapter-parts.ts";
 import { SDXL_BASE_UNET } from "./base.ts";
 import { openSdxl } from "./checkpoint.ts";
 import { chooseSdxlFiles } from "./choose-files.ts";
@@ -25,6 +26,7 @@ export const SDXL: Family = {
   networksIn,
   foreignFile,
   contentOf,
+  adapterParts: sdxlAdapterParts,
   get baseArtifactTarget() {
     return { component: "unet", schema: unetSchema(SDXL_BASE_UNET) };
   },

@@ -99,3 +99,57 @@ function replaceStart(text: string, pairs: readonly (readonly [string, string])[
   const pair = pairs.find(([from]) => text.startsWith(from));
   return pair && pair[1] + text.slice(pair[0].length);
 }
+
+/** Names in the original layout of a UNet's modules, by which other files than checkpoints call them -> diffusers' names. */
+export function originalUnetModules(modules: Iterable<string>): ReadonlyMap<string, string> {
+  const all = new Set(modules);
+  const originals = new Map<string, string>();
+  const blocks = blockNames(all);
+  for (const module of all) {
+    const outside = OUTSIDE_BLOCKS.find(([, name]) => name === `${module}.`);
+    if (outside) {
+      originals.set(outside[0].slice(0, -1), module);
+      continue;
+    }
+    const [, block, rest] = PLACED.exec(module) ?? [];
+    const original = block && blocks.get(block);
+    if (original === undefined || original === "") continue;
+    const inner = block!.includes(".resnets.")
+      ? IN_RESNET.find(([, name]) => name === `${rest}.`)?.[0].slice(0, -1)
+      : block!.includes(".downsamplers.")
+        ? "op"
+        : rest;
+    if (inner !== undefined) originals.set(`${original}.${inner}`, module);
+  }
+  return originals;
+}
+
+const PLACED =
+  /^((?:down_blocks\.\d+|up_blocks\.\d+|mid_block)\.(?:resnets|attentions|downsamplers|upsamplers)\.\d+)\.(.+)$/;
+
+/** diffusers' name of a block's part -> the original's. A level's resnets are counted through, and a resampler ends it. */
+function blockNames(modules: ReadonlySet<string>): ReadonlyMap<string, string> {
+  const parts = new Set([...modules].map((module) => PLACED.exec(module)?.[1]).filter((part) => part !== undefined));
+  const names = new Map<string, string>();
+  for (let i = 0; parts.has(`mid_block.resnets.${i}`); i++) {
+    names.set(`mid_block.resnets.${i}`, `middle_block.${2 * i}`);
+    names.set(`mid_block.attentions.${i}`, `middle_block.${2 * i + 1}`);
+  }
+  for (const [way, original, first] of [
+    ["down", "input_blocks", 1],
+    ["up", "output_blocks", 0],
+  ] as const) {
+    let at: number = first;
+    for (let level = 0; parts.has(`${way}_blocks.${level}.resnets.0`); level++) {
+      const start = `${way}_blocks.${level}`;
+      for (let layer = 0; parts.has(`${start}.resnets.${layer}`); layer++, at++) {
+        names.set(`${start}.resnets.${layer}`, `${original}.${at}.0`);
+        names.set(`${start}.attentions.${layer}`, `${original}.${at}.1`);
+      }
+      if (parts.has(`${start}.downsamplers.0`)) names.set(`${start}.downsamplers.0`, `${original}.${at++}.0`);
+      const inner = parts.has(`${start}.attentions.0`) ? 2 : 1;
+      if (parts.has(`${start}.upsamplers.0`)) names.set(`${start}.upsamplers.0`, `${original}.${at - 1}.${inner}`);
+    }
+  }
+  return names;
+}

@@ -1,0 +1,53 @@
+/** @file Each kind of adapter against what LyCORIS and peft make of the same file: W' - W of every layer (scripts/golden/adapter_golden.py). */
+import assert from "node:assert/strict";
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { openAdapter } from "../../src/adapters/adapter.ts";
+import { readAdapterFile } from "../../src/adapters/adapter-file.ts";
+import { LayerNames } from "../../src/adapters/layer-names.ts";
+import { readSafetensorsHeader } from "../../src/container/safetensors.ts";
+import { memorySource } from "../../src/source/memory.ts";
+import { layerDelta, valuesOf } from "../support/layer-delta.ts";
+
+const FOLDER = fileURLToPath(new URL("../../fixtures/adapters", import.meta.url));
+const open = (name: string) =>
+  memorySource(`${name}.safetensors`, new Uint8Array(readFileSync(join(FOLDER, `${name}.safetensors`))));
+const { table: golden } = await readSafetensorsHeader(open("golden"));
+const shapes = [...golden].flatMap(([name, { shape }]) =>
+  name.startsWith("model/") ? [[name.slice("model/".length), shape] as const] : [],
+);
+const NAMES = new LayerNames([{ component: "unet", folder: "unet", schema: new Map(shapes), otherNames: new Map() }]);
+
+/** Of the largest change. The reference computes in fp32; where it inverts matrices in it, its own rounding is as large. */
+const toleranceOf = (name: string) => (name.includes("oft") ? 3e-6 : 1e-6);
+
+const CASES = readdirSync(FOLDER)
+  .map((file) => file.replace(".safetensors", ""))
+  .filter((name) => name !== "golden");
+
+for (const name of CASES) {
+  test(`${name}: every layer's change is the reference's`, async () => {
+    const { adapter, report } = await openAdapter(await readAdapterFile(open(name)), NAMES);
+    assert.deepEqual([report.unmatched, report.twins], [[], []]);
+    const expected = new Map([...golden].filter(([key]) => key.startsWith(`${name}/`)));
+    assert.ok(expected.size > 0);
+    for (const [module, changes] of adapter.layers.get("unet")!) {
+      const stored = golden.get(`model/${module}.weight`)!;
+      const delta = await layerDelta(changes, await valuesOf(stored), stored.shape);
+      for (const part of ["weight", "bias"] as const) {
+        const key = `${name}/${module}.${part}`;
+        const reference = expected.get(key);
+        assert.equal(delta[part]?.some((value) => value !== 0) ?? false, reference !== undefined, key);
+        if (!reference) continue;
+        expected.delete(key);
+        const values = await valuesOf(reference);
+        const largest = values.reduce((a, b) => Math.max(a, Math.abs(b)), 0);
+        const worst = values.reduce((a, b, i) => Math.max(a, Math.abs(b - delta[part]![i]!)), 0);
+        assert.ok(worst <= toleranceOf(name) * largest, `${key}: ${worst} of ${largest}`);
+      }
+    }
+    assert.deepEqual([...expected.keys()], []);
+  });
+}

@@ -1,0 +1,183 @@
+/** @file Names of layers in adapters' files: every module of SDXL in every style is found, and found as itself. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { openAdapter } from "../../src/adapters/adapter.ts";
+import { splitKey } from "../../src/adapters/key-table.ts";
+import { pairShapes, SDXL_NAMES, SDXL_PARTS, shapesFile } from "../support/adapter-file.ts";
+import { originalNames } from "../support/single-file.ts";
+
+interface Module {
+  readonly component: string;
+  readonly folder: string;
+  readonly name: string;
+  readonly shape: readonly number[];
+  /** In the original layout, as diffusers reads single files (fixtures/single-file). */
+  readonly original: string | undefined;
+}
+
+const ORIGINALS = new Map(
+  originalNames("sdxl").map(({ folder, original, parameter }) => [
+    `${folder}/${parameter}`,
+    original.replace("model.diffusion_model.", ""),
+  ]),
+);
+
+const withoutWeight = (name: string) => name.replace(/\.weight$/, "");
+/** Every layer with a matrix. */
+const MODULES: readonly Module[] = SDXL_PARTS.flatMap(({ component, folder, schema }) =>
+  [...schema].flatMap(([name, shape]) => {
+    if (!name.endsWith(".weight") || shape.length < 2) return [];
+    const original = folder === "unet" ? withoutWeight(ORIGINALS.get(`unet/${name}`)!) : undefined;
+    return [{ component, folder, name: withoutWeight(name), shape, original }];
+  }),
+);
+
+const flat = (name: string) => name.replaceAll(".", "_");
+const short = ({ folder }: Module) => ({ unet: "unet", text_encoder: "te1", text_encoder_2: "te2" })[folder]!;
+const omi = ({ folder }: Module) => ({ unet: "unet", text_encoder: "clip_l", text_encoder_2: "clip_g" })[folder]!;
+const only =
+  (folder: string, name: (module: Module) => string) =>
+  (module: Module): string | undefined =>
+    module.folder === folder ? name(module) : undefined;
+
+/** A module's name in the file; undefined where the style has none such. Then what follows for the two factors. */
+const STYLES: Readonly<Record<string, readonly [(module: Module) => string | undefined, string, string]>> = {
+  "kohya, diffusers' blocks": [(m) => `lora_${short(m)}_${flat(m.name)}`, ".lora_down.weight", ".lora_up.weight"],
+  "kohya, SGM blocks": [
+    (m) => `lora_${short(m)}_${flat(m.original ?? m.name)}`,
+    ".lora_down.weight",
+    ".lora_up.weight",
+  ],
+  "diffusers, peft": [(m) => `${m.folder}.${m.name}`, ".lora_A.weight", ".lora_B.weight"],
+  "diffusers, peft, without prefix": [only("unet", (m) => m.name), ".lora_A.weight", ".lora_B.weight"],
+  "peft, named": [
+    only("unet", (m) => `base_model.model.${m.name}`),
+    ".lora_A.default.weight",
+    ".lora_B.default.weight",
+  ],
+  "diffusers, peft, named": [(m) => `${m.folder}.${m.name}`, ".lora_A.default_0.weight", ".lora_B.default_0.weight"],
+  "peft, bare": [only("unet", (m) => m.name), ".lora_A", ".lora_B"],
+  "diffusers, old": [(m) => `${m.folder}.${m.name}`, ".lora.down.weight", ".lora.up.weight"],
+  "diffusers, text encoders": [
+    (m) => (m.folder === "unet" ? undefined : `${m.folder}.${m.name}`),
+    ".lora_linear_layer.down.weight",
+    ".lora_linear_layer.up.weight",
+  ],
+  "diffusers, attention processors": [
+    only("unet", (m) =>
+      /\.attn[12]\.to_/.test(m.name) ? `unet.${m.name.replace(/\.(to_\w+?)(\.0)?$/, ".processor.$1")}` : "",
+    ),
+    "_lora.down.weight",
+    "_lora.up.weight",
+  ],
+  "transformers 5": [
+    (m) => (m.folder === "unet" ? undefined : `${m.folder}.${m.name.replace(/^text_model\./, "")}`),
+    ".lora_A.weight",
+    ".lora_B.weight",
+  ],
+  OMI: [(m) => `${omi(m)}.${m.original ?? m.name}`, ".lora_down.weight", ".lora_up.weight"],
+  ComfyUI: [
+    (m) => (m.folder === "unet" ? `diffusion_model.${m.original}` : `text_encoders.${omi(m)}.transformer.${m.name}`),
+    ".lora_A.weight",
+    ".lora_B.weight",
+  ],
+  "SimpleTuner, LyCORIS": [only("unet", (m) => `lycoris_${flat(m.name)}`), ".lora_down.weight", ".lora_up.weight"],
+};
+
+test("SDXL's modules: as many as it has, and their top-level ones", () => {
+  // 794 of the UNet, and 6 a layer of the text encoders with a projection: diffusers' modules with a weight of two axes or more.
+  assert.deepEqual(
+    ["unet", "text_encoder", "text_encoder_2"].map((folder) => MODULES.filter((m) => m.folder === folder).length),
+    [794, 12 * 6, 32 * 6 + 1],
+  );
+  const top = MODULES.filter((m) => /^(conv_|time_|add_)/.test(m.name)).map(({ original }) => original);
+  assert.deepEqual(top.sort(), [
+    "input_blocks.0.0",
+    "label_emb.0.0",
+    "label_emb.0.2",
+    "out.2",
+    "time_embed.0",
+    "time_embed.2",
+  ]);
+});
+
+for (const [style, [nameOf, down, up]] of Object.entries(STYLES)) {
+  test(`${style}: every module is found, and is itself`, async () => {
+    const named = MODULES.flatMap((module) => {
+      const name = nameOf(module);
+      return name ? [{ module, name }] : [];
+    });
+    assert.ok(named.length > 70);
+    const shapes = named.flatMap(({ module, name }) => {
+      const pair = pairShapes(module.shape, 4);
+      return [[`${name}${down}`, pair.down] as const, [`${name}${up}`, pair.up] as const];
+    });
+    const { adapter, report } = await openAdapter(shapesFile(shapes), SDXL_NAMES);
+    assert.deepEqual([report.matched, report.unmatched, report.twins], [shapes.length, [], []]);
+    for (const { module, name } of named) {
+      const [change, ...more] = adapter.layers.get(module.component)?.get(module.name) ?? [];
+      assert.equal(more.length, 0);
+      assert.ok(change?.kind === "low-rank" && change.down.name === `${name}${down}`, `${name} -> ${module.name}`);
+    }
+    assert.equal(
+      [...adapter.layers.values()].reduce((sum, { size }) => sum + size, 0),
+      named.length,
+    );
+  });
+}
+
+test("no name of one module is another's, flattened or not", () => {
+  for (const { folder, schema, otherNames } of SDXL_PARTS) {
+    const modules = [...schema.keys()].filter((name) => name.endsWith(".weight")).map(withoutWeight);
+    const all = [...modules, ...otherNames.keys()];
+    assert.equal(new Set(all.map(flat)).size, all.length, folder);
+    for (const name of modules) assert.equal(SDXL_NAMES.find(folder, flat(name), true)?.layer.module, name);
+    for (const [other, name] of otherNames) assert.equal(SDXL_NAMES.find(folder, other, false)?.layer.module, name);
+  }
+});
+
+test("blocks by both names: diffusers' counts, layers under one name alone are kept", async () => {
+  const pair = (root: string, rank: number) =>
+    [
+      [`${root}.lora_down.weight`, [rank, 640]],
+      [`${root}.lora_up.weight`, [640, rank]],
+    ] as const;
+  const file = shapesFile([
+    ...pair("lora_unet_input_blocks_4_1_proj_in", 2),
+    ...pair("lora_unet_down_blocks_1_attentions_0_proj_in", 3),
+    ...pair("lora_unet_input_blocks_5_1_proj_in", 2),
+  ]);
+  const { adapter, report } = await openAdapter(file, SDXL_NAMES);
+  const ranks = [...adapter.layers.get("unet")!].map(([name, [change]]) => [
+    name,
+    change?.kind === "low-rank" && change.down.shape[0],
+  ]);
+  assert.deepEqual(ranks, [
+    ["down_blocks.1.attentions.0.proj_in", 3],
+    ["down_blocks.1.attentions.1.proj_in", 2],
+  ]);
+  assert.deepEqual(
+    report.twins.map((name) => name.split(".")[0]),
+    Array(2).fill("lora_unet_input_blocks_4_1_proj_in"),
+  );
+  assert.equal(report.matched, 4);
+});
+
+test("keys: the longest end counts, and an adapter's name within is left out", () => {
+  const cases = {
+    "a.lora_A.my-style.weight": ["a", "down"],
+    "a.lora_magnitude_vector.default.weight": ["a", "magnitudeVector"],
+    "a.lora_linear_layer.up.weight": ["a", "up"],
+    "a.processor.to_out_lora.down.weight": ["a.processor.to_out", "down"],
+    "a.b1.weight": ["a", "gloraB1"],
+    "a.b3.weight": ["a.b3", "weight"],
+    "a.hada_w1_a.default": ["a", "hadaW1A"],
+    "a.lora_embedding_A": undefined,
+    "a.bias": undefined,
+    "": undefined,
+  };
+  for (const [key, expected] of Object.entries(cases)) {
+    const found = splitKey(key);
+    assert.deepEqual(found && [found.root, found.role], expected, key);
+  }
+});
