@@ -11,6 +11,7 @@ import { SDXL_BASE_CLIP_BIG_G, SDXL_BASE_CLIP_L, SDXL_BASE_UNET, SDXL_BASE_VAE }
 import { SDXL_BASE_FILES } from "../src/models/sdxl/base-files.ts";
 import { unetSchema } from "../src/models/sdxl/unet.ts";
 import { elementCount, numberToF16 } from "../src/tensor/dtype.ts";
+import { safetensorsFront } from "./synth-sdxl/safetensors-front.ts";
 import { tokenizerFiles } from "./synth-sdxl/tokenizer.ts";
 import { uniforms } from "./synth-sdxl/uniforms.ts";
 
@@ -56,21 +57,12 @@ function statistics(name: string, shape: readonly number[]): { mean: number; spr
 }
 
 async function writeTensors(file: string, schema: Schema): Promise<number> {
-  let end = 0;
-  const header: Record<string, unknown> = { __metadata__: { format: "pt" } };
-  for (const [name, shape] of schema) {
-    const start = end;
-    end += elementCount(shape) * 2;
-    header[name] = { dtype: "F16", shape, data_offsets: [start, end] };
-  }
-  const text = new TextEncoder().encode(JSON.stringify(header));
-  const padded = new Uint8Array(8 + Math.ceil(text.length / 8) * 8).fill(0x20);
-  new DataView(padded.buffer).setBigUint64(0, BigInt(padded.length - 8), true);
-  padded.set(text, 8);
+  const tensors = Array.from(schema, ([name, shape]) => ({ name, dtype: "f16" as const, shape }));
+  const { front, dataBytes } = safetensorsFront(tensors, { format: "pt" });
   await using handle = await open(file, "w");
-  await handle.write(padded);
+  await handle.write(front);
   for (const [name, shape] of schema) await writeTensor(handle, name, shape);
-  return padded.length + end;
+  return front.length + dataBytes;
 }
 
 /** One pass over the pool a tensor: scaled and rounded once, then written from a random offset, again and again. */

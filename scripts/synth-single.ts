@@ -4,8 +4,8 @@
  */
 import { type FileHandle, open } from "node:fs/promises";
 import { join } from "node:path";
-import { elementCount } from "../src/tensor/dtype.ts";
 import { type OriginalName, originalNames } from "../test/support/single-file.ts";
+import { safetensorsFront } from "./synth-sdxl/safetensors-front.ts";
 
 const [folder, out] = process.argv.slice(2);
 if (folder === undefined || out === undefined) {
@@ -56,17 +56,10 @@ function storedShape(names: readonly OriginalName[]): readonly number[] {
 
 const stored = await storedTensors();
 const tensors = [...Map.groupBy(originalNames("sdxl"), ({ original }) => original)];
-let end = 0;
-const header: Record<string, unknown> = { __metadata__: { "modelspec.architecture": "stable-diffusion-xl-v1-base" } };
-for (const [name, parts] of tensors) {
-  const shape = storedShape(parts);
-  header[name] = { dtype: "F16", shape, data_offsets: [end, end + 2 * elementCount(shape)] };
-  end += 2 * elementCount(shape);
-}
-const json = new TextEncoder().encode(JSON.stringify(header));
-const front = new Uint8Array(8 + Math.ceil(json.length / 8) * 8).fill(0x20);
-new DataView(front.buffer).setBigUint64(0, BigInt(front.length - 8), true);
-front.set(json, 8);
+const { front, dataBytes } = safetensorsFront(
+  tensors.map(([name, parts]) => ({ name, dtype: "f16", shape: storedShape(parts) })),
+  { "modelspec.architecture": "stable-diffusion-xl-v1-base" },
+);
 await using file = await open(out, "w");
 await file.write(front);
 for (const [, parts] of tensors) {
@@ -78,7 +71,7 @@ for (const [, parts] of tensors) {
   }
 }
 for (const handle of new Set(Array.from(stored.values(), (tensor) => tensor.handle))) await handle.close();
-console.error(`${((front.length + end) / 1e9).toFixed(2)} GB, ${tensors.length} tensors`);
+console.error(`${((front.length + dataBytes) / 1e9).toFixed(2)} GB, ${tensors.length} tensors`);
 
 function transposed(bytes: Buffer, [rows, columns]: readonly number[]): Buffer {
   const to = Buffer.alloc(bytes.length);
