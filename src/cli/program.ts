@@ -28,16 +28,17 @@ import { addVerify } from "./verify.ts";
 /** Runs one command line (without node and script). Resolves to the exit code and never rejects. */
 export async function runCli(argv: readonly string[], context: CliContext): Promise<number> {
   let held = "";
+  const program = createProgram(context, (text) => (held = text));
   try {
     requireFlagsOfOurs(context.env);
-    await createProgram(context, (text) => (held = text)).parseAsync(argv, { from: "user" });
+    await program.parseAsync(argv, { from: "user" });
     return EXIT.ok;
   } catch (error) {
     if (!(error instanceof CommanderError)) return reportFailure(context, error, argv.includes("--json"));
     // Of a command that only has commands: its help, which is what was wanted.
     if (error.code === "commander.help") context.stdout.write(held);
     if (error.code === "commander.help" || error.exitCode === 0) return EXIT.ok;
-    return reportFailure(context, unquoted(error, argv) ?? error, argv.includes("--json"));
+    return reportFailure(context, unquoted(error, argv) ?? misused(error, program, argv), argv.includes("--json"));
   }
 }
 
@@ -52,6 +53,19 @@ function unquoted({ code }: CommanderError, [command = "", ...rest]: readonly st
     problem: "the prompt must be one argument",
     next: `put it in quotes: solvay ${command} ${JSON.stringify(prompt)}`,
   });
+}
+
+/** What is wrong with a command line, and where its own command tells what it takes. */
+function misused(error: CommanderError, program: Command, argv: readonly string[]): UsageError {
+  const words = ["solvay"];
+  let command: Command | undefined = program;
+  for (const word of argv) {
+    command = command.commands.find((other) => other.name() === word);
+    if (!command) break;
+    words.push(word);
+  }
+  const problem = error.message.replace(/^error: /, "").replace(/\.$/, "");
+  return new UsageError({ code: "E_USAGE", problem, next: `run ${words.join(" ")} --help` });
 }
 
 /** Throws UsageError if npm took an option for one of its own: `npm start --model X`. */

@@ -62,7 +62,14 @@ export interface SafetensorsHeader {
 /** Throws ArtifactError. */
 export async function readSafetensorsHeader(source: ByteSource, signal?: AbortSignal): Promise<SafetensorsHeader> {
   const kind = await sniffContainer(source, signal);
-  if (kind !== "safetensors") throw damaged(source, "E_ST_HEADER", `this is ${kind}, not safetensors`);
+  if (kind !== "safetensors") {
+    throw new ArtifactError({
+      code: "E_NOT_WEIGHTS",
+      subject: source.name,
+      problem: "this is an LZR2 artifact, which changes a model and is none",
+      next: "name a model's safetensors file or folder; the artifact goes over it by --artifact",
+    });
+  }
   const lengthField = new Uint8Array(LENGTH_BYTES);
   await source.read(0, lengthField, signal);
   const headerBytes = Number(new DataView(lengthField.buffer).getBigUint64(0, true));

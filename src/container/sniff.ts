@@ -53,6 +53,18 @@ const FOREIGN: readonly Foreign[] = [
     next: "use the model's safetensors files",
     matches: (_, text) => text.startsWith("GGUF"),
   },
+  {
+    code: "E_NOT_WEIGHTS",
+    problem: "this is a picture, not a file of weights",
+    next: "name the model's file or folder",
+    matches: (_, text) => /^(\x89PNG\r\n|\xff\xd8\xff|GIF8|RIFF.{4}WEBP)/s.test(text),
+  },
+  {
+    code: "E_NOT_WEIGHTS",
+    problem: "this is a JSON text, not a file of weights",
+    next: "name the .safetensors file, or the folder that holds model_index.json",
+    matches: (_, text) => /^\s*\{\s*"/.test(text),
+  },
 ];
 
 /** What a file that begins so seems to be, in words, and what helps; undefined if that is not known. */

@@ -71,8 +71,13 @@ function unetOf(file: string, table: TensorTable): TensorTable {
     const foreign = family.foreignFile(table.values());
     if (foreign !== undefined) throw refuse(`this is ${foreign}`);
     const networks = family.networksIn(table, file);
-    if (networks.length === 0) continue;
     const { component } = family.baseArtifactTarget;
+    if (networks.length === 0) {
+      const alone = family.recognise(table)?.rules.component;
+      const { folder } = family.components.find(({ id }) => id === component)!;
+      if (alone !== undefined && alone !== folder) throw refuse(`it holds a ${alone}, and no ${component}`);
+      continue;
+    }
     const found = networks.find((network) => network.component === component);
     if (!found) throw refuse(`it holds ${networks.map(({ network }) => network).join(", ")}, and no ${component}`);
     return new Map([...found.table].map(([name, entry]) => [name, { ...entry, name }]));

@@ -31,8 +31,12 @@ export interface VerifyOptions {
 /** A file of several: its name says so, and what it lacks is in the others. */
 const SHARD = /-\d{5}-of-\d{5}\b/;
 
-/** `name`: a file, a folder, or a Hugging Face id in the cache. Never rejects for what is wrong with the files: that is the report. */
+/**
+ * `name`: a file, a folder, or a Hugging Face id in the cache. What is wrong with its files is the report; rejects with ArtifactError where
+ * `options.model` isn't there.
+ */
 export async function verifyPath(host: LibraryHost, name: string, options: VerifyOptions = {}): Promise<VerifyReport> {
+  if (options.model !== undefined) await locateFiles(host, options.model);
   try {
     const path = await locateFiles(host, name);
     if ((await host.kindOf(path)) === "folder") return await verifyFolder(host, path, options.signal);
@@ -181,5 +185,6 @@ async function basesOf(
 
 function report(problems: readonly string[], what: string, notes: readonly string[] = []): VerifyReport {
   const ok = problems.length === 0;
-  return { ok, problems, notes, summary: ok ? `${what}: all sound` : `${what}: ${problems.length} problems` };
+  const count = problems.length === 1 ? "1 problem" : `${problems.length} problems`;
+  return { ok, problems, notes, summary: `${what}: ${ok ? "all sound" : count}` };
 }

@@ -1,5 +1,4 @@
 /** @file From an error to one line and an exit code. */
-import { CommanderError } from "commander";
 import { ArtifactError, BudgetError, DeviceError, printable, SolvayError, UsageError } from "../errors.ts";
 import { type CliContext, Interrupted } from "./context.ts";
 
@@ -66,10 +65,6 @@ export function systemProblem(error: unknown): string {
 }
 
 function translate(error: unknown): SolvayError {
-  if (error instanceof CommanderError) {
-    const problem = error.message.replace(/^error: /, "").replace(/\.$/, "");
-    return new UsageError({ code: "E_USAGE", problem, next: "run solvay --help" });
-  }
   const cause = error instanceof Error ? error : new Error(String(error));
   const { code: systemCode = "", path: subject = "" } = cause as NodeJS.ErrnoException;
   const known = SYSTEM[systemCode];

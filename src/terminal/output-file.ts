@@ -156,7 +156,12 @@ export async function savePicture(
     const what = `the picture could not be written there (${systemProblem(error)})`;
     const [problem, next] = await elsewhere(target ? [cwd, tmpdir()] : [tmpdir()], picture).then(
       (file) => [`${what}, and was saved as ${file}`, "move it from there"] as const,
-      () => [`${what}, nor anywhere else, and is lost`, "make room, and run it again with the same seed"] as const,
+      // Its latent may be kept, which takes less room, and whoever kept it says so.
+      () =>
+        [
+          `${what}, nor anywhere else`,
+          "make room, then resume what is kept of it, or draw it again by its seed",
+        ] as const,
     );
     if (isFull(error)) throw new BudgetError({ code: "E_DISK_FULL", subject, problem, next, cause: error });
     throw new ArtifactError({ code: "E_OUTPUT", subject, problem, next, cause: error });

@@ -41,7 +41,7 @@ test("E_NOT_A_FOLDER, E_UNREADABLE, E_VERIFY: files that are no model, can't be 
   await assert.rejects(openFileFolder(path.join(cwd, "file")), { code: "E_NOT_A_FOLDER" });
   const round = await run(["inspect", "round"]);
   assert.equal(round.exitCode, 3);
-  assert.match(round.error, /^E_UNREADABLE .*round: can't be opened \(ELOOP\)\. Next: check its permissions\.$/);
+  assert.match(round.error, /^E_UNREADABLE .*round: can't be opened \(ELOOP\)\. Next: check the path\.$/);
   const damaged = await run(["verify", "file", "--json"]);
   assert.equal(damaged.exitCode, 3);
   assert.match(damaged.error, /^E_VERIFY file: 1 problem\. Next: replace what is named above\.$/);

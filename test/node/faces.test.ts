@@ -167,6 +167,27 @@ test("a full disk is one: before the work, and after it, with the picture kept",
   assert.deepEqual(after.files, []);
 });
 
+test("where no folder takes a picture, its error points to what may be kept of it", async (t) => {
+  let full = false;
+  const { open } = fs;
+  mockFs(t, {
+    open: async (...args: Parameters<typeof open>) => {
+      if (full && path.basename(String(args[0])).startsWith(".solvay-")) throw systemError("EFBIG", String(args[0]));
+      return await open(...args);
+    },
+  });
+  const { exitCode, last } = await run(["generate", "x", "--output", "a.png"], {
+    atStep: () => {
+      full = true;
+    },
+  });
+  assert.equal(exitCode, 3);
+  assert.match(
+    last,
+    /^E_OUTPUT a\.png: .*\(the file is too large for the file system\), nor anywhere else\. Next: make room, then resume/,
+  );
+});
+
 test("files get names that are free, without hard links, too; a name that can't be given leaves nothing behind", async (t) => {
   const cwd = folder();
   writeFileSync(path.join(cwd, "a"), "old");
@@ -236,8 +257,10 @@ test("an error is one line without control characters; the stack comes when it i
     assert.ok(!text[0]!.includes("\u001b") && text[0]!.includes("c"), text[0]);
     assert.equal(out(), "");
   }
-  const { last, out } = await run(["generate", "x", "--wrong", "--json"]);
-  assert.match(last, /^E_USAGE: unknown option '--wrong'/);
+  const { last, out } = await run(["generate", "x", "--frobnicate", "--json"]);
+  assert.match(last, /^E_USAGE: unknown option '--frobnicate'\. Next: run solvay generate --help\.$/);
+  const deep = await run(["store", "verify", "--wrong"]);
+  assert.match(deep.last, /Next: run solvay store verify --help\.$/);
   assert.equal(JSON.parse(out()).code, "E_USAGE");
 });
 

@@ -69,13 +69,8 @@ async function openHandle(path: string, shown: string): Promise<FileHandle> {
     const code = cause instanceof Error && "code" in cause ? cause.code : undefined;
     if (code === "ENOENT") throw refusal("E_MISSING", shown, "there is no such file", "check the path", cause);
     if (code === "EISDIR") throw refusal("E_NOT_A_FILE", shown, "not a regular file", "name the file itself", cause);
-    throw refusal(
-      "E_UNREADABLE",
-      shown,
-      `can't be opened (${code ?? "unknown reason"})`,
-      "check its permissions",
-      cause,
-    );
+    const next = code === "EACCES" || code === "EPERM" ? "check its permissions" : "check the path";
+    throw refusal("E_UNREADABLE", shown, `can't be opened (${code ?? "unknown reason"})`, next, cause);
   }
 }
 
