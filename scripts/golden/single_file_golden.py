@@ -31,6 +31,12 @@ NO_MIDDLE = {**SDXL, "mid_block_type": "UNetMidBlock2D"}
 # segmind/SSD-1B and segmind/Segmind-Vega: other depths, a middle of one ResNet block.
 SSD_1B = {**NO_MIDDLE, "transformer_layers_per_block": [1, [2, 2], [4, 4]], "reverse_transformer_layers_per_block": [[4, 4, 10], [2, 1, 1], 1]}
 VEGA = {**NO_MIDDLE, "transformer_layers_per_block": [1, 1, 2]}
+# stabilityai/stable-diffusion-xl-refiner-1.0
+REFINER = {
+    **SDXL, "attention_head_dim": [6, 12, 24, 24], "block_out_channels": [384, 768, 1536, 1536], "cross_attention_dim": 1280,
+    "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"], "projection_class_embeddings_input_dim": 2560,
+    "transformer_layers_per_block": 4, "up_block_types": ["UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"],
+}  # fmt: skip
 
 
 def replaced(name: str, pairs: dict[str, str]) -> str:
@@ -108,8 +114,7 @@ def equal(a: torch.Tensor, b: torch.Tensor) -> bool:
 LAYER = {"layer_norm1": "ln_1", "layer_norm2": "ln_2", "self_attn.out_proj": "attn.out_proj", "mlp.fc1": "mlp.c_fc", "mlp.fc2": "mlp.c_proj"}
 
 
-def clip_g_rows(model: CLIPTextModelWithProjection) -> list[Row]:
-    prefix = "conditioner.embedders.1.model."
+def clip_g_rows(model: CLIPTextModelWithProjection, prefix: str = "conditioner.embedders.1.model.") -> list[Row]:
     state = model.state_dict()
     rows, file = [], {}
     for name, value in state.items():
@@ -162,6 +167,10 @@ def main() -> None:
         }
         networks["ssd-1b"] = {"unet": unet_rows(UNet2DConditionModel(**SSD_1B))}
         networks["vega"] = {"unet": unet_rows(UNet2DConditionModel(**VEGA))}
+        networks["refiner"] = {
+            "unet": unet_rows(UNet2DConditionModel(**REFINER)),
+            "text_encoder_2": clip_g_rows(CLIPTextModelWithProjection(large), "conditioner.embedders.0.model."),
+        }
     networks["demo"] = {
         "unet": unet_rows(UNet2DConditionModel.from_pretrained(demo / "unet", variant="fp16")),
         "vae": vae_rows(AutoencoderKL.from_pretrained(demo / "vae", variant="fp16")),

@@ -145,8 +145,8 @@ export const OPEN_FIELDS = {
   },
   refiner: {
     kind: PATH,
-    description: "folder of an SDXL refiner, which draws the last steps",
-    flag: { usage: "--refiner <dir>", group: "Model" },
+    description: "an SDXL refiner, which draws the last steps: a folder, a .safetensors file, a Hugging Face id",
+    flag: { usage: "--refiner <model>", group: "Model" },
   },
   wildcardsDir: {
     kind: PATH,

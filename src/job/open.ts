@@ -20,7 +20,7 @@ export interface OpenEngineOptions {
   readonly prediction?: PredictionType;
   /** LZR2 file that overlays the UNet. */
   readonly artifact?: string;
-  /** Folder of an SDXL refiner, which draws the last steps (a job's `refinerStart`). */
+  /** An SDXL refiner, which draws the last steps (a job's `refinerStart`): a folder, a file, a Hugging Face id in the local cache. */
   readonly refiner?: string;
   /** Folder of wildcards: `__animals/cats__` in a prompt is a line of `animals/cats.txt`. */
   readonly wildcardsDir?: string;

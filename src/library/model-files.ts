@@ -1,7 +1,7 @@
 /** @file The files of a model that the user has named, opened: a folder or a single file, and what stands in for parts of it. */
 import { UsageError } from "../errors.ts";
 import { BASE_MODEL, openModelFiles } from "../models/families.ts";
-import type { FilePlace, OpenedFiles } from "../models/family.ts";
+import type { Family, FilePlace, OpenedFiles, Refiner } from "../models/family.ts";
 import type { PredictionType } from "../sampler/prediction.ts";
 import type { LibraryHost } from "./host.ts";
 import { locateFiles } from "./locate.ts";
@@ -49,6 +49,17 @@ export async function openFilesAt(
     },
     { signal },
   );
+}
+
+/** Opens the refiner at `path`; as openFilesAt. */
+export async function openRefinerAt(
+  host: LibraryHost,
+  family: Family,
+  path: string,
+  { owned, signal }: { readonly owned: AsyncDisposableStack; readonly signal?: AbortSignal | undefined },
+): Promise<Refiner> {
+  const model = await openPlace(host, path, owned);
+  return await family.openRefiner({ model, vocabulary: await host.openFolder(host.clipVocabulary) }, signal);
 }
 
 async function openPlace(host: LibraryHost, path: string, owned: AsyncDisposableStack): Promise<FilePlace> {

@@ -1,6 +1,6 @@
 /** @file Opens what the user has named, an artifact over it included: the one way for engine, commands and servers. */
 import { overlayLzr2 } from "../checkpoint/lzr2-overlay.ts";
-import type { Checkpoint, Component } from "../models/family.ts";
+import type { Checkpoint, Component, Refiner } from "../models/family.ts";
 import type { Folder } from "../source/folder.ts";
 import type { ByteSource } from "../source/source.ts";
 import type { ImportBudget, ImportEvent } from "../store/import/import-types.ts";
@@ -8,7 +8,7 @@ import type { Store } from "../store/store.ts";
 import { openStoredModel } from "../store/stored-model.ts";
 import type { LibraryHost } from "./host.ts";
 import { locateArtifact, locateFiles, locateModel, requireNoArtifact } from "./locate.ts";
-import { type ModelParts, openFilesAt, requireNoParts, requireReadable } from "./model-files.ts";
+import { type ModelParts, openFilesAt, openRefinerAt, requireNoParts, requireReadable } from "./model-files.ts";
 import { folderComponent, storedComponent } from "./on-demand.ts";
 import { importCheckpoint, openStoredCheckpoint, withStoredWeights } from "./stored.ts";
 
@@ -20,7 +20,7 @@ export interface ModelRequest extends ModelParts {
   readonly store?: string | undefined;
   /** Accept LZR2 records of unknown kind. */
   readonly compat?: boolean | undefined;
-  /** Folder of a refiner, opened beside the model. */
+  /** A refiner, opened beside the model: a folder, a single file, a Hugging Face id in the local cache. */
   readonly refiner?: string | undefined;
 }
 
@@ -126,12 +126,12 @@ async function withRefiner(
   if (refiner === undefined) return model;
   await using owned = new AsyncDisposableStack();
   owned.use(model);
-  const folder = await host.openFolder(await locateFiles(host, refiner));
-  const opened = owned.use(await model.checkpoint.family.openRefiner(folder, signal));
+  const path = await locateFiles(host, refiner);
+  const opened = owned.use(await openRefinerAt(host, model.checkpoint.family, path, { owned, signal }));
   const checkpoint = model.checkpoint.withRefiner(opened);
   const stack = owned.move();
   return {
-    ...{ checkpoint, artifactName: model.artifactName, heldBytes: model.heldBytes },
+    ...{ checkpoint, artifactName: model.artifactName, heldBytes: model.heldBytes + readingBytes(opened) },
     onDemand: (id, asked) => model.onDemand(id, asked),
     [Symbol.asyncDispose]: () => stack.disposeAsync(),
   };
@@ -150,7 +150,7 @@ interface ArtifactPolicy {
 const READS_AT_ONCE = 8;
 
 /** Memory of reads through views: of weights that lie in a file otherwise than they are read. */
-function readingBytes({ components }: Checkpoint): number {
+function readingBytes({ components }: Pick<Checkpoint | Refiner, "components">): number {
   const sources = [...components.values()].flatMap(({ table }) => Array.from(table.values(), ({ source }) => source));
   return READS_AT_ONCE * sources.reduce((most, { readingBytes = 0 }) => Math.max(most, readingBytes), 0);
 }

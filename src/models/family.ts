@@ -71,6 +71,8 @@ export interface ModelFiles {
   readonly vocabulary: Folder;
 }
 
+export type RefinerFiles = Pick<ModelFiles, "model" | "vocabulary">;
+
 export interface BaseModel {
   readonly name: string;
   /** Whether the user has named it. */
@@ -112,8 +114,8 @@ export interface Family {
   isModelIndex(text: string): boolean;
   /** Which of a listing's files make up the model. */
   readonly chooseFiles: ModelChooser;
-  /** Opens and checks the folder of a refiner; reads headers and configs only. Rejects with ArtifactError or UsageError. */
-  openRefiner(folder: Folder, signal?: AbortSignal): Promise<Refiner>;
+  /** Opens and checks a refiner's folder or single file; reads headers and configs only. Rejects with ArtifactError or UsageError. */
+  openRefiner(files: RefinerFiles, signal?: AbortSignal): Promise<Refiner>;
   /** Opens and checks a folder; reads headers and configs only. Rejects with ArtifactError or UsageError. */
   open(folder: Folder, options?: OpenOptions): Promise<Checkpoint>;
   /** Opens and checks a model from whatever files it is in; reads headers and configs only. Rejects with ArtifactError or UsageError. */

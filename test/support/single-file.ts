@@ -22,7 +22,7 @@ export interface OriginalName {
 
 const NAMES = fileURLToPath(new URL("../../fixtures/single-file/names.tsv.gz", import.meta.url));
 
-export function originalNames(model: "sdxl" | "ssd-1b" | "vega" | "demo"): OriginalName[] {
+export function originalNames(model: "sdxl" | "ssd-1b" | "vega" | "refiner" | "demo"): OriginalName[] {
   const lines = gunzipSync(readFileSync(NAMES)).toString().split("\n");
   return lines.flatMap((line) => {
     const [of, folder, original, parameter, how, shape] = line.split("\t") as [

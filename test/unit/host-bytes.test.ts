@@ -104,7 +104,10 @@ test("where a band's rows lie in several parts, the room to put them together co
 test("a refiner's prompts, and the latent that waits for its turn", async () => {
   const fixture = (name: string) => fileURLToPath(new URL(`../../fixtures/${name}`, import.meta.url));
   await using base = await openSdxlFolder(fixture("golden/deep"));
-  await using refiner = await SDXL.openRefiner(await openFileFolder(fixture("from-pictures/refiner")));
+  await using refiner = await SDXL.openRefiner({
+    model: { kind: "folder", folder: await openFileFolder(fixture("from-pictures/refiner")) },
+    vocabulary: await openFileFolder(fixture("from-pictures/refiner/tokenizer_2")),
+  });
   const size = { batch: 2, width: 64, height: 48, modelCalls: 2, historyLength: 1, fp32: false };
   const described = base.withRefiner(refiner).describe({ ...size, refined: { modelCalls: 3, historyLength: 2 } });
   const bytes = new Map(described.phases.map((phase) => [phase.id, phase.hostBytes]));

@@ -33,7 +33,7 @@ function storedTable(names: readonly OriginalName[]): Map<string, TensorEntry> {
   return table;
 }
 
-for (const model of ["sdxl", "ssd-1b", "vega", "demo"] as const) {
+for (const model of ["sdxl", "ssd-1b", "vega", "refiner", "demo"] as const) {
   test(`${model}: each tensor becomes the parameters that diffusers reads from it`, () => {
     const names = originalNames(model);
     const { tables, leftAside, unknown } = partsOf(storedTable(names), "file");
@@ -57,10 +57,13 @@ for (const model of ["sdxl", "ssd-1b", "vega", "demo"] as const) {
   });
 }
 
-for (const model of ["sdxl", "ssd-1b", "vega"] as const) {
+for (const model of ["sdxl", "ssd-1b", "vega", "refiner"] as const) {
   test(`${model}: its UNet's config follows from its tensors, and asks for just those`, () => {
     const names = originalNames(model).filter(({ folder }) => folder === "unet");
-    const text = inferredConfig("unet", partsOf(storedTable(names), "file").tables.get("unet")!);
+    const table = partsOf(storedTable(names), "file").tables.get("unet")!;
+    const kind = model === "refiner" ? "refiner" : "base";
+    const text = inferredConfig("unet", table, kind);
+    assert.equal(inferredConfig("unet", table, kind === "base" ? "refiner" : "base"), undefined);
     const config = unetConfig(new JsonConfig("unet/config.json", text!));
     assert.deepEqual(
       [...unetSchema(config)].map(([name, shape]) => `${name} ${shape.join("x")}`).sort(),

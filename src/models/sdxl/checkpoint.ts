@@ -3,7 +3,6 @@ import { JsonConfig, MAX_CONFIG_BYTES } from "../../checkpoint/json-config.ts";
 import { parseSchedulerConfig, scheduleTypeName } from "../../checkpoint/scheduler-config.ts";
 import { type ComponentRules, compareWithSchema, requireSchema } from "../../checkpoint/schema.ts";
 import { type OpenWeightsOptions, openWeights } from "../../checkpoint/weight-folder.ts";
-import type { TensorTable } from "../../container/table.ts";
 import { ArtifactError } from "../../errors.ts";
 import type { LatentColours } from "../../image/latent-preview.ts";
 import type { Graph } from "../../ir/graph.ts";
@@ -25,7 +24,7 @@ import type {
 import type { JobShape } from "../job-shape.ts";
 import { normalisedColours, SDXL_BASE_VAE, SDXL_LATENT_COLOURS } from "./base.ts";
 import { promptChunks } from "./conditioning.ts";
-import type { SdxlConfigs, SdxlParts } from "./config.ts";
+import type { GivenWeights, SdxlConfigs, SdxlParts } from "./config.ts";
 import {
   MODEL_INDEX,
   SCHEDULER_CONFIG,
@@ -160,14 +159,6 @@ export class SdxlCheckpoint implements Checkpoint {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#owned?.[Symbol.asyncDispose]();
   }
-}
-
-/** Weights of a network from elsewhere than its folder. */
-export interface GivenWeights {
-  /** By diffusers' names, or an older export's. */
-  readonly table: TensorTable;
-  /** For messages. */
-  readonly subject: string;
 }
 
 export interface OpenSdxlOptions extends OpenOptions {

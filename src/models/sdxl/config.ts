@@ -1,4 +1,5 @@
 /** @file What an SDXL needs to know of itself, its weights aside: plain data, filled from config files (network-config.ts). */
+import type { TensorTable } from "../../container/table.ts";
 import type { SamplerName } from "../../sampler/samplers.ts";
 import type { SchedulerConfig } from "../../sampler/training.ts";
 import type { ClipTokenizer } from "../../tokenizer/clip.ts";
@@ -66,4 +67,12 @@ export interface SdxlParts {
   readonly scores?: AestheticScores;
   /** model_index.json's force_zeros_for_empty_prompt. */
   readonly zerosForAbsentPrompt: boolean;
+}
+
+/** Weights of a network from elsewhere than its folder. */
+export interface GivenWeights {
+  /** By diffusers' names, or an older export's. */
+  readonly table: TensorTable;
+  /** For messages. */
+  readonly subject: string;
 }

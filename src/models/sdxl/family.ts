@@ -11,7 +11,7 @@ import { foreignFile } from "./foreign-files.ts";
 import { isSdxlIndex } from "./model-index.ts";
 import { openSdxlFiles } from "./open-files.ts";
 import { networksIn, recogniseNetwork } from "./recognise.ts";
-import { openSdxlRefiner } from "./refiner.ts";
+import { openSdxlRefinerFiles } from "./refiner-files.ts";
 import { CANONICAL_NAME } from "./rules.ts";
 import { unetSchema } from "./unet.ts";
 
@@ -30,7 +30,7 @@ export const SDXL: Family = {
   get baseArtifactTarget() {
     return { component: "unet", schema: unetSchema(SDXL_BASE_UNET) };
   },
-  openRefiner: openSdxlRefiner,
+  openRefiner: openSdxlRefinerFiles,
   openFiles: (files, options) => openSdxlFiles(SDXL, files, options),
   tensorsOf(component, stored, file) {
     const { id, folder } = SDXL_COMPONENTS.find((entry) => entry.id === component)!;

@@ -24,6 +24,8 @@ const PREFIXES: Readonly<Record<WeightFolder, readonly string[]>> = {
   ],
   text_encoder_2: [
     "conditioner.embedders.1.model.",
+    // A refiner's only one.
+    "conditioner.embedders.0.model.",
     "text_encoders.clip_g.transformer.",
     "text_encoder_2.",
     "clip_g.transformer.",

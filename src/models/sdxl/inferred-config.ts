@@ -6,11 +6,30 @@ import type { TensorTable } from "../../container/table.ts";
 import { baseFile, SDXL_BASE_FILES } from "./base-files.ts";
 import type { WeightFolder } from "./files.ts";
 
-/** Text of the network's config.json; undefined where its widths are not SDXL base's: then they must be told. */
-export function inferredConfig(folder: WeightFolder, table: TensorTable): string | undefined {
+export type UNetKind = "base" | "refiner";
+
+interface UNetWidths {
+  /** Channels of the first level, of the text, and of what is added to the time. */
+  readonly first: number;
+  readonly context: number;
+  readonly addition: number;
+}
+
+const UNET_WIDTHS: Readonly<Record<UNetKind, UNetWidths>> = {
+  base: {
+    first: SDXL_BASE_FILES["unet/config.json"].block_out_channels[0],
+    context: SDXL_BASE_FILES["unet/config.json"].cross_attention_dim,
+    addition: SDXL_BASE_FILES["unet/config.json"].projection_class_embeddings_input_dim,
+  },
+  // stabilityai/stable-diffusion-xl-refiner-1.0: the second encoder alone, and five numbers.
+  refiner: { first: 384, context: 1280, addition: 2560 },
+};
+
+/** Text of the network's config.json; undefined where its widths are not those of SDXL base (or refiner): then they must be told. */
+export function inferredConfig(folder: WeightFolder, table: TensorTable, kind: UNetKind = "base"): string | undefined {
   switch (folder) {
     case "unet":
-      return inferredUnet(table);
+      return inferredUnet(table, UNET_WIDTHS[kind]);
     case "vae": {
       const { block_out_channels: channels, latent_channels: latent } = SDXL_BASE_FILES["vae/config.json"];
       return hasShape(table, "decoder.conv_in.weight", [channels.at(-1)!, latent, 3, 3])
@@ -30,14 +49,12 @@ export function inferredConfig(folder: WeightFolder, table: TensorTable): string
 const BLOCK = /^(down|up)_blocks\.(\d+)\.(resnets|attentions)\.(\d+)\.(?:transformer_blocks\.(\d+)\.)?/;
 const MID_DEPTH = /^mid_block\.attentions\.0\.transformer_blocks\.(\d+)\./;
 
-function inferredUnet(table: TensorTable): string | undefined {
-  const { cross_attention_dim: context, projection_class_embeddings_input_dim: addition } =
-    SDXL_BASE_FILES["unet/config.json"];
+function inferredUnet(table: TensorTable, { first, context, addition }: UNetWidths): string | undefined {
   const [width, inChannels] = table.get("conv_in.weight")?.shape ?? [];
   const [outChannels] = table.get("conv_out.weight")?.shape ?? [];
   const toKey = [...table.values()].find(({ name, shape }) => name.endsWith("attn2.to_k.weight") && shape.length === 2);
   const isBase =
-    width === SDXL_BASE_FILES["unet/config.json"].block_out_channels[0] &&
+    width === first &&
     toKey?.shape[1] === context &&
     hasShape(table, "add_embedding.linear_1.weight", [4 * width, addition]);
   if (!isBase) return undefined;
@@ -48,13 +65,16 @@ function inferredUnet(table: TensorTable): string | undefined {
   const last = down.at(-1)?.depths[0];
   // diffusers has one field for both.
   if (midDepth > 0 && last !== undefined && midDepth !== last) return undefined;
-  const downDepths = down.map(depthOf);
+  // In the middle are as many as on the last level, which may have no attention to say so.
+  const downDepths = down.map((block, i) => (i === down.length - 1 && midDepth > 0 ? midDepth : depthOf(block)));
   const upDepths = up.map(depthOf);
   const isMirrored = JSON.stringify(upDepths) === JSON.stringify(downDepths.toReversed());
   return baseFile("unet/config.json", {
     in_channels: inChannels,
     out_channels: outChannels,
     block_out_channels: channels,
+    cross_attention_dim: context,
+    projection_class_embeddings_input_dim: addition,
     attention_head_dim: channels.map((count) => count / 64),
     layers_per_block: down.map(({ layers }) => layers),
     down_block_types: down.map(({ depths }) => (depths.length > 0 ? "CrossAttnDownBlock2D" : "DownBlock2D")),

@@ -12,7 +12,8 @@ import type { Folder } from "../../source/folder.ts";
 import { vocabularyOf } from "../../tokenizer/vocabulary.ts";
 import type { Family, FilePlace, ModelFiles, OpenedFiles, OpenOptions } from "../family.ts";
 import { baseFile, SDXL_BASE_FILES } from "./base-files.ts";
-import { type GivenWeights, openSdxl } from "./checkpoint.ts";
+import { openSdxl } from "./checkpoint.ts";
+import type { GivenWeights } from "./config.ts";
 import { type FileParts, partsOf, tensorsOfNetwork } from "./file-parts.ts";
 import {
   MODEL_INDEX,
@@ -206,8 +207,8 @@ async function takeTokenizer(texts: Map<string, string>, dir: string, from: Fold
   return isWhole;
 }
 
-/** CLIP's own, which every SDXL has. */
-async function standardTokenizer(
+/** CLIP's own, which every SDXL has, as texts of the folder `dir`. Rejects with ArtifactError `E_MISSING`. */
+export async function standardTokenizer(
   texts: Map<string, string>,
   dir: (typeof TOKENIZER_FOLDERS)[number],
   vocabulary: Folder,

@@ -17,7 +17,7 @@ import { type ClipConfig, clipGraph } from "../clip.ts";
 import type { Conditioning, Prompt, PromptText } from "../conditioning.ts";
 import type { RefinedStage, Refiner } from "../family.ts";
 import { encodeRefinerPrompt, tokenChunks } from "./conditioning.ts";
-import type { AestheticScores, SdxlParts, UNetConfig } from "./config.ts";
+import type { AestheticScores, GivenWeights, SdxlParts, UNetConfig } from "./config.ts";
 import { MODEL_INDEX, SCHEDULER_CONFIG, WEIGHT_FOLDERS, type WeightFolder, weightFiles } from "./files.ts";
 import type { StageSize } from "./graphs.ts";
 import { clipConfig, unetConfig } from "./network-config.ts";
@@ -89,8 +89,12 @@ export class SdxlRefiner implements Refiner {
   }
 }
 
-/** Opens and checks a refiner's folder; reads headers and configs only. Rejects with ArtifactError. */
-export async function openSdxlRefiner(folder: Folder, signal?: AbortSignal): Promise<SdxlRefiner> {
+/** Opens and checks a refiner's folder; reads headers and configs only. `given`: weights that lie elsewhere. Rejects with ArtifactError. */
+export async function openSdxlRefiner(
+  folder: Folder,
+  given: ReadonlyMap<WeightFolder, GivenWeights>,
+  signal?: AbortSignal,
+): Promise<SdxlRefiner> {
   await using sources = new AsyncDisposableStack();
   const index = new JsonConfig(`${folder.name}/${MODEL_INDEX}`, await requireText(folder, MODEL_INDEX));
   const schedulerFile = `${folder.name}/${SCHEDULER_CONFIG}`;
@@ -106,8 +110,11 @@ export async function openSdxlRefiner(folder: Folder, signal?: AbortSignal): Pro
   requireRefiner(folder, unet, textEncoder2);
   const component = async (dir: WeightFolder, prefix: string, rules: ComponentRules) => {
     const { stem } = WEIGHT_FOLDERS.find((entry) => entry.folder === dir)!;
-    const stored = await openWeights(folder, dir, weightFiles(stem, ["fp16", "none"]), { sources, signal });
-    return { prefix, table: requireSchema(stored, rules, `${folder.name}/${dir}`) };
+    const { table, subject } = given.get(dir) ?? {
+      table: await openWeights(folder, dir, weightFiles(stem, ["fp16", "none"]), { sources, signal }),
+      subject: `${folder.name}/${dir}`,
+    };
+    return { prefix, table: requireSchema(table, rules, subject) };
   };
   const components = new Map([
     [

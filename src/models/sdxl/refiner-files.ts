@@ -1,0 +1,67 @@
+/**
+ * @file A refiner in a single file (sd_xl_refiner_1.0.safetensors: its text encoder under "conditioner.embedders.0.model."), as the folder it would
+ * be: config files as texts, from its tensors' shapes; weights stay where they are.
+ */
+import { weightTable } from "../../checkpoint/weight-header.ts";
+import { readSafetensorsHeader } from "../../container/safetensors.ts";
+import { ArtifactError } from "../../errors.ts";
+import type { Folder } from "../../source/folder.ts";
+import type { FilePlace, RefinerFiles } from "../family.ts";
+import { baseFile } from "./base-files.ts";
+import type { GivenWeights } from "./config.ts";
+import { partsOf } from "./file-parts.ts";
+import { MODEL_INDEX, SCHEDULER_CONFIG, type WeightFolder } from "./files.ts";
+import { inferredConfig } from "./inferred-config.ts";
+import { standardTokenizer } from "./open-files.ts";
+import { openSdxlRefiner, type SdxlRefiner } from "./refiner.ts";
+
+const NETWORKS = ["unet", "text_encoder_2"] as const satisfies readonly WeightFolder[];
+
+/** See Family.openRefiner. */
+export async function openSdxlRefinerFiles(
+  { model, vocabulary }: RefinerFiles,
+  signal?: AbortSignal,
+): Promise<SdxlRefiner> {
+  if (model.kind === "folder") return await openSdxlRefiner(model.folder, new Map(), signal);
+  const { folder, given } = await refinerFolder(model, vocabulary, signal);
+  return await openSdxlRefiner(folder, given, signal);
+}
+
+async function refinerFolder(
+  { file, path }: Extract<FilePlace, { kind: "file" }>,
+  vocabulary: Folder,
+  signal: AbortSignal | undefined,
+): Promise<{ readonly folder: Folder; readonly given: ReadonlyMap<WeightFolder, GivenWeights> }> {
+  const header = await readSafetensorsHeader(file, signal);
+  const { tables } = partsOf(await weightTable(header, file.name, signal), file.name);
+  // Its prompts are empty and not zeros where there are none, as its model_index.json in diffusers' layout has it.
+  const texts = new Map<string, string>([
+    [MODEL_INDEX, baseFile(MODEL_INDEX, { force_zeros_for_empty_prompt: false })],
+    [SCHEDULER_CONFIG, baseFile(SCHEDULER_CONFIG)],
+  ]);
+  const given = new Map<WeightFolder, GivenWeights>();
+  for (const network of NETWORKS) {
+    const table = tables.get(network);
+    if (!table) throw noRefiner(path, `it has no ${network === "unet" ? "UNet" : "text encoder of a refiner"}`);
+    const config = inferredConfig(network, table, "refiner");
+    if (config === undefined) throw noRefiner(path, `its ${network} is not as wide as that of SDXL's refiner`);
+    texts.set(`${network}/config.json`, config);
+    given.set(network, { table, subject: `${path}: ${network}` });
+  }
+  await standardTokenizer(texts, "tokenizer_2", vocabulary);
+  const folder: Folder = {
+    name: path,
+    readText: async (name) => texts.get(name),
+    open: async () => undefined,
+  };
+  return { folder, given };
+}
+
+function noRefiner(subject: string, problem: string): ArtifactError {
+  return new ArtifactError({
+    code: "E_NOT_SDXL",
+    subject,
+    problem: `this is no SDXL refiner: ${problem}`,
+    next: "name sd_xl_refiner_1.0.safetensors, or a refiner's folder in diffusers' layout",
+  });
+}
