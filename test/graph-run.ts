@@ -9,7 +9,7 @@ import { describePhase } from "../src/plan/describe.ts";
 import type { Machine } from "../src/plan/machine.ts";
 import { makePlan } from "../src/plan/planner.ts";
 import type { BlockReader } from "../src/stream/blocks.ts";
-import { PhaseRun } from "../src/stream/phase.ts";
+import { OpenPhase } from "../src/stream/phase.ts";
 import { Telemetry } from "../src/stream/telemetry.ts";
 import { WeightPool } from "../src/stream/weight-pool.ts";
 
@@ -52,7 +52,7 @@ export async function runGraph(
   await using pool = new WeightPool(clock);
   await using weights = await pool.open(plan, id, device, ledger);
   const context = { device, ledger, weights, telemetry: new Telemetry(), now: clock.now, pause: async () => {} };
-  await using run = await PhaseRun.open(planned, [{ graph, plan: planned.passes[0]!, reader }], context);
+  await using run = await OpenPhase.open(planned, [{ graph, plan: planned.passes[0]!, reader }], context);
   return await run.run(id, inputs);
 }
 

@@ -1,7 +1,7 @@
 /** @file `solvay generate PROMPT`: one or more images, for people or as JSON lines. */
 import path from "node:path";
 import type { Command } from "commander";
-import { seriesOf } from "../job/series.ts";
+import { MAX_SERIES, seriesOf } from "../job/series.ts";
 import { wholeFromText } from "../job/text.ts";
 import type { CliContext } from "../terminal/context.ts";
 import {
@@ -31,7 +31,7 @@ export function addGenerate(program: Command, context: CliContext): void {
     .option(
       "--count <n>",
       "how many images, seeds counting up: FILE_001.png ...",
-      (t) => wholeFromText("--count", t, 1, 9999),
+      (t) => wholeFromText("--count", t, 1, MAX_SERIES),
       1,
     )
     .addOption(previewOption())

@@ -7,10 +7,13 @@ import type {
   GenerateEvent,
   GenerateJob,
   GenerateOptions,
+  GenerateRequest,
   OpenEngineOptions,
   PlanJob,
   PlanOptions,
   PlanReport,
+  SeriesEvent,
+  SeriesOptions,
   TokenIds,
 } from "../job/types.ts";
 import type { PromptSyntax } from "../prompt/syntax.ts";
@@ -74,15 +77,55 @@ export class EngineClient implements Engine {
     const { signal, ...asked } = checkGenerateOptions(options);
     signal?.throwIfAborted();
     const id = this.#nextId++;
-    const queue: GenerateEvent[] = [];
+    for await (const message of this.#answers({ type: "generate", id, job: checked, asked }, signal)) {
+      if (message.type === "event") yield message.event;
+    }
+  }
+
+  async *generateMany(
+    requests: readonly GenerateRequest[],
+    options: SeriesOptions = {},
+  ): AsyncGenerator<SeriesEvent, void, undefined> {
+    const { checkSeries } = await this.#checks;
+    const { checked, signal } = checkSeries(requests, options);
+    signal?.throwIfAborted();
+    const id = this.#nextId++;
+    using listening = new DisposableStack();
+    for (const [index, { signal: own }] of checked.entries()) {
+      const stop = () => this.#send({ type: "abort", id, index });
+      own?.addEventListener("abort", stop, { once: true });
+      listening.defer(() => own?.removeEventListener("abort", stop));
+    }
+    const asked = checked.map(({ job, signal: _, ...beside }) => ({ job, asked: beside }));
+    // Those that were stopped before there was anyone to tell.
+    const sent = () => {
+      for (const [index, { signal: own }] of checked.entries())
+        if (own?.aborted) this.#send({ type: "abort", id, index });
+    };
+    for await (const message of this.#answers({ type: "series", id, requests: asked }, signal, sent)) {
+      if (message.type === "of-series") yield { index: message.index, event: message.event };
+      if (message.type !== "ended-in-series") continue;
+      const { index, error } = message;
+      yield { index, failure: unpackError(error, checked[index]!.signal?.reason ?? signal?.reason) };
+    }
+  }
+
+  /** Posts a request of many answers and gives these; leaving them stops the work, and so does the signal. */
+  async *#answers(
+    request: Extract<ToEngine, { type: "generate" | "series" }>,
+    signal: AbortSignal | undefined,
+    sent = () => {},
+  ): AsyncGenerator<FromEngine, void, undefined> {
+    const { id } = request;
+    const queue: FromEngine[] = [];
     let done = false;
     let failure: ErrorMessage | undefined;
     let wake = () => {};
     const stop = () => this.#send({ type: "abort", id });
     this.#listen(id, {
       onMessage: (message) => {
-        if (message.type === "event") queue.push(message.event);
-        else done = true;
+        if (message.type === "done") done = true;
+        else queue.push(message);
         wake();
       },
       // The first word counts: a thread that ends at once after it says so before this has woken.
@@ -94,10 +137,11 @@ export class EngineClient implements Engine {
     signal?.addEventListener("abort", stop, { once: true });
     this.#thread.keepAlive(true);
     try {
-      this.#send({ type: "generate", id, job: checked, asked });
+      this.#send(request);
+      sent();
       while (true) {
-        const event = queue.shift();
-        if (event) yield event;
+        const message = queue.shift();
+        if (message) yield message;
         else if (failure) throw unpackError(failure, signal?.reason);
         else if (done) return;
         else {

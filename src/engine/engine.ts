@@ -16,11 +16,12 @@ import type { PlanBudgets } from "../plan/plan-input.ts";
 import { makePlan } from "../plan/planner.ts";
 import type { MachineRates, RatesTable } from "../plan/rates.ts";
 import { type PlanReport, reportPlan } from "../plan/report.ts";
+import { planSideBySide } from "../plan/side-by-side.ts";
 import type { ReadWildcard } from "../prompt/wildcards.ts";
 import type { ImportBudget } from "../store/import/import-types.ts";
 import type { Store } from "../store/store.ts";
 import { HiresUpscalers, type OpenUpscaler } from "./hires-upscalers.ts";
-import { generateImage } from "./image-job.ts";
+import { generateImages } from "./image-job.ts";
 import { type ReadFieldPicture, readJob } from "./read-job.ts";
 import { TurnQueue } from "./turn-queue.ts";
 
@@ -141,19 +142,29 @@ export async function composeEngine(
   const upscalers = owned.use(new HiresUpscalers(runtime, host.openUpscaler));
   const { readPicture, readWildcard, openPictureWriter } = host;
   const turns = new TurnQueue();
+  // One image at a time, or those that are drawn side by side: the next waits for those before, however they ended.
+  const takeTurn = () => turns.take();
+  const images = {
+    ...{ runtime, info, recovery, onRates, now, memory, upscalers, provide, takeTurn },
+    ...{ readPicture, readWildcard, openPictureWriter },
+  };
   const stack = owned.move();
   return {
     info,
     async *generate(job, options) {
-      // One image at a time: the next waits for the one before, however that ended.
-      using _ = await turns.take();
-      const readers = { runtime, readPicture, readWildcard, openPictureWriter };
-      yield* generateImage({ ...readers, info, recovery, onRates, now, memory, upscalers, provide }, job, options);
+      for await (const told of generateImages(images, [{ ...options, job }])) {
+        if ("failure" in told) throw told.failure;
+        yield told.event;
+      }
     },
-    async plan(job, { as, budgets: other } = {}) {
-      return as === undefined
-        ? planJob(runtime, job, { host, upscalers, provide }, { machine: undefined, budgets: { ...budgets, ...other } })
-        : planJob(runtime, job, { host, upscalers, provide }, { machine: host.described(as), budgets: { ...other } });
+    async *generateMany(requests, { signal } = {}) {
+      const stopped = requests.map((request) => ({ ...request, signal: eitherSignal(request.signal, signal) }));
+      yield* generateImages(images, stopped);
+    },
+    async plan(job, { as, budgets: other, count } = {}) {
+      const described = as === undefined ? undefined : host.described(as);
+      const wanted = described ? { ...other } : { ...budgets, ...other };
+      return planJob(runtime, job, { host, upscalers, provide }, { machine: described, budgets: wanted, count });
     },
     async setBudgets(changed) {
       using _ = await turns.take();
@@ -167,6 +178,10 @@ export async function composeEngine(
     },
     [Symbol.asyncDispose]: () => stack.disposeAsync(),
   };
+}
+
+function eitherSignal(one: AbortSignal | undefined, other: AbortSignal | undefined): AbortSignal | undefined {
+  return one && other ? AbortSignal.any([one, other]) : (one ?? other);
 }
 
 /** As a job's memory, before there is one: the process in RAM, the rest where it is while nothing computes. */
@@ -206,7 +221,11 @@ async function planJob(
     readonly upscalers: HiresUpscalers;
     readonly provide: (shape: JobShape) => Promise<void>;
   },
-  other: { readonly machine: ReturnType<Host["described"]> | undefined; readonly budgets: Budgets },
+  other: {
+    readonly machine: ReturnType<Host["described"]> | undefined;
+    readonly budgets: Budgets;
+    readonly count: number | undefined;
+  },
 ): Promise<PlanReport> {
   const { checkpoint } = runtime;
   const { full } = await readJob({ ...host, runtime }, { prompt: "", ...job });
@@ -214,6 +233,7 @@ async function planJob(
   await provide(shape);
   const { input } = runtime.planInput(shape, other.machine?.device);
   const machine = other.machine?.machine ?? input.machine;
-  const plan = makePlan({ ...input, machine, budgets: host.resolveBudgets(other.budgets, machine) });
-  return reportPlan(plan, input.phases);
+  const asked = { ...input, machine, budgets: host.resolveBudgets(other.budgets, machine) };
+  const plan = planSideBySide(asked, other.count ?? 1);
+  return reportPlan(plan, input.phases, plan.lanes > 1 ? makePlan(asked) : undefined);
 }

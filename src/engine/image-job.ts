@@ -1,173 +1,101 @@
-/** @file One job of the engine: from the pipeline's events to published ones, the last of which is the image. */
-import { UsageError } from "../errors.ts";
-import { latentPreview } from "../image/latent-preview.ts";
-import { encoderBytesPerPixel, type OpenPictureWriter, type PictureWriter } from "../image/picture-writer.ts";
-import type { PngText, RgbImage } from "../image/png.ts";
-import { cutNote } from "../job/cut-text.ts";
-import type { EngineInfo, GenerateOptions } from "../job/engine.ts";
-import type { GenerateEvent } from "../job/events.ts";
-import type { FullJob, GenerateJob } from "../job/job.ts";
-import type { JobShape } from "../models/job-shape.ts";
-import { type Recovery, recoveredTextToImage } from "../pipeline/recovery.ts";
-import { jobShape } from "../pipeline/route.ts";
-import type { PlannedJob, Runtime } from "../pipeline/runtime.ts";
-import { SlowdownWatch } from "../pipeline/slowdown.ts";
-import { type MachineRates, measuredRates, workSize } from "../plan/rates.ts";
-import { reportPlan } from "../plan/report.ts";
+/**
+ * @file Jobs of the engine: from what was asked to published events, each image's last of which is the image. Neighbours whose graphs
+ * agree are drawn side by side, as many at a time as the plan of the first says.
+ */
+import type { OpenPictureWriter, PictureWriter } from "../image/picture-writer.ts";
+import type { GenerateRequest, SeriesEvent } from "../job/engine.ts";
+import type { FullJob } from "../job/job.ts";
+import { type JobShape, joinedShape } from "../models/job-shape.ts";
+import { attempt, settled } from "../pipeline/attempt.ts";
+import type { JobPictures } from "../pipeline/job-pictures.ts";
+import { drawPictures, type PictureRequest, type Recovery } from "../pipeline/recovery.ts";
+import { jobShape, type ShapedJob } from "../pipeline/route.ts";
+import { MAX_LANES } from "../plan/side-by-side.ts";
 import type { HiresUpscalers } from "./hires-upscalers.ts";
-import { recordOf, recordTexts } from "./picture-record.ts";
-import { type JobReaders, readJob, shownPictures } from "./read-job.ts";
-import { StepClock } from "./step-times.ts";
+import { type PictureContext, PictureEvents } from "./picture-events.ts";
+import { openWriter } from "./picture-file.ts";
+import { type JobReaders, readJob } from "./read-job.ts";
 
-export interface ImageContext extends JobReaders {
-  readonly openPictureWriter: OpenPictureWriter;
-  readonly info: EngineInfo;
+export interface ImageContext extends JobReaders, PictureContext {
   readonly recovery: Recovery;
-  /** What the image's steps say of the machine. */
-  readonly onRates: (size: string, rates: MachineRates) => Promise<void>;
-  /** Milliseconds of a clock that never goes back. */
-  readonly now: () => number;
   readonly upscalers: HiresUpscalers;
+  readonly openPictureWriter: OpenPictureWriter;
   /** Brings what not every picture needs, such as the VAE's encoder, where the model is. */
   readonly provide: (shape: JobShape, signal?: AbortSignal) => Promise<void>;
-  /** Resident and peak memory of this process. */
-  readonly memory: () => { readonly rssBytes: number; readonly peakRssBytes: number };
+  /** Work that goes on between series takes turns: resolves when it is this one's, and ends with the disposal. */
+  readonly takeTurn: () => Promise<Disposable>;
 }
 
-/** Events of one job, whose last is the image. Rejects with a SolvayError, or the signal's reason. */
-export async function* generateImage(
+/** A job as it was read. */
+interface ReadRequest {
+  readonly index: number;
+  readonly request: GenerateRequest;
+  readonly full: FullJob;
+  readonly job: ShapedJob;
+  readonly pictures: JobPictures | undefined;
+  readonly notes: readonly string[];
+  readonly writer: PictureWriter;
+  readonly shape: JobShape;
+}
+
+/** In their order. What ends one image is its failure: a SolvayError, or its signal's reason. */
+export async function* generateImages(
   context: ImageContext,
-  job: GenerateJob,
-  {
-    signal,
-    telemetry: asksTelemetry = false,
-    states: asksStates = false,
-    from,
-    previews = false,
-  }: GenerateOptions = {},
-): AsyncGenerator<GenerateEvent, void, undefined> {
-  const { runtime, info, recovery, onRates, now, memory, readPicture, readWildcard, upscalers, provide } = context;
-  const { checkpoint, telemetry } = runtime;
-  const { full, pictures, notes } = await readJob({ runtime, readPicture, readWildcard }, job, signal);
-  const upscaler = await upscalers.ofJob(full, signal);
-  await provide(jobShape(checkpoint, { ...full, upscaler }), signal);
-  telemetry.clear();
-  runtime.ledger.restartPeaks();
-  const clock = new StepClock(() => ({
-    nowMs: now(),
-    readBytes: runtime.readBytes,
-    waitMs: telemetry.waitMs,
-  }));
-  const shown = { ...full, ...shownPictures(full) };
-  const { format = "png", quality, lossless } = full;
-  const writer = await context.openPictureWriter({ format, quality, lossless });
-  requireTextsFit(writer, recordTexts(recordOf(shown, full, info, checkpoint, writer.encoder)));
-  yield { type: "start", ...shown, negativePrompt: full.negativePrompt ?? "", backend: info.backend };
-  for (const text of notes) yield { type: "note", text };
-  const prompts = [
-    ["prompt", full.prompt],
-    ["negative prompt", checkpoint.isGuided(full.guidance) ? full.negativePrompt : undefined],
-  ] as const;
-  // A1111's prompts are as long as they are: nothing is cut.
-  for (const [what, prompt] of full.promptSyntax === "a1111" ? [] : prompts) {
-    const text = cutNote(what, checkpoint.cutText(prompt ?? ""));
-    if (text !== undefined) yield { type: "note", text };
-  }
-  let planned: PlannedJob | undefined;
-  const slowdown = new SlowdownWatch();
-  let loaded = telemetry.loaded;
-  // Who asks for previews pays for them.
-  const colours = previews ? checkpoint.latentColours : undefined;
-  let preview: RgbImage | undefined;
-  const onClean = (latent: Float32Array, shape: readonly number[]) => {
-    const [height, width] = shape.slice(2);
-    preview = latentPreview(latent, colours!, { width: width!, height: height! });
-  };
-  for await (const event of recoveredTextToImage(runtime, { ...full, pictures, upscaler }, recovery, signal, {
-    from,
-    onClean: colours && onClean,
-  })) {
-    switch (event.type) {
-      case "plan":
-        planned = event.planned;
-        clock.attempt(event.fromStep);
-        yield { type: "plan", plan: reportPlan(planned.plan, planned.input.phases) };
-        break;
-      case "note":
-        yield event;
-        break;
-      case "phase":
-        clock.phase();
-        yield event;
-        break;
-      case "step": {
-        const { steps, retry } = event;
-        const state = retry === undefined ? event.state : { ...event.state, retry };
-        const times = clock.step(state.step, steps);
-        yield { type: "step", step: state.step, steps, ...times, ...(asksStates ? { state } : {}) };
-        if (preview) yield { type: "preview", step: state.step, steps, ...preview };
-        const before = loaded;
-        loaded = telemetry.loaded;
-        const text = slowdown.observe(loaded.bytes - before.bytes, loaded.ms - before.ms);
-        if (text !== undefined && !runtime.device.sharesHostMemory) yield { type: "note", text };
-        clock.stepShown(state.step);
-        break;
+  requests: readonly GenerateRequest[],
+): AsyncGenerator<SeriesEvent, void, undefined> {
+  const { runtime, recovery } = context;
+  let next = 0;
+  while (next < requests.length) {
+    using _ = await context.takeTurn();
+    const group: ReadRequest[] = [];
+    let lanes = 1;
+    while (next < requests.length && group.length < lanes) {
+      const read = await settled(() => readRequest(context, requests[next]!, next));
+      if (!read.ok) {
+        yield { index: next++, failure: read.failure };
+        continue;
       }
-      case "pixels": {
-        const record = recordOf(shown, event, info, checkpoint, writer.encoder);
-        const bytes = await encoded(runtime, writer, full, event, recordTexts(record));
-        const { elapsedMs } = clock;
-        const { peakRssBytes } = memory();
-        const passes = telemetry.totals();
-        // A picture that was begun twice says nothing of what one takes.
-        if (planned && event.retry === undefined && !from) {
-          const { phases } = planned.input;
-          const rates = measuredRates(planned.plan, phases, passes);
-          if (rates) await onRates(workSize(phases), rates);
-        }
-        if (asksTelemetry) {
-          yield { type: "telemetry", segments: telemetry.segmentTotals(), residency: telemetry.residency() };
-        }
-        yield {
-          type: "image",
-          bytes,
-          format,
-          width: event.width,
-          height: event.height,
-          seed: full.seed,
-          precision: record.precision ?? "fp32",
-          elapsedMs,
-          peakRssBytes,
-          peakDeviceBytes: runtime.ledger.state("device").peakBytes,
-          peakRamBytes: runtime.ledger.state("ram").peakBytes,
-          passes,
-        };
-      }
+      const [first] = group;
+      // Its pictures, which the plan doesn't count, are read again when it is its turn.
+      if (first && !joinedShape([first.shape, read.value.shape])) break;
+      group.push(read.value);
+      next++;
+      if (!first) lanes = lanesFor(context, read.value.shape, requests.length - next);
+    }
+    if (group.length === 0) continue;
+    runtime.telemetry.clear();
+    runtime.ledger.restartPeaks();
+    const told = group.map(({ full, writer, request }, i) => new PictureEvents(context, full, writer, request, i));
+    for (const [i, { index, notes }] of group.entries()) {
+      for (const event of told[i]!.begin(notes)) yield { index, event };
+    }
+    const drawn = group.map(({ job, pictures, request: { signal, from } }, i): PictureRequest => {
+      return { job: { ...job, pictures }, signal, from, onClean: told[i]!.onClean };
+    });
+    for await (const come of drawPictures(runtime, drawn, recovery)) {
+      const { index } = group[come.picture]!;
+      if ("failure" in come) yield { index, failure: come.failure };
+      else for await (const event of told[come.picture]!.of(come.event)) yield { index, event };
     }
   }
 }
 
-/** Within the memory that the plan of the phase before had for it. */
-async function encoded(
-  { ledger }: Runtime,
-  writer: PictureWriter,
-  { format = "png", lossless }: FullJob,
-  { rgb, width, height }: RgbImage,
-  text: readonly PngText[],
-): Promise<Uint8Array> {
-  const bytes = width * height * (3 + encoderBytesPerPixel({ format, lossless }));
-  using _ = ledger.reserve("ram", bytes, "the picture's file");
-  return await writer.write({ rgb, width, height, text });
+async function readRequest(context: ImageContext, request: GenerateRequest, index: number): Promise<ReadRequest> {
+  const { runtime, info, upscalers, provide, openPictureWriter } = context;
+  const { signal } = request;
+  signal?.throwIfAborted();
+  const { full, pictures, notes } = await readJob(context, request.job, signal);
+  const job = { ...full, upscaler: await upscalers.ofJob(full, signal) };
+  const shape = jobShape(runtime.checkpoint, job);
+  await provide(shape, signal);
+  const writer = await openWriter(openPictureWriter, full, info, runtime.checkpoint);
+  return { index, request, full, job, pictures, notes, writer, shape };
 }
 
-/** Before the work: what is said of a picture shall not be lost behind it. Throws UsageError `E_JOB`. */
-function requireTextsFit(writer: PictureWriter, texts: readonly PngText[]): void {
-  const [problem] = writer.lost(texts);
-  if (problem === undefined) return;
-  throw new UsageError({
-    code: "E_JOB",
-    subject: "format",
-    problem,
-    next: "write PNG, whose texts are as long as they are",
-  });
+/** How many of such a shape it would pay to draw at a time, where so many more are wanted. */
+function lanesFor({ runtime }: ImageContext, shape: JobShape, more: number): number {
+  const shapes = Array.from({ length: Math.min(1 + more, MAX_LANES) }, () => shape);
+  const planned = attempt(() => runtime.planSeries(shapes));
+  // A failure is told when it is drawn.
+  return planned.ok ? planned.value.plan.lanes : 1;
 }

@@ -24,23 +24,31 @@ export type ToEngine =
       readonly job: GenerateJob;
       readonly asked: Omit<GenerateOptions, "signal">;
     }
+  | {
+      readonly type: "series";
+      readonly id: number;
+      readonly requests: readonly { readonly job: GenerateJob; readonly asked: Omit<GenerateOptions, "signal"> }[];
+    }
   | { readonly type: "tokens"; readonly id: number; readonly prompt: string; readonly syntax?: PromptSyntax }
   | { readonly type: "cut"; readonly id: number; readonly prompt: string }
   | {
       readonly type: "plan";
       readonly id: number;
       readonly job: PlanJob;
-      readonly options: { readonly as?: string; readonly budgets?: Budgets };
+      readonly options: { readonly as?: string; readonly budgets?: Budgets; readonly count?: number };
     }
   | { readonly type: "budgets"; readonly id: number; readonly budgets: Budgets }
-  /** Stops one image; id 0 stops the opening. */
-  | { readonly type: "abort"; readonly id: number }
+  /** Stops one image, or all of a series, or one of it; id 0 stops the opening. */
+  | { readonly type: "abort"; readonly id: number; readonly index?: number }
   | { readonly type: "close" };
 
 export type FromEngine =
   | { readonly type: "load"; readonly event: LoadEvent }
   | { readonly type: "opened"; readonly info: EngineInfo }
   | { readonly type: "event"; readonly id: number; readonly event: GenerateEvent }
+  /** Of a series' image of that index: an event, or what ended it. */
+  | { readonly type: "of-series"; readonly id: number; readonly index: number; readonly event: GenerateEvent }
+  | { readonly type: "ended-in-series"; readonly id: number; readonly index: number; readonly error: ErrorMessage }
   | { readonly type: "tokens"; readonly id: number; readonly ids: TokenIds }
   | { readonly type: "cut"; readonly id: number; readonly cut: CutTexts }
   | { readonly type: "plan"; readonly id: number; readonly plan: PlanReport }

@@ -23,13 +23,17 @@ export interface ServeOptions {
 
 export function serveEngine(port: EnginePort, { open, afterImage }: ServeOptions): void {
   const aborts = new Map<number, AbortController>();
+  /** Of the images of a series. */
+  const stops = new Map<number, readonly AbortController[]>();
   const running = new Set<Promise<void>>();
   let engine: CheckedEngine | undefined;
   let closing = false;
 
   port.onMessage((message) => {
-    if (message.type === "abort") aborts.get(message.id)?.abort();
-    else if (message.type === "close") void close();
+    if (message.type === "abort") {
+      const { id, index } = message;
+      (index === undefined ? aborts.get(id) : stops.get(id)?.[index])?.abort();
+    } else if (message.type === "close") void close();
     else {
       const id = message.type === "open" ? OPEN_ID : message.id;
       const attempted = attempt(id, (signal) => answer(message, signal)).finally(() => running.delete(attempted));
@@ -55,6 +59,9 @@ export function serveEngine(port: EnginePort, { open, afterImage }: ServeOptions
           afterImage?.();
         }
         return port.post({ type: "done", id });
+      case "series":
+        await series(engine, message, signal);
+        return port.post({ type: "done", id });
       case "tokens":
         return port.post({ type: "tokens", id, ids: await engine.tokens(message.prompt, message.syntax) });
       case "cut":
@@ -64,6 +71,26 @@ export function serveEngine(port: EnginePort, { open, afterImage }: ServeOptions
       case "budgets":
         await engine.setBudgets(message.budgets);
         return port.post({ type: "done", id });
+    }
+  }
+
+  async function series(
+    computing: CheckedEngine,
+    { id, requests }: Extract<ToEngine, { type: "series" }>,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const own = requests.map(() => new AbortController());
+    stops.set(id, own);
+    try {
+      const asked = requests.map(({ job, asked: beside }, i) => ({ ...beside, job, signal: own[i]!.signal }));
+      for await (const told of computing.generateMany(asked, { signal })) {
+        const { index } = told;
+        if ("failure" in told) port.post({ type: "ended-in-series", id, index, error: packError(told.failure) });
+        else port.post({ type: "of-series", id, index, event: told.event });
+        if ("failure" in told || told.event.type === "image") afterImage?.();
+      }
+    } finally {
+      stops.delete(id);
     }
   }
 

@@ -13,6 +13,9 @@ export type OpenRequest = ValuesOf<typeof OPEN_FIELDS> & { readonly budgets?: Bu
 
 /** An engine behind the checks: its jobs and budgets are not checked again. */
 export interface CheckedEngine extends Omit<Engine, "plan" | "setBudgets"> {
-  plan(job: PlanJob, options?: { readonly as?: string; readonly budgets?: Budgets }): Promise<PlanReport>;
+  plan(
+    job: PlanJob,
+    options?: { readonly as?: string; readonly budgets?: Budgets; readonly count?: number },
+  ): Promise<PlanReport>;
   setBudgets(budgets: Budgets): Promise<void>;
 }

@@ -37,11 +37,28 @@ export interface GenerateOptions {
   readonly previews?: boolean;
 }
 
+/** One of several images. */
+export interface GenerateRequest extends GenerateOptions {
+  readonly job: GenerateJob;
+}
+
+/** Of the image of that place in the list, which ends with its "image" event or with a failure: what `generate` would throw. */
+export type SeriesEvent =
+  | { readonly index: number; readonly event: GenerateEvent }
+  | { readonly index: number; readonly failure: unknown };
+
+export interface SeriesOptions {
+  /** Stops all of them; each request's own signal stops that one. */
+  readonly signal?: AbortSignal;
+}
+
 export interface PlanOptions {
   /** A described machine to plan for: see `solvay plan --help`. Default: this one. */
   readonly as?: string;
   /** Default: the engine's own on this machine, all of a described one. */
   readonly budgets?: BudgetOptions;
+  /** How many such images are wanted, 1..9999: the plan says how many of them are drawn side by side. Default 1. */
+  readonly count?: number;
 }
 
 /** Token ids, padded, of each of the model's tokenizers by name: SDXL's are "tokenizer" and "tokenizer_2". */
@@ -55,6 +72,15 @@ export interface Engine extends AsyncDisposable {
    * with an unknown field or a value out of range.
    */
   generate(job: GenerateJob, options?: GenerateOptions): AsyncGenerator<GenerateEvent, void, undefined>;
+  /**
+   * Events of several images, as they come. Neighbours in the list whose plans agree (size, guidance or none, how long their prompts
+   * are) are drawn side by side where that pays, so that weights pass once for all of them; each has the bytes that `generate` gives.
+   * What goes wrong with one of them leaves the others as they are. Leaving the loop stops all. Throws UsageError as `generate` does.
+   */
+  generateMany(
+    requests: readonly GenerateRequest[],
+    options?: SeriesOptions,
+  ): AsyncGenerator<SeriesEvent, void, undefined>;
   /** The plan for such a job. Nothing is computed. */
   plan(job: PlanJob, options?: PlanOptions): Promise<PlanReport>;
   /** Other budgets from the next image on. Rejects with UsageError; the old ones then stay. */

@@ -6,7 +6,7 @@ import * as z from "zod";
 import { UsageError } from "../errors.ts";
 import { type Budget, parseBudget } from "../ledger/budget.ts";
 import type { Budgets, OpenRequest } from "./checked.ts";
-import type { GenerateOptions, PlanOptions } from "./engine.ts";
+import type { GenerateOptions, GenerateRequest, PlanOptions, SeriesOptions } from "./engine.ts";
 import type { DrawnState } from "./events.ts";
 import { allowed, type Field, type Fields, flagName, hasRange, nearestOf, type ValuesOf } from "./field-type.ts";
 import { BUDGET_FIELDS, JOB_FIELDS, OPEN_FIELDS } from "./fields.ts";
@@ -16,6 +16,7 @@ import { pairOf } from "./pair.ts";
 import { MAX_PICTURE_CHARS } from "./picture.ts";
 import { withNamesApart } from "./sampler-names.ts";
 import { RANDOM_SEED, seedFromDigits } from "./seed.ts";
+import { MAX_SERIES } from "./series.ts";
 
 /** A strict schema of these fields; z.toJSONSchema describes it with limits, defaults and descriptions. */
 export function schemaOf<F extends Fields>(fields: F): z.ZodType<ValuesOf<F>> {
@@ -221,6 +222,24 @@ export function checkGenerateOptions(beside: GenerateOptions): GenerateOptions {
   return checked;
 }
 
+/** A series from outside: each of its jobs, and what stands beside them. Throws UsageError. */
+export function checkSeries(
+  requests: readonly GenerateRequest[],
+  beside: SeriesOptions,
+): { readonly checked: readonly GenerateRequest[]; readonly signal: AbortSignal | undefined } {
+  const { signal } = besideFields("beside a series", beside, { signal: "object" });
+  if (!Array.isArray(requests) || requests.length > MAX_SERIES) {
+    const found = Array.isArray(requests) ? `${requests.length} of them` : shown(requests);
+    const problem = `a series is a list of up to ${MAX_SERIES} requests (found ${found})`;
+    throw new UsageError({ code: "E_OPTION", problem, next: "give [{ job, ...options }, ...]" });
+  }
+  const checked = requests.map((request: GenerateRequest) => {
+    const { job, ...options } = objectOf(request, "a request");
+    return { ...checkGenerateOptions(options), job: checkJob(job) };
+  });
+  return { checked, signal };
+}
+
 /** Its form; whether it is the job's is asked where the job's sizes are known. */
 function requireState({ step, x, history, retry }: { readonly [Key in keyof DrawnState]: unknown }): void {
   const isLatent = (value: unknown) => value instanceof Float32Array;
@@ -231,9 +250,18 @@ function requireState({ step, x, history, retry }: { readonly [Key in keyof Draw
 }
 
 /** What may stand beside a job that is planned. Throws UsageError `E_OPTION`. */
-export function checkPlanOptions(beside: PlanOptions): { readonly as?: string; readonly budgets?: Budgets } {
-  const { as, budgets } = besideFields("beside a plan's job", beside, { as: "string", budgets: "object" });
-  return { as, budgets: budgets && checkBudgets(budgets) };
+export function checkPlanOptions(beside: PlanOptions): {
+  readonly as?: string;
+  readonly budgets?: Budgets;
+  readonly count?: number;
+} {
+  const types = { as: "string", budgets: "object", count: "number" };
+  const { as, budgets, count } = besideFields("beside a plan's job", beside, types);
+  if (count !== undefined && !(Number.isInteger(count) && count >= 1 && count <= MAX_SERIES)) {
+    const problem = `a whole number from 1 to ${MAX_SERIES} is wanted (found ${count})`;
+    throw new UsageError({ code: "E_OPTION", subject: "count", problem, next: "say how many images are wanted" });
+  }
+  return { as, budgets: budgets && checkBudgets(budgets), count };
 }
 
 function besideFields<Options extends object>(

@@ -3,6 +3,9 @@ import { UsageError } from "../errors.ts";
 import type { GenerateJob } from "./job.ts";
 import { drawSeed, type Seed, seedAfter } from "./seed.ts";
 
+/** Most pictures that are asked for at once. */
+export const MAX_SERIES = 9999;
+
 /**
  * `count` jobs that differ in their seeds, which count up; of a variation the subseeds count up, and the seed stays.
  * @throws UsageError `E_USAGE` past the largest seed

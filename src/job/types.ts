@@ -4,7 +4,16 @@ export type { PassReport, PhaseReport, PlanReport } from "../plan/report.ts";
 export type { LoadTotals, PassTotals, ResidencySample, SegmentTotals } from "../stream/telemetry.ts";
 export type { CutText, CutTexts } from "../tokenizer/cut-text.ts";
 export type { BackendName, ComputeName } from "./backends.ts";
-export type { Engine, EngineInfo, GenerateOptions, PlanOptions, TokenIds } from "./engine.ts";
+export type {
+  Engine,
+  EngineInfo,
+  GenerateOptions,
+  GenerateRequest,
+  PlanOptions,
+  SeriesEvent,
+  SeriesOptions,
+  TokenIds,
+} from "./engine.ts";
 export type { DrawnState, GenerateEvent, LoadEvent } from "./events.ts";
 export type { FullJob, GenerateJob, PlanJob } from "./job.ts";
 export type {

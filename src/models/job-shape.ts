@@ -1,4 +1,5 @@
 /** @file All of a job that its graphs and its plan depend on, and nothing else of it. */
+import { encoderBytesPerPixel } from "../image/picture-writer.ts";
 import type { UpscalerConfig } from "./upscaler.ts";
 
 /** All that graphs and plans depend on. */
@@ -10,6 +11,8 @@ export interface JobShape {
   readonly height: number;
   /** How often the sampler asks the model in one image. */
   readonly modelCalls: number;
+  /** The same of pictures that are drawn beside and ask less often. */
+  readonly otherCalls?: readonly number[] | undefined;
   /** Latents that the sampler keeps of earlier steps, and of questions before in the same step. */
   readonly historyLength: number;
   /** Everything in fp32, whatever precision is declared. */
@@ -68,4 +71,44 @@ export interface UpscalerShape {
   /** What its weights are read as: another one for each file. */
   readonly component: string;
   readonly config: UpscalerConfig;
+}
+
+/**
+ * What does for pictures of all these shapes, side by side: of repeats and amounts of host memory the largest. Undefined where their
+ * graphs differ, so that they can't share a pass.
+ */
+export function joinedShape(shapes: readonly JobShape[]): JobShape | undefined {
+  const [first, ...others] = shapes;
+  if (!first) return undefined;
+  const graphs = graphsOf(first);
+  if (others.some((other) => graphsOf(other) !== graphs)) return undefined;
+  const most = (of: (shape: JobShape) => number) => Math.max(...shapes.map(of));
+  const modelCalls = most((shape) => shape.modelCalls);
+  const calls = new Set(shapes.map((shape) => shape.modelCalls));
+  calls.delete(modelCalls);
+  const encoders = new Set(shapes.map((shape) => shape.encoderBytesPerPixel));
+  const { text } = first;
+  return {
+    ...first,
+    modelCalls,
+    ...(calls.size > 0 && { otherCalls: [...calls].sort((a, b) => b - a) }),
+    ...(encoders.size > 1 && {
+      encoderBytesPerPixel: Math.max(...[...encoders].map((bytes) => bytes ?? encoderBytesPerPixel({ format: "png" }))),
+    }),
+    historyLength: most((shape) => shape.historyLength),
+    ...(text && {
+      text: {
+        ...text,
+        encodes: most((shape) => shape.text!.encodes),
+        tellings: most((shape) => shape.text!.tellings),
+        heldChunks: most((shape) => shape.text!.heldChunks),
+      },
+    }),
+  };
+}
+
+/** Equal for shapes whose pictures can share passes. */
+function graphsOf(shape: JobShape): string {
+  const { modelCalls: _, otherCalls: __, historyLength: ___, encoderBytesPerPixel: ____, text, ...rest } = shape;
+  return JSON.stringify([rest, text && [text.chunks, text.clipSkips]]);
 }

@@ -18,7 +18,7 @@ import { besideLatent, hardMask, latentMask, maskedDecoded, noisyLatent, type Sp
 import { decodedFromImage, type JobPictures } from "./job-pictures.ts";
 import { hiresUpscaler, strengthOf } from "./job-settings.ts";
 import type { Leg, Route } from "./route.ts";
-import type { PlannedJob, Runtime } from "./runtime.ts";
+import type { PhaseHost, PlannedJob } from "./runtime.ts";
 
 export type LegPhase = "encode" | "look" | "denoise" | "decode" | "enlarge";
 
@@ -28,7 +28,7 @@ export type LegEvent =
   | { readonly type: "step"; readonly steps: number; readonly state: SamplerState };
 
 export interface LegsContext {
-  readonly runtime: Runtime;
+  readonly runtime: PhaseHost;
   readonly planned: PlannedJob;
   readonly job: FullJob;
   readonly route: Route;
@@ -179,7 +179,7 @@ async function enlargedBytes(
 
 /** From the latent to bytes, [height, width, 3]. */
 export async function decodedPicture(
-  runtime: Runtime,
+  runtime: PhaseHost,
   planned: PlannedJob,
   stage: DescribedStage,
   latent: Float32Array,

@@ -4,11 +4,11 @@ import type { Conditioning, Guide, PictureOrigin, Prompt, Timeline } from "../mo
 import type { RefinedStage } from "../models/family.ts";
 import { requireFiniteValues } from "../models/finite.ts";
 import type { Course, PromptScript } from "./prompt-script.ts";
-import type { PlannedJob, Runtime } from "./runtime.ts";
+import type { PhaseHost, PlannedJob } from "./runtime.ts";
 
 /** The embeddings of a script, in the order of its steps; with `refined`, as the refiner reads it. The encode phase is opened only if one of them is not known yet. */
 export async function promptGuide(
-  runtime: Runtime,
+  runtime: PhaseHost,
   planned: PlannedJob,
   { texts, parts, negative }: PromptScript,
   signal: AbortSignal | undefined,
@@ -37,7 +37,7 @@ function zeroConditioning(like: Conditioning): Conditioning {
 
 /** In their order, each with its chunks side by side. */
 async function encodeTexts(
-  runtime: Runtime,
+  runtime: PhaseHost,
   planned: PlannedJob,
   texts: readonly (readonly Prompt[])[],
   signal: AbortSignal | undefined,

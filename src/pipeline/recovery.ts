@@ -1,14 +1,19 @@
 /**
- * @file Text to image on a device that may break or run short: another device or less of its memory, and on from the
- * last state. Neither changes a pixel, because pictures depend on no budget and the state is exact.
+ * @file Pictures on a device that may break or run short: another device or less of its memory, and on from their last states. Neither
+ * changes a pixel, because pictures depend on no budget and the states are exact. Pictures of the same graphs are drawn side by side
+ * (meeting.ts), as many at a time as the plan says; what fails of one of them is its own.
  */
 import { type Device, DeviceMemoryError } from "../backend/device.ts";
-import { DeviceError, firstFailure, SolvayError } from "../errors.ts";
+import { DeviceError, firstFailure, type SolvayError } from "../errors.ts";
 import type { DrawnState } from "../job/events.ts";
-import { budgetText } from "../ledger/budget.ts";
 import { isNotFinite } from "../models/finite.ts";
+import { type JobShape, joinedShape } from "../models/job-shape.ts";
 import type { SamplerState } from "../sampler/sampler.ts";
-import { jobShape, routeOf } from "./route.ts";
+import { attempt, settled } from "./attempt.ts";
+import { Meeting } from "./meeting.ts";
+import { merged } from "./merged.ts";
+import { announcement, causeOf, finalLoss, headline, placeOf, type Reaction, reactionTo } from "./reaction.ts";
+import { jobShape, type Route, routeOf } from "./route.ts";
 import type { PlannedJob, Runtime } from "./runtime.ts";
 import { requireStateFits } from "./saved-state.ts";
 import {
@@ -41,36 +46,21 @@ export interface Recovery {
   readonly pause: () => Promise<void>;
 }
 
-/** What is known when an attempt has failed. */
-export interface FailedAttempt {
-  /** The device is broken for good, and that is why. */
-  readonly broken: boolean;
-  /** Memory was refused that the budget allows. */
-  readonly short: boolean;
-  /** Whether there is a way to another device, and whether this job has gone it. */
-  readonly canReopen: boolean;
-  readonly reopened: boolean;
-  /** A smaller device budget that would do. */
-  readonly lessBytes: number | undefined;
-}
-
-export interface Reaction {
-  readonly reopen: boolean;
-  readonly shrinkTo: number | undefined;
-}
-
-/** What to do about a failed attempt; undefined: nothing helps. Pure. A budget shrinks as long as it can, a device breaks once. */
-export function reactionTo({ broken, short, canReopen, reopened, lessBytes }: FailedAttempt): Reaction | undefined {
-  if (short && lessBytes === undefined) return undefined;
-  if (broken && (!canReopen || reopened)) return undefined;
-  if (!broken && !short) return undefined;
-  return { reopen: broken, shrinkTo: short ? lessBytes : undefined };
-}
-
 /** `from`: a state of the same job, of an earlier run. */
 export interface RecoveredOptions extends Pick<TaskOptions, "onClean"> {
   readonly from?: DrawnState | undefined;
 }
+
+/** One of several pictures, and what stops it alone. */
+export interface PictureRequest extends RecoveredOptions {
+  readonly job: TextToImageJob;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** Of the picture of that place in the list, which ends in pixels or in a failure. */
+export type PictureEvent =
+  | { readonly picture: number; readonly event: RecoveredEvent }
+  | { readonly picture: number; readonly failure: unknown };
 
 /** See textToImage. Throws UsageError `E_STATE` for a state that is not the job's. Rejects with what can't be helped, and leaves no weights on a device that failed. */
 export async function* recoveredTextToImage(
@@ -78,15 +68,47 @@ export async function* recoveredTextToImage(
   job: TextToImageJob,
   recovery: Recovery,
   signal?: AbortSignal,
-  { from, onClean }: RecoveredOptions = {},
+  options: RecoveredOptions = {},
 ): AsyncGenerator<RecoveredEvent, void, undefined> {
-  let shape = jobShape(runtime.checkpoint, job);
-  let saved: SamplerState | undefined = from;
-  const route = routeOf(runtime.checkpoint, job);
-  const { steps } = route;
-  let reopened = false;
-  let retry = from?.retry;
-  if (retry !== undefined && recovery.hasLessThanFp32) shape = { ...shape, fp32: true };
+  for await (const told of drawPictures(runtime, [{ ...options, job, signal }], recovery)) {
+    if ("failure" in told) throw told.failure;
+    yield told.event;
+  }
+}
+
+/** A picture on its way. */
+interface Drawing {
+  readonly picture: number;
+  readonly request: PictureRequest;
+  readonly route: Route;
+  shape: JobShape;
+  saved: SamplerState | undefined;
+  retry: string | undefined;
+  /** It has gone the way to another device. */
+  reopened: boolean;
+  phase: TaskPhase;
+}
+
+/** What the device has done to a picture, and what helps; without a reaction nothing does. */
+interface Setback {
+  readonly drawing: Drawing;
+  readonly error: SolvayError;
+  readonly place: string;
+  readonly reaction: Reaction | undefined;
+}
+
+/** All of them, as recoveredTextToImage does one; what ends one picture is told as its failure. */
+export async function* drawPictures(
+  runtime: Runtime,
+  requests: readonly PictureRequest[],
+  recovery: Recovery,
+): AsyncGenerator<PictureEvent, void, undefined> {
+  let waiting: Drawing[] = [];
+  for (const [picture, request] of requests.entries()) {
+    const begun = attempt(() => begin(runtime, recovery, picture, request));
+    if (begun.ok) waiting.push(begun.value);
+    else yield { picture, failure: begun.failure };
+  }
   await using scope = new AsyncDisposableStack();
   scope.defer(() => runtime.endImage());
   const reopen = async () => {
@@ -96,82 +118,157 @@ export async function* recoveredTextToImage(
   };
   const broken = runtime.device.failure;
   if (broken && recovery.reopen) {
-    yield note(`${headline(broken)}. Opening it again.`);
-    await reopen();
-  }
-  for (;;) {
-    const planned = runtime.plan(shape);
-    if (saved) requireStateFits(planned.described, route, saved);
-    yield { type: "plan", planned, fromStep: saved?.step ?? 0 };
-    let phase: TaskPhase = "encode";
-    let failure: unknown;
-    for await (const outcome of outcomes(textToImage(runtime, planned, job, { signal, from: saved, onClean }))) {
-      if (outcome.ended) {
-        failure = outcome.failure;
-        continue;
-      }
-      const { event } = outcome;
-      if (event.type === "pixels") {
-        if (retry !== undefined) yield note(retry);
-        yield { ...event, retry };
-        return;
-      }
-      if (event.type === "phase") phase = event.phase;
-      if (event.type === "step") {
-        saved = event.state;
-        yield { ...event, retry };
-      } else yield event;
+    for (const { picture } of waiting) yield note(picture, `${headline(broken)}. Opening it again.`);
+    const opened = await settled(reopen);
+    if (!opened.ok) {
+      for (const { picture } of waiting) yield { picture, failure: opened.failure };
+      return;
     }
-    if (signal?.aborted) throw firstFailure(failure);
-    const error = await causeOf(failure, runtime.device, recovery);
-    const place = placeOf(phase, saved?.step ?? 0, steps);
-    if (isNotFinite(error) && recovery.hasLessThanFp32 && !shape.fp32) {
+  }
+  while (waiting.length > 0) {
+    const [first] = waiting as [Drawing, ...Drawing[]];
+    const alike = waiting.filter(({ shape }) => joinedShape([first.shape, shape]) !== undefined);
+    const made = attempt(() => runtime.planSeries(alike.map(({ shape }) => shape)));
+    const planned = made.ok ? made.value : undefined;
+    const group = alike.slice(0, planned?.plan.lanes ?? 1);
+    waiting = waiting.filter((drawing) => !group.includes(drawing));
+    if (!made.ok) {
+      yield { picture: first.picture, failure: made.failure };
+      continue;
+    }
+    const unfit = group.flatMap((drawing) => {
+      const { route, saved, picture } = drawing;
+      const fits = attempt(() => saved && requireStateFits(made.value.described, route, saved));
+      return fits.ok ? [] : [{ drawing, picture, failure: fits.failure }];
+    });
+    if (unfit.length > 0) {
+      for (const { picture, failure } of unfit) yield { picture, failure };
+      waiting.unshift(...group.filter((drawing) => unfit.every((other) => other.drawing !== drawing)));
+      continue;
+    }
+    const setbacks: Setback[] = [];
+    waiting.unshift(...(yield* drawGroup(runtime, made.value, group, recovery, setbacks)));
+    if (setbacks.length === 0) continue;
+    if (setbacks.some(({ reaction }) => !reaction)) await runtime.releaseWeights();
+    const going: Drawing[] = [];
+    for (const { drawing, error, place, reaction } of setbacks) {
+      const { picture, reopened } = drawing;
+      if (reaction) {
+        yield note(picture, `${headline(error)} ${place}. ${announcement(reaction, error)}`);
+        if (reaction.reopen) drawing.reopened = true;
+        going.push(drawing);
+      } else {
+        yield { picture, failure: error instanceof DeviceError ? finalLoss(error, place, reopened) : error };
+      }
+    }
+    const changed = await settled(async () => {
+      if (setbacks.some(({ reaction }) => reaction?.reopen)) await reopen();
+      const sizes = setbacks.flatMap(({ reaction }) => reaction?.shrinkTo ?? []);
+      if (sizes.length > 0) await recovery.shrink(Math.min(...sizes));
+    });
+    if (changed.ok) waiting.unshift(...going);
+    else for (const { picture } of going) yield { picture, failure: changed.failure };
+  }
+}
+
+/** Throws UsageError, see routeOf and jobShape. */
+function begin(
+  { checkpoint }: Runtime,
+  { hasLessThanFp32 }: Recovery,
+  picture: number,
+  request: PictureRequest,
+): Drawing {
+  const { job, from } = request;
+  const shape = jobShape(checkpoint, job);
+  const retry = from?.retry;
+  return {
+    ...{ picture, request, route: routeOf(checkpoint, job), saved: from, retry, reopened: false, phase: "encode" },
+    shape: retry !== undefined && hasLessThanFp32 ? { ...shape, fp32: true } : shape,
+  };
+}
+
+/** One attempt at all of the group. Gives those that are to be drawn again in fp32; what else may go on is put to `setbacks`. */
+async function* drawGroup(
+  runtime: Runtime,
+  planned: PlannedJob,
+  group: readonly Drawing[],
+  recovery: Recovery,
+  setbacks: Setback[],
+): AsyncGenerator<PictureEvent, readonly Drawing[], undefined> {
+  for (const { picture, saved } of group) {
+    yield { picture, event: { type: "plan", planned, fromStep: saved?.step ?? 0 } };
+  }
+  const again: Drawing[] = [];
+  const stop = new AbortController();
+  await using meeting = new Meeting(
+    runtime,
+    planned,
+    group.map(({ picture }) => picture),
+  );
+  const tasks = group.map((drawing, lane) => {
+    const { job, onClean, signal: own } = drawing.request;
+    const signal = own ? AbortSignal.any([own, stop.signal]) : stop.signal;
+    drawing.phase = "encode";
+    const events = textToImage(meeting.lane(lane), planned, job, { signal, from: drawing.saved, onClean });
+    return outcomes(events, () => meeting.leave(lane));
+  });
+  for await (const { index, item } of merged(tasks, () => stop.abort())) {
+    const drawing = group[index]!;
+    const { picture, retry, request } = drawing;
+    if (!item.ended) {
+      const { event } = item;
+      if (event.type === "phase") drawing.phase = event.phase;
+      if (event.type === "step") drawing.saved = event.state;
+      if (event.type === "pixels" && retry !== undefined) yield note(picture, retry);
+      yield { picture, event: event.type === "pixels" || event.type === "step" ? { ...event, retry } : event };
+      continue;
+    }
+    if (request.signal?.aborted) {
+      yield { picture, failure: firstFailure(item.failure) };
+      continue;
+    }
+    const error = await causeOf(item.failure, runtime.device, recovery.pause);
+    const place = placeOf(drawing.phase, drawing.saved?.step ?? 0, drawing.route.steps);
+    if (isNotFinite(error) && recovery.hasLessThanFp32 && !drawing.shape.fp32) {
       // From the start: such a picture is that of fp32, and says so.
-      yield note(`${headline(error)}. Retrying once in fp32.`);
+      yield note(picture, `${headline(error)}. Retrying once in fp32.`);
       // Goes into the picture, so nothing that follows from budgets: where RAM is short, the segment isn't known.
-      retry = `E_NAN ${place}. Retried in fp32: ok`;
-      saved = undefined;
-      shape = { ...shape, fp32: true };
+      drawing.retry = `E_NAN ${place}. Retried in fp32: ok`;
+      drawing.saved = undefined;
+      drawing.shape = { ...drawing.shape, fp32: true };
+      again.push(drawing);
       continue;
     }
     const { failure: broken } = runtime.device;
     // An allocation says what it wanted besides.
     const isBroken = broken !== undefined && (error === broken || (error as Error).cause === broken);
     const short = error instanceof DeviceMemoryError;
+    if (!isBroken && !short) {
+      yield { picture, failure: error };
+      continue;
+    }
     const reaction = reactionTo({
       broken: isBroken,
       short,
       canReopen: recovery.reopen !== undefined,
-      reopened,
-      lessBytes: short ? runtime.lessDeviceBytes(shape) : undefined,
+      reopened: drawing.reopened,
+      lessBytes: short ? runtime.lessDeviceBytes(planned) : undefined,
     });
-    if (!reaction) {
-      if (isBroken || short) await runtime.releaseWeights();
-      throw isBroken && error instanceof DeviceError ? finalLoss(error, place, reopened) : error;
-    }
-    yield note(`${headline(error as SolvayError)} ${place}. ${announcement(reaction, error as SolvayError)}`);
-    if (reaction.reopen) {
-      reopened = true;
-      await reopen();
-    }
-    if (reaction.shrinkTo !== undefined) await recovery.shrink(reaction.shrinkTo);
+    setbacks.push({ drawing, error: error as SolvayError, place, reaction });
   }
-}
-
-function placeOf(phase: TaskPhase, done: number, steps: number): string {
-  if (phase === "encode") return "while the prompt was read";
-  if (phase === "look") return "while the picture was looked at";
-  if (phase === "enlarge") return "while the picture was enlarged";
-  if (phase === "decode") return "while the picture was decoded";
-  return done < steps ? `in step ${done + 1} of ${steps}` : "after the last step";
+  return again;
 }
 
 type Outcome =
   | { readonly ended: false; readonly event: TextToImageEvent }
   | { readonly ended: true; readonly failure: unknown };
 
-/** A failure as the last item, so that no catch lies around a caller's yield. */
-async function* outcomes(events: ReturnType<typeof textToImage>): AsyncGenerator<Outcome, void, undefined> {
+/** A failure as the last item, so that no catch lies around a caller's yield. `leave`: once nothing more is done. */
+async function* outcomes(
+  events: ReturnType<typeof textToImage>,
+  leave: () => void,
+): AsyncGenerator<Outcome, void, undefined> {
+  let ended: Outcome | undefined;
   try {
     for (;;) {
       const next = await events.next();
@@ -179,41 +276,14 @@ async function* outcomes(events: ReturnType<typeof textToImage>): AsyncGenerator
       yield { ended: false, event: next.value };
     }
   } catch (failure) {
-    yield { ended: true, failure };
+    ended = { ended: true, failure };
   } finally {
     await events.return();
+    leave();
   }
+  if (ended) yield ended;
 }
 
-/** A broken device shows in many ways; errors that Solvay raised on purpose say their own cause. */
-async function causeOf(failure: unknown, device: Device, { pause }: Recovery): Promise<unknown> {
-  const error = firstFailure(failure);
-  if (error instanceof SolvayError) return error;
-  await pause();
-  return device.failure ?? error;
-}
-
-function headline({ code, subject, problem }: SolvayError): string {
-  return `${code}${subject ? ` ${subject}` : ""}: ${problem}`;
-}
-
-function announcement({ reopen, shrinkTo }: Reaction, { code }: SolvayError): string {
-  if (shrinkTo !== undefined) return `Trying again with --vram ${budgetText(shrinkTo)}.`;
-  const how = code === "E_GPU_LOST" || code === "E_GPU_SILENT" ? "smaller GPU work" : "a new device";
-  return reopen ? `Retrying once with ${how}.` : "";
-}
-
-function finalLoss(error: DeviceError, place: string, again: boolean): DeviceError {
-  const { code, subject, problem, next } = error;
-  return new DeviceError({
-    code,
-    subject,
-    problem: `${problem} ${place}${again ? ", again after a retry" : ""}`,
-    next,
-    cause: error,
-  });
-}
-
-function note(text: string): RecoveredEvent {
-  return { type: "note", text };
+function note(picture: number, text: string): PictureEvent {
+  return { picture, event: { type: "note", text } };
 }

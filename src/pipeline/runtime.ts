@@ -9,7 +9,7 @@ import { MiB } from "../ledger/byte-text.ts";
 import { Ledger } from "../ledger/ledger.ts";
 import type { Conditioning } from "../models/conditioning.ts";
 import { type Checkpoint, type DescribedJob, PROMPT_CACHE_ENTRIES } from "../models/family.ts";
-import type { JobShape } from "../models/job-shape.ts";
+import { type JobShape, joinedShape } from "../models/job-shape.ts";
 import { describePhase } from "../plan/describe.ts";
 import type { DeviceSizes } from "../plan/device-sizes.ts";
 import type { Machine } from "../plan/machine.ts";
@@ -17,9 +17,10 @@ import type { Plan } from "../plan/plan.ts";
 import type { PlanBudgets, PlanInput } from "../plan/plan-input.ts";
 import { makePlan } from "../plan/planner.ts";
 import { type RatesTable, ratedMachine } from "../plan/rates.ts";
-import { smallestDeviceBytes } from "../plan/requirements.ts";
+import { hostBytes, smallestDeviceBytes } from "../plan/requirements.ts";
+import { planSideBySide } from "../plan/side-by-side.ts";
 import type { BlockReader } from "../stream/blocks.ts";
-import { PhaseRun } from "../stream/phase.ts";
+import { OpenPhase, type PhaseRun } from "../stream/phase.ts";
 import { RamBlocks } from "../stream/ram-blocks.ts";
 import { Telemetry } from "../stream/telemetry.ts";
 import { WeightPool } from "../stream/weight-pool.ts";
@@ -38,19 +39,28 @@ export interface RuntimeSettings {
   readonly pause: () => Promise<void>;
 }
 
-/** A job's graphs with their plan. */
+/** A job's graphs with their plan; or those of several jobs whose pictures are drawn side by side, as many as the plan says. */
 export interface PlannedJob {
   readonly shape: JobShape;
   readonly described: DescribedJob;
   readonly input: PlanInput;
   readonly plan: Plan;
+  /** For one of several by itself. */
+  readonly alone?: Plan | undefined;
+}
+
+/** What a task computes with: a runtime, or its part in one where pictures are drawn side by side. */
+export interface PhaseHost {
+  readonly checkpoint: Checkpoint;
+  readonly promptCache: BoundedCache<string, Conditioning>;
+  openPhase(job: PlannedJob, id: string, signal?: AbortSignal): Promise<PhaseRun>;
 }
 
 const PLANS_KEPT = 4;
 /** Plans of one picture size (other numbers of steps, other budgets) whose compiled segments are held at once. */
 const COMPILED_PLANS = 4;
 
-export class Runtime implements AsyncDisposable {
+export class Runtime implements PhaseHost, AsyncDisposable {
   readonly checkpoint: Checkpoint;
   readonly telemetry = new Telemetry();
   readonly promptCache = new BoundedCache<string, Conditioning>(PROMPT_CACHE_ENTRIES);
@@ -111,6 +121,27 @@ export class Runtime implements AsyncDisposable {
     return job;
   }
 
+  /**
+   * The plan for the first of these jobs and as many of those after it as it pays to draw beside it; those must have graphs of the first
+   * one's kind. Throws BudgetError if not even the first can be done.
+   */
+  planSeries(shapes: readonly JobShape[]): PlannedJob {
+    const joined = shapes.length > 1 ? joinedShape(shapes) : undefined;
+    if (!joined) return this.plan(shapes[0]!);
+    const key = JSON.stringify([joined, shapes.length]);
+    const known = this.#jobs.get(key);
+    if (known) return known;
+    const { described, input } = this.planInput(joined);
+    const plan = planSideBySide(input, shapes.length);
+    const { lanes } = plan;
+    if (lanes === 1) return this.plan(shapes[0]!);
+    if (lanes < shapes.length) return this.planSeries(shapes.slice(0, lanes));
+    const alone = makePlan({ ...input, lanes: 1 });
+    const job = { shape: joined, described, input: { ...input, lanes }, plan, alone };
+    this.#jobs.set(key, job);
+    return job;
+  }
+
   /** What `plan` plans from; another machine or budget can be put in its place. */
   planInput(
     shape: JobShape,
@@ -134,10 +165,9 @@ export class Runtime implements AsyncDisposable {
     return { described, input };
   }
 
-  /** Half of the device memory that a job takes, but what it needs at least, in whole MiB; undefined if that is no less. */
-  lessDeviceBytes(shape: JobShape): number | undefined {
-    const { plan, input } = this.plan(shape);
-    const bytes = alignUp(Math.max(smallestDeviceBytes(input), plan.peak.deviceBytes / 2), MiB);
+  /** Half of the device memory that a plan takes, but what one picture needs at least, in whole MiB; undefined if that is no less. */
+  lessDeviceBytes({ plan, input }: PlannedJob): number | undefined {
+    const bytes = alignUp(Math.max(smallestDeviceBytes({ ...input, lanes: 1 }), plan.peak.deviceBytes / 2), MiB);
     return bytes < plan.peak.deviceBytes ? bytes : undefined;
   }
 
@@ -159,7 +189,7 @@ export class Runtime implements AsyncDisposable {
   }
 
   /** Takes a phase's memory. The caller disposes it before the next one. */
-  async openPhase(job: PlannedJob, id: string, signal?: AbortSignal): Promise<PhaseRun> {
+  async openPhase(job: PlannedJob, id: string, signal?: AbortSignal): Promise<OpenPhase> {
     const { device, telemetry } = this;
     const { now, pause } = this.#settings;
     const ledger = this.#ledger;
@@ -168,7 +198,7 @@ export class Runtime implements AsyncDisposable {
     const description = job.described.phases.find((other) => other.id === id)!;
     await this.#forgetOthers(job);
     await using scope = new AsyncDisposableStack();
-    scope.use(ledger.reserve("ram", description.hostBytes, `${id}: host buffers`));
+    scope.use(ledger.reserve("ram", hostBytes(description, plan.lanes), `${id}: host buffers`));
     scope.use(ledger.reserve("device", device.overheadBytes, "device overhead"));
     scope.use(ledger.reserve("ram", device.hostBytes, "uploads"));
     // Given back after the weights, whose last reads may still be on their way into it.
@@ -190,7 +220,7 @@ export class Runtime implements AsyncDisposable {
     }));
     const context = { device, ledger, weights, telemetry, now, pause };
     await using opening = new AsyncDisposableStack();
-    const run = opening.use(await PhaseRun.open(phase, passes, context, scope.move()));
+    const run = opening.use(await OpenPhase.open(phase, passes, context, scope.move()));
     // Unless an image before has: then all is kept.
     const compiled = this.#compiled.get(plan)!;
     if (!compiled.whole) await run.prepare(signal);
@@ -254,7 +284,7 @@ export class Runtime implements AsyncDisposable {
 }
 
 /** Equal for jobs of the same graphs, but for the number of time embeddings at once. */
-function graphKey({ modelCalls: _, encoderBytesPerPixel: __, text, ...rest }: JobShape): string {
+function graphKey({ modelCalls: _, otherCalls: __, encoderBytesPerPixel: ___, text, ...rest }: JobShape): string {
   return JSON.stringify([rest, text?.chunks ?? 1, text?.clipSkips ?? [0]]);
 }
 

@@ -10,7 +10,7 @@ import { decodedPicture, drawLegs, type LegEvent, type LegPhase } from "./legs.t
 import { promptScript, refinerScript } from "./prompt-script.ts";
 import { originOf, promptGuide } from "./prompts.ts";
 import { routeOf, type ShapedJob } from "./route.ts";
-import type { PlannedJob, Runtime } from "./runtime.ts";
+import type { PhaseHost, PlannedJob } from "./runtime.ts";
 
 /** `negativePrompt`: undefined and "" differ; only undefined takes what the model has for a prompt that was not given. */
 export type TextToImageJob = ShapedJob & {
@@ -34,7 +34,7 @@ export interface TaskOptions extends Pick<DenoisingOptions, "onClean"> {
 
 /** `planned` is the runtime's plan for the job's shape. */
 export async function* textToImage(
-  runtime: Runtime,
+  runtime: PhaseHost,
   planned: PlannedJob,
   job: TextToImageJob,
   { from, onClean, signal }: TaskOptions = {},

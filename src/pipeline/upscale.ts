@@ -10,7 +10,7 @@ import type { Plan } from "../plan/plan.ts";
 import type { PlanBudgets, PlanInput } from "../plan/plan-input.ts";
 import { makePlan } from "../plan/planner.ts";
 import { type BlockReader, TableBlocks } from "../stream/blocks.ts";
-import { PhaseRun } from "../stream/phase.ts";
+import { OpenPhase } from "../stream/phase.ts";
 import { RamBlocks } from "../stream/ram-blocks.ts";
 import { Telemetry } from "../stream/telemetry.ts";
 import { WeightPool } from "../stream/weight-pool.ts";
@@ -83,7 +83,12 @@ export async function upscale(
   const offsets = new Map(phase!.cached.map(({ key, offsetBytes }) => [key, offsetBytes]));
   const blocks = offsets.size === 0 ? reader : new RamBlocks(reader, cache, offsets);
   const passes = description.passes.map(({ graph }, i) => ({ graph, plan: phase!.passes[i]!, reader: blocks }));
-  await using run = await PhaseRun.open(phase!, passes, { device, ledger, weights, telemetry, now, pause }, phaseScope);
+  await using run = await OpenPhase.open(
+    phase!,
+    passes,
+    { device, ledger, weights, telemetry, now, pause },
+    phaseScope,
+  );
   await run.prepare(options.signal);
   return await upscaling.run(run, picture, options);
 }

@@ -9,8 +9,16 @@ export function computeMs(segment: PlanSegment, machine: Machine): number {
   return Math.max(segment.flops / (machine.gflops * 1e6), segment.trafficBytes / (machine.memoryGBps * 1e6));
 }
 
-/** Each block once, in the order of first use. `staysForAll`: weights outlive the phase, so that all of them are used again. */
-export function cycleBlocks(phase: PlanPhaseInput, machine: Machine, staysForAll: boolean): CycleBlock[] {
+/**
+ * Each block once, in the order of first use. `staysForAll`: weights outlive the phase, so that all of them are used again. `lanes`:
+ * how often each segment computes while its weights are there.
+ */
+export function cycleBlocks(
+  phase: PlanPhaseInput,
+  machine: Machine,
+  staysForAll: boolean,
+  lanes: number,
+): CycleBlock[] {
   const groups = blockGroups(phase);
   const blocks = new Map<string, { deviceBytes: number; overlapMs: number; usedOnce: boolean }>();
   let last: { overlapMs: number } | undefined;
@@ -23,7 +31,7 @@ export function cycleBlocks(phase: PlanPhaseInput, machine: Machine, staysForAll
       }
       const first = segment.blocks[0];
       if (first) last = blocks.get(first.key)!;
-      if (last) last.overlapMs += computeMs(segment, machine) * (pass.cyclic ? 1 : pass.repeats);
+      if (last) last.overlapMs += lanes * computeMs(segment, machine) * (pass.cyclic ? 1 : pass.repeats);
     }
   }
   return [...blocks].map(([key, block]) => ({ key, group: groups.get(key)!, ...block }));

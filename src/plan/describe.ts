@@ -49,6 +49,8 @@ export interface PhaseDescription {
   readonly hostBytes: number;
   /** Activations that lie in host memory while bands of them pass through the device. */
   readonly spilledBytes: number;
+  /** Host memory that each further picture takes which is drawn beside. Absent: none. */
+  readonly laneBytes?: number | undefined;
 }
 
 /** Throws RangeError if a link comes from no pass, or is no input or output of a pass that names it. */
@@ -57,9 +59,9 @@ export function describePhase(
   phase: PhaseDescription,
   catalogOf: (component: string) => BlockCatalog,
 ): PlanPhaseInput {
-  const { id, title, hostBytes, spilledBytes } = phase;
+  const { id, title, hostBytes, spilledBytes, laneBytes } = phase;
   const passes = phase.passes.map((pass) => describePass(device, pass, catalogOf(pass.component)));
-  return { id, title, passes, links: phaseLinks(device, phase), hostBytes, spilledBytes };
+  return { id, title, passes, links: phaseLinks(device, phase), hostBytes, spilledBytes, laneBytes };
 }
 
 function phaseLinks(device: DeviceSizes, { id, passes }: PhaseDescription): NamedBytes[] {

@@ -56,6 +56,16 @@ export interface PlanPhaseInput {
   readonly hostBytes: number;
   /** Activations that lie in host memory while bands of them pass through the device. */
   readonly spilledBytes: number;
+  /** Host memory that each further picture takes which is drawn beside. Absent: none. */
+  readonly laneBytes?: number | undefined;
+}
+
+/**
+ * Pictures that a phase works on at a time: all where its weights are used again and again, since they then pass once for all of
+ * them; else one after the other.
+ */
+export function phaseLanes({ passes }: Pick<PlanPhaseInput, "passes">, lanes = 1): number {
+  return passes.some(({ cyclic }) => cyclic) ? lanes : 1;
 }
 
 /** What counts spilled activations: RAM, or a device that is host memory too. */
@@ -73,6 +83,8 @@ export interface PlanInput {
   /** Of the process itself: runtime, libraries, tokenizers. Part of the RAM tier. */
   readonly processBytes: number;
   readonly phases: readonly PlanPhaseInput[];
+  /** Pictures that are drawn side by side. Absent: 1. */
+  readonly lanes?: number | undefined;
 }
 
 /**

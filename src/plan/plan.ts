@@ -31,15 +31,19 @@ export interface CachedBlock {
 export interface PhasePlan {
   readonly id: string;
   readonly title: string;
+  /** Pictures that run each of its passes together. */
+  readonly lanes: number;
   readonly passes: readonly PassPlan[];
   readonly residency: Residency;
   /** Pinned blocks that stay where they are when the phase ends: the next one pins them too, or the plan keeps all. */
   readonly keptKeys: readonly string[];
   readonly cached: readonly CachedBlock[];
   readonly cachedBytes: number;
+  /** Each lane's. */
   readonly activationBytes: number;
   /** Places in the link arena by name. */
   readonly links: ReadonlyMap<string, { readonly offsetBytes: number; readonly lengthBytes: number }>;
+  /** Each lane's. */
   readonly linkBytes: number;
   /** The scratch that segments share, and with what each takes for itself. */
   readonly sharedScratchBytes: number;
@@ -58,6 +62,8 @@ export interface Plan {
   readonly machine: Machine;
   readonly budgets: PlanBudgets;
   readonly processBytes: number;
+  /** Pictures that are drawn side by side. */
+  readonly lanes: number;
   /** All weights stay from phase to phase and image to image. */
   readonly keepsAll: boolean;
   /** Device bytes of the weights of all phases; a block that several use counts once. */

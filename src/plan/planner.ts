@@ -4,7 +4,7 @@
  */
 import { cycleBlocks } from "./cycle.ts";
 import type { PassPlan, PhasePlan, Plan } from "./plan.ts";
-import type { PlanInput, PlanPhaseInput, WeightBlock } from "./plan-input.ts";
+import { type PlanInput, type PlanPhaseInput, phaseLanes, type WeightBlock } from "./plan-input.ts";
 import { explain, keptReason } from "./reasons.ts";
 import { fixedBytes, requireBudgets, spillTier } from "./requirements.ts";
 import { type CycleBlock, chooseResidency, type Residency } from "./residency.ts";
@@ -12,7 +12,7 @@ import { blocksOf, uniqueBlocks, weightBytesByKey } from "./weight-blocks.ts";
 
 /** Throws BudgetError `E_VRAM` or `E_RAM` naming the phase and the smallest budget that works; RangeError if ids are not unique. */
 export function makePlan(input: PlanInput): Plan {
-  const { device, machine, budgets, processBytes } = input;
+  const { device, machine, budgets, processBytes, lanes = 1 } = input;
   requireUniqueIds(input.phases.map(({ id }) => id));
   requireUniqueIds(input.phases.flatMap(({ passes }) => passes.map(({ id }) => id)));
   requireBudgets(input);
@@ -24,7 +24,8 @@ export function makePlan(input: PlanInput): Plan {
     deviceBytes: Math.max(0, ...phases.map((phase) => phase.deviceBytes + pinnedForOthers(phase))),
     ramBytes: Math.max(0, ...phases.map((phase) => phase.ramBytes)),
   };
-  return { device, machine, budgets, processBytes, keepsAll: together !== undefined, weightBytes, phases, peak };
+  const keepsAll = together !== undefined;
+  return { device, machine, budgets, processBytes, lanes, keepsAll, weightBytes, phases, peak };
 }
 
 function requireUniqueIds(ids: readonly string[]): void {
@@ -99,7 +100,8 @@ function planPhase(input: PlanInput, phase: PlanPhaseInput, room: PhaseRoom): Ph
   const { device, budgets } = input;
   const tier = spillTier(input, phase);
   const fixed = fixedBytes(input, phase, tier);
-  const blocks = cycleBlocks(phase, input.machine, room.keepsAll);
+  const lanes = phaseLanes(phase, input.lanes);
+  const blocks = cycleBlocks(phase, input.machine, room.keepsAll, lanes);
   const capacityBytes = room.roomBytes - fixed.deviceBytes;
   const residency = chooseResidency(blocks, capacityBytes, device.alignmentBytes, room.pinnedFirst);
   if (!residency) throw new Error(`${phase.id}: no residency within ${capacityBytes} bytes`); // requireBudgets saw to it
@@ -124,6 +126,7 @@ function planPhase(input: PlanInput, phase: PlanPhaseInput, room: PhaseRoom): Ph
   return {
     id: phase.id,
     title: phase.title,
+    lanes,
     passes,
     residency,
     keptKeys: [],

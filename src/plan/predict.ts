@@ -7,7 +7,9 @@ import { computeMs } from "./cycle.ts";
 import type { Machine } from "./machine.ts";
 import { blocksThereBefore, type PhasePlan, type Plan } from "./plan.ts";
 import type { PlanPass, PlanPhaseInput } from "./plan-input.ts";
+import { uniqueBlocks } from "./weight-blocks.ts";
 
+/** Of pictures that run a pass together, each has an equal part of its times and bytes. */
 export interface PassPrediction {
   readonly id: string;
   readonly repeats: number;
@@ -16,7 +18,8 @@ export interface PassPrediction {
   readonly computeMs: number;
   /** Time in which compute stands still for weights. */
   readonly waitMs: number;
-  readonly movedBytes: number;
+  /** Stored weights that come to the device. */
+  readonly loadedBytes: number;
 }
 
 /** In the order of the plan's phases and their passes. */
@@ -24,32 +27,43 @@ export function predictPlan(plan: Plan, phases: readonly PlanPhaseInput[]): Pass
   return phases.flatMap((phase, i) => {
     const phasePlan = plan.phases[i]!;
     let held: string | undefined;
-    return phase.passes.map((pass, j) => {
+    return phase.passes.map((pass) => {
       const predicted = predictPass(pass, phasePlan, plan, held);
       held = weightSets(pass).at(-1);
-      return { ...predicted, movedBytes: phasePlan.passes[j]!.movedBytes };
+      return predicted;
     });
   });
 }
 
+/** Weights and time until a phase's pinned weights are on the device. */
+export interface FillPrediction {
+  /** Where compute doesn't hide it. */
+  readonly ms: number;
+  readonly bytes: number;
+}
+
 /**
- * Bringing a phase's pinned weights to the device, where compute doesn't hide it: once an image, or once for all images if
- * the plan keeps everything. Blocks that an earlier phase has left there take no time.
+ * Bringing a phase's pinned weights to the device: once an image (of several side by side, each one's part), or once for all images
+ * if the plan keeps everything. Blocks that an earlier phase has left there take no time.
  */
-export function predictFillMs(plan: Plan, phase: PlanPhaseInput, index: number): number {
-  const { machine, device } = plan;
+export function predictFill(plan: Plan, phase: PlanPhaseInput, index: number): FillPrediction {
+  const { machine, device, lanes } = plan;
+  const together = plan.phases[index]!.lanes;
   const there = blocksThereBefore(plan, index);
   const coming = new Set(plan.phases[index]!.residency.pinned.flatMap(({ key }) => (there.has(key) ? [] : [key])));
-  let [loadMs, hiddenMs] = [0, 0];
+  let [loadMs, hiddenMs, bytes] = [0, 0, 0];
   for (const pass of phase.passes) {
     for (const segment of pass.segments) {
-      hiddenMs += computeMs(segment, machine);
+      hiddenMs += together * computeMs(segment, machine);
       for (const { key, storedBytes } of segment.blocks) {
-        if (coming.delete(key)) loadMs += transferMs(storedBytes, false, device.sharesHostMemory, machine);
+        if (!coming.delete(key)) continue;
+        bytes += storedBytes;
+        loadMs += transferMs(storedBytes, false, device.sharesHostMemory, machine);
       }
     }
   }
-  return machine.overlaps ? Math.max(0, loadMs - hiddenMs) : loadMs;
+  const ms = machine.overlaps ? Math.max(0, loadMs - hiddenMs) : loadMs;
+  return { ms: ms / lanes, bytes: bytes / lanes };
 }
 
 /** Each set of blocks that its segments read, once, as text. */
@@ -59,13 +73,9 @@ function weightSets({ segments }: PlanPass): string[] {
 }
 
 /** `held`: the weights that the pass before used last. */
-function predictPass(
-  pass: PlanPass,
-  phase: PhasePlan,
-  plan: Plan,
-  held: string | undefined,
-): Omit<PassPrediction, "movedBytes"> {
+function predictPass(pass: PlanPass, phase: PhasePlan, plan: Plan, held: string | undefined): PassPrediction {
   const { machine, device } = plan;
+  const { lanes } = phase;
   const streamed = new Set(phase.residency.streamed.map(({ key }) => key));
   const cached = new Set(phase.cached.map(({ key }) => key));
   const { repeats, id } = pass;
@@ -74,7 +84,7 @@ function predictPass(
   const stays = others.length === 0;
   const loadShare = stays ? (only === held ? 0 : 1 / repeats) : 1;
   const segments = pass.segments.map((segment) => ({
-    ms: computeMs(segment, machine),
+    ms: lanes * computeMs(segment, machine),
     load: segment.blocks
       .filter(({ key }) => streamed.has(key))
       .reduce(
@@ -85,7 +95,13 @@ function predictPass(
   }));
   const compute = segments.reduce((sum, { ms }) => sum + ms, 0);
   const load = segments.reduce((sum, segment) => sum + segment.load, 0);
-  if (!machine.overlaps) return { id, repeats, totalMs: compute + load, computeMs: compute, waitMs: load };
+  const moving = uniqueBlocks(pass.segments).filter(({ key }) => streamed.has(key));
+  const loadedBytes = loadShare * moving.reduce((sum, { storedBytes }) => sum + storedBytes, 0);
+  const partOf = (totalMs: number, waitMs: number): PassPrediction => ({
+    ...{ id, repeats, totalMs: totalMs / lanes, computeMs: compute / lanes },
+    ...{ waitMs: waitMs / lanes, loadedBytes: loadedBytes / lanes },
+  });
+  if (!machine.overlaps) return partOf(compute + load, load);
   // Two rounds; the second is the steady state. A slot is free once the block `slots` before has been computed.
   const slots = Math.max(1, phase.residency.slots);
   let clockMs = 0;
@@ -104,7 +120,7 @@ function predictPass(
     }
   }
   const totalMs = clockMs - roundStartMs;
-  return { id, repeats, totalMs, computeMs: compute, waitMs: Math.max(0, totalMs - compute) };
+  return partOf(totalMs, Math.max(0, totalMs - compute));
 }
 
 /** From RAM over the link, or from disk and over the link at once: the slower of the two. */

@@ -1,7 +1,8 @@
 /** @file A plan as plain JSON for people and programs: what `solvay plan` prints and what events carry. */
 import { blocksThereBefore, type Plan } from "./plan.ts";
 import type { PlanBudgets, PlanPhaseInput, SpillTier } from "./plan-input.ts";
-import { predictFillMs, predictPlan } from "./predict.ts";
+import { predictFill, predictPlan } from "./predict.ts";
+import { type PictureCost, pictureCost } from "./side-by-side.ts";
 
 export type Place = "pinned" | "streamed from RAM" | "streamed" | "passing";
 
@@ -9,6 +10,8 @@ export interface PhaseReport {
   readonly id: string;
   /** For people. */
   readonly title: string;
+  /** Pictures that run each of its passes together. */
+  readonly lanes: number;
   readonly deviceBytes: number;
   readonly ramBytes: number;
   readonly weightBytes: number;
@@ -34,6 +37,7 @@ export interface PassReport {
   /** Weight bytes that reach the device in each run. */
   readonly movedBytes: number;
   readonly diskBytes: number;
+  /** One run; of pictures that run it together, each one's part. */
   readonly predictedMs: number;
   readonly predictedComputeMs: number;
   readonly predictedWaitMs: number;
@@ -52,11 +56,18 @@ export interface PlanReport {
   /** Of all phases; weights that several of them read count once. */
   readonly weightBytes: number;
   readonly phases: readonly PhaseReport[];
+  /** Images that are drawn side by side, so that weights pass once for all of them. */
+  readonly lanes: number;
   /** Of one image; with `keepsAll`, of the first. */
   readonly predictedMs: number;
+  /** Stored weights that come to the device for one image; with `keepsAll`, for the first. */
+  readonly loadedBytes: number;
+  /** What one image would take by itself, where several are drawn side by side. */
+  readonly alone?: PictureCost;
 }
 
-export function reportPlan(plan: Plan, inputs: readonly PlanPhaseInput[]): PlanReport {
+/** `alone`: the plan for one image by itself. */
+export function reportPlan(plan: Plan, inputs: readonly PlanPhaseInput[], alone?: Plan): PlanReport {
   const predictions = predictPlan(plan, inputs);
   let next = 0;
   const phases = plan.phases.map((phase, i): PhaseReport => {
@@ -91,6 +102,7 @@ export function reportPlan(plan: Plan, inputs: readonly PlanPhaseInput[]): PlanR
     return {
       id: phase.id,
       title: phase.title,
+      lanes: phase.lanes,
       deviceBytes: phase.deviceBytes,
       ramBytes: phase.ramBytes,
       weightBytes: phase.residency.pinnedBytes + streamedBytes,
@@ -101,11 +113,11 @@ export function reportPlan(plan: Plan, inputs: readonly PlanPhaseInput[]): PlanR
       ),
       streamedBytes,
       ringBytes: phase.residency.ringBytes,
-      activationBytes: phase.activationBytes + phase.linkBytes,
+      activationBytes: phase.lanes * (phase.activationBytes + phase.linkBytes),
       scratchBytes: phase.scratchBytes,
       spilledBytes: phase.spilledBytes,
       spillTier: phase.spillTier,
-      predictedFillMs: predictFillMs(plan, inputs[i]!, i),
+      predictedFillMs: predictFill(plan, inputs[i]!, i).ms,
       reasons: phase.reasons,
       passes,
     };
@@ -120,8 +132,8 @@ export function reportPlan(plan: Plan, inputs: readonly PlanPhaseInput[]): PlanR
     keepsAll: plan.keepsAll,
     weightBytes: plan.weightBytes,
     phases,
-    predictedMs:
-      predictions.reduce((sum, { totalMs, repeats }) => sum + totalMs * repeats, 0) +
-      phases.reduce((sum, { predictedFillMs }) => sum + predictedFillMs, 0),
+    lanes: plan.lanes,
+    ...pictureCost(plan, inputs),
+    ...(alone && plan.lanes > 1 && { alone: pictureCost(alone, inputs) }),
   };
 }

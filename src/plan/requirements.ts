@@ -5,7 +5,7 @@ import { budgetText } from "../ledger/budget.ts";
 import { formatBytes } from "../ledger/byte-text.ts";
 import { alignUp } from "../tensor/align.ts";
 import { type ArenaLayout, layOutArena } from "./arena.ts";
-import type { PlanInput, PlanPass, PlanPhaseInput, SpillTier } from "./plan-input.ts";
+import { type PlanInput, type PlanPass, type PlanPhaseInput, phaseLanes, type SpillTier } from "./plan-input.ts";
 import { largestGroupBytes } from "./weight-blocks.ts";
 
 /** Layouts that were made, by pass: one plan asks for each several times, and most of its time goes into them. */
@@ -33,6 +33,8 @@ export function fixedBytes(input: PlanInput, phase: PlanPhaseInput, spillTier: S
   const scratches = phase.passes.flatMap(({ segments }) => segments.map(({ scratch }) => scratch));
   const sharedScratchBytes = Math.max(0, ...scratches.map(({ sharedBytes }) => sharedBytes));
   const scratchBytes = sharedScratchBytes + Math.max(0, ...scratches.map(({ privateBytes }) => privateBytes));
+  const { lanes = 1 } = input;
+  const laneBytes = phaseLanes(phase, lanes) * (activationBytes + linkBytes);
   const [onDevice, inRam] = spillTier === "device" ? [phase.spilledBytes, 0] : [0, phase.spilledBytes];
   return {
     layouts,
@@ -41,9 +43,15 @@ export function fixedBytes(input: PlanInput, phase: PlanPhaseInput, spillTier: S
     linkBytes,
     sharedScratchBytes,
     scratchBytes,
-    deviceBytes: overheadBytes + activationBytes + linkBytes + scratchBytes + onDevice,
-    ramBytes: input.processBytes + phase.hostBytes + inRam,
+    laneBytes,
+    deviceBytes: overheadBytes + laneBytes + scratchBytes + onDevice,
+    ramBytes: input.processBytes + hostBytes(phase, lanes) + inRam,
   };
+}
+
+/** Host memory of a phase for so many pictures that are drawn side by side. */
+export function hostBytes(phase: Pick<PlanPhaseInput, "hostBytes" | "laneBytes">, lanes: number): number {
+  return phase.hostBytes + (lanes - 1) * (phase.laneBytes ?? 0);
 }
 
 /** Where spilled activations count: in RAM, where they fit; else on the device, if that is host memory too. */
@@ -67,7 +75,7 @@ export function requireBudgets(input: PlanInput): void {
   for (const { phase, tier, fixed } of needs.toSorted((a, b) => b.fixed.ramBytes - a.fixed.ramBytes)) {
     if (fixed.ramBytes <= ramBytes) break;
     const parts =
-      `the process ${formatBytes(input.processBytes)}, buffers ${formatBytes(phase.hostBytes)}` +
+      `the process ${formatBytes(input.processBytes)}, buffers ${formatBytes(hostBytes(phase, input.lanes ?? 1))}` +
       (tier === "ram" && phase.spilledBytes > 0 ? `, spilled ${formatBytes(phase.spilledBytes)}` : "");
     throw refusal("E_RAM", "--ram", phase.title, fixed.ramBytes, ramBytes, parts);
   }
@@ -76,7 +84,7 @@ export function requireBudgets(input: PlanInput): void {
     const { phase, tier, fixed, largestBytes } = need;
     if (leastOf(need) <= deviceBytes) break;
     const parts =
-      `activations ${formatBytes(fixed.activationBytes + fixed.linkBytes)}, scratch ${formatBytes(fixed.scratchBytes)}, ` +
+      `activations ${formatBytes(fixed.laneBytes)}, scratch ${formatBytes(fixed.scratchBytes)}, ` +
       `largest block ${formatBytes(largestBytes)}, overhead ${formatBytes(input.device.overheadBytes)}` +
       (tier === "device" ? `, spilled ${formatBytes(phase.spilledBytes)}` : "");
     throw refusal("E_VRAM", "--vram", phase.title, leastOf(need), deviceBytes, parts);

@@ -1,17 +1,20 @@
 /**
  * @file Carries out one phase of a plan: takes its memory from the ledger, runs its passes segment by segment with weights
- * that stay or stream, and gives everything back. Knows no model.
+ * that stay or stream, and gives everything back. Pictures side by side have activations of their own (lanes) and share each
+ * segment's weights: it runs once for each of them before the next one. Knows no model.
  */
-import type { Arena, DataOrder, Device, HostData, Span } from "../backend/device.ts";
+import type { DataOrder, Device, HostData, Span } from "../backend/device.ts";
 import { HostMemory } from "../backend/host-memory.ts";
 import type { Graph, Segment, ValueId } from "../ir/graph.ts";
 import type { Ledger } from "../ledger/ledger.ts";
-import { segmentBlocks, storedWeights } from "../plan/describe.ts";
+import { storedWeights } from "../plan/describe.ts";
 import type { PassPlan, PhasePlan } from "../plan/plan.ts";
 import { wholePassId } from "../plan/plan-input.ts";
 import { elementCount } from "../tensor/dtype.ts";
 import type { BlockReader } from "./blocks.ts";
 import { takeMemory } from "./device-memory.ts";
+import { type LaneMemory, LaneRuns, type PassOptions, type PassResults, type PassRun, SignalOfAll } from "./lanes.ts";
+import { LOOK_AHEAD, upcomingUses, weightUses } from "./pass-weights.ts";
 import type { Telemetry } from "./telemetry.ts";
 import type { ResidentWeights, WeightUse } from "./weights.ts";
 
@@ -32,40 +35,35 @@ export interface PhaseContext {
   readonly pause: () => Promise<void>;
 }
 
-export interface PassOptions {
-  readonly signal?: AbortSignal | undefined;
-  /** Ids of the passes that run after this, in their order: their first weights are read ahead, and shared ones kept. */
-  readonly upcoming?: readonly string[];
-  /** Gets each segment's results, read back through RAM that the ledger must give meanwhile. What it throws ends the pass. */
-  readonly onSegment?: (segment: string, values: Float32Array) => void;
-  /** Results go there by name; others are allocated. */
-  readonly into?: ReadonlyMap<string, Float32Array<ArrayBuffer>>;
-  /** Inputs and results that lie on the host in the device's order. */
-  readonly inDeviceOrder?: ReadonlySet<string>;
+/** A phase's memory, taken, as one picture sees it. */
+export interface PhaseRun extends AsyncDisposable {
+  /** Host memory for activations while bands of them pass through the device, as long as the plan says. */
+  readonly spilled: Float32Array<ArrayBuffer>;
+  /** Of the device: how images in its order lie. */
+  readonly rowsFirst: boolean;
+  /**
+   * Runs one pass. Feeds the graph's inputs by name (links come from earlier passes) and resolves to its outputs by name, links
+   * excepted. Rejects with the signal's reason on abort; RangeError for a pass or an input that is not there.
+   */
+  run(passId: string, inputs: ReadonlyMap<string, HostData>, options?: PassOptions): Promise<PassResults>;
 }
 
-export class PhaseRun implements AsyncDisposable {
+export class OpenPhase implements PhaseRun {
   readonly #context: PhaseContext;
   readonly #passes: ReadonlyMap<string, PhasePass>;
-  readonly #links: ReadonlyMap<string, Span>;
-  readonly #activations: Arena | undefined;
+  readonly #lanes: readonly LaneMemory[];
   readonly #spilled: HostMemory;
   readonly #scope: AsyncDisposableStack;
 
   private constructor(
     context: PhaseContext,
     passes: readonly PhasePass[],
-    memory: {
-      readonly links: ReadonlyMap<string, Span>;
-      readonly activations: Arena | undefined;
-      readonly spilled: HostMemory;
-    },
+    memory: { readonly lanes: readonly LaneMemory[]; readonly spilled: HostMemory },
     scope: AsyncDisposableStack,
   ) {
     this.#context = context;
     this.#passes = new Map(passes.map((pass) => [pass.plan.id, pass]));
-    this.#links = memory.links;
-    this.#activations = memory.activations;
+    this.#lanes = memory.lanes;
     this.#spilled = memory.spilled;
     this.#scope = scope;
   }
@@ -79,7 +77,7 @@ export class PhaseRun implements AsyncDisposable {
     passes: readonly PhasePass[],
     context: PhaseContext,
     beneath = new AsyncDisposableStack(),
-  ): Promise<PhaseRun> {
+  ): Promise<OpenPhase> {
     const { device, ledger } = context;
     await using scope = new AsyncDisposableStack();
     scope.use(beneath);
@@ -90,20 +88,22 @@ export class PhaseRun implements AsyncDisposable {
       takeMemory(scope, ledger, { bytes, label: `${plan.id}: ${label}` }, from);
     const arena = async (lengthBytes: number, label: string) =>
       lengthBytes === 0 ? undefined : await take(lengthBytes, label, (full) => device.createArena(lengthBytes, full));
-    const activations = await arena(plan.activationBytes, "activations");
-    const linkArena = await arena(plan.linkBytes, "links");
+    const lanes: LaneMemory[] = [];
+    while (lanes.length < plan.lanes) {
+      const activations = await arena(plan.activationBytes, "activations");
+      const linkArena = await arena(plan.linkBytes, "links");
+      const links = new Map<string, Span>();
+      for (const [name, place] of plan.links) links.set(name, { arena: linkArena!, ...place });
+      lanes.push({ activations, links });
+    }
     await take(plan.scratchBytes, "scratch", () => device.createScratch(plan.sharedScratchBytes));
-    const links = new Map<string, Span>();
-    for (const [name, place] of plan.links) links.set(name, { arena: linkArena!, ...place });
-    return new PhaseRun(context, passes, { links, activations, spilled }, scope.move());
+    return new OpenPhase(context, passes, { lanes, spilled }, scope.move());
   }
 
-  /** Host memory for activations while bands of them pass through the device, as long as the plan says. */
   get spilled(): Float32Array<ArrayBuffer> {
     return new Float32Array(this.#spilled.buffer);
   }
 
-  /** Of the device: how images in its order lie. */
   get rowsFirst(): boolean {
     return this.#context.device.rowsFirst;
   }
@@ -123,46 +123,64 @@ export class PhaseRun implements AsyncDisposable {
     }
   }
 
+  async run(passId: string, inputs: ReadonlyMap<string, HostData>, options: PassOptions = {}): Promise<PassResults> {
+    const [result] = await this.runTogether(passId, [{ lane: 0, picture: 0, inputs, options }]);
+    if (result!.status === "rejected") throw result!.reason;
+    return result!.value;
+  }
+
   /**
-   * Runs one pass. Feeds the graph's inputs by name (links come from earlier passes) and resolves to its outputs by name, links
-   * excepted. Rejects with the signal's reason on abort; RangeError for a pass or an input that is not there.
+   * Runs one pass for pictures in lanes of their own, each as `run` does; the results are in the order of `runs`. What goes wrong
+   * with one of them leaves the others as they are, and its signal stops it alone.
    */
-  async run(
-    passId: string,
-    inputs: ReadonlyMap<string, HostData>,
-    options: PassOptions = {},
-  ): Promise<Map<string, Float32Array<ArrayBuffer>>> {
+  async runTogether(passId: string, runs: readonly PassRun[]): Promise<readonly PromiseSettledResult<PassResults>[]> {
     const { device, telemetry, now } = this.#context;
     const pass = this.#pass(passId);
     const { graph } = pass;
-    const { signal, inDeviceOrder } = options;
-    const orderOf = (name: string): DataOrder => (inDeviceOrder?.has(name) ? "device" : "logical");
+    const pictures = runs.map(({ picture }) => picture);
+    const spans = runs.map(({ lane }) => this.#spans(pass, this.#lanes[lane]!));
+    const going = new LaneRuns(runs);
     const beganMs = now();
-    telemetry.beginPass(wholePassId(passId));
-    const spans = this.#spans(pass);
-    for (const [name, id] of graph.inputs) {
-      if (isLink(pass, id)) continue;
-      const data = inputs.get(name);
-      if (!data) throw new RangeError(`${passId}: no input ${name}`);
-      await device.write(graph, id, spans.get(id)!, data, orderOf(name));
-    }
+    telemetry.beginPass(wholePassId(passId), pictures);
+    await going.each(async ({ inputs, options }, at) => {
+      for (const [name, id] of graph.inputs) {
+        if (isLink(pass, id)) continue;
+        const data = inputs.get(name);
+        if (!data) throw new RangeError(`${passId}: no input ${name}`);
+        await device.write(graph, id, spans[at]!.get(id)!, data, orderOf(options, name));
+      }
+    });
     const own = weightUses(pass);
-    const after = upcomingUses((options.upcoming ?? []).map((id) => this.#pass(id)));
+    // Who goes on longest says what comes.
+    const upcoming = runs
+      .map(({ options }) => options.upcoming ?? [])
+      .reduce((longest, ids) => (ids.length > longest.length ? ids : longest));
+    const after = upcomingUses(upcoming.map((id) => this.#pass(id)));
+    using stop = new SignalOfAll(runs.map(({ options }) => options.signal));
     for (const [index, segment] of graph.segments.entries()) {
-      signal?.throwIfAborted();
+      going.dropAborted();
+      if (going.isOver) break;
       const following = [...own.slice(index + 1), ...after].filter(({ blocks }) => blocks.length > 0);
-      await this.#runSegment(pass, segment, { use: own[index]!, next: following.slice(0, LOOK_AHEAD) }, spans, signal);
-      if (options.onSegment) await this.#show(graph, segment, spans, options.onSegment);
+      const weights = { use: own[index]!, next: following.slice(0, LOOK_AHEAD) };
+      await this.#runSegment(pass, segment, weights, spans, { going, signal: stop.signal });
+      if (!runs.some(({ options }) => options.onSegment)) continue;
+      await going.each(async ({ options }, at) => {
+        if (options.onSegment) await this.#show(graph, segment, spans[at]!, options.onSegment);
+      });
     }
-    const outputs = new Map<string, Float32Array<ArrayBuffer>>();
-    for (const [name, id] of graph.outputs) {
-      if (isLink(pass, id)) continue;
-      const into = options.into?.get(name) ?? new Float32Array(elementCount(graph.values[id]!.shape));
-      await device.read(graph, id, spans.get(id)!, into, orderOf(name));
-      outputs.set(name, into);
-    }
-    telemetry.endPass(wholePassId(passId), now() - beganMs);
-    return outputs;
+    await going.each(async ({ options }, at) => {
+      const outputs: PassResults = new Map();
+      for (const [name, id] of graph.outputs) {
+        if (isLink(pass, id)) continue;
+        const into = options.into?.get(name) ?? new Float32Array(elementCount(graph.values[id]!.shape));
+        await device.read(graph, id, spans[at]!.get(id)!, into, orderOf(options, name));
+        outputs.set(name, into);
+      }
+      going.finish(at, outputs);
+    });
+    const finished = going.finished;
+    if (finished.length > 0) telemetry.endPass(wholePassId(passId), now() - beganMs, finished);
+    return going.results;
   }
 
   #pass(id: string): PhasePass {
@@ -175,24 +193,29 @@ export class PhaseRun implements AsyncDisposable {
     { graph, plan }: PhasePass,
     segment: Segment,
     { use, next }: { readonly use: WeightUse; readonly next: readonly WeightUse[] },
-    spans: ReadonlyMap<ValueId, Span>,
-    signal: AbortSignal | undefined,
+    spans: readonly ReadonlyMap<ValueId, Span>[],
+    { going, signal }: { readonly going: LaneRuns; readonly signal: AbortSignal | undefined },
   ): Promise<void> {
     const { device, weights, telemetry, now, pause } = this.#context;
     const askedMs = now();
-    const byName = await weights.weights(use, next, signal);
+    const byName = await going.all(() => weights.weights(use, next, signal));
+    if (!byName) return;
+    const pictures = going.pictures;
     const startedMs = now();
-    const pick = (ids: readonly ValueId[]) => new Map(ids.map((id) => [id, spans.get(id)!]));
-    await device.run(
-      {
-        graph,
-        segment,
-        inputs: pick(segment.inputs),
-        weights: new Map(segment.weights.map((id) => [id, byName.get(graph.values[id]!.name)!])),
-        outputs: pick(segment.outputs),
-      },
-      signal,
-    );
+    await going.each(async ({ options }, at) => {
+      const pick = (ids: readonly ValueId[]) => new Map(ids.map((id) => [id, spans[at]!.get(id)!]));
+      await device.run(
+        {
+          graph,
+          segment,
+          inputs: pick(segment.inputs),
+          weights: new Map(segment.weights.map((id) => [id, byName.get(graph.values[id]!.name)!])),
+          outputs: pick(segment.outputs),
+        },
+        options.signal,
+      );
+    });
+    if (going.isOver) return;
     const keys = use.blocks.map(({ key }) => key);
     const neededNext = new Set(next[0]?.blocks.map(({ key }) => key));
     for (const key of keys) if (!neededNext.has(key)) weights.computed(key);
@@ -201,6 +224,7 @@ export class PhaseRun implements AsyncDisposable {
       pass: wholePassId(plan.id),
       segment: segment.name,
       keys,
+      pictures,
       waitMs: startedMs - askedMs,
       computeMs: endedMs - startedMs,
       endedMs,
@@ -226,14 +250,14 @@ export class PhaseRun implements AsyncDisposable {
   }
 
   /** Of every value that is not a weight. */
-  #spans({ graph, plan }: PhasePass): Map<ValueId, Span> {
+  #spans({ graph, plan }: PhasePass, { activations, links }: LaneMemory): Map<ValueId, Span> {
     const { device } = this.#context;
     const spans = new Map<ValueId, Span>();
     for (const [id, offsetBytes] of plan.offsets) {
-      spans.set(id, { arena: this.#activations!, offsetBytes, lengthBytes: device.activationBytes(graph, id) });
+      spans.set(id, { arena: activations!, offsetBytes, lengthBytes: device.activationBytes(graph, id) });
     }
     for (const [name, id] of [...graph.inputs, ...graph.outputs]) {
-      if (!plan.offsets.has(id)) spans.set(id, this.#links.get(name)!);
+      if (!plan.offsets.has(id)) spans.set(id, links.get(name)!);
     }
     return spans;
   }
@@ -248,32 +272,11 @@ export class PhaseRun implements AsyncDisposable {
 /** Of a value, as it is read back. */
 const BYTES_TO_SHOW = 4;
 
-/** Segments with weights looked at ahead of compute; how many of them are read is a matter of room. */
-const LOOK_AHEAD = 3;
+function orderOf({ inDeviceOrder }: PassOptions, name: string): DataOrder {
+  return inDeviceOrder?.has(name) ? "device" : "logical";
+}
 
 /** Links have no place among the pass's own values. */
 function isLink({ plan }: PhasePass, id: ValueId): boolean {
   return !plan.offsets.has(id);
-}
-
-/** By segment. */
-function weightUses({ graph, reader }: PhasePass): WeightUse[] {
-  return graph.segments.map((segment) => ({
-    blocks: segmentBlocks(graph, segment, (name, weights) => reader.blocks(name, weights)),
-    reader,
-  }));
-}
-
-/** The first few; segments in a row that read the same blocks count once. */
-function upcomingUses(passes: readonly PhasePass[]): WeightUse[] {
-  const uses: WeightUse[] = [];
-  for (const use of passes.flatMap((pass) => weightUses(pass))) {
-    if (use.blocks.length > 0 && !readsSame(use, uses.at(-1))) uses.push(use);
-    if (uses.length >= LOOK_AHEAD) break;
-  }
-  return uses;
-}
-
-function readsSame({ blocks }: WeightUse, other: WeightUse | undefined): boolean {
-  return blocks.length === other?.blocks.length && blocks.every(({ key }, i) => key === other.blocks[i]!.key);
 }

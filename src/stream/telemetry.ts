@@ -3,10 +3,12 @@
  * weights were on the device meanwhile. Data only; clocks are handed in.
  */
 
-/** One run of one segment. Bands of one graph have one `pass`: see `wholePassId`. */
+/** One run of one segment, for one picture or for several one after the other. Bands of one graph have one `pass`: see `wholePassId`. */
 export interface SegmentTiming {
   readonly pass: string;
   readonly segment: string;
+  /** Which pictures it ran for. */
+  readonly pictures: readonly number[];
   /** Of its blocks of weights; empty: it reads none. */
   readonly keys: readonly string[];
   /** Compute stood still until the weights were there. */
@@ -32,7 +34,7 @@ export interface LoadTiming {
   readonly uploadMs: number;
 }
 
-/** Times and bytes of loads, summed. */
+/** Times and bytes of loads, summed. Of what several pictures share, each has an equal part. */
 export interface LoadTotals {
   readonly loads: number;
   readonly loadedBytes: number;
@@ -72,24 +74,38 @@ export interface ResidencySample {
 /** Beyond twice this, every other sample goes: a run of any length keeps its shape. */
 const SAMPLES = 256;
 
-/** Collects timings of one image. */
+/** What is shared by these pictures. */
+interface Shared {
+  readonly pictures: readonly number[];
+}
+
+/** A load, with who used the block; until then with what ran when it came, if anything did. */
+interface Load extends Shared {
+  readonly timing: LoadTiming;
+  pass: string | undefined;
+  pictures: readonly number[];
+}
+
+/** Collects timings of one picture, or of several that are drawn side by side. */
 export class Telemetry {
   #segments: SegmentTiming[] = [];
-  /** With the pass that used the block; until then the one during which it came, if any. */
-  #loads: { readonly timing: LoadTiming; pass: string | undefined }[] = [];
+  #loads: Load[] = [];
   /** Loads that nobody has used yet, by block. */
-  readonly #unused = new Map<string, { pass: string | undefined }>();
-  /** Durations by pass; one that was cut off has none. */
-  #runs = new Map<string, number[]>();
+  readonly #unused = new Map<string, Load>();
+  /** By pass; a run that was cut off is none. */
+  #runs = new Map<string, (Shared & { readonly totalMs: number })[]>();
   #pass: string | undefined;
+  #pictures: readonly number[] = [];
 
-  beginPass(pass: string): void {
+  beginPass(pass: string, pictures: readonly number[]): void {
     this.#pass = pass;
+    this.#pictures = pictures;
     if (!this.#runs.has(pass)) this.#runs.set(pass, []);
   }
 
-  endPass(pass: string, totalMs: number): void {
-    this.#runs.get(pass)!.push(totalMs);
+  /** `pictures`: for which it came to its end. */
+  endPass(pass: string, totalMs: number, pictures: readonly number[]): void {
+    this.#runs.get(pass)!.push({ totalMs, pictures });
   }
 
   segment(timing: SegmentTiming): void {
@@ -98,19 +114,20 @@ export class Telemetry {
       const load = this.#unused.get(key);
       if (!load) continue;
       load.pass = timing.pass;
+      load.pictures = timing.pictures;
       this.#unused.delete(key);
     }
   }
 
   load(timing: LoadTiming): void {
-    const load = { timing, pass: this.#pass };
+    const load = { timing, pass: this.#pass, pictures: this.#pictures };
     this.#loads.push(load);
     this.#unused.set(timing.key, load);
   }
 
   /** Weights that came to the device since the last `clear`. */
   get loaded(): { readonly bytes: number; readonly ms: number } {
-    const { loadedBytes, readMs, uploadMs } = loadTotals(this.#loads.map(({ timing }) => timing));
+    const { loadedBytes, readMs, uploadMs } = loadTotals(this.#loads);
     return { bytes: loadedBytes, ms: readMs + uploadMs };
   }
 
@@ -120,30 +137,35 @@ export class Telemetry {
   }
 
   /**
-   * By pass, in the order of their first run. A load counts for the pass that used the block, whenever it came; one that was in vain,
-   * for the pass during which it came.
+   * By pass, in the order of their first run: of all pictures, or one picture's part. A load counts for the pass that used the block,
+   * whenever it came; one that was in vain, for the pass during which it came.
    */
-  totals(): PassTotals[] {
-    return [...this.#runs].map(([pass, runs]) => {
-      const segments = this.#segments.filter((timing) => timing.pass === pass);
+  totals(picture?: number): PassTotals[] {
+    const parts = partsOf(picture);
+    return [...this.#runs].map(([pass, all]) => {
+      const runs = all.filter(parts.has);
+      const segments = this.#segments.filter((timing) => timing.pass === pass && parts.has(timing));
       return {
         pass,
         runs: runs.length,
-        totalMs: sum(runs, (totalMs) => totalMs),
-        computeMs: sum(segments, (timing) => timing.computeMs),
-        waitMs: sum(segments, (timing) => timing.waitMs),
-        ...loadTotals(this.#loads.flatMap((load) => (load.pass === pass ? [load.timing] : []))),
+        totalMs: parts.sum(runs, ({ totalMs }) => totalMs),
+        computeMs: parts.sum(segments, (timing) => timing.computeMs),
+        waitMs: parts.sum(segments, (timing) => timing.waitMs),
+        ...loadTotals(
+          this.#loads.filter((load) => load.pass === pass && parts.has(load)),
+          parts,
+        ),
       };
     });
   }
 
-  /** By segment, in the order of their first run. A block's loads count for the first segment that uses it. */
-  segmentTotals(): SegmentTotals[] {
-    const rows = Map.groupBy(this.#segments, ({ pass, segment, keys }) => JSON.stringify([pass, segment, keys]));
-    const loads = Map.groupBy(
-      this.#loads.map(({ timing }) => timing),
-      ({ key }) => key,
+  /** By segment, in the order of their first run, as `totals`. A block's loads count for the first segment that uses it. */
+  segmentTotals(picture?: number): SegmentTotals[] {
+    const parts = partsOf(picture);
+    const rows = Map.groupBy(this.#segments.filter(parts.has), ({ pass, segment, keys }) =>
+      JSON.stringify([pass, segment, keys]),
     );
+    const loads = Map.groupBy(this.#loads.filter(parts.has), ({ timing: { key } }) => key);
     return [...rows.values()].map((timings) => {
       const { pass, segment, keys } = timings[0]!;
       const own = keys.flatMap((key) => loads.get(key) ?? []);
@@ -153,10 +175,10 @@ export class Telemetry {
         segment,
         blocks: keys,
         runs: timings.length,
-        computeMs: sum(timings, (timing) => timing.computeMs),
-        waitMs: sum(timings, (timing) => timing.waitMs),
+        computeMs: parts.sum(timings, (timing) => timing.computeMs),
+        waitMs: parts.sum(timings, (timing) => timing.waitMs),
         longestWaitMs: timings.reduce((most, { waitMs }) => Math.max(most, waitMs), 0),
-        ...loadTotals(own),
+        ...loadTotals(own, parts),
       };
     });
   }
@@ -175,18 +197,29 @@ export class Telemetry {
     this.#loads = [];
     this.#unused.clear();
     this.#pass = undefined;
+    this.#pictures = [];
     this.#runs = new Map();
   }
 }
 
-function loadTotals(loads: readonly LoadTiming[]): LoadTotals {
+/** Sums over what has to do with a picture, of which it has its part; without one, over all, whole. */
+function partsOf(picture: number | undefined) {
+  return {
+    has: ({ pictures }: Shared): boolean => picture === undefined || pictures.includes(picture),
+    sum: <Item extends Shared>(items: readonly Item[], of: (item: Item) => number): number =>
+      sum(items, (item) => of(item) / (picture === undefined ? 1 : item.pictures.length)),
+  };
+}
+
+/** Bytes are whole ones. */
+function loadTotals(loads: readonly Load[], parts = partsOf(undefined)): LoadTotals {
   return {
     loads: loads.length,
-    loadedBytes: sum(loads, (load) => load.storedBytes),
-    diskBytes: sum(loads, (load) => load.diskBytes),
-    readMs: sum(loads, (load) => load.readMs),
-    decodeMs: sum(loads, (load) => load.decodeMs),
-    uploadMs: sum(loads, (load) => load.uploadMs),
+    loadedBytes: Math.round(parts.sum(loads, ({ timing }) => timing.storedBytes)),
+    diskBytes: Math.round(parts.sum(loads, ({ timing }) => timing.diskBytes)),
+    readMs: parts.sum(loads, ({ timing }) => timing.readMs),
+    decodeMs: parts.sum(loads, ({ timing }) => timing.decodeMs),
+    uploadMs: parts.sum(loads, ({ timing }) => timing.uploadMs),
   };
 }
 

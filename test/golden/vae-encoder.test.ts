@@ -29,7 +29,7 @@ import { describePhase, type PhaseDescription } from "../../src/plan/describe.ts
 import { makePlan } from "../../src/plan/planner.ts";
 import { memorySource } from "../../src/source/memory.ts";
 import { TableBlocks } from "../../src/stream/blocks.ts";
-import { PhaseRun } from "../../src/stream/phase.ts";
+import { OpenPhase } from "../../src/stream/phase.ts";
 import { Telemetry } from "../../src/stream/telemetry.ts";
 import { WeightPool } from "../../src/stream/weight-pool.ts";
 import { toFloat32 } from "../../src/tensor/dtype.ts";
@@ -193,7 +193,7 @@ async function encodeInPhase(
   await using pool = new WeightPool(clock);
   await using weights = await pool.open(plan, described.id, device, ledger);
   const context = { device, ledger, weights, telemetry: new Telemetry(), now: clock.now, pause: async () => {} };
-  await using phase = await PhaseRun.open(planned, [{ graph, plan: planned.passes[0]!, reader }], context);
+  await using phase = await OpenPhase.open(planned, [{ graph, plan: planned.passes[0]!, reader }], context);
   const outputs = await phase.run(pass.id, new Map([["image", await floats(image)]]));
   return { moments: outputs.get("moments")!, peakBytes };
 }

@@ -117,6 +117,15 @@ function fakeEngine(fake: FakeContext, { fail, note, atStep }: Behaviour): Engin
         passes: [],
       };
     },
+    async *generateMany(requests, { signal } = {}) {
+      for (const [index, { job, ...options }] of requests.entries()) {
+        try {
+          for await (const event of this.generate(job, { signal, ...options })) yield { index, event };
+        } catch (failure) {
+          yield { index, failure };
+        }
+      }
+    },
     plan: async () => {
       throw new Error("the fake engine plans nothing");
     },

@@ -233,6 +233,7 @@ function served(behaviour: { readonly openFails?: Error; readonly dispose?: () =
       yield note(prompt);
       await end.promise;
     },
+    generateMany: () => assert.fail("nobody wants many"),
     plan: async () => assert.fail("nobody plans"),
     setBudgets: async () => {},
     tokens: async () => ({}),

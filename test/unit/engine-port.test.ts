@@ -55,6 +55,21 @@ function fakeEngine(log: string[]): CheckedEngine {
       }
       if (prompt === "too large") throw new BudgetError({ code: "E_VRAM", problem: "no room", next: "shrink" });
     },
+    async *generateMany(requests, { signal } = {}) {
+      for (const [index, { job, signal: own }] of requests.entries()) {
+        if (job.prompt === "bad")
+          yield { index, failure: new BudgetError({ code: "E_RAM", problem: "no", next: "-" }) };
+        else yield { index, event: { type: "note", text: job.prompt } };
+        if (job.prompt !== "endless") continue;
+        await new Promise((resolve) => {
+          own!.addEventListener("abort", resolve);
+          signal!.addEventListener("abort", resolve);
+        });
+        log.push(`stopped ${own!.aborted ? "one" : "all"}`);
+        if (!own!.aborted) signal!.throwIfAborted();
+        yield { index, failure: own!.reason };
+      }
+    },
     plan: async () => assert.fail("nobody plans"),
     async setBudgets({ vram }) {
       log.push(`vram ${JSON.stringify(vram)}`);
@@ -97,6 +112,40 @@ test("jobs, errors of their own class, aborts, budgets and the end pass over any
     'vram {"bytes":1073741824}',
     "closed",
   ]);
+});
+
+test("a series passes any port: events and failures by place, and what stops one or all of it", async () => {
+  const { thread, log } = serveInMemory(async () => fakeEngine(log));
+  const client = await EngineClient.open(thread, {});
+  const job = (prompt: string) => ({ job: { prompt } });
+  const told: unknown[] = [];
+  const mine = new AbortController();
+  const requests = [job("a"), job("bad"), { ...job("endless"), signal: mine.signal }, job("z")];
+  for await (const one of client.generateMany(requests)) {
+    told.push([one.index, "failure" in one ? one.failure : one.event.type]);
+    if (one.index === 2) mine.abort("mine");
+  }
+  const [first, bad, ...others] = told as [unknown, [number, BudgetError], ...unknown[]];
+  assert.deepEqual(
+    [first, others],
+    [
+      [0, "note"],
+      [
+        [2, "note"],
+        [2, "mine"],
+        [3, "note"],
+      ],
+    ],
+  );
+  assert.ok(bad[0] === 1 && bad[1] instanceof BudgetError && bad[1].code === "E_RAM");
+  const all = new AbortController();
+  const endless = client.generateMany([job("endless")], { signal: all.signal });
+  await endless.next();
+  all.abort("all");
+  await assert.rejects(Array.fromAsync(endless), (reason) => reason === "all");
+  assert.throws(() => mine.signal.throwIfAborted());
+  await client[Symbol.asyncDispose]();
+  assert.deepEqual(log, ["after image", "stopped one", "after image", "stopped all", "closed"]);
 });
 
 test("an engine that can't be opened ends its thread and says why", async () => {

@@ -17,7 +17,7 @@ import type { PlanInput } from "../../src/plan/plan-input.ts";
 import { makePlan } from "../../src/plan/planner.ts";
 import { smallestDeviceBytes } from "../../src/plan/requirements.ts";
 import type { BlockReader } from "../../src/stream/blocks.ts";
-import { PhaseRun } from "../../src/stream/phase.ts";
+import { OpenPhase } from "../../src/stream/phase.ts";
 import { Telemetry } from "../../src/stream/telemetry.ts";
 import { WeightPool } from "../../src/stream/weight-pool.ts";
 import { alignUp, TENSOR_ALIGNMENT_BYTES } from "../../src/tensor/align.ts";
@@ -293,7 +293,7 @@ test("full-size SDXL steps under several budgets: the peaks of the plan, to the 
       await using weights = await pool.open(plan, phase.id, device, ledger);
       const context = { device, ledger, weights, telemetry: new Telemetry(), now: clock.now, pause: async () => {} };
       const passes = PASSES.map((pass, i) => ({ graph: pass.graph, plan: phase.passes[i]!, reader }));
-      await using run = await PhaseRun.open(phase, passes, context);
+      await using run = await OpenPhase.open(phase, passes, context);
       await run.prepare();
       const [text, time, step] = STEP_GRAPHS.map(zeros);
       await run.run("text", text!, { upcoming: ["time", "step"] });

@@ -254,10 +254,10 @@ test("compute between two blocks: all runs of what is not cyclic, one of what is
     passOf("bands", [segment("a", { a: 1 }), segment("n", {})], { cyclic: false, repeats: 5 }),
     passOf("steps", [segment("b", { b: 1 }), segment("a2", { a: 1 })], { repeats: 7 }),
   ]);
-  const [a, b] = cycleBlocks(phase, TEST_MACHINE, false);
+  const [a, b] = cycleBlocks(phase, TEST_MACHINE, false, 1);
   assert.deepEqual([a!.key, a!.overlapMs, a!.usedOnce], ["a", 5 * 2 + 1, false]);
   assert.deepEqual([b!.key, b!.overlapMs, b!.usedOnce], ["b", 1, false]);
-  const alone = cycleBlocks({ ...phase, passes: phase.passes.slice(0, 1) }, TEST_MACHINE, false);
+  const alone = cycleBlocks({ ...phase, passes: phase.passes.slice(0, 1) }, TEST_MACHINE, false, 1);
   assert.deepEqual(
     alone.map(({ usedOnce }) => usedOnce),
     [true],

@@ -27,10 +27,13 @@ const PLAN: PlanReport = {
   processBytes: 2e8,
   keepsAll: false,
   weightBytes: 6e9,
+  lanes: 1,
+  loadedBytes: 150e9,
   predictedMs: 796_400,
   phases: ["encode", "denoise", "decode"].map((id) => ({
     id,
     title: id,
+    lanes: 1,
     deviceBytes: GiB,
     ramBytes: GiB,
     weightBytes: 5e9,

@@ -9,7 +9,7 @@ import { formatBytes, GiB, MiB } from "../../src/ledger/byte-text.ts";
 import { layOutArena } from "../../src/plan/arena.ts";
 import type { PlanInput } from "../../src/plan/plan-input.ts";
 import { makePlan } from "../../src/plan/planner.ts";
-import { predictFillMs, predictPlan } from "../../src/plan/predict.ts";
+import { predictFill, predictPlan } from "../../src/plan/predict.ts";
 import { type CycleBlock, chooseResidency, type Residency } from "../../src/plan/residency.ts";
 import { TEST_MACHINE } from "../graph-run.ts";
 
@@ -217,7 +217,7 @@ test("two slots hide a transfer behind compute, one slot adds it", () => {
     };
     return predictPlan(makePlan(input), input.phases)[0]!;
   };
-  assert.deepEqual([predict(3 * 64_000).totalMs, predict(3 * 64_000).movedBytes], [3, 0]);
+  assert.deepEqual([predict(3 * 64_000).totalMs, predict(3 * 64_000).loadedBytes], [3, 0]);
   assert.equal(predict(2 * 64_000).totalMs, 3);
   assert.equal(predict(64_000).totalMs, 4.5);
 });
@@ -265,7 +265,7 @@ test("weights that stay take their time to come, where compute doesn't cover it"
       processBytes: 0,
       phases: [phase],
     };
-    return predictFillMs(makePlan(input), phase, 0);
+    return predictFill(makePlan(input), phase, 0).ms;
   };
   assert.equal(fillMs(false, 128_000), 8);
   assert.equal(fillMs(true, 128_000), 6);

@@ -262,15 +262,17 @@ test("less device memory is half of a plan's, in whole MiB, and never less than 
   const { runtime } = runtimeOf();
   const job = { width: 512, height: 512 };
   const shape = jobShape(checkpoint, { ...JOB, ...job });
-  const { plan, input } = runtime.plan(shape);
+  const planned = runtime.plan(shape);
+  const { plan, input } = planned;
   const MiB = 2 ** 20;
   const [half, least] = [plan.peak.deviceBytes / 2, smallestDeviceBytes(input)];
   assert.ok(plan.peak.deviceBytes > 4 * MiB, "several MiB, for these numbers to differ");
-  const less = runtime.lessDeviceBytes(shape)!;
+  const less = runtime.lessDeviceBytes(planned)!;
   assert.equal(less, Math.ceil(Math.max(half, least) / MiB) * MiB);
   assert.ok(runtimeOf(less).runtime.plan(shape).plan.peak.deviceBytes <= less);
   // At the least there is nothing less.
-  assert.equal(runtimeOf(Math.ceil(least / MiB) * MiB).runtime.lessDeviceBytes(shape), undefined);
+  const smallest = runtimeOf(Math.ceil(least / MiB) * MiB).runtime;
+  assert.equal(smallest.lessDeviceBytes(smallest.plan(shape)), undefined);
 });
 
 test("guidance of 1 asks the model once a step, with the prompt alone; above it, with both", async () => {

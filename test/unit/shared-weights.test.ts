@@ -11,10 +11,10 @@ import { describePhase } from "../../src/plan/describe.ts";
 import { blocksThereBefore, type Plan } from "../../src/plan/plan.ts";
 import type { PlanInput, PlanPhaseInput } from "../../src/plan/plan-input.ts";
 import { makePlan } from "../../src/plan/planner.ts";
-import { predictFillMs } from "../../src/plan/predict.ts";
+import { predictFill } from "../../src/plan/predict.ts";
 import { reportPlan } from "../../src/plan/report.ts";
 import { TableBlocks } from "../../src/stream/blocks.ts";
-import { PhaseRun } from "../../src/stream/phase.ts";
+import { OpenPhase } from "../../src/stream/phase.ts";
 import { Telemetry } from "../../src/stream/telemetry.ts";
 import { WeightPool } from "../../src/stream/weight-pool.ts";
 import { TEST_MACHINE } from "../graph-run.ts";
@@ -71,8 +71,8 @@ test("all weights fit beside the larger activations: they are there once, for bo
     ],
   );
   // 4 x 600 bytes at 2 GB/s, before the first phase alone.
-  assert.ok(Math.abs(predictFillMs(plan, TWO_SIZES[0]!, 0) - 2400 / 2e6) < 1e-12);
-  assert.equal(predictFillMs(plan, TWO_SIZES[1]!, 1), 0);
+  assert.ok(Math.abs(predictFill(plan, TWO_SIZES[0]!, 0).ms - 2400 / 2e6) < 1e-12);
+  assert.equal(predictFill(plan, TWO_SIZES[1]!, 1).ms, 0);
 });
 
 test("a byte less: the larger phase streams, what it pins stays from the smaller one, which pins all", () => {
@@ -182,7 +182,7 @@ function studio(deviceBytes: number) {
     const phase = plan.phases.find((other) => other.id === id)!;
     await using weights = await pool.open(plan, id, device, ledger);
     const context = { device, ledger, weights, telemetry: new Telemetry(), now: () => 0, pause: async () => {} };
-    await using open = await PhaseRun.open(phase, [{ graph: graphs[id], plan: phase.passes[0]!, reader }], context);
+    await using open = await OpenPhase.open(phase, [{ graph: graphs[id], plan: phase.passes[0]!, reader }], context);
     let x = Float32Array.from({ length: (id === "draw" ? 1 : 4) * WIDTH }, (_, i) => i / 7);
     for (let step = 0; step < 3; step++) {
       const upcoming = step < 2 ? [`${id}/step`] : [];

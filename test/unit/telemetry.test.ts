@@ -7,10 +7,11 @@ import { telemetryText } from "../../src/terminal/telemetry-text.ts";
 function sample(): Telemetry {
   const telemetry = new Telemetry();
   const load = { storedBytes: 100, diskBytes: 80, readMs: 4, decodeMs: 3, uploadMs: 1 };
-  telemetry.beginPass("step");
+  telemetry.beginPass("step", [0]);
   telemetry.load({ key: "m/a", ...load });
   telemetry.segment({
     pass: "step",
+    pictures: [0],
     segment: "a",
     keys: ["m/a"],
     waitMs: 5,
@@ -20,6 +21,7 @@ function sample(): Telemetry {
   });
   telemetry.segment({
     pass: "step",
+    pictures: [0],
     segment: "n",
     keys: [],
     waitMs: 0,
@@ -27,11 +29,12 @@ function sample(): Telemetry {
     endedMs: 16,
     weightBytes: 50,
   });
-  telemetry.endPass("step", 30);
-  telemetry.beginPass("step");
+  telemetry.endPass("step", 30, [0]);
+  telemetry.beginPass("step", [0]);
   telemetry.load({ key: "m/a", ...load, diskBytes: 0 });
   telemetry.segment({
     pass: "step",
+    pictures: [0],
     segment: "a",
     keys: ["m/a"],
     waitMs: 2,
@@ -39,12 +42,13 @@ function sample(): Telemetry {
     endedMs: 30,
     weightBytes: 100,
   });
-  telemetry.endPass("step", 40);
+  telemetry.endPass("step", 40, [0]);
   // The same block, used by another pass, and read during it.
-  telemetry.beginPass("band");
+  telemetry.beginPass("band", [0]);
   telemetry.load({ key: "m/a", ...load });
   telemetry.segment({
     pass: "band",
+    pictures: [0],
     segment: "b",
     keys: ["m/a"],
     waitMs: 0,
@@ -52,9 +56,9 @@ function sample(): Telemetry {
     endedMs: 40,
     weightBytes: 0,
   });
-  telemetry.endPass("band", 11);
+  telemetry.endPass("band", 11, [0]);
   // Cut off: no run.
-  telemetry.beginPass("step");
+  telemetry.beginPass("step", [0]);
   return telemetry;
 }
 
@@ -106,18 +110,27 @@ test("a load counts for the pass that uses its block, though it came before that
   const telemetry = new Telemetry();
   const load = { storedBytes: 100, diskBytes: 100, readMs: 1, decodeMs: 0, uploadMs: 0 };
   const run = (pass: string, key: string) =>
-    telemetry.segment({ pass, segment: "s", keys: [key], waitMs: 0, computeMs: 1, endedMs: 1, weightBytes: 0 });
+    telemetry.segment({
+      pass,
+      pictures: [0],
+      segment: "s",
+      keys: [key],
+      waitMs: 0,
+      computeMs: 1,
+      endedMs: 1,
+      weightBytes: 0,
+    });
   for (let image = 0; image < 2; image++) {
     telemetry.clear();
     telemetry.load({ key: "m/a", ...load });
-    telemetry.beginPass("first");
+    telemetry.beginPass("first", [0]);
     run("first", "m/a");
     telemetry.load({ key: "m/b", ...load });
     telemetry.load({ key: "m/vain", ...load });
-    telemetry.endPass("first", 1);
-    telemetry.beginPass("second");
+    telemetry.endPass("first", 1, [0]);
+    telemetry.beginPass("second", [0]);
     run("second", "m/b");
-    telemetry.endPass("second", 1);
+    telemetry.endPass("second", 1, [0]);
     const bytes = telemetry.totals().map(({ pass, loadedBytes }) => [pass, loadedBytes]);
     assert.deepEqual(bytes, [
       ["first", 200],
@@ -141,7 +154,16 @@ test("residency over time: all samples of a short run, a bounded number of a lon
   );
   const long = new Telemetry();
   for (let i = 0; i < 10_000; i++) {
-    long.segment({ pass: "p", segment: `${i}`, keys: [], waitMs: 0, computeMs: 1, endedMs: i, weightBytes: i });
+    long.segment({
+      pass: "p",
+      pictures: [0],
+      segment: `${i}`,
+      keys: [],
+      waitMs: 0,
+      computeMs: 1,
+      endedMs: i,
+      weightBytes: i,
+    });
   }
   const samples = long.residency();
   assert.equal(samples.length, 313); // every 32nd

@@ -17,7 +17,7 @@ import { timeEmbeddingDim } from "./unet.ts";
 /** Runs the text pass; the time pass follows in groups, as calls come to them. Calls must be asked in their order. */
 export async function openDenoiser(
   parts: SdxlParts,
-  { callsAtOnce, ids }: StageGraphs,
+  { callsAtOnce, ids }: Pick<StageGraphs, "callsAtOnce" | "ids">,
   shape: StageSize,
   phase: PhaseRun,
   { guide, schedule, calls, firstCall, beside, signal }: DenoiserOptions,

@@ -38,6 +38,8 @@ export interface StageGraphs {
   readonly time: Graph;
   /** Model calls whose time embeddings one run of `time` computes. */
   readonly callsAtOnce: number;
+  /** Of pictures that ask the model less often. */
+  readonly otherTimes: readonly TimeGraph[];
   readonly step: Graph;
   /** The decoder in bands. */
   readonly decoder: BandProgram;
@@ -45,8 +47,16 @@ export interface StageGraphs {
   readonly encoder: BandProgram | undefined;
 }
 
+/** Time embeddings for so many model calls at once: how many is a function of a picture's calls alone, as its pixels are. */
+export interface TimeGraph {
+  readonly id: string;
+  readonly callsAtOnce: number;
+  readonly graph: Graph;
+}
+
 /** What a stage's graphs depend on. */
-export interface StageSize extends Pick<JobShape, "batch" | "width" | "height" | "modelCalls" | "fp32" | "text"> {
+export interface StageSize
+  extends Pick<JobShape, "batch" | "width" | "height" | "modelCalls" | "otherCalls" | "fp32" | "text"> {
   /** How many pictures are encoded. */
   readonly looks: number;
 }
@@ -70,16 +80,28 @@ export function stageGraphs(configs: SdxlConfigs, size: StageSize, chunkTokens: 
   const textTokens = chunkTokens * (size.text?.chunks ?? 1);
   const scale = vaeScaleFactor(configs.vae);
   const [height, width] = [Math.floor(size.height / scale), Math.floor(size.width / scale)];
-  const callsAtOnce = Math.max(1, Math.min(modelCalls, Math.floor(TIME_ROWS_AT_ONCE / batch)));
+  const callsAtOnce = callsAtOnceOf(modelCalls, batch);
+  const time = (calls: number) => unetTimeGraph(configs.unet, calls * batch, { fp32 });
+  const others = new Set(size.otherCalls?.map((calls) => callsAtOnceOf(calls, batch)));
+  others.delete(callsAtOnce);
   return {
     ids: { text: `${prefix}${PASS.text}`, time: `${prefix}${PASS.time}`, step: `${prefix}${PASS.step}` },
     text: unetTextGraph(configs.unet, batch, textTokens, { fp32 }),
-    time: unetTimeGraph(configs.unet, callsAtOnce * batch, { fp32 }),
+    time: time(callsAtOnce),
     callsAtOnce,
+    otherTimes: [...others].map((calls) => ({
+      id: `${prefix}${PASS.time}-${calls}`,
+      callsAtOnce: calls,
+      graph: time(calls),
+    })),
     step: unetStepGraph(configs.unet, { batch, height, width }, textTokens, { fp32 }),
     decoder: decoderProgram(configs.vae, height, width, prefix),
     encoder: size.looks > 0 ? encoderProgram(configs.vae, height, width, prefix) : undefined,
   };
+}
+
+export function callsAtOnceOf(modelCalls: number, batch: number): number {
+  return Math.max(1, Math.min(modelCalls, Math.floor(TIME_ROWS_AT_ONCE / batch)));
 }
 
 /** See Checkpoint.weightGraphs. Encoders with all they have, whatever of it a prompt needs. */

@@ -39,12 +39,14 @@ export class SdxlJob implements DescribedJob {
     this.#graphs = textGraphs(configs, chunkTokens, shape);
     this.#first = new SdxlStage(parts, { ...shape, looks: shape.pictures?.encoded ?? 0 }, chunkTokens, "");
     const looks = hires?.enlarges === "picture" ? 1 : 0;
-    this.hires = hires && new SdxlStage(parts, { ...shape, ...hires, looks }, chunkTokens, "hires.");
+    this.hires =
+      hires && new SdxlStage(parts, { ...shape, ...hires, otherCalls: undefined, looks }, chunkTokens, "hires.");
     if (hires?.upscaler)
       this.enlarging = { phase: ENLARGE, upscaling: new Upscaling(hires.upscaler.config, this.#first) };
     this.phaseOf = { encode: ENCODE, ...this.#first.phaseOf };
     const { refined } = shape;
-    this.refined = refined && refiner && new SdxlRefinedStage(parts, refiner, { ...shape, ...refined });
+    this.refined =
+      refined && refiner && new SdxlRefinedStage(parts, refiner, { ...shape, ...refined, otherCalls: undefined });
     this.phases = describePhases(this.#graphs, shape, this.#first, this);
   }
 
@@ -101,10 +103,16 @@ function describePhases(
   const embeddingBytes = chunkBytes * (PROMPT_CACHE_ENTRIES + heldChunks * (refined ? 2 : 1));
   // The picture and its mask as bytes, from which they are made again should the device fail.
   const pictureBytes = pictures ? (pictures.masked ? 4 : 3) * first.width * first.height : 0;
+  const promptBytes = Math.max(2, batch) * chunks * chunkBytes;
+  const furtherLatents = historyLength + (pictures ? PICTURE_LATENTS : 0);
+  // Of a picture that waits for its turn: the embeddings of its prompts, also if nobody else remembers them, its picture, its latents.
+  const largest = second ?? first;
+  const laneBytes =
+    (promptBytes + (encodes + heldChunks) * chunkBytes) * (refined ? 2 : 1) +
+    (pictureBytes + (hires?.enlarges === "picture" ? 3 * largest.width * largest.height : 0)) +
+    (2 + furtherLatents + (second ? PICTURE_LATENTS : 0)) * largest.latentBytes;
   const host: StageHost = {
-    alwaysBytes: embeddingBytes + pictureBytes,
-    promptBytes: Math.max(2, batch) * chunks * chunkBytes,
-    furtherLatents: historyLength + (pictures ? PICTURE_LATENTS : 0),
+    ...{ alwaysBytes: embeddingBytes + pictureBytes, promptBytes, furtherLatents, laneBytes },
     encoderBytesPerPixel: shape.encoderBytesPerPixel ?? PNG_BYTES_PER_PIXEL,
   };
   const encode = {
@@ -117,6 +125,7 @@ function describePhases(
     // A chunk as both encoders give it, by each layer that is read, and put together.
     hostBytes: host.alwaysBytes + (1 + (text?.clipSkips.length ?? 1)) * chunkBytes,
     spilledBytes: 0,
+    laneBytes,
   };
   const drawn = [...first.lookPhases("look", host), first.denoisePhase("denoise", host)];
   if (!second || !hires) return [encode, ...drawn, ...(refined?.phases(host) ?? []), first.decodePhase("decode", host)];
@@ -136,7 +145,9 @@ function describePhases(
     ...(hires.enlarges === "picture"
       ? [first.decodePhase("decode at the first size", { ...host, encoderBytesPerPixel: PNG_BYTES_PER_PIXEL })]
       : []),
-    ...(enlarged ? [enlarged.phase(ENLARGE, besideBytes + resizedBytes, hires.upscaler!.component)] : []),
+    ...(enlarged
+      ? [{ ...enlarged.phase(ENLARGE, besideBytes + resizedBytes, hires.upscaler!.component), laneBytes }]
+      : []),
     ...second.lookPhases("look at the larger size", shown),
     second.denoisePhase("denoise at the larger size", larger),
     second.decodePhase("decode", larger),

@@ -192,6 +192,7 @@ export class SdxlRefinedStage extends SdxlStage implements RefinedStage {
       passes: [passOf(CLIP_PASS, this.#clip2, ID.textEncoder2, { repeats: this.#encodes })],
       hostBytes: host.alwaysBytes + 2 * conditioningBytes + (1 + host.furtherLatents) * this.latentBytes,
       spilledBytes: 0,
+      laneBytes: host.laneBytes,
     };
     return [
       encode,

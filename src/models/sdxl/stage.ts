@@ -15,7 +15,7 @@ import { runProgram } from "../program-run.ts";
 import type { SdxlParts } from "./config.ts";
 import { openDenoiser } from "./denoiser.ts";
 import type { SdxlComponentId } from "./files.ts";
-import { type StageGraphs, type StageSize, stageGraphs } from "./graphs.ts";
+import { callsAtOnceOf, type StageGraphs, type StageSize, stageGraphs } from "./graphs.ts";
 
 /** Host memory that a job holds in every phase, and what it adds where latents are. */
 export interface StageHost {
@@ -26,6 +26,8 @@ export interface StageHost {
   readonly furtherLatents: number;
   /** Of whoever makes a file of the picture. */
   readonly encoderBytesPerPixel: number;
+  /** What each further picture that is drawn beside holds while others have their turn. */
+  readonly laneBytes: number;
 }
 
 const UNET: SdxlComponentId = "unet";
@@ -62,7 +64,7 @@ export class SdxlStage implements DescribedStage {
   }
 
   /** None where the stage looks at no pictures. */
-  lookPhases(title: string, { alwaysBytes, furtherLatents }: StageHost): readonly PhaseDescription[] {
+  lookPhases(title: string, { alwaysBytes, furtherLatents, laneBytes }: StageHost): readonly PhaseDescription[] {
     if (!this.#looking) return [];
     const { program, storage } = this.#looking;
     const { looks } = this.#size;
@@ -77,12 +79,13 @@ export class SdxlStage implements DescribedStage {
         ),
         hostBytes: alwaysBytes + storage.gatherBytes + pictureBytes + (6 + furtherLatents) * this.latentBytes,
         spilledBytes: storage.spilledBytes,
+        laneBytes,
       },
     ];
   }
 
-  denoisePhase(title: string, { alwaysBytes, promptBytes, furtherLatents }: StageHost): PhaseDescription {
-    const { ids, text, time, step, callsAtOnce } = this.graphs;
+  denoisePhase(title: string, { alwaysBytes, promptBytes, furtherLatents, laneBytes }: StageHost): PhaseDescription {
+    const { ids, text, time, step, callsAtOnce, otherTimes } = this.graphs;
     const { modelCalls, text: prompts } = this.#size;
     const links = [...text.outputs.keys()];
     const latentBytes = 4 * elementCount(step.values[step.inputs.get("latent")!]!.shape);
@@ -93,15 +96,20 @@ export class SdxlStage implements DescribedStage {
       passes: [
         passOf(ids.text, text, this.#unet, { repeats: prompts?.tellings ?? 1, links }),
         passOf(ids.time, time, this.#unet, { repeats: Math.ceil(modelCalls / callsAtOnce) }),
+        ...otherTimes.map(({ id, graph, callsAtOnce: calls }) =>
+          passOf(id, graph, this.#unet, { repeats: Math.ceil(modelCalls / calls) }),
+        ),
         passOf(ids.step, step, this.#unet, { repeats: modelCalls, cyclic: true, links }),
       ],
       // The latent in its roles (sample, scaled, doubled, prediction, guided, clean), further ones, the prompts' rows together.
       hostBytes: alwaysBytes + promptBytes + timeBytes + (8 + furtherLatents) * latentBytes,
       spilledBytes: 0,
+      laneBytes: laneBytes + promptBytes + timeBytes + (8 + furtherLatents) * latentBytes,
     };
   }
 
-  decodePhase(title: string, { alwaysBytes, furtherLatents, encoderBytesPerPixel }: StageHost): PhaseDescription {
+  decodePhase(title: string, host: StageHost): PhaseDescription {
+    const { alwaysBytes, furtherLatents, encoderBytesPerPixel, laneBytes } = host;
     const { decoder, step } = this.graphs;
     const latentBytes = 4 * elementCount(step.values[step.inputs.get("latent")!]!.shape);
     const pixels = this.#size.width * this.#size.height;
@@ -116,6 +124,8 @@ export class SdxlStage implements DescribedStage {
         (2 + furtherLatents) * latentBytes +
         pixels * (3 * (4 + 1) + encoderBytesPerPixel),
       spilledBytes: this.#decoderStorage.spilledBytes,
+      // While a picture's file is made, the phase stays open for those after it.
+      laneBytes: laneBytes + pixels * (3 + encoderBytesPerPixel),
     };
   }
 
@@ -124,7 +134,11 @@ export class SdxlStage implements DescribedStage {
   }
 
   denoiser(phase: PhaseRun, options: DenoiserOptions): Promise<Denoise> {
-    return openDenoiser(this.#parts, this.graphs, this.#size, phase, options);
+    const { ids, callsAtOnce, otherTimes } = this.graphs;
+    const calls = callsAtOnceOf(options.calls.length, this.#size.batch);
+    const other = otherTimes.find((time) => time.callsAtOnce === calls);
+    const graphs = other ? { callsAtOnce: calls, ids: { ...ids, time: other.id } } : { callsAtOnce, ids };
+    return openDenoiser(this.#parts, graphs, this.#size, phase, options);
   }
 
   async decode(phase: PhaseRun, latent: Float32Array, signal?: AbortSignal): Promise<Float32Array> {

@@ -1,0 +1,163 @@
+/** @file One picture's way from the pipeline's events to published ones: times, previews, what it says of the machine, its record. */
+import { latentPreview } from "../image/latent-preview.ts";
+import type { PictureWriter } from "../image/picture-writer.ts";
+import type { RgbImage } from "../image/png.ts";
+import { cutNote } from "../job/cut-text.ts";
+import type { EngineInfo, GenerateOptions } from "../job/engine.ts";
+import type { GenerateEvent } from "../job/events.ts";
+import type { FullJob } from "../job/job.ts";
+import type { RecoveredEvent } from "../pipeline/recovery.ts";
+import type { PlannedJob, Runtime } from "../pipeline/runtime.ts";
+import { SlowdownWatch } from "../pipeline/slowdown.ts";
+import { type MachineRates, measuredRates, workSize } from "../plan/rates.ts";
+import { reportPlan } from "../plan/report.ts";
+import { encoded } from "./picture-file.ts";
+import { recordOf, recordTexts } from "./picture-record.ts";
+import { shownPictures } from "./read-job.ts";
+import { StepClock } from "./step-times.ts";
+
+export interface PictureContext {
+  readonly runtime: Runtime;
+  readonly info: EngineInfo;
+  /** What the image's steps say of the machine. */
+  readonly onRates: (size: string, rates: MachineRates) => Promise<void>;
+  /** Milliseconds of a clock that never goes back. */
+  readonly now: () => number;
+  /** Resident and peak memory of this process. */
+  readonly memory: () => { readonly rssBytes: number; readonly peakRssBytes: number };
+}
+
+type Asked = Pick<GenerateOptions, "telemetry" | "states" | "previews" | "from">;
+type StepEvent = Extract<RecoveredEvent, { type: "step" }>;
+type PixelsEvent = Extract<RecoveredEvent, { type: "pixels" }>;
+
+export class PictureEvents {
+  readonly #context: PictureContext;
+  readonly #full: FullJob;
+  /** The job as events and records have it. */
+  readonly #shown: FullJob;
+  readonly #asked: Asked;
+  readonly #picture: number;
+  readonly #writer: PictureWriter;
+  readonly #clock: StepClock;
+  readonly #slowdown = new SlowdownWatch();
+  #loaded: Runtime["telemetry"]["loaded"];
+  #planned: PlannedJob | undefined;
+  #preview: RgbImage | undefined;
+
+  /** `picture`: what telemetry calls it. */
+  constructor(context: PictureContext, full: FullJob, writer: PictureWriter, asked: Asked, picture: number) {
+    const { runtime, now } = context;
+    this.#context = context;
+    this.#full = full;
+    this.#writer = writer;
+    this.#shown = { ...full, ...shownPictures(full) };
+    this.#asked = asked;
+    this.#picture = picture;
+    this.#loaded = runtime.telemetry.loaded;
+    this.#clock = new StepClock(() => ({
+      nowMs: now(),
+      readBytes: runtime.readBytes,
+      waitMs: runtime.telemetry.waitMs,
+    }));
+  }
+
+  /** Who asks for previews pays for them. */
+  get onClean(): ((latent: Float32Array, shape: readonly number[]) => void) | undefined {
+    const colours = this.#asked.previews ? this.#context.runtime.checkpoint.latentColours : undefined;
+    if (!colours) return undefined;
+    return (latent, shape) => {
+      const [height, width] = shape.slice(2);
+      this.#preview = latentPreview(latent, colours, { width: width!, height: height! });
+    };
+  }
+
+  /** `notes`: what was done to its pictures. */
+  *begin(notes: readonly string[]): Generator<GenerateEvent, void, undefined> {
+    const { runtime, info } = this.#context;
+    const { checkpoint } = runtime;
+    const full = this.#full;
+    yield { type: "start", ...this.#shown, negativePrompt: full.negativePrompt ?? "", backend: info.backend };
+    for (const text of notes) yield { type: "note", text };
+    const prompts = [
+      ["prompt", full.prompt],
+      ["negative prompt", checkpoint.isGuided(full.guidance) ? full.negativePrompt : undefined],
+    ] as const;
+    // A1111's prompts are as long as they are: nothing is cut.
+    for (const [what, prompt] of full.promptSyntax === "a1111" ? [] : prompts) {
+      const text = cutNote(what, checkpoint.cutText(prompt ?? ""));
+      if (text !== undefined) yield { type: "note", text };
+    }
+  }
+
+  async *of(event: RecoveredEvent): AsyncGenerator<GenerateEvent, void, undefined> {
+    switch (event.type) {
+      case "plan": {
+        const { plan, input, alone } = event.planned;
+        this.#planned = event.planned;
+        this.#clock.attempt(event.fromStep);
+        yield { type: "plan", plan: reportPlan(plan, input.phases, alone) };
+        break;
+      }
+      case "note":
+        yield event;
+        break;
+      case "phase":
+        this.#clock.phase();
+        yield event;
+        break;
+      case "step":
+        yield* this.#step(event);
+        break;
+      case "pixels":
+        yield* this.#image(event);
+    }
+  }
+
+  *#step({ state: drawn, steps, retry }: StepEvent): Generator<GenerateEvent, void, undefined> {
+    const { runtime } = this.#context;
+    const state = retry === undefined ? drawn : { ...drawn, retry };
+    const times = this.#clock.step(state.step, steps);
+    yield { type: "step", step: state.step, steps, ...times, ...(this.#asked.states ? { state } : {}) };
+    if (this.#preview) yield { type: "preview", step: state.step, steps, ...this.#preview };
+    const before = this.#loaded;
+    this.#loaded = runtime.telemetry.loaded;
+    const text = this.#slowdown.observe(this.#loaded.bytes - before.bytes, this.#loaded.ms - before.ms);
+    if (text !== undefined && !runtime.device.sharesHostMemory) yield { type: "note", text };
+    this.#clock.stepShown(state.step);
+  }
+
+  async *#image(event: PixelsEvent): AsyncGenerator<GenerateEvent, void, undefined> {
+    const { runtime, info, onRates, memory } = this.#context;
+    const { telemetry, ledger, checkpoint } = runtime;
+    const record = recordOf(this.#shown, event, info, checkpoint, this.#writer.encoder);
+    const bytes = await encoded(ledger, this.#writer, this.#full, event, recordTexts(record));
+    const { elapsedMs } = this.#clock;
+    const { peakRssBytes } = memory();
+    const passes = telemetry.totals(this.#picture);
+    // A picture that was begun twice says nothing of what one takes.
+    if (this.#planned && event.retry === undefined && !this.#asked.from) {
+      const { phases } = this.#planned.input;
+      const rates = measuredRates(this.#planned.plan, phases, passes);
+      if (rates) await onRates(workSize(phases), rates);
+    }
+    if (this.#asked.telemetry) {
+      const segments = telemetry.segmentTotals(this.#picture);
+      yield { type: "telemetry", segments, residency: telemetry.residency() };
+    }
+    yield {
+      type: "image",
+      bytes,
+      format: this.#full.format ?? "png",
+      width: event.width,
+      height: event.height,
+      seed: this.#full.seed,
+      precision: record.precision ?? "fp32",
+      elapsedMs,
+      peakRssBytes,
+      peakDeviceBytes: ledger.state("device").peakBytes,
+      peakRamBytes: ledger.state("ram").peakBytes,
+      passes,
+    };
+  }
+}
