@@ -261,7 +261,7 @@ export function checkPlanOptions(beside: PlanOptions): {
     const problem = `a whole number from 1 to ${MAX_SERIES} is wanted (found ${count})`;
     throw new UsageError({ code: "E_OPTION", subject: "count", problem, next: "say how many images are wanted" });
   }
-  return { as, budgets: budgets && checkBudgets(budgets), count };
+  return { as, budgets: budgets && checkBudgets(budgets), ...(count !== undefined && { count }) };
 }
 
 function besideFields<Options extends object>(
