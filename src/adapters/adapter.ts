@@ -13,6 +13,7 @@ import { kindsOf, readLayer, titleOf } from "./kinds/kinds.ts";
 import type { Adapter, LayerChange } from "./layer-change.ts";
 import { type FoundLayer, findRoot, type LayerNames } from "./layer-names.ts";
 import { readNumbers } from "./numbers.ts";
+import { peftAlphas } from "./peft-alphas.ts";
 
 /** What became of a file's tensors. */
 export interface AdapterReport {
@@ -46,15 +47,15 @@ export async function openAdapter(file: AdapterFile, names: LayerNames, signal?:
   const chosen = withoutTwins(file, known);
   const layers = new Map<string, Map<string, readonly LayerChange[]>>();
   const kinds: Record<string, number> = {};
-  for (const { root, tensors, place } of chosen) {
-    signal?.throwIfAborted();
-    const layer: AdaptedLayer = {
-      file: file.name,
-      root,
-      layer: place.layer,
-      tensors,
-      numbers: await readNumbers(file.name, tensors, signal),
-    };
+  const alphaOf = peftAlphas(file.metadata, file.name);
+  const tensorsOf = chosen.map(({ tensors }) => tensors);
+  const numbersOf = await readNumbers(file.name, tensorsOf, signal);
+  for (const [i, { root, tensors, place }] of chosen.entries()) {
+    const numbers = new Map(numbersOf[i]);
+    const down = tensors.get("down");
+    const told = down && !numbers.has("alpha") ? alphaOf(place.layer, down.shape[0] ?? 0) : undefined;
+    if (told !== undefined) numbers.set("alpha", told);
+    const layer: AdaptedLayer = { file: file.name, root, layer: place.layer, tensors, numbers };
     const changes = readLayer(layer);
     for (const kind of kindsOf(tensors)) {
       const title = titleOf(tensors, kind);

@@ -7,17 +7,34 @@ import { quoted } from "./kinds/adapted-layer.ts";
 
 const ROLES: readonly Role[] = ["alpha", "onInput"];
 
-/** Rejects with ArtifactError `E_LORA_TENSOR` where one is more than a number, `E_NONFINITE` where it is none. */
+type Numbers = ReadonlyMap<Role, number>;
+
+/** Reads in flight at a time: each is a few bytes, and a file has a thousand of them. */
+const READS_AT_ONCE = 32;
+
+/**
+ * Those of each layer, in the layers' order. Rejects with ArtifactError `E_LORA_TENSOR` where one is more than a number, `E_NONFINITE` where it is none.
+ */
 export async function readNumbers(
   file: string,
-  tensors: ReadonlyMap<Role, TensorEntry>,
+  layers: readonly ReadonlyMap<Role, TensorEntry>[],
   signal?: AbortSignal,
-): Promise<ReadonlyMap<Role, number>> {
-  const numbers = new Map<Role, number>();
-  for (const role of ROLES) {
-    const entry = tensors.get(role);
-    if (entry) numbers.set(role, await readNumber(file, entry, signal));
-  }
+): Promise<readonly Numbers[]> {
+  const numbers = layers.map(() => new Map<Role, number>());
+  const asked = layers.flatMap((tensors, layer) =>
+    ROLES.flatMap((role) => {
+      const entry = tensors.get(role);
+      return entry ? [{ entry, role, into: numbers[layer]! }] : [];
+    }),
+  );
+  let next = 0;
+  const readSome = async () => {
+    for (let one = asked[next++]; one; one = asked[next++]) {
+      one.into.set(one.role, await readNumber(file, one.entry, signal));
+    }
+  };
+  const ended = await Promise.allSettled(Array.from({ length: READS_AT_ONCE }, readSome));
+  for (const result of ended) if (result.status === "rejected") throw result.reason;
   return numbers;
 }
 

@@ -27,19 +27,26 @@ export function addInspect(program: Command, context: CliContext): void {
 
 async function inspect(context: CliContext, file: string, options: InspectOptions, signal: AbortSignal): Promise<void> {
   const compat = options.compat ?? false;
-  const { container, fileBytes, metadata, content, tensors } = await inspectFile(libraryOf(context), file, {
+  const { container, fileBytes, metadata, content, adapter, tensors } = await inspectFile(libraryOf(context), file, {
     compat,
     signal,
   });
   if (options.json) {
-    context.stdout.write(`${JSON.stringify({ file, container, fileBytes, metadata, content, tensors })}\n`);
+    context.stdout.write(`${JSON.stringify({ file, container, fileBytes, metadata, content, adapter, tensors })}\n`);
     return;
   }
   const say = (line: string) => context.stdout.write(`${printable(line)}\n`);
   for (const { name, dtype, shape, startByte, endByte, note } of tensors) {
     say(`${name}  ${dtype}  [${shape.join(", ")}]  ${byteCount(endByte - startByte)}${note ? `  (${note})` : ""}`);
   }
-  for (const [key, value] of Object.entries(metadata)) say(`metadata ${key}: ${value}`);
+  for (const [key, value] of Object.entries(metadata)) say(`metadata ${key}: ${shortened(value)}`);
   for (const line of content) say(line);
   say(`${tensors.length} tensors, ${container}, ${byteCount(fileBytes)}`);
+}
+
+/** Training tools write whole captions' counts into one value: `--json` has all of it. */
+const VALUE_CHARS = 400;
+
+function shortened(value: string): string {
+  return value.length <= VALUE_CHARS ? value : `${value.slice(0, VALUE_CHARS)} ... (${value.length} characters)`;
 }

@@ -1,4 +1,5 @@
 /** @file What lies in a weight file: its tensors or records, and what its header says. */
+import { type AdapterDescription, describeAdapter } from "../adapters/description.ts";
 import { readLzr2 } from "../container/lzr2.ts";
 import { readSafetensorsHeader } from "../container/safetensors.ts";
 import { sniffContainer } from "../container/sniff.ts";
@@ -22,6 +23,8 @@ export interface FileContent {
   readonly metadata: Readonly<Record<string, string>>;
   /** What it is, one line each. */
   readonly content: readonly string[];
+  /** Of a LoRA or one of its relatives: the same as data. */
+  readonly adapter?: AdapterDescription;
   readonly tensors: readonly TensorRow[];
 }
 
@@ -42,8 +45,30 @@ export async function inspectFile(
   const foreign = [...header.foreign.values()].map((entry) => ({ ...entry, dtype: entry.dtype.toLowerCase() }));
   const all = foreign.length === 0 ? [...header.table.values()] : inFileOrder([...header.table.values(), ...foreign]);
   const tensors = all.map(({ name, dtype, shape, startByte, endByte }) => ({ name, dtype, shape, startByte, endByte }));
-  const content = FAMILIES.flatMap((family) => family.contentOf(all, Object.fromEntries(header.metadata)));
-  return { container, fileBytes, metadata: Object.fromEntries(header.metadata), content, tensors };
+  const adapter = describeAdapter(source.name, all, header.metadata);
+  const content = adapter
+    ? adapterLines(adapter)
+    : FAMILIES.flatMap((family) => family.contentOf(all, Object.fromEntries(header.metadata)));
+  const metadata = Object.fromEntries(header.metadata);
+  return { container, fileBytes, metadata, content, ...(adapter ? { adapter } : {}), tensors };
+}
+
+function adapterLines({ kinds, ranks, madeFor, trainedOn, triggers, tags, advice }: AdapterDescription): string[] {
+  const counted = Object.entries(kinds).map(
+    ([kind, layers]) => `${kind} of ${layers} ${layers === 1 ? "layer" : "layers"}`,
+  );
+  const rank = ranks.length === 0 ? "" : `, rank ${ranks.length > 1 ? `${ranks[0]} to ${ranks.at(-1)}` : ranks[0]}`;
+  const lines = [`this is ${madeFor ?? "an adapter"}: ${counted.join(", ")}${rank}`];
+  if (trainedOn !== undefined) lines.push(`trained on: ${trainedOn}`);
+  if (triggers.length > 0) lines.push(`trigger words: ${triggers.join(", ")}`);
+  if (tags.length > 0)
+    lines.push(`frequent in its captions: ${tags.map(({ tag, count }) => `${tag} (${count})`).join(", ")}`);
+  if (advice) {
+    const schedule = advice.schedule === undefined ? "" : ` --schedule ${advice.schedule}`;
+    const words = `--sampler ${advice.sampler}${schedule} --steps ${advice.steps} --guidance ${advice.guidanceScale}`;
+    lines.push(`${advice.title}: it draws in few steps, with ${words}`);
+  }
+  return lines;
 }
 
 function inFileOrder(tensors: readonly TensorRow[]): TensorRow[] {
