@@ -122,6 +122,8 @@ test("names with more than six digits are another program's; past 999 come four 
   const take = (name: string) => writeFileSync(path.join(cwd, name), "");
   take("output_1705312345678901234.png");
   take("output_0000007.png");
+  take("my_output_005.png");
+  take("output_006.png.txt");
   assert.equal(await saved(), "Saved: output_001.png\n");
   take("OUTPUT_999.PNG");
   assert.equal(await saved(), "Saved: output_1000.png\n");

@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { after, test } from "node:test";
 import { fileURLToPath } from "node:url";
+import { runCli } from "../../src/cli/program.ts";
 import { readLzr2 } from "../../src/container/lzr2.ts";
 import { ArtifactError } from "../../src/errors.ts";
 import { Ledger } from "../../src/ledger/ledger.ts";
@@ -26,6 +27,7 @@ import { verifyModel } from "../../src/store/verify.ts";
 import { f16ToNumber, numberToF16 } from "../../src/tensor/dtype.ts";
 import { encodeSafetensors } from "../safetensors-writer.ts";
 import { originalDemo } from "../support/single-file.ts";
+import { fakeContext } from "./fake-context.ts";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
 const MODEL = path.join(root, "fixtures/golden/deep");
@@ -70,6 +72,15 @@ test("a store lists what was named, with the artifact over it, and tells a model
   assert.deepEqual(
     options.map(({ stamp }) => stamp),
     ["compat"],
+  );
+  // The command tells what the artifact brought, its records' places left out.
+  const fake = fakeContext({ cwd });
+  const line = ["import", MODEL, "--artifact", artifact, "--compat", "--packed", "off", "--store", "s", "--json"];
+  assert.equal(await runCli(line, fake.context), 0, fake.err());
+  const { type, reused, artifact: over } = JSON.parse(fake.out().trimEnd().split("\n").at(-1)!);
+  assert.deepEqual(
+    [type, reused, Object.keys(over)],
+    ["done", true, ["applied", "untouched", "missing", "skippedOverlayRows"]],
   );
   const [listed] = await listStored(store);
   assert.equal(listed!.name, `${MODEL} + ${artifact}`);

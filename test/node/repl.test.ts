@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { mkdtempSync, readdirSync, writeFileSync } from "node:fs";
 import { homedir, tmpdir } from "node:os";
 import path from "node:path";
+import { Readable } from "node:stream";
 import { test } from "node:test";
 import { runCli } from "../../src/cli/program.ts";
 import { ArtifactError, BudgetError } from "../../src/errors.ts";
@@ -156,6 +157,24 @@ test("a line ends where people end it: the separators of paragraphs that come wi
     jobs.map(({ prompt }) => prompt),
     ["a lake at dawn mist", "a hill"],
   );
+});
+
+test("letters of several bytes may come in pieces, as a pipe brings them", async () => {
+  const bytes = Buffer.from("湖 at dawn\né\n");
+  const fake = fakeContext({ cwd: folder() });
+  const stdin = Readable.from([...bytes].map((byte) => Uint8Array.of(byte)));
+  assert.equal(await runCli([], { ...fake.context, stdin }), 0);
+  assert.deepEqual(
+    fake.jobs.map(({ prompt }) => prompt),
+    ["湖 at dawn", "é"],
+  );
+});
+
+test("a command without a value tells what stands, its default too; the help says which are so cleared", async () => {
+  const { out } = await talk(":steps\n:steps 4\n:steps\n:guidance\n:help\n");
+  assert.deepEqual(out().match(/^(Steps|Guidance): .*$/gm), ["Steps: 30", "Steps: 4", "Steps: 4", "Guidance: 5"]);
+  assert.match(out(), /^ *:negative .*; without text: cleared$/m);
+  assert.doesNotMatch(out(), /^ *:steps .*cleared$/m);
 });
 
 test(":vram auto and :ram auto give the default back", async () => {
