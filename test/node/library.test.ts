@@ -199,15 +199,22 @@ test("an artifact is held against the model it fits best, of those that are here
 });
 
 test("a large artifact's weights are read from the store for as long as the model is open, and no longer", async () => {
-  const artifact = path.join(root, "fixtures/lzr2/deep.lzr2");
-  const source = await findModel(host, { model: MODEL, artifact, store: "s2" }, { heldArtifactBytes: 0 });
-  const opened = await source.open({ importBudget });
-  assert.equal(opened.heldBytes, 0);
-  const [entry] = opened.checkpoint.components.get("unet")!.table.values();
-  const bytes = new Uint8Array(entry!.endByte - entry!.startByte);
-  await entry!.source.read(entry!.startByte, bytes);
-  await opened[Symbol.asyncDispose]();
-  await assert.rejects(entry!.source.read(entry!.startByte, bytes));
+  // One is larger than what may be held, the other's weights are, once they are decoded.
+  const small = path.join(cwd, "small.lzr2");
+  await packModel(host, { model: MODEL, output: small, mode: { kind: "lossy", overlayFraction: 0 } }, signal);
+  for (const [artifact, heldArtifactBytes] of [
+    [path.join(root, "fixtures/lzr2/deep.lzr2"), 0],
+    [small, statSync(small).size + 1],
+  ] as const) {
+    const source = await findModel(host, { model: MODEL, artifact, store: "s2" }, { heldArtifactBytes });
+    const opened = await source.open({ importBudget });
+    assert.equal(opened.heldBytes, 0, artifact);
+    const [entry] = opened.checkpoint.components.get("unet")!.table.values();
+    const bytes = new Uint8Array(entry!.endByte - entry!.startByte);
+    await entry!.source.read(entry!.startByte, bytes);
+    await opened[Symbol.asyncDispose]();
+    await assert.rejects(entry!.source.read(entry!.startByte, bytes));
+  }
 });
 
 test("reads through views take memory of their own: eight at a time, of weights that lie otherwise than they are read", async () => {

@@ -81,6 +81,25 @@ test("the same sources are found again without being read", async () => {
   assert.deepEqual(events, []);
 });
 
+test("a pack that the disk does not read is no damaged one: nothing is imported in its place", async () => {
+  const fs = new MemoryFs();
+  const store = memoryStore(fs);
+  await importAndCheck(store, fixture());
+  const before = fs.paths();
+  const [first] = packs(fs);
+  fs.hook = (op, path) => {
+    if (op === "open" && path === first) throw Object.assign(new Error("EIO: injected"), { code: "EIO" });
+    return undefined;
+  };
+  await assert.rejects(importModel(store, fixture().request), { code: "E_DISK" });
+  await assert.rejects(importModel(store, fixture({ unetSeed: 9 }).request), { code: "E_DISK" });
+  fs.hook = () => undefined;
+  assert.deepEqual(
+    fs.paths().filter((path) => !path.includes("/imports/")),
+    before,
+  );
+});
+
 test("a changed source is imported anew; what is the same is shared", async () => {
   const fs = new MemoryFs();
   const store = memoryStore(fs);
