@@ -23,7 +23,8 @@ export * from "./index.ts";
  * (missing or damaged files), UsageError, DeviceError (no backend), or the signal's reason.
  */
 export async function openEngine(options: OpenEngineOptions = {}): Promise<Engine> {
-  options.signal?.throwIfAborted();
+  // What is none is said by the check.
+  if (options?.signal instanceof AbortSignal) options.signal.throwIfAborted();
   requireInstalled();
   silenceOnnxRuntime();
   return await EngineClient.open(startEngineThread(), options);

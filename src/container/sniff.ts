@@ -65,6 +65,13 @@ const FOREIGN: readonly Foreign[] = [
     next: "name the .safetensors file, or the folder that holds model_index.json",
     matches: (_, text) => /^\s*\{\s*"/.test(text),
   },
+  {
+    code: "E_NOT_WEIGHTS",
+    problem: "this is a text, not a file of weights",
+    next: "name the model's .safetensors file or folder",
+    // A header's length has zeros in it.
+    matches: (_, text) => /^[\t\n\r -~]{9,}$/.test(text),
+  },
 ];
 
 /** What a file that begins so seems to be, in words, and what helps; undefined if that is not known. */

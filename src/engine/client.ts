@@ -51,10 +51,10 @@ export class EngineClient implements Engine {
 
   static async open(thread: EngineThread, options: OpenEngineOptions): Promise<EngineClient> {
     const client = new EngineClient(thread, options);
-    const { signal } = options;
     try {
       const { checkOpen } = await client.#checks;
       const request = checkOpen(options);
+      const { signal } = options;
       signal?.throwIfAborted();
       client.#info = await client.#ask(OPEN_ID, { type: "open", options: request }, signal, (message) =>
         message.type === "opened" ? message.info : undefined,

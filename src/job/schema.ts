@@ -146,6 +146,8 @@ function shown(value: unknown): string {
       : `a string of ${value.length} characters`;
   }
   if (Array.isArray(value)) return "an array";
+  if (typeof value === "bigint") return `the bigint ${value}n`;
+  if (typeof value === "function") return "a function";
   return value !== null && typeof value === "object" ? "an object" : String(value);
 }
 
@@ -206,6 +208,8 @@ const checkOpenFields = checker({
 /** Options from outside as a request that can cross to a thread. Throws UsageError naming the option that is wrong. */
 export function checkOpen(request: OpenEngineOptions): OpenRequest {
   const { signal, onEvent, budgets, ...options } = objectOf(request, "an open request");
+  requireSignal(signal);
+  if (onEvent !== undefined && typeof onEvent !== "function") throw wrongOption("onEvent", "a function", onEvent);
   return { ...checkOpenFields(options), budgets: budgets === undefined ? undefined : checkBudgets(budgets) };
 }
 
@@ -218,6 +222,7 @@ export function checkGenerateOptions(beside: GenerateOptions): GenerateOptions {
     from: "object",
     previews: "boolean",
   });
+  requireSignal(checked.signal);
   if (checked.from) requireState(checked.from);
   return checked;
 }
@@ -237,7 +242,18 @@ export function checkSeries(
     const { job, ...options } = objectOf(request, "a request");
     return { ...checkGenerateOptions(options), job: checkJob(job) };
   });
+  requireSignal(signal);
   return { checked, signal };
+}
+
+function requireSignal(signal: unknown): void {
+  if (signal === undefined || signal instanceof AbortSignal) return;
+  throw wrongOption("signal", "an AbortSignal", signal);
+}
+
+function wrongOption(subject: string, wanted: string, found: unknown): UsageError {
+  const problem = `${wanted} is wanted (found ${shown(found)})`;
+  return new UsageError({ code: "E_OPTION", subject, problem, next: `give ${subject} such a value, or leave it out` });
 }
 
 /** Its form; whether it is the job's is asked where the job's sizes are known. */
@@ -272,8 +288,9 @@ function besideFields<Options extends object>(
   for (const [name, value] of Object.entries(objectOf(options, what))) {
     const type = Object.hasOwn(types, name) ? types[name as keyof Options] : undefined;
     if (type !== undefined && (value === undefined || (value !== null && typeof value === type))) continue;
+    const article = type === "object" ? "an" : "a";
     const problem =
-      type === undefined ? `there is no such option ${what}` : `a ${type} is wanted (found ${shown(value)})`;
+      type === undefined ? `there is no such option ${what}` : `${article} ${type} is wanted (found ${shown(value)})`;
     const next = `leave it out: there are ${Object.keys(types).join(", ")}`;
     throw new UsageError({ code: "E_OPTION", subject: name.slice(0, QUOTED_CHARS), problem, next });
   }

@@ -136,6 +136,10 @@ const FOREIGN: readonly [name: string, head: string, code: string][] = [
   ["web page with { at byte 8", "<html>\n\n{{ page }}", "E_HTML"],
   ["Git LFS pointer", "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 5\n", "E_LFS_POINTER"],
   ["GGUF", "GGUF\x03\x00\x00\x00\x00\x00\x00\x00", "E_GGUF"],
+  ["a PNG", "\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "E_NOT_WEIGHTS"],
+  ["a GIF", "GIF89a\x01\0\x01\0", "E_NOT_WEIGHTS"],
+  ["a config file", '{\n  "_class_name": "UNet2DConditionModel"', "E_NOT_WEIGHTS"],
+  ["a list of users", "root:x:0:0:root:/root:/bin/bash\n", "E_NOT_WEIGHTS"],
   ["three bytes", "LZR", "E_TRUNCATED"],
 ];
 

@@ -35,6 +35,9 @@ test("an engine is not opened with options that there are not", async () => {
     openEngine({ backend: "gpu" as "cpu" }),
     /E_OPTION backend: one of auto, webgpu, cpu, reference/,
   );
+  await assert.rejects(openEngine(null as unknown as OpenEngineOptions), /E_OPTION: an open request is an object/);
+  const signal = {} as AbortSignal;
+  await assert.rejects(openEngine({ model: MODEL, signal }), /E_OPTION signal: an AbortSignal is wanted/);
   const reason = new Error("stopped");
   await assert.rejects(openEngine({ model: MODEL, signal: AbortSignal.abort(reason) }), reason);
 });

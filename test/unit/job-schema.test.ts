@@ -222,6 +222,8 @@ test("an open request: checked, budgets read once, and nothing in it that can't 
   refuse({ compat: 1 }, "compat", /^true or false is wanted \(found 1\)$/);
   refuse({ model: 5 }, "model", /^text of at most/);
   refuse({ budgets: { vrm: "6G" } }, "vrm", /^there is no such field$/);
+  refuse({ signal: { aborted: false } }, "signal", /^an AbortSignal is wanted \(found an object\)$/);
+  refuse({ onEvent: "log" }, "onEvent", /^a function is wanted \(found a string "log"\)$/);
 });
 
 test("budgets can be described to programs, too", () => {
@@ -268,6 +270,13 @@ test("what stands beside a job, and an open request, are checked by name and typ
   assert.throws(
     () => checkGenerateOptions(wrong),
     refused("E_OPTION", /states: a boolean is wanted \(found a string "yes"\)/),
+  );
+  const besides = (value: object) => () => checkGenerateOptions(value as GenerateOptions);
+  assert.throws(besides({ from: 5n }), refused("E_OPTION", /from: an object is wanted \(found the bigint 5n\)/));
+  assert.throws(besides({ signal: {} }), refused("E_OPTION", /signal: an AbortSignal is wanted \(found an object\)/));
+  assert.throws(
+    besides({ states: () => true }),
+    refused("E_OPTION", /states: a boolean is wanted \(found a function\)/),
   );
   assert.deepEqual(checkPlanOptions({ as: "gtx1060-6g", budgets: { vram: "1G" } }), {
     as: "gtx1060-6g",
