@@ -117,6 +117,12 @@ x = torch.tensor([-40.0, -9, -1, -0.015625, 0, 0.5, 1, 40]).double()
 case("wide range", "leakyRelu", {"slope": 0.2}, [x], F.leaky_relu(x, 0.2))
 x, w = rand(2, 3, 2, 2), rand(3)
 case("a slope a channel", "prelu", {}, [x, w], F.prelu(x, w))
+x, w, b = rand(2, 3, 2, 2), rand(3), rand(3)
+case("a factor and a term a channel of images", "affine", {}, [x, w, b], x * w[:, None, None] + b[:, None, None])
+x, w = rand(2, 3, 4), rand(4)
+case("a factor a channel of rows", "affine", {}, [x, w], x * w)
+x, w, b = rand(3, 4), rand(1), rand(4)
+case("one factor for all", "affine", {}, [x, w, b], x * w + b)
 
 path = Path(__file__).resolve().parents[2] / "fixtures" / "ops" / "ops.json"
 path.parent.mkdir(parents=True, exist_ok=True)

@@ -37,6 +37,7 @@ const READINGS: { readonly [Op in OpName]: readonly Reading[] | null } = {
   quickGelu: ["same"],
   leakyRelu: ["same"],
   prelu: ["same", "none"],
+  affine: null,
   geglu: ["same"],
   add: ["same", "same"],
   addChannels: ["same", "none"],

@@ -2,9 +2,11 @@
 import type { Command } from "commander";
 import { printable } from "../errors.ts";
 import { type PictureTexts, readPictureTexts } from "../image/metadata/picture-texts.ts";
+import type { Field } from "../job/field-type.ts";
 import { JOB_FIELDS } from "../job/fields.ts";
 import type { PictureSettings } from "../job/picture-settings.ts";
 import { readPicture } from "../job/read-picture.ts";
+import { textOfValue } from "../job/text.ts";
 import { type CliContext, interruptible, libraryOf } from "../terminal/context.ts";
 import { type Remake, remakeOf } from "../terminal/remake.ts";
 
@@ -55,7 +57,9 @@ function textOf(file: string, { texts, settings, remake }: Shown): string[] {
   }
   const job: Readonly<Record<string, unknown>> = { ...settings.job };
   const rows = [
-    ...Object.keys(JOB_FIELDS).map((name) => [name, job[name]] as const),
+    ...Object.entries<Field>(JOB_FIELDS).map(
+      ([name, { kind }]) => [name, job[name] === undefined ? undefined : textOfValue(kind, job[name])] as const,
+    ),
     ...Object.entries(settings.facts),
     ...settings.others,
   ].filter(([, value]) => value !== undefined);

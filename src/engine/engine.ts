@@ -22,6 +22,7 @@ import type { ImportBudget } from "../store/import/import-types.ts";
 import type { Store } from "../store/store.ts";
 import { HiresUpscalers, type OpenUpscaler } from "./hires-upscalers.ts";
 import { generateImages } from "./image-job.ts";
+import { LoraFiles, type OpenLora } from "./lora-files.ts";
 import { type ReadFieldPicture, readJob } from "./read-job.ts";
 import { TurnQueue } from "./turn-queue.ts";
 
@@ -60,6 +61,8 @@ export interface Host {
   readonly readWildcard?: ReadWildcard | undefined;
   /** Absent: there are no files. */
   readonly openUpscaler?: OpenUpscaler | undefined;
+  /** Absent: there are no files. */
+  readonly openLora?: OpenLora | undefined;
   /** A machine to plan for by name, and its device's sizes. Throws UsageError for an unknown name. */
   readonly described: (name: string) => { readonly machine: Machine; readonly device: DeviceSizes };
 }
@@ -140,12 +143,13 @@ export async function composeEngine(
     }
   };
   const upscalers = owned.use(new HiresUpscalers(runtime, host.openUpscaler));
+  const loraFiles = owned.use(new LoraFiles(runtime, host.openLora));
   const { readPicture, readWildcard, openPictureWriter } = host;
   const turns = new TurnQueue();
   // One image at a time, or those that are drawn side by side: the next waits for those before, however they ended.
   const takeTurn = () => turns.take();
   const images = {
-    ...{ runtime, info, recovery, onRates, now, memory, upscalers, provide, takeTurn },
+    ...{ runtime, info, recovery, onRates, now, memory, upscalers, loraFiles, provide, takeTurn },
     ...{ readPicture, readWildcard, openPictureWriter },
   };
   const stack = owned.move();
@@ -164,7 +168,8 @@ export async function composeEngine(
     async plan(job, { as, budgets: other, count } = {}) {
       const described = as === undefined ? undefined : host.described(as);
       const wanted = described ? { ...other } : { ...budgets, ...other };
-      return planJob(runtime, job, { host, upscalers, provide }, { machine: described, budgets: wanted, count });
+      const opened = { host, upscalers, loraFiles, provide };
+      return planJob(runtime, job, opened, { machine: described, budgets: wanted, count });
     },
     async setBudgets(changed) {
       using _ = await turns.take();
@@ -215,10 +220,12 @@ async function planJob(
   {
     host,
     upscalers,
+    loraFiles,
     provide,
   }: {
     readonly host: Host;
     readonly upscalers: HiresUpscalers;
+    readonly loraFiles: LoraFiles;
     readonly provide: (shape: JobShape) => Promise<void>;
   },
   other: {
@@ -229,7 +236,8 @@ async function planJob(
 ): Promise<PlanReport> {
   const { checkpoint } = runtime;
   const { full } = await readJob({ ...host, runtime }, { prompt: "", ...job });
-  const shape = jobShape(checkpoint, { ...full, upscaler: await upscalers.ofJob(full) });
+  const adapters = (await loraFiles.ofJob(full))?.adapters;
+  const shape = jobShape(checkpoint, { ...full, upscaler: await upscalers.ofJob(full), adapters });
   await provide(shape);
   const { input } = runtime.planInput(shape, other.machine?.device);
   const machine = other.machine?.machine ?? input.machine;

@@ -12,6 +12,7 @@ import { drawPictures, type PictureRequest, type Recovery } from "../pipeline/re
 import { jobShape, type ShapedJob } from "../pipeline/route.ts";
 import { MAX_LANES } from "../plan/side-by-side.ts";
 import type { HiresUpscalers } from "./hires-upscalers.ts";
+import type { LoraFiles } from "./lora-files.ts";
 import { type PictureContext, PictureEvents } from "./picture-events.ts";
 import { openWriter } from "./picture-file.ts";
 import { type JobReaders, readJob } from "./read-job.ts";
@@ -19,6 +20,7 @@ import { type JobReaders, readJob } from "./read-job.ts";
 export interface ImageContext extends JobReaders, PictureContext {
   readonly recovery: Recovery;
   readonly upscalers: HiresUpscalers;
+  readonly loraFiles: LoraFiles;
   readonly openPictureWriter: OpenPictureWriter;
   /** Brings what not every picture needs, such as the VAE's encoder, where the model is. */
   readonly provide: (shape: JobShape, signal?: AbortSignal) => Promise<void>;
@@ -32,6 +34,8 @@ interface ReadRequest {
   readonly request: GenerateRequest;
   readonly full: FullJob;
   readonly job: ShapedJob;
+  /** As records tell them. */
+  readonly loraHashes: string | undefined;
   readonly pictures: JobPictures | undefined;
   readonly notes: readonly string[];
   readonly writer: PictureWriter;
@@ -65,7 +69,10 @@ export async function* generateImages(
     if (group.length === 0) continue;
     runtime.telemetry.clear();
     runtime.ledger.restartPeaks();
-    const told = group.map(({ full, writer, request }, i) => new PictureEvents(context, full, writer, request, i));
+    const told = group.map(
+      ({ full, writer, request, loraHashes }, i) =>
+        new PictureEvents(context, full, writer, { ...request, loraHashes }, i),
+    );
     for (const [i, { index, notes }] of group.entries()) {
       for (const event of told[i]!.begin(notes)) yield { index, event };
     }
@@ -81,15 +88,16 @@ export async function* generateImages(
 }
 
 async function readRequest(context: ImageContext, request: GenerateRequest, index: number): Promise<ReadRequest> {
-  const { runtime, info, upscalers, provide, openPictureWriter } = context;
+  const { runtime, info, upscalers, loraFiles, provide, openPictureWriter } = context;
   const { signal } = request;
   signal?.throwIfAborted();
   const { full, pictures, notes } = await readJob(context, request.job, signal);
-  const job = { ...full, upscaler: await upscalers.ofJob(full, signal) };
+  const { adapters, hashes: loraHashes, notes: told = [] } = (await loraFiles.ofJob(full, signal)) ?? {};
+  const job = { ...full, upscaler: await upscalers.ofJob(full, signal), adapters };
   const shape = jobShape(runtime.checkpoint, job);
   await provide(shape, signal);
-  const writer = await openWriter(openPictureWriter, full, info, runtime.checkpoint);
-  return { index, request, full, job, pictures, notes, writer, shape };
+  const writer = await openWriter(openPictureWriter, full, info, runtime.checkpoint, loraHashes);
+  return { index, request, full, job, loraHashes, pictures, notes: [...notes, ...told], writer, shape };
 }
 
 /** How many of such a shape it would pay to draw at a time, where so many more are wanted. */

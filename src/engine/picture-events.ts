@@ -27,7 +27,10 @@ export interface PictureContext {
   readonly memory: () => { readonly rssBytes: number; readonly peakRssBytes: number };
 }
 
-type Asked = Pick<GenerateOptions, "telemetry" | "states" | "previews" | "from">;
+interface Asked extends Pick<GenerateOptions, "telemetry" | "states" | "previews" | "from"> {
+  /** Of the job's adapters, as records tell them. */
+  readonly loraHashes: string | undefined;
+}
 type StepEvent = Extract<RecoveredEvent, { type: "step" }>;
 type PixelsEvent = Extract<RecoveredEvent, { type: "pixels" }>;
 
@@ -130,7 +133,13 @@ export class PictureEvents {
   async *#image(event: PixelsEvent): AsyncGenerator<GenerateEvent, void, undefined> {
     const { runtime, info, onRates, memory } = this.#context;
     const { telemetry, ledger, checkpoint } = runtime;
-    const record = recordOf(this.#shown, event, info, checkpoint, this.#writer.encoder);
+    const record = recordOf(
+      this.#shown,
+      { ...event, loraHashes: this.#asked.loraHashes },
+      info,
+      checkpoint,
+      this.#writer.encoder,
+    );
     const bytes = await encoded(ledger, this.#writer, this.#full, event, recordTexts(record));
     const { elapsedMs } = this.#clock;
     const { peakRssBytes } = memory();

@@ -15,11 +15,14 @@ export async function openWriter(
   full: FullJob,
   info: EngineInfo,
   checkpoint: Checkpoint,
+  loraHashes: string | undefined,
 ): Promise<PictureWriter> {
   const { format = "png", quality, lossless } = full;
   const writer = await open({ format, quality, lossless });
   const shown = { ...full, ...shownPictures(full) };
-  const [problem] = writer.lost(recordTexts(recordOf(shown, full, info, checkpoint, writer.encoder)));
+  const [problem] = writer.lost(
+    recordTexts(recordOf(shown, { ...full, loraHashes }, info, checkpoint, writer.encoder)),
+  );
   if (problem === undefined) return writer;
   throw new UsageError({
     code: "E_JOB",

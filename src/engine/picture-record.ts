@@ -15,11 +15,13 @@ interface Picture {
   readonly height: number;
   /** What went wrong in less than fp32, where fp32 made these pixels instead. */
   readonly retry?: string | undefined;
+  /** Of the adapters' files, as A1111 records them. */
+  readonly loraHashes?: string | undefined;
 }
 
 export function recordOf(
   job: FullJob,
-  { width, height, retry }: Picture,
+  { width, height, retry, loraHashes }: Picture,
   info: EngineInfo,
   checkpoint: Checkpoint,
   encoder?: string,
@@ -35,6 +37,7 @@ export function recordOf(
     ...modelNamed(info.model),
     artifact: info.artifact,
     refiner: info.refiner === undefined ? undefined : modelNamed(info.refiner).model,
+    loraHashes,
     backend: info.backend,
     adapter: info.adapter,
     precision: retry === undefined ? info.precision : "fp32",

@@ -24,6 +24,11 @@ export interface OpAttrs {
   leakyRelu: { readonly slope: number };
   /** x [B, C, H, W], w [C] -> same: x where it is positive, else x times its channel's w. */
   prelu: Record<never, never>;
+  /**
+   * x [B, C, H, W] (or [..., C] of fewer axes), w [C] or [1], b? [C] or [1] -> same: x times its channel's w, plus its channel's b. All three may be
+   * weights or computed.
+   */
+  affine: Record<never, never>;
   /** x [..., 2C] -> [..., C]: x[..., :C] gelu(x[..., C:]). */
   geglu: Record<never, never>;
   /** a + b; b has a's shape, or broadcasts to it by the NumPy rule (b may have fewer axes). Output has a's shape. */
@@ -106,6 +111,13 @@ export const INFER_SHAPE: InferShape = {
     same(rank(w, 1, "prelu w")[0], rank(x, 4, "prelu x")[1], "prelu channels");
     return x!;
   },
+  affine: ([x, w, b]) => {
+    const channels = channelsOf(x!);
+    for (const [what, vector] of Object.entries({ w, b })) {
+      if (vector && rank(vector, 1, `affine ${what}`)[0] !== 1) same(vector[0], channels, `affine ${what}`);
+    }
+    return x!;
+  },
   geglu: ([x]) => {
     if (x!.at(-1)! % 2 !== 0) throw new RangeError(`geglu: odd last axis ${x!.at(-1)}`);
     return [...x!.slice(0, -1), x!.at(-1)! / 2];
@@ -181,6 +193,11 @@ export const INFER_SHAPE: InferShape = {
     return x!;
   },
 };
+
+/** An image's second axis, of other values the last. */
+export function channelsOf(shape: Shape): number {
+  return shape.length === 4 ? shape[1]! : shape.at(-1)!;
+}
 
 function wholeGroups(x: Shape, groups: number, what: string): void {
   if (x[1]! % groups !== 0) throw new RangeError(`${what}: ${x[1]} channels in ${groups} groups`);

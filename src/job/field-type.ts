@@ -4,6 +4,7 @@
  */
 import type { Budget } from "../ledger/budget.ts";
 import type { NameTable } from "../sampler/name-table.ts";
+import { type LoraUse, MAX_LORA_WEIGHT, MAX_LORAS } from "./lora-use.ts";
 import type { PairSeparator } from "./pair.ts";
 import type { Seed } from "./seed.ts";
 
@@ -21,10 +22,12 @@ export type Kind =
   | { readonly type: "pair"; readonly separator: PairSeparator; readonly min: number; readonly max: number }
   /** One string for a picture (picture.ts): a file, a data: URL, or the hash of an asset. */
   | { readonly type: "picture" }
+  /** Adapters with their strengths (lora-use.ts); as text one or several. A flag may come again. */
+  | { readonly type: "loras" }
   /** Memory: text such as "6G", a number of bytes, or a Budget, which the others become. */
   | { readonly type: "amount" };
 
-export type FieldValue = string | number | boolean | Budget;
+export type FieldValue = string | number | boolean | Budget | readonly LoraUse[];
 
 /** An option of the command line. */
 export interface Flag {
@@ -92,7 +95,9 @@ type KindValue<K> = K extends { readonly type: "text" | "picture" | "named" | "p
         ? boolean
         : K extends { readonly type: "seed" }
           ? Seed
-          : Budget;
+          : K extends { readonly type: "loras" }
+            ? readonly LoraUse[]
+            : Budget;
 
 /** Names of the fields that must be given. */
 type Required<F extends Fields> = {
@@ -129,6 +134,8 @@ export function allowed(kind: Kind): string {
     }
     case "picture":
       return "a picture: a file, a data: URL of a PNG, JPEG or WebP, or sha256: and an asset's hash";
+    case "loras":
+      return `up to ${MAX_LORAS} files, each with weights from -${MAX_LORA_WEIGHT} to ${MAX_LORA_WEIGHT} and shares of steps from 0 to 1, as in FILE:0.8 or FILE:te=0.5:unet=1:to=0.6`;
     case "amount":
       return "an amount of memory such as 6G, 512M, or -1G for all but 1 GiB";
   }

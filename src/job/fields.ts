@@ -5,6 +5,7 @@
 import { PRECISIONS } from "../backend/precision.ts";
 import { BACKENDS } from "./backends.ts";
 import type { Fields } from "./field-type.ts";
+import { LORA_FIELDS } from "./lora-fields.ts";
 import { OUTPUT_FIELDS } from "./output-fields.ts";
 import { PICTURE_FIELDS } from "./picture-fields.ts";
 import { PROMPT, PROMPT_FIELDS } from "./prompt-fields.ts";
@@ -84,6 +85,7 @@ export const JOB_FIELDS = {
   ...SAMPLING_FIELDS,
   ...PICTURE_FIELDS,
   ...OUTPUT_FIELDS,
+  ...LORA_FIELDS,
 } as const satisfies Fields;
 
 /** Hard bounds of memory. */
@@ -152,6 +154,12 @@ export const OPEN_FIELDS = {
     kind: PATH,
     description: "folder of wildcards: __a/b__ in a prompt of syntax a1111 is a line of a/b.txt, drawn by the seed",
     flag: { usage: "--wildcards-dir <dir>", group: "Prompts" },
+  },
+  loraDir: {
+    kind: PATH,
+    description: "folder, with those in it, where LoRAs are found by name: those of <lora:NAME:0.8> and of --lora NAME",
+    flag: { usage: "--lora-dir <dir>", group: "Prompts" },
+    aliases: ["lora_dir"],
   },
   store: {
     kind: PATH,

@@ -7,7 +7,7 @@ import { type Field, type Fields, flagName } from "./field-type.ts";
 import { JOB_FIELDS } from "./fields.ts";
 import type { GenerateJob } from "./job.ts";
 import { drawSeed } from "./seed.ts";
-import { valueFromText } from "./text.ts";
+import { textOfValue, valueFromText } from "./text.ts";
 
 export interface GridAxis {
   /** As the user named it. */
@@ -53,7 +53,12 @@ export function parseAxis(flag: string, text: string, fields: Fields = JOB_FIELD
   if (texts.length > MAX_VALUES) throw tooMany(flag, texts.length);
   // A seed left to chance is drawn once, so that its whole column has the same.
   const read = texts.map((each) => valueFromText(kind, `${flag} ${name}`, each) ?? drawSeed());
-  return { name, texts: read.map(String), field: key, apply: (job, i) => ({ ...job, [key]: read[i] }) };
+  return {
+    name,
+    texts: read.map((value) => textOfValue(kind, value)),
+    field: key,
+    apply: (job, i) => ({ ...job, [key]: read[i] }),
+  };
 }
 
 /** A field by its own name, its flag's, its loop word, its infotext's or an alias. */

@@ -15,17 +15,7 @@ const A1111_ABSENT: Readonly<Record<string, string>> = {
 };
 /** Entries that say nothing of the pixels, or again what others say. */
 const SILENT = new Set([
-  ...[
-    "Version",
-    "User",
-    "App",
-    "Module 1",
-    "Module 2",
-    "Module 3",
-    "Diffusion in Low Bits",
-    "Lora hashes",
-    "TI hashes",
-  ],
+  ...["Version", "User", "App", "Module 1", "Module 2", "Module 3", "Diffusion in Low Bits", "TI hashes"],
   ...["Model hash", "VAE hash", "Init image hash", "Hashes", "Civitai resources", "Civitai metadata", "Created Date"],
   ...["Pad conds", "Cache FP16 weight for LoRA", "Emphasis", "Parser", "Backend", "Pipeline", "Operations"],
 ]);
@@ -60,7 +50,9 @@ export function settingsOfInfotext(text: string, fields: Fields = JOB_FIELDS): P
   const origin = (of: string | undefined) => (!ours && of !== undefined && isTemplate(of) ? of : undefined);
   found.take("template", template || origin(prompt), "Template");
   found.take("negativeTemplate", negativeTemplate || origin(negativePrompt), "Negative Template");
-  if (/<(?:lora|lyco|hypernet):/.test(prompt) && !ours) found.note("the prompt names networks (<lora:...>)");
+  if (/<(?:lora|lyco):/.test(prompt) && !ours)
+    found.note("the prompt names networks (<lora:...>), which are taken by their names");
+  if (/<hypernet:/.test(prompt)) found.note("the prompt names networks that can't be had here (<hypernet:...>)");
   return found.settings(ours ? "solvay" : "infotext", tool);
 }
 

@@ -7,6 +7,7 @@ import type { Field, Fields, InfotextEntry } from "./field-type.ts";
 import { JOB_FIELDS } from "./fields.ts";
 import { infotextRank } from "./infotext-order.ts";
 import type { FullJob } from "./job.ts";
+import { type LoraUse, lorasText } from "./lora-use.ts";
 
 /** All that is needed to make the picture again. */
 export interface ImageRecord extends FullJob {
@@ -25,6 +26,8 @@ export interface ImageRecord extends FullJob {
   readonly artifact?: string;
   /** As `model`, of the refiner. */
   readonly refiner?: string;
+  /** Name and abbreviated hash of each adapter's file. */
+  readonly loraHashes?: string;
   readonly backend: string;
   /** The graphics card's name, where one computed. */
   readonly adapter?: string;
@@ -55,6 +58,7 @@ const FACTS: Readonly<Record<string, InfotextEntry | undefined>> = {
   modelRevision: undefined,
   artifact: { name: "Artifact" },
   refiner: { name: "Refiner" },
+  loraHashes: { name: "Lora hashes" },
   backend: undefined,
   adapter: undefined,
   precision: {
@@ -114,6 +118,7 @@ function recorded(record: ImageRecord, fields: Fields): Values {
 
 /** As the infotext has it; a decimal number as Python prints a float: 5 is "5.0". */
 function ownText({ kind }: Field, value: unknown): string | undefined {
+  if (kind.type === "loras") return value === undefined ? undefined : lorasText(value as readonly LoraUse[]);
   const pythonFloat = kind.type === "decimal" && Number.isInteger(value);
   return pythonFloat ? Number(value).toFixed(1) : textOf(value);
 }

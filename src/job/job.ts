@@ -7,6 +7,7 @@ import type { SamplerName } from "../sampler/samplers.ts";
 import type { ScheduleName } from "../sampler/schedules.ts";
 import type { Field } from "./field-type.ts";
 import { JOB_FIELDS } from "./fields.ts";
+import type { LoraUse } from "./lora-use.ts";
 import { drawSeed, type Seed } from "./seed.ts";
 
 export interface GenerateJob {
@@ -78,6 +79,8 @@ export interface GenerateJob {
   readonly quality?: number;
   /** A WebP that keeps every pixel. Default false. */
   readonly lossless?: boolean;
+  /** LoRAs and their relatives, with their strengths. */
+  readonly loras?: readonly LoraUse[];
 }
 
 /** What a plan depends on. */
@@ -85,7 +88,7 @@ export type PlanJob = Pick<
   GenerateJob,
   "steps" | "guidance" | "width" | "height" | "sampler" | "schedule" | "scheduler" | "negativePrompt" | PictureField
 > &
-  Partial<Pick<GenerateJob, "prompt" | "prompt2" | "negativePrompt2" | "promptSyntax" | "clipSkip">>;
+  Partial<Pick<GenerateJob, "loras" | "prompt" | "prompt2" | "negativePrompt2" | "promptSyntax" | "clipSkip">>;
 
 type PictureField =
   | ("initImage" | "strength" | "maskImage" | "outpaint")

@@ -24,6 +24,8 @@ export interface OpenEngineOptions {
   readonly refiner?: string;
   /** Folder of wildcards: `__animals/cats__` in a prompt is a line of `animals/cats.txt`. */
   readonly wildcardsDir?: string;
+  /** Folder where LoRAs are found by name, in it or deeper: those of `<lora:NAME:0.8>`, and of a job's `loras`. */
+  readonly loraDir?: string;
   /**
    * Folder of the block store, which large artifacts are imported into once; `model` may be "store:ID" too. Default:
    * `$SOLVAY_STORE`, or `solvay/store` in the user's cache folder.

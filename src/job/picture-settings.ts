@@ -3,6 +3,7 @@ import { UsageError } from "../errors.ts";
 import { allowed, type Field, type Fields, type FieldValue } from "./field-type.ts";
 import { JOB_FIELDS } from "./fields.ts";
 import type { GenerateJob } from "./job.ts";
+import { lorasFromJson } from "./lora-use.ts";
 import { valueFromText } from "./text.ts";
 
 export interface PictureSettings {
@@ -90,6 +91,8 @@ export class SettingsFound {
 
 /** Undefined for what stands for chance; what is wrong with it as text. */
 function fieldValue({ kind }: Field, called: string, value: unknown): FieldValue | undefined | Refusal {
+  const loras = kind.type === "loras" ? lorasFromJson(value) : undefined;
+  if (loras) return loras;
   const fits =
     typeof value === "string" ||
     (kind.type === "switch" && typeof value === "boolean") ||

@@ -11,6 +11,7 @@ import type { DrawnState } from "./events.ts";
 import { allowed, type Field, type Fields, flagName, hasRange, nearestOf, type ValuesOf } from "./field-type.ts";
 import { BUDGET_FIELDS, JOB_FIELDS, OPEN_FIELDS } from "./fields.ts";
 import type { GenerateJob, PlanJob } from "./job.ts";
+import { MAX_LORA_CHARS, MAX_LORA_WEIGHT, MAX_LORAS } from "./lora-use.ts";
 import type { OpenEngineOptions } from "./open.ts";
 import { pairOf } from "./pair.ts";
 import { MAX_PICTURE_CHARS } from "./picture.ts";
@@ -78,6 +79,16 @@ function valueSchema(name: string, { kind, flag }: Field): z.ZodType {
     }
     case "picture":
       return z.string().min(1).max(MAX_PICTURE_CHARS);
+    case "loras": {
+      const weight = z.number().min(-MAX_LORA_WEIGHT).max(MAX_LORA_WEIGHT).optional();
+      const share = z.number().min(0).max(1).optional();
+      const file = z.string().min(1).max(MAX_LORA_CHARS);
+      const use = z.strictObject({ file, weight, unet: weight, te: weight, from: share, to: share });
+      return z
+        .array(use)
+        .max(MAX_LORAS)
+        .refine((uses) => uses.every(({ from = 0, to = 1 }) => from <= to));
+    }
     case "amount": {
       const bytes = z.int().min(1);
       const value = z.union([z.strictObject({ bytes }), z.strictObject({ allBut: bytes })]);

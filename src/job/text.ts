@@ -1,7 +1,8 @@
 /** @file Values of fields from text: flags, the loop's lines. Refusals name them as the user wrote them. */
 import { UsageError } from "../errors.ts";
-import { parseBudget } from "../ledger/budget.ts";
+import { type Budget, describeBudget, parseBudget } from "../ledger/budget.ts";
 import { allowed, type FieldValue, hasRange, type Kind, nearestOf } from "./field-type.ts";
+import { type LoraUse, lorasFromText, lorasText } from "./lora-use.ts";
 import { pairOf } from "./pair.ts";
 import { pictureReference } from "./picture.ts";
 import { RANDOM_SEED, seedFromDigits } from "./seed.ts";
@@ -42,9 +43,17 @@ export function valueFromText(kind: Kind, name: string, text: string): FieldValu
     case "picture":
       pictureReference(name, text);
       return text;
+    case "loras":
+      return lorasFromText(text) ?? refuse(kind, name, JSON.stringify(text));
     case "amount":
       return parseBudget(name, text);
   }
+}
+
+/** A value as people read it. */
+export function textOfValue(kind: Kind, value: unknown): string {
+  if (kind.type === "amount") return describeBudget(value as Budget);
+  return kind.type === "loras" ? lorasText(value as readonly LoraUse[]) : String(value);
 }
 
 /** A whole number in [min, max]. Throws UsageError. */

@@ -3,8 +3,10 @@
  * SDXL reads the hidden states before the last layer, or before an earlier one (clip skip), and from the second encoder the projected
  * end-of-text state.
  */
-import { GraphBuilder, type Tensor } from "../ir/builder.ts";
+import type { ComponentAdapters } from "../adapters/adapter-set.ts";
+import type { GraphBuilder, Tensor } from "../ir/builder.ts";
 import type { Graph } from "../ir/graph.ts";
+import { LayerBuilder } from "./layer-builder.ts";
 import { add, layerNorm, linear } from "./layers.ts";
 
 export type TextActivation = "quickGelu" | "gelu";
@@ -33,6 +35,7 @@ export interface ClipGraphOptions {
   readonly pooled: boolean;
   /** See Graph. */
   readonly fp32?: boolean;
+  readonly adapters?: ComponentAdapters | undefined;
 }
 
 /** Inputs "ids" [B, T] i32, "positions" [T] i32, with pooled "eos_rows" [B] i32. Outputs by `hiddenName` [B, T, C], "pooled" [B, P]. */
@@ -51,9 +54,12 @@ export function clipSchema(config: ClipConfig, projection: boolean): ReadonlyMap
   return new Map([...g.weightShapes()].filter(([name]) => projection || !name.startsWith("text_projection")));
 }
 
-function clip(config: ClipConfig, { batch, tokens, skips = [0], pooled, fp32 }: ClipGraphOptions): GraphBuilder {
+function clip(
+  config: ClipConfig,
+  { batch, tokens, skips = [0], pooled, fp32, adapters }: ClipGraphOptions,
+): GraphBuilder {
   const { hiddenSize, eps } = config;
-  const g = new GraphBuilder("clip", { fp32 });
+  const g = new LayerBuilder("clip", { fp32, adapters });
   const ids = g.input("ids", [batch, tokens], "i32");
   const positions = g.input("positions", [tokens], "i32");
   const eosRows = pooled ? g.input("eos_rows", [batch], "i32") : undefined;

@@ -17,7 +17,12 @@ export interface Prompt {
   readonly tokens: Readonly<Record<string, TokenChunk>>;
   /** Layers of the text encoders that are passed over beside those that the model always passes over: diffusers' clip_skip. */
   readonly clipSkip: number;
+  /** Adapters of the text encoders, where there are some: the set's id, and the strength of each. */
+  readonly adapters?: { readonly set: string; readonly strengths: readonly number[] } | undefined;
 }
+
+/** Strengths of a job's adapters by step, from 0; at least one. */
+export type Strengths = readonly (readonly number[])[];
 
 /** What a model is told of one prompt. Nobody writes to its arrays. */
 export interface Conditioning {

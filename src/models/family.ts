@@ -19,7 +19,7 @@ import type { ByteSource } from "../source/source.ts";
 import type { PackedBlock } from "../store/stored-model.ts";
 import type { PhaseRun } from "../stream/phase.ts";
 import type { CutTexts } from "../tokenizer/cut-text.ts";
-import type { Conditioning, Guide, Prompt, PromptText } from "./conditioning.ts";
+import type { Conditioning, Guide, Prompt, PromptText, Strengths } from "./conditioning.ts";
 import type { JobShape } from "./job-shape.ts";
 import type { Upscaling } from "./upscaling.ts";
 
@@ -230,6 +230,8 @@ export interface DenoiserOptions {
   readonly calls: readonly ModelCall[];
   /** ... and the first that will be asked: a run may go on from a saved state. */
   readonly firstCall: number;
+  /** Of each adapter by step, from 0; the last holds for all later steps. Absent: there are none. */
+  readonly strengths?: Strengths | undefined;
   /** What a network for inpainting reads beside the latent: mask and masked picture, [1, C, H, W]. */
   readonly beside?: Float32Array | undefined;
   readonly signal?: AbortSignal | undefined;

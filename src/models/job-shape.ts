@@ -1,4 +1,5 @@
 /** @file All of a job that its graphs and its plan depend on, and nothing else of it. */
+import type { AdapterSet } from "../adapters/adapter-set.ts";
 import { encoderBytesPerPixel } from "../image/picture-writer.ts";
 import type { UpscalerConfig } from "./upscaler.ts";
 
@@ -23,10 +24,18 @@ export interface JobShape {
   readonly pictures?: PicturesShape | undefined;
   /** A second pass over the same network, at another size. */
   readonly hires?: HiresShape | undefined;
+  /** Networks that change others' layers. */
+  readonly adapters?: AdaptersShape | undefined;
   /** The last steps are another network's. */
   readonly refined?: RefinedShape | undefined;
   /** Host memory of whoever encodes the picture, see `encoderBytesPerPixel`. Absent: as for PNG. No graph depends on it. */
   readonly encoderBytesPerPixel?: number | undefined;
+}
+
+export interface AdaptersShape {
+  readonly set: AdapterSet;
+  /** How often their strengths change from one step to the next. */
+  readonly changes: number;
 }
 
 export interface RefinedShape {
@@ -62,6 +71,8 @@ export interface HiresShape {
   readonly modelCalls: number;
   /** What is enlarged: the latent, or the decoded picture, which is then encoded again. */
   readonly enlarges: "latent" | "picture";
+  /** As of the first pass. */
+  readonly adapters?: AdaptersShape | undefined;
   /** What enlarges the picture; absent: a filter. */
   readonly upscaler?: UpscalerShape | undefined;
 }

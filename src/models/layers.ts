@@ -1,9 +1,18 @@
 /** @file Layers shared by the networks: an op with its parameters, named as in diffusers. B batch, C channels, T tokens. */
 import type { GraphBuilder, Tensor } from "../ir/builder.ts";
+import type { OpAttrs } from "../ir/ops.ts";
+import { type LayerOp, normWithAdapters, withAdapters } from "./adapted-layer.ts";
 
 export function linear(g: GraphBuilder, x: Tensor, name: string, outputs: number, bias = true): Tensor {
-  const weight = g.weight(`${name}.weight`, [outputs, x.shape.at(-1)!]);
-  return g.node("linear", bias ? [x, weight, g.weight(`${name}.bias`, [outputs])] : [x, weight], {}, name); // [..., outputs]
+  const op: LayerOp = (input, matrix, term) =>
+    g.node("linear", term ? [input, matrix, term] : [input, matrix], {}, name);
+  return withAdapters(g, name, {
+    x,
+    weight: g.weight(`${name}.weight`, [outputs, x.shape.at(-1)!]),
+    bias: bias ? g.weight(`${name}.bias`, [outputs]) : undefined,
+    op,
+    pointwise: op,
+  }); // [..., outputs]
 }
 
 export interface ConvOptions {
@@ -17,21 +26,29 @@ export function conv(g: GraphBuilder, x: Tensor, name: string, outChannels: numb
   const { kernel, stride = 1 } = options;
   const half = (kernel - 1) / 2;
   const pad = options.pad ?? ([half, half, half, half] as const);
-  const weight = g.weight(`${name}.weight`, [outChannels, x.shape[1]!, kernel, kernel]);
-  const bias = g.weight(`${name}.bias`, [outChannels]);
-  return g.node("conv2d", [x, weight, bias], { stride, pad }, name); // [B, C', H', W']
+  const convolution =
+    (attrs: OpAttrs["conv2d"]): LayerOp =>
+    (input, kernels, term) =>
+      g.node("conv2d", term ? [input, kernels, term] : [input, kernels], attrs, name);
+  return withAdapters(g, name, {
+    x,
+    weight: g.weight(`${name}.weight`, [outChannels, x.shape[1]!, kernel, kernel]),
+    bias: g.weight(`${name}.bias`, [outChannels]),
+    op: convolution({ stride, pad }),
+    pointwise: convolution({ stride: 1, pad: [0, 0, 0, 0] }),
+  }); // [B, C', H', W']
 }
 
 export function groupNorm(g: GraphBuilder, x: Tensor, name: string, groups: number, eps: number): Tensor {
-  const channels = x.shape[1]!;
-  const inputs = [x, g.weight(`${name}.weight`, [channels]), g.weight(`${name}.bias`, [channels])];
-  return g.node("groupNorm", inputs, { groups, eps }, name);
+  return normWithAdapters(g, name, x.shape[1]!, (weight, bias) =>
+    g.node("groupNorm", [x, weight, bias], { groups, eps }, name),
+  );
 }
 
 export function layerNorm(g: GraphBuilder, x: Tensor, name: string, eps: number): Tensor {
-  const channels = x.shape.at(-1)!;
-  const inputs = [x, g.weight(`${name}.weight`, [channels]), g.weight(`${name}.bias`, [channels])];
-  return g.node("layerNorm", inputs, { eps }, name);
+  return normWithAdapters(g, name, x.shape.at(-1)!, (weight, bias) =>
+    g.node("layerNorm", [x, weight, bias], { eps }, name),
+  );
 }
 
 export function silu(g: GraphBuilder, x: Tensor): Tensor {

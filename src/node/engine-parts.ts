@@ -6,6 +6,7 @@ import { findModel } from "../library/open.ts";
 import { openCompute } from "./compute.ts";
 import { machineNamed, PROCESS_BYTES, resolveBudgets } from "./host-machine.ts";
 import { nodeLibraryHost } from "./library-host.ts";
+import { loraOpener } from "./lora-files.ts";
 import { readPictureBytes } from "./picture-files.ts";
 import { openPictureWriter } from "./picture-writer.ts";
 import { readPicture as readPictureFile } from "./pictures.ts";
@@ -25,9 +26,10 @@ export async function openNodeParts(request: OpenRequest, toAbsolute: (path: str
     return await readPictureFile(bytes, { name, ...(signal && { signal }) });
   };
   const open: Host["openUpscaler"] = (reference, signal) => openUpscaler(toAbsolute(reference), reference, signal);
-  const { wildcardsDir, budgets = {} } = request;
+  const { wildcardsDir, loraDir, budgets = {} } = request;
+  const openLora = loraOpener(loraDir === undefined ? undefined : toAbsolute(loraDir), toAbsolute);
   const readWildcard = wildcardsDir === undefined ? undefined : wildcardReader(toAbsolute(wildcardsDir));
-  return { compute, model, host: { ...NODE_HOST, readPicture, readWildcard, openUpscaler: open }, budgets };
+  return { compute, model, host: { ...NODE_HOST, readPicture, readWildcard, openUpscaler: open, openLora }, budgets };
 }
 
 const NODE_HOST: Omit<Host, "readPicture"> = {

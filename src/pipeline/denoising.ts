@@ -1,6 +1,6 @@
 /** @file The denoising loop: a sampler over a model, one state a step. It can go on from the state of any step, to the same pixels. */
 
-import type { Guide } from "../models/conditioning.ts";
+import type { Guide, Strengths } from "../models/conditioning.ts";
 import type { Checkpoint, DescribedStage, ModelCall } from "../models/family.ts";
 import type { Denoise, NoiseSource, Sampler, SamplerState } from "../sampler/sampler.ts";
 import { SAMPLERS, type SamplerEntry, type SamplerName } from "../sampler/samplers.ts";
@@ -66,6 +66,8 @@ export interface DenoisingOptions {
   readonly start?: Float32Array | undefined;
   /** Place of the sampler's first draw. Default: after that of the first latent. */
   readonly firstPlace?: number | undefined;
+  /** Of the adapters, by step of the schedule. */
+  readonly strengths?: Strengths | undefined;
   /** A state of the same course to go on from. */
   readonly from?: SamplerState | undefined;
   /** Gets the clean latent that each step came to, [1, C, H, W], before the step's state is yielded. It keeps no time and no copy. */
@@ -78,12 +80,12 @@ export async function* denoise(
   stage: Pick<DescribedStage, "latentShape" | "denoiser">,
   phase: PhaseRun,
   course: Course,
-  { guide, noise, start, firstPlace = 1, from, onClean, signal }: DenoisingOptions,
+  { guide, noise, start, firstPlace = 1, strengths, from, onClean, signal }: DenoisingOptions,
 ): AsyncGenerator<SamplerState, void, undefined> {
   const { sampler, schedule, firstStep, endStep, calls } = course;
   let state = from ?? { step: firstStep, x: start ?? firstLatent(stage.latentShape, schedule, noise), history: [] };
   const firstCall = calls.findIndex(({ step }) => step >= state.step);
-  const ask = await stage.denoiser(phase, { guide, schedule, calls, firstCall, signal });
+  const ask = await stage.denoiser(phase, { guide, schedule, calls, firstCall, strengths, signal });
   let clean: Float32Array | undefined;
   const told: Denoise = async (x, sigma) => {
     clean = await ask(x, sigma);

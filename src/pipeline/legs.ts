@@ -15,6 +15,7 @@ import type { NoiseSource, SamplerState } from "../sampler/sampler.ts";
 import { elementCount } from "../tensor/dtype.ts";
 import { type DenoisingOptions, denoise } from "./denoising.ts";
 import { besideLatent, hardMask, latentMask, maskedDecoded, noisyLatent, type Spared, sparing } from "./inpainting.ts";
+import { type JobAdapters, strengthsOf } from "./job-adapters.ts";
 import { decodedFromImage, type JobPictures } from "./job-pictures.ts";
 import { hiresUpscaler, strengthOf } from "./job-settings.ts";
 import type { Leg, Route } from "./route.ts";
@@ -33,6 +34,7 @@ export interface LegsContext {
   readonly job: FullJob;
   readonly route: Route;
   readonly pictures?: JobPictures | undefined;
+  readonly adapters?: JobAdapters | undefined;
   readonly guide: Guide;
   /** What the refiner is told, where there is one: asked when it is its turn. */
   readonly refinerGuide: () => Promise<Guide>;
@@ -234,7 +236,7 @@ async function* draw(
   noise: NoiseSource,
   { start, from, spared, beside }: Draw,
 ): AsyncGenerator<LegEvent, SamplerState, undefined> {
-  const { runtime, planned, guide, route, onClean, signal } = context;
+  const { runtime, planned, guide, route, adapters, onClean, signal } = context;
   yield phaseEvent(context, "denoise", stage);
   await using phase = await runtime.openPhase(planned, stage.phaseOf.denoise, signal);
   // Of the course: it counts the steps of its schedule.
@@ -251,6 +253,7 @@ async function* draw(
       noise,
       start,
       firstPlace: places.sampler,
+      strengths: strengthsOf(adapters, course.steps),
       from: from && { ...from, step: from.step + skipped },
       onClean,
       signal,

@@ -40,14 +40,23 @@ export interface PromptScript {
 /** What reads prompts: a model, or its refiner. */
 type PromptReader = Pick<Checkpoint, "name" | "isGuided" | "maxClipSkip" | "promptChunks" | "zerosForAbsentPrompt">;
 
-/** `leastChunks`: all texts are filled up to so many. Pure. Throws UsageError `E_PROMPT` for what can't be read, and `E_LORA` for networks that prompts ask for. */
+/** `leastChunks`: all texts are filled up to so many. Pure. Throws UsageError `E_PROMPT` for what can't be read, and `E_LORA` for networks that others than the prompt ask for. */
 export function promptScript(checkpoint: PromptReader, job: PromptJob, leastChunks = 1): PromptScript {
-  const { prompt, prompt2, negativePrompt, negativePrompt2, promptSyntax: syntax = "plain", clipSkip = 0 } = job;
+  const {
+    prompt: written,
+    prompt2,
+    negativePrompt,
+    negativePrompt2,
+    promptSyntax: syntax = "plain",
+    clipSkip = 0,
+  } = job;
   const { steps, guidance } = job;
   requireClipSkip(checkpoint, clipSkip);
   const collector = new TextCollector(checkpoint, leastChunks);
   const isPlain = syntax === "plain";
-  if (!isPlain) for (const text of [prompt, prompt2, negativePrompt, negativePrompt2]) requireNoNetworks(text ?? "");
+  if (!isPlain) for (const text of [prompt2, negativePrompt, negativePrompt2]) requireNoNetworks(text ?? "");
+  // Networks that it asks for are no text (prompt-loras.ts).
+  const prompt = isPlain ? written : networkTags(written).text;
   const courseOf = (text: string, second: string | undefined, skip: number): Course => {
     const momentsOf = (words: string) =>
       isPlain ? [{ untilStep: steps, text: words }] : promptMoments(words, { steps });
@@ -173,8 +182,8 @@ function requireNoNetworks(prompt: string): void {
   throw new UsageError({
     code: "E_LORA",
     subject: `<${network.kind}:${network.name}>`,
-    problem: "prompts can't ask for networks yet (found one, allowed none)",
-    next: "take it out of the prompt",
+    problem: "only the prompt itself can ask for networks (found one, allowed none)",
+    next: "write it into the prompt",
   });
 }
 

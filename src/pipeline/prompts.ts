@@ -3,18 +3,23 @@ import { pairOf } from "../job/pair.ts";
 import type { Conditioning, Guide, PictureOrigin, Prompt, Timeline } from "../models/conditioning.ts";
 import type { RefinedStage } from "../models/family.ts";
 import { requireFiniteValues } from "../models/finite.ts";
+import { adaptedPrompt, type JobAdapters } from "./job-adapters.ts";
 import type { Course, PromptScript } from "./prompt-script.ts";
 import type { PhaseHost, PlannedJob } from "./runtime.ts";
 
-/** The embeddings of a script, in the order of its steps; with `refined`, as the refiner reads it. The encode phase is opened only if one of them is not known yet. */
+/** The embeddings of a script, in the order of its steps; with `refined`, as the refiner reads it; with `adapters`, of encoders that have them. The encode phase is opened only if one of them is not known yet. */
 export async function promptGuide(
   runtime: PhaseHost,
   planned: PlannedJob,
   { texts, parts, negative }: PromptScript,
   signal: AbortSignal | undefined,
-  refined?: RefinedStage,
+  {
+    refined,
+    adapters,
+  }: { readonly refined?: RefinedStage | undefined; readonly adapters?: JobAdapters | undefined } = {},
 ): Promise<Pick<Guide, "parts" | "negative">> {
-  const conditionings = await encodeTexts(runtime, planned, texts, signal, refined);
+  const adapted = texts.map((chunks) => chunks.map((prompt) => adaptedPrompt(prompt, adapters)));
+  const conditionings = await encodeTexts(runtime, planned, adapted, signal, refined);
   const timelineOf = ({ places }: Course): Timeline => places.map((place) => conditionings[place]!);
   return {
     parts: parts.map(({ weight, ...course }) => ({ weight, timeline: timelineOf(course) })),

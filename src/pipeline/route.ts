@@ -8,6 +8,7 @@ import type { FullJob } from "../job/job.ts";
 import type { Checkpoint } from "../models/family.ts";
 import type { JobShape, UpscalerShape } from "../models/job-shape.ts";
 import { type Course, courseOf } from "./denoising.ts";
+import { adaptersShape, type JobAdapters } from "./job-adapters.ts";
 import { isMasked } from "./job-pictures.ts";
 import { hiresSize, hiresUpscaler, REFINER_START, strengthOf } from "./job-settings.ts";
 import { promptScript, textShapeOf } from "./prompt-script.ts";
@@ -75,8 +76,11 @@ export function routeOf(checkpoint: Checkpoint, job: FullJob): Route {
   return { first, hires, steps: firstSteps + stepsOf(course), firstDraws };
 }
 
-/** A job with the network that its `hiresUpscaler` names. */
-export type ShapedJob = FullJob & { readonly upscaler?: UpscalerShape | undefined };
+/** A job with the network that its `hiresUpscaler` names, and its adapters. */
+export type ShapedJob = FullJob & {
+  readonly upscaler?: UpscalerShape | undefined;
+  readonly adapters?: JobAdapters | undefined;
+};
 
 /** What a job's plan depends on. Throws UsageError, see routeOf and promptScript. */
 export function jobShape(checkpoint: Checkpoint, job: ShapedJob): JobShape {
@@ -95,6 +99,7 @@ export function jobShape(checkpoint: Checkpoint, job: ShapedJob): JobShape {
     fp32: false,
     text: textShapeOf(script),
     ...(format !== "png" && { encoderBytesPerPixel: encoderBytesPerPixel({ format, lossless }) }),
+    ...(job.adapters && { adapters: adaptersShape(job.adapters, first.course) }),
     ...(job.initImage !== undefined && { pictures: { encoded, masked: isMasked(job) } }),
     ...(refined && {
       refined: {
@@ -106,6 +111,7 @@ export function jobShape(checkpoint: Checkpoint, job: ShapedJob): JobShape {
       hires: {
         ...hiresSize(checkpoint, job),
         modelCalls: hires.course.calls.length,
+        ...(job.adapters && { adapters: adaptersShape(job.adapters, hires.course) }),
         enlarges: hires.places.sample === undefined ? "latent" : "picture",
         ...(job.upscaler && { upscaler: job.upscaler }),
       },

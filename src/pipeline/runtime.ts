@@ -19,6 +19,7 @@ import { makePlan } from "../plan/planner.ts";
 import { type RatesTable, ratedMachine } from "../plan/rates.ts";
 import { hostBytes, smallestDeviceBytes } from "../plan/requirements.ts";
 import { planSideBySide } from "../plan/side-by-side.ts";
+import { AdaptedBlocks, AdapterReaders } from "../stream/adapted-blocks.ts";
 import type { BlockReader } from "../stream/blocks.ts";
 import { OpenPhase, type PhaseRun } from "../stream/phase.ts";
 import { RamBlocks } from "../stream/ram-blocks.ts";
@@ -63,6 +64,8 @@ const COMPILED_PLANS = 4;
 export class Runtime implements PhaseHost, AsyncDisposable {
   readonly checkpoint: Checkpoint;
   readonly telemetry = new Telemetry();
+  /** Of the jobs to come. */
+  readonly adapters = new AdapterReaders();
   readonly promptCache = new BoundedCache<string, Conditioning>(PROMPT_CACHE_ENTRIES);
   /** By component. */
   readonly #readers: Map<string, BlockReader>;
@@ -85,7 +88,9 @@ export class Runtime implements PhaseHost, AsyncDisposable {
   ) {
     this.checkpoint = checkpoint;
     this.#device = device;
-    this.#readers = new Map(readers);
+    this.#readers = new Map(
+      [...readers].map(([component, reader]) => [component, new AdaptedBlocks(reader, this.adapters)]),
+    );
     this.#settings = settings;
     this.#weights = new WeightPool({ now: settings.now, onLoad: (timing) => this.telemetry.load(timing) });
     this.#budgets = settings.budgets;
@@ -107,7 +112,7 @@ export class Runtime implements PhaseHost, AsyncDisposable {
 
   /** Weight bytes read so far, of all components. */
   get readBytes(): number {
-    return [...this.#readers.values()].reduce((sum, reader) => sum + reader.readBytes, 0);
+    return [...this.#readers.values()].reduce((sum, reader) => sum + reader.readBytes, this.adapters.readBytes);
   }
 
   /** The plan for a job's shape. Throws BudgetError if it can't be done within the budgets. */
@@ -238,7 +243,7 @@ export class Runtime implements PhaseHost, AsyncDisposable {
 
   /** From now on, a component's blocks come from there. */
   provide(component: string, reader: BlockReader): void {
-    this.#readers.set(component, reader);
+    this.#readers.set(component, new AdaptedBlocks(reader, this.adapters));
   }
 
   #reader(component: string): BlockReader {

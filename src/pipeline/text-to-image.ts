@@ -45,14 +45,24 @@ export async function* textToImage(
   if (!state || state.step < route.steps) {
     yield { type: "phase", phase: "encode", title: "encode" };
     const { checkpoint } = runtime;
+    const { adapters } = job;
     const settings = { scale: job.guidance, rescale: job.guidanceRescale, origin: originOf(job) };
-    const guide = { ...(await promptGuide(runtime, planned, promptScript(checkpoint, job), signal)), ...settings };
+    const guide = {
+      ...(await promptGuide(runtime, planned, promptScript(checkpoint, job), signal, { adapters })),
+      ...settings,
+    };
     const refinerGuide = async () => {
       const script = refinerScript(checkpoint, job, planned.shape.text);
-      return { ...(await promptGuide(runtime, planned, script, signal, planned.described.refined)), ...settings };
+      return {
+        ...(await promptGuide(runtime, planned, script, signal, { refined: planned.described.refined })),
+        ...settings,
+      };
     };
     const { pictures } = job;
-    state = yield* drawLegs({ runtime, planned, job, route, pictures, guide, refinerGuide, onClean, signal }, from);
+    state = yield* drawLegs(
+      { runtime, planned, job, route, pictures, adapters, guide, refinerGuide, onClean, signal },
+      from,
+    );
   }
   const last = described.hires ?? described;
   yield { type: "phase", phase: "decode", title: "decode" };

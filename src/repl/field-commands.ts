@@ -2,8 +2,7 @@
 
 import { UsageError } from "../errors.ts";
 import { explained, type Field, type Fields, type LoopWord } from "../job/field-type.ts";
-import { valueFromText } from "../job/text.ts";
-import { type Budget, describeBudget } from "../ledger/budget.ts";
+import { textOfValue, valueFromText } from "../job/text.ts";
 
 export type Values = Readonly<Record<string, unknown>>;
 
@@ -66,6 +65,5 @@ function fieldCommand(word: string, members: Members): FieldCommand {
 }
 
 function textOf({ kind }: Field, value: unknown): string | undefined {
-  if (value === undefined) return undefined;
-  return kind.type === "amount" ? describeBudget(value as Budget) : String(value);
+  return value === undefined ? undefined : textOfValue(kind, value);
 }

@@ -25,8 +25,18 @@ export function fieldOption(field: FlagField, description = explained(field)): O
   const text = absent === undefined ? description : `${description} (default: ${absent})`;
   const option = new Option(flag.usage, text);
   if (field.default !== undefined && !omitsDefault) option.default(field.default);
+  const read = (value: string) => valueFromText(kind, flagName(flag), value);
   if (kind.type === "choice") return option.choices(kind.values);
-  return kind.type === "switch" ? option : option.argParser((value) => valueFromText(kind, flagName(flag), value));
+  if (kind.type === "loras") {
+    // One at a time: commas are its file's.
+    const quoted = (value: string) => `"${value.replaceAll('"', '""')}"`;
+    return option.argParser<unknown>((value, before) => [...listOf(before), ...listOf(read(quoted(value)))]);
+  }
+  return kind.type === "switch" ? option : option.argParser(read);
+}
+
+function listOf(value: unknown): readonly unknown[] {
+  return Array.isArray(value) ? value : [];
 }
 
 /** Of commands about the block store itself. */

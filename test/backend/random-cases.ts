@@ -65,6 +65,12 @@ const MAKE: Make = {
     const channels = size(9);
     return { attrs: {}, inputs: [x(size(2), channels, size(6), size(6)), w(channels)] };
   },
+  affine: () => {
+    const shape = axes(pick([2, 3, 4]), 6);
+    const channels = shape.length === 4 ? shape[1]! : shape.at(-1)!;
+    const vector = () => pick([x, w])(pick([1, channels]));
+    return { attrs: {}, inputs: [x(...shape), vector(), ...(pick([true, false]) ? [vector()] : [])] };
+  },
   geglu: () => ({ attrs: {}, inputs: [x(...axes(pick([1, 2, 3]), 6), 2 * size(20))] }),
   add: () => {
     const shape = axes(pick([1, 2, 3, 4]), 6);

@@ -9,6 +9,7 @@ import { attentionKernel } from "../../src/backend/webgpu/kernels/attention.ts";
 import { attentionSharedBytes } from "../../src/backend/webgpu/kernels/attention-variant.ts";
 import {
   addKernel,
+  affineKernel,
   broadcastAddKernel,
   gegluKernel,
   preluKernel,
@@ -161,6 +162,8 @@ function* others(): Generator<Kernel> {
   }
   yield gegluKernel();
   yield preluKernel();
+  yield affineKernel({ x: 0, w: 1, out: 2 });
+  yield affineKernel({ x: 0, w: 1, b: 2, out: 3 });
   for (const lanes of LANES) yield softmaxKernel(lanes);
   yield upsampleKernel();
   for (const storage of STORAGES) {

@@ -207,11 +207,14 @@ test("E_DOCTOR, E_NO_ONNXRUNTIME, E_NO_SHARP: a machine that lacks packages", ()
   assert.equal(node("--input-type=module", "--eval", reading).stdout, "DeviceError E_NO_SHARP\n");
 });
 
-test("E_LORA: a prompt in A1111's syntax that asks for a network", async () => {
-  const line = ["generate", "a cat <lora:fur:0.8>", "--model", MODEL, "--backend", "reference"];
+test("E_LORA: a negative prompt that asks for a network", async () => {
+  const line = ["generate", "a cat", "--negative", "<lora:fur:0.8>", "--model", MODEL, "--backend", "reference"];
   const { exitCode, error } = await run([...line, "--prompt-syntax", "a1111"]);
   assert.equal(exitCode, 2);
-  assert.match(error, /^E_LORA <lora:fur>: .* \(found one, allowed none\)\. Next: take it out of the prompt\.$/);
+  assert.match(
+    error,
+    /^E_LORA <lora:fur>: only the prompt itself can ask for networks \(found one, allowed none\)\. Next: .*\.$/,
+  );
 });
 
 test("E_NO_PROMPT: a picture whose record tells its model, and a prompt that is no text", async () => {

@@ -243,6 +243,20 @@ function anyValue({ kind }: Field): fc.Arbitrary<unknown> {
       return fc.constantFrom(...kind.table.names);
     case "switch":
       return fc.boolean();
+    case "loras":
+      return fc.array(
+        fc.record(
+          {
+            file: fc.constantFrom("fur", "C:\\a b, c.safetensors", 'x"y.safetensors', "dir/é: 2"),
+            weight: fc.integer({ min: -200, max: 200 }).map((n) => n / 100),
+            te: fc.constantFrom(0, 0.5, 1),
+            from: fc.constantFrom(0, 0.25),
+            to: fc.constantFrom(0.5, 1),
+          },
+          { requiredKeys: ["file"], noNullPrototype: true },
+        ),
+        { minLength: 1, maxLength: 3 },
+      );
     case "seed":
       return fc.oneof(
         fc.nat(),

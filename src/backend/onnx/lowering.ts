@@ -70,6 +70,13 @@ const LOWER: { readonly [Op in OpName]: Lower<Op> } = {
   prelu(e, { inputs: [x, w], output }) {
     e.emit("PRelu", [e.value(x!), e.reshape(e.weight(w!), [...e.shape(w!), 1, 1])], output);
   },
+  affine(e, { inputs: [x, w, b], output }) {
+    const perChannel = (id: ValueId) =>
+      e.shape(x!).length === 4 ? e.reshape(e.value(id), [...e.shape(id), 1, 1]) : e.value(id);
+    const scaled = [e.value(x!), perChannel(w!)];
+    if (b === undefined) e.emit("Mul", scaled, output);
+    else e.emit("Add", [e.temporary("Mul", scaled), perChannel(b)], output);
+  },
   geglu(e, { inputs: [x], output }) {
     const [left, right] = [e.name(), e.name()];
     e.node({ op: "Split", inputs: [e.value(x!)], outputs: [left, right], attributes: { axis: -1, num_outputs: 2 } });

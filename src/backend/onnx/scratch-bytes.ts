@@ -35,6 +35,8 @@ const TEMPORARY_BYTES: { readonly [Op in OpName]: (shapes: OpShapes) => number }
   quickGelu: () => 0,
   leakyRelu: () => 0,
   prelu: () => 0,
+  // The product, before the sum.
+  affine: ({ inputs, output }) => (inputs.length > 2 ? bytes(output) : 0),
   // Two halves, and the gate after its activation.
   geglu: ({ output }) => 3 * bytes(output),
   add: () => 0,

@@ -10,7 +10,7 @@ import { attention } from "./attention.ts";
 import { conv2d, linear } from "./matmul.ts";
 import { concat, embedding, reshape, slice, toImage, toTokens, upsampleNearest } from "./movement.ts";
 import { groupNorm, groupNormApply, groupStats, layerNorm } from "./norm.ts";
-import { add, addChannels, geglu, gelu, leakyRelu, prelu, quickGelu, scale, silu } from "./pointwise.ts";
+import { add, addChannels, affine, geglu, gelu, leakyRelu, prelu, quickGelu, scale, silu } from "./pointwise.ts";
 import type { Kernel, ReferenceTensor } from "./tensor.ts";
 
 const KERNELS = {
@@ -23,6 +23,7 @@ const KERNELS = {
   quickGelu,
   leakyRelu,
   prelu,
+  affine,
   geglu,
   add,
   addChannels,

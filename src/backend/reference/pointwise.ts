@@ -1,4 +1,5 @@
 /** @file Ops that treat each element alone: activations, sums, scaling. */
+import { channelsOf } from "../../ir/ops.ts";
 import { floats, type Kernel, type ReferenceTensor, shapeOf } from "./tensor.ts";
 
 /**
@@ -45,6 +46,19 @@ export const prelu: Kernel<"prelu"> = (inputs, _attrs, [batch, channels]) => {
   const w = floats(inputs, 1);
   const pixels = x.length / (batch! * channels!);
   return x.map((value, i) => (value > 0 ? value : value * w[Math.floor(i / pixels) % channels!]!));
+};
+
+/** x [B, C, H, W] (or [..., C]), w [C] or [1], b? [C] or [1]: x times its channel's w, plus its channel's b. */
+export const affine: Kernel<"affine"> = (inputs, _attrs, shape) => {
+  const x = floats(inputs, 0);
+  const w = floats(inputs, 1);
+  const b = inputs.length > 2 ? floats(inputs, 2) : new Float32Array(1);
+  const channels = channelsOf(shape);
+  const pixels = shape.length === 4 ? shape[2]! * shape[3]! : 1;
+  return x.map((value, i) => {
+    const channel = Math.floor(i / pixels) % channels;
+    return value * w[w.length === 1 ? 0 : channel]! + b[b.length === 1 ? 0 : channel]!;
+  });
 };
 
 /** x factor. */

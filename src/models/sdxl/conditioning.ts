@@ -8,6 +8,7 @@ import type { PhaseRun } from "../../stream/phase.ts";
 import type { ClipTokenizer } from "../../tokenizer/clip.ts";
 import { type ClipConfig, hiddenName } from "../clip.ts";
 import type { Conditioning, Prompt, PromptText } from "../conditioning.ts";
+import { withStrengths } from "../layer-builder.ts";
 import type { SdxlParts } from "./config.ts";
 import { PASS, type TextGraphs } from "./graphs.ts";
 
@@ -38,13 +39,15 @@ export async function encodePrompt(
   { textEncoder, textEncoder2 }: SdxlParts["configs"],
   { clip, clip2 }: TextGraphs,
   phase: PhaseRun,
-  { tokens, clipSkip }: Prompt,
+  { tokens, clipSkip, adapters }: Prompt,
   signal: AbortSignal | undefined,
 ): Promise<Conditioning> {
+  const strengths = adapters?.strengths ?? [];
   const [chunk, chunk2] = [tokens.tokenizer!, tokens.tokenizer_2!];
-  const inputs = clipInputs(clip, textEncoder, chunk.ids);
+  const inputs = withStrengths(clip, clipInputs(clip, textEncoder, chunk.ids), strengths);
   const first = await phase.run(PASS.clip, inputs, { signal, upcoming: [PASS.clip2] });
-  const second = await phase.run(PASS.clip2, clipInputs(clip2, textEncoder2, chunk2.ids), { signal });
+  const inputs2 = withStrengths(clip2, clipInputs(clip2, textEncoder2, chunk2.ids), strengths);
+  const second = await phase.run(PASS.clip2, inputs2, { signal });
   const hidden = hiddenName(clipSkip);
   const [states1, states2] = [first.get(hidden)!, second.get(hidden)!]; // [1, S, C1], [1, S, C2]
   if (chunk.weights) emphasise(states1, chunk.weights);

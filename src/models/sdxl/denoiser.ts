@@ -10,6 +10,7 @@ import { atStep, type Conditioning, type Guide, type PictureOrigin } from "../co
 import { timestepEmbedding } from "../embedding.ts";
 import type { DenoiserOptions } from "../family.ts";
 import { requireFiniteResult } from "../finite.ts";
+import { readsStrengths, withStrengths } from "../layer-builder.ts";
 import type { SdxlParts } from "./config.ts";
 import type { StageGraphs, StageSize } from "./graphs.ts";
 import { timeEmbeddingDim } from "./unet.ts";
@@ -17,16 +18,20 @@ import { timeEmbeddingDim } from "./unet.ts";
 /** Runs the text pass; the time pass follows in groups, as calls come to them. Calls must be asked in their order. */
 export async function openDenoiser(
   parts: SdxlParts,
-  { callsAtOnce, ids }: Pick<StageGraphs, "callsAtOnce" | "ids">,
+  graphs: Pick<StageGraphs, "callsAtOnce" | "ids" | "text" | "time" | "step">,
   shape: StageSize,
   phase: PhaseRun,
-  { guide, schedule, calls, firstCall, beside, signal }: DenoiserOptions,
+  { guide, schedule, calls, firstCall, strengths = [[]], beside, signal }: DenoiserOptions,
 ): Promise<Denoise> {
+  const { callsAtOnce, ids } = graphs;
   const { batch } = shape;
   let told = conditionings(guide, calls[firstCall]!.step);
+  let strength = atStep(strengths, calls[firstCall]!.step);
+  const adapted = { text: readsStrengths(graphs.text), time: readsStrengths(graphs.time) };
   const tell = async (upcoming: readonly string[]) => {
     const context = concatenated(told.map(({ sequences }) => sequences.get("context")!)); // [B, S, D]
-    await phase.run(ids.text, new Map([["context", context]]), { signal, upcoming });
+    const inputs = withStrengths(graphs.text, new Map([["context", context]]), strength);
+    await phase.run(ids.text, inputs, { signal, upcoming });
   };
   await tell([ids.time]);
   let timeInputs = new Map<string, Float32Array<ArrayBuffer>>();
@@ -38,18 +43,20 @@ export async function openDenoiser(
     if (calls[call]!.sigma !== sigma)
       throw new Error(`call ${call} is for noise level ${calls[call]!.sigma}, not ${sigma}`);
     const news = conditionings(guide, step);
-    if (isOther(told, news)) {
+    const before = strength;
+    strength = atStep(strengths, step);
+    if (isOther(told, news) || (adapted.text && isOther(before, strength))) {
       told = news;
       await tell([ids.step]);
     }
-    if (call % callsAtOnce === 0 || call === firstCall) {
+    if (call % callsAtOnce === 0 || call === firstCall || (adapted.time && isOther(before, strength))) {
       // The last group is filled up with repeats: one graph serves all groups.
       const start = call - (call % callsAtOnce);
       const group = Array.from({ length: callsAtOnce }, (_, i) => {
         const { sigma: level, step: asking } = calls[Math.min(start + i, calls.length - 1)]!;
         return { timestep: schedule.timestepOf(level, asking), told: conditionings(guide, asking) };
       });
-      timeInputs = await timeEmbeddings(parts, shape, ids, phase, { group, guide }, signal);
+      timeInputs = await timeEmbeddings(parts, shape, graphs, phase, { group, guide, strength }, signal);
     }
     const input = scaleModelInput(x, sigma, parts.scheduler.edm?.sigmaData);
     const read = beside ? concatenated([input, beside]) : input;
@@ -61,12 +68,16 @@ export async function openDenoiser(
       inputs.set(name, rows.subarray(start, start + stride));
     }
     const after = calls[call + 1];
-    const willTell = after && isOther(told, conditionings(guide, after.step));
+    const willTell =
+      after &&
+      (isOther(told, conditionings(guide, after.step)) ||
+        (adapted.text && isOther(strength, atStep(strengths, after.step))));
     const upcoming = after ? [...(willTell ? [ids.text] : []), ids.step] : [];
-    const outputs = await phase.run(ids.step, inputs, { signal, upcoming });
+    const complete = withStrengths(graphs.step, inputs, strength);
+    const outputs = await phase.run(ids.step, complete, { signal, upcoming });
     const prediction = outputs.get("prediction")!; // [B, C, H, W]
     const again = (onSegment: (segment: string, values: Float32Array) => void) =>
-      phase.run(ids.step, inputs, { signal, onSegment });
+      phase.run(ids.step, complete, { signal, onSegment });
     await requireFiniteResult(prediction, `the UNet's prediction in step ${step + 1}`, again, signal);
     const { length } = x;
     const answers = told.map((_, i) => prediction.subarray(i * length, (i + 1) * length));
@@ -82,8 +93,8 @@ function conditionings({ negative, parts }: Guide, step: number): readonly Condi
   return (negative ? [negative, ...timelines] : timelines).map((timeline) => atStep(timeline, step));
 }
 
-function isOther(before: readonly Conditioning[], after: readonly Conditioning[]): boolean {
-  return before.some((conditioning, i) => conditioning !== after[i]);
+function isOther<Item>(before: readonly Item[], after: readonly Item[]): boolean {
+  return before.some((item, i) => item !== after[i]);
 }
 
 /** `answers` [C, H, W] each: of the negative prompt, if there is one, and of the parts. */
@@ -104,9 +115,13 @@ interface GroupCall {
 async function timeEmbeddings(
   parts: SdxlParts,
   size: StageSize,
-  ids: StageGraphs["ids"],
+  { ids, time }: Pick<StageGraphs, "ids" | "time">,
   phase: PhaseRun,
-  { group, guide }: { readonly group: readonly GroupCall[]; readonly guide: Guide },
+  {
+    group,
+    guide,
+    strength,
+  }: { readonly group: readonly GroupCall[]; readonly guide: Guide; readonly strength: readonly number[] },
   signal: AbortSignal | undefined,
 ): Promise<Map<string, Float32Array<ArrayBuffer>>> {
   const { unet } = parts.configs;
@@ -118,7 +133,7 @@ async function timeEmbeddings(
     ["sinusoid", timestepEmbedding(rows, timeEmbeddingDim(unet), unet)],
     ["addition", concatenated(group.flatMap(({ told }) => told.map(rowOf)))],
   ]);
-  return await phase.run(ids.time, inputs, { signal, upcoming: [ids.step] });
+  return await phase.run(ids.time, withStrengths(time, inputs, strength), { signal, upcoming: [ids.step] });
 }
 
 /** [pooled text, sinusoids of (original height, width, top, left, height, width)]: SDXL's micro-conditioning; a refiner's ends with a score. */

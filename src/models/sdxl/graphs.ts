@@ -56,7 +56,7 @@ export interface TimeGraph {
 
 /** What a stage's graphs depend on. */
 export interface StageSize
-  extends Pick<JobShape, "batch" | "width" | "height" | "modelCalls" | "otherCalls" | "fp32" | "text"> {
+  extends Pick<JobShape, "batch" | "width" | "height" | "modelCalls" | "otherCalls" | "fp32" | "text" | "adapters"> {
   /** How many pictures are encoded. */
   readonly looks: number;
 }
@@ -65,28 +65,30 @@ export interface StageSize
 export function textGraphs(
   configs: SdxlConfigs,
   chunkTokens: number,
-  { fp32, text: shape }: Pick<JobShape, "fp32" | "text">,
+  { fp32, text: shape, adapters }: Pick<JobShape, "fp32" | "text" | "adapters">,
 ): TextGraphs {
   const text = { batch: 1, tokens: chunkTokens, skips: shape?.clipSkips ?? [0], fp32 };
+  const of = (component: SdxlComponentId) => adapters?.set.components.get(component);
   return {
-    clip: clipGraph(configs.textEncoder, { ...text, pooled: false }),
-    clip2: clipGraph(configs.textEncoder2, { ...text, pooled: true }),
+    clip: clipGraph(configs.textEncoder, { ...text, pooled: false, adapters: of("textEncoder") }),
+    clip2: clipGraph(configs.textEncoder2, { ...text, pooled: true, adapters: of("textEncoder2") }),
   };
 }
 
 /** `chunkTokens`: see textGraphs; the UNet reads all chunks of a prompt side by side. `prefix`: before the ids of all passes. */
 export function stageGraphs(configs: SdxlConfigs, size: StageSize, chunkTokens: number, prefix = ""): StageGraphs {
   const { batch, modelCalls, fp32 } = size;
+  const options = { fp32, adapters: size.adapters?.set.components.get("unet" satisfies SdxlComponentId) };
   const textTokens = chunkTokens * (size.text?.chunks ?? 1);
   const scale = vaeScaleFactor(configs.vae);
   const [height, width] = [Math.floor(size.height / scale), Math.floor(size.width / scale)];
   const callsAtOnce = callsAtOnceOf(modelCalls, batch);
-  const time = (calls: number) => unetTimeGraph(configs.unet, calls * batch, { fp32 });
+  const time = (calls: number) => unetTimeGraph(configs.unet, calls * batch, options);
   const others = new Set(size.otherCalls?.map((calls) => callsAtOnceOf(calls, batch)));
   others.delete(callsAtOnce);
   return {
     ids: { text: `${prefix}${PASS.text}`, time: `${prefix}${PASS.time}`, step: `${prefix}${PASS.step}` },
-    text: unetTextGraph(configs.unet, batch, textTokens, { fp32 }),
+    text: unetTextGraph(configs.unet, batch, textTokens, options),
     time: time(callsAtOnce),
     callsAtOnce,
     otherTimes: [...others].map((calls) => ({
@@ -94,7 +96,7 @@ export function stageGraphs(configs: SdxlConfigs, size: StageSize, chunkTokens: 
       callsAtOnce: calls,
       graph: time(calls),
     })),
-    step: unetStepGraph(configs.unet, { batch, height, width }, textTokens, { fp32 }),
+    step: unetStepGraph(configs.unet, { batch, height, width }, textTokens, options),
     decoder: decoderProgram(configs.vae, height, width, prefix),
     encoder: size.looks > 0 ? encoderProgram(configs.vae, height, width, prefix) : undefined,
   };

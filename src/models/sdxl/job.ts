@@ -112,7 +112,12 @@ function describePhases(
     (pictureBytes + (hires?.enlarges === "picture" ? 3 * largest.width * largest.height : 0)) +
     (2 + furtherLatents + (second ? PICTURE_LATENTS : 0)) * largest.latentBytes;
   const host: StageHost = {
-    ...{ alwaysBytes: embeddingBytes + pictureBytes, promptBytes, furtherLatents, laneBytes },
+    ...{
+      alwaysBytes: embeddingBytes + pictureBytes + (shape.adapters?.set.hostBytes ?? 0),
+      promptBytes,
+      furtherLatents,
+      laneBytes,
+    },
     encoderBytesPerPixel: shape.encoderBytesPerPixel ?? PNG_BYTES_PER_PIXEL,
   };
   const encode = {

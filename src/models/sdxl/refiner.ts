@@ -176,7 +176,8 @@ export class SdxlRefinedStage extends SdxlStage implements RefinedStage {
     const { unet, scheduler, tokenizer2, textEncoder2 } = refiner;
     const parts = { ...base, configs: { ...base.configs, unet }, scheduler, scores: SCORES };
     const chunkTokens = tokenizer2.modelMaxLength;
-    super(parts, { ...size, looks: 0 }, chunkTokens, "refiner.", ID.unet);
+    // Adapters are for the base model.
+    super(parts, { ...size, looks: 0, adapters: undefined }, chunkTokens, "refiner.", ID.unet);
     this.phaseOf = { ...this.phaseOf, encode: "refiner.encode" };
     this.#refiner = refiner;
     this.#encodes = size.text?.encodes ?? size.batch;

@@ -11,6 +11,7 @@ import type { PhaseRun } from "../../stream/phase.ts";
 import { elementCount } from "../../tensor/dtype.ts";
 import { scaledLatent, unscaledLatent, vaeScaleFactor } from "../autoencoder.ts";
 import type { DenoiserOptions, DescribedStage, LatentMoments } from "../family.ts";
+import { readsStrengths } from "../layer-builder.ts";
 import { runProgram } from "../program-run.ts";
 import type { SdxlParts } from "./config.ts";
 import { openDenoiser } from "./denoiser.ts";
@@ -86,7 +87,8 @@ export class SdxlStage implements DescribedStage {
 
   denoisePhase(title: string, { alwaysBytes, promptBytes, furtherLatents, laneBytes }: StageHost): PhaseDescription {
     const { ids, text, time, step, callsAtOnce, otherTimes } = this.graphs;
-    const { modelCalls, text: prompts } = this.#size;
+    const { modelCalls, text: prompts, adapters } = this.#size;
+    const changes = (graph: Graph) => (adapters && readsStrengths(graph) ? adapters.changes : 0);
     const links = [...text.outputs.keys()];
     const latentBytes = 4 * elementCount(step.values[step.inputs.get("latent")!]!.shape);
     const timeBytes = 4 * [...time.outputs.keys()].reduce((sum, name) => sum + outputElements(time, name), 0);
@@ -94,10 +96,10 @@ export class SdxlStage implements DescribedStage {
       id: this.phaseOf.denoise,
       title,
       passes: [
-        passOf(ids.text, text, this.#unet, { repeats: prompts?.tellings ?? 1, links }),
-        passOf(ids.time, time, this.#unet, { repeats: Math.ceil(modelCalls / callsAtOnce) }),
+        passOf(ids.text, text, this.#unet, { repeats: (prompts?.tellings ?? 1) + changes(text), links }),
+        passOf(ids.time, time, this.#unet, { repeats: Math.ceil(modelCalls / callsAtOnce) + changes(time) }),
         ...otherTimes.map(({ id, graph, callsAtOnce: calls }) =>
-          passOf(id, graph, this.#unet, { repeats: Math.ceil(modelCalls / calls) }),
+          passOf(id, graph, this.#unet, { repeats: Math.ceil(modelCalls / calls) + changes(graph) }),
         ),
         passOf(ids.step, step, this.#unet, { repeats: modelCalls, cyclic: true, links }),
       ],
@@ -134,10 +136,12 @@ export class SdxlStage implements DescribedStage {
   }
 
   denoiser(phase: PhaseRun, options: DenoiserOptions): Promise<Denoise> {
-    const { ids, callsAtOnce, otherTimes } = this.graphs;
+    const { ids, otherTimes } = this.graphs;
     const calls = callsAtOnceOf(options.calls.length, this.#size.batch);
     const other = otherTimes.find((time) => time.callsAtOnce === calls);
-    const graphs = other ? { callsAtOnce: calls, ids: { ...ids, time: other.id } } : { callsAtOnce, ids };
+    const graphs = other
+      ? { ...this.graphs, callsAtOnce: calls, ids: { ...ids, time: other.id }, time: other.graph }
+      : this.graphs;
     return openDenoiser(this.#parts, graphs, this.#size, phase, options);
   }
 

@@ -3,8 +3,10 @@
  * step to step: `unetTimeGraph` (time embeddings, once a schedule), `unetTextGraph` (cross-attention keys and values,
  * once a prompt) and `unetStepGraph` (the rest). B batch, C channels, T tokens, S text tokens.
  */
-import { GraphBuilder, type Tensor } from "../../ir/builder.ts";
+import type { ComponentAdapters } from "../../adapters/adapter-set.ts";
+import type { GraphBuilder, Tensor } from "../../ir/builder.ts";
 import type { Graph } from "../../ir/graph.ts";
+import { LayerBuilder } from "../layer-builder.ts";
 import { add, conv, groupNorm, layerNorm, linear, resnet, silu, upsample } from "../layers.ts";
 import type { UNetConfig } from "./config.ts";
 
@@ -17,6 +19,7 @@ export interface LatentSize {
 /** `fp32`: see Graph. */
 export interface UNetGraphOptions {
   readonly fp32?: boolean;
+  readonly adapters?: ComponentAdapters | undefined;
 }
 
 /**
@@ -124,10 +127,10 @@ function allStages(config: UNetConfig): Stage[] {
   return [...down.flatMap((level) => level.stages), ...mid, ...up.flatMap((level) => level.stages)];
 }
 
-function time(config: UNetConfig, rows: number, { fp32 }: UNetGraphOptions = {}): GraphBuilder {
+function time(config: UNetConfig, rows: number, options: UNetGraphOptions = {}): GraphBuilder {
   const width = timeEmbeddingDim(config);
   const hidden = 4 * width;
-  const g = new GraphBuilder("unet.time", { fp32 });
+  const g = new LayerBuilder("unet.time", options);
   const sinusoid = g.input("sinusoid", [rows, width]);
   const addition = g.input("addition", [rows, config.additionInputDim]);
   const mlp = (x: Tensor, name: string) =>
@@ -144,8 +147,8 @@ function time(config: UNetConfig, rows: number, { fp32 }: UNetGraphOptions = {})
   return g;
 }
 
-function text(config: UNetConfig, batch: number, textTokens: number, { fp32 }: UNetGraphOptions = {}): GraphBuilder {
-  const g = new GraphBuilder("unet.text", { fp32 });
+function text(config: UNetConfig, batch: number, textTokens: number, options: UNetGraphOptions = {}): GraphBuilder {
+  const g = new LayerBuilder("unet.text", options);
   const context = g.input("context", [batch, textTokens, config.crossAttentionDim]);
   for (const { attention } of allStages(config)) {
     if (!attention) continue;
@@ -160,11 +163,11 @@ function text(config: UNetConfig, batch: number, textTokens: number, { fp32 }: U
   return g;
 }
 
-function step(config: UNetConfig, size: LatentSize, textTokens: number, { fp32 }: UNetGraphOptions = {}): GraphBuilder {
+function step(config: UNetConfig, size: LatentSize, textTokens: number, options: UNetGraphOptions = {}): GraphBuilder {
   const { groups, normEps } = config;
   const { batch } = size;
   const { down, mid, up } = places(config);
-  const g = new GraphBuilder("unet.step", { fp32 });
+  const g = new LayerBuilder("unet.step", options);
 
   const runResnet = (x: Tensor, { name, channels }: ResnetPlace, skip?: Tensor): Tensor => {
     const timeInput = g.input(`${name}.time`, [batch, channels]);

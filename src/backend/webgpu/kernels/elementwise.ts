@@ -104,6 +104,25 @@ export function preluKernel(): Kernel {
   });
 }
 
+/** x [.., C], w [C] or [1], b? [C] or [1] -> same: x times its channel's w, plus its channel's b. */
+export function affineKernel(slots: { x: number; w: number; b?: number | undefined; out: number }): Kernel {
+  const { b, ...rest } = slots;
+  const all = b === undefined ? rest : { ...rest, b };
+  return makeKernel({
+    name: "affine",
+    variant: b === undefined ? "factor" : "factor and sum",
+    operands: Object.entries(all).map(([name, slot]) => ({ name, view: "f32", slot })),
+    params: { items: "u32", channels: "u32", wStep: "u32", ...(b !== undefined && { bStep: "u32" as const }) },
+    workgroupSize: THREADS,
+    text: (at) => ({
+      head: "",
+      body: eachItem(`
+    let channel = i % P.channels;
+    ${at("out", "i")} = ${at("x", "i")} * ${at("w", "channel * P.wStep")}${b === undefined ? "" : ` + ${at("b", "channel * P.bStep")}`};`),
+    }),
+  });
+}
+
 /** x [R, 2 C] -> [R, C]: first half times gelu of the second. */
 export function gegluKernel(): Kernel {
   return makeKernel({

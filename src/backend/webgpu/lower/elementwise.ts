@@ -1,8 +1,10 @@
 /** @file Dispatches of ops on each element alone. Pure. */
 import type { AnyNode, ValueId } from "../../../ir/graph.ts";
+import { channelsOf } from "../../../ir/ops.ts";
 import { elementCount } from "../../../tensor/dtype.ts";
 import {
   addKernel,
+  affineKernel,
   broadcastAddKernel,
   ELEMENTWISE_QUADS,
   gegluKernel,
@@ -58,6 +60,33 @@ export function addPrelu(l: LoweringScope, node: AnyNode): void {
     kernel: () => preluKernel(),
     workgroups: Math.ceil(items / SCALAR_ITEMS),
     params: { items, channels: l.shape(x)[1]! },
+    costPerWorkgroup: SCALAR_ITEMS * 8 * BYTE_COST,
+  });
+}
+
+/** x by w plus b, a channel each: the physical last axis, also of images. */
+export function addAffine(l: LoweringScope, node: AnyNode): void {
+  const [x, w, b] = node.inputs as [ValueId, ValueId, ValueId | undefined];
+  const out = l.target(node.output);
+  const items = elementCount(l.shape(node.output));
+  const window = shareWindow(SCALAR_ITEMS * 4, l.builder.bytes(out));
+  const step = (id: ValueId) => (l.shape(id)[0] === 1 ? 0 : 1);
+  l.builder.add({
+    label: l.label(node.output),
+    operands: [
+      { name: "x", storage: l.floats(x), window },
+      { name: "w", storage: l.floats(w) },
+      ...(b === undefined ? [] : [{ name: "b", storage: l.floats(b) }]),
+      { name: "out", storage: out, window },
+    ],
+    kernel: (s) => affineKernel({ x: s.x!, w: s.w!, b: s.b, out: s.out! }),
+    workgroups: Math.ceil(items / SCALAR_ITEMS),
+    params: {
+      items,
+      channels: channelsOf(l.shape(x)),
+      wStep: step(w),
+      ...(b !== undefined && { bStep: step(b) }),
+    },
     costPerWorkgroup: SCALAR_ITEMS * 8 * BYTE_COST,
   });
 }

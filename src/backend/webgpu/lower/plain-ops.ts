@@ -7,7 +7,7 @@ import { COPY_ITEMS, embeddingKernel, upsampleKernel } from "../kernels/movement
 import { STORAGE_BYTES } from "../kernels/wgsl.ts";
 import { addAttention } from "./attention.ts";
 import { BYTE_COST, type Window } from "./dispatches.ts";
-import { addGeglu, addPrelu, addSum, broadcastStrides, unary } from "./elementwise.ts";
+import { addAffine, addGeglu, addPrelu, addSum, broadcastStrides, unary } from "./elementwise.ts";
 import { type LoweringScope, type Place, shareWindow } from "./lowering-scope.ts";
 import { groupStatistics, imageOf, normalizeRows } from "./norms.ts";
 import { addProduct } from "./products.ts";
@@ -98,6 +98,7 @@ const PLAIN = {
   quickGelu: unary("quickGelu"),
   leakyRelu: unary("leakyRelu"),
   prelu: addPrelu,
+  affine: addAffine,
   scale: unary("scale"),
   geglu: addGeglu,
   add(l, { inputs: [a, b], output }) {

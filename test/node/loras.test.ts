@@ -1,0 +1,125 @@
+/** @file LoRAs from files: by flag and from the prompt, into the picture and back, the same for every budget; and what is refused. */
+import assert from "node:assert/strict";
+import { mkdirSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { before, test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { runCli } from "../../src/cli/program.ts";
+import { readPngText } from "../../src/image/png.ts";
+import { sha256Hex } from "../../src/node/hash.ts";
+import { loraOpener } from "../../src/node/lora-files.ts";
+import { openEngine } from "../../src/node.ts";
+import { lorasOfPrompt } from "../../src/pipeline/prompt-loras.ts";
+import { encodeSafetensors } from "../safetensors-writer.ts";
+import { drawer } from "../support/adapters.ts";
+import { fakeContext } from "./fake-context.ts";
+
+const FLAT = fileURLToPath(new URL("../../fixtures/golden/flat", import.meta.url));
+const TINY = ["--model", FLAT, "--backend", "reference", "--width", "16", "--height", "16", "--steps", "1"];
+/** kohya's names, of the model's shapes. */
+const LAYERS: Readonly<Record<string, readonly [out: number, inputs: number, ...taps: number[]]>> = {
+  lora_unet_conv_in: [24, 8, 3, 3],
+  lora_unet_mid_block_attentions_0_transformer_blocks_0_attn1_to_q: [24, 24],
+  lora_unet_mid_block_attentions_0_transformer_blocks_0_attn2_to_k: [24, 20],
+  lora_te2_text_model_encoder_layers_0_self_attn_q_proj: [12, 12],
+};
+/** What the model needs at least. */
+const LEAST_BYTES = 560_000;
+let cwd: string;
+before(() => {
+  cwd = mkdtempSync(path.join(tmpdir(), "solvay-loras-"));
+  mkdirSync(path.join(cwd, "loras/style"), { recursive: true });
+  writeFileSync(path.join(cwd, "loras/style/fur.safetensors"), loraFile(1));
+  writeFileSync(path.join(cwd, "loras/fog.safetensors"), loraFile(2));
+  writeFileSync(path.join(cwd, "loras/style/fog.safetensors"), loraFile(3));
+});
+
+/** Of rank 2, scale 1. */
+function loraFile(seed: number): Uint8Array<ArrayBuffer> {
+  const draw = drawer(seed);
+  const tensor = (name: string, shape: readonly number[]) => {
+    const bytes = new Uint8Array(Float32Array.from(draw(shape, 0.5)).buffer);
+    return { name, dtype: "f32" as const, shape, bytes };
+  };
+  const tensors = Object.entries(LAYERS).flatMap(([name, [out, inputs, ...taps]]) => [
+    tensor(`${name}.lora_down.weight`, [2, inputs, ...taps]),
+    tensor(`${name}.lora_up.weight`, [out, 2, ...taps.map(() => 1)]),
+  ]);
+  return encodeSafetensors(tensors);
+}
+
+async function run(...line: string[]) {
+  const fake = fakeContext({ cwd });
+  const rc = await runCli(line, { ...fake.context, openEngine });
+  return { rc, out: fake.out(), error: fake.err().trimEnd().split("\n").at(-1)! };
+}
+
+async function generate(file: string, prompt: string, ...line: string[]) {
+  const made = await run("generate", prompt, ...TINY, "--seed", "1", ...line, "--output", file);
+  assert.equal(made.rc, 0, made.error);
+  const png = readFileSync(path.join(cwd, file));
+  const texts = new Map((await readPngText(png)).map(({ keyword, text }) => [keyword, text]));
+  return { png, infotext: texts.get("parameters")!, record: JSON.parse(texts.get("solvay")!) };
+}
+
+/** What is compared of pictures whose records differ. */
+function pixels(png: Uint8Array): string {
+  return Buffer.from(png).subarray(Buffer.from(png).indexOf("IDAT")).toString("base64");
+}
+
+test("by flag and by the prompt: the same pixels, told in the picture as A1111 does, made again to the byte, in any budget", async () => {
+  const file = path.join(cwd, "loras/style/fur.safetensors");
+  const hash = sha256Hex(loraFile(1).subarray(8 + Number(new DataView(loraFile(1).buffer).getBigUint64(0, true))));
+  const flag = await generate("flag.png", "a lake", "--lora", `${file}:0.75`);
+  assert.deepEqual(flag.record.loras, [{ file, weight: 0.75 }]);
+  assert.ok(flag.infotext.includes(`, Lora hashes: "fur: ${hash.slice(0, 12)}", `), flag.infotext);
+  assert.ok(flag.infotext.includes(`, LoRAs: "${file}:0.75", `), flag.infotext);
+  const again = await run("again", "flag.png", "--output", "again.png", "--model", FLAT);
+  assert.equal(again.error, "The same file, byte for byte.");
+  const dir = ["--lora-dir", path.join(cwd, "loras"), "--prompt-syntax", "a1111"];
+  const tag = await generate("tag.png", "a lake<lora:fur:0.75>", ...dir, "--vram", String(LEAST_BYTES));
+  assert.ok(tag.infotext.startsWith("a lake<lora:fur:0.75>\nSteps: 1, "), tag.infotext);
+  assert.ok(tag.infotext.includes(`, Lora hashes: "fur: ${hash.slice(0, 12)}", `));
+  assert.equal(pixels(tag.png), pixels(flag.png));
+});
+
+test("what can't be had is refused by its name", async () => {
+  const toAbsolute = (file: string) => path.resolve(cwd, file);
+  const open = loraOpener(path.join(cwd, "loras"), toAbsolute);
+  const refused = async (opened: Promise<unknown>, text: RegExp) => await assert.rejects(opened, text);
+  await refused(loraOpener(undefined, toAbsolute)("fur", true), /E_LORA fur: no folder of LoRAs was named/);
+  await refused(open("../x", true), /E_LORA \.\.\/x: there is no \.\.\/x\.safetensors in the folder of LoRAs/);
+  await refused(open("fog", true), /E_LORA fog: more than one file is called so: .*fog.* and .*fog.* \(allowed one\)/);
+  await refused(loraOpener(undefined, toAbsolute)("nowhere.safetensors", false), { code: "E_MISSING" } as never);
+  // A path stands first; a name that is none is looked for. In a prompt the same text is a name.
+  for (const [reference, byName] of [
+    ["loras/style/fur.safetensors", false],
+    ["fur", false],
+    ["fur", true],
+  ] as const) {
+    await using source = await open(reference, byName);
+    assert.equal(source.name, "fur.safetensors");
+  }
+});
+
+test("the tags of a prompt, as A1111 reads them", () => {
+  const read = (prompt: string) => lorasOfPrompt(prompt);
+  assert.deepEqual(read("a <lora:fur:0.8> b <lora:x:te=0.8:unet=0.5><lyco:y>"), [
+    { file: "fur", weight: 0.8 },
+    { file: "x", te: 0.8, unet: 0.5 },
+    { file: "y", weight: 1 },
+  ]);
+  assert.deepEqual(read("<lora:fur:0.8:-0.5>"), [{ file: "fur", te: 0.8, unet: -0.5 }]);
+  assert.deepEqual(read("<lora:fur:unet=0.5>"), [{ file: "fur", te: 1, unet: 0.5 }]);
+  for (const wrong of [
+    "<lora:fur:x>",
+    "<lora::1>",
+    "<lora:fur:1e9>",
+    "<lora:fur:1:1:8>",
+    "<lora:fur:dyn=8>",
+    "<hypernet:fur:1>",
+  ]) {
+    assert.throws(() => read(wrong), { code: "E_LORA" }, wrong);
+  }
+});
