@@ -1,11 +1,11 @@
 /** @file `solvay generate PROMPT`: one or more images, for people or as JSON lines. */
 import path from "node:path";
 import type { Command } from "commander";
-import { MAX_SERIES, seriesOf } from "../job/series.ts";
-import { wholeFromText } from "../job/text.ts";
+import { seriesOf } from "../job/series.ts";
 import type { CliContext } from "../terminal/context.ts";
 import {
   addImageOptions,
+  countOption,
   jobSettingsOf,
   type OptionValues,
   openRequestOf,
@@ -28,12 +28,7 @@ export function addGenerate(program: Command, context: CliContext): void {
   addImageOptions(program.command("generate").description("make an image from a prompt").argument("<prompt>"))
     .optionsGroup("Output:")
     .option("--output <file>", "where to, replacing what is there (default: the next free output_NNN.png)")
-    .option(
-      "--count <n>",
-      "how many images, seeds counting up: FILE_001.png ...",
-      (t) => wholeFromText("--count", t, 1, MAX_SERIES),
-      1,
-    )
+    .addOption(countOption("how many images, seeds counting up: FILE_001.png ..."))
     .addOption(previewOption())
     .addOption(saveEveryOption())
     .option("--json", "events as JSON lines on stdout")

@@ -5,6 +5,7 @@ import { type CliContext, interruptible } from "../terminal/context.ts";
 import {
   addOpenOptions,
   addPlanOptions,
+  countOption,
   jobSettingsOf,
   type OptionValues,
   openRequestOf,
@@ -14,6 +15,7 @@ import { planText } from "../terminal/plan-text.ts";
 import { Progress } from "../terminal/progress.ts";
 
 interface PlanFlags extends OptionValues {
+  readonly count: number;
   readonly as?: string;
   readonly json?: boolean;
 }
@@ -26,11 +28,12 @@ export function addPlan(program: Command, context: CliContext): void {
     .addOption(
       new Option("--as <machine>", "plan for a described machine").choices(DESCRIBED_MACHINES).helpGroup("Compute:"),
     )
+    .addOption(countOption("how many images are wanted: some may share each pass over the weights"))
     .optionsGroup("Output:")
     .option("--json", "one JSON document")
     .action((prompt: string | undefined, options: PlanFlags) =>
       interruptible(context, async (signal) => {
-        const { as, json } = options;
+        const { as, count, json } = options;
         const asked = openRequestOf(options);
         const progress = new Progress(context);
         await using engine = await context.openEngine({
@@ -47,12 +50,12 @@ export function addPlan(program: Command, context: CliContext): void {
         });
         const plan = await engine.plan(
           { ...planJobOf(jobSettingsOf(options)), prompt },
-          { as, budgets: asked.budgets },
+          { as, budgets: asked.budgets, ...(count > 1 && { count }) },
         );
         progress.clear();
         if (as !== undefined && asked.precision === "fp16")
           progress.say("Note: described machines are planned for in fp32.");
-        context.stdout.write(`${json ? JSON.stringify(plan) : planText(plan)}\n`);
+        context.stdout.write(`${json ? JSON.stringify(plan) : planText(plan, count)}\n`);
       }),
     );
 }

@@ -119,7 +119,7 @@ export class Session implements AsyncDisposable {
       // What stopped the picture is told, whatever becomes of this.
       const say = (line: string) => this.progress.say(line);
       await keepAndTell(kept, { kept: (state) => say(keptText(state)), say });
-      await keepPreview(this.#context, this.progress, undefined, kept.output).catch(() => {});
+      await keepPreview(this.#context, this.progress, 0, { first: kept.output }).catch(() => {});
       throw error;
     } finally {
       this.progress.clear();

@@ -27,3 +27,9 @@ export function wrapped(line: string, columns: number): string[] {
   }
   return [...lines, current];
 }
+
+/** `1-4`, or `1, 3, 4` where some are left out. Ascending. */
+export function rangeText(numbers: readonly number[]): string {
+  const [first, last] = [numbers[0]!, numbers.at(-1)!];
+  return last - first === numbers.length - 1 ? `${first}-${last}` : numbers.join(", ");
+}

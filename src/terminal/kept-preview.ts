@@ -4,14 +4,14 @@ import type { CliContext } from "./context.ts";
 import { previewTarget, savePicture, type Target } from "./output-file.ts";
 import type { Progress } from "./progress.ts";
 
-/** Saves what `progress` last showed of the picture that was to be saved as `target`, or as `first`, and says where; nothing if there was none. */
+/** Saves what `progress` last had of the picture of that number that was to be saved as `target`, or as `first`, and says where; nothing if there was none. */
 export async function keepPreview(
   { cwd }: Pick<CliContext, "cwd">,
   progress: Progress,
-  target: Target | undefined,
-  first?: string,
+  image: number,
+  { target, first }: { readonly target?: Target | undefined; readonly first?: string | undefined },
 ): Promise<void> {
-  const preview = progress.lastPreview;
+  const preview = progress.lastPreview(image);
   if (!preview) return;
   const { step, steps } = preview;
   const text = [{ keyword: "Comment", text: `Preview after step ${step} of ${steps}: the picture was stopped there.` }];

@@ -4,6 +4,7 @@ import type { Budgets, OpenRequest } from "../job/checked.ts";
 import { explained, type Field, type Fields, type Flag, flagName } from "../job/field-type.ts";
 import { BUDGET_FIELDS, JOB_FIELDS, OPEN_FIELDS } from "../job/fields.ts";
 import type { GenerateJob, PlanJob } from "../job/job.ts";
+import { MAX_SERIES } from "../job/series.ts";
 import { valueFromText, wholeFromText } from "../job/text.ts";
 import { PREVIEW_CHOICES, type PreviewChoice } from "./picture-kind.ts";
 
@@ -57,6 +58,13 @@ export function saveEveryOption(): Option {
   return new Option("--save-every <steps>", `${text} (default: every 20 seconds)`)
     .argParser((value) => wholeFromText("--save-every", value, 0, 1000))
     .helpGroup("Output:");
+}
+
+/** Of whoever makes several pictures of one job. */
+export function countOption(description: string): Option {
+  return new Option("--count <n>", description)
+    .argParser((value) => wholeFromText("--count", value, 1, MAX_SERIES))
+    .default(1);
 }
 
 /** What `saveEveryOption` read. */

@@ -83,7 +83,8 @@ export async function paint(context: CliContext, painting: Painting): Promise<vo
   const print = (event: object) => context.stdout.write(`${JSON.stringify(event)}\n`);
   const show = {
     load: (event: LoadEvent) => (json ? print(event) : progress.load(event)),
-    generate: (event: GenerateEvent) => (json ? print(withoutState(event)) : progress.generate(event)),
+    generate: (event: GenerateEvent, i: number) =>
+      json ? print({ ...withoutState(event), ...(jobs.length > 1 && { image: i + 1 }) }) : progress.generate(event, i),
   };
   await interruptible(context, async (signal) => {
     try {
@@ -91,38 +92,58 @@ export async function paint(context: CliContext, painting: Painting): Promise<vo
       const { defaultWidth, defaultHeight } = engine.info;
       await requireRoom({ width: defaultWidth, height: defaultHeight });
       onOpened?.(engine.info);
-      for (const [i, job] of jobs.entries()) {
-        const target = targets[i];
-        const kept = new KeptState(context, {
-          ...{ info: engine.info, request, job, target, resumed },
-          everySteps: saveEvery,
+      const stops = jobs.map(() => new AbortController());
+      const requests = jobs.map((job, i) => ({
+        ...{ ...beside, ...progress.asked, states: saves, from: resumed?.state },
+        ...{ job, signal: stops[i]!.signal },
+      }));
+      const begun = new Map<number, KeptState>();
+      let failed: { readonly failure: unknown } | undefined;
+      const end = async (i: number) => {
+        const kept = begun.get(i);
+        if (!kept) return;
+        begun.delete(i);
+        // What stopped the picture is told, whatever becomes of this.
+        await keepAndTell(kept, {
+          kept: (state) => (json ? print({ type: "unfinished", ...state }) : progress.say(keptText(state))),
+          say: (line) => progress.say(line),
         });
-        const from = resumed?.state;
-        const events = engine.generate(job, { ...beside, ...progress.asked, states: saves, from, signal });
-        try {
-          for await (const event of events) {
-            if (saves) await kept.observe(event);
-            if (event.type !== "image") {
-              show.generate(event);
-              continue;
-            }
-            if (!json) progress.generate(event);
-            const saved = saves ? await savePicture(cwd, target, event, kept.output) : undefined;
-            await kept.discard();
-            if (json) print(imageLine(event, saved?.file));
-            else if (saved) context.stdout.write(`Saved: ${saved.shown}\n`);
-            await onPicture?.(event, i);
+        if (saves) await keepPreview({ cwd }, progress, i, { target: targets[i], first: kept.output }).catch(() => {});
+        progress.leave(i);
+      };
+      try {
+        for await (const told of engine.generateMany(requests, { signal })) {
+          const { index: i } = told;
+          if ("failure" in told) {
+            failed ??= told;
+            await end(i);
+            // Those under way are finished; the others don't begin.
+            for (const [other, stop] of stops.entries()) if (other > i && !begun.has(other)) stop.abort(told.failure);
+            continue;
           }
-        } catch (error) {
-          // What stopped the picture is told, whatever becomes of this.
-          await keepAndTell(kept, {
-            kept: (state) => (json ? print({ type: "unfinished", ...state }) : progress.say(keptText(state))),
-            say: (line) => progress.say(line),
-          });
-          if (saves) await keepPreview({ cwd }, progress, target, kept.output).catch(() => {});
-          throw error;
+          const { event } = told;
+          if (event.type === "start") {
+            const own = { info: engine.info, request, job: jobs[i]!, target: targets[i], resumed };
+            begun.set(i, new KeptState(context, { ...own, everySteps: saveEvery }));
+          }
+          const kept = begun.get(i)!;
+          if (saves) await kept.observe(event);
+          if (event.type !== "image") {
+            show.generate(event, i);
+            continue;
+          }
+          if (!json) progress.generate(event, i);
+          const saved = saves ? await savePicture(cwd, targets[i], event, kept.output) : undefined;
+          await kept.discard();
+          begun.delete(i);
+          if (json) print({ ...imageLine(event, saved?.file), ...(jobs.length > 1 && { image: i + 1 }) });
+          else if (saved) context.stdout.write(`Saved: ${saved.shown}\n`);
+          await onPicture?.(event, i);
         }
+      } finally {
+        for (const i of begun.keys()) await end(i);
       }
+      if (failed) throw failed.failure;
     } finally {
       progress.clear();
     }

@@ -12,7 +12,8 @@ const MAP_COLUMNS = 64;
 const LEAST_WAIT_MS = 0.1;
 const SIGNS = { pinned: "█", "streamed from RAM": "▒", streamed: "░", passing: "·" } as const;
 
-export function planText(plan: PlanReport): string {
+/** `count`: how many images are wanted. */
+export function planText(plan: PlanReport, count = 1): string {
   const { budgets, peak } = plan;
   const lines = [
     `Plan for ${plan.machine}`,
@@ -24,9 +25,20 @@ export function planText(plan: PlanReport): string {
       : "  Each phase gives its memory back before the next begins.",
     ...plan.phases.flatMap(phaseLines),
     `Predicted: ${seconds(plan.predictedMs)} ${plan.keepsAll ? "for the first image" : "an image"}${fillText(plan)}${stepText(plan)}.`,
+    ...sideBySideLines(plan, count),
     `Map: ${SIGNS.pinned} stays  ${SIGNS["streamed from RAM"]} streams from RAM  ${SIGNS.streamed} streams from disk  ${SIGNS.passing} used once, passes through`,
   ];
   return lines.flatMap((line) => wrapped(line, COLUMNS)).join("\n");
+}
+
+/** What it brings that weights pass once for several images. */
+function sideBySideLines({ lanes, predictedMs, loadedBytes, alone, keepsAll }: PlanReport, count: number): string[] {
+  if (count === 1) return [];
+  if (!alone) return [keepsAll ? "1 image at a time: no weights pass." : "1 image at a time: more would not pay."];
+  const moved = `weights moved an image ${formatBytes(alone.loadedBytes)} -> ${formatBytes(loadedBytes)}`;
+  return [
+    `${lanes} images a pass: ${moved}, predicted ${seconds(alone.predictedMs)} -> ${seconds(predictedMs)} an image.`,
+  ];
 }
 
 function tier(peakBytes: number, budgetBytes: number): string {
@@ -48,21 +60,22 @@ function phaseLines(phase: PhaseReport): string[] {
     `${phase.title}: VRAM ${formatBytes(phase.deviceBytes)}, RAM ${formatBytes(phase.ramBytes)}`,
     `  ${parts.join(", ")}`,
     ...phase.reasons.map((reason) => `  - ${reason}`),
-    ...mapLines(phase.passes),
+    ...mapLines(phase),
   ];
 }
 
 /** The bands of a graph are many small passes that share blocks: their maps are one line. */
-function mapLines(passes: readonly PassReport[]): string[] {
+function mapLines({ passes, lanes }: PhaseReport): string[] {
   const whole = Map.groupBy(passes, ({ id }) => wholePassId(id));
   const joined = [...whole].map(([id, parts]) => (parts.length === 1 ? parts[0]! : joinBands(`${id} in bands`, parts)));
   return joined.flatMap((pass) => {
     const moved = pass.movedBytes > 0 ? `, ${formatBytes(pass.movedBytes)} a run` : "";
+    const each = lanes > 1 ? ` for each of ${lanes} images` : "";
     const disk =
       pass.diskBytes > 0 && pass.diskBytes < pass.movedBytes ? ` (${formatBytes(pass.diskBytes)} from disk)` : "";
     const waits = pass.predictedWaitMs >= LEAST_WAIT_MS ? `, ${seconds(pass.predictedWaitMs)} of it waiting` : "";
     return [
-      `  ${pass.id} x${pass.repeats}${moved}${disk}: ${seconds(pass.predictedMs)}${waits}`,
+      `  ${pass.id} x${pass.repeats}${moved}${disk}: ${seconds(pass.predictedMs)}${each}${waits}`,
       `  [${mapPicture(pass.map)}]`,
     ];
   });
@@ -127,9 +140,12 @@ export function measuredText(plan: PlanReport, image: Extract<GenerateEvent, { t
   const rate = pace === undefined ? "" : `, ${seconds(pace)} a step (${seconds(step!.predictedMs)})`;
   const waits =
     done && done.waitMs > 0 ? `, ${seconds(done.waitMs / Math.max(1, done.runs))} of it waiting for weights` : "";
+  const loaded = image.passes.reduce((sum, { loadedBytes }) => sum + loadedBytes, 0);
+  const [found, planned] = [loaded, plan.loadedBytes].map(formatBytes);
+  const shared = plan.lanes > 1 ? `, ${plan.lanes} images a pass with ${found} (${planned}) of weights for each` : "";
   return (
     `Measured (planned): VRAM ${formatBytes(image.peakDeviceBytes)} (${formatBytes(plan.peak.deviceBytes)}), ` +
-    `RAM ${formatBytes(image.peakRamBytes)} (${formatBytes(plan.peak.ramBytes)})${rate}${waits}; ` +
+    `RAM ${formatBytes(image.peakRamBytes)} (${formatBytes(plan.peak.ramBytes)})${rate}${waits}${shared}; ` +
     `process at its peak ${formatBytes(image.peakRssBytes)}`
   );
 }

@@ -2,11 +2,12 @@
 
 import { printable } from "../errors.ts";
 import type { RgbImage } from "../image/png.ts";
+import { strip } from "../image/strip.ts";
 import type { GenerateEvent, GenerateOptions, LoadEvent, PlanReport } from "../job/types.ts";
 import { byteCount } from "../ledger/byte-text.ts";
 import { ARTIFACT_BASE } from "../library/published-artifact.ts";
 import type { CliContext } from "./context.ts";
-import { clock } from "./format.ts";
+import { clock, rangeText } from "./format.ts";
 import { hasTrueColour, type PictureKind, type PreviewChoice, pictureKind } from "./picture-kind.ts";
 import { areaOf, pictureEnd, pictureText } from "./picture-text.ts";
 import { measuredText } from "./plan-text.ts";
@@ -33,10 +34,19 @@ const PREVIEW_AREA = { columns: 64, rows: 20 };
 const TEXT_ROWS = 4;
 const LEAST_ROWS = 4;
 
+type StepEvent = Extract<GenerateEvent, { type: "step" }>;
+
+interface Drawn {
+  readonly step?: StepEvent;
+  readonly preview?: PreviewEvent;
+}
+
 export class Progress extends StatusLine {
   #plan: PlanReport | undefined;
   #measured = false;
-  #last: PreviewEvent | undefined;
+  /** Pictures that are being drawn, by the place of their job. */
+  readonly #drawn = new Map<number, Drawn>();
+  #lastNote = "";
   readonly #preview: { readonly kind: PictureKind; readonly trueColour: boolean } | undefined;
 
   /** `preview`: how pictures are shown while they come to be. */
@@ -47,8 +57,13 @@ export class Progress extends StatusLine {
   }
 
   /** The last preview of a picture that was not finished. */
-  get lastPreview(): PreviewEvent | undefined {
-    return this.#last;
+  lastPreview(image = 0): PreviewEvent | undefined {
+    return this.#drawn.get(image)?.preview;
+  }
+
+  /** A picture that won't be finished. */
+  leave(image: number): void {
+    this.#drawn.delete(image);
   }
 
   /** What to ask of the engine beside a job, so that there is all that is shown, and no more. */
@@ -80,28 +95,33 @@ export class Progress extends StatusLine {
     }
   }
 
-  generate(event: GenerateEvent): void {
+  /** `image`: the place of its job, from 0. */
+  generate(event: GenerateEvent, image = 0): void {
+    const drawn = this.#drawn.get(image) ?? {};
     switch (event.type) {
       case "start":
-        this.#last = undefined;
+        if (this.#drawn.size === 0) this.#lastNote = "";
+        this.#drawn.set(image, {});
         this.say(
           `${event.width}x${event.height}, ${event.steps} steps, guidance ${event.guidance}, seed ${event.seed}`,
         );
         break;
-      case "phase":
-        this.rewrite(`${DOING[event.phase]}${event.title.slice(event.phase.length)} ...`);
-        break;
-      case "step": {
-        const width = String(event.steps).length;
-        const pace = (event.stepMs / 1000).toFixed(2);
-        const rate = event.bytesPerSecond > 0 ? `  ${byteCount(event.bytesPerSecond)}/s` : "";
-        const step = String(event.step).padStart(width);
-        this.rewrite(`Step ${step}/${event.steps}  ${pace} s/it  ETA ${clock(event.etaMs)}${rate}`);
+      case "phase": {
+        const which = this.#drawn.size > 1 && event.phase !== "denoise" ? ` (image ${image + 1})` : "";
+        this.rewrite(`${DOING[event.phase]}${event.title.slice(event.phase.length)}${which} ...`);
         break;
       }
-      case "note":
+      case "step":
+        this.#drawn.set(image, { ...drawn, step: event });
+        this.rewrite(this.#stepLine(event));
+        break;
+      case "note": {
+        // What happened to all of them is said once.
+        if (this.#drawn.size > 1 && event.text === this.#lastNote) break;
+        this.#lastNote = event.text;
         this.say(`Note: ${printable(event.text)}`);
         break;
+      }
       case "plan":
         this.#plan = event.plan;
         break;
@@ -110,15 +130,28 @@ export class Progress extends StatusLine {
         this.#measured = true;
         break;
       case "preview":
-        this.#last = event;
-        this.#show(event);
+        this.#drawn.set(image, { ...drawn, preview: event });
+        this.#show(strip([...this.#drawn.values()].flatMap(({ preview }) => preview ?? [])));
         break;
       case "image":
-        this.#last = undefined;
+        this.leave(image);
         this.clear();
         // Beside what the plan said; for people, and for whoever asked where the time went.
         if ((this.watched || this.#measured) && this.#plan) this.say(measuredText(this.#plan, event));
     }
+  }
+
+  /** Of the one that is behind, where several are drawn side by side. */
+  #stepLine(event: StepEvent): string {
+    const steps = [...this.#drawn].flatMap(([image, { step }]) => (step ? [{ image, step }] : []));
+    const last = steps.reduce((behind, { step }) => (step.step < behind.step ? step : behind), event);
+    const width = String(last.steps).length;
+    const pace = (last.stepMs / 1000).toFixed(2);
+    const rate = last.bytesPerSecond > 0 ? `  ${byteCount(last.bytesPerSecond)}/s` : "";
+    const numbers = steps.map(({ image }) => image + 1);
+    const which = numbers.length > 1 ? `Images ${rangeText(numbers)}, step` : "Step";
+    const step = `${which} ${String(last.step).padStart(width)}/${last.steps}`;
+    return `${step}  ${pace} s/it  ETA ${clock(last.etaMs)}${rate}`;
   }
 
   #show(picture: RgbImage): void {

@@ -120,6 +120,7 @@ function fakeEngine(fake: FakeContext, { fail, note, atStep }: Behaviour): Engin
     async *generateMany(requests, { signal } = {}) {
       for (const [index, { job, ...options }] of requests.entries()) {
         try {
+          options.signal?.throwIfAborted();
           for await (const event of this.generate(job, { signal, ...options })) yield { index, event };
         } catch (failure) {
           yield { index, failure };

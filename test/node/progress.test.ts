@@ -38,6 +38,26 @@ test("a picture's lines: what it will be, where it is, and how long the rest tak
   assert.equal(take(), "\r\u001b[K");
 });
 
+test("several pictures side by side have one line, of the one that is behind, and are told once what all of them meet", () => {
+  const { stderr, take } = watchedStream(true);
+  const progress = new Progress({ stderr, env: {} });
+  const job = { prompt: "x", negativePrompt: "", seed: 8, steps: 10, guidance: 5, width: 64, height: 32 };
+  for (const image of [1, 2, 4])
+    progress.generate({ type: "start", ...job, backend: "reference" } as GenerateEvent, image);
+  for (const image of [1, 2, 4]) progress.generate({ type: "note", text: "the card was lost" }, image);
+  assert.equal(take().match(/Note: the card was lost/g)?.length, 1);
+  progress.generate({ ...step, step: 4 }, 1);
+  progress.generate(step, 2);
+  take();
+  progress.generate({ ...step, step: 4 }, 4);
+  assert.equal(take(), "\r\u001b[KImages 2, 3, 5, step  3/10  1.50 s/it  ETA 0:07  800 MB/s");
+  progress.leave(4);
+  progress.generate({ ...step, step: 4 }, 2);
+  assert.equal(take(), "\r\u001b[KImages 2-3, step  4/10  1.50 s/it  ETA 0:07  800 MB/s");
+  progress.generate({ type: "phase", phase: "decode", title: "decode" }, 2);
+  assert.equal(take(), "\r\u001b[KDecoding (image 3) ...");
+});
+
 test("where nobody watches only lasting lines are written", () => {
   const { stderr, take } = watchedStream(false);
   const progress = new Progress({ stderr, env: {} });

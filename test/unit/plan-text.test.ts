@@ -53,6 +53,20 @@ const PLAN: PlanReport = {
   })),
 };
 
+test("what it brings to draw several images side by side, where several are wanted", () => {
+  assert.doesNotMatch(planText(PLAN), /a pass:|at a time/);
+  assert.match(planText(PLAN, 4), /\n1 image at a time: more would not pay\.\n/);
+  assert.match(planText({ ...PLAN, keepsAll: true }, 4), /\n1 image at a time: no weights pass\.\n/);
+  const phases = PLAN.phases.map((phase) => ({ ...phase, lanes: phase.id === "denoise" ? 4 : 1 }));
+  const alone = { predictedMs: 1_200_000, loadedBytes: 4 * GiB };
+  const text = planText({ ...PLAN, lanes: 4, loadedBytes: GiB, phases, alone }, 4).replaceAll(/\s+/g, " ");
+  assert.match(
+    text,
+    / 4 images a pass: weights moved an image 4\.00 GiB -> 1\.00 GiB, predicted 1200\.0 s -> 796\.4 s an image\. /,
+  );
+  assert.equal(text.match(/ for each of 4 images, 143 ms of it waiting/g)?.length, 1);
+});
+
 test("no line is wider than 80 columns, nothing is lost, and waits of nothing are not told", () => {
   const lines = planText(PLAN).split("\n");
   assert.deepEqual(

@@ -14,6 +14,7 @@ import type { TextToImageJob } from "../../src/pipeline/text-to-image.ts";
 import type { Plan } from "../../src/plan/plan.ts";
 import { makePlan } from "../../src/plan/planner.ts";
 import { smallestDeviceBytes } from "../../src/plan/requirements.ts";
+import type { SamplerState } from "../../src/sampler/sampler.ts";
 import { elementCount } from "../../src/tensor/dtype.ts";
 import { type DeviceFaults, FaultyDevice, shortError } from "../faulty-device.ts";
 import { TEST_MACHINE } from "../graph-run.ts";
@@ -197,6 +198,29 @@ test("one that is stopped, or fails, ends alone: the others have their bytes", a
   assert.equal(steps, 2);
   for (const i of [0, 2]) sameBytes(ends[i] as Uint8Array, expected[i]!, `beside the stopped one: ${i}`);
   await requireClean(bench);
+});
+
+test("each is told of its own steps, and goes on alone from what it had come to", async () => {
+  const { runtime } = runtimeOf(THREE);
+  const states: SamplerState[] = [];
+  const cleans: Float32Array[][] = [[], []];
+  const requests = [JOBS[0]!, JOBS[1]!].map((job, i) => ({
+    job,
+    onClean: (clean: Float32Array) => void cleans[i]!.push(clean.slice()),
+  }));
+  for await (const told of drawPictures(runtime, requests, RECOVERY)) {
+    if (!("event" in told) || told.event.type !== "step") continue;
+    if (told.event.state.step === 2) states[told.picture] = told.event.state;
+  }
+  assert.deepEqual(
+    cleans.map(({ length }) => length),
+    [3, 5],
+  );
+  assert.notDeepEqual(cleans[0]![0], cleans[1]![0]);
+  for (const i of [0, 1]) {
+    const { ends } = await together(runtime, [{ job: JOBS[i]!, from: states[i]! }]);
+    sameBytes(ends[0] as Uint8Array, expected[i]!, `picture ${i}`);
+  }
 });
 
 test("what comes to NaN in less than fp32 is drawn again by itself, in fp32", async () => {
