@@ -16,7 +16,7 @@ export interface PictureCost {
 }
 
 /** Most pictures side by side: beyond that each of them gains little, and waits for all others. */
-export const MAX_LANES = 8;
+export const MAX_LANES = 16;
 
 /** Times that differ by less are the same: predictions are no better, and what moves less weighs more. */
 const SAME_TIME_SHARE = 0.02;
