@@ -46,7 +46,8 @@ function drawAlone(args: readonly string[], { traced = false, homeless = false }
     const [cwd, home, temporary] = [folder("work"), folder("home"), folder("tmp")];
     writeFileSync(path.join(cwd, "draw.mjs"), PROGRAM);
     const env: NodeJS.ProcessEnv = { ...process.env, TMPDIR: temporary, SOLVAY_STATE: path.join(home, "state") };
-    for (const name of ["CI", "ORT_DISABLE_TELEMETRY", "HOME", "USERPROFILE"]) delete env[name];
+    // The last keeps compiled files elsewhere.
+    for (const name of ["CI", "ORT_DISABLE_TELEMETRY", "HOME", "USERPROFILE", "NODE_COMPILE_CACHE"]) delete env[name];
     if (!homeless) Object.assign(env, { HOME: home, USERPROFILE: home });
     const trace = path.join(scratch, "trace");
     const strace = ["strace", "-f", "-qq", "-o", trace, "-e", `trace=${CALLS}`];
