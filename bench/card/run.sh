@@ -1,21 +1,23 @@
 #!/usr/bin/env bash
 # Runs what bench/card/pack.sh packed beside this file, on a machine that can reach nothing: unpacks it, and measures until all is
 # measured or the time is up. Needs tar and xz (or python3). Changes nothing outside its work folder and the results' folder.
-# Usage: run.sh [--out DIR] [--work DIR] [--seconds 540] [--adapter NAME] [--quick]
+# Usage: run.sh [--out DIR] [--work DIR] [--seconds 540] [--adapter NAME] [--model DIR] [--quick]
 #   --out      results.jsonl and run.log (default: $OUT, else card-results here)
 #   --work     where it unpacks, 8 GB at full size (default: a new folder in $TMPDIR or /tmp, removed at the end)
 #   --adapter  part of the adapter's name; software adapters only so
-#   --quick    small shapes and the demo model in place of SDXL: a dry run
+#   --model    in place of the full-size SDXL of random weights that it makes otherwise
+#   --quick    a dry run: small shapes, and the demo model (or that of --model) in place of SDXL
 set -uo pipefail
 started=$SECONDS
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-out=${OUT:-$PWD/card-results} work= seconds=540 quick=no more=()
+out=${OUT:-$PWD/card-results} work= seconds=540 quick=no more=() model=()
 while [ $# -gt 0 ]; do
   case $1 in
     --out) out=$2; shift 2 ;;
     --work) work=$2; shift 2 ;;
     --seconds) seconds=$2; shift 2 ;;
     --adapter) more+=(--adapter "$2"); shift 2 ;;
+    --model) model=(--model "$2"); shift 2 ;;
     --quick) quick=yes; more+=(--quick); shift ;;
     *) echo "E_USAGE $1: there is no such option. Next: see the head of run.sh" >&2; exit 2 ;;
   esac
@@ -61,8 +63,8 @@ unset NODE_OPTIONS
 export HOME=$work/home TMPDIR=$work/tmp SOLVAY_STATE=$work/home/state XDG_CACHE_HOME=$work/home/cache
 # As the command's launcher sets them.
 export ORT_DISABLE_TELEMETRY=1 MALLOC_MMAP_THRESHOLD_=33554432 MALLOC_TRIM_THRESHOLD_=1073741824 MALLOC_ARENA_MAX=1
-solvay=$work/solvay model=()
-if [ "$quick" = no ]; then
+solvay=$work/solvay
+if [ "$quick" = no ] && [ "${#model[@]}" = 0 ]; then
   "$work/bin/node" "$solvay/scripts/synth-sdxl.ts" "$work/sdxl" >>"$out/run.log" 2>&1 || fail "the weights can not be made"
   model=(--model "$work/sdxl")
 fi

@@ -1,4 +1,4 @@
-/** @file The demo model's picture under three budgets, which must be one picture, and in fp16. */
+/** @file The demo model's picture under three budgets, which must be one picture, and in fp16. In a dry run under two, of any model. */
 import path from "node:path";
 import { drawPicture } from "./pictures.ts";
 import type { Outcome, Run, Step } from "./step.ts";
@@ -20,9 +20,10 @@ export function demoSteps(run: Run): readonly Step[] {
   let least: number | undefined;
   const { work, sizes } = run;
   const { demoSide: side, demoSteps: steps } = sizes;
+  const model = run.quick ? run.model : undefined;
   const draw = async (vram: string, precision: "fp32" | "fp16", limitMs: number) => {
     const output = path.join(work, "demo.png");
-    return await drawPicture(run, { vram, precision, side, steps, output }, limitMs);
+    return await drawPicture(run, { model, vram, precision, side, steps, output }, limitMs);
   };
   const budgeted = async (vram: string | undefined, limitMs: number): Promise<Outcome> => {
     if (vram === undefined) return { summary: "", error: "the least budget isn't known" };

@@ -21,7 +21,7 @@ const LIMIT_SECONDS = 100;
 
 /** Two groups: with all weights on the card, and streamed. In a dry run one small picture, under one budget. */
 export function modelSteps(run: Run): { readonly resident: readonly Step[]; readonly streamed: readonly Step[] } {
-  // The demo model has been drawn in the others already.
+  // It has been drawn in the others already.
   if (run.quick) return { resident: pictures(run, [DRY]).slice(-1), streamed: [] };
   if (run.model === undefined) return { resident: [], streamed: [] };
   return { resident: pictures(run, [RESIDENT]), streamed: pictures(run, STREAMED) };

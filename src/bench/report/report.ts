@@ -15,7 +15,7 @@ export interface ReportRequest {
   /** How long all of it may take. */
   readonly seconds: number;
   readonly adapter?: string;
-  /** What steps of full size are timed with. */
+  /** What steps of full size are timed with; in a dry run, all pictures. */
   readonly model?: string;
   readonly quick: boolean;
   /** The command line's main file, and the environment that commands get. */

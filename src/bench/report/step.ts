@@ -26,13 +26,13 @@ export interface Sizes {
 }
 
 export const FULL: Sizes = { torchShrink: 1, demoSide: 256, demoSteps: 8, side: 1024, steps: 3 };
-export const QUICK: Sizes = { shrink: 512, torchShrink: 64, demoSide: 64, demoSteps: 2, side: 64, steps: 2 };
+export const QUICK: Sizes = { shrink: 512, torchShrink: 64, demoSide: 16, demoSteps: 2, side: 16, steps: 2 };
 
 export interface Run {
   readonly solvay: SolvayCommand;
   /** For pictures. */
   readonly work: string;
-  /** What steps of full size are timed with; without one there are none. */
+  /** What steps of full size are timed with; without one there are none. In a dry run all pictures are of it, in place of the demo model. */
   readonly model?: string;
   /** A dry run: small shapes, no tuning. */
   readonly quick: boolean;
