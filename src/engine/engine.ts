@@ -5,7 +5,9 @@ import type { Budgets, CheckedEngine } from "../job/checked.ts";
 import type { ComputeName, EngineInfo, LoadEvent, PlanJob } from "../job/types.ts";
 import { Ledger } from "../ledger/ledger.ts";
 import type { ArtifactEvent, ModelSource } from "../library/open.ts";
-import type { JobShape } from "../models/job-shape.ts";
+import type { JobShape, PreviewerShape } from "../models/job-shape.ts";
+import { PREVIEWER_COMPONENT } from "../models/previewing.ts";
+import type { TinyDecoderFile } from "../models/tiny-decoder-file.ts";
 import { firstTokens } from "../pipeline/prompt-script.ts";
 import { componentReader, componentReaders } from "../pipeline/readers.ts";
 import { jobShape } from "../pipeline/route.ts";
@@ -18,8 +20,10 @@ import type { MachineRates, RatesTable } from "../plan/rates.ts";
 import { type PlanReport, reportPlan } from "../plan/report.ts";
 import { planSideBySide } from "../plan/side-by-side.ts";
 import type { ReadWildcard } from "../prompt/wildcards.ts";
+import type { ByteSource } from "../source/source.ts";
 import type { ImportBudget } from "../store/import/import-types.ts";
 import type { Store } from "../store/store.ts";
+import { TableBlocks } from "../stream/blocks.ts";
 import { HiresUpscalers, type OpenUpscaler } from "./hires-upscalers.ts";
 import { generateImages } from "./image-job.ts";
 import { LoraFiles, type OpenLora } from "./lora-files.ts";
@@ -67,10 +71,18 @@ export interface Host {
   readonly described: (name: string) => { readonly machine: Machine; readonly device: DeviceSizes };
 }
 
+/** The decoder of a tiny autoencoder, whose weights are read from `source`. */
+export interface PreviewerFile extends TinyDecoderFile {
+  readonly name: string;
+  readonly source: ByteSource;
+}
+
 export interface EngineParts {
   readonly compute: Compute;
   readonly model: ModelSource;
   readonly host: Host;
+  /** Makes previews. The engine closes it. */
+  readonly previewer?: PreviewerFile | undefined;
   readonly budgets: Budgets;
 }
 
@@ -81,7 +93,7 @@ export interface ComposeOptions {
 
 /** Opens and checks the model; weights are read when an image needs them. The engine owns the device. */
 export async function composeEngine(
-  { compute, model, host, budgets: asked }: EngineParts,
+  { compute, model, host, previewer: tiny, budgets: asked }: EngineParts,
   { onEvent, signal }: ComposeOptions = {},
 ): Promise<CheckedEngine> {
   const { machine, backend, precision } = compute;
@@ -89,6 +101,7 @@ export async function composeEngine(
   await using owned = new AsyncDisposableStack();
   let device = compute.device;
   owned.defer(() => device[Symbol.asyncDispose]());
+  if (tiny) owned.use(tiny.source);
   const opened = owned.use(
     await model.open({
       importBudget: (store) => importBudget(store, compute, host, asked),
@@ -142,6 +155,8 @@ export async function composeEngine(
       runtime.provide(id, componentReader(checkpoint.family, id, component, now));
     }
   };
+  const previewer = tiny && { component: PREVIEWER_COMPONENT, config: tiny.config };
+  if (tiny) runtime.provide(PREVIEWER_COMPONENT, new TableBlocks(PREVIEWER_COMPONENT, tiny.table));
   const upscalers = owned.use(new HiresUpscalers(runtime, host.openUpscaler));
   const loraFiles = owned.use(new LoraFiles(runtime, host.openLora));
   const { readPicture, readWildcard, openPictureWriter } = host;
@@ -149,7 +164,7 @@ export async function composeEngine(
   // One image at a time, or those that are drawn side by side: the next waits for those before, however they ended.
   const takeTurn = () => turns.take();
   const images = {
-    ...{ runtime, info, recovery, onRates, now, memory, upscalers, loraFiles, provide, takeTurn },
+    ...{ runtime, info, recovery, onRates, now, memory, upscalers, loraFiles, previewer, provide, takeTurn },
     ...{ readPicture, readWildcard, openPictureWriter },
   };
   const stack = owned.move();
@@ -168,7 +183,7 @@ export async function composeEngine(
     async plan(job, { as, budgets: other, count } = {}) {
       const described = as === undefined ? undefined : host.described(as);
       const wanted = described ? { ...other } : { ...budgets, ...other };
-      const opened = { host, upscalers, loraFiles, provide };
+      const opened = { host, upscalers, loraFiles, previewer, provide };
       return planJob(runtime, job, opened, { machine: described, budgets: wanted, count });
     },
     async setBudgets(changed) {
@@ -222,8 +237,11 @@ async function planJob(
     upscalers,
     loraFiles,
     provide,
+    previewer,
   }: {
     readonly host: Host;
+    /** Counted as if previews were asked for. */
+    readonly previewer: PreviewerShape | undefined;
     readonly upscalers: HiresUpscalers;
     readonly loraFiles: LoraFiles;
     readonly provide: (shape: JobShape) => Promise<void>;
@@ -237,7 +255,8 @@ async function planJob(
   const { checkpoint } = runtime;
   const { full } = await readJob({ ...host, runtime }, { prompt: "", ...job });
   const adapters = (await loraFiles.ofJob(full))?.adapters;
-  const shape = jobShape(checkpoint, { ...full, upscaler: await upscalers.ofJob(full), adapters });
+  const upscaler = await upscalers.ofJob(full);
+  const shape = jobShape(checkpoint, { ...full, upscaler, adapters, preview: previewer });
   await provide(shape);
   const { input } = runtime.planInput(shape, other.machine?.device);
   const machine = other.machine?.machine ?? input.machine;

@@ -5,7 +5,7 @@
 import type { OpenPictureWriter, PictureWriter } from "../image/picture-writer.ts";
 import type { GenerateRequest, SeriesEvent } from "../job/engine.ts";
 import type { FullJob } from "../job/job.ts";
-import { type JobShape, joinedShape } from "../models/job-shape.ts";
+import { type JobShape, joinedShape, type PreviewerShape } from "../models/job-shape.ts";
 import { attempt, settled } from "../pipeline/attempt.ts";
 import type { JobPictures } from "../pipeline/job-pictures.ts";
 import { drawPictures, type PictureRequest, type Recovery } from "../pipeline/recovery.ts";
@@ -20,6 +20,8 @@ import { type JobReaders, readJob } from "./read-job.ts";
 export interface ImageContext extends JobReaders, PictureContext {
   readonly recovery: Recovery;
   readonly upscalers: HiresUpscalers;
+  /** The network that makes previews, if there is one. */
+  readonly previewer: PreviewerShape | undefined;
   readonly loraFiles: LoraFiles;
   readonly openPictureWriter: OpenPictureWriter;
   /** Brings what not every picture needs, such as the VAE's encoder, where the model is. */
@@ -93,7 +95,10 @@ async function readRequest(context: ImageContext, request: GenerateRequest, inde
   signal?.throwIfAborted();
   const { full, pictures, notes } = await readJob(context, request.job, signal);
   const { adapters, hashes: loraHashes, notes: told = [] } = (await loraFiles.ofJob(full, signal)) ?? {};
-  const job = { ...full, upscaler: await upscalers.ofJob(full, signal), adapters };
+  // Who asks for previews pays for them.
+  const colours = runtime.checkpoint.latentColours && ("colours" as const);
+  const preview = request.previews ? (context.previewer ?? colours) : undefined;
+  const job = { ...full, upscaler: await upscalers.ofJob(full, signal), adapters, preview };
   const shape = jobShape(runtime.checkpoint, job);
   await provide(shape, signal);
   const writer = await openWriter(openPictureWriter, full, info, runtime.checkpoint, loraHashes);

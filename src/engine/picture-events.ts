@@ -6,6 +6,7 @@ import { cutNote } from "../job/cut-text.ts";
 import type { EngineInfo, GenerateOptions } from "../job/engine.ts";
 import type { GenerateEvent } from "../job/events.ts";
 import type { FullJob } from "../job/job.ts";
+import type { OnClean } from "../pipeline/legs.ts";
 import type { RecoveredEvent } from "../pipeline/recovery.ts";
 import type { PlannedJob, Runtime } from "../pipeline/runtime.ts";
 import { SlowdownWatch } from "../pipeline/slowdown.ts";
@@ -27,7 +28,7 @@ export interface PictureContext {
   readonly memory: () => { readonly rssBytes: number; readonly peakRssBytes: number };
 }
 
-interface Asked extends Pick<GenerateOptions, "telemetry" | "states" | "previews" | "from"> {
+interface Asked extends Pick<GenerateOptions, "telemetry" | "states" | "previews" | "from" | "signal"> {
   /** Of the job's adapters, as records tell them. */
   readonly loraHashes: string | undefined;
 }
@@ -65,13 +66,19 @@ export class PictureEvents {
     }));
   }
 
-  /** Who asks for previews pays for them. */
-  get onClean(): ((latent: Float32Array, shape: readonly number[]) => void) | undefined {
-    const colours = this.#asked.previews ? this.#context.runtime.checkpoint.latentColours : undefined;
-    if (!colours) return undefined;
-    return (latent, shape) => {
-      const [height, width] = shape.slice(2);
-      this.#preview = latentPreview(latent, colours, { width: width!, height: height! });
+  /** By a network after the steps that its previews follow, and the last; else by colours after each. */
+  get onClean(): OnClean | undefined {
+    if (!this.#asked.previews) return undefined;
+    const { latentColours } = this.#context.runtime.checkpoint;
+    const { signal } = this.#asked;
+    return async (latent, { stage: { previewing, latentShape }, phase, step, steps }) => {
+      const [height, width] = latentShape.slice(2);
+      if (previewing) {
+        const due = step % previewing.everySteps === 0 || step === steps;
+        this.#preview = due ? await previewing.decode(phase, latent, signal) : undefined;
+      } else if (latentColours) {
+        this.#preview = latentPreview(latent, latentColours, { width: width!, height: height! });
+      }
     };
   }
 

@@ -150,6 +150,12 @@ export const OPEN_FIELDS = {
     description: "an SDXL refiner, which draws the last steps: a folder, a .safetensors file, a Hugging Face id",
     flag: { usage: "--refiner <model>", group: "Model" },
   },
+  previewModel: {
+    kind: PATH,
+    description: "tiny decoder that previews are made with: TAESDXL's file or folder",
+    absent: "taesdxl_decoder beside the model; else by the latent's colours",
+    flag: { usage: "--preview-model <file|dir|hub-id>", group: "Output" },
+  },
   wildcardsDir: {
     kind: PATH,
     description: "folder of wildcards: __a/b__ in a prompt of syntax a1111 is a line of a/b.txt, drawn by the seed",

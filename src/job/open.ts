@@ -22,6 +22,8 @@ export interface OpenEngineOptions {
   readonly artifact?: string;
   /** An SDXL refiner, which draws the last steps (a job's `refinerStart`): a folder, a file, a Hugging Face id in the local cache. */
   readonly refiner?: string;
+  /** Tiny decoder that previews are made with, TAESDXL's. Default: `taesdxl_decoder` beside the model, else the latent's colours. */
+  readonly previewModel?: string;
   /** Folder of wildcards: `__animals/cats__` in a prompt is a line of `animals/cats.txt`. */
   readonly wildcardsDir?: string;
   /** Folder where LoRAs are found by name, in it or deeper: those of `<lora:NAME:0.8>`, and of a job's `loras`. */

@@ -21,6 +21,7 @@ import type { PhaseRun } from "../stream/phase.ts";
 import type { CutTexts } from "../tokenizer/cut-text.ts";
 import type { Conditioning, Guide, Prompt, PromptText, Strengths } from "./conditioning.ts";
 import type { JobShape } from "./job-shape.ts";
+import type { Previewing } from "./previewing.ts";
 import type { Upscaling } from "./upscaling.ts";
 
 /** Embeddings of chunks of text kept for prompts to come back: 0.6 MB each of full-size SDXL. Counted in every phase's host memory. */
@@ -252,6 +253,8 @@ export interface DescribedStage {
   /** Pixels of the picture that `decode` gives; a side that is no whole number of cells is cut. */
   readonly width: number;
   readonly height: number;
+  /** How previews are made in the denoise phase, where the job's shape has a network for it. */
+  readonly previewing?: Previewing | undefined;
   /** In the look phase: `picture` [1, 3, height, width] in -1..1. */
   encodePicture(phase: PhaseRun, picture: Float32Array, signal?: AbortSignal): Promise<LatentMoments>;
   /** The latent that samplers begin with, from moments and the unit noise of a draw. */

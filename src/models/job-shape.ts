@@ -1,6 +1,7 @@
 /** @file All of a job that its graphs and its plan depend on, and nothing else of it. */
 import type { AdapterSet } from "../adapters/adapter-set.ts";
 import { encoderBytesPerPixel } from "../image/picture-writer.ts";
+import type { TinyDecoderConfig } from "./tiny-decoder.ts";
 import type { UpscalerConfig } from "./upscaler.ts";
 
 /** All that graphs and plans depend on. */
@@ -28,6 +29,8 @@ export interface JobShape {
   readonly adapters?: AdaptersShape | undefined;
   /** The last steps are another network's. */
   readonly refined?: RefinedShape | undefined;
+  /** How previews are made, where they are asked for: by the latent's colours, or by a network. */
+  readonly preview?: "colours" | PreviewerShape | undefined;
   /** Host memory of whoever encodes the picture, see `encoderBytesPerPixel`. Absent: as for PNG. No graph depends on it. */
   readonly encoderBytesPerPixel?: number | undefined;
 }
@@ -75,6 +78,13 @@ export interface HiresShape {
   readonly adapters?: AdaptersShape | undefined;
   /** What enlarges the picture; absent: a filter. */
   readonly upscaler?: UpscalerShape | undefined;
+}
+
+/** A network that makes previews. */
+export interface PreviewerShape {
+  /** What its weights are read as. */
+  readonly component: string;
+  readonly config: TinyDecoderConfig;
 }
 
 /** A network that enlarges pictures. */

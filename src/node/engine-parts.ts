@@ -1,8 +1,10 @@
 /** @file What composeEngine needs, from this machine. */
 import { WebGpuSizes } from "../backend/webgpu/lower/sizes.ts";
 import type { EngineParts, Host } from "../engine/engine.ts";
+import { ArtifactError } from "../errors.ts";
 import type { OpenRequest } from "../job/checked.ts";
-import { findModel } from "../library/open.ts";
+import type { LibraryHost } from "../library/host.ts";
+import { findModel, type ModelSource } from "../library/open.ts";
 import { openCompute } from "./compute.ts";
 import { machineNamed, PROCESS_BYTES, resolveBudgets } from "./host-machine.ts";
 import { nodeLibraryHost } from "./library-host.ts";
@@ -10,12 +12,17 @@ import { loraOpener } from "./lora-files.ts";
 import { readPictureBytes } from "./picture-files.ts";
 import { openPictureWriter } from "./picture-writer.ts";
 import { readPicture as readPictureFile } from "./pictures.ts";
+import { openPreviewer, previewerBeside } from "./previewer-files.ts";
 import { openUpscaler } from "./upscaler-files.ts";
 import { wildcardReader } from "./wildcard-files.ts";
 
 /** `toAbsolute`: of a path as the user wrote it. Rejects with ArtifactError, UsageError or DeviceError. */
 export async function openNodeParts(request: OpenRequest, toAbsolute: (path: string) => string): Promise<EngineParts> {
-  const model = await findModel(nodeLibraryHost(toAbsolute, process.env), request);
+  const library = nodeLibraryHost(toAbsolute, process.env);
+  const model = await findModel(library, request);
+  await using opened = new AsyncDisposableStack();
+  const previewer = await previewerOf(library, request, model);
+  if (previewer) opened.use(previewer.source);
   // Last: what is missing is said before a card or a runtime is woken.
   const compute = await openCompute(request);
   const readPicture: Host["readPicture"] = async (field, reference, signal) => {
@@ -29,7 +36,22 @@ export async function openNodeParts(request: OpenRequest, toAbsolute: (path: str
   const { wildcardsDir, loraDir, budgets = {} } = request;
   const openLora = loraOpener(loraDir === undefined ? undefined : toAbsolute(loraDir), toAbsolute);
   const readWildcard = wildcardsDir === undefined ? undefined : wildcardReader(toAbsolute(wildcardsDir));
-  return { compute, model, host: { ...NODE_HOST, readPicture, readWildcard, openUpscaler: open, openLora }, budgets };
+  opened.move();
+  const host = { ...NODE_HOST, readPicture, readWildcard, openUpscaler: open, openLora };
+  return { compute, model, previewer, host, budgets };
+}
+
+/** As the user names it; else what is found, if it is one. */
+async function previewerOf(library: LibraryHost, { previewModel }: OpenRequest, model: ModelSource) {
+  if (previewModel !== undefined) return await openPreviewer(library, previewModel);
+  if (model.demo) return undefined;
+  try {
+    return await previewerBeside(library, model.name);
+  } catch (error) {
+    // Nobody has asked for it: previews by colours need none.
+    if (error instanceof ArtifactError) return undefined;
+    throw error;
+  }
 }
 
 const NODE_HOST: Omit<Host, "readPicture"> = {

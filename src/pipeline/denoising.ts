@@ -70,8 +70,8 @@ export interface DenoisingOptions {
   readonly strengths?: Strengths | undefined;
   /** A state of the same course to go on from. */
   readonly from?: SamplerState | undefined;
-  /** Gets the clean latent that each step came to, [1, C, H, W], before the step's state is yielded. It keeps no time and no copy. */
-  readonly onClean?: ((clean: Float32Array, latentShape: readonly number[]) => void) | undefined;
+  /** Gets the clean latent that each step came to, [1, C, H, W], before the step's state is yielded; `step`: as the state's. It keeps no copy. */
+  readonly onClean?: ((clean: Float32Array, step: number) => Promise<void> | undefined) | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -95,7 +95,7 @@ export async function* denoise(
     const place = firstPlace + drawsBefore(course, state.step);
     const { length } = state.x;
     state = await sampler.step(state, schedule, onClean ? told : ask, (draw) => noise.normal(place + draw, length));
-    if (clean) onClean?.(clean, stage.latentShape);
+    if (clean) await onClean?.(clean, state.step);
     yield state;
   }
 }

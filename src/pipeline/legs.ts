@@ -12,8 +12,9 @@ import { requireFiniteValues } from "../models/finite.ts";
 import type { RgbPicture } from "../models/upscaling.ts";
 import { noiseOf } from "../sampler/noise-source.ts";
 import type { NoiseSource, SamplerState } from "../sampler/sampler.ts";
+import type { PhaseRun } from "../stream/phase.ts";
 import { elementCount } from "../tensor/dtype.ts";
-import { type DenoisingOptions, denoise } from "./denoising.ts";
+import { denoise } from "./denoising.ts";
 import { besideLatent, hardMask, latentMask, maskedDecoded, noisyLatent, type Spared, sparing } from "./inpainting.ts";
 import { type JobAdapters, strengthsOf } from "./job-adapters.ts";
 import { decodedFromImage, type JobPictures } from "./job-pictures.ts";
@@ -28,6 +29,12 @@ export type LegEvent =
   | { readonly type: "phase"; readonly phase: LegPhase; readonly title: string }
   | { readonly type: "step"; readonly steps: number; readonly state: SamplerState };
 
+/** Gets the clean latent that a step came to, in the phase that denoises. It keeps no copy. */
+export type OnClean = (
+  clean: Float32Array,
+  at: { readonly stage: DescribedStage; readonly phase: PhaseRun; readonly step: number; readonly steps: number },
+) => Promise<void> | undefined;
+
 export interface LegsContext {
   readonly runtime: PhaseHost;
   readonly planned: PlannedJob;
@@ -38,7 +45,7 @@ export interface LegsContext {
   readonly guide: Guide;
   /** What the refiner is told, where there is one: asked when it is its turn. */
   readonly refinerGuide: () => Promise<Guide>;
-  readonly onClean?: DenoisingOptions["onClean"];
+  readonly onClean?: OnClean | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -255,7 +262,7 @@ async function* draw(
       firstPlace: places.sampler,
       strengths: strengthsOf(adapters, course.steps),
       from: from && { ...from, step: from.step + skipped },
-      onClean,
+      onClean: onClean && ((clean, at) => onClean(clean, { stage, phase, step: at - skipped, steps: route.steps })),
       signal,
     },
   );

@@ -76,10 +76,12 @@ export function routeOf(checkpoint: Checkpoint, job: FullJob): Route {
   return { first, hires, steps: firstSteps + stepsOf(course), firstDraws };
 }
 
-/** A job with the network that its `hiresUpscaler` names, and its adapters. */
+/** A job with the network that its `hiresUpscaler` names, its adapters, and the way of its previews. */
 export type ShapedJob = FullJob & {
   readonly upscaler?: UpscalerShape | undefined;
   readonly adapters?: JobAdapters | undefined;
+  /** Absent: none are asked for. */
+  readonly preview?: JobShape["preview"];
 };
 
 /** What a job's plan depends on. Throws UsageError, see routeOf and promptScript. */
@@ -98,6 +100,7 @@ export function jobShape(checkpoint: Checkpoint, job: ShapedJob): JobShape {
     historyLength: sampler.historyLength + sampler.heldLength,
     fp32: false,
     text: textShapeOf(script),
+    ...(job.preview !== undefined && { preview: job.preview }),
     ...(format !== "png" && { encoderBytesPerPixel: encoderBytesPerPixel({ format, lossless }) }),
     ...(job.adapters && { adapters: adaptersShape(job.adapters, first.course) }),
     ...(job.initImage !== undefined && { pictures: { encoded, masked: isMasked(job) } }),

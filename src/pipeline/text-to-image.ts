@@ -4,9 +4,8 @@
  */
 import { onlyColour } from "../image/flat-picture.ts";
 import type { SamplerState } from "../sampler/sampler.ts";
-import type { DenoisingOptions } from "./denoising.ts";
 import type { JobPictures } from "./job-pictures.ts";
-import { decodedPicture, drawLegs, type LegEvent, type LegPhase } from "./legs.ts";
+import { decodedPicture, drawLegs, type LegEvent, type LegPhase, type OnClean } from "./legs.ts";
 import { promptScript, refinerScript } from "./prompt-script.ts";
 import { originOf, promptGuide } from "./prompts.ts";
 import { routeOf, type ShapedJob } from "./route.ts";
@@ -26,7 +25,8 @@ export type TextToImageEvent =
   | { readonly type: "note"; readonly text: string }
   | { readonly type: "pixels"; readonly rgb: Uint8Array; readonly width: number; readonly height: number };
 
-export interface TaskOptions extends Pick<DenoisingOptions, "onClean"> {
+export interface TaskOptions {
+  readonly onClean?: OnClean | undefined;
   /** A state of the same job. */
   readonly from?: SamplerState | undefined;
   readonly signal?: AbortSignal | undefined;

@@ -16,7 +16,7 @@ export const PICTURE_PLACES = ["initImage", "maskImage"] as const;
 /** The request as it means the same from any folder. */
 export async function anchored(host: LibraryHost, request: OpenRequest): Promise<OpenRequest> {
   const paths: Record<string, string> = {};
-  for (const name of PLACES) {
+  for (const name of [...PLACES, "previewModel"] as const) {
     const value = request[name];
     if (value !== undefined && (await host.kindOf(host.absolute(value)))) paths[name] = host.absolute(value);
   }

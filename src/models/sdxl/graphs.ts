@@ -56,7 +56,10 @@ export interface TimeGraph {
 
 /** What a stage's graphs depend on. */
 export interface StageSize
-  extends Pick<JobShape, "batch" | "width" | "height" | "modelCalls" | "otherCalls" | "fp32" | "text" | "adapters"> {
+  extends Pick<
+    JobShape,
+    "batch" | "width" | "height" | "modelCalls" | "otherCalls" | "fp32" | "text" | "adapters" | "preview"
+  > {
   /** How many pictures are encoded. */
   readonly looks: number;
 }

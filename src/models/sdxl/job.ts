@@ -11,6 +11,7 @@ import { hiddenName } from "../clip.ts";
 import type { Conditioning, Prompt } from "../conditioning.ts";
 import { type DenoiserOptions, type DescribedJob, type LatentMoments, PROMPT_CACHE_ENTRIES } from "../family.ts";
 import type { JobShape } from "../job-shape.ts";
+import type { Previewing } from "../previewing.ts";
 import { Upscaling } from "../upscaling.ts";
 import { encodePrompt } from "./conditioning.ts";
 import type { SdxlParts } from "./config.ts";
@@ -48,6 +49,10 @@ export class SdxlJob implements DescribedJob {
     this.refined =
       refined && refiner && new SdxlRefinedStage(parts, refiner, { ...shape, ...refined, otherCalls: undefined });
     this.phases = describePhases(this.#graphs, shape, this.#first, this);
+  }
+
+  get previewing(): Previewing | undefined {
+    return this.#first.previewing;
   }
 
   get latentShape(): readonly number[] {

@@ -12,6 +12,7 @@ import { elementCount } from "../../tensor/dtype.ts";
 import { scaledLatent, unscaledLatent, vaeScaleFactor } from "../autoencoder.ts";
 import type { DenoiserOptions, DescribedStage, LatentMoments } from "../family.ts";
 import { readsStrengths } from "../layer-builder.ts";
+import { Previewing } from "../previewing.ts";
 import { runProgram } from "../program-run.ts";
 import type { SdxlParts } from "./config.ts";
 import { openDenoiser } from "./denoiser.ts";
@@ -39,6 +40,7 @@ export class SdxlStage implements DescribedStage {
   readonly width: number;
   readonly height: number;
   readonly graphs: StageGraphs;
+  readonly previewing: Previewing | undefined;
   readonly #parts: SdxlParts;
   readonly #size: StageSize;
   readonly #unet: string;
@@ -60,6 +62,10 @@ export class SdxlStage implements DescribedStage {
     this.height = this.latentShape[2]! * scale;
     this.width = this.latentShape[3]! * scale;
     this.#decoderStorage = bandStorage(this.graphs.decoder);
+    const { preview } = size;
+    const [, channels, rows, columns] = this.latentShape as [number, number, number, number];
+    const latent = { channels, height: rows, width: columns };
+    if (typeof preview === "object") this.previewing = new Previewing(preview, latent, this.graphs.step, prefix);
     const { encoder } = this.graphs;
     this.#looking = encoder && { program: encoder, storage: bandStorage(encoder) };
   }
@@ -102,11 +108,12 @@ export class SdxlStage implements DescribedStage {
           passOf(id, graph, this.#unet, { repeats: Math.ceil(modelCalls / calls) + changes(graph) }),
         ),
         passOf(ids.step, step, this.#unet, { repeats: modelCalls, cyclic: true, links }),
+        ...(this.previewing?.passes(modelCalls) ?? []),
       ],
-      // The latent in its roles (sample, scaled, doubled, prediction, guided, clean), further ones, the prompts' rows together.
-      hostBytes: alwaysBytes + promptBytes + timeBytes + (8 + furtherLatents) * latentBytes,
+      // The latent in its roles (sample, scaled, doubled, prediction, guided, clean), further ones, the prompts' rows together, a preview.
+      hostBytes: alwaysBytes + promptBytes + timeBytes + (8 + furtherLatents) * latentBytes + this.#previewBytes,
       spilledBytes: 0,
-      laneBytes: laneBytes + promptBytes + timeBytes + (8 + furtherLatents) * latentBytes,
+      laneBytes: laneBytes + promptBytes + timeBytes + (8 + furtherLatents) * latentBytes + this.#previewBytes,
     };
   }
 
@@ -129,6 +136,13 @@ export class SdxlStage implements DescribedStage {
       // While a picture's file is made, the phase stays open for those after it.
       laneBytes: laneBytes + pixels * (3 + encoderBytesPerPixel),
     };
+  }
+
+  get #previewBytes(): number {
+    if (this.previewing) return this.previewing.hostBytes;
+    // One pixel a cell, and once more as it is sent.
+    const [, , height, width] = this.latentShape as [number, number, number, number];
+    return this.#size.preview === "colours" ? 2 * 3 * height * width : 0;
   }
 
   get latentBytes(): number {
