@@ -334,6 +334,7 @@ test("a companion belongs to files that are known and the same", () => {
   assert.equal(isCompanionOf(companion, [source, source]), false);
   const unknown = { ...source, stamp: "" };
   assert.equal(isCompanionOf(manifestOf([unknown]), [unknown]), false);
+  assert.equal(isCompanionOf(manifestOf([source, unknown]), [source, unknown]), false);
   const model: Manifest = { id: ID("b"), name: "m", components: [{ name: "vae", sources: [source], blocks: [] }] };
   assert.deepEqual(strayCompanions([model, companion]), []);
   const other: Manifest = { ...model, components: [{ name: "vae", sources: [{ ...source, stamp: "2" }], blocks: [] }] };
