@@ -21,7 +21,7 @@ import { ArtifactError, BudgetError, DeviceError } from "../../src/errors.ts";
 import { openEngine } from "../../src/node.ts";
 import { largestPngBytes, requireFreeDisk } from "../../src/terminal/output-file.ts";
 import { encodeSafetensors } from "../safetensors-writer.ts";
-import { fakeContext } from "./fake-context.ts";
+import { type FakeContext, fakeContext } from "./fake-context.ts";
 
 const folder = () => mkdtempSync(path.join(tmpdir(), "solvay-cli-"));
 const fields = { code: "E_TEST", subject: "x", problem: "broken", next: "mend it" };
@@ -274,6 +274,20 @@ test("Ctrl-C stops the job: exit code 130, no file", async () => {
   assert.equal(await runCli(["generate", "x"], fake.context), 130);
   assert.match(fake.err(), /Interrupted\.\n$/);
   assert.deepEqual(readdirSync(fake.context.cwd), []);
+});
+
+test("Ctrl-C while the model opens stops that", async () => {
+  let aborted: boolean | undefined;
+  const fake: FakeContext = fakeContext({
+    cwd: folder(),
+    fail: ({ open }) => {
+      fake.interrupt();
+      aborted = open?.signal?.aborted;
+      throw new Error("whatever the opening makes of it");
+    },
+  });
+  assert.equal(await runCli(["generate", "x"], fake.context), 130);
+  assert.deepEqual([aborted, fake.jobs.length], [true, 0]);
 });
 
 test("tokens as text and as JSON", async () => {

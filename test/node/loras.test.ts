@@ -6,13 +6,13 @@ import path from "node:path";
 import { before, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { runCli } from "../../src/cli/program.ts";
-import { readPngText } from "../../src/image/png.ts";
 import { sha256Hex } from "../../src/node/hash.ts";
 import { loraOpener } from "../../src/node/lora-files.ts";
 import { openEngine } from "../../src/node.ts";
 import { lorasOfPrompt } from "../../src/pipeline/prompt-loras.ts";
 import { encodeSafetensors } from "../safetensors-writer.ts";
 import { drawer } from "../support/adapters.ts";
+import { writtenTexts } from "../support/picture-files.ts";
 import { fakeContext } from "./fake-context.ts";
 
 const FLAT = fileURLToPath(new URL("../../fixtures/golden/flat", import.meta.url));
@@ -59,7 +59,7 @@ async function generate(file: string, prompt: string, ...line: string[]) {
   const made = await run("generate", prompt, ...TINY, "--seed", "1", ...line, "--output", file);
   assert.equal(made.rc, 0, made.error);
   const png = readFileSync(path.join(cwd, file));
-  const texts = new Map((await readPngText(png)).map(({ keyword, text }) => [keyword, text]));
+  const texts = new Map((await writtenTexts(png)).map(({ keyword, text }) => [keyword, text]));
   return { png, infotext: texts.get("parameters")!, record: JSON.parse(texts.get("solvay")!) };
 }
 

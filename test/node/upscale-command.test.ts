@@ -7,8 +7,9 @@ import path from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { runCli } from "../../src/cli/program.ts";
-import { decodePng, encodePng, readPngText } from "../../src/image/png.ts";
+import { decodePng, encodePng } from "../../src/image/png.ts";
 import { resample } from "../../src/image/resample.ts";
+import { writtenTexts } from "../support/picture-files.ts";
 import { sameBytes } from "../support/same.ts";
 import { fakeContext } from "./fake-context.ts";
 
@@ -44,7 +45,7 @@ test("saves the larger picture with what was written in it, its alpha by Lanczos
     assert.equal(out(), "Saved: out.png\n");
     assert.match(err(), /transparent parts/);
     const png = new Uint8Array(await readFile(path.join(folder, "out.png")));
-    assert.deepEqual(await readPngText(png), [
+    assert.deepEqual(await writtenTexts(png), [
       { keyword: "parameters", text: PARAMETERS },
       { keyword: "Upscaler", text: "x4.pth, 4x" },
     ]);

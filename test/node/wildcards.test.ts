@@ -6,9 +6,9 @@ import path from "node:path";
 import { before, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { runCli } from "../../src/cli/program.ts";
-import { readPngText } from "../../src/image/png.ts";
 import { wildcardReader } from "../../src/node/wildcard-files.ts";
 import { openEngine } from "../../src/node.ts";
+import { writtenTexts } from "../support/picture-files.ts";
 import { fakeContext } from "./fake-context.ts";
 
 const FLAT = fileURLToPath(new URL("../../fixtures/golden/flat", import.meta.url));
@@ -40,7 +40,7 @@ test("drawn by the seed, told in the picture, and made again from what was drawn
   const files = ["output_001.png", "output_002.png", "output_003.png", "output_004.png"];
   const records = await Promise.all(
     files.map(async (file) => {
-      const read = await readPngText(readFileSync(path.join(cwd, file)));
+      const read = await writtenTexts(readFileSync(path.join(cwd, file)));
       const texts = new Map(read.map(({ keyword, text }) => [keyword, text]));
       const record = JSON.parse(texts.get("solvay")!) as Readonly<Record<string, string>>;
       return { file, infotext: texts.get("parameters")!, record };

@@ -1,5 +1,8 @@
-/** @file Files of pictures made by hand after their specifications, with texts in them and no pixels worth seeing. */
+/** @file Files of pictures made by hand after their specifications, with texts in them and no pixels worth seeing; and what a file's texts are. */
+import assert from "node:assert/strict";
 import { crc32 } from "node:zlib";
+import { type PictureText, readPictureTexts } from "../../src/image/metadata/picture-texts.ts";
+import { memorySource } from "../../src/source/memory.ts";
 
 export function pngChunk(type: string, data: Uint8Array): Buffer {
   const body = Buffer.concat([Buffer.from(type, "latin1"), data]);
@@ -69,4 +72,11 @@ export function exifBlock(
   }
   const start = Buffer.concat([Buffer.from(little ? "II" : "MM"), short(42), long(8), short(count)]);
   return Buffer.concat([Buffer.from("Exif\0\0"), start, ...entries, long(0), ...values]);
+}
+
+/** What a picture's file says, as people read it; nothing in it may be damaged. */
+export async function writtenTexts(picture: Uint8Array): Promise<readonly PictureText[]> {
+  const { texts, notes } = await readPictureTexts(memorySource("a picture", new Uint8Array(picture)));
+  assert.deepEqual(notes, []);
+  return texts;
 }

@@ -2,11 +2,12 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { recordOf, recordTexts } from "../../src/engine/picture-record.ts";
-import { decodePng, encodePng, readPngText } from "../../src/image/png.ts";
+import { decodePng, encodePng } from "../../src/image/png.ts";
 import type { EngineInfo } from "../../src/job/engine.ts";
 import { a1111Parameters, type ImageRecord, solvayJson } from "../../src/job/infotext.ts";
 import type { Checkpoint } from "../../src/models/family.ts";
 import { SOLVAY_VERSION } from "../../src/version.ts";
+import { writtenTexts } from "../support/picture-files.ts";
 
 const JOB = {
   ...{ prompt: "a cat", negativePrompt: "blurry", seed: 9, steps: 30, guidance: 7, width: 24, height: 16 },
@@ -36,6 +37,7 @@ test("a record has the job, the picture's own size, the model's name and what co
     emptyNegativePrompt: undefined,
     refiner: undefined,
     encoder: undefined,
+    loraHashes: undefined,
   });
   const { negativePrompt: _, ...bare } = JOB;
   assert.equal(recordOf(bare, PICTURE, INFO, CHECKPOINT).negativePrompt, "");
@@ -47,6 +49,7 @@ test("a record has the job, the picture's own size, the model's name and what co
     emptyNegativePrompt: undefined,
     refiner: undefined,
     encoder: undefined,
+    loraHashes: undefined,
   });
   const names = ["org/model", "C:\\models\\mine", "plain", "/"].map(
     (model) => recordOf(JOB, PICTURE, { ...INFO, model }, CHECKPOINT).model,
@@ -85,7 +88,7 @@ test("in the infotext a value with a comma, a colon or a line break is quoted, a
 
 test("the PNG holds both texts and these very pixels", async () => {
   const png = new Uint8Array(await encodePng({ ...PICTURE, text: recordTexts(RECORD) }));
-  assert.deepEqual(await readPngText(png), [
+  assert.deepEqual(await writtenTexts(png), [
     { keyword: "parameters", text: a1111Parameters(RECORD) },
     { keyword: "solvay", text: solvayJson(RECORD) },
   ]);

@@ -7,6 +7,7 @@ import { ArtifactError, DeviceError } from "../../src/errors.ts";
 import { imageFromDecoded } from "../../src/image/pixels.ts";
 import { decodePng, encodePng, type PngText, readPngText } from "../../src/image/png.ts";
 import { a1111Parameters, type ImageRecord } from "../../src/job/infotext.ts";
+import { writtenTexts } from "../support/picture-files.ts";
 import { sameBytes } from "../support/same.ts";
 import { randomOf } from "./store-fixture.ts";
 
@@ -199,14 +200,14 @@ test("text is tEXt where it fits Latin-1, else iTXt, and comes back", async () =
   const raw = Buffer.from(png).toString("latin1");
   assert.ok(raw.includes("tEXtparameters\0café\nSteps: 1"));
   assert.ok(raw.includes("iTXtsolvay\0\0\0\0\0"));
-  assert.deepEqual(await readPngText(png), text);
+  assert.deepEqual(await writtenTexts(png), text);
   const withNul = await encodePng({
     width: 1,
     height: 1,
     rgb: new Uint8Array(3),
     text: [{ keyword: "k", text: "a\0b" }],
   });
-  assert.deepEqual(await readPngText(withNul), [{ keyword: "k", text: "a\ufffdb" }]);
+  assert.deepEqual(await writtenTexts(withNul), [{ keyword: "k", text: "a\ufffdb" }]);
 });
 
 test("packed text is read", async () => {
@@ -214,7 +215,7 @@ test("packed text is read", async () => {
     makeChunk("zTXt", Buffer.concat([Buffer.from("a\0\0"), deflateSync(Buffer.from("é", "latin1"))])),
     makeChunk("iTXt", Buffer.concat([Buffer.from("b\0\x01\0en\0bee\0"), deflateSync(Buffer.from("山"))])),
   ];
-  assert.deepEqual(await readPngText(makePng(makeHeader(1, 1, RGB), ...chunks)), [
+  assert.deepEqual(await writtenTexts(makePng(makeHeader(1, 1, RGB), ...chunks)), [
     { keyword: "a", text: "é" },
     { keyword: "b", text: "山" },
   ]);
