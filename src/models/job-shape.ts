@@ -108,7 +108,7 @@ export function joinedShape(shapes: readonly JobShape[]): JobShape | undefined {
   const calls = new Set(shapes.map((shape) => shape.modelCalls));
   calls.delete(modelCalls);
   const encoders = new Set(shapes.map((shape) => shape.encoderBytesPerPixel));
-  const { text } = first;
+  const { text, adapters } = first;
   return {
     ...first,
     modelCalls,
@@ -125,11 +125,20 @@ export function joinedShape(shapes: readonly JobShape[]): JobShape | undefined {
         heldChunks: most((shape) => shape.text!.heldChunks),
       },
     }),
+    ...(adapters && { adapters: { ...adapters, changes: most((shape) => shape.adapters!.changes) } }),
   };
 }
 
 /** Equal for shapes whose pictures can share passes. */
 function graphsOf(shape: JobShape): string {
-  const { modelCalls: _, otherCalls: __, historyLength: ___, encoderBytesPerPixel: ____, text, ...rest } = shape;
-  return JSON.stringify([rest, text && [text.chunks, text.clipSkips]]);
+  const {
+    modelCalls: _,
+    otherCalls: __,
+    historyLength: ___,
+    encoderBytesPerPixel: ____,
+    text,
+    adapters,
+    ...rest
+  } = shape;
+  return JSON.stringify([rest, text && [text.chunks, text.clipSkips], adapters?.set]);
 }
