@@ -121,7 +121,8 @@ function fakeEngine(fake: FakeContext, { fail, note, atStep }: Behaviour): Engin
       for (const [index, { job, ...options }] of requests.entries()) {
         try {
           options.signal?.throwIfAborted();
-          for await (const event of this.generate(job, { signal, ...options })) yield { index, event };
+          const either = AbortSignal.any([signal, options.signal].filter((one) => one !== undefined));
+          for await (const event of this.generate(job, { ...options, signal: either })) yield { index, event };
         } catch (failure) {
           yield { index, failure };
         }
