@@ -53,6 +53,8 @@ JOBS += [
     {"model": "deep", "prompt": "a mill", "seed": 14, "steps": 6, "guidance": 3, "width": 64, "height": 48, "refiner": 0.5},
     {"model": "deep", "prompt": "a mill", "negative": "fog", "seed": 15, "steps": 8, "guidance": 3, "init": "init.png", "strength": 0.75, "refiner": 0.7},
     {"model": "deep", "prompt": "a mill", "seed": 16, "steps": 5, "guidance": 1, "width": 56, "height": 64, "refiner": 0.8},
+    {"model": "deep", "prompt": "a mill", "seed": 17, "steps": 6, "guidance": 3, "init": "../sampler/init.png", "mask": "square.png", "refiner": 0.6},
+    {"model": "deep", "prompt": "a mill", "seed": 18, "steps": 4, "guidance": 3, "width": 64, "height": 48, "refiner": 0.3, "hires": {"scale": 1.5, "strength": 1.0, "steps": 6, "upscaler": "latent"}},
 ]  # fmt: skip
 
 
@@ -67,6 +69,9 @@ def make_pictures() -> None:
     hard = np.zeros((height, width), np.uint8)
     hard[20:70, 30:90] = 255
     Image.fromarray(np.stack([hard] * 3, -1)).save(OUT / "mask.png")
+    square = np.zeros((72, 72), np.uint8)
+    square[11:58, 18:61] = 255
+    Image.fromarray(square).save(OUT / "square.png")
     soft = Image.fromarray(hard).filter(ImageFilter.GaussianBlur(8))
     Image.fromarray(np.stack([np.asarray(soft)] * 3, -1)).save(OUT / "soft.png")
 
@@ -102,8 +107,8 @@ def make_refiner(folder) -> None:
         file.chmod(0o644)
 
 
-def refiner_pipeline(base):
-    pipe = StableDiffusionXLImg2ImgPipeline.from_pretrained(
+def refiner_pipeline(base, kind=StableDiffusionXLImg2ImgPipeline):
+    pipe = kind.from_pretrained(
         OUT / "refiner", vae=base.vae, variant="fp16", torch_dtype=torch.float32, text_encoder=None, tokenizer=None
     )
     pipe.set_progress_bar_config(disable=True)
@@ -113,13 +118,24 @@ def refiner_pipeline(base):
 def refined(job: dict, base, img2img, generator: torch.Generator) -> np.ndarray:
     steps = {"num_inference_steps": job["steps"], "negative_prompt": job.get("negative"), **common(job)}
     first = {**steps, "generator": generator, "denoising_end": job["refiner"], "output_type": "latent"}
-    if "init" in job:
+    if "hires" in job:
+        latents = larger(job, base, img2img, generator)
+    elif "mask" in job:
+        init = opened(job["init"])
+        size = {"width": cells(init.width, 8), "height": cells(init.height, 8)}
+        inpaint = StableDiffusionXLInpaintPipeline(**base.components, force_zeros_for_empty_prompt=base.config.force_zeros_for_empty_prompt)
+        latents = inpaint(image=init, mask_image=opened(job["mask"]), **size, **first).images
+        pipe = refiner_pipeline(base, StableDiffusionXLInpaintPipeline)
+        done = pipe(image=latents, mask_image=opened(job["mask"]), denoising_start=job["refiner"], generator=generator, **size, **steps)
+        return np.asarray(done.images[0])
+    elif "init" in job:
         init = opened(job["init"])
         size = cells(init.width, 8), cells(init.height, 8)
         latents = img2img(image=init.resize(size, Image.LANCZOS), strength=job["strength"], **first).images
     else:
         latents = base(width=job["width"], height=job["height"], **first).images
     pipe = refiner_pipeline(base)
+    steps["num_inference_steps"] = job.get("hires", job).get("steps", job["steps"])
     return np.asarray(pipe(image=latents, denoising_start=job["refiner"], generator=generator, **steps).images[0])
 
 
@@ -183,9 +199,11 @@ def larger(job: dict, base, img2img, generator: torch.Generator) -> np.ndarray:
     else:
         decoded = base.vae.decode(small / base.vae.config.scaling_factor, return_dict=False)[0].detach()
         image = base.image_processor.postprocess(decoded)[0].resize((size[1] * cell, size[0] * cell), Image.LANCZOS)
-    return np.asarray(img2img(
-        image=image, strength=hires["strength"], num_inference_steps=hires.get("steps", job["steps"]), generator=generator, **common(job),
-    ).images[0])  # fmt: skip
+    handed = {"denoising_end": job["refiner"], "output_type": "latent"} if "refiner" in job else {}
+    images = img2img(
+        image=image, strength=hires["strength"], num_inference_steps=hires.get("steps", job["steps"]), generator=generator, **handed, **common(job),
+    ).images  # fmt: skip
+    return images if handed else np.asarray(images[0])
 
 
 def main() -> None:

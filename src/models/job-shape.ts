@@ -42,6 +42,9 @@ export interface AdaptersShape {
 }
 
 export interface RefinedShape {
+  /** Pixels. Default: the job's; those of a second pass where there is one. */
+  readonly width?: number;
+  readonly height?: number;
   readonly modelCalls: number;
   readonly historyLength: number;
 }

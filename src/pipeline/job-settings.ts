@@ -83,9 +83,9 @@ export function requireJobFits({ inpaints, name, refiner }: Checkpoint, job: Gen
   if (!refiner && job.refinerStart !== undefined) {
     throw refusal("refinerStart", "no refiner is open", "open one (--refiner), or leave it out");
   }
-  if (refiner && (job.hiresScale !== undefined || isMasked(job))) {
-    const field = job.hiresScale === undefined ? "maskImage" : "hiresScale";
-    throw refusal(field, "a refiner goes on from whole pictures of one size", "leave it out, or open no refiner");
+  if (refiner && inpaints) {
+    const problem = `${name} is a model for inpainting, whose noise a refiner can't go on from: it reads no mask`;
+    throw refusal("maskImage", problem, "open no refiner, or a model that is not for inpainting");
   }
   if (inpaints && !isMasked(job)) {
     throw refusal(

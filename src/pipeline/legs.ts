@@ -15,11 +15,12 @@ import type { NoiseSource, SamplerState } from "../sampler/sampler.ts";
 import type { PhaseRun } from "../stream/phase.ts";
 import { elementCount } from "../tensor/dtype.ts";
 import { denoise } from "./denoising.ts";
-import { besideLatent, hardMask, latentMask, maskedDecoded, noisyLatent, type Spared, sparing } from "./inpainting.ts";
+import { besideLatent, noisyLatent, type Spared, sparing } from "./inpainting.ts";
 import { type JobAdapters, strengthsOf } from "./job-adapters.ts";
 import { decodedFromImage, type JobPictures } from "./job-pictures.ts";
 import { hiresUpscaler, strengthOf } from "./job-settings.ts";
-import type { Leg, Route } from "./route.ts";
+import { type Looked, latentsOf, lookAtPictures } from "./looking.ts";
+import { type Leg, type Route, stepsUpTo } from "./route.ts";
 import type { PhaseHost, PlannedJob } from "./runtime.ts";
 
 export type LegPhase = "encode" | "look" | "denoise" | "decode" | "enlarge";
@@ -54,66 +55,56 @@ export async function* drawLegs(
   context: LegsContext,
   from: SamplerState | undefined,
 ): AsyncGenerator<LegEvent, SamplerState, undefined> {
-  const { route, job, planned } = context;
+  const { route, job, planned, pictures } = context;
   const { described } = planned;
   const firstSize = elementCount(described.latentShape);
   const leading = route.hires ? new Array<number>(route.firstDraws).fill(firstSize) : [];
   const { noise: place } = route.first.places;
   const noise = noiseOf(job, leading, { place, shape: described.latentShape });
   let state = from;
-  const following = route.hires ?? route.refined;
-  if (!state || state.step < (following?.stepsBefore ?? route.steps)) {
-    state = yield* firstLeg(context, noise, state);
+  let looked: Looked | undefined;
+  if (!state || state.step < stepsUpTo(route.first)) {
+    // Without a mask, a state tells all that is left of the picture.
+    if (pictures && (!state || pictures.mask)) looked = yield* look(context, pictures, noise);
+    state = yield* firstLeg(context, noise, state, looked);
   }
-  if (route.refined && state.step < route.steps) return yield* refinedLeg(context, noise, state);
-  return route.hires && state.step < route.steps ? yield* hiresLeg(context, noise, state) : state;
+  if (route.hires && state.step < stepsUpTo(route.hires)) state = yield* hiresLeg(context, noise, state);
+  if (!route.refined || state.step >= route.steps) return state;
+  if (pictures?.mask) looked ??= yield* look(context, pictures, noise);
+  return yield* refinedLeg(context, noise, state, looked);
 }
 
-async function* firstLeg(context: LegsContext, noise: NoiseSource, from: SamplerState | undefined) {
-  const { planned, route, pictures } = context;
-  const stage = planned.described;
-  const leg = route.first;
-  if (!pictures) {
-    const start = unitNoise(stage, leg, noise).map((value) => value * leg.course.schedule.initNoiseSigma);
-    return yield* draw(context, stage, leg, noise, { start, from });
-  }
-  return yield* fromPicture(context, pictures, noise, from);
-}
-
-/** Image to image, and inpainting where there is a mask. */
-async function* fromPicture(
+async function* look(
   context: LegsContext,
   pictures: JobPictures,
   noise: NoiseSource,
+): AsyncGenerator<LegEvent, Looked, undefined> {
+  yield phaseEvent(context, "look", context.planned.described);
+  return await lookAtPictures(context, pictures, noise);
+}
+
+async function* firstLeg(
+  context: LegsContext,
+  noise: NoiseSource,
   from: SamplerState | undefined,
+  looked: Looked | undefined,
 ) {
-  const { planned, route, job, runtime } = context;
+  const { planned, route, job } = context;
   const stage = planned.described;
   const leg = route.first;
-  const { places, course } = leg;
-  const reads = pictures.mask !== undefined && runtime.checkpoint.inpaints;
-  const shown = reads ? hardMask(pictures) : pictures;
-  // Without a mask, a state tells all that is left of the picture.
-  if (from && !pictures.mask) return yield* draw(context, stage, leg, noise, { from });
-  yield phaseEvent(context, "look", stage);
-  const latents = await lookAt(context, stage, noise, [
-    places.sample === undefined ? undefined : { decoded: () => decodedFromImage(shown), place: places.sample },
-    places.masked === undefined
-      ? undefined
-      : { decoded: () => maskedDecoded(decodedFromImage(shown), shown), place: places.masked },
-  ]);
-  const [own, masked] = latents;
+  if (!looked && from) return yield* draw(context, stage, leg, noise, { from });
   const unit = unitNoise(stage, leg, noise);
-  const pure = pictures.mask !== undefined && strengthOf(job) === 1;
-  const { sigmas, initNoiseSigma } = course.schedule;
-  const start =
-    pure || !own ? unit.map((value) => value * initNoiseSigma) : noisyLatent(own, unit, sigmas[course.firstStep]!);
-  if (!pictures.mask) return yield* draw(context, stage, leg, noise, { start });
-  const mask = latentMask(shown, stage.latentShape);
+  const { sigmas, initNoiseSigma } = leg.course.schedule;
+  const pure = !looked?.own || (looked.mask && strengthOf(job) === 1);
+  const start = pure
+    ? unit.map((value) => value * initNoiseSigma)
+    : noisyLatent(looked.own, unit, sigmas[leg.course.firstStep]!);
+  if (!looked?.mask) return yield* draw(context, stage, leg, noise, { start, from });
+  const { own, masked, mask } = looked;
   return yield* draw(context, stage, leg, noise, {
     start,
     from,
-    ...(reads ? { beside: besideLatent(mask, masked!) } : { spared: { latent: own!, noise: unit, mask } }),
+    ...(masked ? { beside: besideLatent(mask, masked) } : { spared: { latent: own!, noise: unit, mask } }),
   });
 }
 
@@ -133,15 +124,19 @@ async function* hiresLeg(context: LegsContext, noise: NoiseSource, state: Sample
   return yield* draw(context, stage, leg, noise, { start });
 }
 
-/** Goes on from where the first leg stopped, as diffusers' denoising_start does: no noise is added. */
-async function* refinedLeg(context: LegsContext, noise: NoiseSource, state: SamplerState) {
+/** Goes on from where the leg before stopped, as diffusers' denoising_start does: no noise is added, but over what a mask spares. */
+async function* refinedLeg(context: LegsContext, noise: NoiseSource, state: SamplerState, looked: Looked | undefined) {
   const { planned, route, refinerGuide } = context;
   const stage = planned.described.refined!;
   const { title } = planned.plan.phases.find(({ id }) => id === stage.phaseOf.encode)!;
   yield { type: "phase", phase: "encode", title } as const;
   const guided = { ...context, guide: await refinerGuide() };
-  const begun = state.step > route.refined!.stepsBefore ? { from: state } : { start: state.x };
-  return yield* draw(guided, stage, route.refined!, noise, begun);
+  const leg = route.refined!;
+  const begun = state.step > leg.stepsBefore ? { from: state } : { start: state.x };
+  // diffusers takes the latent that the base model leaves for the picture's own: the same, but where a mask is grey.
+  const spared = looked?.mask &&
+    looked.own && { latent: looked.own, noise: unitNoise(stage, leg, noise), mask: looked.mask };
+  return yield* draw(guided, stage, leg, noise, { ...begun, spared });
 }
 
 function enlargedLatent(
@@ -166,7 +161,7 @@ async function* enlargedPicture(context: LegsContext, stage: DescribedStage, noi
   const large = await enlargedBytes(context, { width: small.width, height: small.height, rgb }, stage);
   yield phaseEvent(context, "look", stage);
   const decoded = () => decodedFromImage({ width, height, rgb: large });
-  const [encoded] = await lookAt(context, stage, noise, [{ decoded, place: route.hires!.places.sample! }]);
+  const [encoded] = await latentsOf(context, stage, noise, [{ decoded, place: route.hires!.places.sample! }]);
   return encoded!;
 }
 
@@ -198,34 +193,6 @@ export async function decodedPicture(
   const decoded = await stage.decode(phase, latent, signal); // [1, 3, H, W]
   requireFiniteValues(decoded, "the decoded picture");
   return imageFromDecoded(decoded, stage.width, stage.height);
-}
-
-interface Look {
-  /** [1, 3, height, width] in -1..1. */
-  readonly decoded: () => Float32Array;
-  /** Of the draw that its latent is sampled with. */
-  readonly place: number;
-}
-
-/** The latents of pictures, in their order. */
-async function lookAt(
-  { runtime, planned, signal }: LegsContext,
-  stage: DescribedStage,
-  noise: NoiseSource,
-  looks: readonly (Look | undefined)[],
-): Promise<(Float32Array<ArrayBuffer> | undefined)[]> {
-  await using phase = await runtime.openPhase(planned, stage.phaseOf.look, signal);
-  const latents: (Float32Array<ArrayBuffer> | undefined)[] = [];
-  for (const look of looks) {
-    if (!look) {
-      latents.push(undefined);
-      continue;
-    }
-    const moments = await stage.encodePicture(phase, look.decoded(), signal);
-    requireFiniteValues(moments.mean, "the picture's latent");
-    latents.push(stage.sampleLatent(moments, noise.normal(look.place, moments.mean.length)));
-  }
-  return latents;
 }
 
 interface Draw {

@@ -1,6 +1,6 @@
 /**
- * @file The way of a job through its steps: one leg, or two where a larger picture follows; where each begins in its schedule, and which draws
- * of the one generator are whose, in diffusers' order. Steps count over all legs.
+ * @file The way of a job through its steps: one leg, or more where a larger picture or a refiner's steps follow; where each begins in its
+ * schedule, and which draws of the one generator are whose, in diffusers' order. Steps count over all legs.
  */
 import { UsageError } from "../errors.ts";
 import { encoderBytesPerPixel } from "../image/picture-writer.ts";
@@ -54,26 +54,49 @@ export function routeOf(checkpoint: Checkpoint, job: FullJob): Route {
           places: picturePlaces(checkpoint, job),
         };
   const { refiner } = checkpoint;
-  const first = refiner ? { ...whole, course: untilRefined(checkpoint, job, whole.course) } : whole;
-  const firstDraws = first.places.sampler + first.course.drawCount;
-  const firstSteps = stepsOf(first.course);
-  if (refiner) {
-    const refined = {
-      course: refinedCourse(refiner, job),
-      stepsBefore: firstSteps,
-      places: { noise: firstDraws, sampler: firstDraws },
-    };
-    return { first, refined, steps: firstSteps + stepsOf(refined.course), firstDraws };
-  }
-  if (job.hiresScale === undefined) return { first, steps: firstSteps, firstDraws };
-  const { hiresSteps = steps, hiresStrength } = job;
-  const course = strengthCourse(checkpoint, job, hiresSteps, hiresStrength!, "hiresStrength");
-  const encoded = ["lanczos", "network"].includes(hiresUpscaler(job));
-  const places = encoded
-    ? { sample: firstDraws, noise: firstDraws + 1, sampler: firstDraws + 2 }
-    : { noise: firstDraws, sampler: firstDraws + 1 };
-  const hires = { course, stepsBefore: firstSteps, places };
-  return { first, hires, steps: firstSteps + stepsOf(course), firstDraws };
+  const hasHires = job.hiresScale !== undefined;
+  // The refiner's steps are the last of all: of the second pass, where there is one (as A1111's "Hires fix: which pass to enable refiner for").
+  const first = refiner && !hasHires ? { ...whole, course: untilRefined(checkpoint, job, whole.course) } : whole;
+  const firstDraws = drawsUpTo(first);
+  const hires = hasHires ? hiresLeg(checkpoint, job, first) : undefined;
+  const before = hires ?? first;
+  if (!refiner) return { first, hires, steps: stepsUpTo(before), firstDraws };
+  const drawn = drawsUpTo(before);
+  const refined = {
+    course: refinedCourse(refiner, hires ? hiresJob(job) : job),
+    stepsBefore: stepsUpTo(before),
+    // A mask takes noise of its own to lay over what it spares, as StableDiffusionXLInpaintPipeline draws it.
+    places: { noise: drawn, sampler: isMasked(job) ? drawn + 1 : drawn },
+  };
+  return { first, hires, refined, steps: stepsUpTo(refined), firstDraws };
+}
+
+function hiresLeg(checkpoint: Checkpoint, job: FullJob, first: Leg): Leg {
+  const drawn = drawsUpTo(first);
+  const again = hiresJob(job);
+  const whole = strengthCourse(checkpoint, again, again.steps, job.hiresStrength!, "hiresStrength");
+  return {
+    course: checkpoint.refiner ? untilRefined(checkpoint, again, whole) : whole,
+    stepsBefore: stepsUpTo(first),
+    places: ["lanczos", "network"].includes(hiresUpscaler(job))
+      ? { sample: drawn, noise: drawn + 1, sampler: drawn + 2 }
+      : { noise: drawn, sampler: drawn + 1 },
+  };
+}
+
+/** The job with the steps of its second pass. */
+function hiresJob(job: FullJob): FullJob {
+  return { ...job, steps: job.hiresSteps ?? job.steps };
+}
+
+/** Draws of all legs up to and with this one. */
+function drawsUpTo({ places, course }: Leg): number {
+  return places.sampler + course.drawCount;
+}
+
+/** So with steps of the job. */
+export function stepsUpTo({ stepsBefore, course }: Leg): number {
+  return stepsBefore + course.endStep - course.firstStep;
 }
 
 /** A job with the network that its `hiresUpscaler` names, its adapters, and the way of its previews. */
@@ -106,6 +129,7 @@ export function jobShape(checkpoint: Checkpoint, job: ShapedJob): JobShape {
     ...(job.initImage !== undefined && { pictures: { encoded, masked: isMasked(job) } }),
     ...(refined && {
       refined: {
+        ...(hires && hiresSize(checkpoint, job)),
         modelCalls: refined.course.calls.length,
         historyLength: refined.course.sampler.historyLength,
       },
@@ -152,10 +176,6 @@ function noStepFor(whom: string, { refinerStart = REFINER_START, steps }: FullJo
     problem: `${refinerStart} of ${steps} steps leaves none for ${whom}`,
     next: "give refinerStart another value, or more steps",
   });
-}
-
-function stepsOf({ firstStep, endStep }: Course): number {
-  return endStep - firstStep;
 }
 
 /** diffusers get_timesteps: int(steps * strength) steps, the last ones. */

@@ -3,7 +3,7 @@ import { UsageError } from "../errors.ts";
 import type { DescribedJob } from "../models/family.ts";
 import type { SamplerState } from "../sampler/sampler.ts";
 import { elementCount } from "../tensor/dtype.ts";
-import type { Route } from "./route.ts";
+import type { Leg, Route } from "./route.ts";
 
 /** Throws UsageError `E_STATE`. */
 export function requireStateFits(
@@ -13,13 +13,13 @@ export function requireStateFits(
 ) {
   const { step, x, history } = state;
   if (!Number.isInteger(step) || step < 1 || step > steps) throw unfit(`its step (found ${step}, allowed 1..${steps})`);
-  const following = hires ?? refined;
-  const isSecond = following !== undefined && step > following.stepsBefore;
-  const { latentShape } = (isSecond ? (described.hires ?? described.refined) : undefined) ?? described;
+  const isOf = (leg: Leg | undefined) => leg !== undefined && step > leg.stepsBefore;
+  const leg = isOf(refined) ? refined! : isOf(hires) ? hires! : first;
+  const { latentShape } = (isOf(hires) && described.hires) || described;
   const values = elementCount(latentShape);
   const wrong = [x, ...history].find(({ length }) => length !== values);
   if (wrong) throw unfit(`its latent's size (found ${wrong.length} values, allowed ${values})`);
-  const { historyLength } = (isSecond ? following : first).course.sampler;
+  const { historyLength } = leg.course.sampler;
   if (history.length > historyLength) {
     throw unfit(`what its sampler keeps (found ${history.length} latents, allowed up to ${historyLength})`);
   }

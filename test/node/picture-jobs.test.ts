@@ -15,7 +15,10 @@ import { readJob } from "../../src/engine/read-job.ts";
 import type { Picture } from "../../src/image/picture.ts";
 import { resample } from "../../src/image/resample.ts";
 import type { FullJob } from "../../src/job/job.ts";
+import type { Refiner } from "../../src/models/family.ts";
+import { SDXL } from "../../src/models/sdxl/family.ts";
 import { Upscaling } from "../../src/models/upscaling.ts";
+import { openFileFolder } from "../../src/node/files/file-folder.ts";
 import { openOnnxBackend } from "../../src/node/onnx.ts";
 import { openUpscaler } from "../../src/node/upscaler-files.ts";
 import { type GenerateJob, openEngine } from "../../src/node.ts";
@@ -116,6 +119,11 @@ async function fullJob(runtime: Runtime, job: GenerateJob): Promise<TextToImageJ
   return { ...full, pictures: read, upscaler: await upscalerOf(runtime, full) };
 }
 
+async function openRefiner(): Promise<Refiner> {
+  const folder = await openFileFolder(here("refiner"));
+  return await SDXL.openRefiner({ model: { kind: "folder", folder }, vocabulary: folder });
+}
+
 const PAINT = here("paint");
 const DEEP = fileURLToPath(new URL("fixtures/golden/deep", root));
 const SMALL = { ...BASE, steps: 4, width: 32, height: 32 };
@@ -131,9 +139,21 @@ for (const [name, model, job] of [
     DEEP,
     { ...SMALL, steps: 2, hiresScale: 2, hiresUpscaler: UPSCALER("x2.pth"), hiresSteps: 3 },
   ],
+  [
+    "inpainting, then a refiner",
+    DEEP,
+    { ...SMALL, initImage: here("init.png"), maskImage: here("soft.png"), refinerStart: 0.5 },
+  ],
+  [
+    "a larger latent, then a refiner",
+    DEEP,
+    { ...SMALL, steps: 2, hiresScale: 2, hiresStrength: 0.8, hiresSteps: 5, refinerStart: 0.5 },
+  ],
 ] as const) {
   test(`${name}: from the state of any step, the same pixels; a device lost at any of some calls as well`, async () => {
-    await using checkpoint = await openSdxlFolder(model);
+    await using base = await openSdxlFolder(model);
+    await using refiner = "refinerStart" in job ? await openRefiner() : undefined;
+    const checkpoint = refiner ? base.withRefiner(refiner) : base;
     await using device = new HostDevice(await openOnnxBackend());
     await using runtime = new Runtime(checkpoint, device, componentReaders(checkpoint, performance.now), settings);
     const full = await fullJob(runtime, job);
@@ -240,4 +260,9 @@ test("fields that need or exclude one another, sizes and strengths that can't be
   await using painter = await openSdxlFolder(PAINT);
   await using other = new Runtime(painter, device, componentReaders(painter, performance.now), settings);
   await assert.rejects(fullJob(other, { prompt: "a door" }), /E_JOB maskImage: .*is a model for inpainting/);
+  await using refiner = await openRefiner();
+  const both = painter.withRefiner(refiner);
+  await using third = new Runtime(both, device, componentReaders(both, performance.now), settings);
+  const masked = { prompt: "a door", ...init, maskImage: here("mask.png") };
+  await assert.rejects(fullJob(third, masked), /E_JOB maskImage: .*a refiner can't go on from/);
 });

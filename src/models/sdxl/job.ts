@@ -160,6 +160,7 @@ function describePhases(
       : []),
     ...second.lookPhases("look at the larger size", shown),
     second.denoisePhase("denoise at the larger size", larger),
+    ...(refined?.phases(larger) ?? []),
     second.decodePhase("decode", larger),
   ];
 }
