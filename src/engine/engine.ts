@@ -24,6 +24,7 @@ import type { ByteSource } from "../source/source.ts";
 import type { ImportBudget } from "../store/import/import-types.ts";
 import type { Store } from "../store/store.ts";
 import { TableBlocks } from "../stream/blocks.ts";
+import { type EmbeddingFiles, learnedJob } from "./embedding-files.ts";
 import { HiresUpscalers, type OpenUpscaler } from "./hires-upscalers.ts";
 import { generateImages } from "./image-job.ts";
 import { LoraFiles, type OpenLora } from "./lora-files.ts";
@@ -67,6 +68,8 @@ export interface Host {
   readonly openUpscaler?: OpenUpscaler | undefined;
   /** Absent: there are no files. */
   readonly openLora?: OpenLora | undefined;
+  /** Absent: there are no files. */
+  readonly embeddings?: EmbeddingFiles | undefined;
   /** A machine to plan for by name, and its device's sizes. Throws UsageError for an unknown name. */
   readonly described: (name: string) => { readonly machine: Machine; readonly device: DeviceSizes };
 }
@@ -159,13 +162,13 @@ export async function composeEngine(
   if (tiny) runtime.provide(PREVIEWER_COMPONENT, new TableBlocks(PREVIEWER_COMPONENT, tiny.table));
   const upscalers = owned.use(new HiresUpscalers(runtime, host.openUpscaler));
   const loraFiles = owned.use(new LoraFiles(runtime, host.openLora));
-  const { readPicture, readWildcard, openPictureWriter } = host;
+  const { readPicture, readWildcard, openPictureWriter, embeddings } = host;
   const turns = new TurnQueue();
   // One image at a time, or those that are drawn side by side: the next waits for those before, however they ended.
   const takeTurn = () => turns.take();
   const images = {
     ...{ runtime, info, recovery, onRates, now, memory, upscalers, loraFiles, previewer, provide, takeTurn },
-    ...{ readPicture, readWildcard, openPictureWriter },
+    ...{ readPicture, readWildcard, openPictureWriter, embeddings },
   };
   const stack = owned.move();
   return {
@@ -253,10 +256,11 @@ async function planJob(
   },
 ): Promise<PlanReport> {
   const { checkpoint } = runtime;
-  const { full } = await readJob({ ...host, runtime }, { prompt: "", ...job });
+  const read = await readJob({ ...host, runtime }, { prompt: "", ...job });
+  const { full, words } = await learnedJob(checkpoint, read.full, host.embeddings);
   const adapters = (await loraFiles.ofJob(full))?.adapters;
   const upscaler = await upscalers.ofJob(full);
-  const shape = jobShape(checkpoint, { ...full, upscaler, adapters, preview: previewer });
+  const shape = jobShape(checkpoint, { ...full, upscaler, adapters, words, preview: previewer });
   await provide(shape);
   const { input } = runtime.planInput(shape, other.machine?.device);
   const machine = other.machine?.machine ?? input.machine;

@@ -11,6 +11,7 @@ import type { JobPictures } from "../pipeline/job-pictures.ts";
 import { drawPictures, type PictureRequest, type Recovery } from "../pipeline/recovery.ts";
 import { jobShape, type ShapedJob } from "../pipeline/route.ts";
 import { MAX_LANES } from "../plan/side-by-side.ts";
+import { type EmbeddingFiles, learnedJob } from "./embedding-files.ts";
 import type { HiresUpscalers } from "./hires-upscalers.ts";
 import type { LoraFiles } from "./lora-files.ts";
 import { type PictureContext, PictureEvents } from "./picture-events.ts";
@@ -23,6 +24,7 @@ export interface ImageContext extends JobReaders, PictureContext {
   /** The network that makes previews, if there is one. */
   readonly previewer: PreviewerShape | undefined;
   readonly loraFiles: LoraFiles;
+  readonly embeddings?: EmbeddingFiles | undefined;
   readonly openPictureWriter: OpenPictureWriter;
   /** Brings what not every picture needs, such as the VAE's encoder, where the model is. */
   readonly provide: (shape: JobShape, signal?: AbortSignal) => Promise<void>;
@@ -93,12 +95,13 @@ async function readRequest(context: ImageContext, request: GenerateRequest, inde
   const { runtime, info, upscalers, loraFiles, provide, openPictureWriter } = context;
   const { signal } = request;
   signal?.throwIfAborted();
-  const { full, pictures, notes } = await readJob(context, request.job, signal);
+  const { full: read, pictures, notes } = await readJob(context, request.job, signal);
+  const { full, words } = await learnedJob(runtime.checkpoint, read, context.embeddings, signal);
   const { adapters, hashes: loraHashes, notes: told = [] } = (await loraFiles.ofJob(full, signal)) ?? {};
   // Who asks for previews pays for them.
   const colours = runtime.checkpoint.latentColours && ("colours" as const);
   const preview = request.previews ? (context.previewer ?? colours) : undefined;
-  const job = { ...full, upscaler: await upscalers.ofJob(full, signal), adapters, preview };
+  const job = { ...full, upscaler: await upscalers.ofJob(full, signal), adapters, words, preview };
   const shape = jobShape(runtime.checkpoint, job);
   await provide(shape, signal);
   const writer = await openWriter(openPictureWriter, full, info, runtime.checkpoint, loraHashes);

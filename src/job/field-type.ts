@@ -24,10 +24,12 @@ export type Kind =
   | { readonly type: "picture" }
   /** Adapters with their strengths (lora-use.ts); as text one or several. A flag may come again. */
   | { readonly type: "loras" }
+  /** Files, as paths or names; as text one or several (list-text.ts). A flag may come again. */
+  | { readonly type: "files"; readonly maxCount: number }
   /** Memory: text such as "6G", a number of bytes, or a Budget, which the others become. */
   | { readonly type: "amount" };
 
-export type FieldValue = string | number | boolean | Budget | readonly LoraUse[];
+export type FieldValue = string | number | boolean | Budget | readonly LoraUse[] | readonly string[];
 
 /** An option of the command line. */
 export interface Flag {
@@ -97,7 +99,9 @@ type KindValue<K> = K extends { readonly type: "text" | "picture" | "named" | "p
           ? Seed
           : K extends { readonly type: "loras" }
             ? readonly LoraUse[]
-            : Budget;
+            : K extends { readonly type: "files" }
+              ? readonly string[]
+              : Budget;
 
 /** Names of the fields that must be given. */
 type Required<F extends Fields> = {
@@ -136,6 +140,8 @@ export function allowed(kind: Kind): string {
       return "a picture: a file, a data: URL of a PNG, JPEG or WebP, or sha256: and an asset's hash";
     case "loras":
       return `up to ${MAX_LORAS} files, each with weights from -${MAX_LORA_WEIGHT} to ${MAX_LORA_WEIGHT} and shares of steps from 0 to 1, as in FILE:0.8 or FILE:te=0.5:unet=1:to=0.6`;
+    case "files":
+      return `up to ${kind.maxCount} files`;
     case "amount":
       return "an amount of memory such as 6G, 512M, or -1G for all but 1 GiB";
   }

@@ -167,6 +167,12 @@ export const OPEN_FIELDS = {
     flag: { usage: "--lora-dir <dir>", group: "Prompts" },
     aliases: ["lora_dir"],
   },
+  embeddingsDir: {
+    kind: PATH,
+    description: "folder, with those in it, of embeddings: a file's name in a prompt stands for it",
+    flag: { usage: "--embeddings-dir <dir>", group: "Prompts" },
+    aliases: ["embeddings_dir"],
+  },
   store: {
     kind: PATH,
     description: "block store for large artifacts",

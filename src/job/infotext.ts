@@ -7,7 +7,7 @@ import type { Field, Fields, InfotextEntry } from "./field-type.ts";
 import { JOB_FIELDS } from "./fields.ts";
 import { infotextRank } from "./infotext-order.ts";
 import type { FullJob } from "./job.ts";
-import { type LoraUse, lorasText } from "./lora-use.ts";
+import { textOfValue } from "./text.ts";
 
 /** All that is needed to make the picture again. */
 export interface ImageRecord extends FullJob {
@@ -118,7 +118,7 @@ function recorded(record: ImageRecord, fields: Fields): Values {
 
 /** As the infotext has it; a decimal number as Python prints a float: 5 is "5.0". */
 function ownText({ kind }: Field, value: unknown): string | undefined {
-  if (kind.type === "loras") return value === undefined ? undefined : lorasText(value as readonly LoraUse[]);
+  if (kind.type === "loras" || kind.type === "files") return value === undefined ? undefined : textOfValue(kind, value);
   const pythonFloat = kind.type === "decimal" && Number.isInteger(value);
   return pythonFloat ? Number(value).toFixed(1) : textOf(value);
 }

@@ -79,6 +79,8 @@ export interface GenerateJob {
   readonly quality?: number;
   /** A WebP that keeps every pixel. Default false. */
   readonly lossless?: boolean;
+  /** Embeddings' files (textual inversions), or their names in the folder of them: used where their names stand in prompts. */
+  readonly embeddings?: readonly string[];
   /** LoRAs and their relatives, with their strengths. */
   readonly loras?: readonly LoraUse[];
 }
@@ -88,7 +90,9 @@ export type PlanJob = Pick<
   GenerateJob,
   "steps" | "guidance" | "width" | "height" | "sampler" | "schedule" | "scheduler" | "negativePrompt" | PictureField
 > &
-  Partial<Pick<GenerateJob, "loras" | "prompt" | "prompt2" | "negativePrompt2" | "promptSyntax" | "clipSkip">>;
+  Partial<
+    Pick<GenerateJob, "loras" | "embeddings" | "prompt" | "prompt2" | "negativePrompt2" | "promptSyntax" | "clipSkip">
+  >;
 
 type PictureField =
   | ("initImage" | "strength" | "maskImage" | "outpaint")

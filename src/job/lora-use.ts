@@ -1,4 +1,5 @@
 /** @file The adapters that a job names, each with its strengths: as JSON, and as the text of a flag, of the loop and of the infotext. Pure. */
+import { itemsOfText, textOfItems } from "./list-text.ts";
 
 /** One adapter's file, and how strong it is where. */
 export interface LoraUse {
@@ -38,28 +39,19 @@ export function loraFromText(text: string): LoraUse | undefined {
   return checkedLora({ file, ...numbers });
 }
 
-/** Several, with commas between them; one whose file has commas or quotes stands in double quotes, quotes in it twice. */
+/** Several, as list-text.ts has them. */
 export function lorasFromText(text: string): readonly LoraUse[] | undefined {
-  const items: string[] = [];
-  let rest = text.trim();
-  while (rest !== "") {
-    const [all, quoted, plain = ""] = /^(?:"((?:[^"]|"")*)"|([^,"][^,]*))\s*(?:,\s*|$)/.exec(rest) ?? [];
-    if (all === undefined) return undefined;
-    items.push(quoted === undefined ? plain : quoted.replaceAll('""', '"'));
-    rest = rest.slice(all.length);
-  }
-  return checkedLoras(items.map(loraFromText));
+  const items = itemsOfText(text);
+  return items && checkedLoras(items.map(loraFromText));
 }
 
 /** What `lorasFromText` reads. */
 export function lorasText(loras: readonly LoraUse[]): string {
-  return loras
-    .map(({ file, weight, ...named }) => {
-      const values = Object.entries(named).map(([name, value]) => `:${name}=${value}`);
-      const text = `${file}${weight === undefined ? "" : `:${weight}`}${values.join("")}`;
-      return /[,"]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
-    })
-    .join(", ");
+  const items = loras.map(({ file, weight, ...named }) => {
+    const values = Object.entries(named).map(([name, value]) => `:${name}=${value}`);
+    return `${file}${weight === undefined ? "" : `:${weight}`}${values.join("")}`;
+  });
+  return textOfItems(items);
 }
 
 /** From JSON; undefined where it is none. */

@@ -28,6 +28,8 @@ export interface OpenEngineOptions {
   readonly wildcardsDir?: string;
   /** Folder where LoRAs are found by name, in it or deeper: those of `<lora:NAME:0.8>`, and of a job's `loras`. */
   readonly loraDir?: string;
+  /** Folder of embeddings (textual inversions), in it or deeper: where a file's name stands in a prompt, it stands for its vectors. */
+  readonly embeddingsDir?: string;
   /**
    * Folder of the block store, which large artifacts are imported into once; `model` may be "store:ID" too. Default:
    * `$SOLVAY_STORE`, or `solvay/store` in the user's cache folder.

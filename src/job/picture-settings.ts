@@ -93,6 +93,11 @@ export class SettingsFound {
 function fieldValue({ kind }: Field, called: string, value: unknown): FieldValue | undefined | Refusal {
   const loras = kind.type === "loras" ? lorasFromJson(value) : undefined;
   if (loras) return loras;
+  if (kind.type === "files" && Array.isArray(value) && value.every((file) => typeof file === "string")) {
+    return value.length <= kind.maxCount
+      ? value
+      : { refused: `${called} must be ${allowed(kind)} (found ${value.length})` };
+  }
   const fits =
     typeof value === "string" ||
     (kind.type === "switch" && typeof value === "boolean") ||

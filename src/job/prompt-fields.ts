@@ -4,6 +4,9 @@ import type { Fields } from "./field-type.ts";
 
 export const PROMPT = { type: "text", maxChars: 65536 } as const;
 
+/** Of a job. */
+export const MAX_EMBEDDINGS = 64;
+
 /** Layers that A1111 counts where nothing is passed over: SDXL reads the last but one. */
 const A1111_CLIP_SKIP = 2;
 
@@ -52,6 +55,15 @@ export const PROMPT_FIELDS = {
     },
     aliases: ["clip_skip"],
     omitsDefault: true,
+    shapesPlan: true,
+  },
+  embeddings: {
+    kind: { type: "files", maxCount: MAX_EMBEDDINGS },
+    description: "embedding (textual inversion) for SDXL, used where its name stands in a prompt; again for more",
+    flag: { usage: "--embedding <file>", group: "Prompts" },
+    loop: { word: "embedding", usage: "FILE, ...|none", title: "Embeddings", clear: "none", cleared: "none" },
+    infotext: { name: "Embeddings" },
+    aliases: ["embedding"],
     shapesPlan: true,
   },
   originalSize: {

@@ -89,6 +89,8 @@ function valueSchema(name: string, { kind, flag }: Field): z.ZodType {
         .max(MAX_LORAS)
         .refine((uses) => uses.every(({ from = 0, to = 1 }) => from <= to));
     }
+    case "files":
+      return z.array(z.string().min(1).max(MAX_LORA_CHARS)).max(kind.maxCount);
     case "amount": {
       const bytes = z.int().min(1);
       const value = z.union([z.strictObject({ bytes }), z.strictObject({ allBut: bytes })]);

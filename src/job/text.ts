@@ -2,6 +2,7 @@
 import { UsageError } from "../errors.ts";
 import { type Budget, describeBudget, parseBudget } from "../ledger/budget.ts";
 import { allowed, type FieldValue, hasRange, type Kind, nearestOf } from "./field-type.ts";
+import { itemsOfText, textOfItems } from "./list-text.ts";
 import { type LoraUse, lorasFromText, lorasText } from "./lora-use.ts";
 import { pairOf } from "./pair.ts";
 import { pictureReference } from "./picture.ts";
@@ -45,6 +46,12 @@ export function valueFromText(kind: Kind, name: string, text: string): FieldValu
       return text;
     case "loras":
       return lorasFromText(text) ?? refuse(kind, name, JSON.stringify(text));
+    case "files": {
+      const items = itemsOfText(text);
+      return items && items.length <= kind.maxCount && !items.includes("")
+        ? items
+        : refuse(kind, name, JSON.stringify(text));
+    }
     case "amount":
       return parseBudget(name, text);
   }
@@ -53,6 +60,7 @@ export function valueFromText(kind: Kind, name: string, text: string): FieldValu
 /** A value as people read it. */
 export function textOfValue(kind: Kind, value: unknown): string {
   if (kind.type === "amount") return describeBudget(value as Budget);
+  if (kind.type === "files") return textOfItems(value as readonly string[]);
   return kind.type === "loras" ? lorasText(value as readonly LoraUse[]) : String(value);
 }
 

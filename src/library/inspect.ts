@@ -1,5 +1,6 @@
 /** @file What lies in a weight file: its tensors or records, and what its header says. */
 import { type AdapterDescription, describeAdapter } from "../adapters/description.ts";
+import { describeEmbedding } from "../adapters/embedding-file.ts";
 import { readLzr2 } from "../container/lzr2.ts";
 import { readSafetensorsHeader } from "../container/safetensors.ts";
 import { sniffContainer } from "../container/sniff.ts";
@@ -46,9 +47,12 @@ export async function inspectFile(
   const all = foreign.length === 0 ? [...header.table.values()] : inFileOrder([...header.table.values(), ...foreign]);
   const tensors = all.map(({ name, dtype, shape, startByte, endByte }) => ({ name, dtype, shape, startByte, endByte }));
   const adapter = describeAdapter(source.name, all, header.metadata);
+  const embedding = describeEmbedding(all);
   const content = adapter
     ? adapterLines(adapter)
-    : FAMILIES.flatMap((family) => family.contentOf(all, Object.fromEntries(header.metadata)));
+    : embedding !== undefined
+      ? [`this is ${embedding}`]
+      : FAMILIES.flatMap((family) => family.contentOf(all, Object.fromEntries(header.metadata)));
   const metadata = Object.fromEntries(header.metadata);
   return { container, fileBytes, metadata, content, ...(adapter ? { adapter } : {}), tensors };
 }

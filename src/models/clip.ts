@@ -33,12 +33,17 @@ export interface ClipGraphOptions {
   readonly skips?: readonly number[];
   /** Also compute "pooled" from input "eos_rows": flat row b T + position of the end-of-text token. */
   readonly pooled: boolean;
+  /** Tokens may be learned vectors instead: input "rows" tells which. */
+  readonly learned?: boolean;
   /** See Graph. */
   readonly fp32?: boolean;
   readonly adapters?: ComponentAdapters | undefined;
 }
 
-/** Inputs "ids" [B, T] i32, "positions" [T] i32, with pooled "eos_rows" [B] i32. Outputs by `hiddenName` [B, T, C], "pooled" [B, P]. */
+/**
+ * Inputs "ids" [B, T] i32, "positions" [T] i32, with pooled "eos_rows" [B] i32, with learned "learned" [T, C] and "rows" [B, T] i32: row r < T of the
+ * ids' embeddings, T + i of "learned". Outputs by `hiddenName` [B, T, C], "pooled" [B, P].
+ */
 export function clipGraph(config: ClipConfig, options: ClipGraphOptions): Graph {
   return clip(config, options).build();
 }
@@ -56,17 +61,24 @@ export function clipSchema(config: ClipConfig, projection: boolean): ReadonlyMap
 
 function clip(
   config: ClipConfig,
-  { batch, tokens, skips = [0], pooled, fp32, adapters }: ClipGraphOptions,
+  { batch, tokens, skips = [0], pooled, learned, fp32, adapters }: ClipGraphOptions,
 ): GraphBuilder {
   const { hiddenSize, eps } = config;
   const g = new LayerBuilder("clip", { fp32, adapters });
   const ids = g.input("ids", [batch, tokens], "i32");
   const positions = g.input("positions", [tokens], "i32");
   const eosRows = pooled ? g.input("eos_rows", [batch], "i32") : undefined;
+  const vectors = learned ? g.input("learned", [tokens, hiddenSize]) : undefined;
+  const rows = learned ? g.input("rows", [batch, tokens], "i32") : undefined;
   let x = g.segment("text_model.embeddings", () => {
     const token = g.weight("text_model.embeddings.token_embedding.weight", [config.vocabSize, hiddenSize]);
     const position = g.weight("text_model.embeddings.position_embedding.weight", [config.maxPositions, hiddenSize]);
-    return add(g, g.node("embedding", [token, ids], {}), g.node("embedding", [position, positions], {})); // [B, T, C]
+    let embedded = g.node("embedding", [token, ids], {}); // [B, T, C]
+    if (vectors && rows) {
+      const flat = g.node("reshape", [embedded], { shape: [batch * tokens, hiddenSize] });
+      embedded = g.node("embedding", [g.node("concat", [flat, vectors], { axis: 0 }), rows], {}); // [B, T, C]
+    }
+    return add(g, embedded, g.node("embedding", [position, positions], {})); // [B, T, C]
   });
   // No layer runs that nothing reads.
   const layersRun = pooled ? config.layers : config.layers - 1 - Math.min(...skips);

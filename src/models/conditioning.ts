@@ -2,6 +2,17 @@
 import type { TokenChunk } from "../prompt/chunks.ts";
 import type { PromptSyntax } from "../prompt/syntax.ts";
 
+/** A word of prompts that stands for vectors which were learned for it (textual inversion). */
+export interface LearnedWord {
+  readonly name: string;
+  /** The same for the same vectors. */
+  readonly id: string;
+  /** How many vectors. */
+  readonly count: number;
+  /** By the text encoder's folder name: [count, C]. */
+  readonly vectors: ReadonlyMap<string, Float32Array>;
+}
+
 /** A prompt at one step. */
 export interface PromptText {
   readonly text: string;
@@ -9,6 +20,7 @@ export interface PromptText {
   readonly second?: string | undefined;
   readonly syntax: PromptSyntax;
   readonly clipSkip: number;
+  readonly words?: readonly LearnedWord[] | undefined;
 }
 
 /** What a conditioning is made from, as plain JSON: equal ones give equal conditionings. A long prompt is several. */

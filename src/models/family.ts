@@ -2,6 +2,7 @@
  * @file The seam of model families: SDXL today. A family finds its models among files, opens them, and describes a job as
  * phases of graphs; nothing above or below it asks which family it is.
  */
+import type { EncoderWidth } from "../adapters/embedding-file.ts";
 import type { ModelPart } from "../adapters/layer-names.ts";
 import type { ComponentRules, Schema } from "../checkpoint/schema.ts";
 import type { TensorTable } from "../container/table.ts";
@@ -19,7 +20,7 @@ import type { ByteSource } from "../source/source.ts";
 import type { PackedBlock } from "../store/stored-model.ts";
 import type { PhaseRun } from "../stream/phase.ts";
 import type { CutTexts } from "../tokenizer/cut-text.ts";
-import type { Conditioning, Guide, Prompt, PromptText, Strengths } from "./conditioning.ts";
+import type { Conditioning, Guide, LearnedWord, Prompt, PromptText, Strengths } from "./conditioning.ts";
 import type { JobShape } from "./job-shape.ts";
 import type { Previewing } from "./previewing.ts";
 import type { Upscaling } from "./upscaling.ts";
@@ -140,6 +141,8 @@ export interface Family {
   ): readonly string[];
   /** The networks of an opened model that adapters may change, by every name by which their files call layers. */
   adapterParts(model: Pick<Checkpoint, "rulesOf">): readonly ModelPart[];
+  /** The text encoders that learned words have vectors for. */
+  encoderWidths(model: Pick<Checkpoint, "rulesOf">): readonly EncoderWidth[];
   /** What an artifact overlays where no model is named: the component and what it holds in the family's base model. */
   readonly baseArtifactTarget: ArtifactTarget;
   /** A component's tensors by canonical (diffusers) name, in a file of any layout that holds it. `file`: for messages. */
@@ -217,6 +220,12 @@ export interface Refiner extends AsyncDisposable {
   readonly components: ReadonlyMap<string, Component & { readonly prefix: string }>;
 }
 
+export interface EncodeOptions {
+  /** Those that the prompt may have. */
+  readonly words?: readonly LearnedWord[] | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
 /** One question of a sampler to the model. */
 export interface ModelCall {
   /** The step that asks, from 0. */
@@ -277,11 +286,11 @@ export interface DescribedJob extends DescribedStage {
   /** The refiner's steps, where the job's shape has some. */
   readonly refined?: RefinedStage | undefined;
   /** In the encode phase. */
-  encode(phase: PhaseRun, prompt: Prompt, signal?: AbortSignal): Promise<Conditioning>;
+  encode(phase: PhaseRun, prompt: Prompt, options?: EncodeOptions): Promise<Conditioning>;
 }
 
 /** Steps by a network of its own, which is told of prompts in its own way. */
 export interface RefinedStage extends DescribedStage {
   readonly phaseOf: DescribedStage["phaseOf"] & { readonly encode: string };
-  encode(phase: PhaseRun, prompt: Prompt, signal?: AbortSignal): Promise<Conditioning>;
+  encode(phase: PhaseRun, prompt: Prompt, options?: EncodeOptions): Promise<Conditioning>;
 }

@@ -58,6 +58,8 @@ export interface TextShape {
   readonly encodes: number;
   /** How often the model is told of prompts: 1, and each step with others than the one before. */
   readonly tellings: number;
+  /** Vectors of all the learned words that prompts may have; absent: they have none. */
+  readonly learned?: number;
   /** Chunks of embeddings in host memory beside those that are kept for prompts to come back. */
   readonly heldChunks: number;
 }
@@ -143,5 +145,5 @@ function graphsOf(shape: JobShape): string {
     adapters,
     ...rest
   } = shape;
-  return JSON.stringify([rest, text && [text.chunks, text.clipSkips], adapters?.set]);
+  return JSON.stringify([rest, text && [text.chunks, text.clipSkips, text.learned], adapters?.set]);
 }

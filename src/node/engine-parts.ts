@@ -6,6 +6,7 @@ import type { OpenRequest } from "../job/checked.ts";
 import type { LibraryHost } from "../library/host.ts";
 import { findModel, type ModelSource } from "../library/open.ts";
 import { openCompute } from "./compute.ts";
+import { embeddingFiles } from "./embedding-files.ts";
 import { machineNamed, PROCESS_BYTES, resolveBudgets } from "./host-machine.ts";
 import { nodeLibraryHost } from "./library-host.ts";
 import { loraOpener } from "./lora-files.ts";
@@ -33,11 +34,12 @@ export async function openNodeParts(request: OpenRequest, toAbsolute: (path: str
     return await readPictureFile(bytes, { name, ...(signal && { signal }) });
   };
   const open: Host["openUpscaler"] = (reference, signal) => openUpscaler(toAbsolute(reference), reference, signal);
-  const { wildcardsDir, loraDir, budgets = {} } = request;
+  const { wildcardsDir, loraDir, embeddingsDir, budgets = {} } = request;
+  const embeddings = embeddingFiles(embeddingsDir === undefined ? undefined : toAbsolute(embeddingsDir), toAbsolute);
   const openLora = loraOpener(loraDir === undefined ? undefined : toAbsolute(loraDir), toAbsolute);
   const readWildcard = wildcardsDir === undefined ? undefined : wildcardReader(toAbsolute(wildcardsDir));
   opened.move();
-  const host = { ...NODE_HOST, readPicture, readWildcard, openUpscaler: open, openLora };
+  const host = { ...NODE_HOST, readPicture, readWildcard, openUpscaler: open, openLora, embeddings };
   return { compute, model, previewer, host, budgets };
 }
 

@@ -1,6 +1,6 @@
 /** @file A job's prompts over its steps: which texts the model is told when, and what that takes. Pure. */
 import { UsageError } from "../errors.ts";
-import { atStep, type Prompt, type PromptText } from "../models/conditioning.ts";
+import { atStep, type LearnedWord, type Prompt, type PromptText } from "../models/conditioning.ts";
 import { type Checkpoint, PROMPT_CACHE_ENTRIES } from "../models/family.ts";
 import type { TextShape } from "../models/job-shape.ts";
 import { networkTags } from "../prompt/networks.ts";
@@ -20,6 +20,8 @@ export interface PromptJob {
   readonly negativePrompt2?: string | undefined;
   readonly promptSyntax?: PromptSyntax | undefined;
   readonly clipSkip?: number | undefined;
+  /** Those that prompts may have. */
+  readonly words?: readonly LearnedWord[] | undefined;
   readonly steps: number;
   readonly guidance: number;
 }
@@ -35,6 +37,7 @@ export interface PromptScript {
   readonly parts: readonly (Course & { readonly weight: number })[];
   /** Absent where nothing guides. */
   readonly negative?: Course | "zeros" | undefined;
+  readonly words?: readonly LearnedWord[] | undefined;
 }
 
 /** What reads prompts: a model, or its refiner. */
@@ -50,19 +53,18 @@ export function promptScript(checkpoint: PromptReader, job: PromptJob, leastChun
     promptSyntax: syntax = "plain",
     clipSkip = 0,
   } = job;
-  const { steps, guidance } = job;
+  const { steps, guidance, words } = job;
   requireClipSkip(checkpoint, clipSkip);
   const collector = new TextCollector(checkpoint, leastChunks);
   const isPlain = syntax === "plain";
   if (!isPlain) for (const text of [prompt2, negativePrompt, negativePrompt2]) requireNoNetworks(text ?? "");
   // Networks that it asks for are no text (prompt-loras.ts).
   const prompt = isPlain ? written : networkTags(written).text;
-  const courseOf = (text: string, second: string | undefined, skip: number): Course => {
-    const momentsOf = (words: string) =>
-      isPlain ? [{ untilStep: steps, text: words }] : promptMoments(words, { steps });
+  const courseOf = (whole: string, second: string | undefined, skip: number): Course => {
+    const momentsOf = (text: string) => (isPlain ? [{ untilStep: steps, text }] : promptMoments(text, { steps }));
     const places: number[] = [];
-    for (const [end, words, other] of together(momentsOf(text), second ? momentsOf(second) : undefined)) {
-      const place = collector.place({ text: words, second: other, syntax, clipSkip: skip });
+    for (const [end, text, other] of together(momentsOf(whole), second ? momentsOf(second) : undefined)) {
+      const place = collector.place({ text, second: other, syntax, clipSkip: skip, words });
       while (places.length < end) places.push(place);
     }
     return { places };
@@ -79,7 +81,7 @@ export function promptScript(checkpoint: PromptReader, job: PromptJob, leastChun
       : // diffusers passes over layers for the positive prompt alone.
         courseOf(negativePrompt ?? "", negativePrompt2, isPlain ? 0 : clipSkip);
   const found = parts.map(({ text, weight }) => ({ weight, ...courseOf(text, prompt2, clipSkip) }));
-  return { texts: collector.filled(syntax), parts: found, negative };
+  return { texts: collector.filled(syntax), parts: found, negative, words };
 }
 
 /** What the model's refiner is told: as many chunks as the model's graphs have. */
@@ -188,7 +190,7 @@ function requireNoNetworks(prompt: string): void {
 }
 
 /** What it takes; undefined for prompts that take as little as possible. */
-export function textShapeOf({ texts, parts, negative }: PromptScript): TextShape | undefined {
+export function textShapeOf({ texts, parts, negative, words = [] }: PromptScript): TextShape | undefined {
   const chunks = texts[0]!.length;
   const clipSkips = [...new Set(texts.map(([first]) => first!.clipSkip))].toSorted((a, b) => a - b);
   const encodes = new Set(texts.flat().map((prompt) => JSON.stringify(prompt))).size;
@@ -198,12 +200,22 @@ export function textShapeOf({ texts, parts, negative }: PromptScript): TextShape
   for (let step = 1; step < length; step++) {
     if (courses.some(({ places }) => atStep(places, step) !== atStep(places, step - 1))) tellings++;
   }
-  const isSimple = chunks === 1 && tellings === 1 && parts.length === 1 && clipSkips.every((skip) => skip === 0);
+  const isLearned = texts.flat().some(({ tokens }) => Object.values(tokens).some(({ learned }) => learned));
+  const isSimple =
+    !isLearned && chunks === 1 && tellings === 1 && parts.length === 1 && clipSkips.every((skip) => skip === 0);
   if (isSimple) return undefined;
   // What has one chunk is what the cache holds, as long as it holds all.
   const isCached = chunks === 1 && texts.length < PROMPT_CACHE_ENTRIES;
   const held = texts.length + (negative === "zeros" ? 1 : 0);
-  return { chunks, clipSkips, encodes, tellings, heldChunks: isCached ? 0 : held * chunks };
+  const learned = words.reduce((sum, { count }) => sum + count, 0);
+  return {
+    chunks,
+    clipSkips,
+    encodes,
+    tellings,
+    ...(isLearned ? { learned } : {}),
+    heldChunks: isCached ? 0 : held * chunks,
+  };
 }
 
 /** Token ids by tokenizer, of all chunks of the first step's texts, one part after the other. Throws UsageError as promptScript. */

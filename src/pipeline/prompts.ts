@@ -1,7 +1,7 @@
 /** @file The embeddings of a job's prompts, as a Guide: known ones are remembered by chunk, others encoded. */
 import { pairOf } from "../job/pair.ts";
 import type { Conditioning, Guide, PictureOrigin, Prompt, Timeline } from "../models/conditioning.ts";
-import type { RefinedStage } from "../models/family.ts";
+import type { EncodeOptions, RefinedStage } from "../models/family.ts";
 import { requireFiniteValues } from "../models/finite.ts";
 import { adaptedPrompt, type JobAdapters } from "./job-adapters.ts";
 import type { Course, PromptScript } from "./prompt-script.ts";
@@ -11,7 +11,7 @@ import type { PhaseHost, PlannedJob } from "./runtime.ts";
 export async function promptGuide(
   runtime: PhaseHost,
   planned: PlannedJob,
-  { texts, parts, negative }: PromptScript,
+  { texts, parts, negative, words }: PromptScript,
   signal: AbortSignal | undefined,
   {
     refined,
@@ -19,7 +19,7 @@ export async function promptGuide(
   }: { readonly refined?: RefinedStage | undefined; readonly adapters?: JobAdapters | undefined } = {},
 ): Promise<Pick<Guide, "parts" | "negative">> {
   const adapted = texts.map((chunks) => chunks.map((prompt) => adaptedPrompt(prompt, adapters)));
-  const conditionings = await encodeTexts(runtime, planned, adapted, signal, refined);
+  const conditionings = await encodeTexts(runtime, planned, adapted, { words, signal }, refined);
   const timelineOf = ({ places }: Course): Timeline => places.map((place) => conditionings[place]!);
   return {
     parts: parts.map(({ weight, ...course }) => ({ weight, timeline: timelineOf(course) })),
@@ -45,7 +45,7 @@ async function encodeTexts(
   runtime: PhaseHost,
   planned: PlannedJob,
   texts: readonly (readonly Prompt[])[],
-  signal: AbortSignal | undefined,
+  options: EncodeOptions,
   refined: RefinedStage | undefined,
 ): Promise<Conditioning[]> {
   const { shape } = planned;
@@ -55,11 +55,11 @@ async function encodeTexts(
   const keyOf = (prompt: Prompt) => JSON.stringify([shape.fp32, refined !== undefined, prompt]);
   const known = texts.flat().map((prompt) => promptCache.get(keyOf(prompt)));
   const isKnown = known.every((conditioning) => conditioning !== undefined);
-  await using phase = isKnown ? undefined : await runtime.openPhase(planned, described.phaseOf.encode, signal);
+  await using phase = isKnown ? undefined : await runtime.openPhase(planned, described.phaseOf.encode, options.signal);
   const encode = async (prompt: Prompt): Promise<Conditioning> => {
     const cached = promptCache.get(keyOf(prompt));
     if (cached) return cached;
-    const conditioning = await described.encode(phase!, prompt, signal);
+    const conditioning = await described.encode(phase!, prompt, options);
     for (const values of [...conditioning.sequences.values(), ...conditioning.vectors.values()]) {
       // Before it is remembered.
       requireFiniteValues(values, "the prompt's embedding");

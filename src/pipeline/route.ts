@@ -5,6 +5,7 @@
 import { UsageError } from "../errors.ts";
 import { encoderBytesPerPixel } from "../image/picture-writer.ts";
 import type { FullJob } from "../job/job.ts";
+import type { LearnedWord } from "../models/conditioning.ts";
 import type { Checkpoint } from "../models/family.ts";
 import type { JobShape, UpscalerShape } from "../models/job-shape.ts";
 import { type Course, courseOf } from "./denoising.ts";
@@ -99,10 +100,11 @@ export function stepsUpTo({ stepsBefore, course }: Leg): number {
   return stepsBefore + course.endStep - course.firstStep;
 }
 
-/** A job with the network that its `hiresUpscaler` names, its adapters, and the way of its previews. */
+/** A job with the network that its `hiresUpscaler` names, its adapters, the words that its prompts may have, and the way of its previews. */
 export type ShapedJob = FullJob & {
   readonly upscaler?: UpscalerShape | undefined;
   readonly adapters?: JobAdapters | undefined;
+  readonly words?: readonly LearnedWord[] | undefined;
   /** Absent: none are asked for. */
   readonly preview?: JobShape["preview"];
 };

@@ -7,8 +7,10 @@ import { attentionSpans } from "./attention.ts";
 
 /** What an encoder reads at once, as plain JSON. */
 export interface TokenChunk {
-  /** As many as the encoder has positions: start, text, end, padding. */
+  /** As many as the encoder has positions: start, text, end, padding. -1 - i stands for `learned[i]`. */
   readonly ids: readonly number[];
+  /** Vectors in place of tokens: a word's id, and which of its vectors. */
+  readonly learned?: readonly (readonly [word: string, row: number])[];
   /** Of each; absent where all are 1. */
   readonly weights?: readonly number[];
 }
@@ -39,7 +41,14 @@ export function weightedChunks(text: string, tokenizer: ChunkTokenizer): TokenCh
       close();
       continue;
     }
-    for (const id of tokenizer.textIds(span.text)) {
+    const textIds = tokenizer.textIds(span.text);
+    for (const [at, id] of textIds.entries()) {
+      // A learned word is not cut in two.
+      if (id < 0 && textIds[at - 1] !== id + 1) {
+        let count = 1;
+        while (textIds[at + count] === id - count) count++;
+        if (ids.length > 0 && ids.length + count > room) close();
+      }
       const isFull = ids.length === room;
       if (isFull) {
         const moves = id !== commaId && commaAt !== undefined && room - commaAt <= COMMA_REACH;

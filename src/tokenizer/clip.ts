@@ -7,6 +7,7 @@ import { type Needle, splitAtTokens } from "./added-tokens.ts";
 import { MAX_TOKEN_ID, type MergeTable, mergePairs } from "./byte-pairs.ts";
 import type { CutText } from "./cut-text.ts";
 import { malformed, parseObject, quote, rankMerges, readMergeLines, readMergeList, readVocabulary } from "./files.ts";
+import { type NamedIds, wordSplitter } from "./learned-words.ts";
 import { type Role, readSpecialTokens } from "./special-tokens.ts";
 import { normalizeText, splitPieces } from "./unicode.ts";
 
@@ -35,6 +36,8 @@ export interface ClipTokenizer {
   textIds(text: string): number[];
   /** What of the text `encode` leaves out for want of room; undefined if nothing. */
   cut(text: string): CutText | undefined;
+  /** The same, with words that stand for ids of their own. */
+  withWords(words: readonly NamedIds[]): ClipTokenizer;
 }
 
 const DEFAULT_MAX_LENGTH = 77;
@@ -159,6 +162,8 @@ class Clip implements ClipTokenizer {
   readonly #asTyped: readonly Needle[];
   readonly #normalized: readonly Needle[];
   readonly #file: string;
+  readonly #words: readonly NamedIds[];
+  readonly #splitWords: ReturnType<typeof wordSplitter>;
   readonly #cache = new Map<string, readonly number[]>();
 
   constructor(
@@ -168,6 +173,7 @@ class Clip implements ClipTokenizer {
     merges: MergeTable,
     needles: readonly Needle[],
     file: string,
+    words: readonly NamedIds[] = [],
   ) {
     this.bosId = settings.bosId;
     this.eosId = settings.eosId;
@@ -181,6 +187,13 @@ class Clip implements ClipTokenizer {
     this.#asTyped = needles.filter(({ token }) => !token.normalized);
     this.#normalized = needles.filter(({ token }) => token.normalized);
     this.#file = file;
+    this.#words = words;
+    this.#splitWords = wordSplitter(words);
+  }
+
+  withWords(words: readonly NamedIds[]): ClipTokenizer {
+    const needles = [...this.#asTyped, ...this.#normalized];
+    return new Clip(this.#settings, this.#vocabulary, this.#unknownId, this.#merges, needles, this.#file, words);
   }
 
   encode(text: string): number[] {
@@ -211,6 +224,8 @@ class Clip implements ClipTokenizer {
     const symbols = new Map<number, string>();
     for (const [symbol, id] of this.#vocabulary) if (wanted.has(id)) symbols.set(id, symbol);
     const added = new Map([...this.#asTyped, ...this.#normalized].map(({ id, token }) => [id, token.content]));
+    for (const { name, ids } of this.#words)
+      for (const [row, id] of ids.entries()) added.set(id, row === 0 ? name : "");
     const decoder = new TextDecoder();
     let text = "";
     for (const id of ids) {
@@ -229,6 +244,11 @@ class Clip implements ClipTokenizer {
   }
 
   textIds(text: string): number[] {
+    if (!this.#splitWords) return this.#plainIds(text);
+    return this.#splitWords(text).flatMap((part) => (typeof part === "string" ? this.#plainIds(part) : part));
+  }
+
+  #plainIds(text: string): number[] {
     const ids: number[] = [];
     for (const typed of splitAtTokens(text.toWellFormed(), this.#asTyped)) {
       if ("id" in typed) {

@@ -205,7 +205,10 @@ test("a prompt: the encoders' states side by side, the second's pooled end, foun
       clip: { inputs: new Map([["ids", 0]]) },
       clip2: { inputs: new Map([["eos_rows", 0]]) },
     } as unknown as TextGraphs;
-    return [await encodePrompt(configs, graphs, phase, { tokens: chunks, clipSkip: 0 }, SIGNAL), asked] as const;
+    return [
+      await encodePrompt(configs, graphs, phase, { tokens: chunks, clipSkip: 0 }, { signal: SIGNAL }),
+      asked,
+    ] as const;
   };
   const [found, [first, second]] = await encode(10);
   assert.deepEqual([...found.sequences.get("context")!], [0, 10, 20, 1, 11, 21, 2, 12, 22, 3, 13, 23, 4, 14, 24]);

@@ -1,4 +1,5 @@
 /** @file The networks of an SDXL that adapters change, with every name by which files call their layers. */
+import type { EncoderWidth } from "../../adapters/embedding-file.ts";
 import type { ModelPart } from "../../adapters/layer-names.ts";
 import type { Checkpoint } from "../family.ts";
 import { SDXL_COMPONENTS } from "./files.ts";
@@ -11,6 +12,15 @@ const TEXT_MODEL = "text_model.";
 
 /** Embeddings by id are no layers: files of their own (textual inversion) add to them. */
 const EMBEDDINGS = /\.embeddings\./;
+
+/** See Family.encoderWidths. */
+export function sdxlEncoderWidths(model: Pick<Checkpoint, "rulesOf">): readonly EncoderWidth[] {
+  return (["textEncoder", "textEncoder2"] as const).map((component) => {
+    const { folder } = SDXL_COMPONENTS.find(({ id }) => id === component)!;
+    const [, width] = model.rulesOf(component).schema.get("text_model.embeddings.token_embedding.weight")!;
+    return { folder, width: width! };
+  });
+}
 
 /** See Family.adapterParts. */
 export function sdxlAdapterParts(model: Pick<Checkpoint, "rulesOf">): readonly ModelPart[] {

@@ -7,21 +7,56 @@ import type { PromptSyntax } from "../../prompt/syntax.ts";
 import type { PhaseRun } from "../../stream/phase.ts";
 import type { ClipTokenizer } from "../../tokenizer/clip.ts";
 import { type ClipConfig, hiddenName } from "../clip.ts";
-import type { Conditioning, Prompt, PromptText } from "../conditioning.ts";
+import type { Conditioning, LearnedWord, Prompt, PromptText } from "../conditioning.ts";
+import type { EncodeOptions } from "../family.ts";
 import { withStrengths } from "../layer-builder.ts";
 import type { SdxlParts } from "./config.ts";
 import { PASS, type TextGraphs } from "./graphs.ts";
 
-export function tokenChunks(text: string, syntax: PromptSyntax, tokenizer: ClipTokenizer): readonly TokenChunk[] {
-  return syntax === "plain" ? [{ ids: tokenizer.encode(text) }] : weightedChunks(text, tokenizer);
+/** `words`: what may stand for vectors. */
+export function tokenChunks(
+  text: string,
+  syntax: PromptSyntax,
+  tokenizer: ClipTokenizer,
+  words: readonly LearnedWord[] = [],
+): readonly TokenChunk[] {
+  const vectors = vectorsOf(words);
+  const reader = words.length === 0 ? tokenizer : tokenizer.withWords(vectors.named);
+  const chunks = syntax === "plain" ? [{ ids: reader.encode(text) }] : weightedChunks(text, reader);
+  return chunks.map((chunk) => withLearned(chunk, vectors.byId));
+}
+
+/** Ids for the vectors, from -1 down; words are apart by one, so that none seems to go on as the next. */
+function vectorsOf(words: readonly LearnedWord[]) {
+  const byId = new Map<number, readonly [word: string, row: number]>();
+  let next = -1;
+  const named = words.map(({ name, id, count }) => {
+    const ids = Array.from({ length: count }, (_, row) => {
+      byId.set(next, [id, row]);
+      return next--;
+    });
+    next--;
+    return { name, ids };
+  });
+  return { named, byId };
+}
+
+function withLearned(chunk: TokenChunk, byId: ReadonlyMap<number, readonly [string, number]>): TokenChunk {
+  if (chunk.ids.every((id) => id >= 0)) return chunk;
+  const learned: (readonly [string, number])[] = [];
+  const ids = chunk.ids.map((id) => (id >= 0 ? id : -learned.push(byId.get(id)!)));
+  return { ...chunk, ids, learned };
 }
 
 /** See Checkpoint.promptChunks. Where the tokenizers make not as many chunks, the fewer are filled up with empty ones. */
 export function promptChunks(
   { tokenizer, tokenizer2 }: Pick<SdxlParts, "tokenizer" | "tokenizer2">,
-  { text, second = text, syntax, clipSkip }: PromptText,
+  { text, second = text, syntax, clipSkip, words }: PromptText,
 ): readonly Prompt[] {
-  const [chunks, chunks2] = [tokenChunks(text, syntax, tokenizer), tokenChunks(second, syntax, tokenizer2)];
+  const [chunks, chunks2] = [
+    tokenChunks(text, syntax, tokenizer, words),
+    tokenChunks(second, syntax, tokenizer2, words),
+  ];
   return Array.from({ length: Math.max(chunks.length, chunks2.length) }, (_, i) => ({
     tokens: {
       tokenizer: chunks[i] ?? { ids: tokenizer.encode("") },
@@ -40,14 +75,14 @@ export async function encodePrompt(
   { clip, clip2 }: TextGraphs,
   phase: PhaseRun,
   { tokens, clipSkip, adapters }: Prompt,
-  signal: AbortSignal | undefined,
+  { words, signal }: EncodeOptions,
 ): Promise<Conditioning> {
   const strengths = adapters?.strengths ?? [];
   const [chunk, chunk2] = [tokens.tokenizer!, tokens.tokenizer_2!];
-  const inputs = withStrengths(clip, clipInputs(clip, textEncoder, chunk.ids), strengths);
-  const first = await phase.run(PASS.clip, inputs, { signal, upcoming: [PASS.clip2] });
-  const inputs2 = withStrengths(clip2, clipInputs(clip2, textEncoder2, chunk2.ids), strengths);
-  const second = await phase.run(PASS.clip2, inputs2, { signal });
+  const plain = clipInputs(clip, textEncoder, chunk, vectorRows(words, "text_encoder"));
+  const first = await phase.run(PASS.clip, withStrengths(clip, plain, strengths), { signal, upcoming: [PASS.clip2] });
+  const plain2 = clipInputs(clip2, textEncoder2, chunk2, vectorRows(words, "text_encoder_2"));
+  const second = await phase.run(PASS.clip2, withStrengths(clip2, plain2, strengths), { signal });
   const hidden = hiddenName(clipSkip);
   const [states1, states2] = [first.get(hidden)!, second.get(hidden)!]; // [1, S, C1], [1, S, C2]
   if (chunk.weights) emphasise(states1, chunk.weights);
@@ -68,10 +103,11 @@ export async function encodeRefinerPrompt(
   phase: PhaseRun,
   passId: string,
   { tokens }: Prompt,
-  signal: AbortSignal | undefined,
+  { words, signal }: EncodeOptions,
 ): Promise<Conditioning> {
   const chunk = tokens.tokenizer_2!;
-  const states = await phase.run(passId, clipInputs(clip2, textEncoder2, chunk.ids), { signal });
+  const inputs = clipInputs(clip2, textEncoder2, chunk, vectorRows(words, "text_encoder_2"));
+  const states = await phase.run(passId, inputs, { signal });
   const hidden = states.get(hiddenName(0))!; // [1, S, C2]
   if (chunk.weights) emphasise(hidden, chunk.weights);
   return {
@@ -80,7 +116,24 @@ export async function encodeRefinerPrompt(
   };
 }
 
-function clipInputs(graph: Graph, config: ClipConfig, ids: readonly number[]): ReadonlyMap<string, Int32Array> {
+/** A vector's values, by its word's id and row. */
+type VectorRow = (word: string, row: number) => Float32Array;
+
+function vectorRows(words: readonly LearnedWord[] = [], folder: string): VectorRow {
+  return (id, row) => {
+    const { count, vectors } = words.find((word) => word.id === id)!;
+    const values = vectors.get(folder)!;
+    const width = values.length / count;
+    return values.subarray(row * width, (row + 1) * width);
+  };
+}
+
+function clipInputs(
+  graph: Graph,
+  config: ClipConfig,
+  { ids, learned = [] }: TokenChunk,
+  vectorRow: VectorRow,
+): ReadonlyMap<string, Int32Array | Float32Array> {
   const foreign = ids.find((id) => id >= config.vocabSize);
   if (foreign !== undefined) {
     throw new ArtifactError({
@@ -89,11 +142,20 @@ function clipInputs(graph: Graph, config: ClipConfig, ids: readonly number[]): R
       next: "take tokenizers and text encoders from one model",
     });
   }
-  const inputs = new Map([
-    ["ids", Int32Array.from(ids)],
+  const inputs = new Map<string, Int32Array | Float32Array>([
+    ["ids", Int32Array.from(ids, (id) => Math.max(0, id))],
     ["positions", Int32Array.from(ids, (_, i) => i)],
   ]);
   if (graph.inputs.has("eos_rows")) inputs.set("eos_rows", Int32Array.of(eosPosition(ids, config.eosTokenId)));
+  if (graph.inputs.has("rows")) {
+    const vectors = new Float32Array(ids.length * config.hiddenSize); // [T, C]
+    for (const [i, [word, row]] of learned.entries()) vectors.set(vectorRow(word, row), i * config.hiddenSize);
+    inputs.set("learned", vectors);
+    inputs.set(
+      "rows",
+      Int32Array.from(ids, (id, t) => (id < 0 ? ids.length - 1 - id : t)),
+    );
+  }
   return inputs;
 }
 

@@ -1,6 +1,6 @@
 /** @file Stable Diffusion XL as a family: everything that is SDXL's alone lies in this folder. */
 import type { Family } from "../family.ts";
-import { sdxlAdapterParts } from "./adapter-parts.ts";
+import { sdxlAdapterParts, sdxlEncoderWidths } from "./adapter-parts.ts";
 import { SDXL_BASE_UNET } from "./base.ts";
 import { openSdxl } from "./checkpoint.ts";
 import { chooseSdxlFiles } from "./choose-files.ts";
@@ -27,6 +27,7 @@ export const SDXL: Family = {
   foreignFile,
   contentOf,
   adapterParts: sdxlAdapterParts,
+  encoderWidths: sdxlEncoderWidths,
   get baseArtifactTarget() {
     return { component: "unet", schema: unetSchema(SDXL_BASE_UNET) };
   },

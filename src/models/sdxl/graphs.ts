@@ -70,7 +70,13 @@ export function textGraphs(
   chunkTokens: number,
   { fp32, text: shape, adapters }: Pick<JobShape, "fp32" | "text" | "adapters">,
 ): TextGraphs {
-  const text = { batch: 1, tokens: chunkTokens, skips: shape?.clipSkips ?? [0], fp32 };
+  const text = {
+    batch: 1,
+    tokens: chunkTokens,
+    skips: shape?.clipSkips ?? [0],
+    learned: shape?.learned !== undefined,
+    fp32,
+  };
   const of = (component: SdxlComponentId) => adapters?.set.components.get(component);
   return {
     clip: clipGraph(configs.textEncoder, { ...text, pooled: false, adapters: of("textEncoder") }),

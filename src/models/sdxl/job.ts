@@ -9,7 +9,13 @@ import type { Denoise } from "../../sampler/sampler.ts";
 import type { PhaseRun } from "../../stream/phase.ts";
 import { hiddenName } from "../clip.ts";
 import type { Conditioning, Prompt } from "../conditioning.ts";
-import { type DenoiserOptions, type DescribedJob, type LatentMoments, PROMPT_CACHE_ENTRIES } from "../family.ts";
+import {
+  type DenoiserOptions,
+  type DescribedJob,
+  type EncodeOptions,
+  type LatentMoments,
+  PROMPT_CACHE_ENTRIES,
+} from "../family.ts";
 import type { JobShape } from "../job-shape.ts";
 import type { Previewing } from "../previewing.ts";
 import { Upscaling } from "../upscaling.ts";
@@ -17,7 +23,7 @@ import { encodePrompt } from "./conditioning.ts";
 import type { SdxlParts } from "./config.ts";
 import { PASS, type TextGraphs, textGraphs } from "./graphs.ts";
 import { SdxlRefinedStage, type SdxlRefiner } from "./refiner.ts";
-import { outputElements, passOf, SdxlStage, type StageHost } from "./stage.ts";
+import { inputElements, outputElements, passOf, SdxlStage, type StageHost } from "./stage.ts";
 
 const ENCODE = "encode";
 const ENLARGE = "hires.enlarge";
@@ -67,8 +73,8 @@ export class SdxlJob implements DescribedJob {
     return this.#first.height;
   }
 
-  encode(phase: PhaseRun, prompt: Prompt, signal?: AbortSignal): Promise<Conditioning> {
-    return encodePrompt(this.#parts.configs, this.#graphs, phase, prompt, signal);
+  encode(phase: PhaseRun, prompt: Prompt, options: EncodeOptions = {}): Promise<Conditioning> {
+    return encodePrompt(this.#parts.configs, this.#graphs, phase, prompt, options);
   }
 
   encodePicture(phase: PhaseRun, picture: Float32Array, signal?: AbortSignal): Promise<LatentMoments> {
@@ -105,7 +111,9 @@ function describePhases(
   const hidden = hiddenName(skip);
   const chunkBytes =
     4 * (outputElements(clip, hidden) + outputElements(clip2, hidden) + outputElements(clip2, "pooled"));
-  const embeddingBytes = chunkBytes * (PROMPT_CACHE_ENTRIES + heldChunks * (refined ? 2 : 1));
+  const learnedInputBytes = 4 * (inputElements(clip, "learned") + inputElements(clip2, "learned"));
+  const learnedBytes = ((text?.learned ?? 0) * learnedInputBytes) / inputElements(clip, "positions");
+  const embeddingBytes = chunkBytes * (PROMPT_CACHE_ENTRIES + heldChunks * (refined ? 2 : 1)) + learnedBytes;
   // The picture and its mask as bytes, from which they are made again should the device fail.
   const pictureBytes = pictures ? (pictures.masked ? 4 : 3) * first.width * first.height : 0;
   const promptBytes = Math.max(2, batch) * chunks * chunkBytes;
@@ -132,8 +140,8 @@ function describePhases(
       passOf(PASS.clip, clip, "textEncoder", { repeats: encodes }),
       passOf(PASS.clip2, clip2, "textEncoder2", { repeats: encodes }),
     ],
-    // A chunk as both encoders give it, by each layer that is read, and put together.
-    hostBytes: host.alwaysBytes + (1 + (text?.clipSkips.length ?? 1)) * chunkBytes,
+    // A chunk as both encoders give it, by each layer that is read, and put together; the learned vectors that it is made with.
+    hostBytes: host.alwaysBytes + (1 + (text?.clipSkips.length ?? 1)) * chunkBytes + learnedInputBytes,
     spilledBytes: 0,
     laneBytes,
   };

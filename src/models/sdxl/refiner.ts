@@ -15,14 +15,14 @@ import type { PhaseRun } from "../../stream/phase.ts";
 import type { ClipTokenizer } from "../../tokenizer/clip.ts";
 import { type ClipConfig, clipGraph } from "../clip.ts";
 import type { Conditioning, Prompt, PromptText } from "../conditioning.ts";
-import type { RefinedStage, Refiner } from "../family.ts";
+import type { EncodeOptions, RefinedStage, Refiner } from "../family.ts";
 import { encodeRefinerPrompt, tokenChunks } from "./conditioning.ts";
 import type { AestheticScores, GivenWeights, SdxlParts, UNetConfig } from "./config.ts";
 import { MODEL_INDEX, SCHEDULER_CONFIG, WEIGHT_FOLDERS, type WeightFolder, weightFiles } from "./files.ts";
 import type { StageSize } from "./graphs.ts";
 import { clipConfig, unetConfig } from "./network-config.ts";
 import { clipRules, unetRules } from "./rules.ts";
-import { outputElements, passOf, SdxlStage, type StageHost } from "./stage.ts";
+import { inputElements, outputElements, passOf, SdxlStage, type StageHost } from "./stage.ts";
 import { openTokenizer } from "./tokenizers.ts";
 
 /** diffusers' own. */
@@ -65,9 +65,12 @@ export class SdxlRefiner implements Refiner {
   }
 
   /** By its one tokenizer; nothing of its text encoder is passed over. */
-  promptChunks({ text, second = text, syntax }: PromptText): readonly Prompt[] {
+  promptChunks({ text, second = text, syntax, words }: PromptText): readonly Prompt[] {
     const { tokenizer2 } = this.parts;
-    return tokenChunks(second, syntax, tokenizer2).map((chunk) => ({ tokens: { tokenizer_2: chunk }, clipSkip: 0 }));
+    return tokenChunks(second, syntax, tokenizer2, words).map((chunk) => ({
+      tokens: { tokenizer_2: chunk },
+      clipSkip: 0,
+    }));
   }
 
   /** Throws ArtifactError where it can't go on from that model's latents. */
@@ -182,7 +185,8 @@ export class SdxlRefinedStage extends SdxlStage implements RefinedStage {
     this.#refiner = refiner;
     this.#encodes = size.text?.encodes ?? size.batch;
     this.#promptChunks = Math.max(2, size.batch) * (size.text?.chunks ?? 1);
-    this.#clip2 = clipGraph(textEncoder2, { batch: 1, tokens: chunkTokens, fp32: size.fp32, pooled: true });
+    const learned = size.text?.learned !== undefined;
+    this.#clip2 = clipGraph(textEncoder2, { batch: 1, tokens: chunkTokens, fp32: size.fp32, pooled: true, learned });
   }
 
   phases(host: StageHost): readonly PhaseDescription[] {
@@ -191,7 +195,11 @@ export class SdxlRefinedStage extends SdxlStage implements RefinedStage {
       id: this.phaseOf.encode,
       title: "encode for the refiner",
       passes: [passOf(CLIP_PASS, this.#clip2, ID.textEncoder2, { repeats: this.#encodes })],
-      hostBytes: host.alwaysBytes + 2 * conditioningBytes + (1 + host.furtherLatents) * this.latentBytes,
+      hostBytes:
+        host.alwaysBytes +
+        2 * conditioningBytes +
+        4 * inputElements(this.#clip2, "learned") +
+        (1 + host.furtherLatents) * this.latentBytes,
       spilledBytes: 0,
       laneBytes: host.laneBytes,
     };
@@ -201,8 +209,8 @@ export class SdxlRefinedStage extends SdxlStage implements RefinedStage {
     ];
   }
 
-  encode(phase: PhaseRun, prompt: Prompt, signal?: AbortSignal): Promise<Conditioning> {
-    return encodeRefinerPrompt(this.#refiner.textEncoder2, this.#clip2, phase, CLIP_PASS, prompt, signal);
+  encode(phase: PhaseRun, prompt: Prompt, options: EncodeOptions = {}): Promise<Conditioning> {
+    return encodeRefinerPrompt(this.#refiner.textEncoder2, this.#clip2, phase, CLIP_PASS, prompt, options);
   }
 }
 

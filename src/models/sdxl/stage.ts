@@ -193,6 +193,12 @@ export function passOf(
   return { ...{ id, graph, component, repeats: 1, cyclic: false, links: [] }, ...rest };
 }
 
+/** 0 where the graph has no such input. */
+export function inputElements(graph: Graph, name: string): number {
+  const id = graph.inputs.get(name);
+  return id === undefined ? 0 : elementCount(graph.values[id]!.shape);
+}
+
 export function outputElements(graph: Graph, name: string): number {
   return elementCount(graph.values[graph.outputs.get(name)!]!.shape);
 }
