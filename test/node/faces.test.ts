@@ -142,6 +142,8 @@ test("room on the disk: for as much as is known, before the model opens and afte
   assert.deepEqual(await seen(["generate", "x", "--width", "64", "--height", "64"]), [0, 1, 1]);
   assert.deepEqual(await seen(["generate", "x", "--width", "64", "--height", "64", "--count", "2"]), [4, 0, 0]);
   assert.deepEqual(await seen(["generate", "x".repeat(3000), "--width", "16", "--height", "16"]), [4, 0, 0]);
+  const negative = ["--negative", "x".repeat(3000)];
+  assert.deepEqual(await seen(["generate", "x", ...negative, "--width", "16", "--height", "16"]), [4, 0, 0]);
   // Two colours of three are not enough.
   free = 40_000;
   assert.deepEqual(await seen(["generate", "x", "--width", "128", "--height", "128"]), [4, 0, 0]);

@@ -159,6 +159,31 @@ test("a line ends where people end it: the separators of paragraphs that come wi
   );
 });
 
+test("what goes with one model alone goes with it: config files and base, and at the demo its VAE, too", async () => {
+  const line = ["--model", "m", "--vae", "v", "--config", "c", "--base", "b", "--artifact", "a"];
+  const { opened } = await talk(":model n\n:model demo\n", {}, line);
+  assert.deepEqual(
+    opened.map(({ model, vae, config, base, artifact }) => [model, vae, config, base, artifact]),
+    [
+      ["m", "v", "c", "b", "a"],
+      ["n", "v", undefined, undefined, "a"],
+      [undefined, undefined, undefined, undefined, undefined],
+    ],
+  );
+});
+
+test("previews are asked for where they are shown", async () => {
+  for (const [how, previews] of [
+    ["blocks", true],
+    ["off", undefined],
+  ] as const) {
+    const fake = fakeContext({ cwd: folder(), input: "a lake\n" });
+    Object.assign(fake.context.stderr, { isTTY: true });
+    assert.equal(await runCli(["--preview", how], fake.context), 0);
+    assert.equal(fake.beside[0]?.previews, previews, how);
+  }
+});
+
 test("letters of several bytes may come in pieces, as a pipe brings them", async () => {
   const bytes = Buffer.from("湖 at dawn\né\n");
   const fake = fakeContext({ cwd: folder() });

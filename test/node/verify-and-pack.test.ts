@@ -1,6 +1,6 @@
 /** @file `verify` and `pack` over files that are something else than they seem: each is called what it is. */
 import assert from "node:assert/strict";
-import { copyFileSync, mkdtempSync, writeFileSync } from "node:fs";
+import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { test } from "node:test";
@@ -49,4 +49,27 @@ test("verify and pack tell a picture, a config file, an artifact and another net
   assert.equal(await runCli(["verify", "x.lzr2", "--model", "none"], absent.context), 3);
   assert.match(absent.err(), /^E_MISSING none:/);
   assert.equal(absent.out(), "");
+});
+
+test("verify tells what a sound file has besides, which nothing reads", async () => {
+  const cwd = folder();
+  const demo = fileURLToPath(new URL("../../models/demo/text_encoder", import.meta.url));
+  mkdirSync(path.join(cwd, "text_encoder"));
+  copyFileSync(path.join(demo, "config.json"), path.join(cwd, "text_encoder/config.json"));
+  const bytes = readFileSync(path.join(demo, "model.fp16.safetensors"));
+  const dataAt = 8 + Number(bytes.readBigUInt64LE(0));
+  const dataBytes = bytes.length - dataAt;
+  const header = JSON.parse(bytes.toString("utf8", 8, dataAt));
+  header.logit_scale = { dtype: "F32", shape: [], data_offsets: [dataBytes, dataBytes + 4] };
+  const json = Buffer.from(JSON.stringify(header));
+  const length = Buffer.alloc(8);
+  length.writeBigUInt64LE(BigInt(json.length));
+  const file = "text_encoder/model.safetensors";
+  writeFileSync(path.join(cwd, file), Buffer.concat([length, json, bytes.subarray(dataAt), Buffer.alloc(4)]));
+  const verify = fakeContext({ cwd });
+  assert.equal(await runCli(["verify", file], verify.context), 0, verify.out());
+  assert.match(
+    verify.out(),
+    /^text_encoder: 1 tensor that nothing reads is left aside, first "logit_scale"\n.*all sound\n$/,
+  );
 });
