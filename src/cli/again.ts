@@ -76,12 +76,14 @@ async function again(context: CliContext, file: string, options: AgainFlags): Pr
     });
   }
   // A prompt of the user's was not drawn from the picture's template.
-  const { template, negativeTemplate, ...rest } = settings.job;
+  const { template, negativeTemplate, template2, negativeTemplate2, ...rest } = settings.job;
   const own = changes.format === undefined ? rest : { ...rest, quality: undefined, lossless: undefined };
   const job = {
     ...own,
     ...(template !== undefined && changes.prompt === undefined && { template }),
     ...(negativeTemplate !== undefined && changes.negativePrompt === undefined && { negativeTemplate }),
+    ...(template2 !== undefined && changes.prompt2 === undefined && { template2 }),
+    ...(negativeTemplate2 !== undefined && changes.negativePrompt2 === undefined && { negativeTemplate2 }),
     ...changes,
   };
   if (job.prompt === undefined) {

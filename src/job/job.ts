@@ -39,6 +39,9 @@ export interface GenerateJob {
   readonly template?: string;
   /** As `template`, of `negativePrompt`. */
   readonly negativeTemplate?: string;
+  /** As `template`, of `prompt2` and `negativePrompt2`. */
+  readonly template2?: string;
+  readonly negativeTemplate2?: string;
   /** "dpmpp-2m", or what A1111, ComfyUI or diffusers call it. Default: the model's own. */
   readonly sampler?: string;
   /** "karras", or what others call it. Default: "default", the model's own. */

@@ -82,7 +82,7 @@ export const PROMPT_FIELDS = {
     infotext: { name: "Crop" },
     aliases: ["crops_coords_top_left"],
   },
-  // The infotext tells both in lines of their own.
+  // The infotext tells these two in lines of their own, as dynamic prompts does.
   template: {
     kind: PROMPT,
     description: "what the prompt was drawn from: with it, the prompt stands as it is",
@@ -92,5 +92,17 @@ export const PROMPT_FIELDS = {
     kind: PROMPT,
     description: "what the negative prompt was drawn from: with it, the negative prompt stands as it is",
     absent: "the negative prompt is drawn, where its syntax is a1111",
+  },
+  template2: {
+    kind: PROMPT,
+    description: "what the second text encoder's prompt was drawn from: with it, that stands as it is",
+    absent: "it is drawn, where its syntax is a1111",
+    infotext: { name: "Template 2" },
+  },
+  negativeTemplate2: {
+    kind: PROMPT,
+    description: "what the second text encoder's negative prompt was drawn from: with it, that stands as it is",
+    absent: "it is drawn, where its syntax is a1111",
+    infotext: { name: "Negative Template 2" },
   },
 } as const satisfies Fields;

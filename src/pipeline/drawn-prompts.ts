@@ -4,8 +4,14 @@ import type { FullJob } from "../job/job.ts";
 import { SplitMix64 } from "../prompt/split-mix.ts";
 import { drawnPrompt, type ReadWildcard } from "../prompt/wildcards.ts";
 
-/** Each draws from a stream of its own, whose seed is the next number of the job's: another negative prompt draws no other prompt. */
-const TEMPLATES = { prompt: "template", negativePrompt: "negativeTemplate" } as const;
+/**
+ * Each row draws from a stream of its own, whose seed is the next number of the job's: another negative prompt draws no other prompt. What the
+ * second text encoder reads is of the same picture: its text draws from the same numbers, so that what both have alike is drawn alike.
+ */
+const TEMPLATES = [
+  { prompt: "template", prompt2: "template2" },
+  { negativePrompt: "negativeTemplate", negativePrompt2: "negativeTemplate2" },
+] as const;
 
 /**
  * In A1111's syntax; a job that names a template has been drawn. Rejects with UsageError `E_WILDCARD`, and as `read` does.
@@ -26,14 +32,16 @@ export async function withDrawnPrompts(
     return lines;
   };
   const drawn: Record<string, string> = {};
-  for (const [field, origin] of Object.entries(TEMPLATES) as [keyof typeof TEMPLATES, "template"][]) {
-    const draws = new SplitMix64(seeds.next());
-    const template = job[field];
-    if (template === undefined || job[origin] !== undefined) continue;
-    const drawing = drawnPrompt(template, draws);
-    let step = drawing.next();
-    while (!step.done) step = drawing.next(await linesOf(step.value));
-    if (step.value !== template) Object.assign(drawn, { [field]: step.value, [origin]: template });
+  for (const row of TEMPLATES) {
+    const seed = seeds.next();
+    for (const [field, origin] of Object.entries(row) as ["prompt", "template"][]) {
+      const template = job[field];
+      if (template === undefined || job[origin] !== undefined) continue;
+      const drawing = drawnPrompt(template, new SplitMix64(seed));
+      let step = drawing.next();
+      while (!step.done) step = drawing.next(await linesOf(step.value));
+      if (step.value !== template) Object.assign(drawn, { [field]: step.value, [origin]: template });
+    }
   }
   return { ...job, ...drawn };
 }

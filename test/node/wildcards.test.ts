@@ -34,7 +34,8 @@ async function run(...line: string[]) {
 
 test("drawn by the seed, told in the picture, and made again from what was drawn", async () => {
   const template = "a {red|blue} __animals/cats__";
-  const line = ["generate", template, "--negative", "{fog|rain}", "--prompt-syntax", "a1111", ...MODEL];
+  const second = ["--prompt-2", `${template}, {oil|ink}`];
+  const line = ["generate", template, ...second, "--negative", "{fog|rain}", "--prompt-syntax", "a1111", ...MODEL];
   const made = await run(...line, "--wildcards-dir", path.join(cwd, "cards"), "--seed", "3", "--count", "4");
   assert.equal(made.rc, 0, made.error);
   const files = ["output_001.png", "output_002.png", "output_003.png", "output_004.png"];
@@ -49,6 +50,9 @@ test("drawn by the seed, told in the picture, and made again from what was drawn
   for (const { infotext, record } of records) {
     assert.match(record.prompt!, /^a (red|blue) (lion|(small|large) lynx)$/);
     assert.equal(record.template, template);
+    assert.match(record.prompt2!, new RegExp(`^${record.prompt}, (oil|ink)$`));
+    assert.equal(record.template2, `${template}, {oil|ink}`);
+    assert.ok(infotext.includes(`, Template 2: "${template}, {oil|ink}"`));
     assert.ok(infotext.startsWith(`${record.prompt}\nNegative prompt: ${record.negativePrompt}\nSteps: 1, `));
     assert.ok(infotext.endsWith(`\nTemplate: ${template}\nNegative Template: {fog|rain}`));
   }
@@ -62,6 +66,7 @@ test("drawn by the seed, told in the picture, and made again from what was drawn
   const shown = JSON.parse((await run("show", "--json", "other.png")).out);
   assert.deepEqual([shown.job.prompt, shown.job.template], ["z", "{z}"]);
   assert.equal(shown.job.negativePrompt, record.negativePrompt);
+  assert.deepEqual([shown.job.prompt2, shown.job.template2], [record.prompt2, record.template2]);
   const seeds = await run("again", file, "--model", FLAT, "--seed", "77", "--output", "seed.png");
   assert.equal(seeds.rc, 0, seeds.error);
   assert.equal(JSON.parse((await run("show", "--json", "seed.png")).out).job.prompt, record.prompt);

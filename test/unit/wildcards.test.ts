@@ -138,6 +138,14 @@ test("a job: drawn by its seed in A1111's syntax, once; the template stays; prom
   assert.match(job.negativePrompt!, /^[xy]$/);
   assert.deepEqual([job.template, job.negativeTemplate], ["a {b|c|d|e|f}", "{x|y}"]);
   assert.equal((await withDrawnPrompts({ ...JOB, negativePrompt: "{{x|y}|{z|w}}" }, undefined)).prompt, job.prompt);
+  // What the second encoder reads, too, and alike where it is alike.
+  const second = { prompt2: "a {b|c|d|e|f}, {oil|ink}", negativePrompt2: "{x|y}" };
+  const both = await withDrawnPrompts({ ...JOB, negativePrompt: "{x|y}", ...second }, undefined);
+  assert.ok(both.prompt2!.startsWith(`${job.prompt}, `));
+  assert.equal(both.negativePrompt2, job.negativePrompt);
+  assert.deepEqual([both.template2, both.negativeTemplate2], [second.prompt2, second.negativePrompt2]);
+  assert.deepEqual([both.prompt, both.negativePrompt], [job.prompt, job.negativePrompt]);
+  assert.deepEqual(await withDrawnPrompts({ ...both, seed: 6 }, undefined), { ...both, seed: 6 });
   // Drawn: another seed changes nothing any more.
   assert.deepEqual(await withDrawnPrompts({ ...job, seed: 6 }, undefined), { ...job, seed: 6 });
   const prompts = await Promise.all(
