@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { latentPreview } from "../../src/image/latent-preview.ts";
+import { strip } from "../../src/image/strip.ts";
 import { SDXL_LATENT_COLOURS } from "../../src/models/sdxl/base.ts";
 import { openEngine } from "../../src/node.ts";
 
@@ -55,4 +56,16 @@ test("an engine shows each step when asked, the last as it is decoded, and else 
     assert.deepEqual([...shown[2]!.rgb], [...latentPreview(last!, colours, { width: 4, height: 2 }).rgb]);
   }
   assert.deepEqual(Buffer.compare(pictures[0]!, pictures[1]!), 0);
+});
+
+test("pictures beside one another: each in its place from the top on, black below a lower one", () => {
+  const picture = (width: number, height: number, value: number) => ({
+    ...{ width, height, rgb: new Uint8Array(3 * width * height).fill(value) },
+  });
+  const only = picture(2, 2, 7);
+  assert.equal(strip([only]), only);
+  const { width, height, rgb } = strip([picture(1, 2, 1), picture(2, 1, 2)]);
+  assert.deepEqual([width, height], [3, 2]);
+  const firsts = Array.from({ length: 6 }, (_, pixel) => rgb[3 * pixel]);
+  assert.deepEqual(firsts, [1, 2, 2, 1, 0, 0]);
 });

@@ -47,6 +47,7 @@ const phase = fc.record({
   linkBytes: fc.array(fc.integer({ min: 1, max: 2000 }), { maxLength: 4 }),
   hostBytes: fc.nat(5000),
   spilledBytes: fc.nat(20_000),
+  laneBytes: fc.nat(3000),
 });
 
 const request = fc
@@ -58,14 +59,16 @@ const request = fc
     overheadBytes: fc.nat(1000),
     processBytes: fc.nat(1000),
     sharesHostMemory: fc.boolean(),
+    lanes: fc.integer({ min: 1, max: 4 }),
   })
-  .map(({ phases, share, ramBytes, overheadBytes, processBytes, sharesHostMemory }): PlanInput => {
+  .map(({ phases, share, ramBytes, overheadBytes, processBytes, sharesHostMemory, lanes }): PlanInput => {
     const described = phases.map(
       (drawn, p): PlanPhaseInput => ({
         id: `phase ${p}`,
         title: `phase ${p}`,
         hostBytes: drawn.hostBytes,
         spilledBytes: drawn.spilledBytes,
+        laneBytes: drawn.laneBytes,
         links: drawn.linkBytes.map((lengthBytes, i) => ({ name: `l${i}`, lengthBytes })),
         passes: drawn.passes.map((pass, i) => ({
           id: `pass ${p}.${i}`,
@@ -88,6 +91,7 @@ const request = fc
       budgets: { deviceBytes: PLENTY, ramBytes },
       processBytes,
       phases: described,
+      lanes,
     };
     const unlimited = { ...input, budgets: { deviceBytes: PLENTY, ramBytes: PLENTY } };
     const least = smallestDeviceBytes(unlimited);
@@ -110,7 +114,7 @@ interface Span {
  * Device bytes at every segment of two images in a row, counted from the places of what is there and not from the plan's sums.
  * Values, links and weights lie in memory of their own, as long as the last of them reaches.
  */
-function countedPeak({ device, phases: inputs }: PlanInput, { keepsAll, phases }: Plan): number {
+function countedPeak({ device, phases: inputs, lanes = 1 }: PlanInput, { keepsAll, phases }: Plan): number {
   const aligned = (bytes: number) => Math.ceil(bytes / ALIGNMENT) * ALIGNMENT;
   const reach = (spans: readonly Span[]) => aligned(Math.max(0, ...spans.map(({ endByte }) => endByte)));
   let peak = 0;
@@ -145,11 +149,12 @@ function countedPeak({ device, phases: inputs }: PlanInput, { keepsAll, phases }
     );
     const weights = [...held.values()].reduce((sum, bytes) => sum + bytes, 0) + ring;
     const spilled = plan.spillTier === "device" ? input.spilledBytes : 0;
+    const each = input.passes.some(({ cyclic }) => cyclic) ? lanes : 1;
     for (const { scratch, blocks } of input.passes.flatMap(({ segments }) => segments)) {
       requireApart(blocks.flatMap(({ key }) => plan.residency.streamed.filter((block) => block.key === key).map(span)));
       peak = Math.max(
         peak,
-        device.overheadBytes + weights + links + activations + shared + scratch.privateBytes + spilled,
+        device.overheadBytes + weights + each * (links + activations) + shared + scratch.privateBytes + spilled,
       );
     }
     if (!keepsAll) held = new Map([...held].filter(([key]) => plan.keptKeys.includes(key)));
@@ -192,6 +197,12 @@ test("plans: peaks as counted and within budgets, a place for everything, refusa
       assert.ok(plan.peak.deviceBytes <= input.budgets.deviceBytes);
       assert.ok(plan.peak.ramBytes <= input.budgets.ramBytes);
       assert.equal(countedPeak(input, plan), plan.peak.deviceBytes);
+      const ram = plan.phases.map(({ cachedBytes, spillTier }, p) => {
+        const { hostBytes, laneBytes, spilledBytes } = input.phases[p]!;
+        const lanes = (input.lanes! - 1) * laneBytes!;
+        return input.processBytes + hostBytes + lanes + cachedBytes + (spillTier === "ram" ? spilledBytes : 0);
+      });
+      assert.equal(plan.peak.ramBytes, Math.max(...ram));
       const all = new Map(
         input.phases.flatMap(({ passes }) =>
           passes.flatMap(({ segments }) =>

@@ -61,13 +61,16 @@ async function together(runtime: Runtime, requests: readonly PictureRequest[], r
   const ends: (Uint8Array | { readonly failure: unknown })[] = [];
   const plans = new Set<Plan>();
   const notes: string[] = [];
+  const begins: number[] = [];
   for await (const told of drawPictures(runtime, requests, recovery)) {
     if ("failure" in told) ends[told.picture] = { failure: told.failure };
     else if (told.event.type === "pixels") ends[told.picture] = told.event.rgb;
-    else if (told.event.type === "plan") plans.add(told.event.planned.plan);
-    else if (told.event.type === "note") notes.push(told.event.text);
+    else if (told.event.type === "plan") {
+      plans.add(told.event.planned.plan);
+      begins.push(told.event.fromStep);
+    } else if (told.event.type === "note") notes.push(told.event.text);
   }
-  return { ends, plans: [...plans], lanes: [...plans].map(({ lanes }) => lanes), notes };
+  return { ends, plans: [...plans], lanes: [...plans].map(({ lanes }) => lanes), notes, begins };
 }
 
 const failureOf = (end: unknown) => (end as { readonly failure: unknown }).failure;
@@ -250,7 +253,7 @@ test("whoever leaves the loop leaves nothing behind, wherever the pictures are",
 test("a lost device: all go on from their last states on another; a short one: fewer at a time", async () => {
   let wasShort = false;
   const fails: [string, DeviceFaults["before"], RegExp][] = [
-    ["lost", (_, count, device) => void (count === 700 && device.lose()), /E_GPU_LOST.*Retrying once/],
+    ["lost", (_, count, device) => void (count === 350 && device.lose()), /E_GPU_LOST.*Retrying once/],
     [
       "short",
       (call, _, device) => {
@@ -275,11 +278,12 @@ test("a lost device: all go on from their last states on another; a short one: f
       },
       shrink: (deviceBytes: number) => runtime.setBudgets({ ...runtime.budgets, deviceBytes }),
     };
-    const { ends, lanes, notes } = await together(
+    const { ends, lanes, notes, begins } = await together(
       runtime,
       JOBS.map((job) => ({ job })),
       recovery,
     );
+    if (name === "lost") assert.deepEqual(begins.slice(0, 4), [0, 0, 2, 2], "both from their second steps");
     for (const [i, rgb] of ends.entries()) sameBytes(rgb as Uint8Array, expected[i]!, `${name}: ${i}`);
     assert.match(notes.join("\n"), note);
     assert.equal(lanes[0], 2);
