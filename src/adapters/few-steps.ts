@@ -15,6 +15,21 @@ export interface SamplingAdvice {
   readonly guidanceScale: number;
 }
 
+/** "Lightning: it draws in few steps, with --sampler euler --steps 4 ...". */
+export function adviceText({ title, sampler, schedule, steps, guidanceScale }: SamplingAdvice): string {
+  const course = schedule === undefined ? sampler : `${sampler} --schedule ${schedule}`;
+  return `${title}: it draws in few steps, with --sampler ${course} --steps ${steps} --guidance ${guidanceScale}`;
+}
+
+/** Whether a job does about what is advised: fewer steps than that are too few, twice as many too many. */
+export function followsAdvice(
+  job: { readonly sampler: string; readonly schedule?: string; readonly steps: number; readonly guidance: number },
+  { sampler, schedule, steps, guidanceScale }: SamplingAdvice,
+): boolean {
+  const isSampled = job.sampler === sampler && (schedule === undefined || job.schedule === schedule);
+  return isSampled && job.steps >= steps && job.steps <= 2 * steps && Math.abs(job.guidance - guidanceScale) <= 1;
+}
+
 interface Row {
   readonly pattern: RegExp;
   readonly title: string;

@@ -3,6 +3,7 @@ import { sha256 } from "#hash";
 import { type OpenedAdapter, openAdapter } from "../adapters/adapter.ts";
 import { readAdapterFile } from "../adapters/adapter-file.ts";
 import { AdapterSet } from "../adapters/adapter-set.ts";
+import { adviceText, followsAdvice, type SamplingAdvice, samplingAdvice } from "../adapters/few-steps.ts";
 import { LayerNames } from "../adapters/layer-names.ts";
 import { UsageError } from "../errors.ts";
 import type { FullJob } from "../job/job.ts";
@@ -21,6 +22,7 @@ export type OpenLora = (reference: string, byName: boolean, signal?: AbortSignal
 interface KnownFile extends OpenedAdapter {
   /** As A1111 abbreviates it. */
   readonly hash: string;
+  readonly advice: SamplingAdvice | undefined;
 }
 
 /** A job's adapters, and what is told of them. */
@@ -52,7 +54,8 @@ export class LoraFiles implements AsyncDisposable {
    * Those that the job names, then those of its prompt, provided to the runtime; undefined where there are none. A file that was changed is another
    * one. Rejects with UsageError `E_LORA`, and as openAdapter does.
    */
-  async ofJob({ loras = [], prompt, promptSyntax }: FullJob, signal?: AbortSignal): Promise<OpenedLoras | undefined> {
+  async ofJob(job: FullJob, signal?: AbortSignal): Promise<OpenedLoras | undefined> {
+    const { loras = [], prompt, promptSyntax } = job;
     const asked = [
       ...loras.map((use) => ({ use, byName: false })),
       ...(promptSyntax === "a1111" ? lorasOfPrompt(prompt) : []).map((use) => ({ use, byName: true })),
@@ -72,6 +75,7 @@ export class LoraFiles implements AsyncDisposable {
       hashes: [...told].map(([name, { hash }]) => `${name}: ${hash}`).join(", "),
       notes: [
         ...[...told].flatMap(([name, { report }]) => unmatchedNote(name, report)),
+        ...files.flatMap(({ advice }) => (advice && !followsAdvice(job, advice) ? [adviceText(advice)] : [])),
         ...(this.#runtime.checkpoint.refiner ? ["LoRAs change the base model: the refiner draws without them"] : []),
       ],
     };
@@ -92,7 +96,7 @@ export class LoraFiles implements AsyncDisposable {
     const read = await readAdapterFile(source, signal);
     const adapter = await openAdapter(read, this.#names, signal);
     const hash = (read.metadata.get("sshs_model_hash") ?? (await tensorsHash(source, signal))).slice(0, HASH_CHARS);
-    const fresh = { ...adapter, hash };
+    const fresh = { ...adapter, hash, advice: samplingAdvice(source.name, read.metadata) };
     this.#files.set(key, fresh);
     this.#sources.use(opened.move());
     return fresh;

@@ -1,6 +1,7 @@
 /** @file What lies in a weight file: its tensors or records, and what its header says. */
 import { type AdapterDescription, describeAdapter } from "../adapters/description.ts";
 import { describeEmbedding } from "../adapters/embedding-file.ts";
+import { adviceText } from "../adapters/few-steps.ts";
 import { readLzr2 } from "../container/lzr2.ts";
 import { readSafetensorsHeader } from "../container/safetensors.ts";
 import { sniffContainer } from "../container/sniff.ts";
@@ -67,11 +68,7 @@ function adapterLines({ kinds, ranks, madeFor, trainedOn, triggers, tags, advice
   if (triggers.length > 0) lines.push(`trigger words: ${triggers.join(", ")}`);
   if (tags.length > 0)
     lines.push(`frequent in its captions: ${tags.map(({ tag, count }) => `${tag} (${count})`).join(", ")}`);
-  if (advice) {
-    const schedule = advice.schedule === undefined ? "" : ` --schedule ${advice.schedule}`;
-    const words = `--sampler ${advice.sampler}${schedule} --steps ${advice.steps} --guidance ${advice.guidanceScale}`;
-    lines.push(`${advice.title}: it draws in few steps, with ${words}`);
-  }
+  if (advice) lines.push(adviceText(advice));
   return lines;
 }
 

@@ -1,14 +1,13 @@
 /** @file Files of LoRAs: by path, or by name in the folder that the user has named for them; names never lead out of it. */
-import { readdir, realpath, stat } from "node:fs/promises";
+import { stat } from "node:fs/promises";
 import path from "node:path";
+import { readSafetensorsHeader } from "../container/safetensors.ts";
 import type { OpenLora } from "../engine/lora-files.ts";
-import { UsageError } from "../errors.ts";
+import { ArtifactError, UsageError } from "../errors.ts";
 import { openFileSource } from "./files/file.ts";
+import { filesIn } from "./named-files.ts";
 
 const ENDING = ".safetensors";
-/** Folders within folders are looked through so deep, and so many entries at most. */
-const MAX_DEPTH = 8;
-const MAX_ENTRIES = 100_000;
 
 /** `folder`: of LoRAs, absolute; absent: none was named. */
 export function loraOpener(folder: string | undefined, toAbsolute: (path: string) => string): OpenLora {
@@ -41,24 +40,30 @@ export function loraOpener(folder: string | undefined, toAbsolute: (path: string
   };
 }
 
-/** Up to two, in the folder or below it. */
+/** Up to two, in the folder or below it: by their own names, else by those that their training gave them. */
 async function filesNamed(folder: string, name: string, signal?: AbortSignal): Promise<string[]> {
-  const root = await realpath(folder).catch((cause: unknown) => {
+  const files = await Array.fromAsync(filesIn(folder, [ENDING], signal)).catch((cause: unknown) => {
+    signal?.throwIfAborted();
     throw refusal(name, `the folder of LoRAs ${folder} can't be opened`, "check --lora-dir", cause);
   });
-  const found: string[] = [];
-  let entries = 0;
-  const look = async (dir: string, depth: number): Promise<void> => {
-    signal?.throwIfAborted();
-    for (const entry of await readdir(dir, { withFileTypes: true })) {
-      if (++entries > MAX_ENTRIES || found.length > 1) return;
-      const file = path.join(dir, entry.name);
-      if (entry.isDirectory() && depth < MAX_DEPTH) await look(file, depth + 1);
-      else if (!entry.isDirectory() && entry.name === `${name}${ENDING}`) found.push(file);
-    }
-  };
-  await look(root, 0);
+  const found = files.filter((file) => path.basename(file) === `${name}${ENDING}`);
+  if (found.length > 0) return found.slice(0, 2);
+  for (const file of files) {
+    if (found.length < 2 && (await nameInFile(file, signal)) === name) found.push(file);
+  }
   return found;
+}
+
+/** A1111's alias of a LoRA, as kohya's tools write it; undefined where the file can't be read. */
+async function nameInFile(file: string, signal?: AbortSignal): Promise<string | undefined> {
+  try {
+    await using source = await openFileSource(file, path.basename(file), file);
+    return (await readSafetensorsHeader(source, signal)).metadata.get("ss_output_name");
+  } catch (error) {
+    signal?.throwIfAborted();
+    if (error instanceof ArtifactError) return undefined;
+    throw error;
+  }
 }
 
 function refusal(subject: string, problem: string, next: string, cause?: unknown): UsageError {

@@ -33,10 +33,12 @@ before(() => {
   writeFileSync(path.join(cwd, "loras/style/fur.safetensors"), loraFile(1));
   writeFileSync(path.join(cwd, "loras/fog.safetensors"), loraFile(2));
   writeFileSync(path.join(cwd, "loras/style/fog.safetensors"), loraFile(3));
+  writeFileSync(path.join(cwd, "loras/notes.safetensors"), "no file of tensors");
+  writeFileSync(path.join(cwd, "loras/v3-000012.safetensors"), loraFile(4, "snow-dmd2"));
 });
 
 /** Of rank 2, scale 1. */
-function loraFile(seed: number): Uint8Array<ArrayBuffer> {
+function loraFile(seed: number, outputName?: string): Uint8Array<ArrayBuffer> {
   const draw = drawer(seed);
   const tensor = (name: string, shape: readonly number[]) => {
     const bytes = new Uint8Array(Float32Array.from(draw(shape, 0.5)).buffer);
@@ -46,7 +48,7 @@ function loraFile(seed: number): Uint8Array<ArrayBuffer> {
     tensor(`${name}.lora_down.weight`, [2, inputs, ...taps]),
     tensor(`${name}.lora_up.weight`, [out, 2, ...taps.map(() => 1)]),
   ]);
-  return encodeSafetensors(tensors);
+  return encodeSafetensors(tensors, outputName === undefined ? undefined : { ss_output_name: outputName });
 }
 
 async function run(...line: string[]) {
@@ -101,6 +103,18 @@ test("what can't be had is refused by its name", async () => {
     await using source = await open(reference, byName);
     assert.equal(source.name, "fur.safetensors");
   }
+});
+
+test("by the name that its training gave it; one for few steps says how it wants to be sampled, where the job doesn't", async () => {
+  const open = loraOpener(path.join(cwd, "loras"), (file) => path.resolve(cwd, file));
+  await using source = await open("snow-dmd2", true);
+  assert.equal(source.name, "v3-000012.safetensors");
+  const fake = fakeContext({ cwd });
+  const dir = ["--lora-dir", path.join(cwd, "loras"), "--prompt-syntax", "a1111", "--output", "snow.png"];
+  const line = ["generate", "a<lora:snow-dmd2:1>", ...TINY, ...dir];
+  assert.equal(await runCli(line, { ...fake.context, openEngine }), 0, fake.err());
+  const told = "DMD2: it draws in few steps, with --sampler lcm --schedule trailing --steps 4 --guidance 1";
+  assert.equal(fake.err().match(/DMD2: .*/)?.[0], told);
 });
 
 test("the tags of a prompt, as A1111 reads them", () => {

@@ -7,7 +7,7 @@ import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { openAdapter } from "../../src/adapters/adapter.ts";
 import { describeAdapter } from "../../src/adapters/description.ts";
-import { samplingAdvice } from "../../src/adapters/few-steps.ts";
+import { followsAdvice, samplingAdvice } from "../../src/adapters/few-steps.ts";
 import { runCli } from "../../src/cli/program.ts";
 import { courseNamed } from "../../src/sampler/names.ts";
 import { fakeContext } from "../node/fake-context.ts";
@@ -122,7 +122,13 @@ test("adapters for few steps are known by name, with samplers that there are", (
     assert.deepEqual(advice && [advice.title, advice.sampler, advice.steps, advice.guidanceScale], expected, name);
     if (advice) assert.equal(courseNamed(advice.sampler)?.sampler, advice.sampler);
   }
-  assert.equal(samplingAdvice("x", new Map([["ss_output_name", "my dmd2 mix"]]))?.title, "DMD2");
+  const dmd2 = samplingAdvice("x", new Map([["ss_output_name", "my dmd2 mix"]]))!;
+  assert.equal(dmd2.title, "DMD2");
+  const job = { sampler: "lcm", schedule: "trailing", steps: 4, guidance: 1 };
+  assert.ok(followsAdvice(job, dmd2) && followsAdvice({ ...job, steps: 8, guidance: 2 }, dmd2));
+  for (const other of [{ sampler: "euler" }, { schedule: "karras" }, { steps: 3 }, { steps: 30 }, { guidance: 5 }]) {
+    assert.ok(!followsAdvice({ ...job, ...other }, dmd2), JSON.stringify(other));
+  }
 });
 
 test("alphas in diffusers' metadata: the network's, a module's own, by the root of the rank", async () => {
