@@ -19,6 +19,7 @@ import { addPack } from "./pack.ts";
 import { addPlan } from "./plan.ts";
 import { addPull } from "./pull.ts";
 import { addResume } from "./resume.ts";
+import { addServe } from "./serve.ts";
 import { addShow } from "./show.ts";
 import { addStore } from "./store.ts";
 import { addTokens } from "./tokens.ts";
@@ -126,6 +127,7 @@ function createProgram(context: CliContext, hold: (text: string) => void): Comma
   addImport(program, context);
   addStore(program, context);
   program.commandsGroup("This machine:");
+  addServe(program, context);
   addDoctor(program, context);
   addBench(program, context);
   return program;

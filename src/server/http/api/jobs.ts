@@ -1,0 +1,208 @@
+/** @file Our own routes for jobs: asked for, looked at, cancelled, asked for again; and what happens to them, as it happens. */
+import * as z from "zod";
+import { JOB_FIELDS } from "../../../job/fields.ts";
+import { schemaOf } from "../../../job/schema.ts";
+import type { JsonObject } from "../../../source/json-fields.ts";
+import type { EventLog, JobEvent } from "../../queue/event-log.ts";
+import { JOB_STATES, type JobRecord } from "../../queue/job-record.ts";
+import { ask, type Services } from "../../services.ts";
+import { previewPng } from "../../work/previews.ts";
+import { checkServed, MAX_COUNT, SERVED_LIMITS } from "../../work/served-job.ts";
+import { jsonOf, MAX_PICTURE_BODY_BYTES } from "../bodies.ts";
+import { notFound, Refusal } from "../failures.ts";
+import { type Route, type RouteContext, wholeOf } from "../route.ts";
+import { eventStream, type SentEvent } from "../sse.ts";
+
+const MAX_PRIORITY = 100;
+const MAX_KEY_CHARS = 200;
+const PREVIEW_SCALE = 4;
+
+/** A job's fields as JSON Schema, with a server's limits. */
+export function jobSchema(): JsonObject {
+  const { $schema: _, ...schema } = z.toJSONSchema(schemaOf(JOB_FIELDS), { io: "input" });
+  for (const [name, { min, max }] of Object.entries(SERVED_LIMITS)) {
+    const property = schema.properties?.[name];
+    if (typeof property !== "object") continue;
+    if (property.type === "string") property.maxLength = max;
+    else Object.assign(property, { minimum: min, maximum: max });
+  }
+  return { ...schema };
+}
+
+/** A job as clients see it. */
+export function jobView({ asset, ...record }: JobRecord): JsonObject {
+  return { ...record, ...(asset !== undefined && { asset, url: `/api/assets/${asset}` }) };
+}
+
+export function jobRoutes(services: Services): readonly Route[] {
+  const { queue, log, previews } = services;
+  const priority = { type: "integer", minimum: -MAX_PRIORITY, maximum: MAX_PRIORITY, default: 0 };
+  const found = async (context: RouteContext, what: (id: string) => Promise<JobRecord | undefined>) => {
+    const id = context.req.param("id") ?? "";
+    const record = await what(id);
+    if (!record) throw notFound(id);
+    return context.json(jobView(record));
+  };
+  return [
+    {
+      ...{ method: "post", path: "/api/jobs", summary: "Ask for pictures: a job each, with seeds counting up" },
+      parameters: [
+        {
+          name: "Idempotency-Key",
+          in: "header",
+          description: "the same again gives the same jobs",
+          schema: { type: "string", maxLength: MAX_KEY_CHARS },
+        },
+      ],
+      body: {
+        schema: {
+          type: "object",
+          properties: {
+            job: jobSchema(),
+            count: { type: "integer", minimum: 1, maximum: MAX_COUNT, default: 1 },
+            priority,
+          },
+          required: ["job"],
+          additionalProperties: false,
+        },
+      },
+      async handle(context) {
+        const { job, count = 1, priority = 0, ...others } = await jsonOf(context, MAX_PICTURE_BODY_BYTES);
+        const [unknown] = Object.keys(others);
+        if (unknown !== undefined) throw unknownField(unknown);
+        const idempotencyKey = context.req.header("idempotency-key");
+        if (idempotencyKey !== undefined && !/^[\x20-\x7e]{1,200}$/.test(idempotencyKey)) {
+          const problem = `1 to ${MAX_KEY_CHARS} characters of ASCII are wanted`;
+          throw new Refusal(400, { code: "E_IDEMPOTENCY", problem, next: "send a shorter key" });
+        }
+        const asking = {
+          owner: context.get("owner"),
+          priority: within("priority", priority, -MAX_PRIORITY, MAX_PRIORITY),
+          idempotencyKey,
+        };
+        const jobs = await ask(services, checkServed(job), within("count", count, 1, MAX_COUNT), asking);
+        return context.json({ jobs: jobs.map(jobView) }, 201);
+      },
+    },
+    {
+      ...{ method: "get", path: "/api/jobs", summary: "The jobs, the newest first" },
+      parameters: [
+        { name: "state", in: "query", description: "only those", schema: { type: "string", enum: [...JOB_STATES] } },
+        {
+          name: "limit",
+          in: "query",
+          description: "how many",
+          schema: { type: "integer", minimum: 1, maximum: 500, default: 50 },
+        },
+      ],
+      async handle(context) {
+        const text = context.req.query("state");
+        const state = JOB_STATES.find((name) => name === text);
+        if (text !== undefined && state === undefined) {
+          const problem = `there is no such state (allowed ${JOB_STATES.join(", ")})`;
+          throw new Refusal(400, { code: "E_QUERY", subject: "state", problem, next: "name one of those" });
+        }
+        const jobs = await queue.list(wholeOf(context, "limit", { min: 1, max: 500, standing: 50 }), state);
+        return context.json({ jobs: jobs.map(jobView) });
+      },
+    },
+    {
+      ...{ method: "get", path: "/api/jobs/:id", summary: "One job" },
+      handle: (context) => found(context, (id) => queue.get(id)),
+    },
+    {
+      ...{
+        method: "get",
+        path: "/api/jobs/:id/preview",
+        summary: "What a running job looks like",
+        answers: "image/png",
+      },
+      async handle(context) {
+        const id = context.req.param("id") ?? "";
+        const preview = previews.get(id);
+        if (!preview) throw notFound(id);
+        const png = await previewPng(preview, PREVIEW_SCALE);
+        return new Response(Uint8Array.from(png), {
+          headers: { "content-type": "image/png", "cache-control": "no-store" },
+        });
+      },
+    },
+    {
+      ...{
+        method: "post",
+        path: "/api/jobs/:id/cancel",
+        summary: "Take a job out of the queue, or stop it within a step",
+      },
+      handle: (context) => found(context, (id) => queue.cancel(id)),
+    },
+    {
+      ...{ method: "post", path: "/api/jobs/:id/retry", summary: "Put a failed or cancelled job into the queue again" },
+      handle: (context) => found(context, (id) => queue.retry(id)),
+    },
+    {
+      ...{ method: "post", path: "/api/jobs/:id/priority", summary: "Put a waiting job before or behind others" },
+      body: {
+        schema: { type: "object", properties: { priority }, required: ["priority"], additionalProperties: false },
+      },
+      async handle(context) {
+        const { priority } = await jsonOf(context, MAX_PICTURE_BODY_BYTES);
+        const number = within("priority", priority, -MAX_PRIORITY, MAX_PRIORITY);
+        return await found(context, (id) => queue.prioritise(id, number));
+      },
+    },
+    {
+      ...{
+        method: "get",
+        path: "/api/events",
+        summary: "What happens to jobs, as it happens",
+        answers: "text/event-stream",
+      },
+      parameters: [
+        {
+          name: "Last-Event-ID",
+          in: "header",
+          description: "number of the last event that was seen (default: the latest)",
+          schema: { type: "integer" },
+        },
+        { name: "job", in: "query", description: "only this job's", schema: { type: "string", format: "uuid" } },
+      ],
+      handle(context) {
+        const last = context.req.header("last-event-id");
+        const after = last !== undefined && /^\d{1,15}$/.test(last) ? Number(last) : log.last;
+        const job = context.req.query("job");
+        return eventStream((signal) => sentEvents(log, after, job, signal));
+      },
+    },
+  ];
+}
+
+async function* sentEvents(
+  log: EventLog,
+  after: number,
+  job: string | undefined,
+  signal: AbortSignal,
+): AsyncGenerator<SentEvent, void, undefined> {
+  for await (const event of log.since(after, signal)) {
+    if (job === undefined || event.job === job) yield { event: event.type, data: eventView(event), id: event.seq };
+  }
+}
+
+function eventView({ job, at, data }: JobEvent): JsonObject {
+  return { job, at, ...data };
+}
+
+function within(subject: string, value: unknown, min: number, max: number): number {
+  if (typeof value === "number" && Number.isInteger(value) && value >= min && value <= max) return value;
+  const problem = `a whole number from ${min} to ${max} is wanted`;
+  throw new Refusal(400, { code: "E_JOB", subject, problem, next: `give ${subject} such a value` });
+}
+
+function unknownField(name: string): Refusal {
+  const problem = "there is no such field beside a job (there are job, count, priority)";
+  return new Refusal(400, {
+    code: "E_JOB",
+    subject: name.slice(0, 60),
+    problem,
+    next: "leave it out, or put it into job",
+  });
+}

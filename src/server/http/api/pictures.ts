@@ -1,0 +1,84 @@
+/** @file Our own routes for pictures and models: assets by their hash, the gallery, what is served, plans. */
+import { checkPlanJob } from "../../../job/schema.ts";
+import { searchGallery } from "../../pictures/gallery.ts";
+import { openEngineOf, type Services } from "../../services.ts";
+import { checkServed, withPictures } from "../../work/served-job.ts";
+import { bytesOf, jsonOf, MAX_PICTURE_BODY_BYTES } from "../bodies.ts";
+import { notFound, Refusal } from "../failures.ts";
+import { type Route, wholeOf } from "../route.ts";
+import { jobSchema } from "./jobs.ts";
+
+const MEDIA_TYPES = ["image/png", "image/jpeg", "image/webp"];
+const MAX_ID = 1e15;
+
+export function pictureRoutes(services: Services): readonly Route[] {
+  const { assets, database } = services;
+  return [
+    {
+      ...{ method: "post", path: "/api/assets", summary: "Upload a picture; jobs name it by sha256: and its hash" },
+      body: { mediaTypes: MEDIA_TYPES },
+      async handle(context) {
+        const type = context.req.header("content-type") ?? "none";
+        if (!MEDIA_TYPES.includes(type)) {
+          const problem = `a picture is wanted (allowed ${MEDIA_TYPES.join(", ")})`;
+          throw new Refusal(415, { code: "E_BODY", subject: type.slice(0, 80), problem, next: "say what it is" });
+        }
+        return context.json(await assets.add(await bytesOf(context, MAX_PICTURE_BODY_BYTES), "the body"), 201);
+      },
+    },
+    {
+      ...{ method: "get", path: "/api/assets/:sha256", summary: "A picture by its hash", answers: "image/*" },
+      async handle(context) {
+        const sha256 = context.req.param("sha256") ?? "";
+        const read = /^[0-9a-f]{64}$/.test(sha256) ? await assets.read(sha256) : undefined;
+        if (!read) throw notFound(sha256.slice(0, 64));
+        // What a hash names never changes.
+        const headers = {
+          "content-type": read.asset.mediaType,
+          "cache-control": "private, max-age=31536000, immutable",
+          etag: `"${sha256}"`,
+        };
+        if (context.req.header("if-none-match") === headers.etag) return new Response(null, { status: 304, headers });
+        return new Response(read.bytes, { headers });
+      },
+    },
+    {
+      ...{ method: "get", path: "/api/gallery", summary: "The pictures that were drawn, the newest first" },
+      parameters: [
+        {
+          name: "q",
+          in: "query",
+          description: 'words of the infotext: lake "at dawn" -boat',
+          schema: { type: "string" },
+        },
+        { name: "before", in: "query", description: "only those before this number", schema: { type: "integer" } },
+        {
+          name: "limit",
+          in: "query",
+          description: "how many",
+          schema: { type: "integer", minimum: 1, maximum: 200, default: 50 },
+        },
+      ],
+      async handle(context) {
+        const before = wholeOf(context, "before", { min: 1, max: MAX_ID, standing: MAX_ID });
+        const limit = wholeOf(context, "limit", { min: 1, max: 200, standing: 50 });
+        const pictures = await searchGallery(database, { words: context.req.query("q"), before, limit });
+        return context.json({ pictures: pictures.map((each) => ({ ...each, url: `/api/assets/${each.asset}` })) });
+      },
+    },
+    {
+      ...{ method: "get", path: "/api/models", summary: "What is served" },
+      handle: (context) => context.json({ models: [openEngineOf(services).info] }),
+    },
+    {
+      ...{ method: "post", path: "/api/plan", summary: "What a job would take, without drawing it" },
+      body: { schema: { type: "object", properties: { job: jobSchema() }, required: ["job"] } },
+      async handle(context) {
+        const { job } = await jsonOf(context, MAX_PICTURE_BODY_BYTES);
+        const checked = checkPlanJob(job);
+        const served = checkServed({ ...checked, prompt: checked.prompt ?? "" });
+        return context.json(await openEngineOf(services).plan(await withPictures(served, assets)));
+      },
+    },
+  ];
+}

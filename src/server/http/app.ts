@@ -1,0 +1,76 @@
+/** @file All routes as one Hono app: who asks, errors in the caller's dialect, what is counted and logged. */
+import { Hono } from "hono";
+import type { Logger } from "pino";
+import type { JsonObject } from "../../source/json-fields.ts";
+import type { Services } from "../services.ts";
+import { jobRoutes } from "./api/jobs.ts";
+import { pictureRoutes } from "./api/pictures.ts";
+import { failureOf, type HttpFailure, notFound, Refusal } from "./failures.ts";
+import type { Keys } from "./keys.ts";
+import { openAiRoutes } from "./openai/routes.ts";
+import { openApiDocument } from "./openapi.ts";
+import type { RouteEnv } from "./route.ts";
+
+export interface AppOptions {
+  readonly services: Services;
+  /** Undefined: anybody who can reach it may ask. */
+  readonly keys: Keys | undefined;
+  readonly logger: Logger;
+}
+
+/** An error's body, by the beginning of its route's path. */
+const DIALECTS: Readonly<Record<string, (failure: HttpFailure) => JsonObject>> = {
+  "/v1/": ({ status, code, message }) => ({
+    error: { message, type: status >= 500 ? "server_error" : "invalid_request_error", param: null, code },
+  }),
+};
+const ours = ({ code, message }: HttpFailure) => ({ error: { code, message } });
+
+export function serverApp({ services, keys, logger }: AppOptions): Hono<RouteEnv> {
+  const app = new Hono<RouteEnv>();
+  const { metrics, engine } = services;
+  app.use(async (context, next) => {
+    const beganMs = performance.now();
+    await next();
+    const { method, path } = context.req;
+    const { status } = context.res;
+    metrics.request(method, status);
+    logger.info({ method, path, status, ms: Math.round(performance.now() - beganMs) }, "answered");
+  });
+  app.get("/healthz", (context) => context.json({ ok: true }));
+  app.get("/readyz", (context) => context.json({ ready: engine() !== undefined }, engine() ? 200 : 503));
+  app.use(async (context, next) => {
+    const owner = keys ? keys.nameOf(context.req.header("authorization")) : "";
+    if (owner === undefined) {
+      throw new Refusal(401, {
+        code: "E_API_KEY",
+        problem: "an API key of this server is wanted",
+        next: "send Authorization: Bearer KEY",
+      });
+    }
+    context.set("owner", owner);
+    await next();
+  });
+  app.get("/metrics", () => metrics.answer());
+  const routes = [...jobRoutes(services), ...pictureRoutes(services), ...openAiRoutes(services)];
+  for (const { method, path, handle } of routes) app.on(method, path, handle);
+  const document = openApiDocument(routes);
+  app.get("/openapi.json", (context) => context.json(document));
+  app.notFound((context) => failed(context.req.path, notFound(context.req.path.slice(0, 80))));
+  app.onError((error, context) => {
+    const answer = failed(context.req.path, error);
+    if (answer.status >= 500) logger.error({ err: error }, "failed");
+    return answer;
+  });
+  return app;
+}
+
+/** The answer to a request that failed. */
+export function failed(path: string, error: unknown): Response {
+  const failure = failureOf(error);
+  const [, dialect = ours] = Object.entries(DIALECTS).find(([start]) => path.startsWith(start)) ?? [];
+  const headers: Record<string, string> = {};
+  if (failure.retryAfterS !== undefined) headers["retry-after"] = String(failure.retryAfterS);
+  if (failure.status === 401) headers["www-authenticate"] = 'Basic realm="Solvay"';
+  return Response.json(dialect(failure), { status: failure.status, headers });
+}

@@ -1,0 +1,59 @@
+/** @file From an error to a status of HTTP: what the client did, what it may do again later, and what is ours. */
+import { ArtifactError, BudgetError, SolvayError, UsageError } from "../../errors.ts";
+import { describeFailure } from "../../terminal/failure.ts";
+
+export type Status = 400 | 401 | 403 | 404 | 405 | 409 | 413 | 415 | 422 | 429 | 500 | 503;
+
+export interface HttpFailure {
+  readonly status: Status;
+  readonly code: string;
+  readonly message: string;
+  /** Seconds after which it may go better. */
+  readonly retryAfterS?: number;
+}
+
+/** A refusal that knows its status. */
+export class Refusal extends UsageError {
+  readonly status: Status;
+
+  constructor(status: Status, fields: ConstructorParameters<typeof UsageError>[0]) {
+    super(fields);
+    this.status = status;
+  }
+}
+
+export function notFound(subject: string): Refusal {
+  return new Refusal(404, {
+    code: "E_NOT_FOUND",
+    subject,
+    problem: "there is no such thing here",
+    next: "list what there is",
+  });
+}
+
+const STATUSES: Readonly<Record<string, Status>> = {
+  E_QUEUE_FULL: 503,
+  E_QUEUE_SHARE: 429,
+  E_IDEMPOTENCY: 409,
+  E_IMAGE_SIZE: 413,
+};
+const RETRY_AFTER_S = 10;
+
+export function failureOf(error: unknown): HttpFailure {
+  const { code, message } = describeFailure(error);
+  if (error instanceof Refusal) return { status: error.status, code, message };
+  const status = STATUSES[code] ?? (isClients(error) ? 400 : 500);
+  // What we did wrong is told in the log, not to whoever asks.
+  if (!(error instanceof SolvayError)) {
+    return {
+      status: 500,
+      code: "E_INTERNAL",
+      message: "E_INTERNAL: something went wrong here. Next: look at the server's log.",
+    };
+  }
+  return { status, code, message, ...((status === 503 || status === 429) && { retryAfterS: RETRY_AFTER_S }) };
+}
+
+function isClients(error: unknown): boolean {
+  return error instanceof UsageError || error instanceof ArtifactError || error instanceof BudgetError;
+}

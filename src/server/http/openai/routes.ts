@@ -1,0 +1,169 @@
+/** @file OpenAI's image routes (openai-node 6.49, resources/images.ts), for the clients that speak it. */
+import { modelNamed } from "../../../library/model-name.ts";
+import type { JsonObject } from "../../../source/json-fields.ts";
+import type { JobRecord } from "../../queue/job-record.ts";
+import { allOver, ask, openEngineOf, pictureOf, type Services } from "../../services.ts";
+import { previewPng } from "../../work/previews.ts";
+import { jsonOf, MAX_PICTURE_BODY_BYTES } from "../bodies.ts";
+import { Refusal } from "../failures.ts";
+import type { Route, RouteContext } from "../route.ts";
+import { eventStream, type SentEvent } from "../sse.ts";
+import { type ImageRequest, imageRequest } from "./request.ts";
+
+/** Names by which clients ask any server of this dialect. */
+const ANY_MODEL = /^(dall-e-[23]|gpt-image-[\w.-]+|chatgpt-image-latest)$/;
+/** One pixel a cell of the latent: about the picture's own size. */
+const PARTIAL_SCALE = 8;
+
+export function openAiRoutes(services: Services): readonly Route[] {
+  const modelId = () => modelNamed(openEngineOf(services).info.model).model ?? "demo";
+  const model = () => ({ id: modelId(), object: "model", created: 0, owned_by: "solvay" });
+  return [
+    {
+      ...{ method: "get", path: "/v1/models", summary: "The model that is served, as OpenAI lists models" },
+      handle: (context) => context.json({ object: "list", data: [model()] }),
+    },
+    {
+      ...{ method: "post", path: "/v1/images/generations", summary: "Pictures from a prompt, as OpenAI's API has it" },
+      body: {
+        schema: {
+          type: "object",
+          properties: {
+            ...{
+              prompt: { type: "string" },
+              model: { type: "string" },
+              n: { type: "integer", minimum: 1, maximum: 10 },
+            },
+            size: { type: "string", description: "auto, or pixels: 1024x1024" },
+            ...{ response_format: { enum: ["b64_json", "url"] }, output_format: { enum: ["png"] } },
+            ...{ stream: { type: "boolean" }, partial_images: { type: "integer", minimum: 0, maximum: 3 } },
+          },
+          required: ["prompt"],
+          description:
+            "and a job's fields, by any name that people give them: seed, steps, negative_prompt, cfg_scale, sampler ...",
+        },
+      },
+      async handle(context) {
+        const body = await jsonOf(context, MAX_PICTURE_BODY_BYTES);
+        requireModel(body.model, modelId);
+        return await generated(services, context, imageRequest(body));
+      },
+    },
+  ];
+}
+
+function requireModel(asked: unknown, modelId: () => string): void {
+  if (asked === undefined || asked === null || asked === "") return;
+  if (typeof asked === "string" && (ANY_MODEL.test(asked) || asked === modelId())) return;
+  const problem = `it is not served here (found ${JSON.stringify(String(asked).slice(0, 60))}, allowed ${JSON.stringify(modelId())})`;
+  throw new Refusal(404, { code: "model_not_found", subject: "model", problem, next: "leave it out" });
+}
+
+async function generated(services: Services, context: RouteContext, request: ImageRequest): Promise<Response> {
+  const jobs = await ask(services, request.job, request.count, { owner: context.get("owner") });
+  if (request.stream) return eventStream((signal) => streamed(services, jobs, request, signal));
+  const over = await allOver(services, jobs, context.req.raw.signal);
+  const data: JsonObject[] = [];
+  for (const job of over) data.push(await pictureData(services, job, request, context));
+  return context.json({ created: seconds(), ...(await described(services, over)), data });
+}
+
+async function pictureData(
+  services: Services,
+  job: JobRecord,
+  { asUrl }: ImageRequest,
+  context: RouteContext,
+): Promise<JsonObject> {
+  requireDone(job);
+  if (asUrl) return { url: `${new URL(context.req.url).origin}/api/assets/${job.asset}` };
+  return { b64_json: base64((await pictureOf(services, job)).bytes) };
+}
+
+/** Partial pictures where the steps come past their share, and each picture when it is done. */
+async function* streamed(
+  services: Services,
+  jobs: readonly JobRecord[],
+  { partialImages }: ImageRequest,
+  signal: AbortSignal,
+): AsyncGenerator<SentEvent, void, undefined> {
+  const waiting: SentEvent[] = [];
+  let news = Promise.withResolvers<void>();
+  const tell = (event: SentEvent) => {
+    waiting.push(event);
+    news.resolve();
+  };
+  const sent = new Map<string, number>();
+  const onStep = async ({ id }: JobRecord, step: number, steps: number) => {
+    const due = Math.floor((step / steps) * (partialImages + 1));
+    const preview = services.previews.get(id);
+    const before = sent.get(id) ?? 0;
+    if (!preview || due <= before || before >= partialImages) return;
+    sent.set(id, before + 1);
+    const b64_json = base64(await previewPng(preview, PARTIAL_SCALE));
+    const type = "image_generation.partial_image";
+    const size = `${preview.width * PARTIAL_SCALE}x${preview.height * PARTIAL_SCALE}`;
+    tell({ event: type, data: { type, b64_json, partial_image_index: before, created_at: seconds(), size, ...LOOK } });
+  };
+  const each = jobs.map(async (job) => {
+    const [over] = await allOver(services, [job], signal, onStep);
+    if (signal.aborted || !over) return;
+    if (over.state === "done") {
+      const { asset, bytes } = await pictureOf(services, over);
+      const type = "image_generation.completed";
+      const size = `${asset.width}x${asset.height}`;
+      tell({
+        event: type,
+        data: { type, b64_json: base64(bytes), created_at: seconds(), size, ...LOOK, usage: NO_TOKENS },
+      });
+    } else {
+      const { code, message } = over.error ?? { code: "E_CANCELLED", message: "the job was cancelled" };
+      tell({ event: "error", data: { type: "error", error: { type: "server_error", code, message, param: null } } });
+    }
+  });
+  let done = false;
+  const all = Promise.all(each).then(() => {
+    done = true;
+    news.resolve();
+  });
+  while (!done || waiting.length > 0) {
+    await news.promise;
+    news = Promise.withResolvers();
+    if (done) news.resolve();
+    for (let event = waiting.shift(); event; event = waiting.shift()) yield event;
+  }
+  await all;
+}
+
+const LOOK = { quality: "high", background: "opaque", output_format: "png" };
+/** Nobody pays for them here. */
+const NO_TOKENS = {
+  ...{ input_tokens: 0, output_tokens: 0, total_tokens: 0 },
+  input_tokens_details: { image_tokens: 0, text_tokens: 0 },
+};
+
+async function described(services: Services, [first]: readonly JobRecord[]): Promise<JsonObject> {
+  if (first?.state !== "done") return {};
+  const { width, height } = (await pictureOf(services, first)).asset;
+  return { ...LOOK, size: `${width}x${height}`, usage: NO_TOKENS };
+}
+
+function requireDone({ id, state, error }: JobRecord): void {
+  if (state === "done") return;
+  const problem = error?.message ?? `it was ${state}`;
+  // A job that can't be done as it was asked for is the client's to change.
+  const theirs = error !== undefined && /^E_(JOB|PICTURE|IMAGE|BUDGET|USAGE)/.test(error.code);
+  throw new Refusal(theirs ? 400 : 500, {
+    code: error?.code ?? "E_CANCELLED",
+    subject: id,
+    problem,
+    next: "change the request",
+  });
+}
+
+function base64(bytes: Uint8Array): string {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("base64");
+}
+
+function seconds(): number {
+  return Math.floor(Date.now() / 1000);
+}

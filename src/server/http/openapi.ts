@@ -1,0 +1,34 @@
+/** @file The OpenAPI 3.1 document of the routes, for clients that are made from it. */
+import type { JsonObject } from "../../source/json-fields.ts";
+import { SOLVAY_VERSION } from "../../version.ts";
+import type { Route } from "./route.ts";
+
+const ERROR = {
+  type: "object",
+  properties: { error: { type: "object", properties: { code: { type: "string" }, message: { type: "string" } } } },
+};
+
+export function openApiDocument(routes: readonly Route[]): JsonObject {
+  const paths: Record<string, Record<string, JsonObject>> = {};
+  for (const { method, path, summary, parameters = [], body, answers = "application/json" } of routes) {
+    const names = [...path.matchAll(/:(\w+)/g)].map(([, name]) => name!);
+    const inPath = names.map((name) => ({ name, in: "path", required: true, schema: { type: "string" } }));
+    const operation = {
+      summary,
+      parameters: [...inPath, ...parameters],
+      ...(body && { requestBody: { required: true, content: contentOf(body) } }),
+      responses: {
+        "200": { description: "done", content: { [answers]: {} } },
+        default: { description: "refused, or failed", content: { "application/json": { schema: ERROR } } },
+      },
+    };
+    const openPath = path.replace(/:(\w+)/g, "{$1}");
+    paths[openPath] = { ...paths[openPath], [method]: operation };
+  }
+  return { openapi: "3.1.0", info: { title: "Solvay", version: SOLVAY_VERSION }, paths };
+}
+
+function contentOf(body: NonNullable<Route["body"]>): JsonObject {
+  if ("schema" in body) return { "application/json": { schema: body.schema } };
+  return Object.fromEntries(body.mediaTypes.map((type) => [type, {}]));
+}

@@ -1,0 +1,126 @@
+/** @file What happened to jobs, numbered and kept: whoever listens says which number it had last, and misses nothing. */
+import type { Database, Sql } from "./database.ts";
+
+export type EventType = "queued" | "started" | "step" | "note" | "done" | "failed" | "cancelled" | "returned";
+
+export interface JobEvent {
+  /** Counts up; numbers may be left out. */
+  readonly seq: number;
+  readonly job: string;
+  readonly type: EventType;
+  readonly data: Readonly<Record<string, unknown>>;
+  /** ISO 8601. */
+  readonly at: string;
+}
+
+interface EventRow extends Omit<JobEvent, "at" | "seq"> {
+  readonly seq: number | string;
+  readonly at: Date;
+}
+
+const CHANNEL = "solvay_events";
+/** Events that are kept in memory, so that many listeners read the database once. */
+const RECENT = 1000;
+const PAGE = 500;
+
+/** Adds an event in the statement's own transaction; listeners hear of it when that is done. */
+export async function addEvent(sql: Sql, job: string, type: EventType, data: JobEvent["data"] = {}): Promise<void> {
+  await sql.query("insert into solvay.events (job, type, data) values ($1, $2, $3)", [job, type, JSON.stringify(data)]);
+  await sql.query(`select pg_notify('${CHANNEL}', '')`);
+}
+
+export class EventLog {
+  readonly #database: Database;
+  /** In order, without gaps between the first and the last. */
+  #recent: JobEvent[] = [];
+  #last = 0;
+  #news = Promise.withResolvers<void>();
+  #reading: Promise<void> | undefined;
+  #again = false;
+
+  private constructor(database: Database) {
+    this.#database = database;
+  }
+
+  static async open(database: Database): Promise<EventLog> {
+    const log = new EventLog(database);
+    const [row] = await database.query<{ last: number }>(
+      "select coalesce(max(seq), 0)::int as last from solvay.events",
+    );
+    log.#last = row?.last ?? 0;
+    await database.listen(CHANNEL, () => log.#read());
+    return log;
+  }
+
+  /** Number of the latest event. */
+  get last(): number {
+    return this.#last;
+  }
+
+  /** Resolves when there is another one. */
+  get news(): Promise<void> {
+    return this.#news.promise;
+  }
+
+  /** Events after number `after`, those to come as well, until the signal. Holds nothing for a listener that is slow. */
+  async *since(after: number, signal: AbortSignal): AsyncGenerator<JobEvent, void, undefined> {
+    let cursor = after;
+    const stopped = Promise.withResolvers<void>();
+    const stop = () => stopped.resolve();
+    signal.addEventListener("abort", stop, { once: true });
+    try {
+      while (!signal.aborted) {
+        const news = this.#news.promise;
+        for (const event of await this.#after(cursor)) {
+          cursor = event.seq;
+          yield event;
+          if (signal.aborted) return;
+        }
+        if (cursor < this.#last) continue;
+        await Promise.race([news, stopped.promise]);
+      }
+    } finally {
+      signal.removeEventListener("abort", stop);
+    }
+  }
+
+  /** Forgets what is older than that. */
+  async prune(days: number): Promise<void> {
+    await this.#database.query("delete from solvay.events where at < now() - make_interval(days => $1)", [days]);
+  }
+
+  async #after(cursor: number): Promise<readonly JobEvent[]> {
+    const [first] = this.#recent;
+    if (cursor >= this.#last) return [];
+    if (first && cursor >= first.seq - 1) return this.#recent.filter(({ seq }) => seq > cursor);
+    return await this.#page(cursor);
+  }
+
+  async #page(after: number): Promise<readonly JobEvent[]> {
+    const text = "select seq, job, type, data, at from solvay.events where seq > $1 order by seq limit $2";
+    const rows = await this.#database.query<EventRow>(text, [after, PAGE]);
+    return rows.map((row) => ({ ...row, seq: Number(row.seq), at: row.at.toISOString() }));
+  }
+
+  /** One reading at a time; what is told meanwhile is read after it. */
+  #read(): void {
+    this.#again = true;
+    this.#reading ??= this.#readAll().finally(() => {
+      this.#reading = undefined;
+    });
+  }
+
+  async #readAll(): Promise<void> {
+    while (this.#again) {
+      this.#again = false;
+      const events = await this.#page(this.#last).catch(() => []);
+      if (events.length === 0) continue;
+      this.#last = events.at(-1)!.seq;
+      this.#recent = [...this.#recent, ...events].slice(-RECENT);
+      const news = this.#news;
+      this.#news = Promise.withResolvers();
+      news.resolve();
+      if (events.length === PAGE) this.#again = true;
+    }
+  }
+}

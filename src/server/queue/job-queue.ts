@@ -1,0 +1,180 @@
+/**
+ * @file The queue as clients have it: jobs are asked for, looked at, cancelled. A job's row is the truth; pg-boss's row of the same
+ * number is its claim (claims.ts), and both change in one transaction.
+ */
+import { randomUUID } from "node:crypto";
+import type { PgBoss } from "pg-boss";
+import { UsageError } from "../../errors.ts";
+import type { GenerateJob } from "../../job/types.ts";
+import { QUEUE } from "./boss.ts";
+import type { Database, Sql } from "./database.ts";
+import { addEvent } from "./event-log.ts";
+import { isJobId, type JobRecord, type JobRow, type JobState, jobRows, recordOf } from "./job-record.ts";
+
+export interface NewJob {
+  /** Nothing is left to chance in it. */
+  readonly job: GenerateJob;
+  /** What draws the same picture has the same one. */
+  readonly hash: string;
+  /** The same of what was asked for, before seeds were drawn. */
+  readonly askedHash: string;
+}
+
+export interface Asking {
+  /** The name of the key that asks. */
+  readonly owner: string;
+  readonly priority?: number | undefined;
+  readonly idempotencyKey?: string | undefined;
+}
+
+export interface QueueLimits {
+  /** Jobs that wait or run. */
+  readonly open: number;
+  /** Of them, one key's. */
+  readonly openOfOne: number;
+}
+
+export class JobQueue {
+  readonly #database: Database;
+  readonly #boss: PgBoss;
+  readonly #limits: QueueLimits;
+
+  constructor(database: Database, boss: PgBoss, limits: QueueLimits) {
+    this.#database = database;
+    this.#boss = boss;
+    this.#limits = limits;
+  }
+
+  /**
+   * Adds jobs, or gives back those that the same idempotency key added before. Throws UsageError `E_QUEUE_FULL`, `E_QUEUE_SHARE`, or
+   * `E_IDEMPOTENCY` where that key meant other jobs.
+   */
+  async submit(
+    jobs: readonly NewJob[],
+    { owner, priority = 0, idempotencyKey }: Asking,
+  ): Promise<readonly JobRecord[]> {
+    return await this.#database.transaction(async (sql) => {
+      const keys = jobs.map((_, at) => (idempotencyKey === undefined ? undefined : `${idempotencyKey}/${at}`));
+      if (idempotencyKey !== undefined) {
+        const before = await jobRows(sql, "owner = $1 and idempotency_key like $2 order by number", [
+          owner,
+          `${likeText(idempotencyKey)}/%`,
+        ]);
+        if (before.length > 0) return sameJobs(before, jobs, idempotencyKey);
+      }
+      await this.#requireRoom(sql, owner, jobs.length);
+      const request = randomUUID();
+      const records: JobRecord[] = [];
+      for (const [at, { job, hash, askedHash }] of jobs.entries()) {
+        const [row] = await sql.query<JobRow>(
+          `insert into solvay.jobs (id, hash, asked_hash, job, owner, idempotency_key, request, state, priority)
+           values ($1, $2, $8, $3, $4, $5, $6, 'queued', $7) returning *`,
+          [randomUUID(), hash, JSON.stringify(job), owner, keys[at] ?? null, request, priority, askedHash],
+        );
+        records.push(recordOf(row!));
+        await this.#send(sql, row!.id, priority);
+      }
+      return records;
+    });
+  }
+
+  /** Undefined: there is no such job, or not any more. */
+  async get(id: string): Promise<JobRecord | undefined> {
+    if (!isJobId(id)) return undefined;
+    const [row] = await jobRows(this.#database, "id = $1", [id]);
+    return row && recordOf(row);
+  }
+
+  /** The newest first. */
+  async list(limit: number, state?: JobState): Promise<readonly JobRecord[]> {
+    const where = "($1::text is null or state = $1) order by number desc limit $2";
+    return (await jobRows(this.#database, where, [state ?? null, limit])).map(recordOf);
+  }
+
+  /** How many jobs are in each state. */
+  async counts(): Promise<Readonly<Partial<Record<JobState, number>>>> {
+    const text = "select state, count(*)::int as count from solvay.jobs group by state";
+    const rows = await this.#database.query<{ state: JobState; count: number }>(text);
+    return Object.fromEntries(rows.map(({ state, count }) => [state, count]));
+  }
+
+  /** Undefined: there is no such job. A job that is over stays as it is. */
+  async cancel(id: string): Promise<JobRecord | undefined> {
+    if (!isJobId(id)) return undefined;
+    await this.#database.transaction(async (sql) => {
+      const [row] = await sql.query(
+        `update solvay.jobs set state = 'cancelled', finished_at = now() where id = $1 and state in ('queued', 'running')
+         returning id`,
+        [id],
+      );
+      if (!row) return;
+      await this.#boss.cancel(QUEUE, id, { db: sql.boss });
+      await addEvent(sql, id, "cancelled");
+    });
+    return await this.get(id);
+  }
+
+  /** Puts a failed or cancelled job into the queue again. Undefined: there is no such job. */
+  async retry(id: string): Promise<JobRecord | undefined> {
+    if (!isJobId(id)) return undefined;
+    await this.#database.transaction(async (sql) => {
+      const [row] = await sql.query<JobRow>(
+        `update solvay.jobs set state = 'queued', error = null, claims = 0, best_step = 0, step = 0, started_at = null,
+         finished_at = null where id = $1 and state in ('failed', 'cancelled') returning *`,
+        [id],
+      );
+      if (!row) return;
+      await this.#requireRoom(sql, row.owner, 0);
+      await this.#boss.deleteJob(QUEUE, id, { db: sql.boss });
+      await this.#send(sql, id, row.priority);
+    });
+    return await this.get(id);
+  }
+
+  /** Jobs of a higher number come first. Undefined: there is no such job. */
+  async prioritise(id: string, priority: number): Promise<JobRecord | undefined> {
+    if (!isJobId(id)) return undefined;
+    await this.#database.transaction(async (sql) => {
+      const text = "update solvay.jobs set priority = $2 where id = $1 and state = 'queued' returning id";
+      const [row] = await sql.query(text, [id, priority]);
+      if (!row) return;
+      await this.#boss.deleteJob(QUEUE, id, { db: sql.boss });
+      await this.#boss.send(QUEUE, null, { id, priority, db: sql.boss });
+    });
+    return await this.get(id);
+  }
+
+  async #send(sql: Sql, id: string, priority: number): Promise<void> {
+    await this.#boss.send(QUEUE, null, { id, priority, db: sql.boss });
+    await addEvent(sql, id, "queued", { priority });
+  }
+
+  async #requireRoom(sql: Sql, owner: string, more: number): Promise<void> {
+    const [row] = await sql.query<{ all: number; own: number }>(
+      `select count(*)::int as all, (count(*) filter (where owner = $1))::int as own from solvay.jobs
+       where state in ('queued', 'running')`,
+      [owner],
+    );
+    const { open, openOfOne } = this.#limits;
+    const { all = 0, own = 0 } = row ?? {};
+    if (all + more > open) {
+      const problem = `the queue is full (found ${all} jobs and ${more} more, allowed ${open})`;
+      throw new UsageError({ code: "E_QUEUE_FULL", problem, next: "try again later" });
+    }
+    if (owner !== "" && own + more > openOfOne) {
+      const problem = `this key has too many jobs (found ${own} and ${more} more, allowed ${openOfOne})`;
+      throw new UsageError({ code: "E_QUEUE_SHARE", problem, next: "wait for some of them" });
+    }
+  }
+}
+
+function likeText(text: string): string {
+  return text.replaceAll(/[\\%_]/g, (char) => `\\${char}`);
+}
+
+function sameJobs(before: readonly JobRow[], jobs: readonly NewJob[], key: string): readonly JobRecord[] {
+  const same = before.length === jobs.length && before.every((row, at) => row.asked_hash === jobs[at]!.askedHash);
+  if (same) return before.map(recordOf);
+  const problem = `this idempotency key stands for other jobs (found ${JSON.stringify(key.slice(0, 60))})`;
+  throw new UsageError({ code: "E_IDEMPOTENCY", problem, next: "ask with a new key" });
+}

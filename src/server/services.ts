@@ -1,0 +1,93 @@
+/** @file What routes work with. */
+import type { OpenRequest } from "../job/checked.ts";
+import type { Engine, GenerateJob } from "../job/types.ts";
+import { Refusal } from "./http/failures.ts";
+import type { Metrics } from "./http/metrics.ts";
+import type { Asset, Assets } from "./pictures/assets.ts";
+import type { Database } from "./queue/database.ts";
+import type { EventLog } from "./queue/event-log.ts";
+import type { Asking, JobQueue } from "./queue/job-queue.ts";
+import { isOver, type JobRecord } from "./queue/job-record.ts";
+import type { Previews } from "./work/previews.ts";
+import { newJobs } from "./work/served-job.ts";
+
+export interface Services {
+  readonly database: Database;
+  readonly queue: JobQueue;
+  readonly log: EventLog;
+  readonly assets: Assets;
+  readonly previews: Previews;
+  readonly metrics: Metrics;
+  /** What the engine was asked to open. */
+  readonly model: OpenRequest;
+  /** Undefined: it isn't open yet, or it is opened again. */
+  readonly engine: () => Engine | undefined;
+}
+
+/** The engine. Throws Refusal while there is none. */
+export function openEngineOf({ engine }: Services): Engine {
+  const open = engine();
+  if (open) return open;
+  throw new Refusal(503, { code: "E_NOT_READY", problem: "the model is being opened", next: "try again in a moment" });
+}
+
+/** Puts `count` jobs into the queue, with seeds counting up. Rejects with UsageError or ArtifactError. */
+export async function ask(
+  { queue, assets, model }: Services,
+  job: GenerateJob,
+  count: number,
+  asking: Asking,
+): Promise<readonly JobRecord[]> {
+  return await queue.submit(await newJobs(job, count, { assets, model }), asking);
+}
+
+/** Called while jobs go on. */
+export type OnStep = (job: JobRecord, step: number, steps: number) => Promise<void> | void;
+
+/**
+ * Waits until all of them are over. Where the signal comes first, because the client has gone, they are cancelled.
+ * @returns their records, in the same order
+ */
+export async function allOver(
+  { queue, log }: Services,
+  jobs: readonly JobRecord[],
+  signal: AbortSignal,
+  onStep?: OnStep,
+): Promise<readonly JobRecord[]> {
+  const open = new Map(jobs.map((job) => [job.id, job]));
+  const over = new Map<string, JobRecord>();
+  const look = async (id: string) => {
+    const now = await queue.get(id);
+    if (now && !isOver(now)) return;
+    open.delete(id);
+    if (now) over.set(id, now);
+  };
+  const after = log.last;
+  for (const { id } of jobs) await look(id);
+  const stop = new AbortController();
+  if (open.size > 0) {
+    for await (const { job: id, type, data } of log.since(after, AbortSignal.any([signal, stop.signal]))) {
+      const job = open.get(id);
+      if (!job) continue;
+      if (type === "step") await onStep?.(job, Number(data.step), Number(data.steps));
+      else await look(id);
+      if (open.size === 0) stop.abort();
+    }
+  }
+  for (const id of open.keys()) {
+    const cancelled = await queue.cancel(id);
+    if (cancelled) over.set(id, cancelled);
+  }
+  return jobs.flatMap(({ id }) => over.get(id) ?? []);
+}
+
+/** A job's picture. Throws Refusal where it is gone. */
+export async function pictureOf(
+  { assets }: Services,
+  { id, asset }: JobRecord,
+): Promise<{ readonly asset: Asset; readonly bytes: Uint8Array<ArrayBuffer> }> {
+  const read = asset === undefined ? undefined : await assets.read(asset);
+  if (read) return read;
+  const problem = "its picture is gone";
+  throw new Refusal(500, { code: "E_GONE", subject: id, problem, next: "ask for it again" });
+}

@@ -1,0 +1,116 @@
+/** @file What a server takes for a job: the check of job/schema.ts, tighter limits, no file of this machine's, and nothing left to chance. */
+import { sha256Hex } from "#hash";
+import { UsageError } from "../../errors.ts";
+import type { OpenRequest } from "../../job/checked.ts";
+import { JOB_FIELDS } from "../../job/fields.ts";
+import { pictureReference } from "../../job/picture.ts";
+import { checkJob } from "../../job/schema.ts";
+import { seriesOf } from "../../job/series.ts";
+import type { GenerateJob } from "../../job/types.ts";
+import { SOLVAY_VERSION } from "../../version.ts";
+import type { Assets } from "../pictures/assets.ts";
+import type { NewJob } from "../queue/job-queue.ts";
+
+/** Bounds of one request where they are tighter than the job's own (fields.ts); inclusive. Texts: characters. */
+export const SERVED_LIMITS = {
+  prompt: { min: 0, max: 8192 },
+  negativePrompt: { min: 0, max: 8192 },
+  prompt2: { min: 0, max: 8192 },
+  negativePrompt2: { min: 0, max: 8192 },
+  steps: { min: 1, max: 150 },
+  hiresSteps: { min: 1, max: 150 },
+  guidance: { min: 0, max: 30 },
+  width: { min: 64, max: 2048 },
+  height: { min: 64, max: 2048 },
+  hiresScale: { min: 1, max: 4 },
+} as const satisfies Partial<Record<keyof GenerateJob, { readonly min: number; readonly max: number }>>;
+
+/** Pictures that one request may ask for. */
+export const MAX_COUNT = 10;
+const PICTURES = ["initImage", "maskImage"] as const;
+/** What enlarges without a file. */
+const UPSCALERS = ["latent", "latent-nearest", "lanczos"];
+
+/** Throws UsageError `E_JOB` or `E_PICTURE` naming the field that is wrong. */
+export function checkServed(value: unknown): GenerateJob {
+  const job = checkJob(value);
+  for (const [name, { min, max }] of Object.entries(SERVED_LIMITS)) {
+    const found = job[name as keyof typeof SERVED_LIMITS];
+    if (found === undefined) continue;
+    const size = typeof found === "string" ? found.length : found;
+    if (size >= min && size <= max) continue;
+    const unit = typeof found === "string" ? " characters" : "";
+    const problem = `out of range (found ${size}${unit}, allowed ${min} to ${max} of a server)`;
+    throw new UsageError({ code: "E_JOB", subject: name, problem, next: `give ${name} a value in that range` });
+  }
+  for (const field of PICTURES) {
+    const text = job[field];
+    if (text !== undefined && pictureReference(field, text).kind === "file") {
+      const problem = "a server reads no files by their names";
+      const next = "give a data: URL, or upload the picture and give sha256: and its hash";
+      throw new UsageError({ code: "E_PICTURE", subject: field, problem, next });
+    }
+  }
+  const { hiresUpscaler } = job;
+  if (hiresUpscaler !== undefined && !UPSCALERS.includes(hiresUpscaler)) {
+    const problem = `${JSON.stringify(hiresUpscaler.slice(0, 60))} is none of a server's (allowed ${UPSCALERS.join(", ")})`;
+    throw new UsageError({ code: "E_JOB", subject: "hiresUpscaler", problem, next: "choose one of those" });
+  }
+  return job;
+}
+
+/**
+ * A checked job as the queue takes it, `count` times with seeds counting up: pictures in it become assets, and nothing is left to chance.
+ * Rejects with UsageError or ArtifactError.
+ */
+export async function newJobs(
+  job: GenerateJob,
+  count: number,
+  { assets, model }: { readonly assets: Assets; readonly model: OpenRequest },
+): Promise<readonly NewJob[]> {
+  const pictures: Record<string, string> = {};
+  for (const field of PICTURES) {
+    const text = job[field];
+    if (text === undefined) continue;
+    const reference = pictureReference(field, text);
+    if (reference.kind === "data") pictures[field] = `sha256:${(await assets.add(reference.bytes, field)).sha256}`;
+    else if (reference.kind === "asset" && !(await assets.has(reference.sha256))) {
+      const problem = `there is no asset ${reference.sha256}`;
+      throw new UsageError({ code: "E_PICTURE", subject: field, problem, next: "upload it first" });
+    }
+  }
+  const asked = { ...job, ...pictures };
+  const askedHash = hashOf(asked, model);
+  return seriesOf(asked, count).map((each) => ({ job: each, hash: hashOf(each, model), askedHash }));
+}
+
+/** Equal for jobs that draw the same picture: their fields in the table's order, and the model. */
+function hashOf(job: GenerateJob, model: OpenRequest): string {
+  const given: Readonly<Record<string, unknown>> = { ...job };
+  const fields = Object.keys(JOB_FIELDS).map((name) => [name, given[name]]);
+  const { budgets: _, ...opened } = model;
+  const text = JSON.stringify([
+    SOLVAY_VERSION,
+    fields,
+    Object.entries(opened).toSorted(([a], [b]) => (a < b ? -1 : 1)),
+  ]);
+  return sha256Hex(new TextEncoder().encode(text));
+}
+
+/** The job as the engine takes it, its assets as data: URLs. Rejects with UsageError where one is gone. */
+export async function withPictures(job: GenerateJob, assets: Assets): Promise<GenerateJob> {
+  const pictures: Record<string, string> = {};
+  for (const field of PICTURES) {
+    const text = job[field];
+    if (text === undefined) continue;
+    const reference = pictureReference(field, text);
+    if (reference.kind !== "asset") continue;
+    const read = await assets.read(reference.sha256);
+    if (!read) {
+      const problem = `the asset ${reference.sha256} is gone`;
+      throw new UsageError({ code: "E_PICTURE", subject: field, problem, next: "upload it again" });
+    }
+    pictures[field] = `data:${read.asset.mediaType};base64,${Buffer.from(read.bytes).toString("base64")}`;
+  }
+  return { ...job, ...pictures };
+}

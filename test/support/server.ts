@@ -1,0 +1,167 @@
+/** @file Servers for tests: in this process over an engine that only pretends, and as processes of their own. */
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { setTimeout as delay } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
+import { DeviceError, UsageError } from "../../src/errors.ts";
+import { encodePng } from "../../src/image/png.ts";
+import type { Engine, GenerateEvent, GenerateJob, GenerateOptions, OpenEngineOptions } from "../../src/job/types.ts";
+import type { Keys } from "../../src/server/http/keys.ts";
+import { type ServeOptions, serve } from "../../src/server/serve.ts";
+
+const MAIN = fileURLToPath(new URL("../../src/cli/main.ts", import.meta.url));
+
+export interface RunningServer extends AsyncDisposable {
+  readonly url: string;
+  /** What it wrote to stderr. */
+  readonly logs: () => string;
+}
+
+export interface Pretending {
+  /** A server of its own folder. */
+  readonly folder: string;
+  readonly keys?: Keys;
+  readonly queueLimit?: number;
+  readonly host?: string;
+  readonly allowedHosts?: readonly string[];
+  readonly asked?: (job: GenerateJob, options: GenerateOptions) => void;
+}
+
+/**
+ * A server in this process. Its engine draws one grey picture in as many steps as are asked for, 5 ms each, and does what the prompt says: "wait"
+ * stays at step 2 until it is stopped, "refuse", "break" and "crash" throw a UsageError, a DeviceError and an Error there.
+ */
+export async function pretendingServer({
+  folder,
+  keys,
+  queueLimit = 64,
+  host = "127.0.0.1",
+  allowedHosts = [],
+  asked,
+}: Pretending): Promise<RunningServer> {
+  let logs = "";
+  const stop = new AbortController();
+  const listening = Promise.withResolvers<string>();
+  const ready = Promise.withResolvers<void>();
+  const options: ServeOptions = {
+    ...{
+      host,
+      port: 0,
+      request: {},
+      stateFolder: folder,
+      imagesFolder: `${folder}/images`,
+      keys,
+      allowedHosts,
+      queueLimit,
+    },
+    openEngine: async (_: OpenEngineOptions) => pretendingEngine(asked),
+    modelContent: async () => "none",
+    logs: {
+      write(line) {
+        logs += line;
+      },
+    },
+    onListening: listening.resolve,
+    onReady: () => ready.resolve(),
+  };
+  const over = serve(options, stop.signal);
+  ready.promise.catch(() => {});
+  over.catch((error: unknown) => {
+    listening.reject(error);
+    ready.reject(error);
+  });
+  const url = await listening.promise;
+  await ready.promise;
+  return {
+    url,
+    logs: () => logs,
+    async [Symbol.asyncDispose]() {
+      stop.abort();
+      await over;
+    },
+  };
+}
+
+function pretendingEngine(asked: Pretending["asked"]): Engine {
+  const nothing = () => Promise.reject(new Error("not asked for in tests"));
+  return {
+    info: {
+      model: "/models/pretence",
+      demo: false,
+      backend: "cpu",
+      precision: "fp32",
+      defaultWidth: 64,
+      defaultHeight: 64,
+    },
+    generate: (job, options = {}) => {
+      asked?.(job, options);
+      return pretend(job, options);
+    },
+    ...{ plan: nothing, setBudgets: nothing, tokens: nothing, cutText: nothing },
+    async [Symbol.asyncDispose]() {},
+  };
+}
+
+async function* pretend(
+  job: GenerateJob,
+  { signal, from }: GenerateOptions,
+): AsyncGenerator<GenerateEvent, void, undefined> {
+  const { prompt, steps = 30, width = 64, height = 64, seed = 0 } = job;
+  const fields = { code: "E_PRETENDED", problem: "the prompt says so", next: "ask for something else" };
+  if (from && prompt.includes("break")) throw new DeviceError(fields);
+  for (let step = (from?.step ?? 0) + 1; step <= steps; step++) {
+    await delay(5, undefined, { signal });
+    const times = { elapsedMs: 5, stepMs: 5, etaMs: 5, readBytes: 0, bytesPerSecond: 0, waitMs: 0 };
+    yield { type: "step", step, steps, ...times, state: { step, x: new Float32Array(4).fill(step), history: [] } };
+    yield { type: "preview", step, steps, width: 8, height: 8, rgb: new Uint8Array(192).fill(step) };
+    if (step !== 2) continue;
+    if (prompt.includes("wait"))
+      await new Promise((_, reject) => signal?.addEventListener("abort", () => reject(signal.reason)));
+    if (prompt.includes("refuse")) throw new UsageError(fields);
+    if (prompt.includes("break")) throw new DeviceError(fields);
+    if (prompt.includes("crash")) throw new Error("secret words");
+  }
+  const png = await encodePng({ width, height, rgb: new Uint8Array(3 * width * height).fill(Number(seed) % 256) });
+  const peaks = { elapsedMs: 1, peakRssBytes: 0, peakDeviceBytes: 0, peakRamBytes: 0, passes: [] };
+  yield { type: "image", png, width, height, seed, precision: "fp32", ...peaks };
+}
+
+/** `solvay serve` as a process of its own, with the demo model on the CPU. */
+export class ServerProcess {
+  static readonly #all: ServerProcess[] = [];
+  readonly child: ChildProcess;
+  readonly #out = Promise.withResolvers<string>();
+  #logs = "";
+
+  constructor(stateFolder: string, args: readonly string[] = []) {
+    const line = [MAIN, "serve", "--backend", "cpu", "--port", "0", ...args];
+    const env = { ...process.env, SOLVAY_STATE: stateFolder };
+    ServerProcess.#all.push(this);
+    this.child = spawn(process.execPath, line, { env, stdio: ["ignore", "pipe", "pipe"] });
+    this.child.stdout!.on("data", (text: Buffer) => {
+      const [, url] = /Listening on (\S+)/.exec(String(text)) ?? [];
+      if (url !== undefined) this.#out.resolve(url);
+    });
+    this.child.stderr!.on("data", (text: Buffer) => {
+      this.#logs += String(text);
+    });
+    this.child.once("exit", () => this.#out.reject(new Error(`it ended: ${this.#logs}`)));
+  }
+
+  /** Whatever a test left behind. */
+  static killAll(): void {
+    for (const { child } of ServerProcess.#all) child.kill("SIGKILL");
+  }
+
+  get url(): Promise<string> {
+    return this.#out.promise;
+  }
+
+  /** Resolves to its exit code, or to the signal that ended it. */
+  async end(signal: NodeJS.Signals): Promise<number | string> {
+    const exit = once(this.child, "exit");
+    this.child.kill(signal);
+    const [code, by] = (await exit) as [number | null, string | null];
+    return code ?? by!;
+  }
+}
