@@ -10,6 +10,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { after, before, test } from "node:test";
 import OpenAI from "openai";
+import { readPictureHeader } from "../../src/image/picture-header.ts";
 import { decodePng, encodePng } from "../../src/image/png.ts";
 import type { GenerateJob } from "../../src/job/types.ts";
 import { Keys } from "../../src/server/http/keys.ts";
@@ -413,5 +414,18 @@ test("kill -9 in the middle of a job loses nothing; a stopped server goes on fro
   const steps = (await events(base, over(again!.id), before.at(-1)!.id)).filter(({ type }) => type === "step");
   assert.ok(Number(steps[0]!.data.step) > Number(before.at(-1)!.data.step), "it began anew");
   assert.equal((await fetch(`${base}/api/jobs/not-a-job`)).status, 404);
+  const client = new OpenAI({ baseURL: `${base}/v1`, apiKey: "none", maxRetries: 0 });
+  const small = {
+    prompt: "a lake",
+    steps: 1,
+    size: "64x64" as "auto",
+    output_format: "jpeg" as const,
+    output_compression: 80,
+  };
+  const made = await client.images.generate(small);
+  assert.equal(made.output_format, "jpeg");
+  assert.equal(readPictureHeader(Buffer.from(made.data![0]!.b64_json!, "base64"), "made").format, "JPEG");
+  const { json: found } = await call<{ pictures: { infotext: string }[] }>(`${base}/api/gallery?limit=1`);
+  assert.match(found.pictures[0]!.infotext, /^a lake\nSteps: 1, /);
   assert.equal(await third.end("SIGTERM"), 0);
 });

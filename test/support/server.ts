@@ -97,10 +97,12 @@ function pretendingEngine(asked: Pretending["asked"]): Engine {
       asked?.(job, options);
       return pretend(job, options);
     },
-    ...{ plan: nothing, setBudgets: nothing, tokens: nothing, cutText: nothing },
+    ...{ generateMany: () => never(), plan: nothing, setBudgets: nothing, tokens: nothing, cutText: nothing },
     async [Symbol.asyncDispose]() {},
   };
 }
+
+async function* never(): AsyncGenerator<never, void, undefined> {}
 
 async function* pretend(
   job: GenerateJob,
@@ -123,7 +125,7 @@ async function* pretend(
   }
   const png = await encodePng({ width, height, rgb: new Uint8Array(3 * width * height).fill(Number(seed) % 256) });
   const peaks = { elapsedMs: 1, peakRssBytes: 0, peakDeviceBytes: 0, peakRamBytes: 0, passes: [] };
-  yield { type: "image", png, width, height, seed, precision: "fp32", ...peaks };
+  yield { type: "image", bytes: png, format: "png", width, height, seed, precision: "fp32", ...peaks };
 }
 
 /** `solvay serve` as a process of its own, with the demo model on the CPU. */

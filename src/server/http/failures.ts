@@ -1,6 +1,7 @@
 /** @file From an error to a status of HTTP: what the client did, what it may do again later, and what is ours. */
 import { ArtifactError, BudgetError, SolvayError, UsageError } from "../../errors.ts";
 import { describeFailure } from "../../terminal/failure.ts";
+import type { JobError } from "../queue/job-record.ts";
 
 export type Status = 400 | 401 | 403 | 404 | 405 | 409 | 413 | 415 | 422 | 429 | 500 | 503;
 
@@ -22,6 +23,19 @@ export class Refusal extends UsageError {
   }
 }
 
+/** A job's failure, in its own words. */
+export class JobFailure extends Error {
+  readonly status: Status;
+  readonly code: string;
+
+  constructor({ code, message }: JobError) {
+    super(message);
+    this.code = code;
+    // A job that can't be done as it was asked for is the client's to change.
+    this.status = /^E_(JOB|PICTURE|IMAGE|BUDGET|USAGE)/.test(code) ? 400 : 500;
+  }
+}
+
 export function notFound(subject: string): Refusal {
   return new Refusal(404, {
     code: "E_NOT_FOUND",
@@ -40,6 +54,7 @@ const STATUSES: Readonly<Record<string, Status>> = {
 const RETRY_AFTER_S = 10;
 
 export function failureOf(error: unknown): HttpFailure {
+  if (error instanceof JobFailure) return { status: error.status, code: error.code, message: error.message };
   const { code, message } = describeFailure(error);
   if (error instanceof Refusal) return { status: error.status, code, message };
   const status = STATUSES[code] ?? (isClients(error) ? 400 : 500);

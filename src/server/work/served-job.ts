@@ -3,6 +3,7 @@ import { sha256Hex } from "#hash";
 import { UsageError } from "../../errors.ts";
 import type { OpenRequest } from "../../job/checked.ts";
 import { JOB_FIELDS } from "../../job/fields.ts";
+import { requireEncodingFits } from "../../job/output-fields.ts";
 import { pictureReference } from "../../job/picture.ts";
 import { checkJob } from "../../job/schema.ts";
 import { seriesOf } from "../../job/series.ts";
@@ -43,6 +44,7 @@ export function checkServed(value: unknown): GenerateJob {
     const problem = `out of range (found ${size}${unit}, allowed ${min} to ${max} of a server)`;
     throw new UsageError({ code: "E_JOB", subject: name, problem, next: `give ${name} a value in that range` });
   }
+  requireEncodingFits(job);
   for (const field of PICTURES) {
     const text = job[field];
     if (text !== undefined && pictureReference(field, text).kind === "file") {

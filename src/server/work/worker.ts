@@ -5,13 +5,12 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { sha256Hex } from "#hash";
 import { DeviceError } from "../../errors.ts";
-import { readPngTexts } from "../../image/metadata/png-texts.ts";
+import { PICTURE_ENDINGS } from "../../image/picture-writer.ts";
 import type { DrawnState } from "../../job/events.ts";
-import { A1111_KEYWORD } from "../../job/infotext.ts";
 import type { Engine, GenerateEvent, GenerateJob } from "../../job/types.ts";
-import { memorySource } from "../../source/memory.ts";
 import { failureOf } from "../http/failures.ts";
 import type { Assets } from "../pictures/assets.ts";
+import { infotextOf } from "../pictures/infotexts.ts";
 import type { PictureStore } from "../pictures/picture-store.ts";
 import { type Claim, type Claims, TOUCH_MS } from "../queue/claims.ts";
 import type { EventLog } from "../queue/event-log.ts";
@@ -165,18 +164,17 @@ class Drawing {
     this.#savedMs = performance.now();
   }
 
-  async #handIn({ png, width, height }: ImageEvent): Promise<void> {
+  async #handIn({ bytes, format, width, height }: ImageEvent): Promise<void> {
     const { claims, store, onTrouble } = this.#parts;
     const { record } = this.#claim;
-    const sha256 = sha256Hex(png);
+    const sha256 = sha256Hex(bytes);
     // By the day it was asked for, the job and the content: whoever draws it again writes the same file.
-    const name = `${record.createdAt.slice(0, 10)}/${record.hash.slice(0, 16)}-${sha256.slice(0, 16)}.png`;
-    const { texts } = await readPngTexts(memorySource(name, Uint8Array.from(png)));
-    const infotext = texts.find(({ keyword }) => keyword === A1111_KEYWORD)?.text ?? record.job.prompt;
-    const picture = { sha256, name, mediaType: "image/png", bytes: png.length, width, height, infotext };
+    const name = `${record.createdAt.slice(0, 10)}/${record.hash.slice(0, 16)}-${sha256.slice(0, 16)}${PICTURE_ENDINGS[format][0]}`;
+    const infotext = (await infotextOf(bytes)) ?? record.job.prompt;
+    const picture = { sha256, name, mediaType: `image/${format}`, bytes: bytes.length, width, height, infotext };
     for (;;) {
       try {
-        await store.put(name, [png]);
+        await store.put(name, [bytes]);
         break;
       } catch (error) {
         // A full disk, a folder that is gone for a moment: the picture is kept in memory, and the claim.

@@ -17,35 +17,24 @@ export interface ImageRequest {
 }
 
 /** Of OpenAI's, which say nothing of how we draw: allowed, and passed over. */
-const PASSED_OVER = ["user", "quality", "style", "moderation", "output_compression", "input_fidelity"];
+const PASSED_OVER = ["user", "quality", "style", "moderation", "input_fidelity"];
 /** Read below, by their own names. */
-const OWN = [
-  "prompt",
-  "model",
-  "n",
-  "size",
-  "response_format",
-  "output_format",
-  "background",
-  "stream",
-  "partial_images",
-];
+const OWN = ["prompt", "model", "n", "size", "response_format", "background", "stream", "partial_images"];
 const EXTRA = /<sd_cpp_extra_args>([\s\S]*?)<\/sd_cpp_extra_args>/;
 const MAX_PARTIAL = 3;
 
 /** Throws Refusal, or UsageError `E_JOB`. */
 export function imageRequest(body: JsonObject): ImageRequest {
   const { prompt, size = "auto", n = 1, response_format: format = "b64_json", stream = false } = body;
-  const { output_format: output = "png", background = "auto", partial_images: partial = 0 } = body;
+  const { background = "auto", partial_images: partial = 0 } = body;
   if (typeof prompt !== "string") throw wrong("prompt", "text is wanted");
   choice("response_format", format, ["b64_json", "url"]);
-  choice("output_format", output, ["png"]);
   choice("background", background, ["auto", "opaque"]);
   if (typeof stream !== "boolean" && stream !== null) throw wrong("stream", "true or false is wanted");
   const extra = extraOf(prompt);
   const job = checkServed({
     ...sizeOf(size),
-    ...jobFieldsOf(body),
+    ...jobFieldsOf(withoutCompression(body)),
     ...extra,
     prompt: prompt.replace(EXTRA, "").trim(),
   });
@@ -56,6 +45,12 @@ export function imageRequest(body: JsonObject): ImageRequest {
     stream: stream === true,
     partialImages: whole("partial_images", partial, 0, MAX_PARTIAL),
   };
+}
+
+/** Which says nothing of a PNG, and is sent along all the same. */
+function withoutCompression({ output_compression: quality, ...body }: JsonObject): JsonObject {
+  const { output_format: format = "png" } = body;
+  return format === "png" || format === null || quality === 0 ? body : { ...body, output_compression: quality };
 }
 
 /** What is a job's field by any of its names. Whatever else clients send is theirs. */

@@ -5,7 +5,7 @@ import type { JobRecord } from "../../queue/job-record.ts";
 import { allOver, ask, openEngineOf, pictureOf, type Services } from "../../services.ts";
 import { previewPng } from "../../work/previews.ts";
 import { jsonOf, MAX_PICTURE_BODY_BYTES } from "../bodies.ts";
-import { Refusal } from "../failures.ts";
+import { JobFailure, Refusal } from "../failures.ts";
 import type { Route, RouteContext } from "../route.ts";
 import { eventStream, type SentEvent } from "../sse.ts";
 import { type ImageRequest, imageRequest } from "./request.ts";
@@ -35,7 +35,7 @@ export function openAiRoutes(services: Services): readonly Route[] {
               n: { type: "integer", minimum: 1, maximum: 10 },
             },
             size: { type: "string", description: "auto, or pixels: 1024x1024" },
-            ...{ response_format: { enum: ["b64_json", "url"] }, output_format: { enum: ["png"] } },
+            ...{ response_format: { enum: ["b64_json", "url"] }, output_format: { enum: ["png", "jpeg", "webp"] } },
             ...{ stream: { type: "boolean" }, partial_images: { type: "integer", minimum: 0, maximum: 3 } },
           },
           required: ["prompt"],
@@ -102,7 +102,10 @@ async function* streamed(
     const b64_json = base64(await previewPng(preview, PARTIAL_SCALE));
     const type = "image_generation.partial_image";
     const size = `${preview.width * PARTIAL_SCALE}x${preview.height * PARTIAL_SCALE}`;
-    tell({ event: type, data: { type, b64_json, partial_image_index: before, created_at: seconds(), size, ...LOOK } });
+    tell({
+      event: type,
+      data: { type, b64_json, partial_image_index: before, created_at: seconds(), size, ...look("image/png") },
+    });
   };
   const each = jobs.map(async (job) => {
     const [over] = await allOver(services, [job], signal, onStep);
@@ -113,10 +116,17 @@ async function* streamed(
       const size = `${asset.width}x${asset.height}`;
       tell({
         event: type,
-        data: { type, b64_json: base64(bytes), created_at: seconds(), size, ...LOOK, usage: NO_TOKENS },
+        data: {
+          type,
+          b64_json: base64(bytes),
+          created_at: seconds(),
+          size,
+          ...look(asset.mediaType),
+          usage: NO_TOKENS,
+        },
       });
     } else {
-      const { code, message } = over.error ?? { code: "E_CANCELLED", message: "the job was cancelled" };
+      const { code, message } = over.error ?? CANCELLED;
       tell({ event: "error", data: { type: "error", error: { type: "server_error", code, message, param: null } } });
     }
   });
@@ -134,7 +144,10 @@ async function* streamed(
   await all;
 }
 
-const LOOK = { quality: "high", background: "opaque", output_format: "png" };
+function look(mediaType: string): JsonObject {
+  return { quality: "high", background: "opaque", output_format: mediaType.replace("image/", "") };
+}
+
 /** Nobody pays for them here. */
 const NO_TOKENS = {
   ...{ input_tokens: 0, output_tokens: 0, total_tokens: 0 },
@@ -143,22 +156,15 @@ const NO_TOKENS = {
 
 async function described(services: Services, [first]: readonly JobRecord[]): Promise<JsonObject> {
   if (first?.state !== "done") return {};
-  const { width, height } = (await pictureOf(services, first)).asset;
-  return { ...LOOK, size: `${width}x${height}`, usage: NO_TOKENS };
+  const { width, height, mediaType } = (await pictureOf(services, first)).asset;
+  return { ...look(mediaType), size: `${width}x${height}`, usage: NO_TOKENS };
 }
 
-function requireDone({ id, state, error }: JobRecord): void {
-  if (state === "done") return;
-  const problem = error?.message ?? `it was ${state}`;
-  // A job that can't be done as it was asked for is the client's to change.
-  const theirs = error !== undefined && /^E_(JOB|PICTURE|IMAGE|BUDGET|USAGE)/.test(error.code);
-  throw new Refusal(theirs ? 400 : 500, {
-    code: error?.code ?? "E_CANCELLED",
-    subject: id,
-    problem,
-    next: "change the request",
-  });
+function requireDone({ state, error }: JobRecord): void {
+  if (state !== "done") throw new JobFailure(error ?? CANCELLED);
 }
+
+const CANCELLED = { code: "E_CANCELLED", message: "E_CANCELLED: the job was cancelled. Next: ask again." };
 
 function base64(bytes: Uint8Array): string {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("base64");
