@@ -22,7 +22,7 @@ const QUEUE_LIMIT = 64;
 
 export function addServe(program: Command, context: CliContext): void {
   addOpenOptions(
-    program.command("serve").description("the engine behind a socket: our own API and OpenAI's, with a queue"),
+    program.command("serve").description("the engine behind a socket: our own API, OpenAI's and A1111's, with a queue"),
   )
     .optionsGroup("Server:")
     .option("--host <address>", "where it listens; other than this machine's own needs keys", "127.0.0.1")

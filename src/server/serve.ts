@@ -10,6 +10,7 @@ import type { Engine, OpenEngineOptions } from "../job/types.ts";
 import { SYSTEM_CLOCK } from "../node/clock.ts";
 import { acquireLock } from "../node/disk/lock.ts";
 import { failed, serverApp } from "./http/app.ts";
+import { notReady } from "./http/failures.ts";
 import { guard, setAnswerHeaders } from "./http/guard.ts";
 import type { Keys } from "./http/keys.ts";
 import { Metrics } from "./http/metrics.ts";
@@ -61,6 +62,8 @@ export async function serve(options: ServeOptions, signal: AbortSignal): Promise
   await using owned = new AsyncDisposableStack();
   const logger = pino({ redact: ["*.authorization", "authorization", "*.cookie"], base: null }, logs);
   owned.use(await lockOf(path.join(stateFolder, "serve.lock"), signal));
+  // First, so that a port that is taken is said at once.
+  await using http = await listen(options, allowedHosts);
   const database = owned.use(await openEmbedded(path.join(stateFolder, "database")));
   await prepareTables(database);
   const boss = await openBoss(database, (error) => logger.warn({ err: error }, "queue"));
@@ -84,7 +87,7 @@ export async function serve(options: ServeOptions, signal: AbortSignal): Promise
   const services: Services = { database, queue, log, assets, previews, metrics, model: request, engine: () => engine };
   const failure = new AbortController();
   const stop = AbortSignal.any([signal, failure.signal]);
-  await using http = await listen(options, serverApp({ services, keys, logger }).fetch, allowedHosts);
+  http.serve(serverApp({ services, keys, logger }).fetch);
   options.onListening(http.url);
 
   const open = async () => {
@@ -111,21 +114,22 @@ export async function serve(options: ServeOptions, signal: AbortSignal): Promise
   if (!signal.aborted) throw failure.signal.reason;
 }
 
+type Fetch = (request: Request) => Response | Promise<Response>;
+
 interface Listening extends AsyncDisposable {
   readonly url: string;
+  /** Whom to ask from now on; who asks before is told to come again. */
+  readonly serve: (fetch: Fetch) => void;
 }
 
-async function listen(
-  { host, port }: ServeOptions,
-  fetch: (request: Request) => Response | Promise<Response>,
-  allowedHosts: readonly string[],
-): Promise<Listening> {
+async function listen({ host, port }: ServeOptions, allowedHosts: readonly string[]): Promise<Listening> {
   let bound = port;
-  const listener = getRequestListener(fetch);
+  let listener: ReturnType<typeof getRequestListener> | undefined;
   const server = createServer({ ...LIMITS, requireHostHeader: false }, async (request, response) => {
     setAnswerHeaders(response);
     try {
       guard(request, { allowedHosts, port: () => bound });
+      if (!listener) throw notReady("the database is being opened");
     } catch (error) {
       const answer = failed(request.url ?? "/", error);
       response.writeHead(answer.status, { "content-type": "application/json", connection: "close" });
@@ -148,6 +152,9 @@ async function listen(
   const closed = Promise.withResolvers<void>();
   let closing = false;
   return {
+    serve(fetch) {
+      listener = getRequestListener(fetch);
+    },
     url: `http://${host.includes(":") ? `[${host}]` : host}:${bound}`,
     async [Symbol.asyncDispose]() {
       if (!closing) {

@@ -1,7 +1,7 @@
 /** @file What routes work with. */
 import type { OpenRequest } from "../job/checked.ts";
 import type { Engine, GenerateJob } from "../job/types.ts";
-import { Refusal } from "./http/failures.ts";
+import { notFound, notReady } from "./http/failures.ts";
 import type { Metrics } from "./http/metrics.ts";
 import type { Asset, Assets } from "./pictures/assets.ts";
 import type { Database } from "./queue/database.ts";
@@ -28,7 +28,7 @@ export interface Services {
 export function openEngineOf({ engine }: Services): Engine {
   const open = engine();
   if (open) return open;
-  throw new Refusal(503, { code: "E_NOT_READY", problem: "the model is being opened", next: "try again in a moment" });
+  throw notReady("the model is being opened");
 }
 
 /** Puts `count` jobs into the queue, with seeds counting up. Rejects with UsageError or ArtifactError. */
@@ -88,6 +88,5 @@ export async function pictureOf(
 ): Promise<{ readonly asset: Asset; readonly bytes: Uint8Array<ArrayBuffer> }> {
   const read = asset === undefined ? undefined : await assets.read(asset);
   if (read) return read;
-  const problem = "its picture is gone";
-  throw new Refusal(500, { code: "E_GONE", subject: id, problem, next: "ask for it again" });
+  throw notFound(asset ?? id);
 }

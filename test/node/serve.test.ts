@@ -1,40 +1,57 @@
 /**
  * @file `solvay serve`: our own API, OpenAI's through its own client, what is refused, and a queue that loses nothing. Most of it over an engine
- * that pretends; the last tests kill and stop real processes over one folder, whose database the first server makes.
+ * that pretends; the last tests kill and stop real processes over one folder.
  */
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, renameSync, rmSync } from "node:fs";
 import { request as rawRequest } from "node:http";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { after, before, test } from "node:test";
+import { setTimeout as delay } from "node:timers/promises";
 import OpenAI from "openai";
 import { readPictureHeader } from "../../src/image/picture-header.ts";
 import { decodePng, encodePng } from "../../src/image/png.ts";
 import type { GenerateJob } from "../../src/job/types.ts";
 import { Keys } from "../../src/server/http/keys.ts";
-import { pretendingServer, type RunningServer, ServerProcess } from "../support/server.ts";
+import { pretendingServer, type RunningServer, ServerProcess, serverFolder } from "../support/server.ts";
 
 interface JobJson {
   readonly id: string;
   readonly state: string;
   readonly step: number;
-  readonly job: { readonly seed: number };
+  readonly job: { readonly seed: number; readonly prompt: string };
   readonly error?: { readonly code: string; readonly message: string };
   readonly asset?: string;
   readonly url?: string;
 }
 
+interface Refused {
+  readonly error: { readonly code: string; readonly message: string };
+}
+
 const KEY = "0123456789abcdef0123";
 const OTHER_KEY = "fedcba98765432100000";
-const folder = mkdtempSync(path.join(tmpdir(), "solvay-serve-"));
-const state = path.join(folder, "serve");
+/** What SOLVAY_STATE names for processes. */
+let folder: string;
+let state: string;
 const asked: GenerateJob[] = [];
 let server: RunningServer;
+/** What was answered before the engine was there. */
+let early: unknown[] = [];
 
 before(async () => {
-  server = await pretendingServer({ folder: state, queueLimit: 20, asked: (job) => asked.push(job) });
+  folder = mkdtempSync(path.join(tmpdir(), "solvay-state-"));
+  state = path.join(folder, "serve");
+  renameSync(await serverFolder(), state);
+  server = await pretendingServer({
+    ...{ folder: state, queueLimit: 20, asked: (job) => asked.push(job) },
+    async opening(url) {
+      const [ready, models] = [await call(`${url}/readyz`), await call<Refused>(`${url}/api/models`)];
+      early = [ready.status, models.status, models.json.error.code];
+    },
+  });
 });
 after(() => {
   ServerProcess.killAll();
@@ -87,6 +104,16 @@ async function finished(base: string, id: string): Promise<JobJson> {
     const { json } = await call<JobJson>(`${base}/api/jobs/${id}`);
     if (["done", "failed", "cancelled"].includes(json.state)) return json;
     last = (await events(base, over(id), last)).at(-1)!.id;
+  }
+}
+
+/** The number of the job of that prompt, once it runs. */
+async function runs(prompt: string): Promise<string> {
+  for (;;) {
+    const { json } = await call<{ jobs: JobJson[] }>(`${server.url}/api/jobs?state=running`);
+    const found = json.jobs.find(({ job }) => job.prompt === prompt);
+    if (found) return found.id;
+    await delay(20);
   }
 }
 
@@ -186,6 +213,7 @@ test("refusals name the field: limits of a server, files, unknown fields, JSON t
     ["/api/jobs", { job: { prompt: "x", initImage: "http://127.1/a.png" } }, 400, /E_PICTURE initImage: .*network/],
     ["/api/jobs", { job: { prompt: "x", initImage: `sha256:${"0".repeat(64)}` } }, 400, /E_PICTURE .*no asset/],
     ["/api/jobs", { job: { prompt: "x", hiresScale: 2, hiresUpscaler: "../x.pth" } }, 400, /E_JOB hiresUpscaler: /],
+    ["/api/jobs", { job: { prompt: "x", loras: [{ file: "../x" }] } }, 400, /E_JOB loras: .*by their names/],
     ["/api/jobs", { job: { prompt: "x" }, count: 11 }, 400, /E_JOB count: /],
     ["/api/jobs", { job: { prompt: "x" }, jobs: 1 }, 400, /E_JOB jobs: there is no such field/],
     ["/api/jobs", "text", 400, /E_JSON/],
@@ -330,12 +358,17 @@ test("H11: a client that goes away takes its jobs with it; a full queue says so 
   const gone = new AbortController();
   const client = new OpenAI({ baseURL: `${server.url}/v1`, apiKey: "none", maxRetries: 0 });
   const waiting = client.images.generate({ prompt: "wait for it", n: 2 }, { signal: gone.signal });
-  let seen = 0;
-  await events(server.url, (type, data) => type === "started" && data.job !== undefined && ++seen > 0, undefined);
+  await runs("wait for it");
   const { json } = await call<{ jobs: JobJson[] }>(`${server.url}/api/jobs?limit=2`);
   gone.abort();
   await assert.rejects(waiting);
   for (const { id } of json.jobs) assert.equal((await finished(server.url, id)).state, "cancelled");
+  const stopped = client.images.generate({ prompt: "wait" }).then(
+    () => undefined,
+    (error: unknown) => error,
+  );
+  await call(`${server.url}/api/jobs/${await runs("wait")}/cancel`, {});
+  assert.equal(((await stopped) as { code?: string }).code, "E_CANCELLED");
 
   const [blocking] = await ask(server.url, { prompt: "wait" });
   const waitingIds = (await ask(server.url, { prompt: "one", steps: 1 }, { count: 10 })).map(({ id }) => id);
@@ -349,6 +382,7 @@ test("H11: a client that goes away takes its jobs with it; a full queue says so 
 });
 
 test("health, readiness, metrics and the document of all routes; what fails here is not told outside", async () => {
+  assert.deepEqual(early, [503, 503, "E_NOT_READY"]);
   assert.deepEqual((await call(`${server.url}/readyz`)).json, { ready: true });
   const metrics = await (await fetch(`${server.url}/metrics`)).text();
   assert.match(metrics, /solvay_jobs\{state="done"\} [1-9]/);
@@ -379,6 +413,10 @@ test("H01: keys for any other address (E_NO_KEY), asked for on every route but h
   assert.deepEqual([more.status, more.json.error.code], [429, "E_QUEUE_SHARE"]);
   for (const id of ids) await call(`${base}/api/jobs/${id}/cancel`, {}, headers);
   assert.doesNotMatch(guarded.logs(), new RegExp(`${KEY}|${OTHER_KEY}`));
+  const { port } = new URL(guarded.url);
+  await assert.rejects(pretendingServer({ folder: path.join(folder, "other"), port: Number(port) }), {
+    code: "E_LISTEN",
+  });
   // One process a folder.
   await assert.rejects(pretendingServer({ folder: state }), { code: "E_SERVE_RUNS" });
 });

@@ -1,15 +1,41 @@
 /** @file Servers for tests: in this process over an engine that only pretends, and as processes of their own. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
+import { cpSync, existsSync, mkdirSync, mkdtempSync, renameSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { DeviceError, UsageError } from "../../src/errors.ts";
 import { encodePng } from "../../src/image/png.ts";
-import type { Engine, GenerateEvent, GenerateJob, GenerateOptions, OpenEngineOptions } from "../../src/job/types.ts";
+import type { Engine, GenerateEvent, GenerateJob, GenerateOptions } from "../../src/job/types.ts";
 import type { Keys } from "../../src/server/http/keys.ts";
+import { openEmbedded } from "../../src/server/queue/database.ts";
 import { type ServeOptions, serve } from "../../src/server/serve.ts";
 
 const MAIN = fileURLToPath(new URL("../../src/cli/main.ts", import.meta.url));
+
+/** An empty database of PGlite's, made once for all test files: that takes 5 s of a processor. */
+const MADE_DATABASE = fileURLToPath(new URL("../../node_modules/.cache/solvay-pglite-0.5.16", import.meta.url));
+
+/** A folder for a server, with an empty database in it, as if it had been opened once. */
+export async function serverFolder(): Promise<string> {
+  const folder = mkdtempSync(path.join(tmpdir(), "solvay-serve-"));
+  if (!existsSync(MADE_DATABASE)) {
+    const made = path.join(folder, "made");
+    await (await openEmbedded(made))[Symbol.asyncDispose]();
+    mkdirSync(path.dirname(MADE_DATABASE), { recursive: true });
+    // Another test file may have been faster.
+    cpSync(made, `${MADE_DATABASE}.${process.pid}`, { recursive: true });
+    try {
+      renameSync(`${MADE_DATABASE}.${process.pid}`, MADE_DATABASE);
+    } catch {
+      rmSync(`${MADE_DATABASE}.${process.pid}`, { recursive: true });
+    }
+  }
+  cpSync(MADE_DATABASE, path.join(folder, "database"), { recursive: true });
+  return folder;
+}
 
 export interface RunningServer extends AsyncDisposable {
   readonly url: string;
@@ -24,6 +50,9 @@ export interface Pretending {
   readonly queueLimit?: number;
   readonly host?: string;
   readonly allowedHosts?: readonly string[];
+  readonly port?: number;
+  /** Called before the engine is there. */
+  readonly opening?: (url: string) => Promise<void>;
   readonly asked?: (job: GenerateJob, options: GenerateOptions) => void;
 }
 
@@ -37,6 +66,8 @@ export async function pretendingServer({
   queueLimit = 64,
   host = "127.0.0.1",
   allowedHosts = [],
+  port = 0,
+  opening,
   asked,
 }: Pretending): Promise<RunningServer> {
   let logs = "";
@@ -46,7 +77,7 @@ export async function pretendingServer({
   const options: ServeOptions = {
     ...{
       host,
-      port: 0,
+      port,
       request: {},
       stateFolder: folder,
       imagesFolder: `${folder}/images`,
@@ -54,7 +85,10 @@ export async function pretendingServer({
       allowedHosts,
       queueLimit,
     },
-    openEngine: async (_: OpenEngineOptions) => pretendingEngine(asked),
+    openEngine: async () => {
+      await opening?.(await listening.promise);
+      return pretendingEngine(asked);
+    },
     modelContent: async () => "none",
     logs: {
       write(line) {

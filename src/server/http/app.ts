@@ -3,6 +3,7 @@ import { Hono } from "hono";
 import type { Logger } from "pino";
 import type { JsonObject } from "../../source/json-fields.ts";
 import type { Services } from "../services.ts";
+import { webUiRoutes } from "./a1111/routes.ts";
 import { jobRoutes } from "./api/jobs.ts";
 import { pictureRoutes } from "./api/pictures.ts";
 import { failureOf, type HttpFailure, notFound, Refusal } from "./failures.ts";
@@ -23,6 +24,7 @@ const DIALECTS: Readonly<Record<string, (failure: HttpFailure) => JsonObject>> =
   "/v1/": ({ status, code, message }) => ({
     error: { message, type: status >= 500 ? "server_error" : "invalid_request_error", param: null, code },
   }),
+  "/sdapi/": ({ code, message }) => ({ error: code, detail: message, body: "", errors: message }),
 };
 const ours = ({ code, message }: HttpFailure) => ({ error: { code, message } });
 
@@ -52,7 +54,12 @@ export function serverApp({ services, keys, logger }: AppOptions): Hono<RouteEnv
     await next();
   });
   app.get("/metrics", () => metrics.answer());
-  const routes = [...jobRoutes(services), ...pictureRoutes(services), ...openAiRoutes(services)];
+  const routes = [
+    ...jobRoutes(services),
+    ...pictureRoutes(services),
+    ...openAiRoutes(services),
+    ...webUiRoutes(services),
+  ];
   for (const { method, path, handle } of routes) app.on(method, path, handle);
   const document = openApiDocument(routes);
   app.get("/openapi.json", (context) => context.json(document));

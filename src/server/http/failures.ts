@@ -45,6 +45,10 @@ export function notFound(subject: string): Refusal {
   });
 }
 
+export function notReady(problem: string): Refusal {
+  return new Refusal(503, { code: "E_NOT_READY", problem, next: "try again in a moment" });
+}
+
 const STATUSES: Readonly<Record<string, Status>> = {
   E_QUEUE_FULL: 503,
   E_QUEUE_SHARE: 429,
@@ -56,8 +60,7 @@ const RETRY_AFTER_S = 10;
 export function failureOf(error: unknown): HttpFailure {
   if (error instanceof JobFailure) return { status: error.status, code: error.code, message: error.message };
   const { code, message } = describeFailure(error);
-  if (error instanceof Refusal) return { status: error.status, code, message };
-  const status = STATUSES[code] ?? (isClients(error) ? 400 : 500);
+  const status = error instanceof Refusal ? error.status : (STATUSES[code] ?? (isClients(error) ? 400 : 500));
   // What we did wrong is told in the log, not to whoever asks.
   if (!(error instanceof SolvayError)) {
     return {

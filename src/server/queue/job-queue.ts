@@ -91,6 +91,11 @@ export class JobQueue {
     return (await jobRows(this.#database, where, [state ?? null, limit])).map(recordOf);
   }
 
+  /** Those that were asked for at once, in that order. */
+  async ofRequest(request: string): Promise<readonly JobRecord[]> {
+    return (await jobRows(this.#database, "request = $1 order by number", [request])).map(recordOf);
+  }
+
   /** How many jobs are in each state. */
   async counts(): Promise<Readonly<Partial<Record<JobState, number>>>> {
     const text = "select state, count(*)::int as count from solvay.jobs group by state";

@@ -34,6 +34,7 @@ const VERSIONS: readonly string[] = [
     finished_at timestamptz
   );
   create unique index jobs_idempotency on solvay.jobs (owner, idempotency_key) where idempotency_key is not null;
+  create index jobs_request on solvay.jobs (request);
   create index jobs_number on solvay.jobs (number);
   create index jobs_open on solvay.jobs (state) where state in ('queued', 'running');
   create table solvay.events (

@@ -7,8 +7,26 @@ export interface Preview extends RgbImage {
   readonly steps: number;
 }
 
+/** How far a job is, and what a step of it takes. */
+export interface StepTimes {
+  readonly step: number;
+  readonly steps: number;
+  readonly stepMs: number;
+  /** To its last step. */
+  readonly etaMs: number;
+}
+
 export class Previews {
   readonly #previews = new Map<string, Preview>();
+  readonly #times = new Map<string, StepTimes>();
+
+  step(job: string, { step, steps, stepMs, etaMs }: StepTimes): void {
+    this.#times.set(job, { step, steps, stepMs, etaMs });
+  }
+
+  times(job: string): StepTimes | undefined {
+    return this.#times.get(job);
+  }
 
   set(job: string, preview: Preview): void {
     this.#previews.set(job, preview);
@@ -20,6 +38,7 @@ export class Previews {
 
   remove(job: string): void {
     this.#previews.delete(job);
+    this.#times.delete(job);
   }
 }
 

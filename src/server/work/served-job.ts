@@ -53,6 +53,11 @@ export function checkServed(value: unknown): GenerateJob {
       throw new UsageError({ code: "E_PICTURE", subject: field, problem, next });
     }
   }
+  for (const { file } of job.loras ?? []) {
+    if (/^[^/\\:.][^/\\:]*$/.test(file) && !file.includes("\0")) continue;
+    const problem = "a server takes LoRAs by their names alone, from its --lora-dir";
+    throw new UsageError({ code: "E_JOB", subject: "loras", problem, next: "give the file's name without its folder" });
+  }
   const { hiresUpscaler } = job;
   if (hiresUpscaler !== undefined && !UPSCALERS.includes(hiresUpscaler)) {
     const problem = `${JSON.stringify(hiresUpscaler.slice(0, 60))} is none of a server's (allowed ${UPSCALERS.join(", ")})`;

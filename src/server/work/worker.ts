@@ -136,8 +136,10 @@ class Drawing {
     for await (const event of this.#engine.generate(await withPictures(job, assets), asked)) {
       if (event.type === "note") await claims.note(this.#claim, event.text);
       else if (event.type === "preview") previews.set(id, event);
-      else if (event.type === "step") await this.#step(event);
-      else if (event.type === "image") return event;
+      else if (event.type === "step") {
+        previews.step(id, event);
+        await this.#step(event);
+      } else if (event.type === "image") return event;
     }
     throw new Error("the engine drew no picture");
   }

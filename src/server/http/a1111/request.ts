@@ -1,0 +1,212 @@
+/**
+ * @file A request of A1111's web UI (modules/api of its 1.10) as a job of ours. What it has that we don't is listed as ignored where the picture
+ * is the same in kind without it, and refused where it would be another.
+ */
+import type { GenerateJob } from "../../../job/types.ts";
+import { isJsonObject, type JsonObject } from "../../../source/json-fields.ts";
+import { checkServed } from "../../work/served-job.ts";
+import { Refusal } from "../failures.ts";
+
+export interface WebUiRequest {
+  readonly job: GenerateJob;
+  readonly count: number;
+  readonly sendImages: boolean;
+  /** Fields that were given and say nothing to us. */
+  readonly ignored: readonly string[];
+  /** The mask's black is what is painted anew. */
+  readonly invertMask: boolean;
+}
+
+export const MAX_IMAGES = 16;
+/** What A1111 calls what enlarges between two passes. */
+export const LATENT_UPSCALERS: Readonly<Record<string, string>> = {
+  Latent: "latent",
+  "Latent (nearest)": "latent-nearest",
+  Lanczos: "lanczos",
+};
+/** A1111's own defaults, where the job's are others. Sizes are the model's: 512 pixels are none for SDXL. */
+const DEFAULTS = { steps: 50, cfg_scale: 7, denoising_strength: 0.75, hr_scale: 2, mask_blur: 4 };
+/** What says "nothing": left out, or as the web UI sends it for a feature that isn't used. */
+const NEUTRAL: readonly unknown[] = [undefined, null, "", 0, -1, false, "None", "Automatic"];
+/** Fields that are read below. */
+const READ = [
+  ...[
+    "prompt",
+    "negative_prompt",
+    "seed",
+    "subseed",
+    "subseed_strength",
+    "width",
+    "height",
+    "batch_size",
+    "n_iter",
+    "steps",
+  ],
+  ...[
+    "cfg_scale",
+    "sampler_name",
+    "sampler_index",
+    "scheduler",
+    "denoising_strength",
+    "enable_hr",
+    "hr_scale",
+    "hr_upscaler",
+  ],
+  ...[
+    "hr_second_pass_steps",
+    "hr_steps",
+    "hr_resize_x",
+    "hr_resize_y",
+    "init_images",
+    "mask",
+    "mask_blur",
+    "inpainting_mask_invert",
+  ],
+  ...["override_settings", "script_name", "script_args", "alwayson_scripts", "send_images", "clip_skip"],
+];
+/** Fields whose meaning is so anyway: pictures are kept, and nothing else is. */
+const SO_ANYWAY = [
+  ...[
+    "save_images",
+    "do_not_save_samples",
+    "do_not_save_grid",
+    "override_settings_restore_afterwards",
+    "force_task_id",
+  ],
+  ...["mask_round", "disable_extra_networks", "comments", "include_init_images"],
+];
+/** Where it is so, the picture is as we draw it. */
+const OURS: JsonObject = { inpainting_fill: 1, resize_mode: 0, inpaint_full_res: false, inpaint_full_res_padding: 0 };
+
+/** Throws Refusal, or UsageError `E_JOB`. */
+export function webUiRequest(body: JsonObject, fromPicture: boolean): WebUiRequest {
+  const { steps, cfg_scale, denoising_strength, hr_scale, mask_blur } = { ...DEFAULTS, ...given(body) };
+  requireNoScripts(body);
+  const hires = body.enable_hr === true && !fromPicture;
+  const sizes = given({ width: body.width, height: body.height });
+  const second = hires
+    ? {
+        hiresScale: hiresScale(body, hr_scale),
+        hiresStrength: denoising_strength,
+        hiresSteps: body.hr_second_pass_steps || body.hr_steps || undefined,
+        hiresUpscaler: upscalerNamed(body.hr_upscaler ?? "Latent"),
+      }
+    : {};
+  const picture = fromPicture ? pictures(body, denoising_strength, mask_blur) : {};
+  const job = checkServed(
+    given({
+      ...{ prompt: body.prompt ?? "", negativePrompt: body.negative_prompt || undefined, promptSyntax: "a1111" },
+      ...{ seed: body.seed, subseed: body.subseed, subseedStrength: body.subseed_strength || undefined },
+      ...{ steps, guidance: cfg_scale, ...sizes, ...samplerOf(body), ...second, ...picture },
+      ...overrides(body.override_settings, body.clip_skip),
+    }),
+  );
+  const count = whole("batch_size", body.batch_size ?? 1, 1, 8) * whole("n_iter", body.n_iter ?? 1, 1, MAX_IMAGES);
+  if (count > MAX_IMAGES) throw wrong("n_iter", `${count} pictures are too many (allowed ${MAX_IMAGES})`);
+  return {
+    ...{ job, count, sendImages: body.send_images !== false },
+    ignored: Object.entries(body).flatMap(([name, value]) => (isIgnored(name, value, fromPicture) ? [name] : [])),
+    invertMask: fromPicture && Boolean(body.inpainting_mask_invert),
+  };
+}
+
+function isIgnored(name: string, value: unknown, fromPicture: boolean): boolean {
+  if (READ.includes(name) || SO_ANYWAY.includes(name) || NEUTRAL.includes(value)) return false;
+  if (name.startsWith("hr_") || name.startsWith("firstphase_")) return true;
+  if (Array.isArray(value) && value.length === 0) return false;
+  return !(fromPicture && name in OURS && OURS[name] === value);
+}
+
+/** Without what is null or absent, as A1111's clients leave things out. */
+function given(fields: JsonObject): Record<string, unknown> {
+  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined && value !== null));
+}
+
+function samplerOf({ sampler_name, sampler_index, scheduler }: JsonObject): JsonObject {
+  const sampler = sampler_name || sampler_index || "Euler";
+  const schedule = typeof scheduler === "string" && scheduler.toLowerCase() !== "automatic" ? scheduler : "";
+  return { sampler, ...(schedule !== "" && { schedule }) };
+}
+
+function hiresScale({ hr_resize_x: x, hr_resize_y: y, width, height }: JsonObject, scale: unknown): unknown {
+  if (typeof x === "number" && x > 0 && typeof width === "number") return x / width;
+  if (typeof y === "number" && y > 0 && typeof height === "number") return y / height;
+  return scale;
+}
+
+function upscalerNamed(name: unknown): string {
+  const known = typeof name === "string" ? LATENT_UPSCALERS[name] : undefined;
+  if (known !== undefined) return known;
+  throw wrong("hr_upscaler", `there is no such upscaler (allowed ${Object.keys(LATENT_UPSCALERS).join(", ")})`);
+}
+
+function pictures({ init_images: images, mask }: JsonObject, strength: unknown, maskBlur: unknown): JsonObject {
+  const [first, ...others] = Array.isArray(images) ? images : [];
+  if (first === undefined) throw wrong("init_images", "a picture is wanted");
+  if (others.length > 0) throw wrong("init_images", "one picture is taken");
+  if (mask === undefined || mask === null || mask === "") return { initImage: dataUrl("init_images", first), strength };
+  return { initImage: dataUrl("init_images", first), strength, maskImage: dataUrl("mask", mask), maskBlur };
+}
+
+const SIGNATURES = [
+  ["iVBORw0KGgo", "png"],
+  ["/9j/", "jpeg"],
+  ["UklGR", "webp"],
+] as const;
+
+/** A1111 takes bare base64 as well. */
+export function dataUrl(subject: string, text: unknown): string {
+  if (typeof text !== "string") throw wrong(subject, "base64 or a data: URL is wanted");
+  if (/^(data|https?|sha256):/i.test(text)) return text;
+  const [, kind] = SIGNATURES.find(([start]) => text.startsWith(start)) ?? [];
+  if (kind === undefined) throw wrong(subject, "base64 of a PNG, JPEG or WebP is wanted");
+  return `data:image/${kind};base64,${text.replace(/\s+/g, "")}`;
+}
+
+/** Settings that a request may change for itself; which checkpoint is asked is seen to by the routes. */
+const OVERRIDES = ["sd_model_checkpoint", "sd_vae", "CLIP_stop_at_last_layers", "samples_format"];
+
+function overrides(settings: unknown, clipSkip: unknown): JsonObject {
+  if (settings !== undefined && settings !== null && !isJsonObject(settings))
+    throw wrong("override_settings", "an object is wanted");
+  const asked = settings ?? {};
+  const unknown = Object.keys(asked).find((name) => !OVERRIDES.includes(name));
+  if (unknown !== undefined) {
+    throw wrong(
+      "override_settings",
+      `${JSON.stringify(unknown.slice(0, 60))} can't be changed (allowed ${OVERRIDES.join(", ")})`,
+    );
+  }
+  if (!NEUTRAL.includes(asked.sd_vae) && asked.sd_vae !== "auto")
+    throw wrong("override_settings", "sd_vae can't be changed");
+  // Its 1 and 2 are what the model does by itself.
+  const layers = asked.CLIP_stop_at_last_layers ?? clipSkip ?? 1;
+  return {
+    clipSkip: Math.max(0, whole("CLIP_stop_at_last_layers", layers, 1, 12) - 2) || undefined,
+    format: asked.samples_format,
+  };
+}
+
+function requireNoScripts({ script_name: name, alwayson_scripts: always }: JsonObject): void {
+  if (!NEUTRAL.includes(name)) throw wrong("script_name", "there are no scripts here");
+  if (always === undefined || always === null) return;
+  if (!isJsonObject(always)) throw wrong("alwayson_scripts", "an object is wanted");
+  for (const [script, value] of Object.entries(always)) {
+    const args = isJsonObject(value) && Array.isArray(value.args) ? value.args : [];
+    const used = args.some((each) => (isJsonObject(each) ? each.enabled !== false : !NEUTRAL.includes(each)));
+    if (used)
+      throw wrong(
+        "alwayson_scripts",
+        `${JSON.stringify(script.slice(0, 60))} is not here, and the picture would be another`,
+      );
+  }
+}
+
+function whole(name: string, value: unknown, min: number, max: number): number {
+  if (typeof value === "number" && Number.isInteger(value) && value >= min && value <= max) return value;
+  throw wrong(name, `a whole number from ${min} to ${max} is wanted`);
+}
+
+function wrong(subject: string, problem: string): Refusal {
+  return new Refusal(422, { code: "E_REQUEST", subject, problem, next: `give ${subject} such a value` });
+}

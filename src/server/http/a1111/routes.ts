@@ -1,0 +1,191 @@
+/** @file A1111's API (/sdapi/v1): pictures, what is on its way, what stops it, options. Lists are in lists.ts. */
+
+import { readPictureTexts } from "../../../image/metadata/picture-texts.ts";
+import { encodePng } from "../../../image/png.ts";
+import { A1111_KEYWORD } from "../../../job/infotext.ts";
+import { parseInfotext } from "../../../job/infotext-text.ts";
+import { pictureReference } from "../../../job/picture.ts";
+import type { GenerateJob } from "../../../job/types.ts";
+import { modelNamed } from "../../../library/model-name.ts";
+import { readPicture } from "../../../node/pictures.ts";
+import type { JsonObject } from "../../../source/json-fields.ts";
+import { memorySource } from "../../../source/memory.ts";
+import type { JobRecord } from "../../queue/job-record.ts";
+import { allOver, ask, openEngineOf, type Services } from "../../services.ts";
+import { previewPng } from "../../work/previews.ts";
+import { jsonOf, MAX_PICTURE_BODY_BYTES } from "../bodies.ts";
+import { JobFailure, Refusal } from "../failures.ts";
+import type { Route, RouteContext } from "../route.ts";
+import { timestamp, webUiAnswer } from "./info.ts";
+import { listRoutes } from "./lists.ts";
+import { dataUrl, webUiRequest } from "./request.ts";
+
+const PREVIEW_SCALE = 8;
+const ANY_OBJECT = { schema: { type: "object", description: "as A1111's web UI 1.10 takes it" } };
+
+export function webUiRoutes(services: Services): readonly Route[] {
+  const { queue } = services;
+  const model = () => modelNamed(openEngineOf(services).info.model).model;
+  const requireModel = (asked: unknown) => {
+    if (asked === undefined || asked === null || asked === "" || asked === model()) return;
+    const problem = `Model not found (found ${JSON.stringify(String(asked).slice(0, 60))}, allowed ${JSON.stringify(model())})`;
+    throw new Refusal(404, {
+      code: "E_MODEL",
+      subject: "sd_model_checkpoint",
+      problem,
+      next: "ask for the model that is served",
+    });
+  };
+  const draw = async (context: RouteContext, fromPicture: boolean) => {
+    const body = await jsonOf(context, MAX_PICTURE_BODY_BYTES);
+    requireModel((body.override_settings as JsonObject | undefined)?.sd_model_checkpoint);
+    const request = webUiRequest(body, fromPicture);
+    const job = request.invertMask ? await withInvertedMask(request.job) : request.job;
+    const jobs = await ask(services, job, request.count, { owner: context.get("owner") });
+    const over = await allOver(services, jobs, context.req.raw.signal);
+    const failed = over.find(({ state }) => state === "failed");
+    if (failed?.error) throw new JobFailure(failed.error);
+    // What was interrupted has no picture: those before it are the answer.
+    const done = over.filter(({ state }) => state === "done");
+    return context.json(await webUiAnswer(services, done, body, request, model()));
+  };
+  const stop = (every: boolean) => async (context: RouteContext) => {
+    const [running] = await runningOf(services);
+    if (running) {
+      const jobs = every ? await queue.ofRequest(running.request) : [running];
+      for (const { id } of jobs) await queue.cancel(id);
+    }
+    return context.json({});
+  };
+  return [
+    {
+      ...{
+        method: "post",
+        path: "/sdapi/v1/txt2img",
+        summary: "Pictures from a prompt, as A1111's API has it",
+        body: ANY_OBJECT,
+      },
+      handle: (context) => draw(context, false),
+    },
+    {
+      ...{
+        method: "post",
+        path: "/sdapi/v1/img2img",
+        summary: "Pictures from a picture, as A1111's API has it",
+        body: ANY_OBJECT,
+      },
+      handle: (context) => draw(context, true),
+    },
+    {
+      ...{ method: "get", path: "/sdapi/v1/progress", summary: "How far the running picture is" },
+      async handle(context) {
+        return context.json(await progress(services, context.req.query("skip_current_image") === "true"));
+      },
+    },
+    { ...{ method: "post", path: "/sdapi/v1/interrupt", summary: "Stop the running request" }, handle: stop(true) },
+    {
+      ...{ method: "post", path: "/sdapi/v1/skip", summary: "Stop the running picture, go on with the next" },
+      handle: stop(false),
+    },
+    {
+      ...{ method: "get", path: "/sdapi/v1/options", summary: "Settings, as far as they say anything here" },
+      handle: (context) =>
+        context.json({
+          sd_model_checkpoint: model(),
+          sd_checkpoint_hash: "",
+          sd_vae: "Automatic",
+          CLIP_stop_at_last_layers: 1,
+          samples_format: "png",
+        }),
+    },
+    {
+      ...{
+        method: "post",
+        path: "/sdapi/v1/options",
+        summary: "The same; another model than the one that is served is refused",
+        body: ANY_OBJECT,
+      },
+      async handle(context) {
+        requireModel((await jsonOf(context, MAX_PICTURE_BODY_BYTES)).sd_model_checkpoint);
+        return context.json(null);
+      },
+    },
+    {
+      ...{ method: "post", path: "/sdapi/v1/png-info", summary: "How a picture was made", body: ANY_OBJECT },
+      async handle(context) {
+        const { image } = await jsonOf(context, MAX_PICTURE_BODY_BYTES);
+        return context.json(await pictureInfo(image));
+      },
+    },
+    ...["checkpoints", "vae", "loras"].map(
+      (what): Route => ({
+        ...{ method: "post", path: `/sdapi/v1/refresh-${what}`, summary: "Lists are always as they are" },
+        handle: (context) => context.json(null),
+      }),
+    ),
+    { ...{ method: "get", path: "/internal/ping", summary: "It is there" }, handle: (context) => context.json({}) },
+    ...listRoutes(model, services.model.loraDir),
+  ];
+}
+
+/** Jobs that run, the one that began first. */
+async function runningOf({ queue }: Services): Promise<readonly JobRecord[]> {
+  return (await queue.list(100, "running")).toReversed();
+}
+
+async function progress(services: Services, skipImage: boolean): Promise<JsonObject> {
+  const { queue, previews } = services;
+  const [running] = await runningOf(services);
+  const state = { skipped: false, interrupted: false, stopping_generation: false };
+  if (!running) {
+    const idle = { job: "", job_count: 0, job_timestamp: timestamp(), job_no: 0, sampling_step: 0, sampling_steps: 0 };
+    return { progress: 0, eta_relative: 0, state: { ...state, ...idle }, current_image: null, textinfo: null };
+  }
+  const jobs = await queue.ofRequest(running.request);
+  const done = jobs.filter((job) => job.state !== "queued" && job.state !== "running").length;
+  const preview = previews.get(running.id);
+  const { step = running.step, steps = running.steps ?? 0, etaMs = 0, stepMs = 0 } = previews.times(running.id) ?? {};
+  const waiting = jobs.length - done - 1;
+  return {
+    progress: (done + (steps > 0 ? step / steps : 0)) / jobs.length,
+    eta_relative: (etaMs + waiting * steps * stepMs) / 1000,
+    state: {
+      ...{ ...state, job: running.id, job_count: jobs.length, job_timestamp: timestamp(running.createdAt) },
+      ...{ job_no: done, sampling_step: step, sampling_steps: steps },
+    },
+    current_image:
+      preview && !skipImage ? Buffer.from(await previewPng(preview, PREVIEW_SCALE)).toString("base64") : null,
+    textinfo: null,
+  };
+}
+
+/** White is what is painted anew, here; A1111 can have it the other way. */
+async function withInvertedMask(job: GenerateJob): Promise<GenerateJob> {
+  const reference = job.maskImage === undefined ? undefined : pictureReference("mask", job.maskImage);
+  if (reference?.kind !== "data") return job;
+  const { width, height, rgb } = await readPicture(reference.bytes, { name: "mask" });
+  const png = await encodePng({ width, height, rgb: rgb.map((value) => 255 - value) });
+  return { ...job, maskImage: `data:image/png;base64,${Buffer.from(png).toString("base64")}` };
+}
+
+async function pictureInfo(image: unknown): Promise<JsonObject> {
+  const reference = pictureReference("image", dataUrl("image", image));
+  if (reference.kind !== "data") {
+    throw new Refusal(422, {
+      code: "E_REQUEST",
+      subject: "image",
+      problem: "base64 is wanted",
+      next: "send the picture itself",
+    });
+  }
+  const { texts } = await readPictureTexts(memorySource("image", reference.bytes));
+  const items = Object.fromEntries(texts.map(({ keyword, text }) => [keyword, text]));
+  const info = items[A1111_KEYWORD] ?? items.UserComment ?? "";
+  return { info, items, parameters: parametersOf(info) };
+}
+
+/** The infotext's entries by their names, its prompts beside them. */
+function parametersOf(info: string): JsonObject {
+  const { prompt, negativePrompt, entries } = parseInfotext(info);
+  return { Prompt: prompt, "Negative prompt": negativePrompt, ...Object.fromEntries(entries) };
+}
