@@ -9,7 +9,9 @@ import { type DecodedPng, decodePng } from "../image/png.ts";
 import type { PictureSettings } from "../job/picture-settings.ts";
 import { readPicture } from "../job/read-picture.ts";
 import type { GenerateJob } from "../job/types.ts";
+import { FileHashes } from "../node/file-hashes.ts";
 import { readPicture as readPictureFile } from "../node/pictures.ts";
+import { defaultStateFolder } from "../node/state/folder.ts";
 import { type CliContext, interruptible, libraryOf } from "../terminal/context.ts";
 import {
   addImageOptions,
@@ -21,7 +23,7 @@ import {
 } from "../terminal/options.ts";
 import { formatNamed } from "../terminal/output-file.ts";
 import { paint } from "../terminal/painting.ts";
-import { remakeOf } from "../terminal/remake.ts";
+import { cardReason, remakeOf } from "../terminal/remake.ts";
 import { StatusLine } from "../terminal/status-line.ts";
 
 interface AgainFlags extends OptionValues {
@@ -65,7 +67,11 @@ async function again(context: CliContext, file: string, options: AgainFlags): Pr
     ...jobSettingsOf(options),
     ...(prompt !== undefined && { prompt }),
   };
-  const { request, modelFound, reasons } = await remakeOf(host, settings, openRequestOf(options));
+  const { request, modelFound, reasons } = await interruptible(context, (signal) => {
+    const hashes = new FileHashes(defaultStateFolder(context.env));
+    const known = { of: (path: string) => hashes.of(path, signal), fileWith: (hash: string) => hashes.fileWith(hash) };
+    return remakeOf(host, settings, openRequestOf(options), known);
+  });
   if (!modelFound) {
     const name = settings.facts.model;
     throw new UsageError({
@@ -100,6 +106,12 @@ async function again(context: CliContext, file: string, options: AgainFlags): Pr
   const before = Object.keys(changes).length === 0 ? await original(host.absolute(file)) : undefined;
   await paint(context, {
     ...{ request, json, preview: previewOf(options), jobs: [job as GenerateJob], targets: [target] },
+    onOpened: (info) => {
+      for (const reason of cardReason(settings, info)) {
+        if (json) context.stdout.write(`${JSON.stringify({ type: "note", text: reason })}\n`);
+        else say.say(printable(`Maybe other bytes: ${reason}`));
+      }
+    },
     onPicture: async ({ bytes }) => {
       if (!before) return;
       const verdict = await compared(before, new Uint8Array(bytes));

@@ -7,6 +7,8 @@ import { JOB_FIELDS } from "../job/fields.ts";
 import type { PictureSettings } from "../job/picture-settings.ts";
 import { readPicture } from "../job/read-picture.ts";
 import { textOfValue } from "../job/text.ts";
+import { FileHashes } from "../node/file-hashes.ts";
+import { defaultStateFolder } from "../node/state/folder.ts";
 import { type CliContext, interruptible, libraryOf } from "../terminal/context.ts";
 import { type Remake, remakeOf } from "../terminal/remake.ts";
 
@@ -42,7 +44,10 @@ async function read(context: CliContext, file: string, signal: AbortSignal): Pro
   await using source = await host.openFile(host.absolute(file));
   const texts = await readPictureTexts(source, signal);
   const settings = readPicture(texts);
-  return { texts, settings, remake: settings && (await remakeOf(host, settings, {})) };
+  // No model is read for a look at a picture.
+  const hashes = new FileHashes(defaultStateFolder(context.env));
+  const known = { of: (path: string) => hashes.known(path), fileWith: (hash: string) => hashes.fileWith(hash) };
+  return { texts, settings, remake: settings && (await remakeOf(host, settings, {}, known)) };
 }
 
 /** Others' texts may hold line breaks, and hostile ones control characters. */

@@ -28,6 +28,7 @@ import { type EmbeddingFiles, learnedJob } from "./embedding-files.ts";
 import { HiresUpscalers, type OpenUpscaler } from "./hires-upscalers.ts";
 import { generateImages } from "./image-job.ts";
 import { LoraFiles, type OpenLora } from "./lora-files.ts";
+import { type HashFiles, hashesOf } from "./model-hashes.ts";
 import { type ReadFieldPicture, readJob } from "./read-job.ts";
 import { TurnQueue } from "./turn-queue.ts";
 
@@ -62,6 +63,8 @@ export interface Host {
   readonly resolveBudgets: (budgets: Budgets, machine: Machine) => PlanBudgets;
   readonly readPicture: ReadFieldPicture;
   readonly openPictureWriter: OpenPictureWriter;
+  /** sha256 of files, as records have it. Absent: there are no files. */
+  readonly fileHashes?: HashFiles | undefined;
   /** Absent: there is no folder of wildcards. */
   readonly readWildcard?: ReadWildcard | undefined;
   /** Absent: there are no files. */
@@ -169,6 +172,7 @@ export async function composeEngine(
   const images = {
     ...{ runtime, info, recovery, onRates, now, memory, upscalers, loraFiles, previewer, provide, takeTurn },
     ...{ readPicture, readWildcard, openPictureWriter, embeddings },
+    hashes: (stop: AbortSignal | undefined) => hashesOf(model, host.fileHashes, stop),
   };
   const stack = owned.move();
   return {

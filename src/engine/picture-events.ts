@@ -13,11 +13,15 @@ import { SlowdownWatch } from "../pipeline/slowdown.ts";
 import { type MachineRates, measuredRates, workSize } from "../plan/rates.ts";
 import { reportPlan } from "../plan/report.ts";
 import { encoded } from "./picture-file.ts";
-import { recordOf, recordTexts } from "./picture-record.ts";
+import { type FileHashes, recordOf, recordTexts } from "./picture-record.ts";
 import { shownPictures } from "./read-job.ts";
 import { StepClock } from "./step-times.ts";
 
 export interface PictureContext {
+  /** Takes seconds where they are not known yet: `tell` says so. */
+  readonly hashes: (
+    signal: AbortSignal | undefined,
+  ) => AsyncGenerator<GenerateEvent, FileHashes | undefined, undefined>;
   readonly runtime: Runtime;
   readonly info: EngineInfo;
   /** What the image's steps say of the machine. */
@@ -140,9 +144,10 @@ export class PictureEvents {
   async *#image(event: PixelsEvent): AsyncGenerator<GenerateEvent, void, undefined> {
     const { runtime, info, onRates, memory } = this.#context;
     const { telemetry, ledger, checkpoint } = runtime;
+    const hashes = yield* this.#context.hashes(this.#asked.signal);
     const record = recordOf(
       this.#shown,
-      { ...event, loraHashes: this.#asked.loraHashes },
+      { ...event, loraHashes: this.#asked.loraHashes, hashes },
       info,
       checkpoint,
       this.#writer.encoder,

@@ -17,11 +17,19 @@ interface Picture {
   readonly retry?: string | undefined;
   /** Of the adapters' files, as A1111 records them. */
   readonly loraHashes?: string | undefined;
+  /** Of the files that the model is opened from. */
+  readonly hashes?: FileHashes | undefined;
+}
+
+/** Where a model, or a VAE in place of its own, is one file. */
+export interface FileHashes {
+  readonly modelHash?: string | undefined;
+  readonly vaeHash?: string | undefined;
 }
 
 export function recordOf(
   job: FullJob,
-  { width, height, retry, loraHashes }: Picture,
+  { width, height, retry, loraHashes, hashes }: Picture,
   info: EngineInfo,
   checkpoint: Checkpoint,
   encoder?: string,
@@ -35,6 +43,7 @@ export function recordOf(
     samplerName: SAMPLERS[job.sampler].title,
     scheduleType: job.schedule === undefined ? checkpoint.scheduleTitle : SCHEDULES[job.schedule].title,
     ...modelNamed(info.model),
+    ...hashes,
     artifact: info.artifact,
     refiner: info.refiner === undefined ? undefined : modelNamed(info.refiner).model,
     loraHashes,

@@ -69,7 +69,7 @@ function takeField(
 }
 
 function takeOther(found: SettingsFound, entry: string, value: string): void {
-  const fact = entry === "Model hash" ? "modelHash" : factOfEntry(entry);
+  const fact = factOfEntry(entry);
   if (fact !== undefined) found.fact(fact, value);
   else if (SILENT.has(entry) || NEUTRAL.get(entry)?.includes(value)) found.other(entry, value);
   else found.pass(entry, value);

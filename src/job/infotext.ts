@@ -20,6 +20,10 @@ export interface ImageRecord extends FullJob {
   readonly emptyNegativePrompt?: boolean;
   /** Name of the model folder or its Hugging Face id. */
   readonly model?: string;
+  /** First ten digits of the sha256 of its one file, as A1111 and Civitai (AutoV2) know it. */
+  readonly modelHash?: string | undefined;
+  /** The same of the file of a VAE in place of the model's own. */
+  readonly vaeHash?: string | undefined;
   /** The commit of a Hugging Face model. */
   readonly modelRevision?: string;
   /** Name of the LZR2 file laid over it. */
@@ -55,6 +59,8 @@ const FACTS: Readonly<Record<string, InfotextEntry | undefined>> = {
   scheduleType: undefined,
   rng: undefined,
   model: { name: "Model" },
+  modelHash: { name: "Model hash" },
+  vaeHash: { name: "VAE hash" },
   modelRevision: undefined,
   artifact: { name: "Artifact" },
   refiner: { name: "Refiner" },

@@ -29,6 +29,9 @@ export interface ModelSource {
   /** For people. */
   readonly name: string;
   readonly demo: boolean;
+  /** Paths, where the model, or a VAE in place of its own, is one file. */
+  readonly file?: string | undefined;
+  readonly vaeFile?: string | undefined;
   open(options: OpenModelOptions): Promise<OpenedModel>;
 }
 
@@ -108,6 +111,8 @@ export async function findModel(
   return {
     name: place.path,
     demo: place.demo,
+    file: await fileAt(host, place.path),
+    vaeFile: vae === undefined ? undefined : await fileAt(host, await locateFiles(host, vae)),
     async open(options) {
       const policy = { store: host.store(storeFolder), compat, heldBytes: heldArtifactBytes };
       const opened = await openFiles(host, { path: place.path, parts, artifactPath }, policy, options);
@@ -211,4 +216,8 @@ async function withArtifact(
   const { applied, untouched, missing, skippedOverlayRows } = result.artifact!;
   onArtifact?.({ type: "done", applied, untouched, missing, skippedOverlayRows });
   return { checkpoint: withStoredWeights(base, owned.use(await openStoredModel(store, result.id))), heldBytes: 0 };
+}
+
+async function fileAt(host: LibraryHost, path: string): Promise<string | undefined> {
+  return (await host.kindOf(path)) === "file" ? path : undefined;
 }

@@ -7,6 +7,7 @@ import type { LibraryHost } from "../library/host.ts";
 import { findModel, type ModelSource } from "../library/open.ts";
 import { openCompute } from "./compute.ts";
 import { embeddingFiles } from "./embedding-files.ts";
+import { FileHashes } from "./file-hashes.ts";
 import { machineNamed, PROCESS_BYTES, resolveBudgets } from "./host-machine.ts";
 import { nodeLibraryHost } from "./library-host.ts";
 import { loraOpener } from "./lora-files.ts";
@@ -14,6 +15,7 @@ import { readPictureBytes } from "./picture-files.ts";
 import { openPictureWriter } from "./picture-writer.ts";
 import { readPicture as readPictureFile } from "./pictures.ts";
 import { openPreviewer, previewerBeside } from "./previewer-files.ts";
+import { defaultStateFolder } from "./state/folder.ts";
 import { openUpscaler } from "./upscaler-files.ts";
 import { wildcardReader } from "./wildcard-files.ts";
 
@@ -66,5 +68,6 @@ const NODE_HOST: Omit<Host, "readPicture"> = {
   processBytes: PROCESS_BYTES,
   resolveBudgets,
   openPictureWriter,
+  fileHashes: new FileHashes(defaultStateFolder(process.env)),
   described: (name) => ({ machine: machineNamed(name), device: new WebGpuSizes() }),
 };

@@ -2,8 +2,9 @@
 import { PRECISIONS } from "../backend/precision.ts";
 import { BACKENDS } from "../job/backends.ts";
 import type { OpenRequest } from "../job/checked.ts";
+import type { EngineInfo } from "../job/engine.ts";
 import type { PictureSettings } from "../job/picture-settings.ts";
-import { findModelNamed } from "../library/find-model.ts";
+import { type FoundModel, findModelNamed } from "../library/find-model.ts";
 import type { LibraryHost } from "../library/host.ts";
 import { sharpName } from "../node/sharp.ts";
 import { SOLVAY_VERSION } from "../version.ts";
@@ -17,11 +18,25 @@ export interface Remake {
   readonly reasons: readonly string[];
 }
 
+/** First digits of files' sha256. */
+export interface ModelHashes {
+  of(file: string): Promise<string | undefined>;
+  /** A file that is known to have it. */
+  fileWith(hash: string): Promise<string | undefined>;
+}
+
+/** What the open engine says of the same: the card is known no earlier. */
+export function cardReason({ source, facts }: PictureSettings, { adapter, backend }: EngineInfo): string[] {
+  if (source !== "solvay" || facts.backend !== backend || facts.adapter === adapter) return [];
+  return [`it was computed by ${facts.adapter ?? "no graphics card"}, here computes ${adapter ?? "none"}`];
+}
+
 /** `given`: what the user chose to open instead. Looks for the model; opens nothing. */
 export async function remakeOf(
   host: LibraryHost,
   { source, tool, facts, notes }: PictureSettings,
   given: OpenRequest,
+  hashes: ModelHashes,
 ): Promise<Remake> {
   const reasons: string[] = [];
   if (source !== "solvay") reasons.push(`${tool} made it, and other programs' arithmetic gives other pixels`);
@@ -34,14 +49,17 @@ export async function remakeOf(
   let modelFound = true;
   if (model === undefined && facts.model !== undefined) {
     const wanted = { model: facts.model, modelRevision: facts.modelRevision };
-    const found = await findModelNamed(host, wanted, given.store);
+    const named = await findModelNamed(host, wanted, given.store);
+    const found = await withHash(host, hashes, named, facts.modelHash);
     modelFound = found !== undefined;
     model = found?.model;
     if (!found) reasons.push(`its model ${facts.model} is not here`);
     else if (wanted.modelRevision !== undefined && found.revision !== wanted.modelRevision) {
       reasons.push(`its model's commit was ${wanted.modelRevision}, here is ${found.revision ?? "another"}`);
     }
-    if (found && source !== "solvay") {
+    if (found?.hash !== undefined && facts.modelHash !== undefined && found.hash !== facts.modelHash)
+      reasons.push(`its model's hash was ${facts.modelHash}, that of ${found.model} here is ${found.hash}`);
+    else if (found && source !== "solvay" && found.hash === undefined) {
       const hash = facts.modelHash === undefined ? "" : ` (its hash ${facts.modelHash} was not compared)`;
       reasons.push(`the model is taken by its name ${facts.model}${hash}`);
     }
@@ -73,6 +91,23 @@ export async function remakeOf(
       );
   }
   return { request: { ...given, model, artifact, backend, precision }, modelFound, reasons };
+}
+
+/** The model that was found by name, with its file's hash; where that is another, or there is none, a file that is known to have it. */
+async function withHash(
+  host: LibraryHost,
+  hashes: ModelHashes,
+  named: FoundModel | undefined,
+  wanted: string | undefined,
+): Promise<(FoundModel & { readonly hash?: string | undefined }) | undefined> {
+  if (wanted === undefined) return named;
+  const path = named?.model === undefined ? undefined : host.absolute(named.model);
+  const isFile = path !== undefined && (await host.kindOf(path)) === "file";
+  const hash = isFile ? await hashes.of(path).catch(() => undefined) : undefined;
+  if (named && (hash === undefined || hash === wanted)) return { ...named, hash };
+  const other = await hashes.fileWith(wanted);
+  if (other !== undefined) return { model: other, hash: wanted };
+  return named && { ...named, hash };
 }
 
 /** A file of this name in the folder of the user. A name that is a path is not followed. */

@@ -53,21 +53,20 @@ test("the demo's picture is made again to the byte from itself, whatever was ask
 
 test("a JPEG and a lossless WebP are made again to the byte, a WebP's pixels are the PNG's, and a new name changes the format", async () => {
   const cwd = folder();
+  const flat = ["--model", FLAT, "--backend", "reference"];
   const lines = [
     ["--output", "a.jpg", "--quality", "70"],
     ["--output", "b.webp", "--lossless"],
   ];
   for (const [i, line] of lines.entries()) {
-    const made = await run(cwd, "generate", "x", ...SMALL, "--seed", "5", "--backend", "reference", ...line);
+    const made = await run(cwd, "generate", "x", ...SMALL, "--seed", "5", ...flat, ...line);
     assert.equal(made.rc, 0, made.err);
-    const again = await run(cwd, "again", line[1]!);
+    const again = await run(cwd, "again", line[1]!, ...flat);
     assert.match(again.err, /\nThe same file, byte for byte\.\n$/);
     assert.equal(again.out, `Saved: output_00${i + 1}.${i === 0 ? "jpg" : "webp"}\n`);
   }
-  const other = await run(cwd, "again", "a.jpg", "--output", "c.png");
+  const other = await run(cwd, "again", "a.jpg", ...flat, "--output", "c.png");
   assert.equal(other.rc, 0, other.err);
-  await run(cwd, "again", "b.webp", "--format", "png", "--output", "d.png");
-  assert.deepEqual(readFileSync(path.join(cwd, "d.png")), readFileSync(path.join(cwd, "c.png")));
   const { rgb } = await readPicture(new Uint8Array(readFileSync(path.join(cwd, "b.webp"))), { name: "b.webp" });
   const { pixels } = await decodePng(new Uint8Array(readFileSync(path.join(cwd, "c.png"))));
   assert.deepEqual(Buffer.from(rgb), Buffer.from(pixels));

@@ -1,0 +1,60 @@
+/** @file Hashes of models' files: computed once, remembered, written into pictures and found again by them. */
+import assert from "node:assert/strict";
+import { appendFileSync, mkdirSync, mkdtempSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { test } from "node:test";
+import { settingsOfInfotext } from "../../src/job/infotext-settings.ts";
+import { FileHashes } from "../../src/node/file-hashes.ts";
+import { nodeLibraryHost } from "../../src/node/library-host.ts";
+import { remakeOf } from "../../src/terminal/remake.ts";
+
+const folder = () => mkdtempSync(path.join(tmpdir(), "solvay-hashes-"));
+/** By `printf abc | sha256sum` and `printf abcd | sha256sum`. */
+const [ABC, ABCD] = ["ba7816bf8f", "88d4266fd4"];
+
+test("a hash is computed once a file, remembered while the file is the same, and forgotten with it", async () => {
+  const state = folder();
+  const file = path.join(folder(), "m.safetensors");
+  writeFileSync(file, "abc");
+  const hashes = new FileHashes(state);
+  assert.equal(await hashes.known(file), undefined);
+  assert.equal(await hashes.of(file), ABC);
+  assert.equal(await new FileHashes(state).known(file), ABC);
+  assert.equal(await hashes.fileWith(`${ABC.toUpperCase()}01`), file);
+  assert.equal(await hashes.fileWith("ba7816"), undefined);
+  const remembered = readFileSync(path.join(state, "file-hashes.json"), "utf8");
+  assert.equal(await hashes.of(file), ABC);
+  assert.equal(readFileSync(path.join(state, "file-hashes.json"), "utf8"), remembered);
+  appendFileSync(file, "d");
+  assert.equal(await hashes.known(file), undefined);
+  assert.equal(await hashes.fileWith(ABC), undefined);
+  assert.equal(await hashes.of(file), ABCD);
+  renameSync(file, `${file}.gone`);
+  assert.equal(await hashes.fileWith(ABCD), undefined);
+  await assert.rejects(hashes.of(file), { code: "ENOENT" });
+  writeFileSync(path.join(state, "file-hashes.json"), '{"/x":{"stamp":"1:1","sha256":"../"}}');
+  assert.equal(await hashes.fileWith(ABC), undefined);
+});
+
+test("a remake takes the file with the picture's hash, or says that the one of its name is another", async () => {
+  const home = folder();
+  const hashes = new FileHashes(folder());
+  const host = nodeLibraryHost((name) => path.resolve(home, name), { SOLVAY_STORE: path.join(home, "store") });
+  const settings = (hash: string) =>
+    settingsOfInfotext(`a cat\nSteps: 2, Seed: 4, Size: 16x16, Model hash: ${hash}, Model: m, Version: v1.10.1`)!;
+  assert.equal(settings(ABC).facts.modelHash, ABC);
+  writeFileSync(path.join(home, "m.safetensors"), "abc");
+  const same = await remakeOf(host, settings(ABC), {}, hashes);
+  assert.equal(same.request.model, "m.safetensors");
+  assert.ok(!same.reasons.some((reason) => /hash|taken by its name/.test(reason)), same.reasons.join());
+  const other = await remakeOf(host, settings(ABCD), {}, hashes);
+  assert.ok(other.reasons.includes(`its model's hash was ${ABCD}, that of m.safetensors here is ${ABC}`));
+  mkdirSync(path.join(home, "elsewhere"));
+  const moved = path.join(home, "elsewhere", "renamed.safetensors");
+  writeFileSync(moved, "abcd");
+  await hashes.of(moved);
+  const found = await remakeOf(host, settings(ABCD), {}, hashes);
+  assert.equal(found.request.model, moved);
+  assert.ok(!found.reasons.some((reason) => reason.includes("hash")), found.reasons.join());
+});
