@@ -2,6 +2,7 @@
  * @file CLIP's tokenizer: text to exactly `modelMaxLength` ids, equal to transformers' `CLIPTokenizer`
  * (`padding="max_length", truncation=True`) for any string. Pure: files come in as text.
  */
+import { ArtifactError } from "../errors.ts";
 import { isJsonObject, type JsonObject } from "../source/json-fields.ts";
 import { type Needle, splitAtTokens } from "./added-tokens.ts";
 import { MAX_TOKEN_ID, type MergeTable, mergePairs } from "./byte-pairs.ts";
@@ -77,8 +78,13 @@ export function loadClipTokenizer(files: ClipTokenizerFiles, name: string): Clip
   }
   const roleId = (role: Role): number => {
     const id = ids.get(special.roles.get(role)?.content ?? "");
-    if (id === undefined) throw malformed(config?.file ?? path("tokenizer_config.json"), `${role} is null or empty`);
-    return id;
+    if (id !== undefined) return id;
+    throw new ArtifactError({
+      code: "E_TOKENIZER",
+      subject: special.filesOfRoles.get(role) ?? path("tokenizer_config.json"),
+      problem: `${role} is null or empty`,
+      next: "take the field out of it: then CLIP's own token stands",
+    });
   };
   return new Clip(
     {

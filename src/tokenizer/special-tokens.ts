@@ -22,6 +22,8 @@ const DEFAULTS: Partial<Record<Role, string>> = {
 
 export interface SpecialTokens {
   readonly roles: ReadonlyMap<Role, AddedToken>;
+  /** The file that says what a role's token is, or that there is none; absent where CLIP's own stands. */
+  readonly filesOfRoles: ReadonlyMap<Role, string>;
   /** All added tokens in the order in which they are added; the last of equal contents counts. */
   readonly added: readonly AddedToken[];
 }
@@ -49,8 +51,10 @@ export function readSpecialTokens({ config, map, tokenizer, added }: SpecialToke
   const sources = listed ? [config] : [map, config];
   const others = extraTokens(sources);
   const named = new Map<Role, AddedToken>();
+  const filesOfRoles = new Map<Role, string>();
   for (const role of ROLES) {
     const source = sources.find((candidate) => candidate?.value[role] !== undefined);
+    if (source) filesOfRoles.set(role, source.file);
     if (source && source.value[role] !== null) named.set(role, readRole(source.value[role], source.file, role));
   }
   const special = new Set([...named.values(), ...extraSpecial(config, map)].map(({ content }) => content));
@@ -59,13 +63,12 @@ export function readSpecialTokens({ config, map, tokenizer, added }: SpecialToke
   );
   const roles = new Map<Role, AddedToken>();
   for (const role of ROLES) {
-    const isNamed = sources.some((candidate) => candidate?.value[role] !== undefined);
-    const token = isNamed ? named.get(role) : defaultOf(role);
+    const token = filesOfRoles.has(role) ? named.get(role) : defaultOf(role);
     if (token) roles.set(role, known.find((other) => other.content === token.content) ?? token);
   }
   const rest = [...roles.values(), ...others];
   const fresh = rest.filter((token) => known.every((other) => other.content !== token.content));
-  return { roles, added: [...known, ...fresh] };
+  return { roles, filesOfRoles, added: [...known, ...fresh] };
 }
 
 function defaultOf(role: Role): AddedToken | undefined {

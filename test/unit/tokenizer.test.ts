@@ -136,7 +136,19 @@ test("malformed files name the file and the fault", () => {
       /added_tokens\[0\] has no usable/,
     ],
     [{ vocabJson, mergesTxt, tokenizerConfigJson: '{"pad_token":7}' }, /pad_token is neither a string nor/],
-    [{ vocabJson, mergesTxt, tokenizerConfigJson: '{"pad_token":null}' }, /pad_token is null or empty/],
+    [
+      { vocabJson, mergesTxt, tokenizerConfigJson: '{"pad_token":null}' },
+      /t\/tokenizer_config\.json: pad_token is null or empty\. Next: take the field out/,
+    ],
+    [
+      {
+        vocabJson,
+        mergesTxt,
+        tokenizerConfigJson: '{"bos_token":"<|startoftext|>"}',
+        specialTokensMapJson: '{"bos_token":null}',
+      },
+      /t\/special_tokens_map\.json: bos_token is null or empty/,
+    ],
     [{ vocabJson, mergesTxt, tokenizerConfigJson: '{"model_max_length":1}' }, /model_max_length is not usable/],
     [{ vocabJson, mergesTxt, specialTokensMapJson: "null" }, /special_tokens_map\.json: the root is not/],
   ];
