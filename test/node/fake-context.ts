@@ -1,5 +1,7 @@
 /** @file A CliContext on strings, with an engine that paints two-byte "pictures". */
+import { readdirSync } from "node:fs";
 import { PassThrough, Readable } from "node:stream";
+import { runCli } from "../../src/cli/program.ts";
 import type {
   BudgetOptions,
   CutTexts,
@@ -83,6 +85,14 @@ export function fakeContext({ cwd, input = "", fail, note, atStep }: FakeOptions
     },
   };
   return fake;
+}
+
+/** A command line over it: how it ended, its last line of errors, and what lies in its folder then. */
+export async function runFake(line: readonly string[], options: FakeOptions) {
+  const fake = fakeContext(options);
+  const exitCode = await runCli(line, fake.context);
+  const { cwd } = fake.context;
+  return { ...fake, cwd, exitCode, last: fake.err().trimEnd().split("\n").at(-1)!, files: readdirSync(cwd).sort() };
 }
 
 type Behaviour = { readonly [Key in "fail" | "note" | "atStep"]: FakeOptions[Key] | undefined };
