@@ -64,6 +64,43 @@ function adapterOf(
   return { id: `made of ${seed}`, layers: new Map(changed) };
 }
 
+/** Every other kind of change, by turns over the layers and norms of the middle and of a text encoder. */
+function mixedAdapter(seed: number): Adapter {
+  const draw = drawer(seed);
+  const changed = ["unet", "textEncoder2"].map((id) => {
+    const tables = [...checkpoint.components.get(id)!.table];
+    const own = tables.flatMap(([name, { shape }], i): [string, LayerChange[]][] => {
+      const layer = name.replace(/\.weight$/, "");
+      if (layer === name || !/mid_block|encoder\.layers/.test(name)) return [];
+      const [out, inputs = 1, ...taps] = shape as [number, number?, ...number[]];
+      const tensor = (role: string, dims: readonly number[]) => tensorOf(`${layer}.${role}`, dims, draw(dims, 0.1));
+      const weight: LayerChange = { kind: "difference", weight: tensor("diff", shape) };
+      if (shape.length === 1) return [[layer, [weight, { kind: "bias", bias: tensor("bias", shape) }]]];
+      const ones = taps.map(() => 1);
+      const kinds: readonly (() => LayerChange)[] = [
+        () => weight,
+        () => ({ kind: "scale", values: tensor("in", [inputs]), onInput: true }),
+        () => ({ kind: "scale", values: tensor("out", [out]), onInput: false }),
+        () => ({
+          kind: "rotation",
+          factors: [1, 2].map((stride) => ({ blocks: tensor(`turn${stride}`, [out / 2, 2, 2]), stride })),
+          onInput: false,
+        }),
+        () => ({ kind: "magnitude", change: weight as never, magnitude: tensor("m", [out]), onInput: false }),
+        () => ({
+          kind: "input-low-rank",
+          down: tensor("down", [2, inputs, ...ones]),
+          up: tensor("up", [inputs, 2, ...ones]),
+          scale: 1,
+        }),
+      ];
+      return [[layer, [kinds[i % kinds.length]!()]]];
+    });
+    return [id, new Map(own)] as const;
+  });
+  return { id: `mixed of ${seed}`, layers: new Map(changed) };
+}
+
 function studio(from: Checkpoint = checkpoint, deviceBytes = PLENTY) {
   const device = new HostDevice(createReferenceBackend());
   const runtime = new Runtime(
@@ -131,10 +168,13 @@ test("two low-rank adapters, of other ranks and dtypes, are what the merged mode
   assert.ok(nmse(found, plain) > 1e-3, "the adapters change nothing");
 });
 
-test("the same latent for every budget, and the ledger's peak is the plan's", async () => {
-  const job = jobWith([adapterOf(1, 3), adapterOf(2, 2, { dtype: "f16", mid: true })], [{}, { to: 0 }]);
+test("with each kind on, the same latent for every budget, and the ledger's peak is the plan's", async () => {
+  const adapters = [adapterOf(1, 3, { layers: /conv|to_[qk]/ }), mixedAdapter(4)];
+  const job = jobWith(adapters, [{}, { weight: 0.7 }]);
   const plenty = studio();
   const expected = await plenty.draw(job);
+  const merged = await studio(await mergedModel(adapters, [1, 0.7])).draw();
+  assert.ok(nmse(expected, merged) < NMSE, `${nmse(expected, merged)}`);
   const { input } = plenty.runtime.plan(jobShape(checkpoint, job));
   const least = smallestDeviceBytes(input);
   for (const deviceBytes of [least, least + 100_000]) {
