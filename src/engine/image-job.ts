@@ -13,7 +13,7 @@ import { jobShape, type ShapedJob } from "../pipeline/route.ts";
 import { MAX_LANES } from "../plan/side-by-side.ts";
 import { type EmbeddingFiles, learnedJob } from "./embedding-files.ts";
 import type { HiresUpscalers } from "./hires-upscalers.ts";
-import type { LoraFiles } from "./lora-files.ts";
+import type { LoraFiles, OpenedLoras } from "./lora-files.ts";
 import { type PictureContext, PictureEvents } from "./picture-events.ts";
 import { openWriter } from "./picture-file.ts";
 import { type JobReaders, readJob } from "./read-job.ts";
@@ -40,6 +40,7 @@ interface ReadRequest {
   readonly job: ShapedJob;
   /** As records tell them. */
   readonly loraHashes: string | undefined;
+  readonly loraEvents: OpenedLoras["events"];
   readonly pictures: JobPictures | undefined;
   readonly notes: readonly string[];
   readonly writer: PictureWriter;
@@ -77,8 +78,9 @@ export async function* generateImages(
       ({ full, writer, request, loraHashes }, i) =>
         new PictureEvents(context, full, writer, { ...request, loraHashes }, i),
     );
-    for (const [i, { index, notes }] of group.entries()) {
+    for (const [i, { index, notes, loraEvents }] of group.entries()) {
       for (const event of told[i]!.begin(notes)) yield { index, event };
+      for (const event of loraEvents) yield { index, event };
     }
     const drawn = group.map(({ job, pictures, request: { signal, from } }, i): PictureRequest => {
       return { job: { ...job, pictures }, signal, from, onClean: told[i]!.onClean };
@@ -97,7 +99,8 @@ async function readRequest(context: ImageContext, request: GenerateRequest, inde
   signal?.throwIfAborted();
   const { full: read, pictures, notes } = await readJob(context, request.job, signal);
   const { full, words } = await learnedJob(runtime.checkpoint, read, context.embeddings, signal);
-  const { adapters, hashes: loraHashes, notes: told = [] } = (await loraFiles.ofJob(full, signal)) ?? {};
+  const loras = await loraFiles.ofJob(full, signal);
+  const { adapters, hashes: loraHashes, notes: told = [] } = loras ?? {};
   // Who asks for previews pays for them.
   const colours = runtime.checkpoint.latentColours && ("colours" as const);
   const preview = request.previews ? (context.previewer ?? colours) : undefined;
@@ -105,7 +108,18 @@ async function readRequest(context: ImageContext, request: GenerateRequest, inde
   const shape = jobShape(runtime.checkpoint, job);
   await provide(shape, signal);
   const writer = await openWriter(openPictureWriter, full, info, runtime.checkpoint, loraHashes);
-  return { index, request, full, job, loraHashes, pictures, notes: [...notes, ...told], writer, shape };
+  return {
+    index,
+    request,
+    full,
+    job,
+    loraHashes,
+    loraEvents: loras?.events ?? [],
+    pictures,
+    notes: [...notes, ...told],
+    writer,
+    shape,
+  };
 }
 
 /** How many of such a shape it would pay to draw at a time, where so many more are wanted. */

@@ -6,6 +6,7 @@ import { AdapterSet } from "../adapters/adapter-set.ts";
 import { adviceText, followsAdvice, type SamplingAdvice, samplingAdvice } from "../adapters/few-steps.ts";
 import { LayerNames } from "../adapters/layer-names.ts";
 import { UsageError } from "../errors.ts";
+import type { GenerateEvent } from "../job/events.ts";
 import type { FullJob } from "../job/job.ts";
 import { type LoraUse, MAX_LORAS } from "../job/lora-use.ts";
 import type { JobAdapters } from "../pipeline/job-adapters.ts";
@@ -31,6 +32,7 @@ export interface OpenedLoras {
   /** "fur: 0123456789ab, other: ba9876543210", as A1111 records them. */
   readonly hashes: string;
   readonly notes: readonly string[];
+  readonly events: readonly Extract<GenerateEvent, { type: "lora" }>[];
 }
 
 /** Sets whose tensors are kept by name: their adapters' gains, if they have some, are not made again. */
@@ -73,6 +75,10 @@ export class LoraFiles implements AsyncDisposable {
     return {
       adapters: { set, uses: asked.map(({ use }) => use) },
       hashes: [...told].map(([name, { hash }]) => `${name}: ${hash}`).join(", "),
+      events: asked.map(({ use: { file } }, i) => {
+        const { kinds, tensors, matched, unmatched } = files[i]!.report;
+        return { type: "lora", file, kinds, tensors, matched, unmatched };
+      }),
       notes: [
         ...[...told].flatMap(([name, { report }]) => unmatchedNote(name, report)),
         ...files.flatMap(({ advice }) => (advice && !followsAdvice(job, advice) ? [adviceText(advice)] : [])),

@@ -3,6 +3,7 @@
  * prompts, model and size. Nodes on the way that change the picture and mean nothing here are told by name.
  */
 import { ComfyGraph, type ComfyNode } from "./comfy-graph.ts";
+import type { LoraUse } from "./lora-use.ts";
 import { type PictureSettings, SettingsFound } from "./picture-settings.ts";
 
 const SAVES = /^(?:SaveImage|PreviewImage)/;
@@ -174,13 +175,18 @@ function takeModel(graph: ComfyGraph, sampler: ComfyNode, found: SettingsFound):
     ({ inputs }) => MODEL_INPUTS.some((name) => typeof inputs[name] === "string"),
     (input) => /model/.test(input),
   );
+  const loras: LoraUse[] = [];
   for (const node of path?.way ?? []) {
     const { kind, inputs, id } = node;
     if (typeof inputs.lora_name === "string") {
-      found.pass(`LoRA ${inputs.lora_name}`, graph.value(node, "strength_model") ?? "its strength");
+      const [unet, te] = [graph.value(node, "strength_model"), graph.value(node, "strength_clip")];
+      if (typeof unet === "number")
+        loras.unshift({ file: inputs.lora_name, unet, te: typeof te === "number" ? te : 0 });
+      else found.pass(`LoRA ${inputs.lora_name}`, "its strength");
     } else if (!PLAIN.test(kind) && !/Guider$|Scheduler$/.test(kind))
       found.pass(`node ${kind} ${id}`, "its change of the model");
   }
+  if (loras.length > 0) found.take("loras", loras);
   const name = MODEL_INPUTS.map((input) => path?.found.inputs[input]).find((value) => value !== undefined);
   found.fact("model", name);
 }

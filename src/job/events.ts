@@ -50,6 +50,15 @@ export type GenerateEvent =
   | { readonly type: "plan"; readonly plan: PlanReport }
   /** What the user should know: a lost graphics card and the retry, a smaller budget, a slowdown, a prompt that was cut, a picture of one colour. */
   | { readonly type: "note"; readonly text: string }
+  /** What became of the tensors of an adapter's file: layers changed, by kind, and names in the file that the model has no layer for. */
+  | {
+      readonly type: "lora";
+      readonly file: string;
+      readonly kinds: Readonly<Record<string, number>>;
+      readonly tensors: number;
+      readonly matched: number;
+      readonly unmatched: readonly string[];
+    }
   /** `title`: the plan's, which begins with the phase's name: "look at the larger size". */
   | {
       readonly type: "phase";

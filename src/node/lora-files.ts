@@ -26,7 +26,9 @@ export function loraOpener(folder: string | undefined, toAbsolute: (path: string
         "name it with --lora-dir",
       );
     }
-    const wanted = reference.endsWith(ENDING) ? reference.slice(0, -ENDING.length) : reference;
+    // Other programs' names have folders of their own.
+    const name = byName ? reference : path.win32.basename(reference);
+    const wanted = name.endsWith(ENDING) ? name.slice(0, -ENDING.length) : name;
     const [file, other] = await filesNamed(folder, wanted, signal);
     if (file === undefined) {
       const problem = `there is no ${wanted}${ENDING} in the folder of LoRAs (found none, allowed one)`;

@@ -31,6 +31,14 @@ export interface PhaseReport {
   readonly passes: readonly PassReport[];
 }
 
+export interface BlockReport {
+  readonly segment: string;
+  /** Whose weights they are: a component's folder, or adapters, which begin with "lora-". */
+  readonly owner: string;
+  readonly bytes: number;
+  readonly place: Place;
+}
+
 export interface PassReport {
   readonly id: string;
   readonly repeats: number;
@@ -42,7 +50,7 @@ export interface PassReport {
   readonly predictedComputeMs: number;
   readonly predictedWaitMs: number;
   /** Blocks in the order of use. */
-  readonly map: readonly { readonly segment: string; readonly bytes: number; readonly place: Place }[];
+  readonly map: readonly BlockReport[];
 }
 
 export interface PlanReport {
@@ -92,6 +100,7 @@ export function reportPlan(plan: Plan, inputs: readonly PlanPhaseInput[], alone?
         map: pass.segments.flatMap(({ name, blocks }) =>
           blocks.map((block) => ({
             segment: name,
+            owner: block.key.slice(0, block.key.indexOf("/")),
             bytes: block.deviceBytes,
             place: placeOf(block.key, pass.cyclic),
           })),

@@ -10,6 +10,8 @@ const COLUMNS = 80;
 const MAP_COLUMNS = 64;
 /** Shorter waits would read "0.0 ms". */
 const LEAST_WAIT_MS = 0.1;
+/** What owners of such weights begin with. */
+const ADAPTERS = "lora-";
 const SIGNS = { pinned: "█", "streamed from RAM": "▒", streamed: "░", passing: "·" } as const;
 
 /** `count`: how many images are wanted. */
@@ -73,12 +75,20 @@ function mapLines({ passes, lanes }: PhaseReport): string[] {
     const each = lanes > 1 ? ` for each of ${lanes} images` : "";
     const disk =
       pass.diskBytes > 0 && pass.diskBytes < pass.movedBytes ? ` (${formatBytes(pass.diskBytes)} from disk)` : "";
+    const isAdapters = ({ owner }: PassReport["map"][number]) => owner.startsWith(ADAPTERS);
+    const adapters = pass.map.filter(isAdapters);
+    const own = pass.map.filter((block) => !isAdapters(block));
     const waits = pass.predictedWaitMs >= LEAST_WAIT_MS ? `, ${seconds(pass.predictedWaitMs)} of it waiting` : "";
     return [
       `  ${pass.id} x${pass.repeats}${moved}${disk}: ${seconds(pass.predictedMs)}${each}${waits}`,
-      `  [${mapPicture(pass.map)}]`,
+      `  [${mapPicture(own)}]`,
+      ...(adapters.length > 0 ? [`  adapters ${formatBytes(bytesOf(adapters))}`, `  [${mapPicture(adapters)}]`] : []),
     ];
   });
+}
+
+function bytesOf(map: PassReport["map"]): number {
+  return map.reduce((sum, { bytes }) => sum + bytes, 0);
 }
 
 function joinBands(id: string, passes: readonly PassReport[]): PassReport {
@@ -98,7 +108,7 @@ function joinBands(id: string, passes: readonly PassReport[]): PassReport {
 
 /** Columns stand for equal shares of the bytes; each shows what most of its bytes do. */
 function mapPicture(map: PassReport["map"], columns = MAP_COLUMNS): string {
-  const totalBytes = map.reduce((sum, { bytes }) => sum + bytes, 0);
+  const totalBytes = bytesOf(map);
   if (totalBytes === 0) return "";
   let picture = "";
   let block = 0;

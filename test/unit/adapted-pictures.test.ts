@@ -15,6 +15,7 @@ import { type TextToImageJob, textToImage } from "../../src/pipeline/text-to-ima
 import { reportPlan } from "../../src/plan/report.ts";
 import { smallestDeviceBytes } from "../../src/plan/requirements.ts";
 import { tensorBytes } from "../../src/tensor/dtype.ts";
+import { planText } from "../../src/terminal/plan-text.ts";
 import { TEST_MACHINE } from "../graph-run.ts";
 import { openSdxlFolder } from "../sdxl-folder.ts";
 import { drawer, mergedComponent, tensorOf } from "../support/adapters.ts";
@@ -215,9 +216,15 @@ test("the plan has rows of their own for them, and counts their bytes", () => {
   const sum = bytes.reduce((total, each) => total + each, 0);
   const more = adapted!.plan.weightBytes - own!.plan.weightBytes;
   assert.ok(more >= sum && more < sum + 64 * bytes.length, `${more} for ${sum}`);
-  const rows = ({ plan, input }: NonNullable<typeof own>) =>
-    reportPlan(plan, input.phases).phases.flatMap(({ passes }) => passes.flatMap(({ map }) => map)).length;
-  assert.ok(rows(adapted!) > rows(own!));
+  const { plan, input } = adapted!;
+  const report = reportPlan(plan, input.phases);
+  const rows = report.phases.flatMap(({ passes }) => passes.flatMap(({ map }) => map));
+  const theirs = rows.filter(({ owner }) => owner.startsWith("lora-"));
+  assert.equal(
+    theirs.reduce((total, each) => total + each.bytes, 0),
+    more,
+  );
+  assert.match(planText(report), /\]\n {2}adapters [\d.]+ KiB\n {2}\[█{64}\]\n/);
 });
 
 test("where all fits, a change of adapters moves none of the model's weights; the adapters have rows of their own in the plan", async () => {

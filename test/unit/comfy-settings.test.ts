@@ -121,7 +121,8 @@ test("values typed in other nodes, LoRAs, a control net between, prompts of SDXL
     36: node("INTConstant", { value: 20 }),
   });
   assert.deepEqual(fieldsOf(job), { ...JOB, seed: 7 });
-  for (const wanted of [/LoRA fur\.safetensors: 0\.7/, /ControlNetApplyAdvanced 35/]) {
+  assert.deepEqual(job.loras, [{ file: "fur.safetensors", unet: 0.7, te: 0 }]);
+  for (const wanted of [/ControlNetApplyAdvanced 35/]) {
     assert.ok(
       notes.some((note) => wanted.test(note)),
       `${wanted} in ${notes}`,

@@ -15,7 +15,12 @@ const PASS = {
   predictedMs: 25_700,
   predictedComputeMs: 25_000,
   predictedWaitMs: 143,
-  map: Array.from({ length: 99 }, (_, i) => ({ segment: `s${i}`, bytes: 5e7, place: "streamed" as const })),
+  map: Array.from({ length: 99 }, (_, i) => ({
+    segment: `s${i}`,
+    owner: "unet",
+    bytes: 5e7,
+    place: "streamed" as const,
+  })),
 };
 const PLAN: PlanReport = {
   machine: "this machine's CPU",
