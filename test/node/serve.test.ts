@@ -214,6 +214,7 @@ test("refusals name the field: limits of a server, files, unknown fields, JSON t
     ["/api/jobs", { job: { prompt: "x", initImage: `sha256:${"0".repeat(64)}` } }, 400, /E_PICTURE .*no asset/],
     ["/api/jobs", { job: { prompt: "x", hiresScale: 2, hiresUpscaler: "../x.pth" } }, 400, /E_JOB hiresUpscaler: /],
     ["/api/jobs", { job: { prompt: "x", loras: [{ file: "../x" }] } }, 400, /E_JOB loras: .*by their names/],
+    ["/api/jobs", { job: { prompt: "x", embeddings: ["/a.pt"] } }, 400, /E_JOB embeddings: .*by their names/],
     ["/api/jobs", { job: { prompt: "x" }, count: 11 }, 400, /E_JOB count: /],
     ["/api/jobs", { job: { prompt: "x" }, jobs: 1 }, 400, /E_JOB jobs: there is no such field/],
     ["/api/jobs", "text", 400, /E_JSON/],
@@ -352,6 +353,36 @@ test("OpenAI's own client: pictures as bytes and by URL, several, streamed with 
   assert.deepEqual(await refused({ n: 11 }), [400, "E_REQUEST", "invalid_request_error"]);
   assert.deepEqual(await refused({ size: "huge" as "auto" }), [400, "E_REQUEST", "invalid_request_error"]);
   assert.deepEqual(await refused({ prompt: "refuse" }), [500, "E_PRETENDED", "server_error"]);
+});
+
+test("OpenAI's client edits a picture where a mask is transparent, and varies one", async () => {
+  const client = new OpenAI({ baseURL: `${server.url}/v1`, apiKey: "none", maxRetries: 0 });
+  const side = 64;
+  const rgb = new Uint8Array(3 * side * side).fill(77);
+  const alpha = new Uint8Array(side * side).fill(255);
+  alpha[0] = 0;
+  const file = async (image: Parameters<typeof encodePng>[0]) =>
+    new File([await encodePng(image)], "a.png", { type: "image/png" });
+  const [image, mask] = [
+    await file({ width: side, height: side, rgb }),
+    await file({ width: side, height: side, rgb, alpha }),
+  ];
+  const made = await client.images.edit({ image, mask, prompt: "a boat", n: 1, ...{ steps: 2, seed: 6 } });
+  assert.equal((await decodePng(new Uint8Array(Buffer.from(made.data![0]!.b64_json!, "base64")))).pixels[0], 6);
+  const { initImage, maskImage, strength, steps } = asked.at(-1)!;
+  const pixels = async (url = "") =>
+    (await decodePng(new Uint8Array(Buffer.from(url.split(",")[1]!, "base64")))).pixels;
+  // White is painted anew.
+  assert.deepEqual([...(await pixels(maskImage)).subarray(0, 6)], [255, 255, 255, 0, 0, 0]);
+  assert.deepEqual([(await pixels(initImage))[0], strength, steps], [77, undefined, 2]);
+  await client.images.edit({ image: [image], prompt: "another", ...{ steps: 1 } });
+  assert.deepEqual([asked.at(-1)?.maskImage, asked.at(-1)?.strength], [undefined, 0.75]);
+  const varied = await client.images.createVariation({ image, n: 2, response_format: "url", ...{ steps: 1 } });
+  assert.deepEqual([varied.data?.length, asked.at(-1)?.prompt], [2, ""]);
+  const refused = await client.images
+    .edit({ image, mask: image, prompt: "x" })
+    .catch((error: { code: string }) => error);
+  assert.equal((refused as { code: string }).code, "E_REQUEST");
 });
 
 test("H11: a client that goes away takes its jobs with it; a full queue says so (E_QUEUE_FULL)", async () => {

@@ -57,8 +57,10 @@ export class Assets {
     return { asset: { sha256, mediaType, bytes: bytes.length, width, height }, bytes };
   }
 
-  async has(sha256: string): Promise<boolean> {
-    return (await this.#row(sha256)) !== undefined;
+  /** What is known of it, whether or not its file is there. */
+  async find(sha256: string): Promise<Asset | undefined> {
+    const row = await this.#row(sha256);
+    return row && { sha256, mediaType: row.media_type, bytes: row.bytes, width: row.width, height: row.height };
   }
 
   async #row(sha256: string): Promise<AssetRow | undefined> {

@@ -9,7 +9,7 @@ import { checkJob } from "../../job/schema.ts";
 import { seriesOf } from "../../job/series.ts";
 import type { GenerateJob } from "../../job/types.ts";
 import { SOLVAY_VERSION } from "../../version.ts";
-import type { Assets } from "../pictures/assets.ts";
+import type { Asset, Assets } from "../pictures/assets.ts";
 import type { NewJob } from "../queue/job-queue.ts";
 
 /** Bounds of one request where they are tighter than the job's own (fields.ts); inclusive. Texts: characters. */
@@ -53,10 +53,11 @@ export function checkServed(value: unknown): GenerateJob {
       throw new UsageError({ code: "E_PICTURE", subject: field, problem, next });
     }
   }
-  for (const { file } of job.loras ?? []) {
-    if (/^[^/\\:.][^/\\:]*$/.test(file) && !file.includes("\0")) continue;
-    const problem = "a server takes LoRAs by their names alone, from its --lora-dir";
-    throw new UsageError({ code: "E_JOB", subject: "loras", problem, next: "give the file's name without its folder" });
+  const named = { loras: job.loras?.map(({ file }) => file), embeddings: job.embeddings };
+  for (const [field, files] of Object.entries(named)) {
+    if (!files || files.every((file) => /^[^/\\:.\0][^/\\:\0]*$/.test(file))) continue;
+    const problem = "a server takes such files by their names alone, from the folder that it was started with";
+    throw new UsageError({ code: "E_JOB", subject: field, problem, next: "give the file's name without its folder" });
   }
   const { hiresUpscaler } = job;
   if (hiresUpscaler !== undefined && !UPSCALERS.includes(hiresUpscaler)) {
@@ -80,15 +81,29 @@ export async function newJobs(
     const text = job[field];
     if (text === undefined) continue;
     const reference = pictureReference(field, text);
-    if (reference.kind === "data") pictures[field] = `sha256:${(await assets.add(reference.bytes, field)).sha256}`;
-    else if (reference.kind === "asset" && !(await assets.has(reference.sha256))) {
-      const problem = `there is no asset ${reference.sha256}`;
+    const asset =
+      reference.kind === "data"
+        ? await assets.add(reference.bytes, field)
+        : await assets.find(reference.kind === "asset" ? reference.sha256 : "");
+    if (!asset) {
+      const problem = `there is no asset of the name ${text.slice(0, 80)}`;
       throw new UsageError({ code: "E_PICTURE", subject: field, problem, next: "upload it first" });
     }
+    if (field === "initImage") requireSide(job, asset);
+    pictures[field] = `sha256:${asset.sha256}`;
   }
   const asked = { ...job, ...pictures };
   const askedHash = hashOf(asked, model);
   return seriesOf(asked, count).map((each) => ({ job: each, hash: hashOf(each, model), askedHash }));
+}
+
+/** Without a size of its own the job has the picture's. */
+function requireSide({ width, height }: GenerateJob, asset: Asset): void {
+  const { max } = SERVED_LIMITS.width;
+  const side = Math.max(width ?? asset.width, height ?? asset.height);
+  if (side <= max) return;
+  const problem = `the picture is too large to be drawn at its own size (found ${side} pixels, allowed ${max})`;
+  throw new UsageError({ code: "E_PICTURE", subject: "initImage", problem, next: "give width and height" });
 }
 
 /** Equal for jobs that draw the same picture: their fields in the table's order, and the model. */

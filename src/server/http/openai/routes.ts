@@ -8,6 +8,7 @@ import { jsonOf, MAX_PICTURE_BODY_BYTES } from "../bodies.ts";
 import { JobFailure, Refusal } from "../failures.ts";
 import type { Route, RouteContext } from "../route.ts";
 import { eventStream, type SentEvent } from "../sse.ts";
+import { formBody } from "./forms.ts";
 import { type ImageRequest, imageRequest } from "./request.ts";
 
 /** Names by which clients ask any server of this dialect. */
@@ -46,7 +47,25 @@ export function openAiRoutes(services: Services): readonly Route[] {
       async handle(context) {
         const body = await jsonOf(context, MAX_PICTURE_BODY_BYTES);
         requireModel(body.model, modelId);
-        return await generated(services, context, imageRequest(body));
+        return await generated(services, context, imageRequest(body), "image_generation");
+      },
+    },
+    {
+      ...{ method: "post", path: "/v1/images/edits", summary: "Pictures from a picture, with a mask or without" },
+      body: { mediaTypes: ["multipart/form-data"] },
+      async handle(context) {
+        const body = await formBody(context);
+        requireModel(body.model, modelId);
+        return await generated(services, context, imageRequest(body), "image_edit");
+      },
+    },
+    {
+      ...{ method: "post", path: "/v1/images/variations", summary: "Other pictures like a picture" },
+      body: { mediaTypes: ["multipart/form-data"] },
+      async handle(context) {
+        const body = await formBody(context);
+        requireModel(body.model, modelId);
+        return await generated(services, context, imageRequest({ prompt: "", ...body }), "image_edit");
       },
     },
   ];
@@ -59,9 +78,17 @@ function requireModel(asked: unknown, modelId: () => string): void {
   throw new Refusal(404, { code: "model_not_found", subject: "model", problem, next: "leave it out" });
 }
 
-async function generated(services: Services, context: RouteContext, request: ImageRequest): Promise<Response> {
+/** What the events of a stream begin with. */
+type StreamName = "image_generation" | "image_edit";
+
+async function generated(
+  services: Services,
+  context: RouteContext,
+  request: ImageRequest,
+  name: StreamName,
+): Promise<Response> {
   const jobs = await ask(services, request.job, request.count, { owner: context.get("owner") });
-  if (request.stream) return eventStream((signal) => streamed(services, jobs, request, signal));
+  if (request.stream) return eventStream((signal) => streamed(services, jobs, { ...request, name }, signal));
   const over = await allOver(services, jobs, context.req.raw.signal);
   const data: JsonObject[] = [];
   for (const job of over) data.push(await pictureData(services, job, request, context));
@@ -83,7 +110,7 @@ async function pictureData(
 async function* streamed(
   services: Services,
   jobs: readonly JobRecord[],
-  { partialImages }: ImageRequest,
+  { partialImages, name }: ImageRequest & { readonly name: StreamName },
   signal: AbortSignal,
 ): AsyncGenerator<SentEvent, void, undefined> {
   const waiting: SentEvent[] = [];
@@ -100,7 +127,7 @@ async function* streamed(
     if (!preview || due <= before || before >= partialImages) return;
     sent.set(id, before + 1);
     const b64_json = base64(await previewPng(preview, PARTIAL_SCALE));
-    const type = "image_generation.partial_image";
+    const type = `${name}.partial_image`;
     const size = `${preview.width * PARTIAL_SCALE}x${preview.height * PARTIAL_SCALE}`;
     tell({
       event: type,
@@ -112,7 +139,7 @@ async function* streamed(
     if (signal.aborted || !over) return;
     if (over.state === "done") {
       const { asset, bytes } = await pictureOf(services, over);
-      const type = "image_generation.completed";
+      const type = `${name}.completed`;
       const size = `${asset.width}x${asset.height}`;
       tell({
         event: type,
