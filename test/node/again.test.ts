@@ -40,7 +40,7 @@ test("the demo's picture is made again to the byte from itself, whatever was ask
     ["x", "--seed", "6", "--hires-scale", "1.5", "--hires-upscaler", UPSCALER],
   ];
   for (const [i, line] of asked.entries()) {
-    const made = await run(cwd, "generate", ...line, ...SMALL, "--backend", "reference", "--output", "a.png");
+    const made = await run(cwd, "generate", ...line, ...SMALL, "--backend", "cpu", "--output", "a.png");
     assert.equal(made.rc, 0, made.err);
     const again = await run(cwd, "again", "a.png");
     assert.equal(again.rc, 0, again.err);
@@ -102,7 +102,7 @@ test("options stand in place of what the picture says, and what can't be is said
 
 test("show: people's view with every line, control characters taken out, and the same as JSON", async () => {
   const cwd = folder();
-  await run(cwd, "generate", "two\nlines", ...SMALL, "--seed", "5", "--backend", "reference", "--output", "a.png");
+  await run(cwd, "generate", "two\nlines", ...SMALL, "--seed", "5", "--backend", "cpu", "--output", "a.png");
   const shown = await run(cwd, "show", "a.png");
   assert.match(shown.out, /^a\.png: PNG, 16x16, made by Solvay \S+\n/);
   assert.match(shown.out, /\n {2}prompt +two\n {16}lines\n/);

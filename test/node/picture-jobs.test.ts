@@ -21,7 +21,7 @@ import { Upscaling } from "../../src/models/upscaling.ts";
 import { openFileFolder } from "../../src/node/files/file-folder.ts";
 import { openOnnxBackend } from "../../src/node/onnx.ts";
 import { openUpscaler } from "../../src/node/upscaler-files.ts";
-import { type GenerateJob, openEngine } from "../../src/node.ts";
+import { type Engine, type GenerateJob, type OpenEngineOptions, openEngine } from "../../src/node.ts";
 import { decodedFromImage } from "../../src/pipeline/job-pictures.ts";
 import { componentReaders } from "../../src/pipeline/readers.ts";
 import { recoveredTextToImage } from "../../src/pipeline/recovery.ts";
@@ -37,7 +37,7 @@ import { sameBytes } from "../support/same.ts";
 import { fakeContext } from "./fake-context.ts";
 
 const root = new URL("../../", import.meta.url);
-const DEMO = fileURLToPath(new URL("models/demo", root));
+const DEEP = fileURLToPath(new URL("fixtures/golden/deep", root));
 const here = (name: string) => fileURLToPath(new URL(`fixtures/from-pictures/${name}`, root));
 const UPSCALER = (name: string) => fileURLToPath(new URL(`fixtures/upscalers/${name}`, root));
 const PICTURE = { initImage: here("init.png"), width: 64, height: 56 };
@@ -60,13 +60,22 @@ before(async () => {
 });
 after(() => rm(folder, { recursive: true, force: true }));
 
-async function pictures(options: Parameters<typeof openEngine>[0]): Promise<Map<string, Uint8Array>> {
+/** "226M" of "give --vram 226M or more". */
+async function leastVram(engine: Engine, job: GenerateJob): Promise<string> {
+  await engine.setBudgets({ vram: "1M" });
+  const error = await engine.plan(job).then(() => assert.fail("1 MiB should not do"), String);
+  return /--vram (\d+M)/.exec(error)![1]!;
+}
+
+async function pictures(options: OpenEngineOptions, streams: boolean): Promise<Map<string, Uint8Array>> {
   await using engine = await openEngine({ backend: "cpu", ...options });
   const made = new Map<string, Uint8Array>();
   for (const [name, job] of Object.entries(JOBS)) {
+    if (streams) await engine.setBudgets({ vram: await leastVram(engine, job) });
     let planned: { readonly deviceBytes: number; readonly ramBytes: number } | undefined;
     for await (const event of engine.generate(job)) {
       if (event.type === "plan") planned = event.plan.peak;
+      if (event.type === "plan") assert.equal(event.plan.keepsAll, !streams, name);
       if (event.type !== "image") continue;
       made.set(name, event.bytes);
       assert.ok(event.peakDeviceBytes <= planned!.deviceBytes, `${name}: device memory as planned`);
@@ -77,17 +86,17 @@ async function pictures(options: Parameters<typeof openEngine>[0]): Promise<Map<
 }
 
 test("in place and from the store, resident and streamed: the same PNG of each kind of job", async () => {
-  const expected = await pictures({ model: DEMO });
+  const expected = await pictures({ model: DEEP }, false);
   assert.equal(new Set([...expected.values()].map((png) => png.length)).size > 1, true);
   const fake = fakeContext({ cwd: folder });
   const store = join(folder, "store");
-  assert.equal(await runCli(["import", DEMO, "--store", store, "--json"], fake.context), 0, fake.err());
+  assert.equal(await runCli(["import", DEEP, "--store", store, "--json"], fake.context), 0, fake.err());
   const { id } = JSON.parse(fake.out().trim().split("\n").at(-1)!) as { id: string };
   for (const [where, options] of [
-    ["streamed", { model: DEMO, budgets: { vram: "240M", ram: "1G" } }],
-    ["from the store", { model: `store:${id}`, store, budgets: { vram: "240M", ram: "1G" } }],
+    ["streamed", { model: DEEP }],
+    ["from the store", { model: `store:${id}`, store }],
   ] as const) {
-    const found = await pictures(options);
+    const found = await pictures(options, true);
     for (const [name, png] of expected) sameBytes(found.get(name)!, png, `${name}, ${where}`);
   }
 });
@@ -125,7 +134,6 @@ async function openRefiner(): Promise<Refiner> {
 }
 
 const PAINT = here("paint");
-const DEEP = fileURLToPath(new URL("fixtures/golden/deep", root));
 const SMALL = { ...BASE, steps: 4, width: 32, height: 32 };
 
 for (const [name, model, job] of [
