@@ -80,7 +80,7 @@ export class LoraFiles implements AsyncDisposable {
         return { type: "lora", file, kinds, tensors, matched, unmatched };
       }),
       notes: [
-        ...[...told].flatMap(([name, { report }]) => unmatchedNote(name, report)),
+        ...[...told].flatMap(([name, { report }]) => reportNotes(name, report)),
         ...files.flatMap(({ advice }) => (advice && !followsAdvice(job, advice) ? [adviceText(advice)] : [])),
         ...(this.#runtime.checkpoint.refiner ? ["LoRAs change the base model: the refiner draws without them"] : []),
       ],
@@ -155,10 +155,17 @@ function nameOf({ file }: LoraUse): string {
   return last!.replace(/\.safetensors$/i, "").replace(/[:,]/g, "");
 }
 
-function unmatchedNote(name: string, { tensors, unmatched }: OpenedAdapter["report"]): string[] {
+/** What of a file is not used. */
+function reportNotes(name: string, { tensors, unmatched, twins }: OpenedAdapter["report"]): string[] {
   const [first] = unmatched;
-  if (first === undefined) return [];
-  return [
-    `${name}: ${unmatched.length} of its ${tensors} tensors are of layers that the model has not, the first ${first}`,
-  ];
+  const notes: string[] = [];
+  if (first !== undefined) {
+    const what = `${unmatched.length} of its ${tensors} tensors are of layers that the model has not, the first ${first}`;
+    notes.push(`${name}: ${what}`);
+  }
+  if (twins.length > 0) {
+    const what = `${twins.length} of its ${tensors} tensors are passed over: it has their layers by diffusers' names, too`;
+    notes.push(`${name}: ${what}`);
+  }
+  return notes;
 }

@@ -228,3 +228,38 @@ test("files of other kinds are refused by what they are", async () => {
     await assert.rejects(readAdapterFile(memorySource("x.safetensors", new TextEncoder().encode(head))), { code });
   }
 });
+
+test("8-bit factors are widened, exactly; integers are refused", async () => {
+  const tensors: [string, string, number[], number[]][] = [
+    // E4M3: 0x38 is 1, 0x40 is 2. E5M2: 0x3c is 1.
+    [`${Q}.lora_down.weight`, "F8_E4M3", [1, 640], new Array(640).fill(0x40)],
+    [`${Q}.lora_up.weight`, "F8_E5M2", [640, 1], new Array(640).fill(0x3c)],
+  ];
+  const fileOf = (rows: typeof tensors) => {
+    let at = 0;
+    const fields = rows.map(([name, dtype, shape, bytes]) => {
+      const data_offsets = [at, at + bytes.length];
+      at += bytes.length;
+      return [name, { dtype, shape, data_offsets }];
+    });
+    const json = new TextEncoder().encode(JSON.stringify(Object.fromEntries(fields)));
+    const file = new Uint8Array(8 + json.length + at);
+    new DataView(file.buffer).setBigUint64(0, BigInt(json.length), true);
+    file.set(json, 8);
+    file.set(
+      rows.flatMap(([, , , bytes]) => bytes),
+      8 + json.length,
+    );
+    return readAdapterFile(memorySource("style.safetensors", file));
+  };
+  const { adapter } = await openAdapter(await fileOf(tensors), SDXL_NAMES);
+  const [change] = [...adapter.layers.get("unet")!.values()][0]!;
+  assert.ok(change?.kind === "low-rank");
+  assert.deepEqual([(await valuesOf(change.down))[7], (await valuesOf(change.up))[7]], [2, 1]);
+  const [down, up] = tensors as [(typeof tensors)[0], (typeof tensors)[0]];
+  const whole = await fileOf([down, [up[0], "I8", up[2], up[3]]]);
+  await assert.rejects(
+    openAdapter(whole, SDXL_NAMES),
+    /^ArtifactError: E_LORA_TENSOR .*lora_up\.weight" is i8 \(allowed f16/,
+  );
+});

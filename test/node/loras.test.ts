@@ -34,17 +34,24 @@ before(() => {
   writeFileSync(path.join(cwd, "loras/fog.safetensors"), loraFile(2));
   writeFileSync(path.join(cwd, "loras/style/fog.safetensors"), loraFile(3));
   writeFileSync(path.join(cwd, "loras/notes.safetensors"), "no file of tensors");
-  writeFileSync(path.join(cwd, "loras/v3-000012.safetensors"), loraFile(4, "snow-dmd2"));
+  writeFileSync(path.join(cwd, "loras/v3-000012.safetensors"), loraFile(4, "snow-dmd2", [8, 8]));
 });
 
 /** Of rank 2, scale 1. */
-function loraFile(seed: number, outputName?: string): Uint8Array<ArrayBuffer> {
+function loraFile(
+  seed: number,
+  outputName?: string,
+  unknownLayer?: readonly [number, number],
+): Uint8Array<ArrayBuffer> {
   const draw = drawer(seed);
   const tensor = (name: string, shape: readonly number[]) => {
     const bytes = new Uint8Array(Float32Array.from(draw(shape, 0.5)).buffer);
     return { name, dtype: "f32" as const, shape, bytes };
   };
-  const tensors = Object.entries(LAYERS).flatMap(([name, [out, inputs, ...taps]]) => [
+  const tensors = Object.entries({
+    ...LAYERS,
+    ...(unknownLayer && { lora_unet_down_blocks_7_proj_in: unknownLayer }),
+  }).flatMap(([name, [out, inputs, ...taps]]) => [
     tensor(`${name}.lora_down.weight`, [2, inputs, ...taps]),
     tensor(`${name}.lora_up.weight`, [out, 2, ...taps.map(() => 1)]),
   ]);
@@ -105,16 +112,26 @@ test("what can't be had is refused by its name", async () => {
   }
 });
 
-test("by the name that its training gave it; one for few steps says how it wants to be sampled, where the job doesn't", async () => {
+test("by the name that its training gave it; what is not used of it is listed; one for few steps says how it wants to be sampled", async () => {
   const open = loraOpener(path.join(cwd, "loras"), (file) => path.resolve(cwd, file));
   await using source = await open("snow-dmd2", true);
   assert.equal(source.name, "v3-000012.safetensors");
-  const fake = fakeContext({ cwd });
-  const dir = ["--lora-dir", path.join(cwd, "loras"), "--prompt-syntax", "a1111", "--output", "snow.png"];
-  const line = ["generate", "a<lora:snow-dmd2:1>", ...TINY, ...dir];
-  assert.equal(await runCli(line, { ...fake.context, openEngine }), 0, fake.err());
-  const told = "DMD2: it draws in few steps, with --sampler lcm --schedule trailing --steps 4 --guidance 1";
-  assert.equal(fake.err().match(/DMD2: .*/)?.[0], told);
+  await using engine = await openEngine({ model: FLAT, backend: "reference", loraDir: path.join(cwd, "loras") });
+  const notes: string[] = [];
+  const unmatched: string[] = [];
+  const size = { steps: 1, width: 16, height: 16 };
+  for await (const event of engine.generate({ prompt: "a<lora:snow-dmd2:1>", promptSyntax: "a1111", ...size })) {
+    if (event.type === "note") notes.push(event.text);
+    if (event.type === "lora") unmatched.push(...event.unmatched);
+    // All of it is told before anything is drawn.
+    if (event.type === "plan") break;
+  }
+  const names = ["lora_unet_down_blocks_7_proj_in.lora_down.weight", "lora_unet_down_blocks_7_proj_in.lora_up.weight"];
+  assert.deepEqual(unmatched, names);
+  assert.deepEqual(notes, [
+    `snow-dmd2: 2 of its 10 tensors are of layers that the model has not, the first ${names[0]}`,
+    "DMD2: it draws in few steps, with --sampler lcm --schedule trailing --steps 4 --guidance 1",
+  ]);
 });
 
 test("the tags of a prompt, as A1111 reads them", () => {
