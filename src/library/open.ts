@@ -7,7 +7,7 @@ import type { ImportBudget, ImportEvent } from "../store/import/import-types.ts"
 import type { Store } from "../store/store.ts";
 import { openStoredModel } from "../store/stored-model.ts";
 import type { LibraryHost } from "./host.ts";
-import { locateArtifact, locateFiles, locateModel, requireNoArtifact } from "./locate.ts";
+import { locateArtifact, locateFiles, locateModel, locateRefiner, requireNoArtifact } from "./locate.ts";
 import { type ModelParts, openFilesAt, openRefinerAt, requireNoParts, requireReadable } from "./model-files.ts";
 import { folderComponent, storedComponent } from "./on-demand.ts";
 import { importCheckpoint, openStoredCheckpoint, withStoredWeights } from "./stored.ts";
@@ -131,7 +131,7 @@ async function withRefiner(
   if (refiner === undefined) return model;
   await using owned = new AsyncDisposableStack();
   owned.use(model);
-  const path = await locateFiles(host, refiner);
+  const path = await locateRefiner(host, refiner);
   const opened = owned.use(await openRefinerAt(host, model.checkpoint.family, path, { owned, signal }));
   const checkpoint = model.checkpoint.withRefiner(opened);
   const stack = owned.move();

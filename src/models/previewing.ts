@@ -38,6 +38,7 @@ export class Previewing {
   /** A preview follows every so many steps. */
   readonly everySteps: number;
   readonly #shape: PreviewerShape;
+  readonly #measured: ((latent: Float32Array) => Float32Array) | undefined;
   readonly #latent: LatentSize;
   readonly #rows: readonly TileCut[];
   readonly #columns: readonly TileCut[];
@@ -45,8 +46,17 @@ export class Previewing {
   readonly #graphs: TinyDecoderGraphs;
   readonly #ids: { readonly coarse: string; readonly fine: string };
 
-  /** `step`: what a step computes, once at least. `prefix`: before the ids of passes. */
-  constructor(shape: PreviewerShape, latent: LatentSize & { readonly channels: number }, step: Graph, prefix: string) {
+  /**
+   * `step`: what a step computes, once at least. `prefix`: before the ids of passes. `measured`: a latent as the decoder was trained on it, a new
+   * array; absent: as samplers have it.
+   */
+  constructor(
+    shape: PreviewerShape,
+    latent: LatentSize & { readonly channels: number },
+    step: Graph,
+    prefix: string,
+    measured?: (latent: Float32Array) => Float32Array,
+  ) {
     const { latentChannels } = shape.config;
     if (latentChannels !== latent.channels) {
       const problem = `it decodes latents of ${latentChannels} channels (the model's have ${latent.channels})`;
@@ -55,6 +65,7 @@ export class Previewing {
     }
     const cells = { height: latent.height * COARSE_SCALE, width: latent.width * COARSE_SCALE };
     this.#shape = shape;
+    this.#measured = measured;
     this.#latent = latent;
     this.#rows = tileCuts(cells.height, TILE, OVERLAP);
     this.#columns = tileCuts(cells.width, TILE, OVERLAP);
@@ -79,18 +90,20 @@ export class Previewing {
     ];
   }
 
-  /** The latent bounded, the features, a tile of them, a tile of the picture; the preview as bytes, and as it is sent. */
+  /** The latent measured and bounded, the features, a tile of them, a tile of the picture; the preview as bytes, and as it is sent. */
   get hostBytes(): number {
     const { latentChannels, channels } = this.#shape.config;
     const cells = this.#latent.height * this.#latent.width;
     const tile = this.#tile.height * this.#tile.width;
-    const values = cells * (latentChannels + COARSE_SCALE ** 2 * channels) + tile * (channels + 3 * TILE_SCALE ** 2);
+    const latents = this.#measured ? 2 : 1;
+    const values =
+      cells * (latents * latentChannels + COARSE_SCALE ** 2 * channels) + tile * (channels + 3 * TILE_SCALE ** 2);
     return 4 * values + 2 * 3 * TINY_SCALE ** 2 * cells;
   }
 
   /** `latent` [1, Cl, H, W] as samplers have it, clean. Rejects with the signal's reason on abort. */
   async decode(phase: PhaseRun, latent: Float32Array, signal?: AbortSignal): Promise<RgbImage> {
-    const bounded = new Map([["latent", boundedLatent(latent)]]);
+    const bounded = new Map([["latent", boundedLatent(this.#measured?.(latent) ?? latent)]]);
     const features = (await phase.run(this.#ids.coarse, bounded, { signal })).get("features")!;
     const width = this.#latent.width * TINY_SCALE;
     const height = this.#latent.height * TINY_SCALE;

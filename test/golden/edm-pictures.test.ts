@@ -11,7 +11,7 @@ import { after, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { decodePng } from "../../src/image/png.ts";
 import type { GenerateJob } from "../../src/job/types.ts";
-import { normalisedColours, SDXL_LATENT_COLOURS } from "../../src/models/sdxl/base.ts";
+import { normalisedColours, SDXL_BASE_VAE, SDXL_LATENT_COLOURS, sdxlLatent } from "../../src/models/sdxl/base.ts";
 import { type Engine, openEngine } from "../../src/node.ts";
 import { sameBytes } from "../support/same.ts";
 import { requireSamePicture } from "../support/same-picture.ts";
@@ -87,5 +87,9 @@ test("a normalised latent has the colours of the latent that it stands for", () 
   const expected = shown(SDXL_LATENT_COLOURS.factors, SDXL_LATENT_COLOURS.bias, plain);
   shown(factors, bias, latent).forEach((level, at) => {
     assert.ok(Math.abs(level - expected[at]!) < 1e-9);
+  });
+  const vae = { ...SDXL_BASE_VAE, latentStatistics: statistics, scalingFactor: 0.5 };
+  sdxlLatent(Float32Array.from(latent), vae).forEach((value, at) => {
+    assert.ok(Math.abs(value - plain[at]!) < 1e-6);
   });
 });

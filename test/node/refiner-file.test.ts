@@ -6,6 +6,8 @@ import { join } from "node:path";
 import { after, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { JsonConfig } from "../../src/checkpoint/json-config.ts";
+import type { LibraryHost } from "../../src/library/host.ts";
+import { locateRefiner } from "../../src/library/locate.ts";
 import { SDXL_BASE_CLIP_BIG_G } from "../../src/models/sdxl/base.ts";
 import { baseFile } from "../../src/models/sdxl/base-files.ts";
 import { unetConfig } from "../../src/models/sdxl/network-config.ts";
@@ -89,6 +91,8 @@ test("what is no refiner is told so", async () => {
     refiner.filter(({ folder }) => folder === "unet"),
   );
   await assert.rejects(opened(alone), /E_NOT_SDXL .*no SDXL refiner: it has no text encoder/);
+  const stored = locateRefiner({} as LibraryHost, "store:abc");
+  await assert.rejects(stored, /E_USAGE store:abc: a refiner is read from its own files/);
   const base = await holes(
     "base.safetensors",
     originalNames("sdxl").filter(({ how }) => how !== "conv"),

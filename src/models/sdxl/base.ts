@@ -1,7 +1,7 @@
 /** @file SDXL base 1.0 as data. */
 import { JsonConfig } from "../../checkpoint/json-config.ts";
 import type { LatentColours } from "../../image/latent-preview.ts";
-import type { VaeConfig } from "../autoencoder.ts";
+import { unscaledLatent, type VaeConfig } from "../autoencoder.ts";
 import { baseFile } from "./base-files.ts";
 import { clipConfig, unetConfig, vaeConfig } from "./network-config.ts";
 
@@ -35,4 +35,11 @@ export function normalisedColours(
       factors[colour]!.reduce((sum, factor, channel) => sum + factor * mean[channel]! * scale, level),
     ),
   };
+}
+
+/** Such a latent as SDXL base has it. A new array. */
+export function sdxlLatent(latent: Float32Array, vae: VaeConfig): Float32Array {
+  const plain = unscaledLatent(latent, vae);
+  for (let at = 0; at < plain.length; at++) plain[at]! *= SDXL_BASE_VAE.scalingFactor;
+  return plain;
 }

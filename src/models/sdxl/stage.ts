@@ -14,6 +14,7 @@ import type { DenoiserOptions, DescribedStage, LatentMoments } from "../family.t
 import { readsStrengths } from "../layer-builder.ts";
 import { Previewing } from "../previewing.ts";
 import { runProgram } from "../program-run.ts";
+import { sdxlLatent } from "./base.ts";
 import type { SdxlParts } from "./config.ts";
 import { openDenoiser } from "./denoiser.ts";
 import type { SdxlComponentId } from "./files.ts";
@@ -65,7 +66,11 @@ export class SdxlStage implements DescribedStage {
     const { preview } = size;
     const [, channels, rows, columns] = this.latentShape as [number, number, number, number];
     const latent = { channels, height: rows, width: columns };
-    if (typeof preview === "object") this.previewing = new Previewing(preview, latent, this.graphs.step, prefix);
+    if (typeof preview === "object") {
+      // Decoders for previews are made for SDXL's latents, of which those that are normalised are another measure.
+      const measured = configs.vae.latentStatistics && ((values: Float32Array) => sdxlLatent(values, configs.vae));
+      this.previewing = new Previewing(preview, latent, this.graphs.step, prefix, measured);
+    }
     const { encoder } = this.graphs;
     this.#looking = encoder && { program: encoder, storage: bandStorage(encoder) };
   }
