@@ -50,6 +50,8 @@ export class Meeting implements AsyncDisposable {
   readonly #runtime: Runtime;
   readonly #planned: PlannedJob;
   readonly #lanes: readonly Lane[];
+  /** Ids of passes: cyclic ones come last, so that whoever has something else to do before them is waited for. */
+  readonly #order: readonly string[];
   #phase: MetPhase | undefined;
   /** A phase is being opened or closed. */
   #changing = false;
@@ -59,6 +61,8 @@ export class Meeting implements AsyncDisposable {
   constructor(runtime: Runtime, planned: PlannedJob, pictures: readonly number[]) {
     this.#runtime = runtime;
     this.#planned = planned;
+    const passes = planned.described.phases.flatMap((phase) => phase.passes);
+    this.#order = [false, true].flatMap((last) => passes.flatMap(({ id, cyclic }) => (cyclic === last ? [id] : [])));
     this.#lanes = pictures.map((picture, index) => ({ index, picture, wish: undefined, over: false }));
   }
 
@@ -174,11 +178,10 @@ export class Meeting implements AsyncDisposable {
     await phase.run[Symbol.asyncDispose]();
   }
 
-  /** Runs the pass that comes first of those that are waited for. */
+  /** Runs the pass that comes first of those that are waited for; an unknown one tells so. */
   async #runNext({ run, inside }: MetPhase): Promise<void> {
-    const order = this.#planned.plan.phases.flatMap(({ passes }) => passes.map(({ id }) => id));
     const wishes = [...inside].flatMap((lane) => (lane.wish?.kind === "pass" ? [{ lane, wish: lane.wish }] : []));
-    const [first] = wishes.map(({ wish }) => wish.id).sort((a, b) => order.indexOf(a) - order.indexOf(b));
+    const first = this.#order.find((id) => wishes.some(({ wish }) => wish.id === id)) ?? wishes[0]?.wish.id;
     const runs = wishes
       .filter(({ wish }) => wish.id === first)
       .map(({ lane }) => ({ lane: lane.index, picture: lane.picture, ...taken(lane, "pass") }));

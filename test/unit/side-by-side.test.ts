@@ -149,6 +149,21 @@ test("a segment's weights come once for all pictures of a pass, and each has its
   assert.ok(stepOf().loadedBytes > loadedBytes, `${stepOf().loadedBytes} of ${loadedBytes}`);
 });
 
+test("who is told of another prompt in between is waited for: all steps are made together", async () => {
+  const { runtime } = runtimeOf(THREE);
+  const jobs = [1, 2].map((at): TextToImageJob => {
+    return { ...JOB, promptSyntax: "a1111", prompt: `[a lake:two hills:${at}]` };
+  });
+  const { ends } = await together(
+    runtime,
+    jobs.map((job) => ({ job })),
+  );
+  const runs = runtime.telemetry.totals().map(({ pass, runs: count }) => [pass, count]);
+  assert.deepEqual(Object.fromEntries(runs)["unet.step"], JOB.steps);
+  assert.deepEqual(Object.fromEntries(runs)["unet.text"], 3);
+  for (const [i, job] of jobs.entries()) sameBytes(ends[i] as Uint8Array, await alone(plain, job), `picture ${i}`);
+});
+
 test("what a plan takes for pictures side by side: activations, links and host memory for each, the rest once", () => {
   for (const lanes of [1, 3]) {
     const plan = makePlan({ ...input, lanes });

@@ -118,10 +118,11 @@ function describePhases(
   const pictureBytes = pictures ? (pictures.masked ? 4 : 3) * first.width * first.height : 0;
   const promptBytes = Math.max(2, batch) * chunks * chunkBytes;
   const furtherLatents = historyLength + (pictures ? PICTURE_LATENTS : 0);
-  // Of a picture that waits for its turn: the embeddings of its prompts, also if nobody else remembers them, its picture, its latents.
+  // Of a picture that waits for its turn: the embeddings of its prompts, also if nobody else remembers them, its words, picture and latents.
   const largest = second ?? first;
   const laneBytes =
     (promptBytes + (encodes + heldChunks) * chunkBytes) * (refined ? 2 : 1) +
+    learnedBytes +
     (pictureBytes + (hires?.enlarges === "picture" ? 3 * largest.width * largest.height : 0)) +
     (2 + furtherLatents + (second ? PICTURE_LATENTS : 0)) * largest.latentBytes;
   const host: StageHost = {
