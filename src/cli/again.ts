@@ -2,12 +2,9 @@
 import { readFile } from "node:fs/promises";
 import path from "node:path";
 import type { Command } from "commander";
-import { ArtifactError, printable, UsageError } from "../errors.ts";
-import { readPictureTexts } from "../image/metadata/picture-texts.ts";
+import { printable, UsageError } from "../errors.ts";
 import { readPictureHeader } from "../image/picture-header.ts";
 import { type DecodedPng, decodePng } from "../image/png.ts";
-import type { PictureSettings } from "../job/picture-settings.ts";
-import { readPicture } from "../job/read-picture.ts";
 import type { GenerateJob } from "../job/types.ts";
 import { FileHashes } from "../node/file-hashes.ts";
 import { readPicture as readPictureFile } from "../node/pictures.ts";
@@ -23,6 +20,7 @@ import {
 } from "../terminal/options.ts";
 import { formatNamed } from "../terminal/output-file.ts";
 import { paint } from "../terminal/painting.ts";
+import { readSettings } from "../terminal/picture-settings.ts";
 import { cardReason, remakeOf } from "../terminal/remake.ts";
 import { StatusLine } from "../terminal/status-line.ts";
 
@@ -118,19 +116,6 @@ async function again(context: CliContext, file: string, options: AgainFlags): Pr
       if (json) context.stdout.write(`${JSON.stringify({ type: "compared", verdict })}\n`);
       else say.say(verdict);
     },
-  });
-}
-
-async function readSettings(context: CliContext, file: string, signal: AbortSignal): Promise<PictureSettings> {
-  const host = libraryOf(context);
-  await using source = await host.openFile(host.absolute(file));
-  const settings = readPicture(await readPictureTexts(source, signal));
-  if (settings) return settings;
-  throw new ArtifactError({
-    code: "E_NO_SETTINGS",
-    subject: source.name,
-    problem: "nothing in it says how it was made",
-    next: "see what it holds: solvay show FILE",
   });
 }
 

@@ -3,6 +3,7 @@
  * prompts, model and size. Nodes on the way that change the picture and mean nothing here are told by name.
  */
 import { ComfyGraph, type ComfyNode } from "./comfy-graph.ts";
+import { samplerHeard } from "./foreign-samplers.ts";
 import type { LoraUse } from "./lora-use.ts";
 import { type PictureSettings, SettingsFound } from "./picture-settings.ts";
 
@@ -130,7 +131,8 @@ function takeSampling(graph: ComfyGraph, node: ComfyNode, found: SettingsFound):
 
 /** Where a job has no such field, the model's own is used: told as a fact. */
 function takeNamed(found: SettingsFound, name: "sampler" | "schedule", value: unknown, called: string): void {
-  if (found.knows(name)) found.take(name, value, called);
+  const known = typeof value === "string" && name === "sampler" ? samplerHeard(value) : value;
+  if (found.knows(name)) found.take(name, known, called);
   else found.fact(name === "schedule" ? "scheduleType" : name, value);
 }
 

@@ -3,7 +3,7 @@
  * A1111's X/Y/Z plot: `1-5`, `1-10 (+3)`, `1-10 [4]` for so many values; `20-40:10` is `20-40 (+10)`.
  */
 import { UsageError } from "../errors.ts";
-import { type Field, type Fields, flagName } from "./field-type.ts";
+import { type Field, type Fields, flagName, type InfotextEntry } from "./field-type.ts";
 import { JOB_FIELDS } from "./fields.ts";
 import type { GenerateJob } from "./job.ts";
 import { drawSeed } from "./seed.ts";
@@ -22,6 +22,15 @@ export interface GridAxis {
 
 /** Words in place of the first ones. */
 const SEARCH_AND_REPLACE = ["prompt-sr", "sr"];
+/** What A1111's X/Y/Z plot calls fields, where it is none of their names here. */
+const A1111_AXES: ReadonlyMap<string, string> = new Map([
+  ["varseed", "subseed"],
+  ["varstrength", "subseedStrength"],
+  ["denoising", "strength"],
+  ["scheduletype", "schedule"],
+]);
+/** Entries of the infotext that several fields share. */
+const ENTRIES_OF_MANY = ["size"];
 /** No grid has more values on one axis. */
 const MAX_VALUES = 200;
 const NUMBER = String.raw`([+-]?\d*\.?\d+)`;
@@ -31,7 +40,7 @@ const RANGE = new RegExp(
 
 /** `text`: "steps=10,20-40:10". `flag`: how the user gave it. Throws UsageError. */
 export function parseAxis(flag: string, text: string, fields: Fields = JOB_FIELDS): GridAxis {
-  const [, name = "", list = ""] = /^\s*([\w -]+?)\s*=(.*)$/s.exec(text) ?? [];
+  const [, name = "", list = ""] = /^\s*([\w .-]+?)\s*=(.*)$/s.exec(text) ?? [];
   const values = csvValues(list);
   if (name === "" || list.trim() === "") {
     throw refusal(
@@ -47,7 +56,9 @@ export function parseAxis(flag: string, text: string, fields: Fields = JOB_FIELD
     const problem = `there is no field ${JSON.stringify(name)} (allowed ${[...known, SEARCH_AND_REPLACE[0]].join(", ")})`;
     throw refusal(flag, problem, "name one of them");
   }
-  const { kind } = fields[key]!;
+  const { kind, infotext } = fields[key]!;
+  // Fields that have one entry of the infotext between them, such as Size: each value says all of them.
+  if (infotext?.read && isEntry(name, infotext.name)) return entryAxis(flag, name, values, infotext.read, fields);
   const numeric = kind.type === "whole" || kind.type === "decimal" || kind.type === "seed";
   const texts = numeric ? values.flatMap((value) => ranged(flag, value, kind.type !== "decimal")) : values;
   if (texts.length > MAX_VALUES) throw tooMany(flag, texts.length);
@@ -61,9 +72,34 @@ export function parseAxis(flag: string, text: string, fields: Fields = JOB_FIELD
   };
 }
 
+/** Its own name in the infotext, where that is not the field's own. */
+function isEntry(name: string, entry: string): boolean {
+  return plain(name) === plain(entry) && ENTRIES_OF_MANY.includes(plain(entry));
+}
+
+function entryAxis(
+  flag: string,
+  name: string,
+  texts: readonly string[],
+  read: NonNullable<InfotextEntry["read"]>,
+  fields: Fields,
+): GridAxis {
+  const jobs = texts.map((text) => {
+    const values = read(text.trim(), new Map());
+    if (!values)
+      throw refusal(flag, `${name} can't be ${JSON.stringify(text)}`, `write ${flag} "${name}=512x768,768x512"`);
+    const checked = Object.entries(values).map(
+      ([key, value]) => [key, valueFromText(fields[key]!.kind, `${flag} ${name}`, String(value))] as const,
+    );
+    return Object.fromEntries(checked);
+  });
+  return { name, texts, apply: (job, i) => ({ ...job, ...jobs[i] }) };
+}
+
 /** A field by its own name, its flag's, its loop word, its infotext's or an alias. */
 function fieldNamed(name: string, fields: Fields): string | undefined {
-  const plain = (text: string) => text.replace(/[-_ ]/g, "").toLowerCase();
+  const named = A1111_AXES.get(plain(name));
+  if (named !== undefined && Object.hasOwn(fields, named)) return named;
   const names = ([key, { flag, loop, infotext, aliases = [] }]: [string, Field]) =>
     [key, flag && flagName(flag), loop?.word, infotext?.name, ...aliases].flatMap((each) =>
       each ? [plain(each)] : [],
@@ -130,6 +166,11 @@ function csvValues(list: string): string[] {
   return values
     .slice(0, list.endsWith(",") ? undefined : -1)
     .map(([, quoted, plain = ""]) => (quoted === undefined ? plain.trim() : quoted.replaceAll('""', '"')));
+}
+
+/** Letters and digits, whatever is between them. */
+function plain(text: string): string {
+  return text.replace(/[-_ .]/g, "").toLowerCase();
 }
 
 function tooMany(flag: string, count: number): UsageError {

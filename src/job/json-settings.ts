@@ -1,4 +1,5 @@
 /** @file Settings that other programs write as one flat JSON object: InvokeAI, Fooocus, NovelAI, SwarmUI, Draw Things. A row each. */
+import { samplerHeard, scheduleHeard } from "./foreign-samplers.ts";
 import { type PictureSettings, SettingsFound } from "./picture-settings.ts";
 import { isObject, jsonObject } from "./solvay-record.ts";
 
@@ -28,7 +29,7 @@ const DIALECTS: readonly JsonDialect[] = [
       ...{ prompt: "prompt", negative_prompt: "negativePrompt", seed: "seed", steps: "steps" },
       guidance_scale: "guidance",
     },
-    facts: { sampler: "sampler", scheduler: "scheduleType", base_model: "model", base_model_hash: "modelHash" },
+    facts: { sampler: "sampler", scheduler: "schedule", base_model: "model", base_model_hash: "modelHash" },
   },
   {
     tool: "NovelAI",
@@ -37,7 +38,7 @@ const DIALECTS: readonly JsonDialect[] = [
       ...{ prompt: "prompt", uc: "negativePrompt", seed: "seed", steps: "steps", scale: "guidance" },
       ...{ width: "width", height: "height" },
     },
-    facts: { sampler: "sampler", noise_schedule: "scheduleType" },
+    facts: { sampler: "sampler", noise_schedule: "schedule" },
   },
   {
     tool: "SwarmUI",
@@ -46,7 +47,7 @@ const DIALECTS: readonly JsonDialect[] = [
       ...{ prompt: "prompt", negativeprompt: "negativePrompt", seed: "seed", steps: "steps" },
       ...{ cfgscale: "guidance", width: "width", height: "height" },
     },
-    facts: { sampler: "sampler", scheduler: "scheduleType", model: "model", swarm_version: "version" },
+    facts: { sampler: "sampler", scheduler: "schedule", model: "model", swarm_version: "version" },
   },
   {
     tool: "Draw Things",
@@ -69,12 +70,18 @@ export function settingsOfJson(text: string): PictureSettings | undefined {
     const field = Object.hasOwn(dialect.fields, key) ? dialect.fields[key] : undefined;
     const fact = Object.hasOwn(dialect.facts, key) ? dialect.facts[key] : undefined;
     if (field !== undefined) found.take(field, value, key);
-    else if (fact !== undefined && found.knows(fact)) found.take(fact, value, key);
+    else if (fact !== undefined && found.knows(fact)) found.take(fact, heard(fact, value), key);
     else if (fact !== undefined) found.fact(fact, isObject(value) ? value.name : value);
     else found.other(key, value);
   }
   takeSize(found, object.size ?? object.resolution);
   return found.settings("json", dialect.tool);
+}
+
+/** A sampler or a schedule by a name that is known here; another one is told as it is. */
+function heard(field: string, value: unknown): unknown {
+  if (typeof value !== "string") return value;
+  return field === "sampler" ? samplerHeard(value) : scheduleHeard(value);
 }
 
 /** "1024x1024", or "(1024, 1024)" as Fooocus has it. */

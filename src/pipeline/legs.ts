@@ -158,27 +158,29 @@ async function* enlargedPicture(context: LegsContext, stage: DescribedStage, noi
   const { enlarging } = planned.described;
   if (enlarging) yield titled(planned, "enlarge", enlarging.phase);
   const { width, height } = stage;
-  const large = await enlargedBytes(context, { width: small.width, height: small.height, rgb }, stage);
+  const picture = { width: small.width, height: small.height, rgb };
+  const enlarged = enlarging ? await enlargedByNetwork(context, picture, stage) : undefined;
   yield phaseEvent(context, "look", stage);
-  const decoded = () => decodedFromImage({ width, height, rgb: large });
+  // The filter's memory is that phase's.
+  const decoded = () => decodedFromImage({ width, height, rgb: enlarged ?? resizedTo(picture, stage) });
   const [encoded] = await latentsOf(context, stage, noise, [{ decoded, place: route.hires!.places.sample! }]);
   return encoded!;
 }
 
-/** By the job's network, and where that gives another size than is wanted by Lanczos' filter, as A1111 does; without one by the filter alone. */
-async function enlargedBytes(
+/** Where the network gives another size than is wanted, the rest is Lanczos' filter's, as A1111 does. */
+async function enlargedByNetwork(
   { runtime, planned, signal }: LegsContext,
   picture: RgbPicture,
   size: PictureSize,
 ): Promise<Uint8Array<ArrayBuffer>> {
-  const resized = ({ width, height, rgb }: RgbPicture) =>
-    width === size.width && height === size.height
-      ? rgb
-      : resample({ width, height, channels: 3, bytes: rgb }, size, "lanczos");
-  const { enlarging } = planned.described;
-  if (!enlarging) return resized(picture);
-  await using phase = await runtime.openPhase(planned, enlarging.phase, signal);
-  return resized(await enlarging.upscaling.run(phase, picture, { signal }));
+  const { phase: id, upscaling } = planned.described.enlarging!;
+  await using phase = await runtime.openPhase(planned, id, signal);
+  return resizedTo(await upscaling.run(phase, picture, { signal }), size);
+}
+
+function resizedTo({ width, height, rgb }: RgbPicture, size: PictureSize): Uint8Array<ArrayBuffer> {
+  if (width === size.width && height === size.height) return rgb;
+  return resample({ width, height, channels: 3, bytes: rgb }, size, "lanczos");
 }
 
 /** From the latent to bytes, [height, width, 3]. */

@@ -4,6 +4,7 @@ import { homedir } from "node:os";
 import { UsageError } from "../errors.ts";
 import { BUDGET_FIELDS, JOB_FIELDS } from "../job/fields.ts";
 import { planText } from "../terminal/plan-text.ts";
+import { completion } from "./completion.ts";
 import { type FieldCommand, fieldCommands, type Settings } from "./field-commands.ts";
 import type { Session } from "./session.ts";
 
@@ -22,6 +23,11 @@ const COMMANDS: Readonly<Record<string, LineCommand>> = {
     usage: ":plan",
     help: "what the next image takes, and why",
     run: async (session, _, signal) => planText(await session.plan(signal)),
+  },
+  load: {
+    usage: ":load FILE",
+    help: "the settings and the prompt of a picture; :again draws it",
+    run: (session, argument, signal) => session.loadSettings(typedPath(argument), signal),
   },
   model: {
     usage: ":model DIR|FILE|HUB-ID|demo",
@@ -91,8 +97,7 @@ export function parseLine(line: string): Line {
   return { kind: "command", run: (session, signal) => command.run(session, argument, signal) };
 }
 
-/** For readline: the commands that begin like the line. */
-export function completeLine(line: string): [string[], string] {
-  const all = [...Object.keys(COMMANDS), "again", "quit"].map((name) => `:${name}`);
-  return [line.startsWith(":") ? all.filter((name) => name.startsWith(line)) : [], line];
+/** For readline: see completion.ts. */
+export function completeLine(line: string, cwd: string): [string[], string] {
+  return completion(line, { commands: [...Object.keys(COMMANDS), "again", "quit"], cwd });
 }

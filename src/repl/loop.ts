@@ -50,7 +50,7 @@ export async function runLoop(context: CliContext, options: OptionValues): Promi
     const [unfinished, ...others] = await unfinishedIn(context.cwd);
     if (unfinished !== undefined) session.progress.say(unfinishedText(path.basename(unfinished), others.length));
     await stoppable((signal) => session.open(signal));
-    using lines = openLines(context, completeLine, interrupt);
+    using lines = openLines(context, (line) => completeLine(line, context.cwd), interrupt);
     close = () => lines[Symbol.dispose]();
     for (let number = 1; !leaving; ) {
       const line = await lines.next(`[${number}] Prompt > `);

@@ -1,6 +1,7 @@
 /** @file What the interactive loop remembers: the settings, the open model, the last prompt. */
 import { existsSync } from "node:fs";
 import path from "node:path";
+import { printable } from "../errors.ts";
 import type { Budgets, OpenRequest } from "../job/checked.ts";
 import type { Engine, PlanReport } from "../job/types.ts";
 import { ARTIFACT_BASE, ARTIFACT_NAME } from "../library/published-artifact.ts";
@@ -17,6 +18,7 @@ import {
   saveEveryOf,
 } from "../terminal/options.ts";
 import { checkNextOutput, largestPngBytes, requireFreeDisk, savePicture } from "../terminal/output-file.ts";
+import { readSettings } from "../terminal/picture-settings.ts";
 import { Progress } from "../terminal/progress.ts";
 
 export class Session implements AsyncDisposable {
@@ -78,6 +80,22 @@ export class Session implements AsyncDisposable {
       this.#request = before;
       throw error;
     }
+  }
+
+  /** The settings and the prompt that a picture says; the model stays. Returns what to print. Rejects with ArtifactError `E_NO_SETTINGS`. */
+  async loadSettings(file: string, signal: AbortSignal): Promise<string> {
+    const { tool, job, facts, notes } = await readSettings(this.#context, file, signal);
+    // The prompt is what its template has come to; the next one is typed.
+    const { prompt, template: _, negativeTemplate: __, ...settings } = job;
+    this.job = settings;
+    this.lastPrompt = prompt ?? this.lastPrompt;
+    const model = facts.model === undefined ? [] : [`Its model was ${facts.model}, this is ${this.modelName}.`];
+    const lines = [
+      `Settings of ${tool}${prompt === undefined ? ", without a prompt" : `: ${prompt}`}`,
+      ...model,
+      ...notes,
+    ];
+    return lines.map(printable).join("\n");
   }
 
   /** Other budgets from the next image on; on failure the old ones stay, and the error is thrown. */

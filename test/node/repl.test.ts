@@ -5,8 +5,10 @@ import { homedir, tmpdir } from "node:os";
 import path from "node:path";
 import { Readable } from "node:stream";
 import { test } from "node:test";
+import { fileURLToPath } from "node:url";
 import { runCli } from "../../src/cli/program.ts";
 import { ArtifactError, BudgetError } from "../../src/errors.ts";
+import { encodePng } from "../../src/image/png.ts";
 import { completeLine, typedPath } from "../../src/repl/commands.ts";
 import { type FakeOptions, fakeContext } from "./fake-context.ts";
 
@@ -132,13 +134,50 @@ test("a model that can't be opened at the start ends the loop with its exit code
   assert.equal(out(), "");
 });
 
+test(":load takes settings and prompt from a picture, and says what it can't", async () => {
+  const cwd = folder();
+  const text =
+    "a barn\nNegative prompt: fog\nSteps: 7, Sampler: DPM++ 2M, Schedule type: Karras, CFG scale: 4, Seed: 9, Size: 64x64, Model: m, Tiling: True, Version: v1.10.1";
+  const png = await encodePng({ width: 1, height: 1, rgb: new Uint8Array(3), text: [{ keyword: "parameters", text }] });
+  writeFileSync(path.join(cwd, "a.png"), png);
+  const fake = fakeContext({ cwd, input: ":load a.png\n:again\n:load none.png\nanother\n" });
+  assert.equal(await runCli([], fake.context), 0, fake.err());
+  assert.match(
+    fake.out(),
+    /Settings of A1111 v1\.10\.1: a barn\nIts model was m, this is demo\.\nTiling: True is not understood/,
+  );
+  assert.match(fake.err(), /^E_MISSING/m);
+  const { prompt, steps, guidance, seed, width, sampler, schedule, negativePrompt } = fake.jobs[0]!;
+  assert.deepEqual(
+    { prompt, steps, guidance, seed, width, sampler, schedule, negativePrompt },
+    {
+      prompt: "a barn",
+      steps: 7,
+      guidance: 4,
+      seed: 9,
+      width: 64,
+      sampler: "dpmpp-2m",
+      schedule: "karras",
+      negativePrompt: "fog",
+    },
+  );
+  assert.deepEqual([fake.jobs[1]!.prompt, fake.jobs[1]!.steps], ["another", 7]);
+});
+
 test("completion knows the line commands", () => {
-  const [found, typed] = completeLine(":s") as [string[], string];
+  const [found, typed] = completeLine(":s", ".") as [string[], string];
   assert.ok(found.every((command) => command.startsWith(":s")));
   for (const command of [":seed", ":steps", ":size", ":sampler", ":schedule"])
     assert.ok(found.includes(command), command);
-  assert.deepEqual([typed, completeLine(":siz")], [":s", [[":size"], ":siz"]]);
-  assert.deepEqual(completeLine("a lake"), [[], "a lake"]);
+  assert.deepEqual([typed, completeLine(":siz", ".")], [":s", [[":size"], ":siz"]]);
+  assert.deepEqual(completeLine("a lake", "."), [[], "a lake"]);
+  assert.deepEqual(completeLine(":sampler dpm2", "."), [["dpm2", "dpm2-a"], "dpm2"]);
+  assert.deepEqual(completeLine(":schedule kar", "."), [["karras"], "kar"]);
+  const files = fileURLToPath(new URL("../../fixtures/previews", import.meta.url));
+  for (const word of ["init", "load", "model"])
+    assert.deepEqual(completeLine(`:${word} tae`, files), [["taesdxl/", "taesdxl_decoder.pth"], "tae"]);
+  assert.deepEqual(completeLine(":load taesdxl/c", files), [["taesdxl/config.json"], "taesdxl/c"]);
+  assert.deepEqual(completeLine(":load none/", files), [[], "none/"]);
 });
 
 test("a budget that is too small names the line that widens it", async () => {

@@ -21,6 +21,10 @@ for (const [text, values] of [
   ["seed=18446744073709551615,7", ["18446744073709551615", 7]],
   ["width=64-128:32", [64, 96, 128]],
   ["sampler=euler", ["euler"]],
+  ["Schedule type=Karras,sgm_uniform", ["karras", "sgm-uniform"]],
+  ["Var. seed=3-4", [3, 4]],
+  ["Var. strength=0-1 [3]", [0, 0.5, 1]],
+  ["Denoising=0.4", [0.4]],
 ] as const) {
   test(`${text} is ${values.join(", ")}`, () => {
     const axis = parseAxis("--x", text);
@@ -31,6 +35,14 @@ for (const [text, values] of [
     );
   });
 }
+
+test("Size says width and height", () => {
+  const axis = parseAxis("--x", "Size=512x768, 64x16");
+  assert.deepEqual(axis.texts, ["512x768", "64x16"]);
+  assert.deepEqual(axis.apply(JOB, 0), { ...JOB, width: 512, height: 768 });
+  assert.throws(() => parseAxis("--x", "size=512"), /E_GRID --x: size can't be "512"/);
+  assert.throws(() => parseAxis("--x", "size=511x512"), /a multiple of 8 from 16/);
+});
 
 test("values in quotes hold commas and quotes; words are replaced everywhere, as they are", () => {
   const axis = parseAxis("--y", 'prompt-sr=cat,"dog, ""big""", $& ,');

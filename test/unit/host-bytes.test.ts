@@ -84,8 +84,8 @@ test("a second pass takes its own size's latents and pictures", () => {
   const first = hostBytes();
   assert.deepEqual(hostBytes({ hires }), {
     ...first,
-    // The enlarged picture as bytes, too.
-    "hires.look": KEPT + (1 + 4) * 3 * 32 * 32 + (6 + 5) * latent(32, 32),
+    // The smaller picture, half of it enlarged, the larger one twice as Lanczos' filter makes it; as fp32.
+    "hires.look": KEPT + 3 * (16 * 16 + 32 * 16 + 2 * 32 * 32) + 4 * 3 * 32 * 32 + (6 + 5) * latent(32, 32),
     "hires.denoise": KEPT + 2 * CHUNK + times(1, 2) + (8 + 5) * 2 * latent(32, 32),
     "hires.decode": KEPT + (2 + 5) * 2 * latent(32, 32) + decoded(32, 32),
   });

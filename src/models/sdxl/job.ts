@@ -156,8 +156,14 @@ function describePhases(
     enlarged && !isSize(enlarged, second)
       ? resampleBytes({ width: enlarged.width, height: enlarged.height, channels: 3 }, second)
       : 0;
-  // The enlarged picture as bytes, until it is looked at.
-  const shown = { ...larger, alwaysBytes: larger.alwaysBytes + 3 * second.width * second.height };
+  // The enlarged picture as bytes, until it is looked at; where no network has made it, it is made then, of the smaller one.
+  const filteredBytes = enlarged
+    ? 0
+    : 3 * first.width * first.height +
+      resampleBytes({ width: first.width, height: first.height, channels: 3 }, second) -
+      3 * second.width * second.height;
+  const shownBytes = 3 * second.width * second.height + filteredBytes;
+  const shown = { ...larger, alwaysBytes: larger.alwaysBytes + shownBytes };
   return [
     encode,
     ...drawn,
