@@ -3,6 +3,7 @@ import type { AdapterSet } from "../adapters/adapter-set.ts";
 import type { LoraUse } from "../job/lora-use.ts";
 import { atStep, type Prompt, type Strengths } from "../models/conditioning.ts";
 import type { AdaptersShape } from "../models/job-shape.ts";
+import type { Course } from "./denoising.ts";
 
 /** Opened; `uses` in the set's order. */
 export interface JobAdapters {
@@ -13,27 +14,28 @@ export interface JobAdapters {
 /** Components whose layers are the text encoders'. */
 const ENCODERS = ["textEncoder", "textEncoder2"];
 
-/** Of the denoising network in each of `steps`. As diffusers' control_guidance_start and _end: a step counts where all of it lies between. */
-export function strengthsOf(adapters: JobAdapters | undefined, steps: number): Strengths | undefined {
+/** The steps of a course that are made: from `firstStep` on, `endStep` not among them. */
+type Made = Pick<Course, "firstStep" | "endStep">;
+
+/**
+ * Of the denoising network, by step of the course's schedule; undefined without adapters. As diffusers' control_guidance_start and _end: a step
+ * counts where all of it lies between, as a share of the steps that are made.
+ */
+export function strengthsOf(adapters: JobAdapters | undefined, { firstStep, endStep }: Made): Strengths | undefined {
   if (!adapters) return undefined;
-  const at = (step: number) =>
+  const share = (step: number) => (step - firstStep) / (endStep - firstStep);
+  return Array.from({ length: endStep }, (_, step) =>
     adapters.uses.map(({ weight = 1, unet = weight, from = 0, to = 1 }) =>
-      step / steps >= from && (step + 1) / steps <= to ? unet : 0,
-    );
-  const all = Array.from({ length: steps }, (_, step) => at(step));
-  const isConstant = all.every((strengths) => strengths.every((value, i) => value === all[0]![i]));
-  return isConstant ? all.slice(0, 1) : all;
+      share(step) >= from && share(step + 1) <= to ? unet : 0,
+    ),
+  );
 }
 
-/** Of the steps from `firstStep` to `endStep` of so many. */
-export function adaptersShape(
-  adapters: JobAdapters | undefined,
-  { steps, firstStep, endStep }: { readonly steps: number; readonly firstStep: number; readonly endStep: number },
-): AdaptersShape | undefined {
-  if (!adapters) return undefined;
-  const strengths = strengthsOf(adapters, steps)!;
+export function adaptersShape(adapters: JobAdapters | undefined, made: Made): AdaptersShape | undefined {
+  const strengths = strengthsOf(adapters, made);
+  if (!adapters || !strengths) return undefined;
   let changes = 0;
-  for (let step = firstStep + 1; step < endStep; step++) {
+  for (let step = made.firstStep + 1; step < made.endStep; step++) {
     const before = atStep(strengths, step - 1);
     if (atStep(strengths, step).some((value, i) => value !== before[i])) changes++;
   }

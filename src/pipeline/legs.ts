@@ -229,7 +229,7 @@ async function* draw(
       noise,
       start,
       firstPlace: places.sampler,
-      strengths: strengthsOf(adapters, course.steps),
+      strengths: strengthsOf(adapters, course),
       from: from && { ...from, step: from.step + skipped },
       onClean: onClean && ((clean, at) => onClean(clean, { stage, phase, step: at - skipped, steps: route.steps })),
       signal,
