@@ -6,8 +6,10 @@ import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { openAdapter } from "../../src/adapters/adapter.ts";
 import { readAdapterFile } from "../../src/adapters/adapter-file.ts";
+import type { LayerChange } from "../../src/adapters/layer-change.ts";
 import { LayerNames } from "../../src/adapters/layer-names.ts";
 import { readSafetensorsHeader } from "../../src/container/safetensors.ts";
+import type { TensorEntry } from "../../src/container/table.ts";
 import { memorySource } from "../../src/source/memory.ts";
 import { layerDelta, valuesOf } from "../support/layer-delta.ts";
 
@@ -50,4 +52,48 @@ for (const name of CASES) {
     }
     assert.deepEqual([...expected.keys()], []);
   });
+}
+
+test("tensors that are made are the same in whatever pieces they are read", async () => {
+  let made = 0;
+  for (const name of [
+    "loha-tucker",
+    "lokr-tucker",
+    "lokr-dora",
+    "oft-constrained",
+    "boft",
+    "peft-oft-shared",
+    "peft-ia3",
+  ]) {
+    const { adapter } = await openAdapter(await readAdapterFile(open(name)), NAMES);
+    for (const change of [...adapter.layers.get("unet")!.values()].flat()) {
+      for (const { source, startByte, endByte } of tensorsOf(change)) {
+        if (source.readingBytes === undefined) continue;
+        made++;
+        const whole = new Uint8Array(endByte - startByte);
+        await source.read(startByte, whole);
+        const pieces = new Uint8Array(whole.length);
+        for (let at = 0; at < pieces.length; at += 101) {
+          await source.read(startByte + at, pieces.subarray(at, Math.min(pieces.length, at + 101)));
+        }
+        assert.deepEqual(pieces, whole, name);
+      }
+    }
+  }
+  assert.ok(made > 20, `${made} made tensors`);
+});
+
+function tensorsOf(change: LayerChange): readonly TensorEntry[] {
+  switch (change.kind) {
+    case "difference":
+      return [change.weight];
+    case "scale":
+      return [change.values];
+    case "rotation":
+      return change.factors.map(({ blocks }) => blocks);
+    case "magnitude":
+      return tensorsOf(change.change);
+    default:
+      return [];
+  }
 }

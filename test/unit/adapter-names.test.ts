@@ -163,6 +163,33 @@ test("blocks by both names: diffusers' counts, layers under one name alone are k
   assert.equal(report.matched, 4);
 });
 
+test("GLoRA's first release has its pairs the other way round", async () => {
+  const root = "lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_ff_net_2";
+  const [outputs, inputs, rank] = [640, 2560, 4];
+  const released = (a1: number[], a2: number[], b1: number[], b2: number[]) =>
+    shapesFile(Object.entries({ a1, a2, b1, b2 }).map(([name, shape]) => [`${root}.${name}.weight`, shape] as const));
+  const namesOf = async (file: ReturnType<typeof shapesFile>) => {
+    const { adapter } = await openAdapter(file, SDXL_NAMES);
+    return [...adapter.layers.get("unet")!.values()].flat().map((change) => {
+      assert.ok(change.kind === "input-low-rank" || change.kind === "low-rank");
+      return [
+        change.kind,
+        ...[change.down, change.up].map(({ name }) => name.slice(root.length + 1, -".weight".length)),
+      ];
+    });
+  };
+  const now = released([inputs, rank], [rank, inputs], [outputs, rank], [rank, inputs]);
+  const once = released([rank, inputs], [inputs, rank], [rank, inputs], [outputs, rank]);
+  assert.deepEqual(await namesOf(now), [
+    ["input-low-rank", "a2", "a1"],
+    ["low-rank", "b2", "b1"],
+  ]);
+  assert.deepEqual(await namesOf(once), [
+    ["input-low-rank", "a1", "a2"],
+    ["low-rank", "b1", "b2"],
+  ]);
+});
+
 test("keys: the longest end counts, and an adapter's name within is left out", () => {
   const cases = {
     "a.lora_A.my-style.weight": ["a", "down"],
