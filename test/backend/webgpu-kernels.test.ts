@@ -3,6 +3,7 @@
  * Independent choices (how weights are stored, what follows a product) are combined with each tile, not all with all.
  */
 import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
 import { test } from "node:test";
 import type { OpenedGpu } from "../../src/backend/webgpu/adapter/opened-gpu.ts";
 import { attentionKernel } from "../../src/backend/webgpu/kernels/attention.ts";
@@ -38,6 +39,7 @@ import { DeviceHealth } from "../../src/backend/webgpu/run/device-health.ts";
 import { PipelineCache } from "../../src/backend/webgpu/run/pipelines.ts";
 import { DeviceError } from "../../src/errors.ts";
 import { openNullDevice } from "../../src/node/gpu/dawn.ts";
+import { searched } from "../support/thorough.ts";
 
 const STORAGES = ["f16", "bf16", "f32"] as const;
 const BOTH = [true, false] as const;
@@ -185,10 +187,11 @@ async function tryOpen(): Promise<OpenedGpu | string> {
   }
 }
 
-test("every kernel variant compiles", options, async () => {
+test("kernel variants compile: of all that there are a third, whichever way they differ", options, async () => {
   const { device } = opened as OpenedGpu;
   const cache = new PipelineCache(device, new DeviceHealth());
   const texts = new Map<string, string>();
+  let compiled = 0;
   for (const kernel of [...products(), ...others()]) {
     assert.ok(kernel.slots.length <= MAX_SLOTS, kernel.key);
     const text = kernel.wgsl();
@@ -196,9 +199,11 @@ test("every kernel variant compiles", options, async () => {
     assert.equal(texts.get(kernel.key) ?? text, text, kernel.key);
     if (texts.has(kernel.key)) continue;
     texts.set(kernel.key, text);
+    if (createHash("sha256").update(kernel.key).digest()[0]! % searched(3, 1) !== 0) continue;
     await cache.get(kernel);
+    compiled++;
   }
-  assert.ok(texts.size > 900, `${texts.size} variants`);
+  assert.ok(texts.size > 900 && compiled > searched(250, 900), `${compiled} of ${texts.size} variants`);
 });
 
 test("a kernel that is wrong is refused by name", options, async () => {

@@ -39,7 +39,7 @@ const ARTIFACT = path.join(root, "fixtures/lzr2/deep.lzr2");
 const MAIN = path.join(root, "src/cli/main.ts");
 /** How many imports are killed; more by the environment. */
 const random = seededRandom();
-const KILLS = Number(process.env.SOLVAY_TEST_KILLS ?? 12);
+const KILLS = Number(process.env.SOLVAY_TEST_KILLS ?? 6);
 
 const folders: string[] = [];
 const folder = () => {
