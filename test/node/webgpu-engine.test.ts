@@ -26,7 +26,7 @@ import { fakeContext } from "./fake-context.ts";
 const adapter = await findTestAdapter();
 const options = adapter.skip === undefined ? {} : { skip: `skipped: ${adapter.skip}` };
 // SwiftShader takes 25 s of CPU for a step and the decode of the model's own 256.
-const SIDE = searched(128, 256);
+const SIDE = searched(64, 256);
 const JOB = { prompt: "a lake at dawn, mountains", seed: 7, steps: 3, width: SIDE, height: SIDE };
 
 async function picture(engine: Engine, onStep = (_: number, __: number) => {}): Promise<Uint8Array<ArrayBuffer>> {
