@@ -29,7 +29,8 @@ test("links into a Hugging Face cache are read, as an older client's --local-dir
   symlinkSync(put(`${blobs}/${SHA1}`, "config"), path.join(model, "unet/config.json"));
   symlinkSync(put(`${blobs}/${SHA256}`, "weights"), path.join(model, "unet/model.safetensors"));
   const folder = await openFileFolder(model);
-  assert.equal(await folder.readText("unet/config.json", 100), "config");
+  assert.equal(await folder.readText("unet/config.json", 6), "config");
+  await assert.rejects(folder.readText("unet/config.json", 5), { code: "E_SIZE" });
   await using source = await folder.open("unet/model.safetensors");
   assert.equal(source?.byteLength, 7);
 });

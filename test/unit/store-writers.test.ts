@@ -1,0 +1,132 @@
+/** @file Who writes to a store: one at a time, with a lock that may go to another process, and a journal to go on from. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { importModel } from "../../src/store/import/import.ts";
+import { Journal } from "../../src/store/import/journal.ts";
+import { cleanStore, removeModel } from "../../src/store/removal.ts";
+import { repairModel } from "../../src/store/repair.ts";
+import { MemoryFs, MemoryLock, memoryStore } from "./memory-store-fs.ts";
+import { checkModel, fixture } from "./store-fixture.ts";
+
+const ID = (digit: string) => digit.repeat(64);
+
+test("the writer's lock is let go whatever fails, and nobody writes without it", async () => {
+  const sound = new MemoryFs();
+  const { id } = await importModel(memoryStore(sound), fixture({ artifact: false }).request);
+  // What a killed process has left is removed under the lock, too.
+  for (const path of [`s/models/${ID("0")}.model.partial`, "s/imports/repair/block.part"]) {
+    await sound.open(path, "create");
+    await sound.syncFolder(path.slice(0, path.lastIndexOf("/")));
+  }
+  const commands: Record<string, (store: ReturnType<typeof memoryStore>) => Promise<unknown>> = {
+    import: (store) => importModel(store, fixture().request),
+    remove: (store) => removeModel(store, id),
+    clean: (store) => cleanStore(store),
+    repair: (store) => repairModel(store, id, () => Promise.reject(new Error("no sources"))),
+  };
+  for (const [name, command] of Object.entries(commands)) {
+    for (let k = 0, fired = true; fired; k += name === "import" ? 7 : 1) {
+      const fs = sound.crashed(sound.log.length, () => 1);
+      const lock = new MemoryLock();
+      let left = k;
+      fired = false;
+      fs.hook = (op, path) => {
+        if (/^(write|rename|remove|create|truncate)/.test(op)) assert.ok(lock.isHeld, `${op} ${path} without the lock`);
+        if (left-- !== 0) return undefined;
+        fired = true;
+        throw Object.assign(new Error("EIO: injected"), { code: "EIO" });
+      };
+      await command(memoryStore(fs, lock)).catch(() => undefined);
+      assert.equal(lock.isHeld, false, `${name}, operation ${k}`);
+      assert.ok(lock.taken <= 1);
+    }
+  }
+});
+
+test("two that write take turns: the second waits, says so, and finds the first one's work; whoever gives up waiting holds nothing", async () => {
+  const fs = new MemoryFs();
+  const lock = new MemoryLock();
+  const store = memoryStore(fs, lock);
+  const events: string[] = [];
+  const held = await lock.take({ onWait: () => assert.fail("it is free") });
+  const all = ["one", "two"].map((name) =>
+    importModel(store, fixture().request, { onEvent: ({ type }) => type === "wait" && events.push(name) }),
+  );
+  const stop = new AbortController();
+  const third = removeModel(store, ID("0"), { signal: stop.signal, onWait: () => events.push("three") });
+  for (let i = 0; i < 10; i++) await new Promise((resume) => setImmediate(resume));
+  assert.deepEqual(events.toSorted(), ["one", "three", "two"]);
+  assert.deepEqual(fs.paths(), []);
+  stop.abort(new Error("enough"));
+  await assert.rejects(third, /enough/);
+  await held[Symbol.asyncDispose]();
+  const [one, two] = await Promise.all(all);
+  assert.deepEqual([one!.reused, two!.reused].toSorted(), [false, true]);
+  assert.equal(lock.isHeld, false);
+  await checkModel(store, one!.id, fixture().expected);
+});
+
+test("a lock that went to another process: nothing gets a name, and the journal no line, from then on", async () => {
+  const whole = new MemoryLock();
+  const first = new MemoryFs();
+  await importModel(memoryStore(first, whole), fixture().request);
+  // Before each pack, each line and the model.
+  assert.ok(whole.checks >= 7, `${whole.checks} looks`);
+  const names = (fs: MemoryFs) => fs.paths().filter((path) => /\.(pack|model)$/.test(path));
+  const counts: number[] = [];
+  for (let at = 0; at < whole.checks; at++) {
+    const fs = new MemoryFs();
+    const lock = new MemoryLock();
+    lock.lostAtCheck = at;
+    await assert.rejects(importModel(memoryStore(fs, lock), fixture().request), { code: "E_STORE_LOCK" });
+    assert.ok(!names(fs).some((path) => path.endsWith(".model")));
+    assert.equal(lock.isHeld, false);
+    counts.push(names(fs).length);
+    // The log after the last look that went well: no name, no line.
+    const journals = fs.paths().filter((path) => path.endsWith("/journal"));
+    for (const path of journals) {
+      const { entries } = await Journal.open(fs, path);
+      const done = entries.filter((entry) => entry.get("t").text() === "done").length;
+      assert.ok(done === names(fs).length, `${done} done, ${names(fs).length} packs`);
+      if (at === 0) assert.equal(entries.length, 0);
+    }
+  }
+  // The last look is the model's: all packs are there by then.
+  assert.equal(counts.at(-1), names(first).length - 1);
+  assert.equal(counts[0], 0);
+});
+
+test("a journal is believed up to its first line that is not sound, and goes on from there", async () => {
+  const fs = new MemoryFs();
+  {
+    await using journal = await Journal.open(fs, "journal");
+    await journal.append([{ n: 1 }, { n: 2 }]);
+    await journal.append([]);
+    await journal.append([{ n: 3 }]);
+  }
+  const whole = Uint8Array.from(fs.bytes("journal"));
+  assert.equal(fs.log.filter(({ op }) => op === "sync").length, 2);
+  const lineEnds = [...whole.entries()].flatMap(([i, byte]) => (byte === 10 ? [i + 1] : []));
+  for (let at = 0; at < whole.length; at++) {
+    for (const kind of ["cut", "flip"] as const) {
+      const made = new MemoryFs();
+      const bytes = kind === "cut" ? whole.subarray(0, at) : whole.map((byte, i) => (i === at ? byte ^ 1 : byte));
+      await (await made.open("journal", "create")).write(bytes, 0);
+      const sound = lineEnds.filter((end) => end <= at).length;
+      {
+        await using journal = await Journal.open(made, "journal");
+        assert.deepEqual(
+          journal.entries.map((entry) => entry.get("n").whole(1, 3)),
+          [1, 2, 3].slice(0, sound),
+          `${kind} at ${at}`,
+        );
+        await journal.append([{ n: 9 }]);
+      }
+      await using again = await Journal.open(made, "journal");
+      assert.deepEqual(
+        again.entries.map((entry) => entry.get("n").whole(1, 9)),
+        [...[1, 2, 3].slice(0, sound), 9],
+      );
+    }
+  }
+});
