@@ -75,6 +75,7 @@ export interface Engine extends AsyncDisposable {
   /**
    * Events of several images, as they come. Neighbours in the list whose plans agree (size, guidance or none, how long their prompts
    * are) are drawn side by side where that pays, so that weights pass once for all of them; each has the bytes that `generate` gives.
+   * A step's times and reads are those of all that are drawn beside it, an image's `passes` its own part of them.
    * What goes wrong with one of them leaves the others as they are. Leaving the loop stops all. Throws UsageError as `generate` does.
    */
   generateMany(

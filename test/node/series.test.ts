@@ -47,13 +47,20 @@ test("images side by side are the files that each is alone, and tell how many th
   for (const job of JOBS) files.push((await alone(job)).bytes);
   const lanes = new Set<number>();
   const seeds: unknown[] = [];
+  const peaks: { readonly deviceBytes: number; readonly ramBytes: number }[] = [];
   const told: SeriesEvent[] = [];
   for await (const one of engine.generateMany(JOBS.map((job) => ({ job, states: true, previews: true })))) {
     told.push(one);
     assert.ok("event" in one);
-    if (one.event.type === "plan") lanes.add(one.event.plan.lanes);
+    if (one.event.type === "plan") {
+      lanes.add(one.event.plan.lanes);
+      peaks[one.index] = one.event.plan.peak;
+    }
     if (one.event.type === "start") seeds[one.index] = one.event.seed;
-    if (one.event.type === "image") sameBytes(one.event.bytes, files[one.index]!, `image ${one.index}`);
+    if (one.event.type !== "image") continue;
+    sameBytes(one.event.bytes, files[one.index]!, `image ${one.index}`);
+    const { deviceBytes, ramBytes } = peaks[one.index]!;
+    assert.ok(one.event.peakDeviceBytes <= deviceBytes && one.event.peakRamBytes <= ramBytes, "files and all");
   }
   assert.ok(Math.max(...lanes) > 1, `${[...lanes]} lanes`);
   assert.deepEqual(seeds, [1, 2, 3]);
