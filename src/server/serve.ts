@@ -84,9 +84,11 @@ export async function serve(options: ServeOptions, signal: AbortSignal): Promise
   const metrics = new Metrics(queue, database.ownBytes);
   let engine: Engine | undefined;
   const request = withoutDatabase(options.request, database.ownBytes);
-  const services: Services = { database, queue, log, assets, previews, metrics, model: request, engine: () => engine };
   const failure = new AbortController();
   const stop = AbortSignal.any([signal, failure.signal]);
+  const services: Services = {
+    ...{ database, queue, log, assets, previews, metrics, model: request, engine: () => engine, closing: stop },
+  };
   http.serve(serverApp({ services, keys, logger }).fetch);
   options.onListening(http.url);
 

@@ -22,6 +22,8 @@ export interface Services {
   readonly model: OpenRequest;
   /** Undefined: it isn't open yet, or it is opened again. */
   readonly engine: () => Engine | undefined;
+  /** The server stops: clients that wait lose their connection, and no job is cancelled for that. */
+  readonly closing: AbortSignal;
 }
 
 /** The engine. Throws Refusal while there is none. */
@@ -49,7 +51,7 @@ export type OnStep = (job: JobRecord, step: number, steps: number) => Promise<vo
  * @returns their records, in the same order
  */
 export async function allOver(
-  { queue, log }: Services,
+  { queue, log, closing }: Services,
   jobs: readonly JobRecord[],
   signal: AbortSignal,
   onStep?: OnStep,
@@ -74,7 +76,7 @@ export async function allOver(
       if (open.size === 0) stop.abort();
     }
   }
-  for (const id of open.keys()) {
+  for (const id of closing.aborted ? [] : open.keys()) {
     const cancelled = await queue.cancel(id);
     if (cancelled) over.set(id, cancelled);
   }

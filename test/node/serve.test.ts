@@ -40,6 +40,8 @@ const asked: GenerateJob[] = [];
 let server: RunningServer;
 /** What was answered before the engine was there. */
 let early: unknown[] = [];
+/** The job that ran when the first server stopped. */
+let left: string;
 
 before(async () => {
   folder = mkdtempSync(path.join(tmpdir(), "solvay-state-"));
@@ -423,7 +425,14 @@ test("health, readiness, metrics and the document of all routes; what fails here
   for (const route of ["/api/jobs/{id}", "/v1/images/generations", "/api/events"]) assert.ok(json.paths[route], route);
   assert.doesNotMatch(JSON.stringify((await call(`${server.url}/api/jobs?limit=500`)).json), /secret words/);
   assert.match(server.logs(), /secret words/);
+  // Whoever waits when it stops loses the connection, not the job.
+  const body = JSON.stringify({ prompt: "wait for the end", steps: 4 });
+  const headers = { "content-type": "application/json" };
+  const cutOff = assert.rejects(fetch(`${server.url}/v1/images/generations`, { method: "POST", headers, body }));
+  left = await runs("wait for the end");
+  while ((await call<JobJson>(`${server.url}/api/jobs/${left}`)).json.step < 1) await delay(20);
   await server[Symbol.asyncDispose]();
+  await cutOff;
 });
 
 test("H01: keys for any other address (E_NO_KEY), asked for on every route but health (E_API_KEY), kept out of logs, a share each (E_QUEUE_SHARE)", async () => {
@@ -439,6 +448,10 @@ test("H01: keys for any other address (E_NO_KEY), asked for on every route but h
   assert.equal(await status(`Basic ${Buffer.from(`user:${OTHER_KEY}`).toString("base64")}`), 200);
   assert.equal((await fetch(`${base}/healthz`)).status, 200);
   const headers = { authorization: `Bearer ${KEY}` };
+  for (let state = ""; state !== "done"; await delay(20)) {
+    ({ state } = (await call<JobJson>(`${base}/api/jobs/${left}`, undefined, headers)).json);
+    assert.notEqual(state, "cancelled");
+  }
   const ids = (await ask(base, { prompt: "wait" }, { count: 10 }, headers)).map(({ id }) => id);
   const more = await call<{ error: { code: string } }>(`${base}/api/jobs`, { job: { prompt: "x" }, count: 7 }, headers);
   assert.deepEqual([more.status, more.json.error.code], [429, "E_QUEUE_SHARE"]);
