@@ -54,7 +54,15 @@ export interface RgbPicture {
   readonly rgb: Uint8Array<ArrayBuffer>;
 }
 
+/** A picture on its way: what its first tiles have come to. */
+export interface UpscaleProgress {
+  readonly rgb: Uint8Array<ArrayBuffer>;
+  tiles: number;
+}
+
 export interface UpscaleRunOptions {
+  /** Of this very picture: its tiles are passed over, and it goes on as they come. Default: none is done. */
+  readonly progress?: UpscaleProgress | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly onTile?: ((done: number, tiles: number) => void) | undefined;
 }
@@ -123,17 +131,20 @@ export class Upscaling {
     };
   }
 
+  begin(): UpscaleProgress {
+    return { rgb: new Uint8Array(this.width * this.height * 3), tiles: 0 };
+  }
+
   /** Enlarges a picture of the size that was described. Rejects with the signal's reason on abort. */
-  async run(phase: PhaseRun, picture: RgbPicture, { signal, onTile }: UpscaleRunOptions = {}): Promise<RgbPicture> {
-    const rgb = new Uint8Array(this.width * this.height * 3);
-    let done = 0;
-    onTile?.(done, this.tiles);
-    for (const row of this.#rows) {
-      for (const column of this.#columns) {
-        const planes = this.#planes(picture, row.start, column.start);
-        this.#keep(rgb, await this.#enlarge(phase, planes, signal), row, column);
-        onTile?.(++done, this.tiles);
-      }
+  async run(phase: PhaseRun, picture: RgbPicture, options: UpscaleRunOptions = {}): Promise<RgbPicture> {
+    const { signal, onTile, progress = this.begin() } = options;
+    const { rgb } = progress;
+    onTile?.(progress.tiles, this.tiles);
+    const cuts = this.#rows.flatMap((row) => this.#columns.map((column) => ({ row, column })));
+    for (const { row, column } of cuts.slice(progress.tiles)) {
+      const planes = this.#planes(picture, row.start, column.start);
+      this.#keep(rgb, await this.#enlarge(phase, planes, signal), row, column);
+      onTile?.(++progress.tiles, this.tiles);
     }
     return { width: this.width, height: this.height, rgb };
   }

@@ -1,4 +1,5 @@
 /** @file A picture file enlarged by an upscaler's file on this machine: opened, planned, computed, and encoded again with what was written in it. */
+import type { Device } from "../backend/device.ts";
 import { ArtifactError, BudgetError, UsageError } from "../errors.ts";
 import { type PictureText, readPictureTexts } from "../image/metadata/picture-texts.ts";
 import { decodeBytes, readPictureHeader } from "../image/picture-header.ts";
@@ -10,7 +11,7 @@ import { A1111_KEYWORD } from "../job/infotext.ts";
 import { requireEncodingFits } from "../job/output-fields.ts";
 import { formatBytes } from "../ledger/byte-text.ts";
 import { type RgbPicture, Upscaling } from "../models/upscaling.ts";
-import { planUpscale, upscale } from "../pipeline/upscale.ts";
+import { planUpscale, recoveredUpscale } from "../pipeline/upscale.ts";
 import { type PlanReport, reportPlan } from "../plan/report.ts";
 import { memorySource } from "../source/memory.ts";
 import { openCompute } from "./compute.ts";
@@ -70,7 +71,10 @@ export async function enlargePicture(
   const scale = scaleOf(request, opened);
   const texts = await textsOf(encoded.bytes, encoded.name);
   const compute = await openCompute({ backend, adapter });
-  await using device = compute.device;
+  let device: Device = compute.device;
+  await using devices = new AsyncDisposableStack();
+  devices.defer(() => device[Symbol.asyncDispose]());
+  const { reopen } = compute;
   const { machine } = compute;
   const budgets = resolveBudgets(asked, machine);
   requireRoomToDecode(header, budgets.ramBytes, encoded.name);
@@ -95,7 +99,11 @@ export async function enlargePicture(
   onEvent({ type: "plan", plan: reportPlan(planned.plan, planned.input.phases) });
   if (planOnly) return undefined;
   const onTile = (done: number, tiles: number) => onEvent({ type: "tile", done, tiles });
-  const enlarged = await upscale(settings, planned, picture, { signal, onTile });
+  const recovery = {
+    reopen: reopen && (async () => (device = await reopen())),
+    onLost: (text: string) => onEvent({ type: "note", text }),
+  };
+  const enlarged = await recoveredUpscale(settings, planned, picture, { signal, onTile }, recovery);
   signal.throwIfAborted();
   const rgb = resizedTo(enlarged, size);
   const image = alpha ? { rgb, alpha: resample({ ...picture, channels: 1, bytes: alpha }, size, "lanczos") } : { rgb };

@@ -2,6 +2,7 @@
 import type { Device } from "../backend/device.ts";
 import { HostMemory } from "../backend/host-memory.ts";
 import type { TensorTable } from "../container/table.ts";
+import { SolvayError } from "../errors.ts";
 import { Ledger } from "../ledger/ledger.ts";
 import { type RgbPicture, UPSCALER_COMPONENT, type UpscaleRunOptions, type Upscaling } from "../models/upscaling.ts";
 import { describePhase, type PhaseDescription } from "../plan/describe.ts";
@@ -14,6 +15,7 @@ import { OpenPhase } from "../stream/phase.ts";
 import { RamBlocks } from "../stream/ram-blocks.ts";
 import { Telemetry } from "../stream/telemetry.ts";
 import { WeightPool } from "../stream/weight-pool.ts";
+import { causeOf, headline } from "./reaction.ts";
 
 export interface UpscaleSettings {
   readonly device: Device;
@@ -27,6 +29,8 @@ export interface UpscaleSettings {
 
 export interface PlannedUpscale {
   readonly upscaling: Upscaling;
+  readonly table: TensorTable;
+  readonly furtherBytes: number;
   readonly description: PhaseDescription;
   readonly reader: BlockReader;
   readonly input: PlanInput;
@@ -56,7 +60,37 @@ export function planUpscale(
     processBytes,
     phases: [describePhase(device, description, () => reader.blocks.bind(reader))],
   };
-  return { upscaling, description, reader, input, plan: makePlan(input) };
+  return { upscaling, table, furtherBytes, description, reader, input, plan: makePlan(input) };
+}
+
+/** What helps where a device breaks. */
+export interface UpscaleRecovery {
+  /** Ends the device and opens another one. Absent: nothing helps. */
+  readonly reopen: (() => Promise<Device>) | undefined;
+  readonly onLost: (text: string) => void;
+}
+
+/** As `upscale`; on a device that breaks once, goes on with the tiles that are left on another one, to the same pixels. */
+export async function recoveredUpscale(
+  settings: UpscaleSettings,
+  planned: PlannedUpscale,
+  picture: RgbPicture,
+  options: UpscaleRunOptions,
+  { reopen, onLost }: UpscaleRecovery,
+): Promise<RgbPicture> {
+  const { upscaling, table, furtherBytes } = planned;
+  const progress = upscaling.begin();
+  try {
+    return await upscale(settings, planned, picture, { ...options, progress });
+  } catch (failure) {
+    const { signal } = options;
+    signal?.throwIfAborted();
+    const error = await causeOf(failure, settings.device, settings.pause);
+    if (!settings.device.failure || !reopen || !(error instanceof SolvayError)) throw error;
+    onLost(`${headline(error)} in tile ${progress.tiles + 1} of ${upscaling.tiles}. Going on with a new device`);
+    const again = { ...settings, device: await reopen() };
+    return await upscale(again, planUpscale(again, upscaling, table, furtherBytes), picture, { ...options, progress });
+  }
 }
 
 /** Carries a plan out, within its memory. Rejects with the signal's reason on abort, between segments. */

@@ -13,9 +13,10 @@ import { type RgbPicture, tileCuts, Upscaling } from "../../src/models/upscaling
 import { hostMachine, PROCESS_BYTES } from "../../src/node/host-machine.ts";
 import { loadOnnxRuntime, openOnnxBackend } from "../../src/node/onnx.ts";
 import { openUpscaler } from "../../src/node/upscaler-files.ts";
-import { planUpscale, upscale } from "../../src/pipeline/upscale.ts";
+import { planUpscale, recoveredUpscale, upscale } from "../../src/pipeline/upscale.ts";
 import { smallestDeviceBytes } from "../../src/plan/requirements.ts";
 import { findTestAdapter, openTestDevice } from "../backend/software-vulkan.ts";
+import { FaultyDevice } from "../faulty-device.ts";
 import { sameBytes } from "../support/same.ts";
 import { randomOf } from "../unit/store-fixture.ts";
 
@@ -151,3 +152,43 @@ for (const [file, code, about] of [
     });
   });
 }
+
+test("a device that breaks between tiles: the others go on on another one, to the same pixels; twice is too much", async () => {
+  const random = randomOf(5);
+  const wide: RgbPicture = {
+    width: 170,
+    height: 4,
+    rgb: Uint8Array.from({ length: 3 * 170 * 4 }, () => 256 * random()),
+  };
+  const { config, table, source } = await openUpscaler(path.join(FIXTURES, "compact-x2.pth"), "compact-x2.pth");
+  await using _ = source;
+  const draw = async (devices: FaultyDevice[]) => {
+    const tiles: number[] = [];
+    const notes: string[] = [];
+    const settings = {
+      device: devices.shift()!,
+      machine: hostMachine(),
+      budgets: { deviceBytes: 256 * MiB, ramBytes: 1024 * MiB },
+      processBytes: PROCESS_BYTES,
+      now: () => performance.now(),
+      pause: async () => {},
+    };
+    const planned = planUpscale(settings, new Upscaling(config, wide), table, 0);
+    const recovery = { reopen: async () => devices.shift()!, onLost: (text: string) => void notes.push(text) };
+    const onTile = (done: number) => void tiles.push(done);
+    const { rgb } = await recoveredUpscale(settings, planned, wide, { onTile }, recovery);
+    return { rgb, tiles, notes };
+  };
+  const expected = await draw([new FaultyDevice()]);
+  assert.deepEqual([expected.tiles, expected.notes], [[0, 1, 2], []]);
+  // In the middle of the second tile.
+  const breaking = () => {
+    let reads = 0;
+    return new FaultyDevice({ before: (call, _, device) => call === "read" && ++reads === 2 && device.lose() });
+  };
+  const found = await draw([breaking(), new FaultyDevice()]);
+  sameBytes(found.rgb, expected.rgb);
+  assert.deepEqual(found.tiles, [0, 1, 1, 2]);
+  assert.match(found.notes.join(), /^E_GPU_LOST.* in tile 2 of 2\. Going on with a new device$/);
+  await assert.rejects(draw([breaking(), new FaultyDevice({ before: (_, __, device) => device.lose() })]));
+});
