@@ -261,7 +261,15 @@ test("what a caller does with bytes that came is no silence of the server's", as
 });
 
 test("a reply's text is cut nowhere, and refused one byte beyond what is allowed", async (t) => {
-  network(t, [() => new Response("äbc")]);
+  // In two pieces, the first of which ends within a letter.
+  const inPieces = () =>
+    new ReadableStream<Uint8Array<ArrayBuffer>>({
+      start(controller) {
+        for (const piece of [[0xc3], [0xa4, 0x62, 0x63]]) controller.enqueue(Uint8Array.from(piece));
+        controller.close();
+      },
+    });
+  network(t, [() => new Response(inPieces())]);
   const http = new HubHttp(SETTINGS);
   using whole = await http.send("/a", ASK);
   assert.equal(await readReply(whole, "x", 4), "äbc");
