@@ -42,9 +42,16 @@ export class Previews {
   }
 }
 
-/** As a PNG of `scale` times its size, which is one pixel a cell of the latent. */
-export async function previewPng({ width, height, rgb }: RgbImage, scale: number): Promise<Uint8Array> {
-  const size = { width: width * scale, height: height * scale };
+/** A preview may be a pixel a cell of the latent, or as large as the picture: it is enlarged up to so many pixels a side, and no further. */
+const MAX_SIDE = 1024;
+
+/** As a PNG, `scale` times its size where it is small. */
+export async function previewPng(
+  { width, height, rgb }: RgbImage,
+  scale: number,
+): Promise<{ readonly png: Uint8Array<ArrayBuffer>; readonly width: number; readonly height: number }> {
+  const times = Math.max(1, Math.min(scale, Math.floor(MAX_SIDE / Math.max(width, height))));
+  const size = { width: width * times, height: height * times };
   const larger = resample({ width, height, channels: 3, bytes: Uint8Array.from(rgb) }, size, "bilinear");
-  return await encodePng({ ...size, rgb: larger });
+  return { ...size, png: await encodePng({ ...size, rgb: larger }) };
 }

@@ -154,7 +154,7 @@ async function progress(services: Services, skipImage: boolean): Promise<JsonObj
       ...{ job_no: done, sampling_step: step, sampling_steps: steps },
     },
     current_image:
-      preview && !skipImage ? Buffer.from(await previewPng(preview, PREVIEW_SCALE)).toString("base64") : null,
+      preview && !skipImage ? Buffer.from((await previewPng(preview, PREVIEW_SCALE)).png).toString("base64") : null,
     textinfo: null,
   };
 }

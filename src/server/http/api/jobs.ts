@@ -121,8 +121,8 @@ export function jobRoutes(services: Services): readonly Route[] {
         const id = context.req.param("id") ?? "";
         const preview = previews.get(id);
         if (!preview) throw notFound(id);
-        const png = await previewPng(preview, PREVIEW_SCALE);
-        return new Response(Uint8Array.from(png), {
+        const { png } = await previewPng(preview, PREVIEW_SCALE);
+        return new Response(png, {
           headers: { "content-type": "image/png", "cache-control": "no-store" },
         });
       },

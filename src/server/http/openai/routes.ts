@@ -126,9 +126,10 @@ async function* streamed(
     const before = sent.get(id) ?? 0;
     if (!preview || due <= before || before >= partialImages) return;
     sent.set(id, before + 1);
-    const b64_json = base64(await previewPng(preview, PARTIAL_SCALE));
+    const { png, width, height } = await previewPng(preview, PARTIAL_SCALE);
+    const b64_json = base64(png);
     const type = `${name}.partial_image`;
-    const size = `${preview.width * PARTIAL_SCALE}x${preview.height * PARTIAL_SCALE}`;
+    const size = `${width}x${height}`;
     tell({
       event: type,
       data: { type, b64_json, partial_image_index: before, created_at: seconds(), size, ...look("image/png") },
