@@ -7,6 +7,7 @@ import { hasBoxes } from "../image/lettering.ts";
 import { readPictureTexts } from "../image/metadata/picture-texts.ts";
 import type { EncodingChoice, PictureEncoding } from "../image/picture-writer.ts";
 import { decodePng, type RgbImage } from "../image/png.ts";
+import type { OpenRequest } from "../job/checked.ts";
 import type { Field, Fields } from "../job/field-type.ts";
 import { JOB_FIELDS } from "../job/fields.ts";
 import { type GridAxis, parseAxis } from "../job/grid-axis.ts";
@@ -70,22 +71,36 @@ async function grid(context: CliContext, prompt: string, options: GridFlags): Pr
   const [x, y, z] = axes as [GridAxis, GridAxis, GridAxis];
   const count = x.texts.length * y.texts.length * z.texts.length;
   if (count > MAX_CELLS) throw tooLarge(`${count} images`, `${MAX_CELLS}`);
-  // One seed for all that name none: they differ in their axes alone.
   const target = options.output === undefined ? undefined : targetOf(context, options.output);
   const { format = "png", quality, lossless, ...settings } = inFormatOf(target, jobSettingsOf(options));
   const encoding: EncodingChoice = { format: format as PictureEncoding, quality, lossless };
   requireEncodingFits(encoding);
   const writer = await openPictureWriter(encoding);
   const asFiles = options.cells ? { format, quality, lossless } : {};
+  // One seed for all that name none: they differ in their axes alone.
   const base: GenerateJob = { seed: drawSeed(), ...settings, ...asFiles, prompt };
   const subseed = drawSeed();
+  const placeOf = (cell: number) => ({
+    column: cell % x.texts.length,
+    row: Math.floor(cell / x.texts.length) % y.texts.length,
+    block: Math.floor(cell / (x.texts.length * y.texts.length)),
+  });
   const cells = Array.from({ length: count }, (_, cell) => {
-    const column = cell % x.texts.length;
-    const row = Math.floor(cell / x.texts.length) % y.texts.length;
-    const block = Math.floor(cell / (x.texts.length * y.texts.length));
+    const { column, row, block } = placeOf(cell);
     const job = z.apply(y.apply(x.apply(base, column), row), block);
     return job.subseedStrength && job.subseed === undefined ? { ...job, subseed } : job;
   });
+  const asked = openRequestOf(options);
+  /** Cells by what is opened for them: each model once. */
+  const openings = new Map<string, { readonly request: OpenRequest; readonly cells: number[] }>();
+  for (const cell of cells.keys()) {
+    const { column, row, block } = placeOf(cell);
+    const request = { ...asked, ...x.opens?.(column), ...y.opens?.(row), ...z.opens?.(block) };
+    const key = JSON.stringify(request);
+    const known = openings.get(key) ?? { request, cells: [] };
+    openings.set(key, known);
+    known.cells.push(cell);
+  }
   const legends: SheetLegends = { columns: legendsOf(x), rows: legendsOf(y), blocks: legendsOf(z) };
   const say = new StatusLine(context);
   const boxed = [...legends.columns, ...legends.rows, ...legends.blocks].filter(hasBoxes);
@@ -94,7 +109,8 @@ async function grid(context: CliContext, prompt: string, options: GridFlags): Pr
   const layoutFor = (size: Partial<PictureSize>) => layoutOf(legends, cells, size);
   layoutFor({});
 
-  const order = sharingOrder(cells);
+  // Before the first picture: a name that is mistyped shall not wait for its turn.
+  if (openings.size > 1) for (const { request } of openings.values()) await context.checkModel(request);
   const pictures: (RgbImage | undefined)[] = Array.from({ length: count }, () => undefined);
   let firstInfotext = "";
   const finish = async () => {
@@ -111,25 +127,28 @@ async function grid(context: CliContext, prompt: string, options: GridFlags): Pr
     else context.stdout.write(`${what}: ${saved.shown}\n`);
   };
   try {
-    await paint(context, {
-      request: openRequestOf(options),
-      jobs: order.map((cell) => cells[cell]!),
-      targets: order.map((cell) =>
-        options.output && options.cells ? cellTarget(context, options.output, cell) : undefined,
-      ),
-      json: options.json,
-      preview: previewOf(options),
-      saves: options.cells === true,
-      onOpened: ({ defaultWidth, defaultHeight }) => void layoutFor({ width: defaultWidth, height: defaultHeight }),
-      async onPicture(image, job) {
-        const bytes = new Uint8Array(image.bytes);
-        const { width, height, rgb } = await rgbOf(bytes, image.format);
-        pictures[order[job]!] = { width, height, rgb };
-        if (firstInfotext !== "") return;
-        const { texts } = await readPictureTexts(memorySource("a picture", bytes));
-        firstInfotext = texts.find(({ keyword }) => [A1111_KEYWORD, "UserComment"].includes(keyword))?.text ?? "";
-      },
-    });
+    for (const { request, cells: own } of openings.values()) {
+      const order = sharingOrder(own.map((cell) => cells[cell]!)).map((at) => own[at]!);
+      await paint(context, {
+        request,
+        jobs: order.map((cell) => cells[cell]!),
+        targets: order.map((cell) =>
+          options.output && options.cells ? cellTarget(context, options.output, cell) : undefined,
+        ),
+        json: options.json,
+        preview: previewOf(options),
+        saves: options.cells === true,
+        onOpened: ({ defaultWidth, defaultHeight }) => void layoutFor({ width: defaultWidth, height: defaultHeight }),
+        async onPicture(image, job) {
+          const bytes = new Uint8Array(image.bytes);
+          const { width, height, rgb } = await rgbOf(bytes, image.format);
+          pictures[order[job]!] = { width, height, rgb };
+          if (firstInfotext !== "") return;
+          const { texts } = await readPictureTexts(memorySource("a picture", bytes));
+          firstInfotext = texts.find(({ keyword }) => [A1111_KEYWORD, "UserComment"].includes(keyword))?.text ?? "";
+        },
+      });
+    }
   } catch (error) {
     // What there is of it is not lost; what stopped it is told.
     await finish().catch(() => {});

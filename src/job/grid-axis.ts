@@ -18,6 +18,8 @@ export interface GridAxis {
   readonly apply: (job: GenerateJob, i: number) => GenerateJob;
   /** The field that it changes; absent for prompts. */
   readonly field?: string;
+  /** What is opened for value number `i`, where that is what it changes. */
+  readonly opens?: (i: number) => Readonly<Record<string, string>>;
 }
 
 /** Words in place of the first ones. */
@@ -28,6 +30,11 @@ const A1111_AXES: ReadonlyMap<string, string> = new Map([
   ["varstrength", "subseedStrength"],
   ["denoising", "strength"],
   ["scheduletype", "schedule"],
+]);
+/** Axes that change what is opened: fields of a request. */
+const OPENING_AXES: ReadonlyMap<string, string> = new Map([
+  ...["model", "checkpoint", "checkpointname"].map((name) => [name, "model"] as const),
+  ["vae", "vae"],
 ]);
 /** Entries of the infotext that several fields share. */
 const ENTRIES_OF_MANY = ["size"];
@@ -48,6 +55,12 @@ export function parseAxis(flag: string, text: string, fields: Fields = JOB_FIELD
       `an axis is a name and values (found ${JSON.stringify(text)})`,
       `write ${flag} "steps=10,20,30"`,
     );
+  }
+  const opened = OPENING_AXES.get(plain(name));
+  if (opened !== undefined) {
+    if (values.length > MAX_VALUES) throw tooMany(flag, values.length);
+    const texts = values.map((value) => value.split(/[\\/]/).at(-1)!);
+    return { name, texts, apply: (job) => job, opens: (i) => ({ [opened]: values[i]! }) };
   }
   if (SEARCH_AND_REPLACE.includes(name)) return searchAndReplace(flag, name, values);
   const key = fieldNamed(name, fields);
