@@ -1,5 +1,5 @@
 /**
- * @file PNG pictures with text in them: writing 8-bit RGB, reading 8-bit RGB and RGBA.
+ * @file PNG pictures: writing 8-bit RGB with text, reading the pixels of 8-bit RGB and RGBA (texts: metadata/png-texts.ts).
  * Equal pixels and text give equal bytes. Reading trusts nothing: sizes are checked before anything is allocated.
  */
 import { crc32, deflate, inflate } from "#zlib";
@@ -33,12 +33,9 @@ const SIGNATURE = [0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a];
 /** Nothing that this program makes or takes is larger; a picture of this size is 67 MB unpacked. */
 const MAX_SIDE = 4096;
 const MAX_PIXELS = 4096 * 4096;
-/** Far above any prompt or workflow; a packed text may otherwise unpack to anything. */
-const MAX_TEXT_BYTES = 2 ** 20;
 const MAX_CHUNKS = 65_536;
 
 const latin1 = new TextDecoder("latin1");
-const utf8 = new TextDecoder("utf-8", { fatal: true });
 const encoder = new TextEncoder();
 
 /**
@@ -114,55 +111,6 @@ function join(parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
     at += part.length;
   }
   return whole;
-}
-
-/**
- * The texts of a PNG (tEXt, zTXt and iTXt) in file order.
- * @throws ArtifactError `E_IMAGE` where the file is damaged or a text is over 1 MiB
- */
-export async function readPngText(bytes: Uint8Array<ArrayBuffer>, name = "image.png"): Promise<PngText[]> {
-  const texts: PngText[] = [];
-  for (const { type, data, startByte } of chunksOf(bytes, name)) {
-    if (type !== "tEXt" && type !== "zTXt" && type !== "iTXt") continue;
-    texts.push(await readTextChunk(type, data, name, startByte));
-  }
-  return texts;
-}
-
-async function readTextChunk(
-  type: "tEXt" | "zTXt" | "iTXt",
-  data: Uint8Array<ArrayBuffer>,
-  name: string,
-  startByte: number,
-): Promise<PngText> {
-  const cut = (from: number): number => {
-    const at = data.indexOf(0, from);
-    if (at < 0) throw damaged(name, `the ${type} chunk has no separator`, startByte);
-    return at;
-  };
-  const end = cut(0);
-  const keyword = latin1.decode(data.subarray(0, end));
-  let packed = type === "zTXt";
-  let start = type === "zTXt" ? end + 2 : end + 1;
-  if (type === "iTXt") {
-    packed = data[end + 1] === 1;
-    start = cut(cut(end + 3) + 1) + 1;
-  }
-  let body = data.subarray(start);
-  if (packed) {
-    try {
-      body = await unpack(body, MAX_TEXT_BYTES);
-    } catch (cause) {
-      throw damaged(name, `the ${type} chunk does not unpack to at most ${MAX_TEXT_BYTES} bytes`, startByte, cause);
-    }
-  } else if (body.length > MAX_TEXT_BYTES) {
-    throw damaged(name, `a text is too long (found ${body.length} bytes, allowed ${MAX_TEXT_BYTES})`, startByte);
-  }
-  try {
-    return { keyword, text: (type === "iTXt" ? utf8 : latin1).decode(body) };
-  } catch (cause) {
-    throw damaged(name, "the iTXt chunk is not UTF-8", startByte, cause);
-  }
 }
 
 /**

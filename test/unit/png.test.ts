@@ -5,7 +5,7 @@ import { crc32, deflateSync, inflateSync } from "node:zlib";
 import fc from "fast-check";
 import { ArtifactError, DeviceError } from "../../src/errors.ts";
 import { imageFromDecoded } from "../../src/image/pixels.ts";
-import { decodePng, encodePng, type PngText, readPngText } from "../../src/image/png.ts";
+import { decodePng, encodePng, type PngText } from "../../src/image/png.ts";
 import { a1111Parameters, type ImageRecord } from "../../src/job/infotext.ts";
 import { writtenTexts } from "../support/picture-files.ts";
 import { sameBytes } from "../support/same.ts";
@@ -235,7 +235,6 @@ test("hostile pictures are refused, saying what and where", async () => {
   const flipped = good.slice();
   flipped[20]! ^= 1;
   const pixels = (data: Uint8Array): Buffer => makeChunk("IDAT", deflateSync(data));
-  const bomb = Buffer.concat([Buffer.from("k\0\0"), deflateSync(Buffer.alloc(2 ** 20 + 1))]);
   const bad: [string, Uint8Array, RegExp][] = [
     ["cut", good.slice(0, -5), /E_IMAGE x\.png: it ends before its last chunk at byte/],
     ["cut in the pixels", good.slice(0, 45), /goes beyond its end|ends before/],
@@ -256,14 +255,10 @@ test("hostile pictures are refused, saying what and where", async () => {
     ["no pixels", makePng(makeHeader(1, 1, RGB)), /do not unpack to 1 x 1/],
     ["filter", makePng(makeHeader(1, 1, RGB), pixels(Buffer.from([9, 0, 0, 0]))), /row 0 has filter 9/],
     ["critical", makePng(makeHeader(1, 1, RGB), makeChunk("QQQQ", Buffer.alloc(1))), /critical chunk "QQQQ"/],
-    ["text bomb", makePng(makeHeader(1, 1, RGB), makeChunk("zTXt", bomb)), /does not unpack to at most 1048576 bytes/],
-    ["text", makePng(makeHeader(1, 1, RGB), makeChunk("tEXt", Buffer.from("abc"))), /tEXt chunk has no separator/],
-    ["utf8", makePng(makeHeader(1, 1, RGB), makeChunk("iTXt", Buffer.from("6b0000000000ff", "hex"))), /not UTF-8/],
   ];
   for (const [what, bytes, message] of bad) {
     const copy = new Uint8Array(bytes);
     const read = async (): Promise<void> => {
-      await readPngText(copy, "x.png");
       await decodePng(copy, "x.png");
     };
     await assert.rejects(read, (error) => error instanceof ArtifactError && message.test(error.message), what);
