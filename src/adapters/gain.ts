@@ -3,6 +3,7 @@ import type { TensorEntry } from "../container/table.ts";
 import type { ByteSource } from "../source/source.ts";
 import { DTYPE_BYTES, elementCount, toFloat32 } from "../tensor/dtype.ts";
 import type { DifferenceChange, LowRankChange, MadeTensor } from "./layer-change.ts";
+import { PackedMatrix } from "./made/packed-matrix.ts";
 
 /** Of V that are in memory at a time. */
 const STRIP_BYTES = 1024 ** 2;
@@ -41,10 +42,12 @@ class GainSource implements ByteSource {
     this.byteLength = 4 * weight.shape[onInput ? 1 : 0]!;
     this.keptBytes = this.byteLength;
     const width = elementCount(weight.shape.slice(1));
-    const factors =
-      change.kind === "low-rank" ? 2 * 4 * (change.down.shape[0]! * width + elementCount(change.up.shape)) : 0;
-    const below = Math.max(...[magnitude, weight].map(({ source }) => source.readingBytes ?? 0));
-    this.readingBytes = below + factors + 3 * (STRIP_BYTES + 4 * width);
+    const isLow = change.kind === "low-rank";
+    // Each factor as it is stored, in fp32, and one of them packed.
+    const factors = isLow ? 3 * 4 * (change.down.shape[0]! * width + elementCount(change.up.shape)) : 0;
+    const read = isLow ? [magnitude, weight, change.down, change.up] : [magnitude, weight, change.weight];
+    const below = Math.max(...read.map(({ source }) => source.readingBytes ?? 0));
+    this.readingBytes = below + factors + 4 * (STRIP_BYTES + 4 * width);
     this.#magnitude = magnitude;
     this.#weight = weight;
     this.#change = change;
@@ -74,11 +77,14 @@ class GainSource implements ByteSource {
     for (let row = 0; row < rows; row += atOnce) {
       signal?.throwIfAborted();
       const count = Math.min(atOnce, rows - row);
-      const strip = Float32Array.from(await readRows(this.#weight, row, count, signal));
+      const strip = await readRows(this.#weight, row, count, signal);
       await add(strip, row, count);
-      for (let i = 0; i < strip.length; i++) {
-        const place = this.#onInput ? Math.floor((i % width) / taps) : row + Math.floor(i / width);
-        squares[place]! += strip[i]! * strip[i]!;
+      for (let r = 0, at = 0; r < count; r++) {
+        for (let input = 0; input < inputs; input++) {
+          let sum = 0;
+          for (let tap = 0; tap < taps; tap++, at++) sum += strip[at]! * strip[at]!;
+          squares[this.#onInput ? input : row + r]! += sum;
+        }
       }
     }
     const magnitude = await readAll(this.#magnitude, signal);
@@ -98,15 +104,12 @@ class GainSource implements ByteSource {
     const rank = change.down.shape[0]!;
     const [up, down] = [await readAll(change.up, signal), await wholeDown(change, signal)];
     const width = down.length / rank;
+    const packed = new PackedMatrix(rank, width);
+    for (let r = 0; r < rank; r++) packed.setRow(r, down.subarray(r * width, (r + 1) * width));
     return async (strip, row, count) => {
-      for (let r = 0; r < count; r++) {
-        const line = strip.subarray(r * width, (r + 1) * width);
-        for (let k = 0; k < rank; k++) {
-          const factor = change.scale * up[(row + r) * rank + k]!;
-          const from = k * width;
-          for (let i = 0; i < width; i++) line[i]! += factor * down[from + i]!;
-        }
-      }
+      const more = new Float32Array(strip.length);
+      packed.multiply(up.subarray(row * rank, (row + count) * rank), count, more);
+      for (let i = 0; i < strip.length; i++) strip[i]! += change.scale * more[i]!;
     };
   }
 
@@ -134,7 +137,7 @@ async function wholeDown({ down, mid }: LowRankChange, signal?: AbortSignal): Pr
   return whole;
 }
 
-/** As fp32. */
+/** As fp32, in memory of its own. */
 async function readRows(tensor: TensorEntry, row: number, count: number, signal?: AbortSignal): Promise<Float32Array> {
   const { dtype, shape, source, startByte } = tensor;
   const rowBytes = elementCount(shape.slice(1)) * DTYPE_BYTES[dtype];

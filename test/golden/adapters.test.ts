@@ -11,6 +11,7 @@ import { LayerNames } from "../../src/adapters/layer-names.ts";
 import { readSafetensorsHeader } from "../../src/container/safetensors.ts";
 import type { TensorEntry } from "../../src/container/table.ts";
 import { memorySource } from "../../src/source/memory.ts";
+import { elementCount } from "../../src/tensor/dtype.ts";
 import { layerDelta, valuesOf } from "../support/layer-delta.ts";
 
 const FOLDER = fileURLToPath(new URL("../../fixtures/adapters", import.meta.url));
@@ -57,7 +58,9 @@ for (const name of CASES) {
 test("tensors that are made are the same in whatever pieces they are read", async () => {
   let made = 0;
   for (const name of [
+    "loha",
     "loha-tucker",
+    "lokr",
     "lokr-tucker",
     "lokr-dora",
     "oft-constrained",
@@ -83,8 +86,25 @@ test("tensors that are made are the same in whatever pieces they are read", asyn
   assert.ok(made > 20, `${made} made tensors`);
 });
 
+test("LoHa and LoKr whose factors are smaller than what they make stay two factors, and are never whole", async () => {
+  for (const name of ["loha", "lokr", "peft-lokr"]) {
+    const { adapter } = await openAdapter(await readAdapterFile(open(name)), NAMES);
+    let factored = 0;
+    for (const [module, changes] of adapter.layers.get("unet")!) {
+      const { shape } = golden.get(`model/${module}.weight`)!;
+      const [change] = changes;
+      if (change?.kind !== "low-rank") continue;
+      factored++;
+      assert.ok(elementCount(change.down.shape) + elementCount(change.up.shape) <= elementCount(shape), module);
+    }
+    assert.ok(factored > 0, name);
+  }
+});
+
 function tensorsOf(change: LayerChange): readonly TensorEntry[] {
   switch (change.kind) {
+    case "low-rank":
+      return [change.down, change.up];
     case "difference":
       return [change.weight];
     case "scale":

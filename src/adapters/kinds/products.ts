@@ -1,8 +1,22 @@
-/** @file LoHa and LoKr: differences that are products of small factors, elementwise or Kronecker's. They have no low rank, and are made row by row when read. */
+/**
+ * @file LoHa and LoKr: differences that are products of small factors, elementwise or Kronecker's. Their rank is a product of the factors' ranks: where
+ * that is low they are two factors as LoRA's are, made when read (Khatri-Rao and Kronecker products); else whole, row by row.
+ */
 import type { TensorEntry } from "../../container/table.ts";
 import type { Role } from "../key-table.ts";
+import type { LayerChange, LowRankChange } from "../layer-change.ts";
 import { madeTensor } from "../made/made-tensor.ts";
-import { elementwise, kronecker, product, type Rows, storedRows, tucker } from "../made/rows.ts";
+import {
+  elementwise,
+  identity,
+  kronecker,
+  pairedRows,
+  product,
+  type Rows,
+  rowProducts,
+  storedRows,
+  tucker,
+} from "../made/rows.ts";
 import {
   type AdaptedLayer,
   type AdapterKind,
@@ -23,25 +37,68 @@ export const LOHA: AdapterKind = {
   rank: (tensors) => tensors.get("hadaW1B")?.shape[0],
   read(layer) {
     const { outputs, inputs, taps } = weightSizes(layer);
-    const half = (a: Role, b: Role, core: Role): Rows => {
+    const scale = scaleOf(layer, rankOf(layer, tensorOf(layer, "hadaW1B"), 0));
+    const pair = (a: Role, b: Role): Pair => {
       const [left, right] = [tensorOf(layer, a), tensorOf(layer, b)];
       const rank = rankOf(layer, right, 0);
-      if (layer.tensors.has(core)) {
-        return tucker(
-          shaped(layer, tensorOf(layer, core), [rank, rank, taps]),
-          shaped(layer, left, [rank, outputs]),
-          shaped(layer, right, [rank, inputs]),
-        );
-      }
-      const [tall, wide] = [shaped(layer, left, [outputs, rank]), shaped(layer, right, [rank, inputs * taps])];
-      return product(storedRows(tall), storedRows(wide));
+      return {
+        up: storedRows(shaped(layer, left, [outputs, rank])),
+        down: storedRows(shaped(layer, right, [rank, inputs * taps])),
+      };
     };
-    const scale = scaleOf(layer, rankOf(layer, tensorOf(layer, "hadaW1B"), 0));
+    const half = (a: Role, b: Role, core: Role): Rows => {
+      if (!layer.tensors.has(core)) {
+        const { up, down } = pair(a, b);
+        return product(up, down);
+      }
+      const [left, right] = [tensorOf(layer, a), tensorOf(layer, b)];
+      const rank = rankOf(layer, right, 0);
+      return tucker(
+        shaped(layer, tensorOf(layer, core), [rank, rank, taps]),
+        shaped(layer, left, [rank, outputs]),
+        shaped(layer, right, [rank, inputs]),
+      );
+    };
+    if (!layer.tensors.has("hadaT1") && !layer.tensors.has("hadaT2")) {
+      const [first, second] = [pair("hadaW1A", "hadaW1B"), pair("hadaW2A", "hadaW2B")];
+      // (A B) * (C D) = (each row of A with that of C) (each column of B with that of D).
+      const low = lowRankOf(
+        layer,
+        { up: rowProducts(first.up, second.up), down: pairedRows(first.down, second.down) },
+        scale,
+      );
+      if (low) return [low];
+    }
     const rows = elementwise(half("hadaW1A", "hadaW1B", "hadaT1"), half("hadaW2A", "hadaW2B", "hadaT2"), scale);
-    const { source } = tensorOf(layer, "hadaW1A");
-    return [{ kind: "difference", weight: madeTensor(layer.root, layer.layer.shape, bounded(layer, rows), source) }];
+    return [differenceOf(layer, rows)];
   },
 };
+
+/** up [out, R] times down [R, in taps]. */
+interface Pair {
+  readonly up: Rows;
+  readonly down: Rows;
+}
+
+/** Undefined where the factors are larger than what they make. */
+function lowRankOf(layer: AdaptedLayer, { up, down }: Pair, scale: number): LowRankChange | undefined {
+  const [outputs, inputs, ...kernel] = layer.layer.shape as [number, number, ...number[]];
+  const rank = down.rows;
+  if (rank * (outputs + down.columns) > outputs * down.columns) return undefined;
+  const { source } = [...layer.tensors.values()][0]!;
+  return {
+    kind: "low-rank",
+    down: madeTensor(`${layer.root}.down`, [rank, inputs, ...kernel], bounded(layer, down), source),
+    up: madeTensor(`${layer.root}.up`, [outputs, rank, ...kernel.map(() => 1)], bounded(layer, up), source),
+    scale,
+  };
+}
+
+function differenceOf(layer: AdaptedLayer, rows: Rows): LayerChange {
+  const { source } = [...layer.tensors.values()][0]!;
+  const weight = madeTensor(layer.root, layer.layer.shape, bounded(layer, rows), source);
+  return { kind: "difference", weight };
+}
 
 /** dW = scale (w1 x w2), either of them whole, or of two factors; w2 also with Tucker's core. */
 export const LOKR: AdapterKind = {
@@ -68,9 +125,14 @@ export const LOKR: AdapterKind = {
     // Whole factors have no rank: their alpha means nothing.
     const inner = layer.tensors.has("lokrW2B") ? "lokrW2B" : layer.tensors.has("lokrW1B") ? "lokrW1B" : undefined;
     const scale = inner ? scaleOf(layer, rankOf(layer, tensorOf(layer, inner), 0)) : 1;
-    const rows = bounded(layer, kronecker(first, second, scale));
-    const { source } = [...layer.tensors.values()][0]!;
-    return [{ kind: "difference", weight: madeTensor(layer.root, layer.layer.shape, rows, source) }];
+    if (!core && !layer.tensors.has("lokrW2")) {
+      const { up, down } = pairOf(layer, "lokrW2A", "lokrW2B");
+      // w1 x (a b) = (w1 x a) (1 x b)
+      const pair = { up: kronecker(first, up, 1), down: kronecker(identity(first.columns), down, 1) };
+      const low = lowRankOf(layer, pair, scale);
+      if (low) return [low];
+    }
+    return [differenceOf(layer, kronecker(first, second, scale))];
   },
 };
 
@@ -80,10 +142,18 @@ function matrixOf(layer: AdaptedLayer, whole: Role, a: Role, b: Role): Rows {
     if (layer.tensors.has(a) || layer.tensors.has(b)) throw refusal(layer, `it has ${whole} as well as ${a} or ${b}`);
     return storedRows(nonEmpty(layer, tensorOf(layer, whole)));
   }
+  const { up, down } = pairOf(layer, a, b);
+  return product(up, down);
+}
+
+function pairOf(layer: AdaptedLayer, a: Role, b: Role): Pair {
   const [left, right] = [tensorOf(layer, a), tensorOf(layer, b)];
   const rank = rankOf(layer, right, 0);
   const tall = nonEmpty(layer, left);
-  return product(storedRows(shaped(layer, tall, [tall.shape[0]!, rank])), storedRows(nonEmpty(layer, right)));
+  return {
+    up: storedRows(shaped(layer, tall, [tall.shape[0]!, rank])),
+    down: storedRows(nonEmpty(layer, right)),
+  };
 }
 
 /** w2 of a convolution: core [r, r, taps], w2_a [r, C], w2_b [r, D]. */

@@ -4,6 +4,7 @@
  */
 import type { TensorEntry } from "../../container/table.ts";
 import { DTYPE_BYTES, elementCount, widenInPlace } from "../../tensor/dtype.ts";
+import { PackedMatrix, packedBytes } from "./packed-matrix.ts";
 
 /** Fills `into` [to - from, columns] with rows from..to. */
 export type RowReader = (from: number, to: number, into: Float32Array) => Promise<void>;
@@ -43,16 +44,86 @@ export function product(a: Rows, b: Rows): Rows {
   return {
     rows,
     columns,
-    memoryBytes: (strip) => a.memoryBytes(strip) + 4 * strip * rank + b.memoryBytes(rank) + 4 * rank * columns,
+    memoryBytes: (strip) =>
+      a.memoryBytes(strip) + 4 * strip * rank + b.memoryBytes(1) + 4 * columns + packedBytes(rank, columns),
     async begin(signal) {
-      const [left, right] = [await a.begin(signal), await whole(b, signal)];
+      const [left, right] = [await a.begin(signal), await b.begin(signal)];
+      const packed = new PackedMatrix(rank, columns);
+      const row = new Float32Array(columns);
+      for (let r = 0; r < rank; r++) {
+        await right(r, r + 1, row);
+        packed.setRow(r, row);
+      }
       let scratch = new Float32Array(0);
       return async (from, to, into) => {
         const count = to - from;
         if (scratch.length < count * rank) scratch = new Float32Array(count * rank);
         await left(from, to, scratch);
-        multiply(scratch, right, into, count, rank, columns);
+        packed.multiply(scratch, count, into);
       };
+    },
+  };
+}
+
+/** [M, R1 R2]: in each row every value of a's [M, R1] times every one of b's [M, R2]. */
+export function rowProducts(a: Rows, b: Rows): Rows {
+  const columns = a.columns * b.columns;
+  return {
+    rows: a.rows,
+    columns,
+    memoryBytes: (strip) => a.memoryBytes(strip) + b.memoryBytes(strip) + 4 * strip * (a.columns + b.columns),
+    async begin(signal) {
+      const [left, right] = [await a.begin(signal), await b.begin(signal)];
+      let [first, second] = [new Float32Array(0), new Float32Array(0)];
+      return async (from, to, into) => {
+        const count = to - from;
+        if (first.length < count * a.columns) first = new Float32Array(count * a.columns);
+        if (second.length < count * b.columns) second = new Float32Array(count * b.columns);
+        await left(from, to, first);
+        await right(from, to, second);
+        for (let row = 0, at = 0; row < count; row++) {
+          for (let i = row * a.columns; i < (row + 1) * a.columns; i++) {
+            const factor = first[i]!;
+            for (let j = row * b.columns; j < (row + 1) * b.columns; j++) into[at++] = factor * second[j]!;
+          }
+        }
+      };
+    },
+  };
+}
+
+/** [R1 R2, N]: row i R2 + j is a's row i times b's row j, value by value. */
+export function pairedRows(a: Rows, b: Rows): Rows {
+  const { columns } = a;
+  return {
+    rows: a.rows * b.rows,
+    columns,
+    memoryBytes: () => a.memoryBytes(1) + b.memoryBytes(1) + 4 * columns,
+    async begin(signal) {
+      const [left, right] = [await a.begin(signal), await b.begin(signal)];
+      const factors = new Float32Array(columns);
+      return async (from, to, into) => {
+        for (let row = from; row < to; row++) {
+          const i = Math.floor(row / b.rows);
+          if (row === from || row % b.rows === 0) await left(i, i + 1, factors);
+          const line = into.subarray((row - from) * columns, (row - from + 1) * columns);
+          await right(row % b.rows, (row % b.rows) + 1, line);
+          for (let k = 0; k < columns; k++) line[k] = line[k]! * factors[k]!;
+        }
+      };
+    },
+  };
+}
+
+/** Ones along the diagonal. */
+export function identity(side: number): Rows {
+  return {
+    rows: side,
+    columns: side,
+    memoryBytes: () => 0,
+    begin: async () => async (from, to, into) => {
+      into.fill(0, 0, (to - from) * side);
+      for (let row = from; row < to; row++) into[(row - from) * side + row] = 1;
     },
   };
 }
@@ -100,10 +171,11 @@ export function kronecker(a: Rows, b: Rows, scale: number): Rows {
           await left(outer, outer + 1, factors);
           await right(inner, inner + count, scratch);
           for (let i = 0; i < count; i++) {
+            const [first, last] = [i * b.columns, (i + 1) * b.columns];
+            let at = (row - from + i) * columns;
             for (let j = 0; j < a.columns; j++) {
               const factor = factors[j]! * scale;
-              const at = (row - from + i) * columns + j * b.columns;
-              for (let k = 0; k < b.columns; k++) into[at + k] = factor * scratch[i * b.columns + k]!;
+              for (let k = first; k < last; k++) into[at++] = factor * scratch[k]!;
             }
           }
           row += count;
@@ -190,24 +262,4 @@ async function whole(rows: Rows, signal?: AbortSignal): Promise<Float32Array> {
   const all = new Float32Array(rows.rows * rows.columns);
   await read(0, rows.rows, all);
   return all;
-}
-
-/** out [M, N] = a [M, R] b [R, N]: rows of b are added up four at a time. */
-function multiply(a: Float32Array, b: Float32Array, out: Float32Array, m: number, rank: number, n: number): void {
-  for (let row = 0; row < m; row++) {
-    const into = out.subarray(row * n, (row + 1) * n).fill(0);
-    let r = 0;
-    for (; r + 4 <= rank; r += 4) {
-      const at = row * rank + r;
-      const [f0, f1, f2, f3] = [a[at]!, a[at + 1]!, a[at + 2]!, a[at + 3]!];
-      const [b0, b1, b2, b3] = [r * n, (r + 1) * n, (r + 2) * n, (r + 3) * n];
-      for (let i = 0; i < n; i++) {
-        into[i] = into[i]! + (f0 * b[b0 + i]! + f1 * b[b1 + i]! + f2 * b[b2 + i]! + f3 * b[b3 + i]!);
-      }
-    }
-    for (; r < rank; r++) {
-      const factor = a[row * rank + r]!;
-      for (let i = 0; i < n; i++) into[i] = into[i]! + factor * b[r * n + i]!;
-    }
-  }
 }
