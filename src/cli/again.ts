@@ -79,6 +79,14 @@ async function again(context: CliContext, file: string, options: AgainFlags): Pr
       next: "name the model with --model",
     });
   }
+  if (settings.job.refinerStart !== undefined && request.refiner === undefined) {
+    const name = settings.facts.refiner;
+    const problem =
+      name === undefined
+        ? "it does not say which refiner drew its last steps"
+        : `its refiner ${name} was not found here`;
+    throw new UsageError({ code: "E_MODEL_UNKNOWN", subject: file, problem, next: "name the refiner with --refiner" });
+  }
   // A prompt of the user's was not drawn from the picture's template.
   const { template, negativeTemplate, template2, negativeTemplate2, ...rest } = settings.job;
   const own = changes.format === undefined ? rest : { ...rest, quality: undefined, lossless: undefined };

@@ -28,7 +28,7 @@ import { type EmbeddingFiles, learnedJob } from "./embedding-files.ts";
 import { HiresUpscalers, type OpenUpscaler } from "./hires-upscalers.ts";
 import { generateImages } from "./image-job.ts";
 import { LoraFiles, type OpenLora } from "./lora-files.ts";
-import { type HashFiles, hashesOf } from "./model-hashes.ts";
+import { fileFactsOf, type HashFiles } from "./model-hashes.ts";
 import { type ReadFieldPicture, readJob } from "./read-job.ts";
 import { TurnQueue } from "./turn-queue.ts";
 
@@ -172,7 +172,7 @@ export async function composeEngine(
   const images = {
     ...{ runtime, info, recovery, onRates, now, memory, upscalers, loraFiles, previewer, provide, takeTurn },
     ...{ readPicture, readWildcard, openPictureWriter, embeddings },
-    hashes: (stop: AbortSignal | undefined) => hashesOf(model, host.fileHashes, stop),
+    fileFacts: (stop: AbortSignal | undefined) => fileFactsOf(model, host.fileHashes, stop),
   };
   const stack = owned.move();
   return {

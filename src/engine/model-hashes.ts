@@ -1,7 +1,7 @@
-/** @file The hashes of the files that a model is opened from, as pictures record them. */
+/** @file The files that a model is opened from, as pictures record them: what stands in for its parts, and hashes. */
 import type { GenerateEvent } from "../job/events.ts";
 import type { ModelSource } from "../library/open.ts";
-import type { FileHashes } from "./picture-record.ts";
+import type { FileFacts } from "./picture-record.ts";
 
 /** First digits of files' sha256: those that are known, or by reading all of a file. */
 export interface HashFiles {
@@ -10,12 +10,12 @@ export interface HashFiles {
 }
 
 /** After the pixels are there: what it delays is the first picture of a model, once. A file that can't be read has none. */
-export async function* hashesOf(
-  { file, vaeFile }: ModelSource,
+export async function* fileFactsOf(
+  { file, vaeFile, partNames }: ModelSource,
   files: HashFiles | undefined,
   signal: AbortSignal | undefined,
-): AsyncGenerator<GenerateEvent, FileHashes | undefined, undefined> {
-  if (!files) return undefined;
+): AsyncGenerator<GenerateEvent, FileFacts, undefined> {
+  if (!files) return { ...partNames };
   const hashes: { modelHash?: string; vaeHash?: string } = {};
   for (const [name, path] of [
     ["modelHash", file],
@@ -32,5 +32,5 @@ export async function* hashesOf(
     }
     if (hash !== undefined) hashes[name] = hash;
   }
-  return hashes;
+  return { ...partNames, ...hashes };
 }

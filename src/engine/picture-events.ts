@@ -13,15 +13,13 @@ import { SlowdownWatch } from "../pipeline/slowdown.ts";
 import { type MachineRates, measuredRates, workSize } from "../plan/rates.ts";
 import { reportPlan } from "../plan/report.ts";
 import { encoded } from "./picture-file.ts";
-import { type FileHashes, recordOf, recordTexts } from "./picture-record.ts";
+import { type FileFacts, recordOf, recordTexts } from "./picture-record.ts";
 import { shownPictures } from "./read-job.ts";
 import { StepClock } from "./step-times.ts";
 
 export interface PictureContext {
   /** Takes seconds where they are not known yet: `tell` says so. */
-  readonly hashes: (
-    signal: AbortSignal | undefined,
-  ) => AsyncGenerator<GenerateEvent, FileHashes | undefined, undefined>;
+  readonly fileFacts: (signal: AbortSignal | undefined) => AsyncGenerator<GenerateEvent, FileFacts, undefined>;
   readonly runtime: Runtime;
   readonly info: EngineInfo;
   /** What the image's steps say of the machine. */
@@ -144,10 +142,10 @@ export class PictureEvents {
   async *#image(event: PixelsEvent): AsyncGenerator<GenerateEvent, void, undefined> {
     const { runtime, info, onRates, memory } = this.#context;
     const { telemetry, ledger, checkpoint } = runtime;
-    const hashes = yield* this.#context.hashes(this.#asked.signal);
+    const files = yield* this.#context.fileFacts(this.#asked.signal);
     const record = recordOf(
       this.#shown,
-      { ...event, loraHashes: this.#asked.loraHashes, hashes },
+      { ...event, loraHashes: this.#asked.loraHashes, files },
       info,
       checkpoint,
       this.#writer.encoder,

@@ -17,19 +17,15 @@ interface Picture {
   readonly retry?: string | undefined;
   /** Of the adapters' files, as A1111 records them. */
   readonly loraHashes?: string | undefined;
-  /** Of the files that the model is opened from. */
-  readonly hashes?: FileHashes | undefined;
+  readonly files?: FileFacts | undefined;
 }
 
-/** Where a model, or a VAE in place of its own, is one file. */
-export interface FileHashes {
-  readonly modelHash?: string | undefined;
-  readonly vaeHash?: string | undefined;
-}
+/** The files that the model is opened from. */
+export type FileFacts = Pick<ImageRecord, "modelHash" | "vaeHash" | "vae" | "config" | "base" | "prediction">;
 
 export function recordOf(
   job: FullJob,
-  { width, height, retry, loraHashes, hashes }: Picture,
+  { width, height, retry, loraHashes, files }: Picture,
   info: EngineInfo,
   checkpoint: Checkpoint,
   encoder?: string,
@@ -43,7 +39,7 @@ export function recordOf(
     samplerName: SAMPLERS[job.sampler].title,
     scheduleType: job.schedule === undefined ? checkpoint.scheduleTitle : SCHEDULES[job.schedule].title,
     ...modelNamed(info.model),
-    ...hashes,
+    ...files,
     artifact: info.artifact,
     refiner: info.refiner === undefined ? undefined : modelNamed(info.refiner).model,
     loraHashes,

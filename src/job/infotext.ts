@@ -24,6 +24,12 @@ export interface ImageRecord extends FullJob {
   readonly modelHash?: string | undefined;
   /** The same of the file of a VAE in place of the model's own. */
   readonly vaeHash?: string | undefined;
+  /** What stands in for parts of the model, by the names of files, folders or Hugging Face ids. */
+  readonly vae?: string | undefined;
+  readonly config?: string | undefined;
+  readonly base?: string | undefined;
+  /** What the model predicts, where that was told against its files. */
+  readonly prediction?: string | undefined;
   /** The commit of a Hugging Face model. */
   readonly modelRevision?: string;
   /** Name of the LZR2 file laid over it. */
@@ -61,6 +67,10 @@ const FACTS: Readonly<Record<string, InfotextEntry | undefined>> = {
   model: { name: "Model" },
   modelHash: { name: "Model hash" },
   vaeHash: { name: "VAE hash" },
+  vae: { name: "VAE" },
+  config: undefined,
+  base: undefined,
+  prediction: undefined,
   modelRevision: undefined,
   artifact: { name: "Artifact" },
   refiner: { name: "Refiner" },

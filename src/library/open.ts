@@ -9,6 +9,7 @@ import { openStoredModel } from "../store/stored-model.ts";
 import type { LibraryHost } from "./host.ts";
 import { locateArtifact, locateFiles, locateModel, locateRefiner, requireNoArtifact } from "./locate.ts";
 import { type ModelParts, openFilesAt, openRefinerAt, requireNoParts, requireReadable } from "./model-files.ts";
+import { modelNamed } from "./model-name.ts";
 import { folderComponent, storedComponent } from "./on-demand.ts";
 import { importCheckpoint, openStoredCheckpoint, withStoredWeights } from "./stored.ts";
 
@@ -32,6 +33,8 @@ export interface ModelSource {
   /** Paths, where the model, or a VAE in place of its own, is one file. */
   readonly file?: string | undefined;
   readonly vaeFile?: string | undefined;
+  /** What stands in for parts of the model, by names as pictures record them. */
+  readonly partNames?: ModelParts | undefined;
   open(options: OpenModelOptions): Promise<OpenedModel>;
 }
 
@@ -113,12 +116,19 @@ export async function findModel(
     demo: place.demo,
     file: await fileAt(host, place.path),
     vaeFile: vae === undefined ? undefined : await fileAt(host, await locateFiles(host, vae)),
+    partNames: await namesOf(host, parts),
     async open(options) {
       const policy = { store: host.store(storeFolder), compat, heldBytes: heldArtifactBytes };
       const opened = await openFiles(host, { path: place.path, parts, artifactPath }, policy, options);
       return await withRefiner(host, opened, refiner, options.signal);
     },
   };
+}
+
+async function namesOf(host: LibraryHost, { vae, config, base, prediction }: ModelParts): Promise<ModelParts> {
+  const named = async (part: string | undefined) =>
+    part === undefined ? undefined : modelNamed(await locateFiles(host, part)).model;
+  return { vae: await named(vae), config: await named(config), base: await named(base), prediction };
 }
 
 /** The model with a refiner beside it, where one is named. */

@@ -8,6 +8,7 @@ import { type FoundModel, findModelNamed } from "../library/find-model.ts";
 import type { LibraryHost } from "../library/host.ts";
 import { sharpName } from "../node/sharp.ts";
 import { SOLVAY_VERSION } from "../version.ts";
+import { hashReasons, type ModelHashes, partsOf } from "./remake-parts.ts";
 
 export interface Remake {
   /** What opens the model that made it, as far as that is known; the caller's own choices stand. */
@@ -16,13 +17,6 @@ export interface Remake {
   readonly modelFound: boolean;
   /** Why another picture may come of it; none: the same bytes, on the same machine. */
   readonly reasons: readonly string[];
-}
-
-/** First digits of files' sha256. */
-export interface ModelHashes {
-  of(file: string): Promise<string | undefined>;
-  /** A file that is known to have it. */
-  fileWith(hash: string): Promise<string | undefined>;
 }
 
 /** What the open engine says of the same: the card is known no earlier. */
@@ -66,7 +60,12 @@ export async function remakeOf(
   } else if (model === undefined) {
     modelFound = false;
     reasons.push("it does not say which model made it");
-  } else reasons.push(`the model is ${model}, by your choice`);
+  } else {
+    const why = await hashReasons(host, hashes, { what: "model", file: model, wanted: facts.modelHash });
+    reasons.push(...(why ?? [`the model is ${model}, by your choice`]));
+  }
+  const parts = await partsOf(host, { source, facts }, { ...given, model }, hashes);
+  reasons.push(...parts.reasons);
 
   const artifact = given.artifact ?? (await artifactOf(host, facts.artifact));
   if (facts.artifact !== undefined && artifact === undefined && !model?.startsWith("store:")) {
@@ -90,7 +89,7 @@ export async function remakeOf(
         `${facts.encoder} made its file, here is ${encoder ?? "none"}: other bytes may come of the same pixels`,
       );
   }
-  return { request: { ...given, model, artifact, backend, precision }, modelFound, reasons };
+  return { request: { ...given, ...parts.request, model, artifact, backend, precision }, modelFound, reasons };
 }
 
 /** The model that was found by name, with its file's hash; where that is another, or there is none, a file that is known to have it. */

@@ -1,6 +1,6 @@
 /** @file `solvay show` and `solvay again`: a picture says how it was made, and is made again from that, to the byte; or why not. */
 import assert from "node:assert/strict";
-import { copyFileSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
+import { copyFileSync, cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { test } from "node:test";
@@ -70,6 +70,49 @@ test("a JPEG and a lossless WebP are made again to the byte, a WebP's pixels are
   const { rgb } = await readPicture(new Uint8Array(readFileSync(path.join(cwd, "b.webp"))), { name: "b.webp" });
   const { pixels } = await decodePng(new Uint8Array(readFileSync(path.join(cwd, "c.png"))));
   assert.deepEqual(Buffer.from(rgb), Buffer.from(pixels));
+});
+
+test("what stood in for parts of the model is told, and taken again where it is here; a chosen file is compared by its hash", async (t) => {
+  const cwd = folder();
+  // The engine's paths are from where the process is.
+  const before = process.cwd();
+  process.chdir(cwd);
+  t.after(() => process.chdir(before));
+  const fixtures = fileURLToPath(new URL("../../fixtures", import.meta.url));
+  for (const [from, to] of [
+    ["golden/deep", "deep"],
+    ["golden/conv-proj/vae", "other-vae"],
+    ["golden/deep/vae/diffusion_pytorch_model.safetensors", "vae.safetensors"],
+    ["from-pictures/refiner", "refiner"],
+  ] as const) {
+    cpSync(path.join(fixtures, from), path.join(cwd, to), { recursive: true });
+  }
+  const line = ["generate", "x", "--seed", "5", ...SMALL, "--backend", "cpu", "--model", "deep"];
+  const made = async (name: string, ...more: string[]) => {
+    const { rc, err } = await run(cwd, ...line, ...more, "--output", name);
+    assert.equal(rc, 0, err);
+  };
+  await made("a.png", "--vae", "other-vae", "--prediction", "v_prediction");
+  const shown = JSON.parse((await run(cwd, "show", "--json", "a.png")).out) as { facts: Record<string, string> };
+  assert.deepEqual([shown.facts.vae, shown.facts.prediction], ["other-vae", "v_prediction"]);
+  const again = await run(cwd, "again", "a.png");
+  assert.match(again.err, /\n {2}the VAE is taken by its name other-vae\n(?:.*\n)*The same file, byte for byte\.\n$/);
+  rmSync(path.join(cwd, "other-vae"), { recursive: true });
+  const without = await run(cwd, "show", "a.png");
+  assert.match(without.out, /\n {2}its VAE other-vae is not here, and the model's own is taken/);
+
+  await made("b.png", "--vae", "vae.safetensors", "--refiner", "refiner");
+  const same = await run(cwd, "again", "b.png", "--vae", "vae.safetensors");
+  assert.match(same.err, /^(?!Not byte)(?:.*\n)*The same file, byte for byte\.\n$/);
+  writeFileSync(path.join(cwd, "wrong.safetensors"), "x");
+  const wrong = await run(cwd, "again", "b.png", "--vae", "wrong.safetensors");
+  assert.match(wrong.err, /its VAE's hash was [0-9a-f]{10}, that of wrong\.safetensors here is 2d711642b7\n/);
+  rmSync(path.join(cwd, "refiner"), { recursive: true });
+  const alone = await run(cwd, "again", "b.png");
+  assert.match(
+    alone.err,
+    /^E_MODEL_UNKNOWN b\.png: its refiner refiner was not found here\. Next: name the refiner with --refiner\./,
+  );
 });
 
 test("options stand in place of what the picture says, and what can't be is said before the work", async () => {
