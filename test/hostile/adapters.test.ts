@@ -204,12 +204,20 @@ test("E_NONFINITE: an alpha that is none; a missing or zero alpha is the rank's"
 
 test("NaN in factors comes out as NaN, for the check of weights to find", async () => {
   const roles = ["hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b"];
-  const tensors = roles.map(
-    (role, i) => [`${Q}.${role}`, role.endsWith("a") ? [640, 1] : [1, 640], i === 1 ? Number.NaN : 1] as const,
-  );
-  const { adapter } = await openAdapter(await wholeFile(tensors), SDXL_NAMES);
-  const [change] = [...adapter.layers.get("unet")!.values()][0]!;
-  assert.ok(change?.kind === "difference" && Number.isNaN((await valuesOf(change.weight))[0]));
+  // Of rank 1 it stays two factors; of rank 32, whose factors would be larger than the layer, it is made whole.
+  for (const [rank, kind] of [
+    [1, "low-rank"],
+    [32, "difference"],
+  ] as const) {
+    const tensors = roles.map(
+      (role, i) => [`${Q}.${role}`, role.endsWith("a") ? [640, rank] : [rank, 640], i === 1 ? Number.NaN : 1] as const,
+    );
+    const { adapter } = await openAdapter(await wholeFile(tensors), SDXL_NAMES);
+    const [change] = [...adapter.layers.get("unet")!.values()][0]!;
+    assert.ok(change?.kind === kind);
+    const made = change.kind === "low-rank" ? change.down : change.weight;
+    assert.ok(Number.isNaN((await valuesOf(made))[0]), kind);
+  }
 });
 
 test("100,000 keys: refused at once, and those of no layer are counted where others fit", async () => {
