@@ -53,7 +53,9 @@ export async function partsOf(
   const { kind } = OPEN_FIELDS.prediction;
   const prediction = given.prediction ?? kind.values.find((name) => name === facts.prediction);
   if (source === "solvay" && prediction !== facts.prediction) {
-    reasons.push(`its model was said to predict ${facts.prediction ?? "what its files say"}, this is ${prediction}`);
+    reasons.push(
+      `its model was said to predict ${facts.prediction ?? "what its files say"}, this is ${prediction ?? "that"}`,
+    );
   }
   for (const part of ["config", "base"] as const) {
     if (given[part] !== undefined) reasons.push(`the ${part} is ${given[part]}, by your choice`);

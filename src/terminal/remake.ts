@@ -28,7 +28,7 @@ export function cardReason({ source, facts }: PictureSettings, { adapter, backen
 /** `given`: what the user chose to open instead. Looks for the model; opens nothing. */
 export async function remakeOf(
   host: LibraryHost,
-  { source, tool, facts, notes }: PictureSettings,
+  { source, tool, job, facts, notes }: PictureSettings,
   given: OpenRequest,
   hashes: ModelHashes,
 ): Promise<Remake> {
@@ -65,7 +65,7 @@ export async function remakeOf(
     reasons.push(...(why ?? [`the model is ${model}, by your choice`]));
   }
   const parts = await partsOf(host, { source, facts }, { ...given, model }, hashes);
-  reasons.push(...parts.reasons);
+  reasons.push(...parts.reasons, ...(await missingPictures(host, job)));
 
   const artifact = given.artifact ?? (await artifactOf(host, facts.artifact));
   if (facts.artifact !== undefined && artifact === undefined && !model?.startsWith("store:")) {
@@ -90,6 +90,19 @@ export async function remakeOf(
       );
   }
   return { request: { ...given, ...parts.request, model, artifact, backend, precision }, modelFound, reasons };
+}
+
+/** Pictures in files that it began with, which are not here. */
+async function missingPictures(host: LibraryHost, job: PictureSettings["job"]): Promise<string[]> {
+  const reasons: string[] = [];
+  for (const [what, file] of [
+    ["picture to begin with", job.initImage],
+    ["mask", job.maskImage],
+  ] as const) {
+    if (file === undefined || /^(?:data|sha256|https?):|\0/i.test(file)) continue;
+    if ((await host.kindOf(host.absolute(file))) !== "file") reasons.push(`its ${what}, ${file}, is not here`);
+  }
+  return reasons;
 }
 
 /** The model that was found by name, with its file's hash; where that is another, or there is none, a file that is known to have it. */

@@ -182,6 +182,7 @@ test("of an A1111 picture what is understood is used, with the model that is nam
 
 test("a model is found by its name in the folder, and a picture of another version says so", async () => {
   const cwd = folder();
+  const pictures = { initImage: "gone.png", maskImage: "mask.png" };
   const record = {
     version: "0.0.1",
     prompt: "x",
@@ -192,14 +193,16 @@ test("a model is found by its name in the folder, and a picture of another versi
     guidance: 1,
     model: "mine",
   };
-  await foreign(cwd, JSON.stringify({ ...record, backend: "reference", artifact: "a.lzr2" }), "solvay");
+  await foreign(cwd, JSON.stringify({ ...record, backend: "reference", artifact: "a.lzr2", ...pictures }), "solvay");
   copyFileSync(path.join(FLAT, "model_index.json"), path.join(cwd, "mine.safetensors"));
+  writeFileSync(path.join(cwd, "mask.png"), "");
   const { remake } = JSON.parse((await run(cwd, "show", "--json", "foreign.png")).out) as {
     remake: { modelFound: boolean; reasons: string[] };
   };
   assert.equal(remake.modelFound, true);
   assert.deepEqual(remake.reasons, [
     `Solvay 0.0.1 made it, this is ${SOLVAY_VERSION}`,
+    "its picture to begin with, gone.png, is not here",
     "the artifact a.lzr2 that was laid over its model is not in this folder",
   ]);
 });
