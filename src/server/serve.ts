@@ -105,7 +105,7 @@ export async function serve(options: ServeOptions, signal: AbortSignal): Promise
         engine = opened;
         options.onReady(opened);
       },
-      onImage: (image) => metrics.image(image),
+      onImage: (image, sideBySide) => metrics.image(image, sideBySide),
       onTrouble: (what, error) => logger.error({ err: error }, what),
     },
     stop,

@@ -1,4 +1,5 @@
 /** @file Servers for tests: in this process over an engine that only pretends, and as processes of their own. */
+import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { cpSync, existsSync, mkdirSync, mkdtempSync, renameSync, rmSync } from "node:fs";
@@ -8,7 +9,15 @@ import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { DeviceError, UsageError } from "../../src/errors.ts";
 import { encodePng } from "../../src/image/png.ts";
-import type { Engine, GenerateEvent, GenerateJob, GenerateOptions } from "../../src/job/types.ts";
+import type {
+  Engine,
+  GenerateEvent,
+  GenerateJob,
+  GenerateOptions,
+  GenerateRequest,
+  PlanReport,
+  SeriesEvent,
+} from "../../src/job/types.ts";
 import type { Keys } from "../../src/server/http/keys.ts";
 import { openEmbedded } from "../../src/server/queue/database.ts";
 import { type ServeOptions, serve } from "../../src/server/serve.ts";
@@ -54,6 +63,12 @@ export interface Pretending {
   /** Called before the engine is there. */
   readonly opening?: (url: string) => Promise<void>;
   readonly asked?: (job: GenerateJob, options: GenerateOptions) => void;
+  /** How many pictures its plans draw side by side. Default 1. */
+  readonly lanes?: number;
+  /** Prompts of what is drawn at once. */
+  readonly onSeries?: (prompts: readonly string[]) => void;
+  /** One that does not pretend. */
+  readonly engine?: () => Promise<Engine>;
 }
 
 /**
@@ -69,6 +84,9 @@ export async function pretendingServer({
   port = 0,
   opening,
   asked,
+  lanes = 1,
+  onSeries,
+  engine = async () => pretendingEngine({ asked, lanes, onSeries }),
 }: Pretending): Promise<RunningServer> {
   let logs = "";
   const stop = new AbortController();
@@ -87,7 +105,7 @@ export async function pretendingServer({
     },
     openEngine: async () => {
       await opening?.(await listening.promise);
-      return pretendingEngine(asked);
+      return await engine();
     },
     modelContent: async () => "none",
     logs: {
@@ -116,7 +134,15 @@ export async function pretendingServer({
   };
 }
 
-function pretendingEngine(asked: Pretending["asked"]): Engine {
+function pretendingEngine({
+  asked,
+  lanes,
+  onSeries,
+}: {
+  readonly asked: Pretending["asked"];
+  readonly lanes: number;
+  readonly onSeries: Pretending["onSeries"];
+}): Engine {
   const nothing = () => Promise.reject(new Error("not asked for in tests"));
   return {
     info: {
@@ -127,16 +153,39 @@ function pretendingEngine(asked: Pretending["asked"]): Engine {
       defaultWidth: 64,
       defaultHeight: 64,
     },
-    generate: (job, options = {}) => {
-      asked?.(job, options);
-      return pretend(job, options);
+    generate: () => assert.fail("a server asks for many"),
+    generateMany: (requests) => {
+      for (const { job, ...options } of requests) asked?.(job, options);
+      onSeries?.(requests.map(({ job }) => job.prompt));
+      return pretendMany(requests);
     },
-    ...{ generateMany: () => never(), plan: nothing, setBudgets: nothing, tokens: nothing, cutText: nothing },
+    plan: async () => ({ lanes }) as PlanReport,
+    ...{ setBudgets: nothing, tokens: nothing, cutText: nothing },
     async [Symbol.asyncDispose]() {},
   };
 }
 
-async function* never(): AsyncGenerator<never, void, undefined> {}
+/** Step by step of each in turn. "collapse" ends all at once after step 2. */
+async function* pretendMany(requests: readonly GenerateRequest[]): AsyncGenerator<SeriesEvent, void, undefined> {
+  const open = new Map(requests.map(({ job, ...options }, index) => [index, pretend(job, options)]));
+  while (open.size > 0) {
+    for (const [index, events] of open) {
+      try {
+        const { done, value } = await events.next();
+        if (done) open.delete(index);
+        else {
+          const plan = { lanes: requests.length } as PlanReport;
+          if (value.type === "step" && value.step === 1) yield { index, event: { type: "plan", plan } };
+          yield { index, event: value };
+        }
+      } catch (failure) {
+        if (requests[index]!.job.prompt.includes("collapse")) throw failure;
+        open.delete(index);
+        yield { index, failure };
+      }
+    }
+  }
+}
 
 async function* pretend(
   job: GenerateJob,
@@ -151,11 +200,12 @@ async function* pretend(
     yield { type: "step", step, steps, ...times, state: { step, x: new Float32Array(4).fill(step), history: [] } };
     yield { type: "preview", step, steps, width: 8, height: 8, rgb: new Uint8Array(192).fill(step) };
     if (step !== 2) continue;
+    signal?.throwIfAborted();
     if (prompt.includes("wait"))
       await new Promise((_, reject) => signal?.addEventListener("abort", () => reject(signal.reason)));
     if (prompt.includes("refuse")) throw new UsageError(fields);
     if (prompt.includes("break")) throw new DeviceError(fields);
-    if (prompt.includes("crash")) throw new Error("secret words");
+    if (prompt.includes("crash") || prompt.includes("collapse")) throw new Error("secret words");
   }
   const png = await encodePng({ width, height, rgb: new Uint8Array(3 * width * height).fill(Number(seed) % 256) });
   const peaks = { elapsedMs: 1, peakRssBytes: 0, peakDeviceBytes: 0, peakRamBytes: 0, passes: [] };

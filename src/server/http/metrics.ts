@@ -12,6 +12,8 @@ export class Metrics {
   readonly #pictures: Counter;
   readonly #seconds: Histogram;
   readonly #moved: Counter;
+  readonly #movedEach: Histogram;
+  readonly #sideBySide: Histogram;
   readonly #peak: Gauge;
 
   constructor(queue: JobQueue, databaseBytes: number) {
@@ -28,6 +30,14 @@ export class Metrics {
     });
     this.#moved = new Counter({
       ...{ name: "solvay_weights_moved_bytes_total", help: "Weights that were brought to the device", registers },
+    });
+    this.#movedEach = new Histogram({
+      ...{ name: "solvay_picture_weights_moved_bytes", help: "Of them, a picture's part", registers },
+      buckets: [0, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12],
+    });
+    this.#sideBySide = new Histogram({
+      ...{ name: "solvay_pictures_a_pass", help: "Pictures that shared a picture's passes over weights", registers },
+      buckets: [1, 2, 3, 4, 6, 8],
     });
     this.#peak = new Gauge({
       ...{
@@ -53,10 +63,14 @@ export class Metrics {
     this.#requests.inc({ method, status });
   }
 
-  image({ elapsedMs, passes, peakDeviceBytes, peakRamBytes }: ImageEvent): void {
+  /** `sideBySide`: with how many, itself included, it shared its passes. */
+  image({ elapsedMs, passes, peakDeviceBytes, peakRamBytes }: ImageEvent, sideBySide: number): void {
+    const movedBytes = passes.reduce((sum, { loadedBytes }) => sum + loadedBytes, 0);
     this.#pictures.inc();
     this.#seconds.observe(elapsedMs / 1000);
-    this.#moved.inc(passes.reduce((sum, { loadedBytes }) => sum + loadedBytes, 0));
+    this.#moved.inc(movedBytes);
+    this.#movedEach.observe(movedBytes);
+    this.#sideBySide.observe(sideBySide);
     this.#peak.set({ tier: "device" }, peakDeviceBytes);
     this.#peak.set({ tier: "ram" }, peakRamBytes);
   }

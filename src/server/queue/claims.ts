@@ -4,6 +4,7 @@
  */
 import type { PgBoss } from "pg-boss";
 import { SolvayError } from "../../errors.ts";
+import type { GenerateJob } from "../../job/types.ts";
 import { QUEUE } from "./boss.ts";
 import type { Database, Sql } from "./database.ts";
 import { addEvent, type EventType, type JobEvent } from "./event-log.ts";
@@ -20,6 +21,8 @@ export interface Claim {
   readonly fence: number;
   /** pg-boss's number of it. */
   readonly retryCount: number;
+  /** A claim before this one ended, and no step was drawn since: it may be the job that ends them, and is drawn by itself. */
+  readonly suspect: boolean;
 }
 
 export interface DonePicture {
@@ -31,6 +34,9 @@ export interface DonePicture {
   readonly height: number;
   readonly infotext: string;
 }
+
+/** Takes a claim back: the job stays where it stands in the queue. */
+class LeftWaiting extends Error {}
 
 export class Claims {
   readonly #database: Database;
@@ -49,6 +55,29 @@ export class Claims {
     }
   }
 
+  /** The job that comes next, as far as one can see without claiming it. */
+  async next(): Promise<GenerateJob | undefined> {
+    const [row] = await jobRows(this.#database, "state = 'queued' order by priority desc, number limit 1", []);
+    return row?.job;
+  }
+
+  /** The next job where it `fits` and is no suspect; undefined: it stays the next. No job behind it is looked at. */
+  async claimNeighbour(fits: (job: GenerateJob) => boolean): Promise<Claim | undefined> {
+    for (;;) {
+      try {
+        const claimed = await this.#database.transaction(async (sql) => {
+          const one = await this.#claimOne(sql);
+          if (one && one !== "passed over" && (one.suspect || !fits(one.record.job))) throw new LeftWaiting();
+          return one;
+        });
+        if (claimed !== "passed over") return claimed;
+      } catch (error) {
+        if (error instanceof LeftWaiting) return undefined;
+        throw error;
+      }
+    }
+  }
+
   async #claimOne(sql: Sql): Promise<Claim | "passed over" | undefined> {
     const [taken] = await this.#boss.fetch(QUEUE, { includeMetadata: true, db: sql.boss });
     if (!taken) return undefined;
@@ -63,7 +92,7 @@ export class Claims {
       await this.#boss.complete(QUEUE, attempt, null, { db: sql.boss });
       return "passed over";
     }
-    const claim = { record: recordOf(row), fence: row.fence!, retryCount };
+    const claim = { record: recordOf(row), fence: row.fence!, retryCount, suspect: row.claims > 1 };
     if (row.claims > MAX_CLAIMS) {
       await this.#end(sql, claim, "failed", poison(id));
       return "passed over";

@@ -135,7 +135,8 @@ async function runningOf({ queue }: Services): Promise<readonly JobRecord[]> {
 
 async function progress(services: Services, skipImage: boolean): Promise<JsonObject> {
   const { queue, previews } = services;
-  const [running] = await runningOf(services);
+  const all = await runningOf(services);
+  const [running] = all;
   const state = { skipped: false, interrupted: false, stopping_generation: false };
   if (!running) {
     const idle = { job: "", job_count: 0, job_timestamp: timestamp(), job_no: 0, sampling_step: 0, sampling_steps: 0 };
@@ -143,11 +144,15 @@ async function progress(services: Services, skipImage: boolean): Promise<JsonObj
   }
   const jobs = await queue.ofRequest(running.request);
   const done = jobs.filter((job) => job.state !== "queued" && job.state !== "running").length;
+  // Several may be drawn side by side.
+  const drawn = all.filter(({ request }) => request === running.request);
   const preview = previews.get(running.id);
   const { step = running.step, steps = running.steps ?? 0, etaMs = 0, stepMs = 0 } = previews.times(running.id) ?? {};
-  const waiting = jobs.length - done - 1;
+  const shares = drawn.map(({ id, ...job }) => previews.times(id) ?? { step: job.step, steps: job.steps ?? 0 });
+  const shareDone = shares.reduce((sum, each) => sum + (each.steps > 0 ? each.step / each.steps : 0), 0);
+  const waiting = Math.max(0, jobs.length - done - drawn.length);
   return {
-    progress: (done + (steps > 0 ? step / steps : 0)) / jobs.length,
+    progress: Math.min(1, (done + shareDone) / jobs.length),
     eta_relative: (etaMs + waiting * steps * stepMs) / 1000,
     state: {
       ...{ ...state, job: running.id, job_count: jobs.length, job_timestamp: timestamp(running.createdAt) },

@@ -1,0 +1,222 @@
+/** @file One claim, from its first step to its end: whatever ends it, the job is done, failed for a reason of its own, or back in the queue. */
+import { setTimeout as delay } from "node:timers/promises";
+import { sha256Hex } from "#hash";
+import { DeviceError } from "../../errors.ts";
+import { PICTURE_ENDINGS } from "../../image/picture-writer.ts";
+import type { DrawnState } from "../../job/events.ts";
+import { checkJob } from "../../job/schema.ts";
+import type { GenerateEvent, GenerateRequest } from "../../job/types.ts";
+import { failureOf } from "../http/failures.ts";
+import type { Assets } from "../pictures/assets.ts";
+import { infotextOf } from "../pictures/infotexts.ts";
+import type { PictureStore } from "../pictures/picture-store.ts";
+import { type Claim, type Claims, TOUCH_MS } from "../queue/claims.ts";
+import type { EventLog } from "../queue/event-log.ts";
+import type { Previews } from "./previews.ts";
+import type { SavedStates } from "./saved-states.ts";
+import { withPictures } from "./served-job.ts";
+
+type ImageEvent = Extract<GenerateEvent, { type: "image" }>;
+
+/** Steps are told at most so often, and their states saved. */
+const TELL_MS = 250;
+const SAVE_MS = 5_000;
+/** Between tries to write a picture where the disk is full. */
+const WRITE_AGAIN_MS = 5_000;
+
+/** Why a job is let go of in the middle. */
+class LetGo extends Error {
+  readonly because: "cancelled" | "lost" | "closing";
+
+  constructor(because: LetGo["because"]) {
+    super(because);
+    this.because = because;
+  }
+}
+
+/** What ended several jobs at once, by one of which nobody knows. */
+class EndedTogether extends Error {}
+
+export interface DrawingParts {
+  readonly claims: Claims;
+  readonly log: EventLog;
+  readonly assets: Assets;
+  readonly store: PictureStore;
+  readonly states: SavedStates;
+  readonly previews: Previews;
+  /** `sideBySide`: how many pictures shared its passes over the weights. */
+  readonly onImage: (image: ImageEvent, sideBySide: number) => void;
+  /** Of what concerns who runs the server. */
+  readonly onTrouble: (what: string, error: unknown) => void;
+}
+
+/** A claim that is drawn. */
+export class Drawing {
+  readonly #parts: DrawingParts;
+  readonly #claim: Claim;
+  readonly #stop = new AbortController();
+  readonly #drawn = Promise.withResolvers<ImageEvent>();
+  #latest: { readonly state: DrawnState; readonly steps: number } | undefined;
+  #sideBySide = 1;
+  #toldMs = Number.NEGATIVE_INFINITY;
+  #savedMs = performance.now();
+  /** Resolves when nothing is left to do, to true where the engine is broken. */
+  readonly over: Promise<boolean>;
+
+  /** Shows signs of life from now on. */
+  constructor(parts: DrawingParts, claim: Claim, closing: AbortSignal) {
+    this.#parts = parts;
+    this.#claim = claim;
+    this.over = this.#run(closing);
+    // It may reject before anybody waits for it.
+    this.over.catch(() => {});
+  }
+
+  /** What the engine is asked for. Rejects where this job can't be asked for at all. */
+  async request(): Promise<GenerateRequest> {
+    const { assets, states } = this.#parts;
+    const { id, job } = this.#claim.record;
+    const from = await states.read(id, job);
+    const full = checkJob(await withPictures(job, assets));
+    return { job: full, signal: this.#stop.signal, states: true, previews: true, ...(from && { from }) };
+  }
+
+  /** What the engine tells of it. */
+  async take(event: GenerateEvent): Promise<void> {
+    const { claims, previews } = this.#parts;
+    const { id } = this.#claim.record;
+    if (this.#stop.signal.aborted) return;
+    try {
+      if (event.type === "note") await claims.note(this.#claim, event.text);
+      else if (event.type === "plan") this.#sideBySide = event.plan.lanes;
+      else if (event.type === "preview") previews.set(id, event);
+      else if (event.type === "step") {
+        previews.step(id, event);
+        await this.#step(event);
+      } else if (event.type === "image") this.#drawn.resolve(event);
+    } catch (error) {
+      this.fail(error);
+    }
+  }
+
+  /** There will be no picture, if there is none yet. `together`: others ended by the same, and it may be one of them that did it. */
+  fail(error: unknown, together = false): void {
+    const anybodys = together && !(error instanceof DeviceError);
+    this.#drawn.reject(anybodys ? new EndedTogether("several jobs ended at once", { cause: error }) : error);
+  }
+
+  async #run(closing: AbortSignal): Promise<boolean> {
+    const { previews, states, onImage } = this.#parts;
+    const { id } = this.#claim.record;
+    const close = () => this.#stop.abort(new LetGo("closing"));
+    closing.addEventListener("abort", close, { once: true });
+    if (closing.aborted) close();
+    const beat = setInterval(() => this.#touch(), TOUCH_MS);
+    const watching = this.#watch();
+    try {
+      const image = await this.#drawn.promise;
+      await this.#handIn(image);
+      onImage(image, this.#sideBySide);
+      await states.remove(id);
+      return false;
+    } catch (error) {
+      return await this.#end(error);
+    } finally {
+      closing.removeEventListener("abort", close);
+      clearInterval(beat);
+      this.#stop.abort();
+      await watching;
+      previews.remove(id);
+    }
+  }
+
+  async #step({ step, steps, state, etaMs, stepMs }: Extract<GenerateEvent, { type: "step" }>): Promise<void> {
+    const { claims, onTrouble } = this.#parts;
+    if (state) this.#latest = { state, steps };
+    const nowMs = performance.now();
+    if (nowMs - this.#savedMs >= SAVE_MS) {
+      await this.#save().catch((error: unknown) => onTrouble("a state can't be saved", error));
+    }
+    if (nowMs - this.#toldMs < TELL_MS && step < steps) return;
+    this.#toldMs = nowMs;
+    const times = { etaMs: Math.round(etaMs), stepMs: Math.round(stepMs) };
+    await claims
+      .progress(this.#claim, step, steps, times)
+      .catch((error: unknown) => onTrouble("a step can't be told", error));
+  }
+
+  async #save(): Promise<void> {
+    if (!this.#latest) return;
+    const { state, steps } = this.#latest;
+    const { id, job } = this.#claim.record;
+    await this.#parts.states.save(id, job, state, steps);
+    this.#savedMs = performance.now();
+  }
+
+  async #handIn({ bytes, format, width, height }: ImageEvent): Promise<void> {
+    const { claims, store, onTrouble } = this.#parts;
+    const { record } = this.#claim;
+    const sha256 = sha256Hex(bytes);
+    // By the day it was asked for, the job and the content: whoever draws it again writes the same file.
+    const name = `${record.createdAt.slice(0, 10)}/${record.hash.slice(0, 16)}-${sha256.slice(0, 16)}${PICTURE_ENDINGS[format][0]}`;
+    const infotext = (await infotextOf(bytes)) ?? record.job.prompt;
+    const picture = { sha256, name, mediaType: `image/${format}`, bytes: bytes.length, width, height, infotext };
+    for (;;) {
+      try {
+        await store.put(name, [bytes]);
+        break;
+      } catch (error) {
+        // A full disk, a folder that is gone for a moment: the picture is kept in memory, and the claim.
+        onTrouble("a picture can't be written yet", error);
+        await delay(WRITE_AGAIN_MS, undefined, { signal: this.#stop.signal });
+      }
+    }
+    await claims.finish(this.#claim, picture);
+  }
+
+  /** Resolves to true where the engine is broken. */
+  async #end(error: unknown): Promise<boolean> {
+    const { claims, states, onTrouble } = this.#parts;
+    const { id } = this.#claim.record;
+    const { reason } = this.#stop.signal;
+    if (reason instanceof LetGo) {
+      if (reason.because === "cancelled") await states.remove(id);
+      if (reason.because !== "closing") return false;
+      await this.#save().catch((cause: unknown) => onTrouble("a state can't be saved", cause));
+      await claims.giveBack(this.#claim, "the server closes", true);
+      return false;
+    }
+    const { code, message } = failureOf(error);
+    onTrouble(`job ${id} ended`, error);
+    if (error instanceof DeviceError) {
+      await this.#save().catch((cause: unknown) => onTrouble("a state can't be saved", cause));
+      await claims.giveBack(this.#claim, message, false);
+      return true;
+    }
+    if (error instanceof EndedTogether) {
+      await claims.giveBack(this.#claim, message, false);
+      return false;
+    }
+    await claims.fail(this.#claim, { code, message });
+    await states.remove(id);
+    return false;
+  }
+
+  async #touch(): Promise<void> {
+    const { claims, onTrouble } = this.#parts;
+    try {
+      if (!(await claims.touch(this.#claim))) this.#stop.abort(new LetGo("lost"));
+    } catch (error) {
+      onTrouble("no sign of life can be given", error);
+    }
+  }
+
+  /** Lets go of a job that is cancelled. */
+  async #watch(): Promise<void> {
+    const { log } = this.#parts;
+    const { id } = this.#claim.record;
+    for await (const { job, type } of log.since(log.last, this.#stop.signal)) {
+      if (job === id && type === "cancelled") this.#stop.abort(new LetGo("cancelled"));
+    }
+  }
+}
