@@ -3,6 +3,7 @@
 import { homedir } from "node:os";
 import { UsageError } from "../errors.ts";
 import { BUDGET_FIELDS, JOB_FIELDS } from "../job/fields.ts";
+import { nearestName } from "../sampler/name-table.ts";
 import { planText } from "../terminal/plan-text.ts";
 import { completion } from "./completion.ts";
 import { type FieldCommand, fieldCommands, type Settings } from "./field-commands.ts";
@@ -27,7 +28,11 @@ const COMMANDS: Readonly<Record<string, LineCommand>> = {
   load: {
     usage: ":load FILE",
     help: "the settings and the prompt of a picture; :again draws it",
-    run: (session, argument, signal) => session.loadSettings(typedPath(argument), signal),
+    run: (session, argument, signal) => {
+      if (argument === "")
+        throw new UsageError({ code: "E_USAGE", problem: "no picture is named", next: "type :load FILE" });
+      return session.loadSettings(typedPath(argument), signal);
+    },
   },
   model: {
     usage: ":model DIR|FILE|HUB-ID|demo",
@@ -73,9 +78,14 @@ function budgetSettings(session: Session): Settings {
 /** Handled by the loop itself, since it makes an image. */
 const AGAIN = { usage: ":again", help: "the last prompt once more" };
 
+/** Where what a command does stands in the list of them. */
+const HELP_COLUMN = 24;
+
 function helpText(): string {
   const rows = [...Object.values(COMMANDS), AGAIN, { usage: "quit, exit, q", help: "leave (or Ctrl-C)" }];
-  return rows.map(({ usage, help }) => `  ${usage.padEnd(24)}${help}`).join("\n");
+  // A long usage has a line of its own.
+  const gap = (usage: string) => (usage.length < HELP_COLUMN ? "" : `\n  ${" ".repeat(HELP_COLUMN)}`);
+  return rows.map(({ usage, help }) => `  ${usage.padEnd(HELP_COLUMN)}${gap(usage)}${help}`).join("\n");
 }
 
 export type Line =
@@ -93,7 +103,11 @@ export function parseLine(line: string): Line {
   const [, name = "", argument = ""] = /^:(\S*)\s*(.*)$/su.exec(text) ?? [];
   if (name === "again") return { kind: "again" };
   const command = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
-  if (!command) throw new UsageError({ code: "E_USAGE", problem: `unknown command :${name}`, next: "type :help" });
+  if (!command) {
+    const nearest = nearestName([...Object.keys(COMMANDS), "again"], name);
+    const hint = nearest === undefined ? "" : ` (nearest is :${nearest})`;
+    throw new UsageError({ code: "E_USAGE", problem: `unknown command :${name}${hint}`, next: "type :help" });
+  }
   return { kind: "command", run: (session, signal) => command.run(session, argument, signal) };
 }
 

@@ -6,7 +6,7 @@ import type { Fields } from "../job/field-type.ts";
 import { JOB_FIELDS } from "../job/fields.ts";
 
 /** Commands whose argument is a file. */
-const FILE_COMMANDS = ["load", "model"];
+const FILE_COMMANDS = ["load", "model", "hires-upscaler"];
 /** A folder of thousands is no help. */
 const MAX_NAMES = 200;
 
@@ -23,6 +23,12 @@ export function completion(
   const field = Object.values<Fields[string]>(JOB_FIELDS).find(({ loop }) => loop?.word === name);
   const kind = field?.kind;
   if (FILE_COMMANDS.includes(name) || kind?.type === "picture") return [filesLike(typed, cwd), typed];
+  if (kind?.type === "loras" || kind?.type === "files") {
+    // The last of a list; none of them stands for all.
+    const last = /[^,]*$/u.exec(typed)![0].trimStart();
+    const none = last === typed && "none".startsWith(typed) ? ["none"] : [];
+    return [[...filesLike(last, cwd), ...none], last];
+  }
   const names = kind?.type === "named" ? kind.table.names : kind?.type === "choice" ? kind.values : [];
   const cleared = field?.loop?.clear ? [field.loop.clear] : [];
   return [[...names, ...cleared].filter((each) => each.startsWith(typed.toLowerCase())), typed];

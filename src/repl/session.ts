@@ -4,6 +4,7 @@ import path from "node:path";
 import { printable } from "../errors.ts";
 import type { Budgets, OpenRequest } from "../job/checked.ts";
 import type { Engine, PlanReport } from "../job/types.ts";
+import { modelNamed } from "../library/model-name.ts";
 import { ARTIFACT_BASE, ARTIFACT_NAME } from "../library/published-artifact.ts";
 import { type CliContext, Interrupted } from "../terminal/context.ts";
 import { keepPreview } from "../terminal/kept-preview.ts";
@@ -86,10 +87,17 @@ export class Session implements AsyncDisposable {
   async loadSettings(file: string, signal: AbortSignal): Promise<string> {
     const { tool, job, facts, notes } = await readSettings(this.#context, file, signal);
     // The prompt is what its template has come to; the next one is typed.
-    const { prompt, template: _, negativeTemplate: __, ...settings } = job;
-    this.job = settings;
+    const { prompt, ...settings } = job;
+    const drawn = {
+      template: undefined,
+      negativeTemplate: undefined,
+      template2: undefined,
+      negativeTemplate2: undefined,
+    };
+    this.job = { ...settings, ...drawn };
     this.lastPrompt = prompt ?? this.lastPrompt;
-    const model = facts.model === undefined ? [] : [`Its model was ${facts.model}, this is ${this.modelName}.`];
+    const same = facts.model === undefined || facts.model === modelNamed(this.modelName).model;
+    const model = same ? [] : [`Its model was ${facts.model}, this is ${this.modelName}.`];
     const lines = [
       `Settings of ${tool}${prompt === undefined ? ", without a prompt" : `: ${prompt}`}`,
       ...model,

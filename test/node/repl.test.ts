@@ -164,6 +164,20 @@ test(":load takes settings and prompt from a picture, and says what it can't", a
   assert.deepEqual([fake.jobs[1]!.prompt, fake.jobs[1]!.steps], ["another", 7]);
 });
 
+test(":load takes a picture's drawn prompts without what they were drawn from, names a model only if it is another, and wants a name", async () => {
+  const cwd = folder();
+  const record = { version: "0.1.0", prompt: "a", prompt2: "b", template: "{a|c}", template2: "{b|d}", model: "demo" };
+  const text = [{ keyword: "solvay", text: JSON.stringify(record) }];
+  writeFileSync(path.join(cwd, "a.png"), await encodePng({ width: 1, height: 1, rgb: new Uint8Array(3), text }));
+  const fake = fakeContext({ cwd, input: ":load a.png\n:prompt2 {x|y}\n:again\n:load\n:samplr\n" });
+  assert.equal(await runCli([], fake.context), 0, fake.err());
+  assert.doesNotMatch(fake.out(), /Its model was/);
+  const { prompt, prompt2, template, template2 } = fake.jobs[0]!;
+  assert.deepEqual([prompt, prompt2, template, template2], ["a", "{x|y}", undefined, undefined]);
+  assert.match(fake.err(), /^E_USAGE: no picture is named\. Next: type :load FILE\.$/m);
+  assert.match(fake.err(), /^E_USAGE: unknown command :samplr \(nearest is :sampler\)\. Next: type :help\.$/m);
+});
+
 test("completion knows the line commands", () => {
   const [found, typed] = completeLine(":s", ".") as [string[], string];
   assert.ok(found.every((command) => command.startsWith(":s")));
@@ -176,6 +190,8 @@ test("completion knows the line commands", () => {
   const files = fileURLToPath(new URL("../../fixtures/previews", import.meta.url));
   for (const word of ["init", "load", "model"])
     assert.deepEqual(completeLine(`:${word} tae`, files), [["taesdxl/", "taesdxl_decoder.pth"], "tae"]);
+  assert.deepEqual(completeLine(":lora a.pth:0.5, tae", files), [["taesdxl/", "taesdxl_decoder.pth"], "tae"]);
+  assert.deepEqual(completeLine(":embedding non", files), [["none"], "non"]);
   assert.deepEqual(completeLine(":load taesdxl/c", files), [["taesdxl/config.json"], "taesdxl/c"]);
   assert.deepEqual(completeLine(":load none/", files), [[], "none/"]);
 });
@@ -238,6 +254,7 @@ test("a command without a value tells what stands, its default too; the help say
   const { out } = await talk(":steps\n:steps 4\n:steps\n:guidance\n:help\n");
   assert.deepEqual(out().match(/^(Steps|Guidance): .*$/gm), ["Steps: 30", "Steps: 4", "Steps: 4", "Guidance: 5"]);
   assert.match(out(), /^ *:negative .*; without text: cleared$/m);
+  assert.match(out(), /^ {2}:hires-strength N\|default\n {26}how much the second pass draws anew/m);
   assert.doesNotMatch(out(), /^ *:steps .*cleared$/m);
 });
 
