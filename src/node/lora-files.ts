@@ -26,29 +26,35 @@ export function loraOpener(folder: string | undefined, toAbsolute: (path: string
         "name it with --lora-dir",
       );
     }
+    const wanted = reference.endsWith(ENDING) ? reference.slice(0, -ENDING.length) : reference;
+    const byFolder = await filesNamed(folder, wanted, signal);
     // Other programs' names have folders of their own.
-    const name = byName ? reference : path.win32.basename(reference);
-    const wanted = name.endsWith(ENDING) ? name.slice(0, -ENDING.length) : name;
-    const [file, other] = await filesNamed(folder, wanted, signal);
+    const isForeign = !byName && byFolder.length === 0;
+    const [file, other] = isForeign ? await filesNamed(folder, path.win32.basename(wanted), signal) : byFolder;
     if (file === undefined) {
       const problem = `there is no ${wanted}${ENDING} in the folder of LoRAs (found none, allowed one)`;
       throw refusal(reference, problem, "check its name, or name another folder with --lora-dir");
     }
     if (other !== undefined) {
       const shown = [file, other].map((each) => path.relative(folder, each)).join(" and ");
-      throw refusal(reference, `more than one file is called so: ${shown} (allowed one)`, "rename one of them");
+      const next = "write its folder before its name, or rename one of them";
+      throw refusal(reference, `more than one file is called so: ${shown} (allowed one)`, next);
     }
     return await openFileSource(file, path.basename(file), path.relative(folder, file));
   };
 }
 
-/** Up to two, in the folder or below it: by their own names, else by those that their training gave them. */
+/** Up to two, in the folder or below it: by their own names, or paths in it ("style/fur"), else by those that their training gave them. */
 async function filesNamed(folder: string, name: string, signal?: AbortSignal): Promise<string[]> {
   const files = await Array.fromAsync(filesIn(folder, [ENDING], signal)).catch((cause: unknown) => {
     signal?.throwIfAborted();
     throw refusal(name, `the folder of LoRAs ${folder} can't be opened`, "check --lora-dir", cause);
   });
-  const found = files.filter((file) => path.basename(file) === `${name}${ENDING}`);
+  const wanted = `${name.replaceAll("\\", "/")}${ENDING}`;
+  const nameOf = wanted.includes("/")
+    ? (file: string) => path.relative(folder, file).replaceAll(path.sep, "/")
+    : (file: string) => path.basename(file);
+  const found = files.filter((file) => nameOf(file) === wanted);
   if (found.length > 0) return found.slice(0, 2);
   for (const file of files) {
     if (found.length < 2 && (await nameInFile(file, signal)) === name) found.push(file);

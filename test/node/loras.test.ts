@@ -106,10 +106,19 @@ test("what can't be had is refused by its name", async () => {
     ["loras/style/fur.safetensors", false],
     ["style\\fur.safetensors", false],
     ["fur", true],
+    ["style/fur", true],
+    ["other\\fur", false],
   ] as const) {
     await using source = await open(reference, byName);
     assert.equal(source.name, "fur.safetensors");
   }
+  // Where two have one name, the folder tells.
+  for (const reference of ["style/fog", "style\\fog.safetensors"]) {
+    await using source = await open(reference, true);
+    assert.equal(source.file?.path, path.join(cwd, "loras/style/fog.safetensors"));
+  }
+  await refused(open("other/fog", true), /E_LORA other\/fog: there is no other\/fog\.safetensors/);
+  await refused(open("style/../fog", true), /E_LORA style\/\.\.\/fog: there is no/);
 });
 
 test("by the name that its training gave it; what is not used of it is listed; one for few steps says how it wants to be sampled", async () => {
