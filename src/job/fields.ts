@@ -173,6 +173,11 @@ export const OPEN_FIELDS = {
     flag: { usage: "--embeddings-dir <dir>", group: "Prompts" },
     aliases: ["embeddings_dir"],
   },
+  onlyNames: {
+    kind: { type: "switch" },
+    description: "jobs name LoRAs and embeddings by name in the folders of them, never by path",
+    default: false,
+  },
   store: {
     kind: PATH,
     description: "block store for large artifacts",

@@ -14,8 +14,8 @@ import { filesIn, stemOf } from "./named-files.ts";
 const ENDINGS = [".safetensors", ".pt", ".bin"];
 const HEAD_BYTES = 16;
 
-/** `folder`: of embeddings, absolute; absent: none was named. */
-export function embeddingFiles(folder: string | undefined, toAbsolute: (path: string) => string): EmbeddingFiles {
+/** `folder`: of embeddings, absolute; absent: none was named. `toAbsolute`: absent where nothing is named by path. */
+export function embeddingFiles(folder: string | undefined, toAbsolute?: (path: string) => string): EmbeddingFiles {
   const list = async (signal?: AbortSignal): Promise<readonly string[]> => {
     if (folder === undefined) return [];
     try {
@@ -26,9 +26,13 @@ export function embeddingFiles(folder: string | undefined, toAbsolute: (path: st
     }
   };
   const find = async (reference: string, signal?: AbortSignal): Promise<string> => {
-    const direct = toAbsolute(reference);
+    const direct = toAbsolute?.(reference);
     // A path that isn't there is refused as files are.
-    if (folder === undefined || (await stat(direct).catch(() => undefined))?.isFile()) return direct;
+    if (direct !== undefined && (folder === undefined || (await isFile(direct)))) return direct;
+    if (folder === undefined) {
+      const problem = "no folder of embeddings was named, and jobs here name none by path";
+      throw refusal(reference, problem, "name it with --embeddings-dir");
+    }
     const wanted = reference.toLowerCase();
     const fits = (file: string) => [stemOf(file), path.basename(file)].some((name) => name.toLowerCase() === wanted);
     const [file, other] = (await list(signal)).filter(fits);
@@ -51,6 +55,10 @@ export function embeddingFiles(folder: string | undefined, toAbsolute: (path: st
       return { source, tables, name: stemOf(file) };
     },
   };
+}
+
+async function isFile(file: string): Promise<boolean> {
+  return (await stat(file).catch(() => undefined))?.isFile() === true;
 }
 
 async function tablesOf(source: ByteSource, signal?: AbortSignal): Promise<ReadonlyMap<string, TensorTable>> {

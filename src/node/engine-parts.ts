@@ -36,9 +36,10 @@ export async function openNodeParts(request: OpenRequest, toAbsolute: (path: str
     return await readPictureFile(bytes, { name, ...(signal && { signal }) });
   };
   const open: Host["openUpscaler"] = (reference, signal) => openUpscaler(toAbsolute(reference), reference, signal);
-  const { wildcardsDir, loraDir, embeddingsDir, budgets = {} } = request;
-  const embeddings = embeddingFiles(embeddingsDir === undefined ? undefined : toAbsolute(embeddingsDir), toAbsolute);
-  const openLora = loraOpener(loraDir === undefined ? undefined : toAbsolute(loraDir), toAbsolute);
+  const { wildcardsDir, loraDir, embeddingsDir, onlyNames, budgets = {} } = request;
+  const toPath = onlyNames ? undefined : toAbsolute;
+  const embeddings = embeddingFiles(embeddingsDir === undefined ? undefined : toAbsolute(embeddingsDir), toPath);
+  const openLora = loraOpener(loraDir === undefined ? undefined : toAbsolute(loraDir), toPath);
   const readWildcard = wildcardsDir === undefined ? undefined : wildcardReader(toAbsolute(wildcardsDir));
   opened.move();
   const host = { ...NODE_HOST, readPicture, readWildcard, openUpscaler: open, openLora, embeddings };

@@ -9,10 +9,10 @@ import { filesIn } from "./named-files.ts";
 
 const ENDING = ".safetensors";
 
-/** `folder`: of LoRAs, absolute; absent: none was named. */
-export function loraOpener(folder: string | undefined, toAbsolute: (path: string) => string): OpenLora {
+/** `folder`: of LoRAs, absolute; absent: none was named. `toAbsolute`: absent where nothing is named by path. */
+export function loraOpener(folder: string | undefined, toAbsolute?: (path: string) => string): OpenLora {
   return async (reference, byName, signal) => {
-    if (!byName) {
+    if (!byName && toAbsolute) {
       const direct = toAbsolute(reference);
       const found = await stat(direct).catch(() => undefined);
       // A path that isn't there is refused as files are.
@@ -22,7 +22,7 @@ export function loraOpener(folder: string | undefined, toAbsolute: (path: string
     if (folder === undefined) {
       throw refusal(
         reference,
-        "no folder of LoRAs was named, and prompts name none by path",
+        `no folder of LoRAs was named, and ${byName ? "prompts name" : "jobs here name"} none by path`,
         "name it with --lora-dir",
       );
     }

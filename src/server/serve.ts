@@ -94,7 +94,7 @@ export async function serve(options: ServeOptions, signal: AbortSignal): Promise
 
   const open = async () => {
     engine = undefined;
-    const opened = await options.openEngine({ ...request, signal: stop });
+    const opened = await options.openEngine({ ...request, onlyNames: true, signal: stop });
     const modelContent = await options.modelContent();
     return { engine: opened, states: new SavedStates({ store: states, request, info: opened.info, modelContent }) };
   };

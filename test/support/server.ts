@@ -103,7 +103,9 @@ export async function pretendingServer({
       allowedHosts,
       queueLimit,
     },
-    openEngine: async () => {
+    openEngine: async ({ onlyNames }) => {
+      // Clients name no files of this machine.
+      assert.equal(onlyNames, true);
       await opening?.(await listening.promise);
       return await engine();
     },

@@ -1,0 +1,72 @@
+/** @file What a server takes for a job: no field names a file of the server's, whatever fields the table has. */
+import assert from "node:assert/strict";
+import path from "node:path";
+import { test } from "node:test";
+import { fileURLToPath } from "node:url";
+import type { Field, Kind } from "../../src/job/field-type.ts";
+import { JOB_FIELDS } from "../../src/job/fields.ts";
+import { checkJob } from "../../src/job/schema.ts";
+import { embeddingFiles } from "../../src/node/embedding-files.ts";
+import { loraOpener } from "../../src/node/lora-files.ts";
+import { checkServed } from "../../src/server/work/served-job.ts";
+
+/** Texts that are only read as texts. */
+const PLAIN_TEXTS = [
+  ...["prompt", "negativePrompt", "prompt2", "negativePrompt2"],
+  ...["template", "negativeTemplate", "template2", "negativeTemplate2", "outpaint"],
+];
+const PATHS = [
+  "/etc/passwd",
+  "../secret.safetensors",
+  "loras/fur.safetensors",
+  "C:\\fur.safetensors",
+  "fur:stream",
+  ".fur",
+];
+
+/** How a value of the kind names a file; undefined: it can't. A kind that isn't here fails the test. */
+const NAMING: { readonly [Type in Kind["type"]]: ((file: string) => unknown) | undefined } = {
+  text: (file) => file,
+  picture: (file) => file,
+  loras: (file) => [{ file }],
+  files: (file) => [file],
+  ...{ whole: undefined, decimal: undefined, choice: undefined, named: undefined, switch: undefined },
+  ...{ seed: undefined, pair: undefined, amount: undefined },
+};
+
+test("every field that could name a file refuses paths from a client (E_JOB, E_PICTURE)", () => {
+  let tried = 0;
+  for (const [name, { kind }] of Object.entries<Field>(JOB_FIELDS)) {
+    assert.ok(Object.hasOwn(NAMING, kind.type), `${name}: what is a ${kind.type} for a server?`);
+    const naming = NAMING[kind.type];
+    if (!naming || PLAIN_TEXTS.includes(name)) continue;
+    for (const file of PATHS) {
+      const beside =
+        name === "hiresUpscaler"
+          ? { hiresScale: 2 }
+          : name === "maskImage"
+            ? { initImage: `sha256:${"0".repeat(64)}` }
+            : {};
+      const job = { prompt: "a lake", ...beside, [name]: naming(file) };
+      // The job's own check has nothing against it.
+      checkJob(job);
+      assert.throws(() => checkServed(job), { message: new RegExp(`^E_(JOB|PICTURE) ${name}: `) }, `${name}: ${file}`);
+      tried++;
+    }
+  }
+  assert.ok(tried >= 5 * PATHS.length, `${tried}`);
+});
+
+test("where only names count, a file of that name in the working folder is none (E_LORA, E_EMBEDDING_NAME)", async () => {
+  const [cwd, empty] = ["../..", "../../.ci"].map((to) => fileURLToPath(new URL(to, import.meta.url))) as [
+    string,
+    string,
+  ];
+  const toAbsolute = (file: string) => path.resolve(cwd, file);
+  await using source = await loraOpener(empty, toAbsolute)("package.json", false);
+  assert.equal(source.name, "package.json");
+  for (const folder of [empty, undefined]) {
+    await assert.rejects(loraOpener(folder)("package.json", false), { code: "E_LORA" });
+    await assert.rejects(embeddingFiles(folder).open("package.json"), { code: "E_EMBEDDING_NAME" });
+  }
+});
