@@ -20,13 +20,18 @@ const READERS: readonly { readonly read: Reader; readonly keywords?: readonly st
 /** ComfyUI's WebP pictures name the text within it. */
 const INNER_NAME = /^(?:prompt|Prompt):\s*(?=\{)/;
 
+/** Text that tells what has enlarged a picture; what was written in the picture is kept beside it. */
+export const UPSCALER_KEYWORD = "Upscaler";
+/** Longest text of another program that a note repeats. */
+const QUOTED_CHARS = 100;
+
 /** Undefined where no text says how the picture was made. */
 export function readPicture({ texts }: PictureTexts): PictureSettings | undefined {
   for (const { read, keywords } of READERS) {
     for (const { keyword, text } of texts) {
       if (keywords && !keywords.includes(keyword)) continue;
       const settings = read(text.replace(INNER_NAME, ""));
-      if (settings) return withTool(settings, texts);
+      if (settings) return withEnlarging(withTool(settings, texts), texts);
     }
   }
   return undefined;
@@ -38,4 +43,11 @@ function withTool(settings: PictureSettings, texts: readonly PictureText[]): Pic
   return settings.source === "json" && software !== undefined && software.length < 100
     ? { ...settings, tool: software }
     : settings;
+}
+
+function withEnlarging(settings: PictureSettings, texts: readonly PictureText[]): PictureSettings {
+  const upscaler = texts.find(({ keyword }) => keyword === UPSCALER_KEYWORD)?.text;
+  if (upscaler === undefined) return settings;
+  const note = `it was enlarged after it was made, by ${upscaler.slice(0, QUOTED_CHARS)}`;
+  return { ...settings, notes: [...settings.notes, note] };
 }

@@ -9,6 +9,7 @@ import { resample, resampleBytes } from "../image/resample.ts";
 import type { OpenRequest } from "../job/checked.ts";
 import { A1111_KEYWORD } from "../job/infotext.ts";
 import { requireEncodingFits } from "../job/output-fields.ts";
+import { UPSCALER_KEYWORD } from "../job/read-picture.ts";
 import { formatBytes } from "../ledger/byte-text.ts";
 import { type RgbPicture, Upscaling } from "../models/upscaling.ts";
 import { planUpscale, recoveredUpscale } from "../pipeline/upscale.ts";
@@ -51,9 +52,6 @@ export interface EnlargedPicture {
   readonly bytes: Uint8Array<ArrayBuffer>;
   readonly format: PictureEncoding;
 }
-
-/** Text that tells what has enlarged a picture; what was written in the picture is kept beside it. */
-const UPSCALER_KEYWORD = "Upscaler";
 
 /** Rejects with ArtifactError, UsageError, BudgetError or DeviceError, or the signal's reason. Resolves to undefined where only a plan was asked for. */
 export async function enlargePicture(

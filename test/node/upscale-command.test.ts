@@ -49,6 +49,9 @@ test("saves the larger picture with what was written in it, its alpha by Lanczos
       { keyword: "parameters", text: PARAMETERS },
       { keyword: "Upscaler", text: "x4.pth, 4x" },
     ]);
+    const shown = fakeContext({ cwd: folder });
+    assert.equal(await runCli(["show", "out.png"], shown.context), 0, shown.err());
+    assert.match(shown.out(), /\n {2}it was enlarged after it was made, by x4\.pth, 4x\n/);
     const found = await decodePng(png);
     assert.deepEqual([found.width, found.height, found.channels], [4 * width, 4 * height, 4]);
     const larger = resample(
