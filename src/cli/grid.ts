@@ -10,7 +10,7 @@ import { decodePng, type RgbImage } from "../image/png.ts";
 import type { OpenRequest } from "../job/checked.ts";
 import type { Field, Fields } from "../job/field-type.ts";
 import { JOB_FIELDS } from "../job/fields.ts";
-import { type GridAxis, parseAxis } from "../job/grid-axis.ts";
+import { type GridAxis, parseAxis, requireApart } from "../job/grid-axis.ts";
 import { A1111_KEYWORD } from "../job/infotext.ts";
 import type { PictureSize } from "../job/job.ts";
 import { requireEncodingFits } from "../job/output-fields.ts";
@@ -69,6 +69,7 @@ async function grid(context: CliContext, prompt: string, options: GridFlags): Pr
     return text === undefined ? ONE : parseAxis(`--${name}`, text);
   });
   const [x, y, z] = axes as [GridAxis, GridAxis, GridAxis];
+  requireApart({ "--x": x, "--y": y, "--z": z });
   const count = x.texts.length * y.texts.length * z.texts.length;
   if (count > MAX_CELLS) throw tooLarge(`${count} images`, `${MAX_CELLS}`);
   const target = options.output === undefined ? undefined : targetOf(context, options.output);

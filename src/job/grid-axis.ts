@@ -23,7 +23,7 @@ export interface GridAxis {
 }
 
 /** Words in place of the first ones. */
-const SEARCH_AND_REPLACE = ["prompt-sr", "sr"];
+const SEARCH_AND_REPLACE = ["prompt-sr", "sr", "prompt s/r"];
 /** What A1111's X/Y/Z plot calls fields, where it is none of their names here. */
 const A1111_AXES: ReadonlyMap<string, string> = new Map([
   ["varseed", "subseed"],
@@ -47,7 +47,7 @@ const RANGE = new RegExp(
 
 /** `text`: "steps=10,20-40:10". `flag`: how the user gave it. Throws UsageError. */
 export function parseAxis(flag: string, text: string, fields: Fields = JOB_FIELDS): GridAxis {
-  const [, name = "", list = ""] = /^\s*([\w .-]+?)\s*=(.*)$/s.exec(text) ?? [];
+  const [, name = "", list = ""] = /^\s*([\w ./-]+?)\s*=(.*)$/s.exec(text) ?? [];
   const values = csvValues(list);
   if (name === "" || list.trim() === "") {
     throw refusal(
@@ -62,7 +62,7 @@ export function parseAxis(flag: string, text: string, fields: Fields = JOB_FIELD
     const texts = values.map((value) => value.split(/[\\/]/).at(-1)!);
     return { name, texts, apply: (job) => job, opens: (i) => ({ [opened]: values[i]! }) };
   }
-  if (SEARCH_AND_REPLACE.includes(name)) return searchAndReplace(flag, name, values);
+  if (SEARCH_AND_REPLACE.includes(name.toLowerCase())) return searchAndReplace(flag, name, values);
   const key = fieldNamed(name, fields);
   if (key === undefined) {
     const known = Object.entries(fields).flatMap(([each, { flag: own }]) => (own ? [flagName(own).slice(2)] : [each]));
@@ -83,6 +83,17 @@ export function parseAxis(flag: string, text: string, fields: Fields = JOB_FIELD
     field: key,
     apply: (job, i) => ({ ...job, [key]: read[i] }),
   };
+}
+
+/** Two axes over one field would show each other's values under their own legends. `axes`: by flag. Throws UsageError. */
+export function requireApart(axes: Readonly<Record<string, GridAxis>>): void {
+  const taken = new Map<string, string>();
+  for (const [flag, { field, opens }] of Object.entries(axes)) {
+    const changed = field ?? (opens && Object.keys(opens(0))[0]);
+    const other = changed === undefined ? undefined : taken.get(changed);
+    if (other !== undefined) throw refusal(flag, `${other} is over ${changed} already`, "name another field");
+    if (changed !== undefined) taken.set(changed, flag);
+  }
 }
 
 /** Its own name in the infotext, where that is not the field's own. */

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { contactSheet, sheetLayout } from "../../src/image/contact-sheet.ts";
 import { drawLettering, hasBoxes, letteringWidth } from "../../src/image/lettering.ts";
-import { parseAxis } from "../../src/job/grid-axis.ts";
+import { parseAxis, requireApart } from "../../src/job/grid-axis.ts";
 
 const JOB = { prompt: "a cat and a cat", negativePrompt: "dog" };
 
@@ -45,6 +45,7 @@ test("Size says width and height", () => {
 });
 
 test("values in quotes hold commas and quotes; words are replaced everywhere, as they are", () => {
+  assert.equal(parseAxis("--x", "Prompt S/R=cat,ox").apply(JOB, 1).prompt, JOB.prompt.replaceAll("cat", "ox"));
   const axis = parseAxis("--y", 'prompt-sr=cat,"dog, ""big""", $& ,');
   assert.deepEqual(axis.texts, ["cat", 'dog, "big"', "$&", ""]);
   assert.deepEqual(
@@ -112,4 +113,15 @@ test("letters differ, widths add up, and what the font has not is a box", () => 
   assert.equal(letteringWidth("ab"), letteringWidth("a") + letteringWidth("b"));
   assert.ok(!hasBoxes("steps: 10 ~"));
   assert.ok(hasBoxes("山") && drawn("山") !== drawn(" "));
+});
+
+test("two axes over one field are refused, two over the prompt's words are not", () => {
+  const axes = (x: string, z: string) => ({ "--x": parseAxis("--x", x), "--z": parseAxis("--z", z) });
+  assert.throws(
+    () => requireApart(axes("steps=1,2", "Steps=3")),
+    /E_GRID --z: --x is over steps already\. Next: name another field\./,
+  );
+  assert.throws(() => requireApart(axes("model=a", "checkpoint=b")), /E_GRID --z: --x is over model already/);
+  requireApart(axes("sr=a,b", "sr=c,d"));
+  requireApart(axes("steps=1", "seed=1"));
 });
