@@ -2,13 +2,13 @@
  * @file Pictures from pictures against diffusers in fp32 on the same weights (scripts/golden/pictures_golden.py): image to image, inpainting by
  * both kinds of network, and second passes. Every pixel within 2/255, PSNR at least 50 dB.
  */
-import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
-import { decodePng } from "../../src/image/png.ts";
-import { type Engine, type GenerateJob, openEngine } from "../../src/node.ts";
+import type { Engine, GenerateJob } from "../../src/node.ts";
+import { requireSamePicture } from "../support/same-picture.ts";
+import { sharedEngine } from "../support/shared-engine.ts";
 
 interface GoldenJob {
   readonly model: string;
@@ -32,9 +32,6 @@ interface GoldenJob {
   readonly refiner?: number;
   readonly file: string;
 }
-
-const MAX_DIFFERENCE = 2;
-const MIN_PSNR_DB = 50;
 
 const fixtures = new URL("../../fixtures/", import.meta.url);
 const here = new URL("from-pictures/", fixtures);
@@ -63,35 +60,23 @@ function jobOf({ prompt, seed, steps, guidance, width, height, init, mask, ...re
   };
 }
 
+const engineOf = sharedEngine();
+
 for (const job of jobs) {
   test(`${job.file} equals diffusers' picture`, async () => {
-    await using engine = await openEngine({
+    const engine = await engineOf({
       model: modelOf(job),
       backend: "cpu",
       ...(job.refiner !== undefined && { refiner: pathOf("refiner") }),
     });
-    const found = await decodePng(await generate(engine, jobOf(job)));
-    const expected = await decodePng(new Uint8Array(await readFile(new URL(job.file, here))));
-    assert.deepEqual([found.width, found.height], [expected.width, expected.height]);
-    const { largest, psnrDb } = compare(found.pixels, expected.pixels);
-    assert.ok(largest <= MAX_DIFFERENCE, `largest difference ${largest}, PSNR ${psnrDb.toFixed(1)} dB`);
-    assert.ok(psnrDb >= MIN_PSNR_DB, `PSNR ${psnrDb.toFixed(1)} dB`);
+    await requireSamePicture(
+      await generate(engine, jobOf(job)),
+      new Uint8Array(await readFile(new URL(job.file, here))),
+    );
   });
 }
 
 async function generate(engine: Engine, job: GenerateJob): Promise<Uint8Array<ArrayBuffer>> {
   for await (const event of engine.generate(job)) if (event.type === "image") return new Uint8Array(event.bytes);
   throw new Error("the job ended without a picture");
-}
-
-function compare(a: Uint8Array, b: Uint8Array): { largest: number; psnrDb: number } {
-  assert.equal(a.length, b.length);
-  let largest = 0;
-  let squares = 0;
-  for (let i = 0; i < a.length; i++) {
-    const difference = Math.abs(a[i]! - b[i]!);
-    largest = Math.max(largest, difference);
-    squares += difference ** 2;
-  }
-  return { largest, psnrDb: 10 * Math.log10(255 ** 2 / Math.max(squares / a.length, Number.MIN_VALUE)) };
 }

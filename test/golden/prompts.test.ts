@@ -7,9 +7,10 @@ import { readFileSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
-import { decodePng } from "../../src/image/png.ts";
 import { type Engine, type GenerateJob, openEngine, UsageError } from "../../src/node.ts";
 import { sameBytes } from "../support/same.ts";
+import { requireSamePicture } from "../support/same-picture.ts";
+import { sharedEngine } from "../support/shared-engine.ts";
 
 interface GoldenJob extends Omit<GenerateJob, "originalSize" | "crop" | "negativePrompt" | "negativePrompt2"> {
   readonly model: string;
@@ -20,16 +21,15 @@ interface GoldenJob extends Omit<GenerateJob, "originalSize" | "crop" | "negativ
   readonly file: string;
 }
 
-const MAX_DIFFERENCE = 2;
-const MIN_PSNR_DB = 50;
-
 const folder = new URL("../../fixtures/prompts/", import.meta.url);
 const models = new URL("../../fixtures/golden/", import.meta.url);
 const jobs = JSON.parse(readFileSync(new URL("manifest.json", folder), "utf8")) as readonly GoldenJob[];
 
+const engineOf = sharedEngine();
+
 for (const { model, negative, negative2, originalSize, crop, file, ...job } of jobs) {
   test(`${file}: ${JSON.stringify(job.prompt.slice(0, 40))} equals diffusers' picture`, async () => {
-    await using engine = await openEngine({ model: fileURLToPath(new URL(model, models)), backend: "cpu" });
+    const engine = await engineOf({ model: fileURLToPath(new URL(model, models)), backend: "cpu" });
     const png = await generate(engine, {
       ...job,
       ...(negative !== undefined && { negativePrompt: negative }),
@@ -37,18 +37,7 @@ for (const { model, negative, negative2, originalSize, crop, file, ...job } of j
       ...(originalSize && { originalSize: originalSize.join("x") }),
       ...(crop && { crop: crop.join(",") }),
     });
-    const found = await decodePng(png);
-    const expected = await decodePng(new Uint8Array(await readFile(new URL(file, folder))));
-    assert.equal(found.pixels.length, expected.pixels.length);
-    let [largest, squares] = [0, 0];
-    for (const [i, value] of found.pixels.entries()) {
-      const difference = Math.abs(value - expected.pixels[i]!);
-      largest = Math.max(largest, difference);
-      squares += difference ** 2;
-    }
-    const psnrDb = 10 * Math.log10(255 ** 2 / Math.max(squares / found.pixels.length, Number.MIN_VALUE));
-    assert.ok(largest <= MAX_DIFFERENCE, `largest difference ${largest}, PSNR ${psnrDb.toFixed(1)} dB`);
-    assert.ok(psnrDb >= MIN_PSNR_DB, `PSNR ${psnrDb.toFixed(1)} dB`);
+    await requireSamePicture(png, new Uint8Array(await readFile(new URL(file, folder))));
   });
 }
 

@@ -8,12 +8,13 @@ import { readFile } from "node:fs/promises";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { A1111_KEYWORD } from "../../src/job/infotext.ts";
-import type { GenerateJob } from "../../src/job/types.ts";
+import type { GenerateJob, OpenEngineOptions } from "../../src/job/types.ts";
 import { type Engine, openEngine } from "../../src/node.ts";
 import { SAMPLERS } from "../../src/sampler/samplers.ts";
 import { writtenTexts } from "../support/picture-files.ts";
 import { sameBytes } from "../support/same.ts";
 import { requireSamePicture } from "../support/same-picture.ts";
+import { sharedEngine } from "../support/shared-engine.ts";
 import { searched } from "../support/thorough.ts";
 
 interface GoldenPicture {
@@ -25,13 +26,14 @@ interface GoldenPicture {
 const fixtures = new URL("../../fixtures/sampler/", import.meta.url);
 const pictures = JSON.parse(readFileSync(new URL("pictures.json", fixtures), "utf8")) as readonly GoldenPicture[];
 
+const engineOf = sharedEngine();
+
 for (const { model, job, file } of pictures) {
   const { prompt: _, seed: __, width: ___, height: ____, guidance: _____, ...words } = job;
   const picture = job.strength === undefined ? {} : { initImage: fileURLToPath(new URL("init.png", fixtures)) };
   test(`${file}, ${JSON.stringify(words)}, equals diffusers' picture`, async () => {
-    await using engine = await open(model);
     await requireSamePicture(
-      await draw(engine, { ...job, ...picture }),
+      await draw(await engineOf(optionsOf(model)), { ...job, ...picture }),
       new Uint8Array(await readFile(new URL(file, fixtures))),
     );
   });
@@ -42,15 +44,15 @@ const KINDS = ["euler", "heun", "dpm2-a", "dpmpp-2m", "dpmpp-3m-sde", "lms", "un
 
 test("samplers draw the same bytes under a tight budget as under a wide one", async () => {
   const job = { prompt: "a mill", seed: 3, steps: 4, guidance: 3, width: 64, height: 64 };
-  await using wide = await open("deep");
-  await using tight = await open("deep", { vram: "226M" });
+  const wide = await engineOf(optionsOf("deep"));
+  await using tight = await openEngine(optionsOf("deep", { vram: "226M" }));
   for (const sampler of searched(KINDS, Object.keys(SAMPLERS))) {
     sameBytes(await draw(tight, { ...job, sampler }), await draw(wide, { ...job, sampler }));
   }
 });
 
 test("the record tells sampler, schedule, generator and variation", async () => {
-  await using engine = await open("deep");
+  const engine = await engineOf(optionsOf("deep"));
   const job = { prompt: "a mill", seed: 3, steps: 2, guidance: 3, width: 64, height: 64 };
   const more = { scheduler: "DPM++ 2M Karras", rng: "NV", subseed: 8, subseedStrength: 0.5, guidanceRescale: 0.5 };
   const chunks = await writtenTexts(await draw(engine, { ...job, ...more }));
@@ -60,10 +62,10 @@ test("the record tells sampler, schedule, generator and variation", async () => 
   assert.match(text, /Guidance rescale: 0.5/);
 });
 
-function open(model: string, budgets: { vram?: string } = {}): Promise<Engine> {
+function optionsOf(model: string, budgets: { vram?: string } = {}): OpenEngineOptions {
   const folder = new URL(`../golden/${model}`, fixtures);
   const options = model === "demo" ? {} : { model: fileURLToPath(folder) };
-  return openEngine({ ...options, backend: "cpu", budgets });
+  return { ...options, backend: "cpu", budgets };
 }
 
 async function draw(engine: Engine, job: GenerateJob): Promise<Uint8Array<ArrayBuffer>> {
