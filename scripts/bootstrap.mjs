@@ -5,7 +5,7 @@
  * whatever Node is there. Everything it says itself goes to stderr.
  */
 import { createHash } from "node:crypto";
-import { existsSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, lstatSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { launch, run } from "../bin/launch.mjs";
@@ -61,6 +61,11 @@ async function install() {
     writeFileSync(stampFile, `${wanted}\n`);
     return 0;
   }
+  if (isLink(inRoot("node_modules"))) {
+    const problem = "node_modules is a link to another folder, whose packages npm ci would take away";
+    process.stderr.write(`E_INSTALL: ${problem}. Next: run npm ci where it leads, or remove the link.\n`);
+    return 5;
+  }
   process.stderr.write("Installing Solvay's packages (once), this takes a minute ...\n");
   const npm = process.env.npm_execpath;
   const options = ["ci", "--no-audit", "--no-fund", "--include=dev", "--include=optional", "--loglevel=error"];
@@ -77,6 +82,10 @@ async function install() {
   else
     process.stderr.write("E_INSTALL: npm ci failed, its messages are above. Next: check the network and try again.\n");
   return code === 0 || code === 130 ? code : 5;
+}
+
+function isLink(file) {
+  return lstatSync(file, { throwIfNoEntry: false })?.isSymbolicLink() === true;
 }
 
 /** npm writes this file last, so one newer than the lock file means a complete `npm ci` or `npm install`. */

@@ -5,7 +5,17 @@
 import assert from "node:assert/strict";
 import { execFileSync, spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { after, before, type TestContext, test } from "node:test";
@@ -61,11 +71,24 @@ for await (const event of engine.generate(${JSON.stringify(JOB)}))
 await engine[Symbol.asyncDispose]();
 `;
 
+const sha256 = (bytes: Uint8Array) => createHash("sha256").update(bytes).digest("hex");
+
+/** The clone's own folder of packages, with a stamp of its own: nothing that is installed or taken away there is this worktree's. */
+function linkPackages(): void {
+  const folder = path.join(clone, "node_modules");
+  mkdirSync(folder);
+  for (const entry of readdirSync(PACKAGES, { withFileTypes: true })) {
+    if (entry.isDirectory()) symlinkSync(path.join(PACKAGES, entry.name), path.join(folder, entry.name), "junction");
+  }
+  const lock = readFileSync(path.join(clone, "package-lock.json"));
+  writeFileSync(path.join(folder, ".solvay-installed"), `${sha256(lock)}\n`);
+}
+
 before(() => {
   for (const name of [...PACKED_FROM, "package.json", "tsconfig.json", "tsconfig.build.json"]) {
     cpSync(path.join(ROOT, name), path.join(clone, name), { recursive: true });
   }
-  symlinkSync(PACKAGES, path.join(clone, "node_modules"), "junction");
+  linkPackages();
   const packed = npm(clone, ["pack", "--loglevel=error", "--pack-destination", scratch]);
   assert.equal(packed.status, 0, packed.stderr);
 
@@ -75,8 +98,6 @@ before(() => {
   const installed = npm(project, ["install", tarball, ...LIGHT]);
   if (installed.status !== 0) notInstalled = `npm install failed: ${installed.stderr.split("\n")[0]}`;
 });
-
-const sha256 = (bytes: Uint8Array) => createHash("sha256").update(bytes).digest("hex");
 
 async function clonesPicture(): Promise<string> {
   await using engine = await openEngine({ backend: "cpu" });
@@ -204,6 +225,22 @@ for (const moduleResolution of ["nodenext", "bundler"]) {
     assert.equal(status, 0, stdout);
   });
 }
+
+test("packages are never installed through a link: what it leads to stays (E_INSTALL)", () => {
+  const linked = path.join(scratch, "linked");
+  const others = path.join(scratch, "others");
+  for (const name of ["bin", "scripts"]) cpSync(path.join(ROOT, name), path.join(linked, name), { recursive: true });
+  for (const name of ["package.json", "package-lock.json"]) cpSync(path.join(ROOT, name), path.join(linked, name));
+  mkdirSync(path.join(others, "a-package"), { recursive: true });
+  symlinkSync(others, path.join(linked, "node_modules"), "junction");
+  const bootstrap = path.join(linked, "scripts", "bootstrap.mjs");
+  // No npm comes by this name: the test fails and nothing else happens.
+  const env = { ...process.env, npm_execpath: path.join(linked, "no-npm.js") };
+  const { status, stderr } = spawnSync(process.execPath, [bootstrap, "check"], { cwd: linked, env, encoding: "utf8" });
+  assert.equal(status, 5, stderr);
+  assert.match(stderr, /E_INSTALL: node_modules is a link to another folder, .*Next: /);
+  assert.ok(existsSync(path.join(others, "a-package")));
+});
 
 test("a clone that npm linked says what it lacks", () => {
   const fresh = path.join(scratch, "fresh");
