@@ -76,6 +76,12 @@ test("the other samplers draw on, but those that go by training steps; another s
   }
 });
 
+test("no refiner goes on from such a model's latents, and none is advised", async () => {
+  const refiner = fileURLToPath(new URL("../from-pictures/refiner", fixtures));
+  const opened = openEngine({ model: await modelOf(pictures[0]!), refiner, backend: "cpu" });
+  await assert.rejects(opened, /E_NOT_SDXL .*trained on noise levels.* Next: leave the refiner away\./);
+});
+
 test("a normalised latent has the colours of the latent that it stands for", () => {
   const statistics = { mean: [-1.6574, 1.886, -1.383, 2.5155], std: [8.4927, 5.9022, 6.5498, 5.2299] };
   const { factors, bias } = normalisedColours(SDXL_LATENT_COLOURS, statistics, 0.5);

@@ -79,6 +79,7 @@ export class SdxlRefiner implements Refiner {
       throw misfit(
         this.name,
         `${name} was trained on noise levels (EDM), and a refiner takes over at a training step of its own`,
+        "leave the refiner away",
       );
     }
     const { latentChannels } = configs.vae;
@@ -145,12 +146,16 @@ function requireRefiner(folder: Folder, unet: UNetConfig, { hiddenSize, projecti
   }
 }
 
-function misfit(subject: string, why: string): ArtifactError {
+function misfit(
+  subject: string,
+  why: string,
+  next = "name a refiner, such as a folder of stabilityai/stable-diffusion-xl-refiner-1.0",
+): ArtifactError {
   return new ArtifactError({
     code: "E_NOT_SDXL",
     subject,
     problem: `this is no refiner for that model: ${why}`,
-    next: "name a refiner, such as a folder of stabilityai/stable-diffusion-xl-refiner-1.0",
+    next,
   });
 }
 
