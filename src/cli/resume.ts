@@ -1,7 +1,7 @@
 /** @file `solvay resume [FILE]`: goes on with a picture that was stopped, to the same bytes that it would have had. */
 import path from "node:path";
 import type { Command } from "commander";
-import { ArtifactError, printable, UsageError } from "../errors.ts";
+import { printable, UsageError } from "../errors.ts";
 import type { OpenRequest } from "../job/checked.ts";
 import { BUDGET_FIELDS, OPEN_FIELDS } from "../job/fields.ts";
 import { pictureReference } from "../job/picture.ts";
@@ -21,7 +21,7 @@ import { formatNamed, type Target } from "../terminal/output-file.ts";
 import { paint } from "../terminal/painting.ts";
 import { stateFolderOf, unfinishedIn } from "../terminal/resume-names.ts";
 import { StatusLine } from "../terminal/status-line.ts";
-import { modelContent, PICTURE_PLACES, pictureContents } from "../terminal/unfinished.ts";
+import { changedSince, modelContent, PICTURE_PLACES, pictureContents } from "../terminal/unfinished.ts";
 import { SOLVAY_VERSION } from "../version.ts";
 
 interface ResumeFlags extends OptionValues {
@@ -90,7 +90,7 @@ async function resume(context: CliContext, named: string | undefined, options: R
   await paint(context, {
     ...{ request, json: options.json, preview: previewOf(options), jobs: [job], targets: [target] },
     saveEvery: saveEveryOf(options),
-    resumed: { state: read.state, file, output: read.output, folder },
+    resumed: { state: read.state, file, output: read.output, folder, pictures: read.pictures },
     onOpened: (info) => {
       for (const text of differences(read, info)) note(text);
     },
@@ -154,10 +154,7 @@ async function requireSameFiles(
   { shown, read, job, request }: Reopened,
   note: (text: string) => void,
 ): Promise<void> {
-  const changed = (what: string) => {
-    const problem = `${what} is not what it was when the picture was begun`;
-    return new ArtifactError({ code: "E_RESUME_CHANGED", subject: shown, problem, next: "put it back, or begin anew" });
-  };
+  const changed = (what: string) => changedSince(shown, what);
   if (read.modelContent === undefined) note("whether the model is still the same was not noted");
   else if (read.modelContent !== (await modelContent(libraryOf(context), request))) {
     throw changed(`the model ${read.computed.model}`);

@@ -76,8 +76,9 @@ export class LoraFiles implements AsyncDisposable {
       adapters: { set, uses: asked.map(({ use }) => use) },
       hashes: [...told].map(([name, { hash }]) => `${name}: ${hash}`).join(", "),
       events: asked.map(({ use: { file } }, i) => {
-        const { kinds, tensors, matched, unmatched } = files[i]!.report;
-        return { type: "lora", file, kinds, tensors, matched, unmatched };
+        const { hash, report } = files[i]!;
+        const { kinds, tensors, matched, unmatched } = report;
+        return { type: "lora", file, hash, kinds, tensors, matched, unmatched };
       }),
       notes: [
         ...[...told].flatMap(([name, { report }]) => reportNotes(name, report)),

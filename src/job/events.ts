@@ -54,6 +54,8 @@ export type GenerateEvent =
   | {
       readonly type: "lora";
       readonly file: string;
+      /** As A1111 abbreviates it. */
+      readonly hash: string;
       readonly kinds: Readonly<Record<string, number>>;
       readonly tensors: number;
       readonly matched: number;

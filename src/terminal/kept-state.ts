@@ -13,7 +13,7 @@ import { type CliContext, libraryOf } from "./context.ts";
 import { systemProblem } from "./failure.ts";
 import type { Target } from "./output-file.ts";
 import { resumeNames, unfinishedFolder } from "./resume-names.ts";
-import { anchored, modelContent, PICTURE_PLACES, pictureContents } from "./unfinished.ts";
+import { anchored, changedSince, modelContent, PICTURE_PLACES, pictureContents } from "./unfinished.ts";
 
 /** A save takes some hundredths of a second, most of them for the disk. */
 const EVERY_MS = 20_000;
@@ -32,7 +32,7 @@ export interface KeptStateOptions {
   /** Milliseconds of a clock that never goes back. Default: the process's. */
   readonly now?: (() => number) | undefined;
   /** The file that it goes on from. */
-  readonly resumed?: { readonly file: string; readonly output: string } | undefined;
+  readonly resumed?: (Place & { readonly pictures: UnfinishedPicture["pictures"] }) | undefined;
 }
 
 /** Where it lies, and how far the picture is. */
@@ -52,6 +52,8 @@ export class KeptState {
   #place: Place | undefined;
   #header: Omit<UnfinishedPicture, "output" | "steps"> | undefined;
   #full: GenerateJob;
+  /** Hashes of LoRAs, beside those of pictures. */
+  readonly #loras: Record<string, string> = {};
   #latest: { readonly state: DrawnState; readonly steps: number } | undefined;
   #savedStep = 0;
   readonly #now: () => number;
@@ -71,9 +73,13 @@ export class KeptState {
     return this.#options.target ? undefined : this.#place?.output;
   }
 
-  /** Takes note of what the engine tells, and saves where it is time. A save that fails stops no picture. */
+  /**
+   * Takes note of what the engine tells, and saves where it is time. A save that fails stops no picture. Rejects with ArtifactError `E_RESUME_CHANGED`
+   * where a LoRA is another than the picture was begun with.
+   */
   async observe(event: GenerateEvent): Promise<void> {
     if (event.type === "start") this.#full = fullJob(event, this.#options.job);
+    if (event.type === "lora") this.#noteLora(event);
     if (event.type !== "step" || !event.state) return;
     const { step, steps, state } = event;
     this.#latest = { state, steps };
@@ -98,6 +104,15 @@ export class KeptState {
   async discard(): Promise<void> {
     if (this.#place) await unlink(this.#place.file).catch(() => {});
     this.#place = undefined;
+  }
+
+  #noteLora({ file, hash }: Extract<GenerateEvent, { type: "lora" }>): void {
+    const key = `lora ${file}`;
+    const before = this.#options.resumed?.pictures[key];
+    if (before !== undefined && before !== hash) {
+      throw changedSince(path.basename(this.#options.resumed!.file), `the LoRA ${file}`);
+    }
+    this.#loras[key] = hash;
   }
 
   async #save(): Promise<void> {
@@ -153,7 +168,7 @@ export class KeptState {
       request: await anchored(host, request),
       computed: { model, backend, precision, ...(adapter !== undefined && { adapter }) },
       modelContent: await modelContent(host, request).catch(() => undefined),
-      pictures: await pictureContents(this.#full, cwd).catch(() => ({})),
+      pictures: { ...(await pictureContents(this.#full, cwd).catch(() => ({}))), ...this.#loras },
       cwd,
     };
   }

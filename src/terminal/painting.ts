@@ -5,6 +5,7 @@ import type { PictureEncoding } from "../image/picture-writer.ts";
 import type { OpenRequest } from "../job/checked.ts";
 import type { PictureSize } from "../job/job.ts";
 import { requireEncodingFits } from "../job/output-fields.ts";
+import type { UnfinishedPicture } from "../job/resume-file.ts";
 import type { DrawnState, EngineInfo, GenerateEvent, GenerateJob, GenerateOptions, LoadEvent } from "../job/types.ts";
 import { openPictureWriter } from "../node/picture-writer.ts";
 import { type CliContext, interruptible } from "./context.ts";
@@ -30,6 +31,8 @@ export interface ResumedPicture {
   /** The name that the picture would have had, and the folder that it goes to. */
   readonly output: string;
   readonly folder: string;
+  /** Hashes of the files that it was begun with. */
+  readonly pictures: UnfinishedPicture["pictures"];
 }
 
 export interface Painting {

@@ -1,5 +1,6 @@
 /** @file What an unfinished picture depends on in this machine's files: the request by absolute paths, and what its files hold. */
 import { sha256Hex } from "#hash";
+import { ArtifactError } from "../errors.ts";
 import type { OpenRequest } from "../job/checked.ts";
 import { pictureReference } from "../job/picture.ts";
 import type { GenerateJob } from "../job/types.ts";
@@ -10,13 +11,21 @@ import { readPictureBytes } from "../node/picture-files.ts";
 
 /** Parts of a request that name files. */
 const PLACES = ["model", "vae", "config", "base", "artifact", "refiner"] as const;
+/** Those that the model does not depend on. */
+const FOLDERS = ["previewModel", "wildcardsDir", "loraDir", "embeddingsDir"] as const;
 /** Fields of a job that do. */
 export const PICTURE_PLACES = ["initImage", "maskImage"] as const;
+
+/** One of a picture's files, where it would be half of one and half of another. `picture`: its unfinished file. */
+export function changedSince(picture: string, what: string): ArtifactError {
+  const problem = `${what} is not what it was when the picture was begun`;
+  return new ArtifactError({ code: "E_RESUME_CHANGED", subject: picture, problem, next: "put it back, or begin anew" });
+}
 
 /** The request as it means the same from any folder. */
 export async function anchored(host: LibraryHost, request: OpenRequest): Promise<OpenRequest> {
   const paths: Record<string, string> = {};
-  for (const name of [...PLACES, "previewModel"] as const) {
+  for (const name of [...PLACES, ...FOLDERS] as const) {
     const value = request[name];
     if (value !== undefined && (await host.kindOf(host.absolute(value)))) paths[name] = host.absolute(value);
   }

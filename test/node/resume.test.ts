@@ -25,8 +25,10 @@ import { DeviceError } from "../../src/errors.ts";
 import { readUnfinished } from "../../src/job/resume-file.ts";
 import { openFileSource } from "../../src/node/files/file.ts";
 import { type Engine, type GenerateEvent, openEngine } from "../../src/node.ts";
-import type { CliContext } from "../../src/terminal/context.ts";
+import { type CliContext, libraryOf } from "../../src/terminal/context.ts";
 import { KeptState } from "../../src/terminal/kept-state.ts";
+import { anchored } from "../../src/terminal/unfinished.ts";
+import { encodeSafetensors } from "../safetensors-writer.ts";
 import { fakeContext } from "./fake-context.ts";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
@@ -257,6 +259,35 @@ test("another model or picture is refused, another precision is told", async () 
   const other = await run(cwd, ["resume", "--backend", "reference"]);
   assert.match(other.err, /\nNote: the backend was cpu, now it is reference: the rest may come out otherwise\n/);
   assert.equal(other.rc, 0);
+});
+
+test("a LoRA that was exchanged meanwhile is refused; folders are kept by their whole paths", async () => {
+  const cwd = folder();
+  const lora = (value: number) => {
+    const tensor = (name: string, shape: number[]) => ({
+      name: `lora_unet_mid_block_attentions_0_transformer_blocks_0_attn1_to_q.${name}.weight`,
+      ...{ dtype: "f32" as const, shape, bytes: new Uint8Array(new Float32Array(24).fill(value).buffer) },
+    });
+    return encodeSafetensors([tensor("lora_down", [1, 24]), tensor("lora_up", [24, 1])]);
+  };
+  const file = path.join(cwd, "loras/fur.safetensors");
+  mkdirSync(path.dirname(file));
+  writeFileSync(file, lora(1));
+  const model = ["--model", path.join(ROOT, "fixtures/golden/flat"), ...SMALL, "--width", "16", "--height", "16"];
+  const line = ["generate", "x<lora:fur:1>", "--prompt-syntax", "a1111", "--lora-dir", path.dirname(file), ...model];
+  const begun = await run(cwd, line, stopping(2));
+  assert.match(begun.err, /The unfinished picture is kept/);
+  writeFileSync(file, lora(2));
+  const changed = await run(cwd, ["resume"]);
+  assert.match(
+    changed.err,
+    /\nE_RESUME_CHANGED output_001\.resume: the LoRA fur is not what it was when the picture was begun/,
+  );
+  writeFileSync(file, lora(1));
+  const resumed = await run(cwd, ["resume"]);
+  assert.equal(resumed.rc, 0, resumed.err);
+  const host = libraryOf({ cwd, env: {} });
+  assert.deepEqual(await anchored(host, { loraDir: "loras" }), { loraDir: path.dirname(file) });
 });
 
 test("files that anybody may have changed: one line each, and no more memory than they have bytes", async () => {
