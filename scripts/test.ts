@@ -11,7 +11,8 @@ import { killRunning, runFile } from "./test/file-run.ts";
 
 const FILE_MINUTES = 10;
 const WHOLE_MINUTES = 45;
-const AT_ONCE = 2;
+/** One more than the two cores that the suite is measured on: some files wait for other processes and for clocks. */
+const AT_ONCE = 3;
 /** Begun first: a long file that comes last would run alone. */
 const LONG = [
   "node/card",

@@ -37,7 +37,7 @@ async function pixels(
   size = { width: 64, height: 64 },
 ): Promise<Uint8Array> {
   await using engine = await openEngine({ backend: "cpu", ...options });
-  for await (const event of engine.generate({ prompt: "a lake at dawn", seed: 3, steps: 2, ...size })) {
+  for await (const event of engine.generate({ prompt: "a lake at dawn", seed: 3, steps: 1, ...size })) {
     if (event.type === "image") return (await decodePng(Uint8Array.from(event.bytes))).pixels;
   }
   throw new Error("no image");

@@ -14,7 +14,7 @@ import { demoTensors, originalDemo, small, widened } from "../support/single-fil
 import { fakeContext } from "./fake-context.ts";
 
 const DEMO = fileURLToPath(new URL("../../models/demo", import.meta.url));
-const JOB = { prompt: "a lake at dawn", seed: 3, steps: 2, width: 64, height: 64 };
+const JOB = { prompt: "a lake at dawn", seed: 3, steps: 1, width: 64, height: 64 };
 const JUNK = [
   small("model_ema.decay", [0.99]),
   small("conditioner.embedders.0.transformer.text_model.embeddings.position_ids", [0, 1, 2]),
