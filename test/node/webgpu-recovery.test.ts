@@ -163,7 +163,7 @@ test("a card lost in any phase: one note, the same PNG, and it is remembered", o
 test(
   "three losses in a minute are too many, also for an engine that starts; after it the card is tried again",
   options,
-  async () => {
+  async (t) => {
     const folder = newFolder();
     const { spoil, doom: doomNow } = doomable();
     await using gpu = await open(folder, spoil);
@@ -177,7 +177,8 @@ test(
     assert.equal((await errorOf(gpu.engine)).code, "E_GPU_UNSTABLE");
     await assert.rejects(open(folder), { code: "E_GPU_UNSTABLE" });
     assert.equal(gpu.opens(), 3);
-    assert.equal((await remembered(folder)).pacing!.caution, 1 / 8);
+    // Written beside the refusal.
+    await t.waitFor(async () => assert.equal((await remembered(folder)).pacing!.caution, 1 / 8), { timeout: 10_000 });
     gpu.nowMs += 61_000;
     const { png, notes } = await draw(gpu.engine);
     sameBytes(png, expected);
