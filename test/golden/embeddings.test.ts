@@ -9,11 +9,12 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { readPictureTexts } from "../../src/image/metadata/picture-texts.ts";
-import { decodePng } from "../../src/image/png.ts";
 import { readPicture } from "../../src/job/read-picture.ts";
-import { type Engine, type GenerateJob, openEngine } from "../../src/node.ts";
+import { type GenerateJob, openEngine } from "../../src/node.ts";
 import { memorySource } from "../../src/source/memory.ts";
+import { drawWithinPlan } from "../support/draw-within-plan.ts";
 import { sameBytes } from "../support/same.ts";
+import { requireSamePicture } from "../support/same-picture.ts";
 
 interface GoldenJob {
   readonly model: string;
@@ -33,31 +34,13 @@ const jobOf = ({ model: _, negative, embeddings, file: __, ...job }: GoldenJob):
   embeddings: embeddings.map((name) => join(FOLDER, name)),
 });
 
-async function drawn(engine: Engine, job: GenerateJob): Promise<Uint8Array<ArrayBuffer>> {
-  let planned = 0;
-  for await (const event of engine.generate(job)) {
-    if (event.type === "plan") planned = event.plan.peak.deviceBytes;
-    if (event.type !== "image") continue;
-    assert.ok(event.peakDeviceBytes <= planned, `${event.peakDeviceBytes} of ${planned} bytes`);
-    return new Uint8Array(event.bytes);
-  }
-  throw new Error("the job ended without a picture");
-}
-
 for (const golden of JOBS) {
   test(`${golden.model}: ${JSON.stringify(golden.prompt)} is diffusers' picture`, async () => {
     await using engine = await openEngine({ model: join(MODELS, golden.model), backend: "cpu" });
-    const found = await decodePng(await drawn(engine, jobOf(golden)));
-    const expected = await decodePng(new Uint8Array(readFileSync(join(FOLDER, golden.file))));
-    assert.equal(found.pixels.length, expected.pixels.length);
-    let [largest, squares] = [0, 0];
-    for (const [i, value] of found.pixels.entries()) {
-      const difference = Math.abs(value - expected.pixels[i]!);
-      largest = Math.max(largest, difference);
-      squares += difference ** 2;
-    }
-    const psnrDb = 10 * Math.log10(255 ** 2 / Math.max(squares / found.pixels.length, Number.MIN_VALUE));
-    assert.ok(largest <= 2 && psnrDb >= 50, `largest difference ${largest}, PSNR ${psnrDb.toFixed(1)} dB`);
+    await requireSamePicture(
+      await drawWithinPlan(engine, jobOf(golden)),
+      new Uint8Array(readFileSync(join(FOLDER, golden.file))),
+    );
   });
 }
 
@@ -69,14 +52,14 @@ test("found by name in a folder, recorded, remade; no part of a longer word; any
   const model = join(MODELS, "flat");
   const job: GenerateJob = { prompt: "mist", seed: 2, steps: 1, guidance: 1, width: 32, height: 32 };
   await using engine = await openEngine({ model, backend: "cpu", embeddingsDir: dir });
-  const png = await drawn(engine, job);
+  const png = await drawWithinPlan(engine, job);
   const settings = readPicture(await readPictureTexts(memorySource("a.png", png)));
   assert.deepEqual(settings?.job.embeddings, ["mist"]);
-  sameBytes(await drawn(engine, { ...settings!.job, prompt: "mist" }), png);
+  sameBytes(await drawWithinPlan(engine, { ...settings!.job, prompt: "mist" }), png);
   const { peak } = await engine.plan(job);
   await engine.setBudgets({ vram: peak.deviceBytes - 100_000 });
-  sameBytes(await drawn(engine, job), png);
+  sameBytes(await drawWithinPlan(engine, job), png);
   // Not a word of its own: read as text.
-  const other = await drawn(engine, { ...job, prompt: "misty" });
+  const other = await drawWithinPlan(engine, { ...job, prompt: "misty" });
   assert.ok(other.some((value, i) => value !== png[i]));
 });

@@ -7,7 +7,8 @@ import { readFileSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
-import { type Engine, type GenerateJob, openEngine, UsageError } from "../../src/node.ts";
+import { type GenerateJob, openEngine, UsageError } from "../../src/node.ts";
+import { drawWithinPlan } from "../support/draw-within-plan.ts";
 import { sameBytes } from "../support/same.ts";
 import { requireSamePicture } from "../support/same-picture.ts";
 import { sharedEngine } from "../support/shared-engine.ts";
@@ -30,7 +31,7 @@ const engineOf = sharedEngine();
 for (const { model, negative, negative2, originalSize, crop, file, ...job } of jobs) {
   test(`${file}: ${JSON.stringify(job.prompt.slice(0, 40))} equals diffusers' picture`, async () => {
     const engine = await engineOf({ model: fileURLToPath(new URL(model, models)), backend: "cpu" });
-    const png = await generate(engine, {
+    const png = await drawWithinPlan(engine, {
       ...job,
       ...(negative !== undefined && { negativePrompt: negative }),
       ...(negative2 !== undefined && { negativePrompt2: negative2 }),
@@ -49,7 +50,7 @@ test("three chunks, AND, what changes by step: the same picture under any budget
     ...{ clipSkip: 1, seed: 3, steps: 3, width: 64, height: 64 },
   };
   await using engine = await openEngine({ backend: "cpu" });
-  const wide = await generate(engine, job);
+  const wide = await drawWithinPlan(engine, job);
   const { phases, peak } = await engine.plan(job);
   const passes = phases.flatMap((phase) => phase.passes);
   const repeats = (pass: string) => passes.find(({ id }) => id === pass)!.repeats;
@@ -57,9 +58,9 @@ test("three chunks, AND, what changes by step: the same picture under any budget
   await engine.setBudgets({ vram: peak.deviceBytes - 1_000_000 });
   const narrow = await engine.plan(job);
   assert.ok(narrow.peak.deviceBytes < peak.deviceBytes);
-  sameBytes(await generate(engine, job), wide);
+  sameBytes(await drawWithinPlan(engine, job), wide);
   // Weights count: another picture without them.
-  const other = await generate(engine, { ...job, promptSyntax: "plain" });
+  const other = await drawWithinPlan(engine, { ...job, promptSyntax: "plain" });
   assert.ok(other.some((value, i) => value !== wide[i]));
 });
 
@@ -67,7 +68,7 @@ test("what can't be is refused before anything is computed", async () => {
   await using engine = await openEngine({ backend: "cpu" });
   const refused = async (job: Partial<GenerateJob>, code: string) =>
     assert.rejects(
-      generate(engine, { prompt: "a", steps: 1, promptSyntax: "a1111", ...job }),
+      drawWithinPlan(engine, { prompt: "a", steps: 1, promptSyntax: "a1111", ...job }),
       (error) => error instanceof UsageError && error.code === code,
     );
   await refused({ prompt: "(".repeat(60_000) }, "E_PROMPT");
@@ -78,14 +79,3 @@ test("what can't be is refused before anything is computed", async () => {
   await refused({ clipSkip: 3 }, "E_JOB");
   await refused({ crop: "1x2" }, "E_JOB");
 });
-
-async function generate(engine: Engine, job: GenerateJob): Promise<Uint8Array<ArrayBuffer>> {
-  let planned = 0;
-  for await (const event of engine.generate(job)) {
-    if (event.type === "plan") planned = event.plan.peak.deviceBytes;
-    if (event.type !== "image") continue;
-    assert.ok(event.peakDeviceBytes <= planned, `${event.peakDeviceBytes} of ${planned} bytes`);
-    return new Uint8Array(event.bytes);
-  }
-  throw new Error("the job ended without a picture");
-}

@@ -6,7 +6,6 @@ import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { type AdapterFacts, NEEDED_LIMITS } from "../../src/backend/webgpu/adapter/adapter.ts";
 import { runCli } from "../../src/cli/program.ts";
-import { decodePng } from "../../src/image/png.ts";
 import { adapterFindings } from "../../src/node/doctor.ts";
 import { listAdapters } from "../../src/node/gpu/dawn.ts";
 import {
@@ -20,6 +19,7 @@ import {
 } from "../../src/node.ts";
 import { findTestAdapter } from "../backend/software-vulkan.ts";
 import { sameBytes } from "../support/same.ts";
+import { requireSamePicture } from "../support/same-picture.ts";
 import { searched } from "../support/thorough.ts";
 import { fakeContext } from "./fake-context.ts";
 
@@ -48,15 +48,7 @@ test("webgpu: within 2/255 and 50 dB of the CPU, one PNG for all budgets", optio
   });
   assert.equal(gpu.info.backend, "webgpu");
   const resident = await picture(gpu);
-  const [found, expected] = [await decodePng(resident), await decodePng(await picture(cpu))];
-  let squares = 0;
-  found.pixels.forEach((value, i) => {
-    const difference = Math.abs(value - expected.pixels[i]!);
-    assert.ok(difference <= 2, `pixel ${i} differs by ${difference}`);
-    squares += difference ** 2;
-  });
-  const psnrDb = 10 * Math.log10(255 ** 2 / Math.max(squares / found.pixels.length, Number.MIN_VALUE));
-  assert.ok(psnrDb >= 50, `${psnrDb} dB`);
+  await requireSamePicture(resident, await picture(cpu));
 
   await gpu.setBudgets({ vram: "1M" });
   const refusal = await picture(gpu).then(
