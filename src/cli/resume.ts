@@ -5,6 +5,7 @@ import { printable, UsageError } from "../errors.ts";
 import type { OpenRequest } from "../job/checked.ts";
 import { BUDGET_FIELDS, OPEN_FIELDS } from "../job/fields.ts";
 import { pictureReference } from "../job/picture.ts";
+import { PICTURE_NAMES } from "../job/picture-fields.ts";
 import { type ReadUnfinished, readUnfinished } from "../job/resume-file.ts";
 import type { EngineInfo, GenerateJob } from "../job/types.ts";
 import { type CliContext, interruptible, libraryOf } from "../terminal/context.ts";
@@ -21,7 +22,7 @@ import { formatNamed, type Target } from "../terminal/output-file.ts";
 import { paint } from "../terminal/painting.ts";
 import { stateFolderOf, unfinishedIn } from "../terminal/resume-names.ts";
 import { StatusLine } from "../terminal/status-line.ts";
-import { changedSince, modelContent, PICTURE_PLACES, pictureContents } from "../terminal/unfinished.ts";
+import { changedSince, modelContent, pictureContents } from "../terminal/unfinished.ts";
 import { SOLVAY_VERSION } from "../version.ts";
 
 interface ResumeFlags extends OptionValues {
@@ -125,8 +126,8 @@ async function list(context: CliContext, files: readonly string[], json: boolean
 
 /** Pictures that the job begins with lie where they lay; one whose path means another file here is named by its whole path. */
 function jobHere(job: GenerateJob, then: string, now: string): GenerateJob {
-  const moved: Partial<Record<(typeof PICTURE_PLACES)[number], string>> = {};
-  for (const field of PICTURE_PLACES) {
+  const moved: Partial<Record<(typeof PICTURE_NAMES)[number], string>> = {};
+  for (const field of PICTURE_NAMES) {
     const text = job[field];
     if (text === undefined || pictureReference(field, text).kind !== "file") continue;
     if (path.resolve(then, text) !== path.resolve(now, text)) moved[field] = path.resolve(then, text);

@@ -5,6 +5,10 @@ import type { Fields } from "./field-type.ts";
 const TEXT = { type: "text", maxChars: 32767 } as const;
 /** The infotext's entry that tells a picture with a second pass. */
 const HIRES_UPSCALE = "Hires upscale";
+/** Fields that name pictures. */
+export const PICTURE_NAMES = ["initImage", "maskImage"] as const;
+/** What enlarges for a second pass without a file. */
+export const HIRES_FILTERS = ["latent", "latent-nearest", "lanczos"] as const;
 const SHARE = { type: "decimal", min: 0, max: 1 } as const;
 
 export const PICTURE_FIELDS = {

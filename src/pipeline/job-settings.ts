@@ -2,6 +2,7 @@
 import { UsageError } from "../errors.ts";
 import type { FullJob, GenerateJob, PictureSize } from "../job/job.ts";
 import { requireEncodingFits } from "../job/output-fields.ts";
+import { HIRES_FILTERS } from "../job/picture-fields.ts";
 import type { Checkpoint } from "../models/family.ts";
 import { isMasked } from "./job-pictures.ts";
 
@@ -14,11 +15,10 @@ const HIRES_STRENGTH = 0.7;
 /** Where the refiner takes over: diffusers' ensemble of experts, and what the refiner was trained for. */
 export const REFINER_START = 0.8;
 
-const UPSCALERS = ["latent", "latent-nearest", "lanczos"] as const;
 /** Files of networks that enlarge pictures. */
 const NETWORK_FILE = /\.(?:pth|pt|safetensors)$/i;
 
-export type HiresUpscaler = (typeof UPSCALERS)[number] | "network";
+export type HiresUpscaler = (typeof HIRES_FILTERS)[number] | "network";
 
 /** The job with what stands where it is silent. */
 export function withPictureDefaults<Job extends GenerateJob>(job: Job, refined: boolean): Job {
@@ -36,12 +36,12 @@ export function strengthOf(job: GenerateJob): number {
 
 /** Throws UsageError `E_JOB`. */
 export function hiresUpscaler({ hiresUpscaler: name = "latent" }: GenerateJob): HiresUpscaler {
-  const found = UPSCALERS.find((known) => known === name.toLowerCase().replaceAll("_", "-"));
+  const found = HIRES_FILTERS.find((known) => known === name.toLowerCase().replaceAll("_", "-"));
   if (found) return found;
   if (NETWORK_FILE.test(name)) return "network";
   throw refusal(
     "hiresUpscaler",
-    `${JSON.stringify(name.slice(0, 60))} is none (allowed: ${UPSCALERS.join(", ")}, a .pth or .safetensors file)`,
+    `${JSON.stringify(name.slice(0, 60))} is none (allowed: ${HIRES_FILTERS.join(", ")}, a .pth or .safetensors file)`,
     "name one of those",
   );
 }

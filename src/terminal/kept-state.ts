@@ -5,6 +5,7 @@ import type { PictureEncoding } from "../image/picture-writer.ts";
 import type { OpenRequest } from "../job/checked.ts";
 import type { DrawnState } from "../job/events.ts";
 import { JOB_FIELDS } from "../job/fields.ts";
+import { PICTURE_NAMES } from "../job/picture-fields.ts";
 import { encodeUnfinished, type UnfinishedPicture } from "../job/resume-file.ts";
 import type { EngineInfo, GenerateEvent, GenerateJob } from "../job/types.ts";
 import { createFile, replaceFile } from "../node/disk/atomic-file.ts";
@@ -13,7 +14,7 @@ import { type CliContext, libraryOf } from "./context.ts";
 import { systemProblem } from "./failure.ts";
 import type { Target } from "./output-file.ts";
 import { resumeNames, unfinishedFolder } from "./resume-names.ts";
-import { anchored, changedSince, modelContent, PICTURE_PLACES, pictureContents } from "./unfinished.ts";
+import { anchored, changedSince, modelContent, pictureContents } from "./unfinished.ts";
 
 /** A save takes some hundredths of a second, most of them for the disk. */
 const EVERY_MS = 20_000;
@@ -178,7 +179,7 @@ export class KeptState {
 function fullJob(start: Extract<GenerateEvent, { type: "start" }>, job: GenerateJob): GenerateJob {
   const told: Readonly<Record<string, unknown>> = { ...start };
   const values = Object.keys(JOB_FIELDS).map((name) => [name, told[name]] as const);
-  const asked = ["negativePrompt", ...PICTURE_PLACES] as const;
+  const asked = ["negativePrompt", ...PICTURE_NAMES] as const;
   return {
     ...(Object.fromEntries(values.filter(([, value]) => value !== undefined)) as unknown as GenerateJob),
     ...Object.fromEntries(asked.map((name) => [name, job[name]])),

@@ -3,6 +3,7 @@ import { sha256Hex } from "#hash";
 import { ArtifactError } from "../errors.ts";
 import type { OpenRequest } from "../job/checked.ts";
 import { pictureReference } from "../job/picture.ts";
+import { PICTURE_NAMES } from "../job/picture-fields.ts";
 import type { GenerateJob } from "../job/types.ts";
 import type { LibraryHost } from "../library/host.ts";
 import { locateFiles, locateModel } from "../library/locate.ts";
@@ -13,8 +14,6 @@ import { readPictureBytes } from "../node/picture-files.ts";
 const PLACES = ["model", "vae", "config", "base", "artifact", "refiner"] as const;
 /** Those that the model does not depend on. */
 const FOLDERS = ["previewModel", "wildcardsDir", "loraDir", "embeddingsDir"] as const;
-/** Fields of a job that do. */
-export const PICTURE_PLACES = ["initImage", "maskImage"] as const;
 
 /** One of a picture's files, where it would be half of one and half of another. `picture`: its unfinished file. */
 export function changedSince(picture: string, what: string): ArtifactError {
@@ -47,7 +46,7 @@ export async function modelContent(host: LibraryHost, request: OpenRequest): Pro
 /** sha256 of each file that the job begins with. */
 export async function pictureContents(job: GenerateJob, cwd: string): Promise<Readonly<Record<string, string>>> {
   const contents: Record<string, string> = {};
-  for (const field of PICTURE_PLACES) {
+  for (const field of PICTURE_NAMES) {
     const text = job[field];
     if (text === undefined || pictureReference(field, text).kind !== "file") continue;
     contents[field] = sha256Hex((await readPictureBytes(field, text, { cwd })).bytes);

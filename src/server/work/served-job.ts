@@ -5,6 +5,7 @@ import type { OpenRequest } from "../../job/checked.ts";
 import { JOB_FIELDS } from "../../job/fields.ts";
 import { requireEncodingFits } from "../../job/output-fields.ts";
 import { pictureReference } from "../../job/picture.ts";
+import { HIRES_FILTERS, PICTURE_NAMES } from "../../job/picture-fields.ts";
 import { checkJob } from "../../job/schema.ts";
 import { seriesOf } from "../../job/series.ts";
 import type { GenerateJob } from "../../job/types.ts";
@@ -28,9 +29,6 @@ export const SERVED_LIMITS = {
 
 /** Pictures that one request may ask for. */
 export const MAX_COUNT = 10;
-const PICTURES = ["initImage", "maskImage"] as const;
-/** What enlarges without a file. */
-const UPSCALERS = ["latent", "latent-nearest", "lanczos"];
 
 /** Throws UsageError `E_JOB` or `E_PICTURE` naming the field that is wrong. */
 export function checkServed(value: unknown): GenerateJob {
@@ -45,7 +43,7 @@ export function checkServed(value: unknown): GenerateJob {
     throw new UsageError({ code: "E_JOB", subject: name, problem, next: `give ${name} a value in that range` });
   }
   requireEncodingFits(job);
-  for (const field of PICTURES) {
+  for (const field of PICTURE_NAMES) {
     const text = job[field];
     if (text !== undefined && pictureReference(field, text).kind === "file") {
       const problem = "a server reads no files by their names";
@@ -60,8 +58,8 @@ export function checkServed(value: unknown): GenerateJob {
     throw new UsageError({ code: "E_JOB", subject: field, problem, next: "give the file's name without its folder" });
   }
   const { hiresUpscaler } = job;
-  if (hiresUpscaler !== undefined && !UPSCALERS.includes(hiresUpscaler)) {
-    const problem = `${JSON.stringify(hiresUpscaler.slice(0, 60))} is none of a server's (allowed ${UPSCALERS.join(", ")})`;
+  if (hiresUpscaler !== undefined && !HIRES_FILTERS.some((filter) => filter === hiresUpscaler)) {
+    const problem = `${JSON.stringify(hiresUpscaler.slice(0, 60))} is none of a server's (allowed ${HIRES_FILTERS.join(", ")})`;
     throw new UsageError({ code: "E_JOB", subject: "hiresUpscaler", problem, next: "choose one of those" });
   }
   return job;
@@ -77,7 +75,7 @@ export async function newJobs(
   { assets, model }: { readonly assets: Assets; readonly model: OpenRequest },
 ): Promise<readonly NewJob[]> {
   const pictures: Record<string, string> = {};
-  for (const field of PICTURES) {
+  for (const field of PICTURE_NAMES) {
     const text = job[field];
     if (text === undefined) continue;
     const reference = pictureReference(field, text);
@@ -122,7 +120,7 @@ function hashOf(job: GenerateJob, model: OpenRequest): string {
 /** The job as the engine takes it, its assets as data: URLs. Rejects with UsageError where one is gone. */
 export async function withPictures(job: GenerateJob, assets: Assets): Promise<GenerateJob> {
   const pictures: Record<string, string> = {};
-  for (const field of PICTURES) {
+  for (const field of PICTURE_NAMES) {
     const text = job[field];
     if (text === undefined) continue;
     const reference = pictureReference(field, text);
