@@ -21,7 +21,7 @@ import {
 import { formatNamed } from "../terminal/output-file.ts";
 import { paint } from "../terminal/painting.ts";
 import { readSettings } from "../terminal/picture-settings.ts";
-import { cardReason, remakeOf } from "../terminal/remake.ts";
+import { cardReason, remakeOf, unsaid } from "../terminal/remake.ts";
 import { StatusLine } from "../terminal/status-line.ts";
 
 interface AgainFlags extends OptionValues {
@@ -102,7 +102,7 @@ async function again(context: CliContext, file: string, options: AgainFlags): Pr
     const problem = "what it says of its prompt is not understood";
     throw new UsageError({ code: "E_NO_PROMPT", subject: file, problem, next: "give a prompt with --prompt" });
   }
-  const why = [...reasons, ...missing(job)];
+  const why = [...reasons, ...unsaid(job)];
   if (json)
     context.stdout.write(`${JSON.stringify({ type: "again", file, tool: settings.tool, job, reasons: why })}\n`);
   else if (why.length > 0) {
@@ -125,12 +125,6 @@ async function again(context: CliContext, file: string, options: AgainFlags): Pr
       else say.say(verdict);
     },
   });
-}
-
-/** What a job draws or takes from the model where the picture does not say. */
-function missing(job: Partial<GenerateJob>): string[] {
-  const needed = ["seed", "steps", "guidance", "width", "height"] as const;
-  return needed.filter((name) => job[name] === undefined).map((name) => `it does not say its ${name}`);
 }
 
 async function original(file: string): Promise<Uint8Array<ArrayBuffer> | undefined> {

@@ -3,6 +3,7 @@ import { readFile } from "node:fs/promises";
 import path from "node:path";
 import type { Command } from "commander";
 import { wholeFromText } from "../job/text.ts";
+import { FileHashes } from "../node/file-hashes.ts";
 import { defaultStateFolder } from "../node/state/folder.ts";
 import { type CliContext, Interrupted, interruptible, libraryOf } from "../terminal/context.ts";
 import { addOpenOptions, type OptionValues, openRequestOf } from "../terminal/options.ts";
@@ -57,6 +58,7 @@ async function runServe(context: CliContext, options: ServeFlags): Promise<void>
       ? undefined
       : Keys.fromText(await readFile(path.resolve(cwd, apiKeyFile), "utf8"), apiKeyFile);
   const { serve } = await import("../server/serve.ts");
+  const hashes = new FileHashes(defaultStateFolder(env));
   const say = (line: string) => stdout.write(`${line}\n`);
   await interruptible(context, (signal) =>
     serve(
@@ -64,6 +66,8 @@ async function runServe(context: CliContext, options: ServeFlags): Promise<void>
         ...{ host, port, request, stateFolder, keys, queueLimit, allowedHosts: allowHost },
         imagesFolder: images === undefined ? path.join(stateFolder, "images") : path.resolve(cwd, images),
         openEngine: context.openEngine,
+        library: libraryOf(context),
+        hashes: { of: (file) => hashes.known(file), fileWith: (hash) => hashes.fileWith(hash) },
         modelContent: () => modelContent(libraryOf(context), request).catch(() => undefined),
         logs: { write: (line) => void stderr.write(line) },
         onListening: (url) => say(`Listening on ${url}`),

@@ -7,8 +7,10 @@ import pino, { type DestinationStream } from "pino";
 import { DeviceError, UsageError } from "../errors.ts";
 import type { OpenRequest } from "../job/checked.ts";
 import type { Engine, OpenEngineOptions } from "../job/types.ts";
+import type { LibraryHost } from "../library/host.ts";
 import { SYSTEM_CLOCK } from "../node/clock.ts";
 import { acquireLock } from "../node/disk/lock.ts";
+import type { ModelHashes } from "../terminal/remake-parts.ts";
 import { failed, serverApp } from "./http/app.ts";
 import { notReady } from "./http/failures.ts";
 import { guard, setAnswerHeaders } from "./http/guard.ts";
@@ -42,6 +44,9 @@ export interface ServeOptions {
   /** Jobs that may wait or run. */
   readonly queueLimit: number;
   readonly openEngine: (options: OpenEngineOptions) => Promise<Engine>;
+  /** The models of this machine, and hashes of their files where they are known. */
+  readonly library: LibraryHost;
+  readonly hashes: ModelHashes;
   /** Differs where another model would be opened. */
   readonly modelContent: () => Promise<string | undefined>;
   readonly logs: DestinationStream;
@@ -57,7 +62,7 @@ const MAX_CONNECTIONS = 128;
 
 /** Serves until the signal. Rejects where it can't listen, or where no engine can be opened. */
 export async function serve(options: ServeOptions, signal: AbortSignal): Promise<void> {
-  const { host, stateFolder, imagesFolder, keys, allowedHosts, queueLimit, logs } = options;
+  const { host, stateFolder, imagesFolder, keys, allowedHosts, queueLimit, logs, library, hashes } = options;
   requireKey(host, keys);
   await using owned = new AsyncDisposableStack();
   const logger = pino({ redact: ["*.authorization", "authorization", "*.cookie"], base: null }, logs);
@@ -87,7 +92,8 @@ export async function serve(options: ServeOptions, signal: AbortSignal): Promise
   const failure = new AbortController();
   const stop = AbortSignal.any([signal, failure.signal]);
   const services: Services = {
-    ...{ database, queue, log, assets, previews, metrics, model: request, engine: () => engine, closing: stop },
+    ...{ database, queue, log, assets, previews, metrics, library, hashes, model: request },
+    ...{ engine: () => engine, closing: stop },
   };
   http.serve(serverApp({ services, keys, logger }).fetch);
   options.onListening(http.url);

@@ -1,6 +1,8 @@
 /** @file What routes work with. */
 import type { OpenRequest } from "../job/checked.ts";
 import type { Engine, GenerateJob } from "../job/types.ts";
+import type { LibraryHost } from "../library/host.ts";
+import type { ModelHashes } from "../terminal/remake-parts.ts";
 import { notFound, notReady } from "./http/failures.ts";
 import type { Metrics } from "./http/metrics.ts";
 import type { Asset, Assets } from "./pictures/assets.ts";
@@ -18,6 +20,10 @@ export interface Services {
   readonly assets: Assets;
   readonly previews: Previews;
   readonly metrics: Metrics;
+  /** The models of this machine. */
+  readonly library: LibraryHost;
+  /** Of models' files, where they are known. */
+  readonly hashes: ModelHashes;
   /** What the engine was asked to open. */
   readonly model: OpenRequest;
   /** Undefined: it isn't open yet, or it is opened again. */

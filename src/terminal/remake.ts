@@ -4,6 +4,7 @@ import { BACKENDS } from "../job/backends.ts";
 import type { OpenRequest } from "../job/checked.ts";
 import type { EngineInfo } from "../job/engine.ts";
 import type { PictureSettings } from "../job/picture-settings.ts";
+import type { GenerateJob } from "../job/types.ts";
 import { type FoundModel, findModelNamed } from "../library/find-model.ts";
 import type { LibraryHost } from "../library/host.ts";
 import { sharpName } from "../node/sharp.ts";
@@ -25,6 +26,32 @@ export function cardReason({ source, facts }: PictureSettings, { adapter, backen
   return [`it was computed by ${facts.adapter ?? "no graphics card"}, here computes ${adapter ?? "none"}`];
 }
 
+/** Another program, another version, and what was not understood of what it says. */
+export function makerReasons({
+  source,
+  tool,
+  facts,
+  notes,
+}: Pick<PictureSettings, "source" | "tool" | "facts" | "notes">): string[] {
+  if (source !== "solvay") return [`${tool} made it, and other programs' arithmetic gives other pixels`, ...notes];
+  const same = facts.version === SOLVAY_VERSION || tool === `Solvay ${SOLVAY_VERSION}`;
+  return same ? [...notes] : [`${tool} made it, this is ${SOLVAY_VERSION}`, ...notes];
+}
+
+/** What makes other bytes of the same pixels. */
+export async function encoderReasons({ encoder: wanted }: PictureSettings["facts"]): Promise<string[]> {
+  if (wanted === undefined) return [];
+  const encoder = await sharpName();
+  if (encoder === wanted) return [];
+  return [`${wanted} made its file, here is ${encoder ?? "none"}: other bytes may come of the same pixels`];
+}
+
+/** What a job draws or takes from the model where the picture does not say. */
+export function unsaid(job: Partial<GenerateJob>): string[] {
+  const needed = ["seed", "steps", "guidance", "width", "height"] as const;
+  return needed.filter((name) => job[name] === undefined).map((name) => `it does not say its ${name}`);
+}
+
 /** `given`: what the user chose to open instead. Looks for the model; opens nothing. */
 export async function remakeOf(
   host: LibraryHost,
@@ -32,13 +59,7 @@ export async function remakeOf(
   given: OpenRequest,
   hashes: ModelHashes,
 ): Promise<Remake> {
-  const reasons: string[] = [];
-  if (source !== "solvay") reasons.push(`${tool} made it, and other programs' arithmetic gives other pixels`);
-  else if (facts.version !== SOLVAY_VERSION && tool !== `Solvay ${SOLVAY_VERSION}`) {
-    reasons.push(`${tool} made it, this is ${SOLVAY_VERSION}`);
-  }
-  reasons.push(...notes);
-
+  const reasons = makerReasons({ source, tool, facts, notes });
   let { model } = given;
   let modelFound = true;
   if (model === undefined && facts.model !== undefined) {
@@ -82,13 +103,7 @@ export async function remakeOf(
   if (declared !== undefined && precision !== declared) {
     reasons.push(`it was computed in ${declared}, this is ${precision ?? "fp32"}`);
   }
-  if (facts.encoder !== undefined) {
-    const encoder = await sharpName();
-    if (encoder !== facts.encoder)
-      reasons.push(
-        `${facts.encoder} made its file, here is ${encoder ?? "none"}: other bytes may come of the same pixels`,
-      );
-  }
+  reasons.push(...(await encoderReasons(facts)));
   return { request: { ...given, ...parts.request, model, artifact, backend, precision }, modelFound, reasons };
 }
 

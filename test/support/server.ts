@@ -18,6 +18,7 @@ import type {
   PlanReport,
   SeriesEvent,
 } from "../../src/job/types.ts";
+import { nodeLibraryHost } from "../../src/node/library-host.ts";
 import type { Keys } from "../../src/server/http/keys.ts";
 import { openEmbedded } from "../../src/server/queue/database.ts";
 import { type ServeOptions, serve } from "../../src/server/serve.ts";
@@ -110,6 +111,8 @@ export async function pretendingServer({
       return await engine();
     },
     modelContent: async () => "none",
+    library: nodeLibraryHost((name) => path.resolve(folder, name), { HOME: folder }),
+    hashes: { of: async () => undefined, fileWith: async () => undefined },
     logs: {
       write(line) {
         logs += line;

@@ -6,6 +6,7 @@ import type { Services } from "../services.ts";
 import { webUiRoutes } from "./a1111/routes.ts";
 import { jobRoutes } from "./api/jobs.ts";
 import { pictureRoutes } from "./api/pictures.ts";
+import { recallRoutes } from "./api/recall.ts";
 import { failureOf, type HttpFailure, notFound, Refusal } from "./failures.ts";
 import type { Keys } from "./keys.ts";
 import { openAiRoutes } from "./openai/routes.ts";
@@ -57,6 +58,7 @@ export function serverApp({ services, keys, logger }: AppOptions): Hono<RouteEnv
   const routes = [
     ...jobRoutes(services),
     ...pictureRoutes(services),
+    ...recallRoutes(services),
     ...openAiRoutes(services),
     ...webUiRoutes(services),
   ];

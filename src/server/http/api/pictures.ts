@@ -4,11 +4,11 @@ import { searchGallery } from "../../pictures/gallery.ts";
 import { openEngineOf, type Services } from "../../services.ts";
 import { checkServed, withPictures } from "../../work/served-job.ts";
 import { bytesOf, jsonOf, MAX_PICTURE_BODY_BYTES } from "../bodies.ts";
-import { notFound, Refusal } from "../failures.ts";
+import { notFound } from "../failures.ts";
 import { type Route, wholeOf } from "../route.ts";
 import { jobSchema } from "./jobs.ts";
+import { MEDIA_TYPES, requireMediaType } from "./recall.ts";
 
-const MEDIA_TYPES = ["image/png", "image/jpeg", "image/webp"];
 const MAX_ID = 1e15;
 
 export function pictureRoutes(services: Services): readonly Route[] {
@@ -18,11 +18,7 @@ export function pictureRoutes(services: Services): readonly Route[] {
       ...{ method: "post", path: "/api/assets", summary: "Upload a picture; jobs name it by sha256: and its hash" },
       body: { mediaTypes: MEDIA_TYPES },
       async handle(context) {
-        const type = context.req.header("content-type") ?? "none";
-        if (!MEDIA_TYPES.includes(type)) {
-          const problem = `a picture is wanted (allowed ${MEDIA_TYPES.join(", ")})`;
-          throw new Refusal(415, { code: "E_BODY", subject: type.slice(0, 80), problem, next: "say what it is" });
-        }
+        requireMediaType(context.req.header("content-type"));
         return context.json(await assets.add(await bytesOf(context, MAX_PICTURE_BODY_BYTES), "the body"), 201);
       },
     },

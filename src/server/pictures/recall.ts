@@ -1,0 +1,156 @@
+/**
+ * @file What a picture says of how it was made, as a job for this server: where its prompt was drawn from a template the template stands beside it, and
+ * every reason why the open model would not make the same bytes again.
+ */
+import { readPictureTexts } from "../../image/metadata/picture-texts.ts";
+import type { OpenRequest } from "../../job/checked.ts";
+import type { EngineInfo } from "../../job/engine.ts";
+import { pictureReference } from "../../job/picture.ts";
+import { PICTURE_NAMES } from "../../job/picture-fields.ts";
+import type { PictureSettings } from "../../job/picture-settings.ts";
+import { readPicture } from "../../job/read-picture.ts";
+import type { GenerateJob } from "../../job/types.ts";
+import type { LibraryHost } from "../../library/host.ts";
+import { modelNamed } from "../../library/model-name.ts";
+import type { JsonObject } from "../../source/json-fields.ts";
+import { memorySource } from "../../source/memory.ts";
+import { cardReason, encoderReasons, makerReasons, unsaid } from "../../terminal/remake.ts";
+import { hashReasons, type ModelHashes } from "../../terminal/remake-parts.ts";
+import { checkServed } from "../work/served-job.ts";
+import type { Assets } from "./assets.ts";
+
+export interface RecallParts {
+  readonly library: LibraryHost;
+  /** Those that are known: no model is read for a look at a picture. */
+  readonly hashes: ModelHashes;
+  readonly assets: Assets;
+  /** What the engine was asked to open. */
+  readonly model: OpenRequest;
+}
+
+/** What a prompt was drawn from, by the prompt's own field. */
+const TEMPLATES = {
+  prompt: "template",
+  negativePrompt: "negativeTemplate",
+  prompt2: "template2",
+  negativePrompt2: "negativeTemplate2",
+} as const satisfies Partial<Record<keyof GenerateJob, keyof GenerateJob>>;
+
+/**
+ * `bytes`: a PNG, JPEG or WebP. `info`: of the open engine. The job is what made the picture; `templates` holds the texts that its prompts were drawn
+ * from. Rejects with ArtifactError for what is no picture.
+ */
+export async function recallOf(bytes: Uint8Array, info: EngineInfo, parts: RecallParts): Promise<JsonObject> {
+  const texts = await readPictureTexts(memorySource("the picture", Uint8Array.from(bytes)));
+  const { format, width, height, notes } = texts;
+  const keywords = texts.texts.map(({ keyword }) => keyword);
+  const settings = readPicture(texts);
+  if (!settings) return { format, width, height, texts: keywords, notes };
+  const { source, tool, facts, others } = settings;
+  const { job, reasons: left } = await servedJob(settings.job, parts.assets);
+  const reasons = [...(await reasonsAgainst(settings, info, parts)), ...left, ...unsaid(settings.job)];
+  const templates = Object.fromEntries(
+    Object.entries(TEMPLATES).flatMap(([name, of]) => (job[of] === undefined ? [] : [[name, job[of]]])),
+  );
+  return {
+    ...{ format, width, height, source, tool, job: { ...job }, templates, facts: { ...facts } },
+    others: Object.fromEntries(others),
+    notes: [...notes, ...settings.notes],
+    remake: { exact: reasons.length === 0, reasons },
+  };
+}
+
+/** What of a job this server can be asked for. Files go by their names alone, pictures by the hashes of those that it has. */
+async function servedJob(
+  told: Partial<GenerateJob>,
+  assets: Assets,
+): Promise<{ readonly job: Partial<GenerateJob>; readonly reasons: readonly string[] }> {
+  const reasons: string[] = [];
+  const { loras, embeddings, ...rest } = told;
+  const job: Record<string, unknown> = { ...rest };
+  if (loras) job.loras = loras.map((lora) => ({ ...lora, file: fileName(lora.file) }));
+  if (embeddings) job.embeddings = embeddings.map(fileName);
+  for (const field of PICTURE_NAMES) {
+    const text = told[field];
+    if (text === undefined) continue;
+    const reference = pictureReference(field, text);
+    if (reference.kind === "data") continue;
+    if (reference.kind === "asset" && (await assets.find(reference.sha256))) continue;
+    delete job[field];
+    reasons.push(`its ${field}, ${text.slice(0, 80)}, is not among this server's pictures`);
+  }
+  // One that this server would refuse whole is shown all the same: who sends it is told which field it is.
+  try {
+    checkServed({ ...job, prompt: job.prompt ?? "" });
+  } catch (error) {
+    reasons.push(error instanceof Error ? error.message : String(error));
+  }
+  return { job: job as Partial<GenerateJob>, reasons };
+}
+
+function fileName(file: string): string {
+  return file.split(/[\\/]/).at(-1)!;
+}
+
+/** Whatever differs between what made the picture and what is open here. */
+async function reasonsAgainst(
+  settings: PictureSettings,
+  info: EngineInfo,
+  { library, hashes, model }: RecallParts,
+): Promise<string[]> {
+  const { source, facts } = settings;
+  const reasons = makerReasons(settings);
+  const differs = (what: string, told: string | undefined, here: string | undefined) => {
+    if (told !== here)
+      reasons.push(`its ${what} was ${told ?? "the model's own"}, here it is ${here ?? "the model's own"}`);
+  };
+  const open = modelNamed(info.model);
+  if (facts.model === undefined) reasons.push("it does not say which model made it");
+  else if (plainName(facts.model) !== plainName(open.model)) {
+    reasons.push(`its model was ${facts.model}, the open one is ${open.model}`);
+  } else {
+    if (facts.modelRevision !== open.modelRevision && source === "solvay") {
+      reasons.push(
+        `its model's commit was ${facts.modelRevision ?? "not told"}, here it is ${open.modelRevision ?? "another"}`,
+      );
+    }
+    const compared = await hashReasons(library, hashes, { what: "model", file: info.model, wanted: facts.modelHash });
+    if (compared) reasons.push(...compared);
+    else if (facts.modelHash !== undefined) reasons.push(`its model's hash ${facts.modelHash} was not compared`);
+  }
+  if (source !== "solvay") return reasons;
+  differs("VAE", facts.vae, partName(library, model.vae));
+  if (model.vae !== undefined) {
+    const file = library.absolute(model.vae);
+    reasons.push(...((await hashReasons(library, hashes, { what: "VAE", file, wanted: facts.vaeHash })) ?? []));
+  }
+  differs("config", facts.config, partName(library, model.config));
+  differs("base", facts.base, partName(library, model.base));
+  differs("prediction", facts.prediction, model.prediction);
+  differs("artifact", facts.artifact, info.artifact);
+  if (settings.job.refinerStart !== undefined) {
+    differs("refiner", facts.refiner, info.refiner === undefined ? undefined : modelNamed(info.refiner).model);
+  }
+  if (facts.retry !== undefined) {
+    reasons.push(`it was begun in less than fp32, and finished in fp32 (${facts.retry})`);
+  } else if (facts.precision !== info.precision) {
+    reasons.push(`it was computed in ${facts.precision ?? "what it does not say"}, here it is ${info.precision}`);
+  }
+  if (facts.backend !== info.backend) {
+    reasons.push(
+      `it was computed by the backend ${facts.backend ?? "that it does not say"}, here it is ${info.backend}`,
+    );
+  }
+  return [...reasons, ...cardReason(settings, info), ...(await encoderReasons(facts))];
+}
+
+/** Other programs leave a file's ending away. */
+function plainName(name: string): string {
+  return fileName(name).replace(/\.(safetensors|ckpt)$/i, "");
+}
+
+/** As pictures record it. */
+function partName({ hub }: LibraryHost, part: string | undefined): string | undefined {
+  if (part === undefined) return undefined;
+  return hub.isId(part) ? part : modelNamed(part).model;
+}
