@@ -28,7 +28,10 @@ export function addImport(program: Command, context: CliContext): void {
   program
     .command("import")
     .description("put a model into the block store, in execution order; an interrupted import goes on")
-    .argument("<model>", "diffusers folder, single .safetensors file, or Hugging Face id in the local cache")
+    .argument(
+      "<model>",
+      "diffusers folder, single .safetensors file, or Hugging Face id in the local cache; of a model or a refiner",
+    )
     .addOption(storeOption())
     .addOption(fieldOption(OPEN_FIELDS.vae))
     .addOption(fieldOption(OPEN_FIELDS.config))
@@ -75,7 +78,8 @@ async function runImport(
     const size = byteCount(result.plainBytes);
     const work = `${size} in ${clock(elapsedMs)}, ${byteCount(result.writtenBytes)} written`;
     progress.say(result.reused ? `Already in the store: ${size}` : `Imported: ${work}`);
-    progress.say(`Use it: solvay generate "PROMPT" --model store:${result.id.slice(0, 12)}`);
+    const option = result.refiner ? "refiner" : "model";
+    progress.say(`Use it: solvay generate "PROMPT" --${option} store:${result.id.slice(0, 12)}`);
   } finally {
     progress.clear();
   }

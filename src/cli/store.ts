@@ -55,10 +55,10 @@ export function addStore(program: Command, context: CliContext): void {
   command("list", "models in the store").action((options: StoreOptions) =>
     interruptible(context, async () => {
       const models = await listStored(libraryOf(context).store(options.store));
-      const lines = models.map(({ id, name, blocks, plainBytes, problem }) =>
+      const lines = models.map(({ id, name, refiner, blocks, plainBytes, problem }) =>
         problem
           ? `${id.slice(0, 12)}  ${problem}`
-          : `${id.slice(0, 12)}  ${byteCount(plainBytes)}  ${blocks} blocks  ${name}`,
+          : `${id.slice(0, 12)}  ${byteCount(plainBytes)}  ${blocks} blocks  ${name}${refiner ? " (a refiner)" : ""}`,
       );
       print(options, { models }, lines.length > 0 ? lines : ["The store is empty."]);
     }),

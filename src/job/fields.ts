@@ -147,7 +147,8 @@ export const OPEN_FIELDS = {
   },
   refiner: {
     kind: PATH,
-    description: "an SDXL refiner, which draws the last steps: a folder, a .safetensors file, a Hugging Face id",
+    description:
+      "an SDXL refiner, which draws the last steps: a folder, a .safetensors file, a Hugging Face id, store:ID",
     flag: { usage: "--refiner <model>", group: "Model" },
   },
   previewModel: {

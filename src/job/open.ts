@@ -20,7 +20,7 @@ export interface OpenEngineOptions {
   readonly prediction?: PredictionType;
   /** LZR2 file that overlays the UNet. */
   readonly artifact?: string;
-  /** An SDXL refiner, which draws the last steps (a job's `refinerStart`): a folder, a file, a Hugging Face id in the local cache. */
+  /** An SDXL refiner, which draws the last steps (a job's `refinerStart`): a folder, a file, a Hugging Face id in the local cache, "store:ID". */
   readonly refiner?: string;
   /** Tiny decoder that previews are made with, TAESDXL's. Default: `taesdxl_decoder` beside the model, else the latent's colours. */
   readonly previewModel?: string;

@@ -1,4 +1,5 @@
 /** @file The models of the block store, as people and pages list them. */
+import { FAMILIES } from "../models/families.ts";
 import { companionComponent } from "../store/companion.ts";
 import { listModels, type Store } from "../store/store.ts";
 
@@ -8,12 +9,19 @@ export interface ListedModel {
   readonly name?: string | undefined;
   /** It is no model, but what one got later: the component. */
   readonly companion?: string | undefined;
+  /** It is a refiner, which pictures name beside their model. */
+  readonly refiner?: true | undefined;
   readonly blocks: number;
   readonly packs: number;
   readonly plainBytes: number;
   /** Why it can't be read. */
   readonly problem?: string | undefined;
 }
+
+/** Components that only refiners have. */
+const REFINERS: ReadonlySet<string> = new Set(
+  FAMILIES.flatMap(({ refinerComponents }) => refinerComponents.map(({ id }) => id)),
+);
 
 /** Damaged models with their problem. Rejects where the store's folder can't be read. */
 export async function listStored(store: Store): Promise<ListedModel[]> {
@@ -25,6 +33,7 @@ export async function listStored(store: Store): Promise<ListedModel[]> {
     const artifact = sources.find(({ role }) => role === "artifact")?.path;
     const name = artifact === undefined ? manifest?.name : `${manifest?.name} + ${artifact}`;
     const companion = manifest && companionComponent(manifest)?.name;
-    return { id, name, companion, blocks: blocks.length, packs, plainBytes, problem };
+    const refiner = manifest?.components.some(({ name }) => REFINERS.has(name)) ? true : undefined;
+    return { id, name, companion, refiner, blocks: blocks.length, packs, plainBytes, problem };
   });
 }

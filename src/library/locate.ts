@@ -44,17 +44,6 @@ export async function locateFiles(host: LibraryHost, model: string): Promise<str
   });
 }
 
-/** The path of a refiner; as locateFiles. Rejects with UsageError for one of the block store. */
-export async function locateRefiner(host: LibraryHost, refiner: string): Promise<string> {
-  if (!refiner.startsWith(STORED)) return await locateFiles(host, refiner);
-  throw new UsageError({
-    code: "E_USAGE",
-    subject: refiner,
-    problem: "a refiner is read from its own files, and the store holds whole models only",
-    next: "name its folder, its .safetensors file or its Hugging Face id",
-  });
-}
-
 /** The file of an artifact, checked to be there. Rejects with ArtifactError `E_MISSING`. */
 export async function locateArtifact(host: LibraryHost, artifact: string): Promise<string> {
   const path = host.absolute(artifact);

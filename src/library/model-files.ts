@@ -1,6 +1,6 @@
 /** @file The files of a model that the user has named, opened: a folder or a single file, and what stands in for parts of it. */
 import { UsageError } from "../errors.ts";
-import { BASE_MODEL, openModelFiles } from "../models/families.ts";
+import { BASE_MODEL, FAMILIES, openModelFiles } from "../models/families.ts";
 import type { Family, FilePlace, OpenedFiles, Refiner } from "../models/family.ts";
 import type { PredictionType } from "../sampler/prediction.ts";
 import type { LibraryHost } from "./host.ts";
@@ -59,7 +59,19 @@ export async function openRefinerAt(
   { owned, signal }: { readonly owned: AsyncDisposableStack; readonly signal?: AbortSignal | undefined },
 ): Promise<Refiner> {
   const model = await openPlace(host, path, owned);
-  return await family.openRefiner({ model, vocabulary: await host.openFolder(host.clipVocabulary) }, signal);
+  return await family.openRefiner({ model, vocabulary: await host.openFolder(host.clipVocabulary) }, { signal });
+}
+
+/** The family whose refiner is at `path`; undefined where that is none. Rejects with ArtifactError. */
+export async function refinerFamilyAt(
+  host: LibraryHost,
+  path: string,
+  signal?: AbortSignal,
+): Promise<Family | undefined> {
+  await using owned = new AsyncDisposableStack();
+  const model = await openPlace(host, path, owned);
+  for (const family of FAMILIES) if (await family.isRefiner(model, signal)) return family;
+  return undefined;
 }
 
 async function openPlace(host: LibraryHost, path: string, owned: AsyncDisposableStack): Promise<FilePlace> {
@@ -69,7 +81,7 @@ async function openPlace(host: LibraryHost, path: string, owned: AsyncDisposable
 
 /** A folder has all of its own. */
 function requireFile(path: string, { config, base }: ModelParts): void {
-  const [option] = Object.entries({ config, base }).find(([, value]) => value !== undefined) ?? [];
+  const option = givenPart({ config, base });
   if (option === undefined) return;
   throw new UsageError({
     code: "E_USAGE",
@@ -87,7 +99,7 @@ export async function requireReadable(host: LibraryHost, path: string): Promise<
 
 /** Refuses parts for a model that the block store holds whole. Throws UsageError. */
 export function requireNoParts(model: string, parts: ModelParts): void {
-  const [option] = Object.entries(parts).find(([, value]) => value !== undefined) ?? [];
+  const option = givenPart(parts);
   if (option === undefined) return;
   throw new UsageError({
     code: "E_USAGE",
@@ -95,4 +107,23 @@ export function requireNoParts(model: string, parts: ModelParts): void {
     problem: `--${option} can't be used with a model in the store`,
     next: `import it with that: solvay import MODEL --${option} ...`,
   });
+}
+
+/** Refuses what stands in for parts of a model, where a refiner is to be imported. Throws UsageError. */
+export function requirePlainRefiner(
+  refiner: string,
+  parts: ModelParts & { readonly artifact?: string | undefined },
+): void {
+  const option = givenPart(parts);
+  if (option === undefined) return;
+  throw new UsageError({
+    code: "E_USAGE",
+    subject: refiner,
+    problem: `this is a refiner, which goes on from a base model's picture and takes no --${option}`,
+    next: `leave --${option} away`,
+  });
+}
+
+function givenPart(parts: object): string | undefined {
+  return Object.entries(parts).find(([, value]) => value !== undefined)?.[0];
 }

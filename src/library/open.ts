@@ -7,11 +7,11 @@ import type { ImportBudget, ImportEvent } from "../store/import/import-types.ts"
 import type { Store } from "../store/store.ts";
 import { openStoredModel } from "../store/stored-model.ts";
 import type { LibraryHost } from "./host.ts";
-import { locateArtifact, locateFiles, locateModel, locateRefiner, requireNoArtifact } from "./locate.ts";
+import { locateArtifact, locateFiles, locateModel, requireNoArtifact } from "./locate.ts";
 import { type ModelParts, openFilesAt, openRefinerAt, requireNoParts, requireReadable } from "./model-files.ts";
 import { modelNamed } from "./model-name.ts";
 import { folderComponent, storedComponent } from "./on-demand.ts";
-import { importCheckpoint, openStoredCheckpoint, withStoredWeights } from "./stored.ts";
+import { importCheckpoint, openStoredCheckpoint, openStoredRefiner, withStoredWeights } from "./stored.ts";
 
 export interface ModelRequest extends ModelParts {
   /** See locateModel. */
@@ -21,7 +21,7 @@ export interface ModelRequest extends ModelParts {
   readonly store?: string | undefined;
   /** Accept LZR2 records of unknown kind. */
   readonly compat?: boolean | undefined;
-  /** A refiner, opened beside the model: a folder, a single file, a Hugging Face id in the local cache. */
+  /** A refiner, opened beside the model: a folder, a single file, a Hugging Face id in the local cache, "store:ID". */
   readonly refiner?: string | undefined;
 }
 
@@ -105,7 +105,7 @@ export async function findModel(
           },
           [Symbol.asyncDispose]: () => stack.disposeAsync(),
         };
-        return await withRefiner(host, model, refiner, signal);
+        return await withRefiner(host, model, { refiner, storeFolder }, signal);
       },
     };
   }
@@ -120,7 +120,7 @@ export async function findModel(
     async open(options) {
       const policy = { store: host.store(storeFolder), compat, heldBytes: heldArtifactBytes };
       const opened = await openFiles(host, { path: place.path, parts, artifactPath }, policy, options);
-      return await withRefiner(host, opened, refiner, options.signal);
+      return await withRefiner(host, opened, { refiner, storeFolder }, options.signal);
     },
   };
 }
@@ -135,14 +135,19 @@ async function namesOf(host: LibraryHost, { vae, config, base, prediction }: Mod
 async function withRefiner(
   host: LibraryHost,
   model: OpenedModel,
-  refiner: string | undefined,
+  { refiner, storeFolder }: { readonly refiner: string | undefined; readonly storeFolder: string | undefined },
   signal: AbortSignal | undefined,
 ): Promise<OpenedModel> {
   if (refiner === undefined) return model;
   await using owned = new AsyncDisposableStack();
   owned.use(model);
-  const path = await locateRefiner(host, refiner);
-  const opened = owned.use(await openRefinerAt(host, model.checkpoint.family, path, { owned, signal }));
+  const { family } = model.checkpoint;
+  const place = await locateModel(host, refiner, storeFolder);
+  const opened = owned.use(
+    place.kind === "stored"
+      ? await openStoredRefiner(place.store, place.id, family, { owned, signal })
+      : await openRefinerAt(host, family, place.path, { owned, signal }),
+  );
   const checkpoint = model.checkpoint.withRefiner(opened);
   const stack = owned.move();
   return {

@@ -18,9 +18,9 @@ import { modelsFolder, type Store } from "../store/store.ts";
 import type { VerifyProgress } from "../store/verify.ts";
 import { tensorBytes } from "../tensor/dtype.ts";
 import type { LibraryHost } from "./host.ts";
-import { openFilesAt } from "./model-files.ts";
+import { openFilesAt, openRefinerAt, refinerFamilyAt } from "./model-files.ts";
 import { openUnchanged } from "./on-demand.ts";
-import { importCheckpoint, TEXT_COMPONENT } from "./stored.ts";
+import { importCheckpoint, importRefiner, TEXT_COMPONENT } from "./stored.ts";
 
 /**
  * Damaged blocks are made anew one by one. A pack that can't be opened at all is made anew by importing the model again, under
@@ -68,10 +68,15 @@ async function importAgain(
   const compat = sources.some(({ role, stamp }) => role === "options" && stamp === "compat");
   const path = (index?.path ?? "").replace(/[\\/]model_index\.json$/, "");
   await using owned = new AsyncDisposableStack();
+  const packed = await codingOf(store, [...components.values()]);
+  const family = await refinerFamilyAt(host, path, signal);
+  if (family) {
+    const refiner = owned.use(await openRefinerAt(host, family, path, { owned, signal }));
+    return void (await importRefiner(store, { family, refiner, packed }, { signal, onEvent }));
+  }
   const { folder, checkpoint } = await openFilesAt(host, path, {}, { owned, signal });
   owned.use(checkpoint);
   await using artifact = artifactPath === undefined ? undefined : await host.openFile(artifactPath);
-  const packed = await codingOf(store, [...components.values()]);
   await importCheckpoint(store, { folder, checkpoint, artifact, compat, packed }, { signal, onEvent });
 }
 
@@ -192,7 +197,9 @@ async function decodeRecord(
 }
 
 function tensorsOf(component: string, stored: TensorTable, file: string): TensorTable {
-  const family = FAMILIES.find(({ components }) => components.some(({ id }) => id === component));
+  const family = FAMILIES.find(({ components, refinerComponents }) =>
+    [...components, ...refinerComponents].some(({ id }) => id === component),
+  );
   return family?.tensorsOf(component, stored, file) ?? stored;
 }
 

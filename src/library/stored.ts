@@ -5,7 +5,7 @@ import type { TensorEntry, TensorTable } from "../container/table.ts";
 import { UsageError } from "../errors.ts";
 import type { Graph } from "../ir/graph.ts";
 import { openModelFolder } from "../models/families.ts";
-import type { Checkpoint, Component } from "../models/family.ts";
+import type { Checkpoint, Component, Family, Refiner } from "../models/family.ts";
 import type { Folder } from "../source/folder.ts";
 import { memorySource } from "../source/memory.ts";
 import type { ByteSource } from "../source/source.ts";
@@ -39,6 +39,18 @@ export async function importCheckpoint(
   return await importModel(store, await importRequest(model), options);
 }
 
+/** Imports a refiner: an entry of its own, which pictures name beside their model. */
+export async function importRefiner(
+  store: Store,
+  { family, refiner, packed }: { readonly family: Family; readonly refiner: Refiner; readonly packed: PackedChoice },
+  options: ImportOptions = {},
+): Promise<ImportResult> {
+  const { folder } = refiner;
+  const networks = [...refiner.components].map(([id, { table }]) => importComponent(refiner, id, table));
+  const components = [await textComponent(folder, family.textFiles), ...networks];
+  return await importModel(store, { name: folder.name, components, packed }, options);
+}
+
 async function importRequest(model: CheckpointImport): Promise<ImportRequest> {
   const { folder, checkpoint, artifact, compat, packed } = model;
   const components = checkpoint.family.components
@@ -62,10 +74,14 @@ async function importRequest(model: CheckpointImport): Promise<ImportRequest> {
 }
 
 /** A component as its graphs read it. */
-export function importComponent(checkpoint: Checkpoint, id: string, table: TensorTable): ImportComponent {
+export function importComponent(
+  model: Pick<Checkpoint | Refiner, "weightGraphs">,
+  id: string,
+  table: TensorTable,
+): ImportComponent {
   return {
     name: id,
-    blocks: blocksOf(id, checkpoint.weightGraphs(id), table),
+    blocks: blocksOf(id, model.weightGraphs(id), table),
     table,
     sources: fileSources(table.values()),
   };
@@ -164,6 +180,22 @@ export async function openStoredCheckpoint(
     artifactName: over?.path.split(/[\\/]/).at(-1),
     [Symbol.asyncDispose]: () => stack.disposeAsync(),
   };
+}
+
+/**
+ * A refiner from the store alone. `owned` gets what it reads from, but for the refiner, which the caller disposes of first. Rejects with ArtifactError,
+ * for an entry that is no refiner too.
+ */
+export async function openStoredRefiner(
+  store: Store,
+  id: string,
+  family: Family,
+  { owned, signal }: { readonly owned: AsyncDisposableStack; readonly signal?: AbortSignal | undefined },
+): Promise<Refiner> {
+  const stored = owned.use(await openStoredModel(store, id));
+  const folder = storedFolder(stored);
+  const weights = (component: string) => stored.components.get(component);
+  return await family.openRefiner({ model: { kind: "folder", folder }, vocabulary: folder }, { signal, weights });
 }
 
 function requireStored(stored: StoredModel, component: string): Component {

@@ -110,14 +110,18 @@ export interface Family {
   readonly name: string;
   /** In the order in which an image needs them. */
   readonly components: readonly ComponentDescription[];
+  /** Those of a refiner: by ids and prefixes that none of `components` has. */
+  readonly refinerComponents: readonly ComponentDescription[];
   /** Every text file that such a model may consist of, beside its weights. */
   readonly textFiles: readonly string[];
   /** Whether a folder with this model_index.json, its text, holds such a model. */
   isModelIndex(text: string): boolean;
   /** Which of a listing's files make up the model. */
   readonly chooseFiles: ModelChooser;
+  /** Whether it is a refiner: of a folder by its model_index.json, of a file by the names in its header. Rejects with ArtifactError. */
+  isRefiner(model: FilePlace, signal?: AbortSignal): Promise<boolean>;
   /** Opens and checks a refiner's folder or single file; reads headers and configs only. Rejects with ArtifactError or UsageError. */
-  openRefiner(files: RefinerFiles, signal?: AbortSignal): Promise<Refiner>;
+  openRefiner(files: RefinerFiles, options?: OpenOptions): Promise<Refiner>;
   /** Opens and checks a folder; reads headers and configs only. Rejects with ArtifactError or UsageError. */
   open(folder: Folder, options?: OpenOptions): Promise<Checkpoint>;
   /** Opens and checks a model from whatever files it is in; reads headers and configs only. Rejects with ArtifactError or UsageError. */
@@ -145,7 +149,7 @@ export interface Family {
   encoderWidths(model: Pick<Checkpoint, "rulesOf">): readonly EncoderWidth[];
   /** What an artifact overlays where no model is named: the component and what it holds in the family's base model. */
   readonly baseArtifactTarget: ArtifactTarget;
-  /** A component's tensors by canonical (diffusers) name, in a file of any layout that holds it. `file`: for messages. */
+  /** A component's tensors, a refiner's too, by canonical (diffusers) name, in a file of any layout that holds it. `file`: for messages. */
   tensorsOf(component: string, stored: TensorTable, file: string): TensorTable;
 }
 
@@ -216,8 +220,12 @@ export interface Refiner extends AsyncDisposable {
   /** See Checkpoint. */
   readonly zerosForAbsentPrompt: boolean;
   promptChunks(prompt: PromptText): readonly Prompt[];
-  /** By ids that no component of the family has; `prefix` as in ComponentDescription. */
-  readonly components: ReadonlyMap<string, Component & { readonly prefix: string }>;
+  /** By id, of the family's `refinerComponents`. */
+  readonly components: ReadonlyMap<string, Component>;
+  /** The refiner as the folder it would be, its texts at least, for whoever imports it. */
+  readonly folder: Folder;
+  /** See Checkpoint. */
+  weightGraphs(component: string): readonly Graph[];
 }
 
 export interface EncodeOptions {

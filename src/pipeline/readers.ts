@@ -8,26 +8,22 @@ export function componentReaders(
   { family, components, refiner }: Checkpoint,
   now: () => number,
 ): Map<string, BlockReader> {
-  const refining = [...(refiner?.components ?? [])].map(([id, { prefix, table }]): [string, BlockReader] => [
-    id,
-    new TableBlocks(prefix, table),
-  ]);
-  return new Map([
-    ...refining,
-    ...family.components.flatMap(({ id }): [string, BlockReader][] => {
-      const component = components.get(id);
-      return component ? [[id, componentReader(family, id, component, now)]] : [];
-    }),
-  ]);
+  const found = new Map([...components, ...(refiner?.components ?? [])]);
+  const readers = new Map<string, BlockReader>();
+  for (const { id } of [...family.refinerComponents, ...family.components]) {
+    const component = found.get(id);
+    if (component) readers.set(id, componentReader(family, id, component, now));
+  }
+  return readers;
 }
 
 /** Of one that may have come later. */
 export function componentReader(
-  { components }: Family,
+  { components, refinerComponents }: Family,
   id: string,
   { table, blocks }: Component,
   now: () => number,
 ): BlockReader {
-  const { prefix } = components.find((other) => other.id === id)!;
+  const { prefix } = [...components, ...refinerComponents].find((other) => other.id === id)!;
   return blocks ? new StoredBlocks(prefix, { blocks }, now) : new TableBlocks(prefix, table);
 }

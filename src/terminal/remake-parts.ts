@@ -80,8 +80,7 @@ export async function hashReasons(
 /** A1111 writes a hash behind the name: "sd_xl_refiner_1.0 [7440042bbd]". */
 async function refinerOf(host: LibraryHost, name: string | undefined, store: string | undefined) {
   if (name === undefined) return undefined;
-  const found = await findModelNamed(host, { model: name.replace(/ \[[0-9a-f]+\]$/, "") }, store);
-  return found?.model?.startsWith("store:") ? undefined : found?.model;
+  return (await findModelNamed(host, { model: name.replace(/ \[[0-9a-f]+\]$/, "") }, store))?.model;
 }
 
 async function vaeOf(host: LibraryHost, hashes: ModelHashes, { vae, vaeHash }: PictureSettings["facts"]) {

@@ -6,10 +6,9 @@ import { join } from "node:path";
 import { after, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { JsonConfig } from "../../src/checkpoint/json-config.ts";
-import type { LibraryHost } from "../../src/library/host.ts";
-import { locateRefiner } from "../../src/library/locate.ts";
 import { SDXL_BASE_CLIP_BIG_G } from "../../src/models/sdxl/base.ts";
 import { baseFile } from "../../src/models/sdxl/base-files.ts";
+import { isRefinerIndex } from "../../src/models/sdxl/model-index.ts";
 import { unetConfig } from "../../src/models/sdxl/network-config.ts";
 import type { SdxlRefiner } from "../../src/models/sdxl/refiner.ts";
 import { openSdxlRefinerFiles } from "../../src/models/sdxl/refiner-files.ts";
@@ -57,7 +56,9 @@ async function opened(path: string): Promise<SdxlRefiner> {
 test("sd_xl_refiner_1.0.safetensors opens as the diffusers folder of it", async () => {
   const names = originalNames("refiner");
   await using refiner = await opened(await holes("sd_xl_refiner_1.0.safetensors", names));
-  const { parts, components } = refiner;
+  const { parts, components, folder: texts } = refiner;
+  // As in the published folder's model_index.json; by it the block store's entry is known as a refiner's.
+  assert.ok(isRefinerIndex((await texts.readText("model_index.json", 10_000))!));
   // unet/config.json of stabilityai/stable-diffusion-xl-refiner-1.0.
   const published = baseFile("unet/config.json", {
     attention_head_dim: [6, 12, 24, 24],
@@ -91,8 +92,6 @@ test("what is no refiner is told so", async () => {
     refiner.filter(({ folder }) => folder === "unet"),
   );
   await assert.rejects(opened(alone), /E_NOT_SDXL .*no SDXL refiner: it has no text encoder/);
-  const stored = locateRefiner({} as LibraryHost, "store:abc");
-  await assert.rejects(stored, /E_USAGE store:abc: a refiner is read from its own files/);
   const base = await holes(
     "base.safetensors",
     originalNames("sdxl").filter(({ how }) => how !== "conv"),

@@ -1,13 +1,22 @@
-/** @file Chooses an SDXL's files from a listing, by the lists of files.ts. Pickles, ONNX and Flax weights are never wanted. */
+/** @file Chooses an SDXL's files, or a refiner's, from a listing, by the lists of files.ts. Pickles, ONNX and Flax weights are never wanted. */
 
 import { parseShardIndex } from "../../checkpoint/sharded.ts";
 import { ArtifactError } from "../../errors.ts";
 import type { FileChoice, FileListing, ModelChooser, Variant } from "../../source/listing.ts";
-import { CONFIG_FILES, MODEL_INDEX, TOKENIZER_FILES, TOKENIZER_FOLDERS, WEIGHT_FOLDERS, weightFiles } from "./files.ts";
-import { parseModelIndex } from "./model-index.ts";
+import {
+  MODEL_INDEX,
+  REFINER_COMPONENTS,
+  SCHEDULER_CONFIG,
+  TOKENIZER_FILES,
+  TOKENIZER_FOLDERS,
+  WEIGHT_FOLDERS,
+  type WeightFolder,
+  weightFiles,
+} from "./files.ts";
+import { isRefinerIndex, parseModelIndex } from "./model-index.ts";
 
 /**
- * The files of an SDXL diffusers folder, shards last. Rejects with ArtifactError `E_NOT_DIFFUSERS`, `E_NOT_SDXL`, `E_SHARD_INDEX` or
+ * The files of an SDXL diffusers folder, or of a refiner's, shards last. Rejects with ArtifactError `E_NOT_DIFFUSERS`, `E_NOT_SDXL`, `E_SHARD_INDEX` or
  * `E_MISSING`; what is missing is said before anything is fetched.
  */
 export const chooseSdxlFiles: ModelChooser = async (listing, { variant }) => {
@@ -20,26 +29,39 @@ export const chooseSdxlFiles: ModelChooser = async (listing, { variant }) => {
     });
   }
   try {
-    return await filesOf(listing, variant);
+    return await filesOf(listing, variant, MODEL);
   } catch (error) {
-    // What another pipeline lacks is not missing.
-    if (error instanceof ArtifactError && error.code === "E_MISSING") await requireSdxl(listing);
+    if (!(error instanceof ArtifactError) || error.code !== "E_MISSING") throw error;
+    // What a refiner or another pipeline lacks is not missing.
+    if (isRefinerIndex(await textOf(listing, MODEL_INDEX))) return await filesOf(listing, variant, REFINER);
+    await requireSdxl(listing);
     throw error;
   }
 };
 
-async function filesOf(listing: FileListing, variant: Variant): Promise<FileChoice> {
-  for (const file of CONFIG_FILES) if (!(await listing.has(file))) throw missing(listing.name, file);
-  const files = [MODEL_INDEX, ...CONFIG_FILES];
-  for (const folder of TOKENIZER_FOLDERS) files.push(...(await tokenizerFiles(listing, folder)));
+/** The folders that must be there. */
+interface Wanted {
+  readonly weights: readonly WeightFolder[];
+  readonly tokenizers: readonly string[];
+}
+
+const MODEL: Wanted = { weights: WEIGHT_FOLDERS.map(({ folder }) => folder), tokenizers: TOKENIZER_FOLDERS };
+const REFINER: Wanted = { weights: REFINER_COMPONENTS.map(({ folder }) => folder), tokenizers: ["tokenizer_2"] };
+
+async function filesOf(listing: FileListing, variant: Variant, wanted: Wanted): Promise<FileChoice> {
+  const configs = [SCHEDULER_CONFIG, ...wanted.weights.map((folder) => `${folder}/config.json`)];
+  for (const file of configs) if (!(await listing.has(file))) throw missing(listing.name, file);
+  const files = [MODEL_INDEX, ...configs];
+  for (const folder of wanted.tokenizers) files.push(...(await tokenizerFiles(listing, folder)));
   const weights: string[] = [];
   const shardIndexes: string[] = [];
-  for (const { folder, stem } of WEIGHT_FOLDERS) {
+  for (const folder of wanted.weights) {
+    const { stem } = WEIGHT_FOLDERS.find((entry) => entry.folder === folder)!;
     const file = await weightsOf(listing, folder, stem, variant);
     (file.endsWith(".json") ? shardIndexes : weights).push(file);
   }
   // These few small files tell whether it is the right model, and what else it needs.
-  await requireSdxl(listing);
+  if (wanted === MODEL) await requireSdxl(listing);
   const shards: string[] = [];
   for (const index of shardIndexes) shards.push(...(await shardsOf(listing, index)));
   return { files: [...new Set([...files, ...shardIndexes, ...weights, ...shards])] };

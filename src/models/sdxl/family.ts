@@ -6,18 +6,19 @@ import { openSdxl } from "./checkpoint.ts";
 import { chooseSdxlFiles } from "./choose-files.ts";
 import { contentOf } from "./file-content.ts";
 import { tensorsOfNetwork } from "./file-parts.ts";
-import { SDXL_COMPONENTS, TEXT_FILES } from "./files.ts";
+import { REFINER_COMPONENTS, SDXL_COMPONENTS, TEXT_FILES } from "./files.ts";
 import { foreignFile } from "./foreign-files.ts";
 import { isSdxlIndex } from "./model-index.ts";
 import { openSdxlFiles } from "./open-files.ts";
 import { networksIn, recogniseNetwork } from "./recognise.ts";
-import { openSdxlRefinerFiles } from "./refiner-files.ts";
+import { isSdxlRefiner, openSdxlRefinerFiles } from "./refiner-files.ts";
 import { CANONICAL_NAME } from "./rules.ts";
 import { unetSchema } from "./unet.ts";
 
 export const SDXL: Family = {
   name: "sdxl",
   components: SDXL_COMPONENTS,
+  refinerComponents: REFINER_COMPONENTS,
   textFiles: TEXT_FILES,
   isModelIndex: isSdxlIndex,
   chooseFiles: chooseSdxlFiles,
@@ -31,10 +32,12 @@ export const SDXL: Family = {
   get baseArtifactTarget() {
     return { component: "unet", schema: unetSchema(SDXL_BASE_UNET) };
   },
+  isRefiner: isSdxlRefiner,
   openRefiner: openSdxlRefinerFiles,
   openFiles: (files, options) => openSdxlFiles(SDXL, files, options),
   tensorsOf(component, stored, file) {
-    const { id, folder } = SDXL_COMPONENTS.find((entry) => entry.id === component)!;
+    const known = [...SDXL_COMPONENTS, ...REFINER_COMPONENTS];
+    const { id, folder } = known.find((entry) => entry.id === component)!;
     const tensors = tensorsOfNetwork(folder, stored, file);
     return new Map([...tensors].map(([name, entry]) => [CANONICAL_NAME[id](name), entry]));
   },

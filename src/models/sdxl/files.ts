@@ -11,6 +11,14 @@ export const SDXL_COMPONENTS = [
   { id: "vaeEncoder", folder: "vae", prefix: "vae_encoder", onDemand: true },
 ] as const satisfies readonly ComponentDescription[];
 
+/** Of a refiner, which is opened beside a model: by ids and prefixes of its own. */
+export const REFINER_COMPONENTS = [
+  { id: "refiner.textEncoder2", folder: "text_encoder_2", prefix: "refiner_text_encoder_2" },
+  { id: "refiner.unet", folder: "unet", prefix: "refiner_unet" },
+] as const satisfies readonly ComponentDescription[];
+
+export type RefinerComponentId = (typeof REFINER_COMPONENTS)[number]["id"];
+
 export type SdxlComponentId = (typeof SDXL_COMPONENTS)[number]["id"];
 
 export const MODEL_INDEX = "model_index.json";
@@ -39,11 +47,6 @@ export const TOKENIZER_TEXTS = {
 } as const satisfies Record<keyof ClipTokenizerFiles, string>;
 
 export const TOKENIZER_FILES: readonly string[] = Object.values(TOKENIZER_TEXTS);
-
-export const CONFIG_FILES: readonly string[] = [
-  SCHEDULER_CONFIG,
-  ...WEIGHT_FOLDERS.map(({ folder }) => `${folder}/config.json`),
-];
 
 /** All text files that an SDXL may consist of, beside its weights. */
 export const TEXT_FILES: readonly string[] = [

@@ -12,9 +12,9 @@ import {
   vaeEncoderGraph,
   vaeScaleFactor,
 } from "../autoencoder.ts";
-import { clipGraph } from "../clip.ts";
+import { type ClipConfig, clipGraph } from "../clip.ts";
 import type { JobShape } from "../job-shape.ts";
-import type { SdxlConfigs } from "./config.ts";
+import type { SdxlConfigs, UNetConfig } from "./config.ts";
 import type { SdxlComponentId } from "./files.ts";
 import { unetStepGraph, unetTextGraph, unetTimeGraph } from "./unet.ts";
 
@@ -120,19 +120,26 @@ export function sdxlWeightGraphs(configs: SdxlConfigs, component: SdxlComponentI
   const { unet, textEncoder, textEncoder2, vae } = configs;
   switch (component) {
     case "textEncoder":
-      return [clipGraph(textEncoder, { batch: 1, tokens: textEncoder.maxPositions, pooled: true })];
+      return encoderWeightGraphs(textEncoder);
     case "textEncoder2":
-      return [clipGraph(textEncoder2, { batch: 1, tokens: textEncoder2.maxPositions, pooled: true })];
-    case "unet": {
-      const side = 2 ** unet.levels.length;
-      const size = { batch: 1, height: side, width: side };
-      return [unetTimeGraph(unet, 1), unetTextGraph(unet, 1, 1), unetStepGraph(unet, size, 1)];
-    }
+      return encoderWeightGraphs(textEncoder2);
+    case "unet":
+      return unetWeightGraphs(unet);
     case "vae":
       return layerGraphs(decoderProgram(vae, 2, 2));
     case "vaeEncoder":
       return layerGraphs(encoderProgram(vae, 2, 2));
   }
+}
+
+export function encoderWeightGraphs(encoder: ClipConfig): readonly Graph[] {
+  return [clipGraph(encoder, { batch: 1, tokens: encoder.maxPositions, pooled: true })];
+}
+
+export function unetWeightGraphs(unet: UNetConfig): readonly Graph[] {
+  const side = 2 ** unet.levels.length;
+  const size = { batch: 1, height: side, width: side };
+  return [unetTimeGraph(unet, 1), unetTextGraph(unet, 1, 1), unetStepGraph(unet, size, 1)];
 }
 
 /** What goes in bands has a block for each layer of those. */

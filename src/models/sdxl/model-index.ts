@@ -3,11 +3,14 @@ import { JsonConfig } from "../../checkpoint/json-config.ts";
 import { ArtifactError } from "../../errors.ts";
 import { isJsonObject } from "../../source/json-fields.ts";
 import { parsePythonJson } from "../../source/python-json.ts";
-import { TOKENIZER_FOLDERS, WEIGHT_FOLDERS } from "./files.ts";
+import { MODEL_INDEX, TOKENIZER_FOLDERS, WEIGHT_FOLDERS } from "./files.ts";
 
 /** What a pipeline from text to pictures must have. The refiner has neither the first text encoder nor its tokenizer. */
 const NEEDED: readonly string[] = [...WEIGHT_FOLDERS.map(({ folder }) => folder), ...TOKENIZER_FOLDERS, "scheduler"];
-const NOT_IN_REFINER = ["text_encoder", "tokenizer"];
+const NOT_IN_REFINER = ["text_encoder", "tokenizer"] as const;
+
+/** So in a refiner's model_index.json. */
+export const ABSENT_IN_REFINER = Object.fromEntries(NOT_IN_REFINER.map((part) => [part, [null, null]]));
 
 /** Whether a folder with this model_index.json, its text, is of the SDXL family. */
 export function isSdxlIndex(text: string): boolean {
@@ -17,6 +20,13 @@ export function isSdxlIndex(text: string): boolean {
   } catch {
     return false;
   }
+}
+
+/** Whether a folder with this model_index.json, its text, holds a refiner of the family. */
+export function isRefinerIndex(text: string): boolean {
+  if (!isSdxlIndex(text)) return false;
+  const index = new JsonConfig(MODEL_INDEX, text);
+  return NOT_IN_REFINER.every((part) => index.isWritten(part) && isNull(index.value(part)));
 }
 
 /**

@@ -15,11 +15,19 @@ import type { PhaseRun } from "../../stream/phase.ts";
 import type { ClipTokenizer } from "../../tokenizer/clip.ts";
 import { type ClipConfig, clipGraph } from "../clip.ts";
 import type { Conditioning, Prompt, PromptText } from "../conditioning.ts";
-import type { EncodeOptions, RefinedStage, Refiner } from "../family.ts";
+import type { Component, EncodeOptions, OpenOptions, RefinedStage, Refiner } from "../family.ts";
 import { encodeRefinerPrompt, tokenChunks } from "./conditioning.ts";
 import type { AestheticScores, GivenWeights, SdxlParts, UNetConfig } from "./config.ts";
-import { MODEL_INDEX, SCHEDULER_CONFIG, WEIGHT_FOLDERS, type WeightFolder, weightFiles } from "./files.ts";
-import type { StageSize } from "./graphs.ts";
+import {
+  MODEL_INDEX,
+  REFINER_COMPONENTS,
+  type RefinerComponentId,
+  SCHEDULER_CONFIG,
+  WEIGHT_FOLDERS,
+  type WeightFolder,
+  weightFiles,
+} from "./files.ts";
+import { encoderWeightGraphs, type StageSize, unetWeightGraphs } from "./graphs.ts";
 import { clipConfig, unetConfig } from "./network-config.ts";
 import { clipRules, unetRules } from "./rules.ts";
 import { inputElements, outputElements, passOf, SdxlStage, type StageHost } from "./stage.ts";
@@ -30,10 +38,10 @@ const SCORES: AestheticScores = { positive: 6, negative: 2.5 };
 /** Original height and width, two of the crop, the score. */
 const TIME_IDS = 5;
 
-const ID = { textEncoder2: "refiner.textEncoder2", unet: "refiner.unet" } as const;
+const [TEXT_ENCODER_2, UNET] = REFINER_COMPONENTS;
 
 interface RefinerParts {
-  readonly name: string;
+  readonly folder: Folder;
   readonly unet: UNetConfig;
   readonly textEncoder2: ClipConfig;
   readonly tokenizer2: ClipTokenizer;
@@ -53,7 +61,11 @@ export class SdxlRefiner implements Refiner {
   }
 
   get name(): string {
-    return this.parts.name;
+    return this.parts.folder.name;
+  }
+
+  get folder(): Folder {
+    return this.parts.folder;
   }
 
   get scheduler(): SchedulerConfig {
@@ -62,6 +74,11 @@ export class SdxlRefiner implements Refiner {
 
   get zerosForAbsentPrompt(): boolean {
     return this.parts.zerosForAbsentPrompt;
+  }
+
+  weightGraphs(component: string): readonly Graph[] {
+    const { unet, textEncoder2 } = this.parts;
+    return component === UNET.id ? unetWeightGraphs(unet) : encoderWeightGraphs(textEncoder2);
   }
 
   /** By its one tokenizer; nothing of its text encoder is passed over. */
@@ -93,11 +110,15 @@ export class SdxlRefiner implements Refiner {
   }
 }
 
-/** Opens and checks a refiner's folder; reads headers and configs only. `given`: weights that lie elsewhere. Rejects with ArtifactError. */
+export interface OpenRefinerOptions extends OpenOptions {
+  /** In place of the folder's. */
+  readonly given?: ReadonlyMap<WeightFolder, GivenWeights>;
+}
+
+/** Opens and checks a refiner's folder; reads headers and configs only. Rejects with ArtifactError. */
 export async function openSdxlRefiner(
   folder: Folder,
-  given: ReadonlyMap<WeightFolder, GivenWeights>,
-  signal?: AbortSignal,
+  { signal, weights, given }: OpenRefinerOptions = {},
 ): Promise<SdxlRefiner> {
   await using sources = new AsyncDisposableStack();
   const index = new JsonConfig(`${folder.name}/${MODEL_INDEX}`, await requireText(folder, MODEL_INDEX));
@@ -112,23 +133,23 @@ export async function openSdxlRefiner(
   const unet = unetConfig(await configOf("unet"));
   const textEncoder2 = clipConfig(await configOf("text_encoder_2"));
   requireRefiner(folder, unet, textEncoder2);
-  const component = async (dir: WeightFolder, prefix: string, rules: ComponentRules) => {
-    const { stem } = WEIGHT_FOLDERS.find((entry) => entry.folder === dir)!;
-    const { table, subject } = given.get(dir) ?? {
-      table: await openWeights(folder, dir, weightFiles(stem, ["fp16", "none"]), { sources, signal }),
-      subject: `${folder.name}/${dir}`,
-    };
-    return { prefix, table: requireSchema(table, rules, subject) };
+  const rules: Readonly<Record<RefinerComponentId, ComponentRules>> = {
+    [TEXT_ENCODER_2.id]: clipRules("text_encoder_2", textEncoder2),
+    [UNET.id]: unetRules(unet),
   };
-  const components = new Map([
-    [
-      ID.textEncoder2,
-      await component("text_encoder_2", "refiner_text_encoder_2", clipRules("text_encoder_2", textEncoder2)),
-    ],
-    [ID.unet, await component("unet", "refiner_unet", unetRules(unet))],
-  ]);
+  const components = new Map<string, Component>();
+  for (const { id, folder: dir } of REFINER_COMPONENTS) {
+    const known = weights?.(id);
+    const subject = given?.get(dir)?.subject ?? `${folder.name}/${dir}`;
+    const { stem } = WEIGHT_FOLDERS.find((entry) => entry.folder === dir)!;
+    const table =
+      known?.table ??
+      given?.get(dir)?.table ??
+      (await openWeights(folder, dir, weightFiles(stem, ["fp16", "none"]), { sources, signal }));
+    components.set(id, { ...known, table: requireSchema(table, rules[id], subject) });
+  }
   const parts: RefinerParts = {
-    name: folder.name,
+    folder,
     unet,
     textEncoder2,
     tokenizer2: await openTokenizer(folder, "tokenizer_2"),
@@ -185,7 +206,7 @@ export class SdxlRefinedStage extends SdxlStage implements RefinedStage {
     const parts = { ...base, configs: { ...base.configs, unet }, scheduler, scores: SCORES };
     const chunkTokens = tokenizer2.modelMaxLength;
     // Adapters are for the base model.
-    super(parts, { ...size, looks: 0, adapters: undefined }, chunkTokens, "refiner.", ID.unet);
+    super(parts, { ...size, looks: 0, adapters: undefined }, chunkTokens, "refiner.", UNET.id);
     this.phaseOf = { ...this.phaseOf, encode: "refiner.encode" };
     this.#refiner = refiner;
     this.#encodes = size.text?.encodes ?? size.batch;
@@ -199,7 +220,7 @@ export class SdxlRefinedStage extends SdxlStage implements RefinedStage {
     const encode = {
       id: this.phaseOf.encode,
       title: "encode for the refiner",
-      passes: [passOf(CLIP_PASS, this.#clip2, ID.textEncoder2, { repeats: this.#encodes })],
+      passes: [passOf(CLIP_PASS, this.#clip2, TEXT_ENCODER_2.id, { repeats: this.#encodes })],
       hostBytes:
         host.alwaysBytes +
         2 * conditioningBytes +

@@ -4,7 +4,7 @@ import { type VaeConfig, vaeDecoderSchema, vaeEncoderSchema } from "../autoencod
 import { type ClipConfig, clipSchema } from "../clip.ts";
 import { SDXL_BASE_CLIP_BIG_G, SDXL_BASE_UNET, SDXL_BASE_VAE } from "./base.ts";
 import type { SdxlConfigs, UNetConfig } from "./config.ts";
-import type { SdxlComponentId } from "./files.ts";
+import type { RefinerComponentId, SdxlComponentId } from "./files.ts";
 import { unetSchema } from "./unet.ts";
 
 export function rulesOf(configs: SdxlConfigs, component: SdxlComponentId): ComponentRules {
@@ -23,12 +23,14 @@ export function rulesOf(configs: SdxlConfigs, component: SdxlComponentId): Compo
 }
 
 /** Canonical name of a stored one. */
-export const CANONICAL_NAME: Readonly<Record<SdxlComponentId, (storedName: string) => string>> = {
+export const CANONICAL_NAME: Readonly<Record<SdxlComponentId | RefinerComponentId, (storedName: string) => string>> = {
   textEncoder: canonicalClipName,
   textEncoder2: canonicalClipName,
   unet: (name) => name,
   vae: canonicalVaeName,
   vaeEncoder: canonicalVaeName,
+  "refiner.textEncoder2": canonicalClipName,
+  "refiner.unet": (name) => name,
 };
 
 export function unetRules(config: UNetConfig): ComponentRules {
