@@ -3,6 +3,7 @@
 import { type Command, Option } from "commander";
 import { printable } from "../errors.ts";
 import { byteCount } from "../ledger/byte-text.ts";
+import { refinerFamilyAt } from "../library/model-files.ts";
 import { pullModel } from "../library/pull.ts";
 import type { PullDone, PullEvent } from "../library/pull-events.ts";
 import type { Variant } from "../source/listing.ts";
@@ -48,7 +49,8 @@ async function pull(context: CliContext, id: string, { revision, variant, json }
       progress.clear();
       if (json) return;
       context.stdout.write(`${printable(done.path)}\n`);
-      progress.say(closing(done, revision));
+      const isRefiner = (await refinerFamilyAt(libraryOf(context), done.path, signal)) !== undefined;
+      progress.say(closing(done, isRefiner ? "refiner" : "model", revision));
     } catch (error) {
       progress.clear();
       if (signal.aborted && !json) progress.say("What has come is kept: the same command goes on from there.");
@@ -59,11 +61,15 @@ async function pull(context: CliContext, id: string, { revision, variant, json }
   });
 }
 
-function closing({ model, path, files, totalBytes, downloadedBytes, online }: PullDone, revision?: string): string {
+function closing(
+  { model, path, files, totalBytes, downloadedBytes, online }: PullDone,
+  option: "model" | "refiner",
+  revision?: string,
+): string {
   const fetched = downloadedBytes > 0 ? `fetched ${byteCount(downloadedBytes)}` : "nothing to fetch";
   const whole = `${files} files, ${byteCount(totalBytes)}`;
   const name = revision === undefined || revision === "main" ? model : JSON.stringify(path);
-  return `Complete: ${whole} (${online ? fetched : "offline, from the cache"}). Use it: solvay generate "PROMPT" --model ${name}`;
+  return `Complete: ${whole} (${online ? fetched : "offline, from the cache"}). Use it: solvay generate "PROMPT" --${option} ${name}`;
 }
 
 const JSON_INTERVAL_MS = 500;
