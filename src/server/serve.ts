@@ -17,7 +17,9 @@ import { guard, setAnswerHeaders } from "./http/guard.ts";
 import type { Keys } from "./http/keys.ts";
 import { Metrics } from "./http/metrics.ts";
 import { Assets } from "./pictures/assets.ts";
+import { purgeDeleted } from "./pictures/gallery.ts";
 import { folderStore } from "./pictures/picture-store.ts";
+import { Thumbnails } from "./pictures/thumbnails.ts";
 import { openBoss } from "./queue/boss.ts";
 import { Claims } from "./queue/claims.ts";
 import { openEmbedded } from "./queue/database.ts";
@@ -78,13 +80,23 @@ export async function serve(options: ServeOptions, signal: AbortSignal): Promise
   const log = await EventLog.open(database);
   const recovered = await claims.recover();
   if (recovered > 0) logger.info({ jobs: recovered }, "jobs of a process that ended are back in the queue");
-  await log.prune(EVENT_DAYS);
-  const pruning = setInterval(() => log.prune(EVENT_DAYS).catch(() => {}), PRUNE_MS);
-  owned.defer(() => clearInterval(pruning));
-
   const store = folderStore(imagesFolder);
   const states = folderStore(stateFolder);
   const assets = new Assets(database, store);
+  const thumbnails = new Thumbnails(assets, store);
+  const prune = async () => {
+    await log.prune(EVENT_DAYS);
+    for (const sha256 of await purgeDeleted(database)) {
+      await assets.remove(sha256);
+      await thumbnails.remove(sha256);
+    }
+  };
+  await prune();
+  const pruning = setInterval(
+    () => prune().catch((error: unknown) => logger.warn({ err: error }, "pruning")),
+    PRUNE_MS,
+  );
+  owned.defer(() => clearInterval(pruning));
   const previews = new Previews();
   const metrics = new Metrics(queue, database.ownBytes);
   let engine: Engine | undefined;
@@ -92,7 +104,7 @@ export async function serve(options: ServeOptions, signal: AbortSignal): Promise
   const failure = new AbortController();
   const stop = AbortSignal.any([signal, failure.signal]);
   const services: Services = {
-    ...{ database, queue, log, assets, previews, metrics, library, hashes, model: request },
+    ...{ database, queue, log, assets, thumbnails, previews, metrics, library, hashes, model: request },
     ...{ engine: () => engine, closing: stop },
   };
   http.serve(serverApp({ services, keys, logger }).fetch);

@@ -6,6 +6,7 @@ import type { ModelHashes } from "../terminal/remake-parts.ts";
 import { notFound, notReady } from "./http/failures.ts";
 import type { Metrics } from "./http/metrics.ts";
 import type { Asset, Assets } from "./pictures/assets.ts";
+import type { Thumbnails } from "./pictures/thumbnails.ts";
 import type { Database } from "./queue/database.ts";
 import type { EventLog } from "./queue/event-log.ts";
 import type { Asking, JobQueue } from "./queue/job-queue.ts";
@@ -18,6 +19,7 @@ export interface Services {
   readonly queue: JobQueue;
   readonly log: EventLog;
   readonly assets: Assets;
+  readonly thumbnails: Thumbnails;
   readonly previews: Previews;
   readonly metrics: Metrics;
   /** The models of this machine. */

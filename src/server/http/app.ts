@@ -4,6 +4,7 @@ import type { Logger } from "pino";
 import type { JsonObject } from "../../source/json-fields.ts";
 import type { Services } from "../services.ts";
 import { webUiRoutes } from "./a1111/routes.ts";
+import { galleryRoutes } from "./api/gallery.ts";
 import { jobRoutes } from "./api/jobs.ts";
 import { pictureRoutes } from "./api/pictures.ts";
 import { recallRoutes } from "./api/recall.ts";
@@ -59,6 +60,7 @@ export function serverApp({ services, keys, logger }: AppOptions): Hono<RouteEnv
     ...jobRoutes(services),
     ...pictureRoutes(services),
     ...recallRoutes(services),
+    ...galleryRoutes(services),
     ...openAiRoutes(services),
     ...webUiRoutes(services),
   ];

@@ -63,6 +63,14 @@ export class Assets {
     return row && { sha256, mediaType: row.media_type, bytes: row.bytes, width: row.width, height: row.height };
   }
 
+  /** Its row and its file. */
+  async remove(sha256: string): Promise<void> {
+    const row = await this.#row(sha256);
+    if (!row) return;
+    await this.#database.query("delete from solvay.assets where sha256 = $1", [sha256]);
+    await this.#store.remove(row.name);
+  }
+
   async #row(sha256: string): Promise<AssetRow | undefined> {
     const text = "select sha256, name, media_type, bytes, width, height from solvay.assets where sha256 = $1";
     return (await this.#database.query<AssetRow>(text, [sha256]))[0];

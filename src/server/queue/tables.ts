@@ -66,6 +66,12 @@ const VERSIONS: readonly string[] = [
   );
   create index gallery_words on solvay.gallery using gin (to_tsvector('simple', infotext));
   `,
+  `
+  alter table solvay.gallery add column favourite boolean not null default false;
+  -- Hidden since then, and gone for good some weeks later.
+  alter table solvay.gallery add column deleted_at timestamptz;
+  create index gallery_deleted on solvay.gallery (deleted_at) where deleted_at is not null;
+  `,
 ];
 
 /** Brings the tables to this program's version, whatever program of the past left them. */

@@ -1,18 +1,15 @@
-/** @file Our own routes for pictures and models: assets by their hash, the gallery, what is served, plans. */
+/** @file Our own routes for pictures and models: assets by their hash, what is served, plans. */
 import { checkPlanJob } from "../../../job/schema.ts";
-import { searchGallery } from "../../pictures/gallery.ts";
 import { openEngineOf, type Services } from "../../services.ts";
 import { checkServed, withPictures } from "../../work/served-job.ts";
 import { bytesOf, jsonOf, MAX_PICTURE_BODY_BYTES } from "../bodies.ts";
 import { notFound } from "../failures.ts";
-import { type Route, wholeOf } from "../route.ts";
+import type { Route } from "../route.ts";
 import { jobSchema } from "./jobs.ts";
 import { MEDIA_TYPES, requireMediaType } from "./recall.ts";
 
-const MAX_ID = 1e15;
-
 export function pictureRoutes(services: Services): readonly Route[] {
-  const { assets, database } = services;
+  const { assets } = services;
   return [
     {
       ...{ method: "post", path: "/api/assets", summary: "Upload a picture; jobs name it by sha256: and its hash" },
@@ -36,30 +33,6 @@ export function pictureRoutes(services: Services): readonly Route[] {
         };
         if (context.req.header("if-none-match") === headers.etag) return new Response(null, { status: 304, headers });
         return new Response(read.bytes, { headers });
-      },
-    },
-    {
-      ...{ method: "get", path: "/api/gallery", summary: "The pictures that were drawn, the newest first" },
-      parameters: [
-        {
-          name: "q",
-          in: "query",
-          description: 'words of the infotext: lake "at dawn" -boat',
-          schema: { type: "string" },
-        },
-        { name: "before", in: "query", description: "only those before this number", schema: { type: "integer" } },
-        {
-          name: "limit",
-          in: "query",
-          description: "how many",
-          schema: { type: "integer", minimum: 1, maximum: 200, default: 50 },
-        },
-      ],
-      async handle(context) {
-        const before = wholeOf(context, "before", { min: 1, max: MAX_ID, standing: MAX_ID });
-        const limit = wholeOf(context, "limit", { min: 1, max: 200, standing: 50 });
-        const pictures = await searchGallery(database, { words: context.req.query("q"), before, limit });
-        return context.json({ pictures: pictures.map((each) => ({ ...each, url: `/api/assets/${each.asset}` })) });
       },
     },
     {
