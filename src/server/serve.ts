@@ -106,6 +106,7 @@ export async function serve(options: ServeOptions, signal: AbortSignal): Promise
   const services: Services = {
     ...{ database, queue, log, assets, thumbnails, previews, metrics, library, hashes, model: request },
     ...{ engine: () => engine, closing: stop },
+    onFailure: (error) => logger.error({ err: error }, "failed"),
   };
   http.serve(serverApp({ services, keys, logger }).fetch);
   options.onListening(http.url);

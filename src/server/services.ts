@@ -32,6 +32,8 @@ export interface Services {
   readonly engine: () => Engine | undefined;
   /** The server stops: clients that wait lose their connection, and no job is cancelled for that. */
   readonly closing: AbortSignal;
+  /** What failed here is told in the log. */
+  readonly onFailure: (error: unknown) => void;
 }
 
 /** The engine. Throws Refusal while there is none. */
@@ -55,11 +57,11 @@ export async function ask(
 export type OnStep = (job: JobRecord, step: number, steps: number) => Promise<void> | void;
 
 /**
- * Waits until all of them are over. Where the signal comes first, because the client has gone, they are cancelled.
- * @returns their records, in the same order
+ * Waits until all of them are over, or for the signal.
+ * @returns the records of those that are over, in the same order
  */
-export async function allOver(
-  { queue, log, closing }: Services,
+export async function followed(
+  { queue, log }: Services,
   jobs: readonly JobRecord[],
   signal: AbortSignal,
   onStep?: OnStep,
@@ -84,7 +86,23 @@ export async function allOver(
       if (open.size === 0) stop.abort();
     }
   }
-  for (const id of closing.aborted ? [] : open.keys()) {
+  return jobs.flatMap(({ id }) => over.get(id) ?? []);
+}
+
+/**
+ * Waits until all of them are over. Where the signal comes first, because the client has gone, they are cancelled.
+ * @returns their records, in the same order
+ */
+export async function allOver(
+  services: Services,
+  jobs: readonly JobRecord[],
+  signal: AbortSignal,
+  onStep?: OnStep,
+): Promise<readonly JobRecord[]> {
+  const { queue, closing } = services;
+  const over = new Map((await followed(services, jobs, signal, onStep)).map((job) => [job.id, job]));
+  for (const { id } of closing.aborted ? [] : jobs) {
+    if (over.has(id)) continue;
     const cancelled = await queue.cancel(id);
     if (cancelled) over.set(id, cancelled);
   }

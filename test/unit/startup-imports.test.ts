@@ -23,7 +23,7 @@ function closure(file: string, found = new Set<string>()): Set<string> {
 /** Packages that wait until they are needed. */
 const LATER = ["zod", "hono", "@hono/node-server", "pg-boss", "@electric-sql/pglite", "pino", "prom-client"];
 
-test("the command line, the library's entries and the engine's thread start without zod, and without a server's packages", () => {
+test("the command line, the library's entries and the engine's thread start without zod, and without a server's packages; a server without MCP's", () => {
   for (const entry of ["cli/main.ts", "node.ts", "index.ts", "node/engine-worker.ts"]) {
     const loaded = closure(resolve(SRC, entry));
     assert.deepEqual(
@@ -32,6 +32,12 @@ test("the command line, the library's entries and the engine's thread start with
       entry,
     );
   }
+  const ofServer = closure(resolve(SRC, "server/serve.ts"));
+  assert.deepEqual(
+    [...ofServer].filter((name) => name.startsWith("@modelcontextprotocol")),
+    [],
+  );
+  assert.ok(ofServer.has("hono"));
   assert.ok(closure(resolve(SRC, "job/schema.ts")).has("zod"));
   assert.ok(closure(resolve(SRC, "cli/main.ts")).has("commander"));
 });

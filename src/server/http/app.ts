@@ -10,6 +10,7 @@ import { pictureRoutes } from "./api/pictures.ts";
 import { recallRoutes } from "./api/recall.ts";
 import { failureOf, type HttpFailure, notFound, Refusal } from "./failures.ts";
 import type { Keys } from "./keys.ts";
+import { mcpRoutes } from "./mcp/routes.ts";
 import { openAiRoutes } from "./openai/routes.ts";
 import { openApiDocument } from "./openapi.ts";
 import type { RouteEnv } from "./route.ts";
@@ -25,6 +26,10 @@ export interface AppOptions {
 const DIALECTS: Readonly<Record<string, (failure: HttpFailure) => JsonObject>> = {
   "/v1/": ({ status, code, message }) => ({
     error: { message, type: status >= 500 ? "server_error" : "invalid_request_error", param: null, code },
+  }),
+  "/mcp": ({ status, code, message }) => ({
+    ...{ jsonrpc: "2.0", id: null },
+    error: { code: status >= 500 ? -32603 : -32600, message, data: { code } },
   }),
   "/sdapi/": ({ code, message }) => ({ error: code, detail: message, body: "", errors: message }),
 };
@@ -63,6 +68,7 @@ export function serverApp({ services, keys, logger }: AppOptions): Hono<RouteEnv
     ...galleryRoutes(services),
     ...openAiRoutes(services),
     ...webUiRoutes(services),
+    ...mcpRoutes(services),
   ];
   for (const { method, path, handle } of routes) app.on(method, path, handle);
   const document = openApiDocument(routes);
@@ -70,7 +76,7 @@ export function serverApp({ services, keys, logger }: AppOptions): Hono<RouteEnv
   app.notFound((context) => failed(context.req.path, notFound(context.req.path.slice(0, 80))));
   app.onError((error, context) => {
     const answer = failed(context.req.path, error);
-    if (answer.status >= 500) logger.error({ err: error }, "failed");
+    if (answer.status >= 500) services.onFailure(error);
     return answer;
   });
   return app;

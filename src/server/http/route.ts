@@ -20,7 +20,7 @@ export interface Parameter {
 }
 
 export interface Route {
-  readonly method: "get" | "post";
+  readonly method: "get" | "post" | "delete";
   /** As Hono writes it: "/api/jobs/:id". */
   readonly path: string;
   readonly summary: string;
