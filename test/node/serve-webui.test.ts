@@ -184,7 +184,8 @@ test("webuiapi: n_iter x batch_size with seeds counting up, a complete info, wha
     [all_prompts, sampler_name, sd_model_name, batch_size],
     [Array(4).fill("a mill"), "Euler a", "pretence", 2],
   );
-  assert.deepEqual(ignored, ["eta", "tiling"]);
+  assert.deepEqual(ignored, ["eta", "tiling", "alwayson_scripts.ADetailer"]);
+  assert.deepEqual([await post("unload-checkpoint"), await post("reload-checkpoint")], [{}, {}]);
   for (const name of [
     "infotexts",
     "index_of_first_image",
@@ -238,7 +239,7 @@ test("progress while a picture is drawn; skip goes on with the next one, interru
 test("refused with the field's name (E_REQUEST): scripts, settings and upscalers that would make another picture", async () => {
   const refusals: [object, RegExp][] = [
     [{ script_name: "x/y/z plot" }, /E_REQUEST script_name/],
-    [{ alwayson_scripts: { ControlNet: { args: [{ image: "x" }] } } }, /E_REQUEST alwayson_scripts: "ControlNet"/],
+    [{ alwayson_scripts: { ControlNet: { args: [{ model: "x" }] } } }, /E_REQUEST alwayson_scripts: "ControlNet"/],
     [{ override_settings: { outdir_samples: "/etc" } }, /E_REQUEST override_settings: "outdir_samples"/],
     [{ enable_hr: true, hr_upscaler: "../../x.pth" }, /E_REQUEST hr_upscaler/],
     [{ batch_size: 8, n_iter: 4 }, /E_REQUEST n_iter: 32 pictures/],

@@ -165,7 +165,8 @@ function pretendingEngine({
       return pretendMany(requests);
     },
     plan: async () => ({ lanes }) as PlanReport,
-    ...{ setBudgets: nothing, tokens: nothing, cutText: nothing },
+    setBudgets: async () => {},
+    ...{ tokens: nothing, cutText: nothing },
     async [Symbol.asyncDispose]() {},
   };
 }

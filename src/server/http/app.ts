@@ -22,10 +22,21 @@ export interface AppOptions {
   readonly logger: Logger;
 }
 
+/** OpenAI's kinds of errors; others are the request's fault. */
+const OPENAI_TYPES: Readonly<Record<number, string>> = {
+  ...{ 401: "authentication_error", 403: "permission_error", 429: "rate_limit_error" },
+  ...{ 500: "server_error", 503: "server_error" },
+};
+
 /** An error's body, by the beginning of its route's path. */
 const DIALECTS: Readonly<Record<string, (failure: HttpFailure) => JsonObject>> = {
-  "/v1/": ({ status, code, message }) => ({
-    error: { message, type: status >= 500 ? "server_error" : "invalid_request_error", param: null, code },
+  "/v1/": ({ status, code, message, subject = null }) => ({
+    error: {
+      message,
+      type: OPENAI_TYPES[status] ?? "invalid_request_error",
+      param: status === 400 ? subject : null,
+      code,
+    },
   }),
   "/mcp": ({ status, code, message }) => ({
     ...{ jsonrpc: "2.0", id: null },

@@ -9,6 +9,8 @@ export interface HttpFailure {
   readonly status: Status;
   readonly code: string;
   readonly message: string;
+  /** What it is about: a field of the request, where one is wrong. */
+  readonly subject?: string | undefined;
   /** Seconds after which it may go better. */
   readonly retryAfterS?: number;
 }
@@ -69,7 +71,13 @@ export function failureOf(error: unknown): HttpFailure {
       message: "E_INTERNAL: something went wrong here. Next: look at the server's log.",
     };
   }
-  return { status, code, message, ...((status === 503 || status === 429) && { retryAfterS: RETRY_AFTER_S }) };
+  return {
+    status,
+    code,
+    message,
+    subject: error.subject,
+    ...((status === 503 || status === 429) && { retryAfterS: RETRY_AFTER_S }),
+  };
 }
 
 function isClients(error: unknown): boolean {

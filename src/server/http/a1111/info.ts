@@ -1,5 +1,6 @@
 /** @file The answer to a request for pictures: A1111's `info`, which clients read as JSON text, complete. */
 
+import { parseInfotext } from "../../../job/infotext-text.ts";
 import { SAMPLERS } from "../../../sampler/samplers.ts";
 import type { JsonObject } from "../../../source/json-fields.ts";
 import { SOLVAY_VERSION } from "../../../version.ts";
@@ -16,6 +17,12 @@ interface Drawn {
   readonly width: number;
   readonly height: number;
 }
+
+/** Entries of the infotext that have a field of their own. */
+const OWN_PLACE = [
+  ...["Steps", "Sampler", "CFG scale", "Seed", "Size", "Model", "Model hash", "VAE", "VAE hash"],
+  ...["Denoising strength", "Clip skip", "Variation seed", "Variation seed strength", "Version"],
+];
 
 /** @param jobs those that are done */
 export async function webUiAnswer(
@@ -42,6 +49,7 @@ export async function webUiAnswer(
 function infoOf(drawn: readonly Drawn[], body: JsonObject, { job, ignored }: WebUiRequest, model: string): JsonObject {
   const [first] = drawn;
   const { prompt, negativePrompt = "", steps, guidance, sampler, subseedStrength = 0, clipSkip = 0 } = job;
+  const entries = first ? parseInfotext(first.infotext).entries : new Map<string, string>();
   const each = <T>(value: (job: JobRecord["job"]) => T) => drawn.map(({ job: record }) => value(record.job));
   return {
     prompt,
@@ -62,18 +70,19 @@ function infoOf(drawn: readonly Drawn[], body: JsonObject, { job, ignored }: Web
       restore_faces: false,
       face_restoration_model: null,
     },
-    ...{ sd_model_name: model, sd_model_hash: null, sd_vae_name: null, sd_vae_hash: null },
+    ...{ sd_model_name: model, sd_model_hash: entries.get("Model hash") ?? null },
+    ...{ sd_vae_name: entries.get("VAE") ?? null, sd_vae_hash: entries.get("VAE hash") ?? null },
     ...{ seed_resize_from_w: -1, seed_resize_from_h: -1 },
     denoising_strength: job.strength ?? job.hiresStrength ?? 0,
     ...{
-      extra_generation_params: {},
+      extra_generation_params: Object.fromEntries([...entries].filter(([name]) => !OWN_PLACE.includes(name))),
       index_of_first_image: 0,
       infotexts: drawn.map(({ infotext }) => infotext),
       styles: [],
     },
     job_timestamp: timestamp(first?.job.createdAt),
     ...{
-      clip_skip: clipSkip + 2,
+      clip_skip: clipSkip > 0 ? clipSkip + 2 : 1,
       is_using_inpainting_conditioning: false,
       version: `Solvay ${SOLVAY_VERSION}`,
       ignored,

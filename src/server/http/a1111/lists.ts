@@ -1,18 +1,21 @@
 /** @file What A1111's clients ask for before they draw: samplers, models and the rest, as lists in A1111's shapes. */
-import { readdir } from "node:fs/promises";
+
 import { freemem, totalmem } from "node:os";
-import path from "node:path";
+import type { OpenRequest } from "../../../job/checked.ts";
 import { SAMPLERS } from "../../../sampler/samplers.ts";
 import { SCHEDULES } from "../../../sampler/schedules.ts";
-import type { JsonObject } from "../../../source/json-fields.ts";
 import type { Route } from "../route.ts";
+import { PICTURE_FILTERS } from "./extras.ts";
+import { embeddingsIn, lorasIn } from "./files.ts";
 import { LATENT_UPSCALERS } from "./request.ts";
+import type { Served } from "./settings.ts";
 
-/**
- * @param model its name
- * @param loraDir where LoRAs are found by name
- */
-export function listRoutes(model: () => string, loraDir: string | undefined): readonly Route[] {
+/** Not at all, or each pixel by itself. */
+const UPSCALERS = ["None", ...Object.keys(PICTURE_FILTERS)];
+
+/** @param served what there is now */
+export function listRoutes(served: () => Served, { loraDir, embeddingsDir }: OpenRequest): readonly Route[] {
+  const named = (name: string | undefined) => (name === undefined ? [] : [{ model_name: name, filename: name }]);
   const lists: Readonly<Record<string, () => unknown>> = {
     samplers: () =>
       Object.entries(SAMPLERS).map(([name, { title, aliases }]) => ({
@@ -26,26 +29,30 @@ export function listRoutes(model: () => string, loraDir: string | undefined): re
         ...{ default_rho: -1, need_inner_model: false },
       })),
     "sd-models": () => {
-      const name = model();
-      return [{ title: name, model_name: name, hash: null, sha256: null, filename: name, config: null }];
+      const { model, refiner } = served();
+      return [model, refiner].flatMap((name) =>
+        named(name).map((each) => ({ title: name, ...each, hash: null, sha256: null, config: null })),
+      );
     },
-    loras: async () => (loraDir === undefined ? [] : await lorasIn(loraDir)),
-    embeddings: () => ({ loaded: {}, skipped: {} }),
-    upscalers: () =>
-      ["None", "Lanczos"].map((name) => ({ name, model_name: null, model_path: null, model_url: null, scale: 4 })),
+    "sd-vae": () => named(served().vae),
+    // The same, as Forge asks for it.
+    "sd-modules": () => named(served().vae),
+    loras: () => lorasIn(loraDir),
+    embeddings: async () => ({ loaded: await embeddingsIn(embeddingsDir), skipped: {} }),
+    upscalers: () => UPSCALERS.map((name) => ({ name, model_name: null, model_path: null, model_url: null, scale: 4 })),
     "latent-upscale-modes": () =>
       Object.keys(LATENT_UPSCALERS)
         .filter((name) => name !== "Lanczos")
         .map((name) => ({ name })),
     scripts: () => ({ txt2img: [], img2img: [] }),
-    memory: () => ({
-      ram: { free: freemem(), used: totalmem() - freemem(), total: totalmem() },
-      cuda: { error: "unavailable" },
-    }),
-    "cmd-flags": () => ({ api: true }),
+    memory: () => {
+      const used = process.memoryUsage.rss();
+      return { ram: { free: freemem(), used, total: totalmem() }, cuda: { error: "unavailable" } };
+    },
+    "cmd-flags": () => ({ api: true, lora_dir: null, embeddings_dir: null }),
     // What there is none of.
     ...Object.fromEntries(
-      ["sd-vae", "sd-modules", "script-info", "prompt-styles", "hypernetworks", "face-restorers", "extensions"].map(
+      ["script-info", "prompt-styles", "hypernetworks", "face-restorers", "realesrgan-models", "extensions"].map(
         (name) => [name, () => []] as const,
       ),
     ),
@@ -54,13 +61,4 @@ export function listRoutes(model: () => string, loraDir: string | undefined): re
     ...{ method: "get", path: `/sdapi/v1/${name}`, summary: `A1111's list of ${name}` },
     handle: async (context) => context.json(await list()),
   }));
-}
-
-async function lorasIn(folder: string): Promise<readonly JsonObject[]> {
-  const ending = ".safetensors";
-  const files = (await readdir(folder, { recursive: true })).filter((file) => file.endsWith(ending)).toSorted();
-  return files.map((file) => {
-    const name = path.basename(file, ending);
-    return { name, alias: name, path: file, metadata: {} };
-  });
 }

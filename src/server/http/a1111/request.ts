@@ -3,9 +3,11 @@
  * is the same in kind without it, and refused where it would be another.
  */
 import type { GenerateJob } from "../../../job/types.ts";
-import { isJsonObject, type JsonObject } from "../../../source/json-fields.ts";
+import type { JsonObject } from "../../../source/json-fields.ts";
 import { checkServed } from "../../work/served-job.ts";
-import { Refusal } from "../failures.ts";
+import { NEUTRAL, whole, wrong } from "./refusals.ts";
+import { requireNoScripts } from "./scripts.ts";
+import { overrides, refinerOf, type Served } from "./settings.ts";
 
 export interface WebUiRequest {
   readonly job: GenerateJob;
@@ -26,8 +28,6 @@ export const LATENT_UPSCALERS: Readonly<Record<string, string>> = {
 };
 /** A1111's own defaults, where the job's are others. Sizes are the model's: 512 pixels are none for SDXL. */
 const DEFAULTS = { steps: 50, cfg_scale: 7, denoising_strength: 0.75, hr_scale: 2, mask_blur: 4 };
-/** What says "nothing": left out, or as the web UI sends it for a feature that isn't used. */
-const NEUTRAL: readonly unknown[] = [undefined, null, "", 0, -1, false, "None", "Automatic"];
 /** Fields that are read below. */
 const READ = [
   ...[
@@ -63,6 +63,7 @@ const READ = [
     "inpainting_mask_invert",
   ],
   ...["override_settings", "script_name", "script_args", "alwayson_scripts", "send_images", "clip_skip"],
+  "refiner_checkpoint",
 ];
 /** Fields whose meaning is so anyway: pictures are kept, and nothing else is. */
 const SO_ANYWAY = [
@@ -79,9 +80,9 @@ const SO_ANYWAY = [
 const OURS: JsonObject = { inpainting_fill: 1, resize_mode: 0, inpaint_full_res: false, inpaint_full_res_padding: 0 };
 
 /** Throws Refusal, or UsageError `E_JOB`. */
-export function webUiRequest(body: JsonObject, fromPicture: boolean): WebUiRequest {
+export function webUiRequest(body: JsonObject, fromPicture: boolean, served: Served): WebUiRequest {
   const { steps, cfg_scale, denoising_strength, hr_scale, mask_blur } = { ...DEFAULTS, ...given(body) };
-  requireNoScripts(body);
+  const unused = requireNoScripts(body);
   const hires = body.enable_hr === true && !fromPicture;
   const sizes = given({ width: body.width, height: body.height });
   const second = hires
@@ -98,22 +99,27 @@ export function webUiRequest(body: JsonObject, fromPicture: boolean): WebUiReque
       ...{ prompt: body.prompt ?? "", negativePrompt: body.negative_prompt || undefined, promptSyntax: "a1111" },
       ...{ seed: body.seed, subseed: body.subseed, subseedStrength: body.subseed_strength || undefined },
       ...{ steps, guidance: cfg_scale, ...sizes, ...samplerOf(body), ...second, ...picture },
-      ...overrides(body.override_settings, body.clip_skip),
+      ...overrides(body.override_settings, body.clip_skip, served),
+      ...refinerOf(body, served),
     }),
   );
   const count = whole("batch_size", body.batch_size ?? 1, 1, 8) * whole("n_iter", body.n_iter ?? 1, 1, MAX_IMAGES);
   if (count > MAX_IMAGES) throw wrong("n_iter", `${count} pictures are too many (allowed ${MAX_IMAGES})`);
   return {
     ...{ job, count, sendImages: body.send_images !== false },
-    ignored: Object.entries(body).flatMap(([name, value]) => (isIgnored(name, value, fromPicture) ? [name] : [])),
+    ignored: [
+      ...Object.entries(body).flatMap(([name, value]) => (isIgnored(name, value, fromPicture, served) ? [name] : [])),
+      ...unused,
+    ],
     invertMask: fromPicture && Boolean(body.inpainting_mask_invert),
   };
 }
 
-function isIgnored(name: string, value: unknown, fromPicture: boolean): boolean {
+function isIgnored(name: string, value: unknown, fromPicture: boolean, { refiner }: Served): boolean {
+  if (name === "refiner_switch_at") return refiner === undefined && !NEUTRAL.includes(value);
   if (READ.includes(name) || SO_ANYWAY.includes(name) || NEUTRAL.includes(value)) return false;
-  if (name.startsWith("hr_") || name.startsWith("firstphase_")) return true;
   if (Array.isArray(value) && value.length === 0) return false;
+  if (name.startsWith("hr_") || name.startsWith("firstphase_")) return true;
   return !(fromPicture && name in OURS && OURS[name] === value);
 }
 
@@ -161,52 +167,4 @@ export function dataUrl(subject: string, text: unknown): string {
   const [, kind] = SIGNATURES.find(([start]) => text.startsWith(start)) ?? [];
   if (kind === undefined) throw wrong(subject, "base64 of a PNG, JPEG or WebP is wanted");
   return `data:image/${kind};base64,${text.replace(/\s+/g, "")}`;
-}
-
-/** Settings that a request may change for itself; which checkpoint is asked is seen to by the routes. */
-const OVERRIDES = ["sd_model_checkpoint", "sd_vae", "CLIP_stop_at_last_layers", "samples_format"];
-
-function overrides(settings: unknown, clipSkip: unknown): JsonObject {
-  if (settings !== undefined && settings !== null && !isJsonObject(settings))
-    throw wrong("override_settings", "an object is wanted");
-  const asked = settings ?? {};
-  const unknown = Object.keys(asked).find((name) => !OVERRIDES.includes(name));
-  if (unknown !== undefined) {
-    throw wrong(
-      "override_settings",
-      `${JSON.stringify(unknown.slice(0, 60))} can't be changed (allowed ${OVERRIDES.join(", ")})`,
-    );
-  }
-  if (!NEUTRAL.includes(asked.sd_vae) && asked.sd_vae !== "auto")
-    throw wrong("override_settings", "sd_vae can't be changed");
-  // Its 1 and 2 are what the model does by itself.
-  const layers = asked.CLIP_stop_at_last_layers ?? clipSkip ?? 1;
-  return {
-    clipSkip: Math.max(0, whole("CLIP_stop_at_last_layers", layers, 1, 12) - 2) || undefined,
-    format: asked.samples_format,
-  };
-}
-
-function requireNoScripts({ script_name: name, alwayson_scripts: always }: JsonObject): void {
-  if (!NEUTRAL.includes(name)) throw wrong("script_name", "there are no scripts here");
-  if (always === undefined || always === null) return;
-  if (!isJsonObject(always)) throw wrong("alwayson_scripts", "an object is wanted");
-  for (const [script, value] of Object.entries(always)) {
-    const args = isJsonObject(value) && Array.isArray(value.args) ? value.args : [];
-    const used = args.some((each) => (isJsonObject(each) ? each.enabled !== false : !NEUTRAL.includes(each)));
-    if (used)
-      throw wrong(
-        "alwayson_scripts",
-        `${JSON.stringify(script.slice(0, 60))} is not here, and the picture would be another`,
-      );
-  }
-}
-
-function whole(name: string, value: unknown, min: number, max: number): number {
-  if (typeof value === "number" && Number.isInteger(value) && value >= min && value <= max) return value;
-  throw wrong(name, `a whole number from ${min} to ${max} is wanted`);
-}
-
-function wrong(subject: string, problem: string): Refusal {
-  return new Refusal(422, { code: "E_REQUEST", subject, problem, next: `give ${subject} such a value` });
 }

@@ -16,30 +16,30 @@ import { previewPng } from "../../work/previews.ts";
 import { jsonOf, MAX_PICTURE_BODY_BYTES } from "../bodies.ts";
 import { JobFailure, Refusal } from "../failures.ts";
 import type { Route, RouteContext } from "../route.ts";
+import { extraBatch, extraSingle } from "./extras.ts";
 import { timestamp, webUiAnswer } from "./info.ts";
 import { listRoutes } from "./lists.ts";
 import { dataUrl, webUiRequest } from "./request.ts";
+import { options, requireServed, type Served } from "./settings.ts";
 
 const PREVIEW_SCALE = 8;
 const ANY_OBJECT = { schema: { type: "object", description: "as A1111's web UI 1.10 takes it" } };
 
 export function webUiRoutes(services: Services): readonly Route[] {
   const { queue } = services;
-  const model = () => modelNamed(openEngineOf(services).info.model).model;
-  const requireModel = (asked: unknown) => {
-    if (asked === undefined || asked === null || asked === "" || asked === model()) return;
-    const problem = `Model not found (found ${JSON.stringify(String(asked).slice(0, 60))}, allowed ${JSON.stringify(model())})`;
-    throw new Refusal(404, {
-      code: "E_MODEL",
-      subject: "sd_model_checkpoint",
-      problem,
-      next: "ask for the model that is served",
-    });
+  const { vae: vaeFile } = services.model;
+  const served = (): Served => {
+    const { model, refiner } = openEngineOf(services).info;
+    return {
+      model: modelNamed(model).model,
+      vae: vaeFile === undefined ? undefined : modelNamed(vaeFile).model,
+      refiner: refiner === undefined ? undefined : modelNamed(refiner).model,
+    };
   };
   const draw = async (context: RouteContext, fromPicture: boolean) => {
     const body = await jsonOf(context, MAX_PICTURE_BODY_BYTES);
-    requireModel((body.override_settings as JsonObject | undefined)?.sd_model_checkpoint);
-    const request = webUiRequest(body, fromPicture);
+    const now = served();
+    const request = webUiRequest(body, fromPicture, now);
     const job = request.invertMask ? await withInvertedMask(request.job) : request.job;
     const jobs = await ask(services, job, request.count, { owner: context.get("owner") });
     const over = await allOver(services, jobs, context.req.raw.signal);
@@ -47,7 +47,7 @@ export function webUiRoutes(services: Services): readonly Route[] {
     if (failed?.error) throw new JobFailure(failed.error);
     // What was interrupted has no picture: those before it are the answer.
     const done = over.filter(({ state }) => state === "done");
-    return context.json(await webUiAnswer(services, done, body, request, model()));
+    return context.json(await webUiAnswer(services, done, body, request, now.model));
   };
   const stop = (every: boolean) => async (context: RouteContext) => {
     const [running] = await runningOf(services);
@@ -89,14 +89,7 @@ export function webUiRoutes(services: Services): readonly Route[] {
     },
     {
       ...{ method: "get", path: "/sdapi/v1/options", summary: "Settings, as far as they say anything here" },
-      handle: (context) =>
-        context.json({
-          sd_model_checkpoint: model(),
-          sd_checkpoint_hash: "",
-          sd_vae: "Automatic",
-          CLIP_stop_at_last_layers: 1,
-          samples_format: "png",
-        }),
+      handle: (context) => context.json(options(served())),
     },
     {
       ...{
@@ -106,7 +99,7 @@ export function webUiRoutes(services: Services): readonly Route[] {
         body: ANY_OBJECT,
       },
       async handle(context) {
-        requireModel((await jsonOf(context, MAX_PICTURE_BODY_BYTES)).sd_model_checkpoint);
+        requireServed(await jsonOf(context, MAX_PICTURE_BODY_BYTES), served());
         return context.json(null);
       },
     },
@@ -117,14 +110,35 @@ export function webUiRoutes(services: Services): readonly Route[] {
         return context.json(await pictureInfo(image));
       },
     },
-    ...["checkpoints", "vae", "loras"].map(
+    {
+      ...{ method: "post", path: "/sdapi/v1/unload-checkpoint", summary: "Give back the memory that weights hold" },
+      async handle(context) {
+        // After the pictures that are drawn; the next one reads them again.
+        await openEngineOf(services).setBudgets({});
+        return context.json({});
+      },
+    },
+    {
+      ...{ method: "post", path: "/sdapi/v1/reload-checkpoint", summary: "Weights are read when a picture needs them" },
+      handle(context) {
+        openEngineOf(services);
+        return context.json({});
+      },
+    },
+    ...Object.entries({ "extra-single-image": extraSingle, "extra-batch-images": extraBatch }).map(
+      ([name, enlarge]): Route => ({
+        ...{ method: "post", path: `/sdapi/v1/${name}`, summary: "A picture made larger by itself", body: ANY_OBJECT },
+        handle: async (context) => context.json(await enlarge(await jsonOf(context, MAX_PICTURE_BODY_BYTES))),
+      }),
+    ),
+    ...["checkpoints", "vae", "loras", "embeddings"].map(
       (what): Route => ({
         ...{ method: "post", path: `/sdapi/v1/refresh-${what}`, summary: "Lists are always as they are" },
         handle: (context) => context.json(null),
       }),
     ),
     { ...{ method: "get", path: "/internal/ping", summary: "It is there" }, handle: (context) => context.json({}) },
-    ...listRoutes(model, services.model.loraDir),
+    ...listRoutes(served, services.model),
   ];
 }
 

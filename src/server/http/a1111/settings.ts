@@ -1,0 +1,68 @@
+/** @file A1111's settings as far as they say anything here: options, what a request overrides for itself, the refiner. */
+import { isJsonObject, type JsonObject } from "../../../source/json-fields.ts";
+import { NEUTRAL, noModel, whole, wrong } from "./refusals.ts";
+
+/** What is served, by the names that clients know it by. */
+export interface Served {
+  readonly model: string;
+  /** In place of the model's own. */
+  readonly vae: string | undefined;
+  readonly refiner: string | undefined;
+}
+
+/** Settings that a request may change for itself; which checkpoint is asked is seen to by the routes. */
+const OVERRIDES = ["sd_model_checkpoint", "sd_vae", "CLIP_stop_at_last_layers", "samples_format"];
+/** Of Forge: text encoders and a VAE beside the checkpoint. Empty, it says nothing. */
+const FORGE_MODULES = "forge_additional_modules";
+
+/** The options: those that a client may change for a request, as they stand. */
+export function options({ model, vae }: Served): JsonObject {
+  return {
+    ...{ sd_model_checkpoint: model, sd_checkpoint_hash: "", sd_vae: vae ?? "Automatic" },
+    ...{ CLIP_stop_at_last_layers: 1, samples_format: "png" },
+  };
+}
+
+/** Throws Refusal where options name another model or VAE than is served. */
+export function requireServed({ sd_model_checkpoint: model, sd_vae: vae }: JsonObject, served: Served): void {
+  if (!NEUTRAL.includes(model) && model !== served.model) throw noModel("sd_model_checkpoint", model, [served.model]);
+  if (NEUTRAL.includes(vae) || vae === "auto" || vae === served.vae) return;
+  throw wrong("sd_vae", `there is no such VAE (allowed ${["Automatic", served.vae].filter(Boolean).join(", ")})`);
+}
+
+/** A job's fields of `override_settings`. Throws Refusal. */
+export function overrides(settings: unknown, clipSkip: unknown, served: Served): JsonObject {
+  if (settings !== undefined && settings !== null && !isJsonObject(settings))
+    throw wrong("override_settings", "an object is wanted");
+  const asked = settings ?? {};
+  const says = ([name, value]: [string, unknown]) => !(name === FORGE_MODULES && Array.isArray(value) && !value.length);
+  const unknown = Object.entries(asked).find((entry) => says(entry) && !OVERRIDES.includes(entry[0]))?.[0];
+  if (unknown !== undefined) {
+    const problem = `${JSON.stringify(unknown.slice(0, 60))} can't be changed (allowed ${OVERRIDES.join(", ")})`;
+    throw wrong("override_settings", problem);
+  }
+  requireServed(asked, served);
+  // Its 1 and 2 are what the model does by itself.
+  const layers = asked.CLIP_stop_at_last_layers ?? clipSkip ?? 1;
+  return {
+    clipSkip: Math.max(0, whole("CLIP_stop_at_last_layers", layers, 0, 12) - 2) || undefined,
+    format: asked.samples_format,
+  };
+}
+
+/** Left out, the refiner that the server was started with draws from its usual place on. Throws Refusal. */
+export function refinerOf(
+  { refiner_checkpoint: asked, refiner_switch_at: share }: JsonObject,
+  { refiner }: Served,
+): JsonObject {
+  const isNamed = typeof asked === "string" && asked !== "";
+  if (refiner === undefined) {
+    if (isNamed && !NEUTRAL.includes(asked)) throw noModel("refiner_checkpoint", asked, []);
+    return {};
+  }
+  if (isNamed && asked !== refiner) {
+    if (asked !== "None") throw noModel("refiner_checkpoint", asked, [refiner]);
+    throw wrong("refiner_checkpoint", `the last steps are drawn by ${JSON.stringify(refiner)} here`);
+  }
+  return NEUTRAL.includes(share) ? {} : { refinerStart: share };
+}
