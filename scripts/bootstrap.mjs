@@ -33,9 +33,12 @@ async function main() {
       return run(node, [inRoot("scripts", "test.ts"), ...args], { cwd: root });
     case "check": {
       const tsc = await run(node, [inRoot("node_modules", "typescript", "bin", "tsc"), "-p", "."], { cwd: root });
+      const studio = await run(node, [inRoot("node_modules", "typescript", "bin", "tsc"), "-p", "studio"], {
+        cwd: root,
+      });
       const biome = inRoot("node_modules", "@biomejs", "biome", "bin", "biome");
       const lint = await run(node, [biome, "check", "--error-on-warnings", "."], { cwd: root });
-      return tsc || lint;
+      return tsc || studio || lint;
     }
     case "prepack":
     case "postpack":

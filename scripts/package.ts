@@ -1,6 +1,6 @@
 /**
  * @file What `npm pack` runs before and after: `prepack` compiles src/ to dist/ and puts the package's manifest in place of the
- * clone's, `postpack` puts that back. `npm run prepack` alone only compiles.
+ * clone's, and builds the studio into dist/studio; `postpack` puts the manifest back. `npm run prepack` alone only compiles and builds.
  * The two manifests differ in what they export: src/ in the clone, which needs no build, and dist/ in the package.
  */
 import { execFileSync } from "node:child_process";
@@ -36,6 +36,9 @@ switch (process.argv[2]) {
     restoreManifest();
     compile();
     bundleOnnxRuntime();
+    execFileSync(process.execPath, [join(ROOT, "scripts", "build-studio.ts"), join(DIST, "studio")], {
+      stdio: ["ignore", 2, 2],
+    });
     if (PACKING.includes(process.env.npm_command ?? "")) replaceManifest();
     break;
   case "postpack":

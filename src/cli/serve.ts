@@ -59,6 +59,7 @@ async function runServe(context: CliContext, options: ServeFlags): Promise<void>
       : Keys.fromText(await readFile(path.resolve(cwd, apiKeyFile), "utf8"), apiKeyFile);
   const { serve } = await import("../server/serve.ts");
   const hashes = new FileHashes(defaultStateFolder(env));
+  const { StudioFiles } = await import("../server/studio/studio-files.ts");
   const say = (line: string) => stdout.write(`${line}\n`);
   await interruptible(context, (signal) =>
     serve(
@@ -68,6 +69,7 @@ async function runServe(context: CliContext, options: ServeFlags): Promise<void>
         openEngine: context.openEngine,
         library: libraryOf(context),
         hashes: { of: (file) => hashes.known(file), fileWith: (hash) => hashes.fileWith(hash) },
+        openStudio: (stop) => StudioFiles.open(stop),
         modelContent: () => modelContent(libraryOf(context), request).catch(() => undefined),
         logs: { write: (line) => void stderr.write(line) },
         onListening: (url) => say(`Listening on ${url}`),

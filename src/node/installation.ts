@@ -6,7 +6,8 @@ import { DeviceError } from "../errors.ts";
 /** The Node that reads the clone's sources as they are. */
 const SOURCES_NODE_MAJOR = 24;
 
-const inClone = import.meta.url.endsWith(".ts");
+/** TypeScript as it stands, not a package's JavaScript. */
+export const inClone = /\.ts$/.test(import.meta.url);
 const root = fileURLToPath(new URL("../..", import.meta.url));
 
 /** Address of the module `name` (no extension) beside the one at `from` (its import.meta.url). */

@@ -27,6 +27,8 @@ import { EventLog } from "./queue/event-log.ts";
 import { JobQueue } from "./queue/job-queue.ts";
 import { prepareTables } from "./queue/tables.ts";
 import type { Services } from "./services.ts";
+import { Studio, waitingPage } from "./studio/studio.ts";
+import type { StudioFiles } from "./studio/studio-files.ts";
 import { Previews } from "./work/previews.ts";
 import { SavedStates } from "./work/saved-states.ts";
 import { work } from "./work/worker.ts";
@@ -51,6 +53,8 @@ export interface ServeOptions {
   readonly hashes: ModelHashes;
   /** Differs where another model would be opened. */
   readonly modelContent: () => Promise<string | undefined>;
+  /** The pages that people use it by. */
+  readonly openStudio: (signal: AbortSignal) => Promise<StudioFiles>;
   readonly logs: DestinationStream;
   readonly onListening: (url: string) => void;
   readonly onReady: (engine: Engine) => void;
@@ -103,12 +107,13 @@ export async function serve(options: ServeOptions, signal: AbortSignal): Promise
   const request = withoutDatabase(options.request, database.ownBytes);
   const failure = new AbortController();
   const stop = AbortSignal.any([signal, failure.signal]);
+  const studio = new Studio(options.openStudio(stop), (error) => logger.error({ err: error }, "studio"));
   const services: Services = {
     ...{ database, queue, log, assets, thumbnails, previews, metrics, library, hashes, model: request },
     ...{ engine: () => engine, closing: stop },
     onFailure: (error) => logger.error({ err: error }, "failed"),
   };
-  http.serve(serverApp({ services, keys, logger }).fetch);
+  http.serve(serverApp({ services, keys, logger, studio }).fetch);
   options.onListening(http.url);
 
   const open = async () => {
@@ -150,6 +155,12 @@ async function listen({ host, port }: ServeOptions, allowedHosts: readonly strin
     setAnswerHeaders(response);
     try {
       guard(request, { allowedHosts, port: () => bound });
+      if (!listener && request.method === "GET" && request.url === "/") {
+        const page = waitingPage();
+        response.writeHead(page.status, Object.fromEntries(page.headers));
+        response.end(await page.text());
+        return;
+      }
       if (!listener) throw notReady("the database is being opened");
     } catch (error) {
       const answer = failed(request.url ?? "/", error);

@@ -34,7 +34,17 @@ after(() => rmSync(scratch, { recursive: true, force: true }));
 
 /** What `npm pack` needs of the clone: packing there would change package.json under the other tests. */
 const clone = path.join(scratch, "clone");
-const PACKED_FROM = ["bin", "docs/licenses", "models", "scripts", "src", "LICENSE", "README.md", "package-lock.json"];
+const PACKED_FROM = [
+  "bin",
+  "docs/licenses",
+  "models",
+  "scripts",
+  "src",
+  "studio",
+  "LICENSE",
+  "README.md",
+  "package-lock.json",
+];
 const project = path.join(scratch, "project");
 const tarball = path.join(scratch, TARBALL);
 /** Why nothing could be installed. */

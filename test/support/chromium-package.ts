@@ -3,7 +3,7 @@
  * software Vulkan driver with the loader it needs) and a Chromium with the libraries that a bare machine lacks. No network.
  */
 import { createReadStream, createWriteStream, existsSync, mkdtempSync, readFileSync } from "node:fs";
-import { mkdir, rename, rm } from "node:fs/promises";
+import { mkdir, rename, rm, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { pipeline } from "node:stream/promises";
 import { fileURLToPath } from "node:url";
@@ -55,9 +55,14 @@ export async function unpackChromium(): Promise<UnpackedChromium> {
     const executable = createWriteStream(path.join(into, "chromium"), { mode: 0o755 });
     await pipeline(createReadStream(archive("chromium.br")), createBrotliDecompress(), executable);
   });
+  // The package's own names folders of the cloud service that it is for: without fonts pages have no text, and Chromium ends at a list box.
+  const fonts = await unpackOnce("fonts-conf", async (_, into) => {
+    const text = `<fontconfig><dir>${path.join(folder, "fonts")}</dir><cachedir>${path.join(path.dirname(folder), "fonts-cache")}</cachedir></fontconfig>`;
+    await writeFile(path.join(into, "fonts.conf"), text);
+  });
   return {
     executable: path.join(folder, "chromium"),
-    env: { LD_LIBRARY_PATH: path.join(folder, "lib"), FONTCONFIG_PATH: path.join(folder, "fonts") },
+    env: { LD_LIBRARY_PATH: path.join(folder, "lib"), FONTCONFIG_PATH: fonts },
   };
 }
 

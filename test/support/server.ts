@@ -22,6 +22,7 @@ import { nodeLibraryHost } from "../../src/node/library-host.ts";
 import type { Keys } from "../../src/server/http/keys.ts";
 import { openEmbedded } from "../../src/server/queue/database.ts";
 import { type ServeOptions, serve } from "../../src/server/serve.ts";
+import { StudioFiles } from "../../src/server/studio/studio-files.ts";
 
 const MAIN = fileURLToPath(new URL("../../src/cli/main.ts", import.meta.url));
 
@@ -67,6 +68,8 @@ export interface Pretending {
   /** How many pictures its plans draw side by side. Default 1. */
   readonly lanes?: number;
   /** Prompts of what is drawn at once. */
+  /** With the studio's pages. */
+  readonly studio?: boolean;
   readonly onSeries?: (prompts: readonly string[]) => void;
   /** One that does not pretend. */
   readonly engine?: () => Promise<Engine>;
@@ -87,6 +90,7 @@ export async function pretendingServer({
   asked,
   lanes = 1,
   onSeries,
+  studio = false,
   engine = async () => pretendingEngine({ asked, lanes, onSeries }),
 }: Pretending): Promise<RunningServer> {
   let logs = "";
@@ -113,6 +117,7 @@ export async function pretendingServer({
     modelContent: async () => "none",
     library: nodeLibraryHost((name) => path.resolve(folder, name), { HOME: folder }),
     hashes: { of: async () => undefined, fileWith: async () => undefined },
+    openStudio: (signal) => (studio ? StudioFiles.open(signal) : new Promise(() => {})),
     logs: {
       write(line) {
         logs += line;

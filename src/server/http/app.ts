@@ -3,11 +3,13 @@ import { Hono } from "hono";
 import type { Logger } from "pino";
 import type { JsonObject } from "../../source/json-fields.ts";
 import type { Services } from "../services.ts";
+import type { Studio } from "../studio/studio.ts";
 import { webUiRoutes } from "./a1111/routes.ts";
 import { galleryRoutes } from "./api/gallery.ts";
 import { jobRoutes } from "./api/jobs.ts";
 import { pictureRoutes } from "./api/pictures.ts";
 import { recallRoutes } from "./api/recall.ts";
+import { schemaRoutes } from "./api/schema.ts";
 import { failureOf, type HttpFailure, notFound, Refusal } from "./failures.ts";
 import type { Keys } from "./keys.ts";
 import { mcpRoutes } from "./mcp/routes.ts";
@@ -20,6 +22,7 @@ export interface AppOptions {
   /** Undefined: anybody who can reach it may ask. */
   readonly keys: Keys | undefined;
   readonly logger: Logger;
+  readonly studio: Studio;
 }
 
 /** OpenAI's kinds of errors; others are the request's fault. */
@@ -46,7 +49,7 @@ const DIALECTS: Readonly<Record<string, (failure: HttpFailure) => JsonObject>> =
 };
 const ours = ({ code, message }: HttpFailure) => ({ error: { code, message } });
 
-export function serverApp({ services, keys, logger }: AppOptions): Hono<RouteEnv> {
+export function serverApp({ services, keys, logger, studio }: AppOptions): Hono<RouteEnv> {
   const app = new Hono<RouteEnv>();
   const { metrics, engine } = services;
   app.use(async (context, next) => {
@@ -77,6 +80,7 @@ export function serverApp({ services, keys, logger }: AppOptions): Hono<RouteEnv
     ...pictureRoutes(services),
     ...recallRoutes(services),
     ...galleryRoutes(services),
+    ...schemaRoutes(services),
     ...openAiRoutes(services),
     ...webUiRoutes(services),
     ...mcpRoutes(services),
@@ -84,6 +88,7 @@ export function serverApp({ services, keys, logger }: AppOptions): Hono<RouteEnv
   for (const { method, path, handle } of routes) app.on(method, path, handle);
   const document = openApiDocument(routes);
   app.get("/openapi.json", (context) => context.json(document));
+  app.use(async (context, next) => (await studio.answer(context.req.raw)) ?? (await next()));
   app.notFound((context) => failed(context.req.path, notFound(context.req.path.slice(0, 80))));
   app.onError((error, context) => {
     const answer = failed(context.req.path, error);

@@ -13,6 +13,8 @@ export interface JobError {
 
 export interface JobRecord {
   readonly id: string;
+  /** In the order of asking. */
+  readonly number: number;
   /** What draws the same picture has the same one. */
   readonly hash: string;
   readonly job: GenerateJob;
@@ -33,6 +35,7 @@ export interface JobRecord {
 
 export interface JobRow {
   readonly id: string;
+  readonly number: number | string;
   readonly hash: string;
   readonly asked_hash: string;
   readonly job: GenerateJob;
@@ -54,7 +57,7 @@ export interface JobRow {
 export function recordOf(row: JobRow): JobRecord {
   const { id, hash, job, owner, request, state, priority, step, steps, error, asset } = row;
   return {
-    ...{ id, hash, job, owner, request, state, priority, step },
+    ...{ id, number: Number(row.number), hash, job, owner, request, state, priority, step },
     steps: steps ?? undefined,
     error: error ?? undefined,
     asset: asset ?? undefined,

@@ -1,0 +1,68 @@
+/** @file What a form is drawn from: a job's fields with a server's limits, and what suits the model that is served. */
+import { samplingAdvice } from "../../../adapters/few-steps.ts";
+import type { Field, Kind } from "../../../job/field-type.ts";
+import { JOB_FIELDS } from "../../../job/fields.ts";
+import type { EngineInfo } from "../../../job/types.ts";
+import type { JsonObject } from "../../../source/json-fields.ts";
+import { openEngineOf, type Services } from "../../services.ts";
+import { MAX_COUNT, SERVED_LIMITS } from "../../work/served-job.ts";
+import type { Route } from "../route.ts";
+
+/** Width to height of the sizes that SDXL was trained on most, as far as people ask for them. */
+const SHAPES = [1 / 1, 4 / 3, 3 / 2, 16 / 9, 3 / 4, 2 / 3, 9 / 16];
+
+export function schemaRoutes(services: Services): readonly Route[] {
+  return [
+    {
+      ...{ method: "get", path: "/api/schema", summary: "A job's fields for a form, and what suits the model" },
+      handle: (context) => {
+        const { info } = openEngineOf(services);
+        const fields = Object.entries<Field>(JOB_FIELDS).map(([name, field]) => fieldView(name, field));
+        return context.json({ fields, maxCount: MAX_COUNT, model: { sizes: sizesOf(info), ...adviceFor(info) } });
+      },
+    },
+  ];
+}
+
+function fieldView(name: string, { kind, description, default: standing, absent, flag, ...field }: Field): JsonObject {
+  // What the table asks for beside its flags is a prompt's: without a flag, programs write it.
+  const group = flag?.group ?? (field.required ? "Prompts" : undefined);
+  return {
+    ...{ name, kind: kindView(name, kind), description },
+    ...(group !== undefined && { group }),
+    ...(standing !== undefined && { default: standing }),
+    ...(absent !== undefined && { absent }),
+    ...(field.required && { required: true }),
+    ...(field.shapesPlan && { shapesPlan: true }),
+  };
+}
+
+function kindView(name: string, kind: Kind): JsonObject {
+  const { min, max } = SERVED_LIMITS[name as keyof typeof SERVED_LIMITS] ?? {};
+  if (kind.type === "text") return { ...kind, maxChars: Math.min(kind.maxChars, max ?? kind.maxChars) };
+  if (kind.type === "named") return { type: kind.type, values: kind.table.names };
+  return { ...kind, ...(min !== undefined && { min, max }) };
+}
+
+/** As many pixels as the model's own size has, in sides of 64 pixels where it is large, of 8 where it is small. */
+function sizesOf({ defaultWidth, defaultHeight }: EngineInfo): readonly JsonObject[] {
+  const pixels = defaultWidth * defaultHeight;
+  const multiple = pixels >= 512 * 512 ? 64 : 8;
+  const side = (length: number) => Math.max(64, Math.round(length / multiple) * multiple);
+  const own = { width: defaultWidth, height: defaultHeight };
+  const others = SHAPES.map((shape) => ({
+    width: side(Math.sqrt(pixels * shape)),
+    height: side(Math.sqrt(pixels / shape)),
+  }));
+  const isNew = ({ width, height }: typeof own) => width !== own.width || height !== own.height;
+  return [own, ...others.filter(isNew)];
+}
+
+/** Models that draw in few steps say so in their names alone, as adapters do. */
+function adviceFor({ model }: EngineInfo): JsonObject {
+  const name = model.split(/[\\/]/).at(-1) ?? model;
+  const advice = samplingAdvice(name, new Map());
+  if (!advice) return { advice: {} };
+  const { title, sampler, schedule, steps, guidanceScale: guidance } = advice;
+  return { kind: title, advice: { sampler, ...(schedule && { schedule }), steps, guidance } };
+}

@@ -1,0 +1,69 @@
+/** @file The one way to the server: requests to `/api`, their answers as JSON, and their failures in the server's words. */
+import { signal } from "@preact/signals";
+import type { Asset, Job, JobFields, ModelInfo, Schema } from "./types.ts";
+
+/** What the server refused, or why it didn't answer (code "E_OFFLINE"). */
+export class ApiError extends Error {
+  readonly code: string;
+  /** 0: there was no answer. */
+  readonly status: number;
+
+  constructor(status: number, code: string, message: string) {
+    super(message);
+    this.status = status;
+    this.code = code;
+  }
+}
+
+/** Whether the server answered last time. */
+export const online = signal(true);
+
+interface Asking {
+  readonly method?: "GET" | "POST" | "DELETE";
+  /** Sent as JSON. */
+  readonly json?: unknown;
+  /** Sent as it is, with its own type. */
+  readonly blob?: Blob;
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly signal?: AbortSignal;
+}
+
+/** @param path of ours: "/api/jobs" */
+export async function ask<T>(path: string, { method, json, blob, headers, signal: stop }: Asking = {}): Promise<T> {
+  const body = json === undefined ? blob : JSON.stringify(json);
+  const type = json === undefined ? blob?.type : "application/json";
+  let answer: Response;
+  try {
+    answer = await fetch(path, {
+      method: method ?? (body === undefined ? "GET" : "POST"),
+      headers: { ...(type !== undefined && { "content-type": type }), ...headers },
+      ...(body !== undefined && { body }),
+      ...(stop && { signal: stop }),
+    });
+  } catch (error) {
+    stop?.throwIfAborted();
+    online.value = false;
+    throw new ApiError(0, "E_OFFLINE", String(error));
+  }
+  online.value = true;
+  const value: unknown = await answer.json().catch(() => undefined);
+  if (answer.ok) return value as T;
+  const { error } = (value ?? {}) as { readonly error?: { readonly code?: string; readonly message?: string } };
+  throw new ApiError(
+    answer.status,
+    error?.code ?? "E_ANSWER",
+    error?.message ?? `${answer.status} ${answer.statusText}`,
+  );
+}
+
+export const api = {
+  schema: () => ask<Schema>("/api/schema"),
+  models: async () => (await ask<{ readonly models: readonly ModelInfo[] }>("/api/models")).models,
+  jobs: async (limit: number) => (await ask<{ readonly jobs: readonly Job[] }>(`/api/jobs?limit=${limit}`)).jobs,
+  job: (id: string) => ask<Job>(`/api/jobs/${id}`),
+  submit: async (job: JobFields, count = 1, priority = 0) =>
+    (await ask<{ readonly jobs: readonly Job[] }>("/api/jobs", { json: { job, count, priority } })).jobs,
+  cancel: (id: string) => ask<Job>(`/api/jobs/${id}/cancel`, { method: "POST" }),
+  retry: (id: string) => ask<Job>(`/api/jobs/${id}/retry`, { method: "POST" }),
+  upload: (picture: Blob) => ask<Asset>("/api/assets", { blob: picture }),
+};

@@ -1,0 +1,7 @@
+/** @file German. */
+import type { Catalogue } from "../translate.ts";
+import { draw } from "./draw.ts";
+import { queue } from "./queue.ts";
+import { shell } from "./shell.ts";
+
+export const de: Catalogue = { ...shell, ...draw, ...queue };

@@ -1,0 +1,7 @@
+/** @file Hebrew. */
+import type { Catalogue } from "../translate.ts";
+import { draw } from "./draw.ts";
+import { queue } from "./queue.ts";
+import { shell } from "./shell.ts";
+
+export const he: Catalogue = { ...shell, ...draw, ...queue };

@@ -1,0 +1,41 @@
+/** @file A job's picture in a box of its shape: the picture, or what it looks like so far; nothing moves when one takes the other's place. */
+import { useState } from "preact/hooks";
+import type { Job, Size } from "../api/types.ts";
+import { t } from "../messages/translate.ts";
+import { model } from "../state/form.ts";
+
+/** As far as it is known before it is drawn. */
+export function sizeOf({ job }: Pick<Job, "job">): Size {
+  const { defaultWidth = 1, defaultHeight = 1 } = model.value ?? {};
+  const scale = Number(job.hiresScale ?? 1);
+  return { width: Number(job.width ?? defaultWidth) * scale, height: Number(job.height ?? defaultHeight) * scale };
+}
+
+export function JobPicture({ job, small = false }: { readonly job: Job; readonly small?: boolean }) {
+  const { id, url, state, step, steps } = job;
+  const [broken, setBroken] = useState("");
+  const { width, height } = sizeOf(job);
+  const words = { prompt: String(job.job.prompt ?? "") };
+  const preview = state === "running" && step > 0 ? `/api/jobs/${id}/preview?step=${step}` : undefined;
+  const shown = url ?? preview;
+  return (
+    <div
+      class={small ? "picture small" : "picture"}
+      style={{ aspectRatio: `${width} / ${height}`, "--shape": `${width / height}` }}
+    >
+      {shown !== undefined && broken !== shown && (
+        <img
+          src={shown}
+          class={url ? undefined : "preview"}
+          alt={t(url ? "draw.picture" : "draw.preview", words)}
+          {...{ width, height }}
+          decoding="async"
+          onError={() => setBroken(shown)}
+        />
+      )}
+      {state === "running" && (
+        <progress aria-label={t("draw.step", { step, steps: steps ?? 0 })} value={step} max={steps || 1} />
+      )}
+    </div>
+  );
+}

@@ -1,0 +1,23 @@
+/** @file Which views there are, in the order of the navigation; each is loaded when it is first opened. */
+import type { ComponentType } from "preact";
+import type { MessageKey } from "./messages/translate.ts";
+import type { IconName } from "./parts/icon.tsx";
+
+export interface View {
+  /** In addresses: "#/queue". */
+  readonly name: string;
+  readonly title: MessageKey;
+  readonly icon: IconName;
+  readonly load: () => Promise<{ readonly default: ComponentType }>;
+}
+
+export const VIEWS: readonly View[] = [
+  { name: "draw", title: "nav.draw", icon: "brush", load: () => import("./views/draw/draw-view.tsx") },
+  { name: "queue", title: "nav.queue", icon: "queue", load: () => import("./views/queue/queue-view.tsx") },
+  {
+    name: "settings",
+    title: "nav.settings",
+    icon: "settings",
+    load: () => import("./views/settings/settings-view.tsx"),
+  },
+];

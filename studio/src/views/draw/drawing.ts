@@ -1,0 +1,58 @@
+/** @file What Draw does: asks for the form's job, and shows what comes of it. */
+import { signal } from "@preact/signals";
+import { api } from "../../api/client.ts";
+import type { JobFields, JobValue } from "../../api/types.ts";
+import { t } from "../../messages/translate.ts";
+import { notify, notifyFailure } from "../../shell/notices.tsx";
+import { count, form, jobOfForm, rememberPrompt, schema } from "../../state/form.ts";
+import { learnJobs } from "../../state/jobs.ts";
+
+/** The job whose picture is shown large; undefined: the one that is drawn, or was drawn last. */
+export const selected = signal<string | undefined>(undefined);
+
+export async function draw(): Promise<void> {
+  if (!schema.peek()) return;
+  const job = jobOfForm();
+  rememberPrompt(String(job.prompt ?? ""));
+  await submit(job, count.peek());
+}
+
+export async function submit(job: JobFields, pictures: number): Promise<void> {
+  try {
+    learnJobs(await api.submit(job, pictures));
+    selected.value = undefined;
+  } catch (error) {
+    notifyFailure(error);
+  }
+}
+
+/** The form gets all of a picture's settings, and a way back. */
+export function useAll(job: JobFields): void {
+  fill({ ...job });
+}
+
+export function useFields(job: JobFields, names: readonly string[]): void {
+  const { ...fields } = form.peek() as Record<string, JobValue>;
+  for (const name of names) {
+    delete fields[name];
+    if (job[name] !== undefined) fields[name] = job[name];
+  }
+  fill(fields);
+}
+
+function fill(fields: JobFields): void {
+  const before = form.peek();
+  form.value = fields;
+  const undo = () => {
+    form.value = before;
+  };
+  notify(t("draw.used"), { title: t("app.undo"), run: undo });
+}
+
+const VARIATION_STRENGTH = 0.2;
+const VARIATIONS = 4;
+
+/** A few pictures whose noise is near this one's. */
+export async function drawVariations({ subseed: _, ...job }: JobFields): Promise<void> {
+  await submit({ ...job, subseedStrength: VARIATION_STRENGTH }, VARIATIONS);
+}

@@ -1,0 +1,63 @@
+/** @file The large picture with what can be done with it, and the latest ones in a row. */
+import type { Job } from "../../api/types.ts";
+import { duration, t } from "../../messages/translate.ts";
+import { JobPicture } from "../../parts/job-picture.tsx";
+import { jobs, over, running, waiting } from "../../state/jobs.ts";
+import { selected } from "./drawing.ts";
+import { PictureActions } from "./picture-actions.tsx";
+
+const STRIP = 24;
+
+export function Stage() {
+  const finished = over.value.filter(({ state }) => state === "done");
+  const chosen = selected.value === undefined ? undefined : jobs.value.get(selected.value);
+  const shown = chosen ?? running.value[0] ?? finished[0];
+  const strip = [...running.value, ...finished].slice(0, STRIP);
+  return (
+    <section class="stage" aria-label={t("draw.current")}>
+      <div class="large">
+        {shown ? (
+          <>
+            <JobPicture key={shown.id} job={shown} />
+            <Caption job={shown} />
+          </>
+        ) : (
+          <div class="empty">
+            <p>{t("draw.empty")}</p>
+            <p class="hint">{t("draw.emptyHint")}</p>
+          </div>
+        )}
+      </div>
+      {strip.length > 0 && (
+        <ul class="strip" aria-label={t("draw.recent")}>
+          {strip.map((job) => (
+            <li key={job.id}>
+              <button
+                type="button"
+                aria-pressed={job.id === shown?.id}
+                onClick={() => {
+                  selected.value = job.id;
+                }}
+              >
+                <JobPicture job={job} small />
+              </button>
+            </li>
+          ))}
+        </ul>
+      )}
+    </section>
+  );
+}
+
+function Caption({ job }: { readonly job: Job }) {
+  const { state, step, steps = 0, etaMs } = job;
+  if (state === "done") return <PictureActions job={job} />;
+  const words = state === "running" ? t("draw.step", { step, steps }) : t("draw.waiting");
+  return (
+    <p class="caption">
+      <span>{words}</span>
+      {state === "running" && etaMs !== undefined && <span>{t("draw.left", { time: duration(etaMs) })}</span>}
+      {waiting.value.length > 0 && <span>{t("queue.waiting", { count: waiting.value.length })}</span>}
+    </p>
+  );
+}

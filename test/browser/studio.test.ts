@@ -1,0 +1,16 @@
+/** @file The studio in a real browser, over one server: each file of studio/ has a view's tests. */
+import { after, before, test } from "node:test";
+import { noBrowser } from "./chromium.ts";
+import { drawTests } from "./studio/draw.ts";
+import { StudioUnderTest } from "./studio/harness.ts";
+
+let studio: StudioUnderTest;
+
+if (noBrowser) test("the studio in a browser", { skip: noBrowser }, () => {});
+else {
+  before(async () => {
+    studio = await StudioUnderTest.open();
+  });
+  after(() => studio[Symbol.asyncDispose]());
+  drawTests(() => studio);
+}

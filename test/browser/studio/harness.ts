@@ -1,0 +1,87 @@
+/** @file What all tests of the studio share: one browser, one server over an engine that pretends, a page of its own for each test. */
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { rm } from "node:fs/promises";
+import { createRequire } from "node:module";
+import type { TestContext } from "node:test";
+import type { Browser, BrowserContextOptions, Page } from "playwright-core";
+import { pretendingServer, type RunningServer, serverFolder } from "../../support/server.ts";
+import { launchChromium } from "../chromium.ts";
+
+export interface PageOptions extends BrowserContextOptions {
+  /** Where it opens. Default: "/". */
+  readonly path?: string;
+  /** Of another server. Default: the shared one. */
+  readonly url?: string;
+}
+
+export class StudioUnderTest implements AsyncDisposable {
+  readonly #browser: Browser;
+  readonly #folder: string;
+  readonly #server: RunningServer;
+
+  private constructor(browser: Browser, folder: string, server: RunningServer) {
+    this.#browser = browser;
+    this.#folder = folder;
+    this.#server = server;
+  }
+
+  static async open(): Promise<StudioUnderTest> {
+    const folder = await serverFolder();
+    const [browser, server] = await Promise.all([launchChromium(), pretendingServer({ folder, studio: true })]);
+    return new StudioUnderTest(browser, folder, server);
+  }
+
+  get url(): string {
+    return this.#server.url;
+  }
+
+  /** A visitor of its own, with nothing kept, who goes away with the test. What the page complains of fails the test. */
+  async visit(test: TestContext, { path = "/", url = this.url, ...options }: PageOptions = {}): Promise<Page> {
+    const context = await this.#browser.newContext({ serviceWorkers: "block", ...options });
+    test.after(() => context.close());
+    const page = await context.newPage();
+    watch(test, page);
+    await page.goto(url + path);
+    await page.getByRole("main").waitFor();
+    return page;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#browser.close();
+    await this.#server[Symbol.asyncDispose]();
+    await rm(this.#folder, { recursive: true, force: true });
+  }
+}
+
+/** Errors of the page, of its policy, and requests that leave the server. */
+function watch(test: TestContext, page: Page): void {
+  const complaints: string[] = [];
+  page.on("pageerror", (error) => complaints.push(String(error.stack)));
+  page.on("console", (message) => {
+    const isLoading = /^Failed to load resource/.test(message.text());
+    if (message.type() === "error" && !isLoading) complaints.push(message.text());
+  });
+  page.on("request", (request) => {
+    const { protocol, hostname } = new URL(request.url());
+    if (!["blob:", "data:"].includes(protocol) && hostname !== "127.0.0.1") complaints.push(`asked ${request.url()}`);
+  });
+  test.after(() => assert.deepEqual(complaints, []));
+}
+
+const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+
+/** Nothing that axe finds wrong with what is shown. */
+export async function assertAccessible(page: Page): Promise<void> {
+  await page.evaluate(AXE);
+  const found = await page.evaluate(async () => {
+    const { axe } = window as unknown as { axe: { run(): Promise<{ violations: AxeViolation[] }> } };
+    return (await axe.run()).violations.map(({ id, nodes }) => ({ id, nodes: nodes.map(({ html }) => html) }));
+  });
+  assert.deepEqual(found, []);
+}
+
+interface AxeViolation {
+  readonly id: string;
+  readonly nodes: readonly { readonly html: string }[];
+}
