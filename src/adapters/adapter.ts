@@ -3,6 +3,7 @@
  * refused by what it is. Reads headers and tensors of one number; weights stay where they are.
  */
 import { sha256 } from "#hash";
+import { fileKind } from "../checkpoint/file-kind.ts";
 import type { TensorEntry } from "../container/table.ts";
 import { ArtifactError } from "../errors.ts";
 import type { AdapterFile } from "./adapter-file.ts";
@@ -116,14 +117,20 @@ function requireFamily(
   if (isAdapter && otherWidth === undefined && named === undefined) return;
   const family = otherWidth === undefined ? familyOfMetadata(metadata) : familyOfContext(otherWidth);
   const isModel = known.length > 0 && !isAdapter;
+  const kind = fileKind(table.keys());
   const words = named ?? adapterFor(family ?? "a model that is not known here");
-  const looks = isModel ? "it is a model itself, and no adapter" : `it looks like ${words}`;
+  const isOther = named === undefined && kind !== undefined && kind.id !== "adapter";
+  const looks = isModel
+    ? "it is a model itself, and no adapter"
+    : isOther
+      ? `it is ${kind.words}, and no adapter`
+      : `it looks like ${words}`;
   const matched = isAdapter && otherWidth === undefined ? countOf(known) : 0;
   throw new ArtifactError({
     code: "E_LORA_NO_MATCH",
     subject: name,
     problem: `${matched} of its ${table.size} tensors fit the model (${looks})`,
-    next: "use an adapter that was made for this model",
+    next: (isOther ? kind.next : undefined) ?? "use an adapter that was made for this model",
   });
 }
 

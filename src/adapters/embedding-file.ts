@@ -2,6 +2,7 @@
  * @file Files of textual inversion: vectors that a word of the prompt stands for, in place of tokens' embeddings. SDXL's have some for each of its text
  * encoders; files of models with one encoder are refused by what they are.
  */
+import { kindOfTables } from "../checkpoint/file-kind.ts";
 import type { TensorEntry, TensorTable } from "../container/table.ts";
 import { ArtifactError } from "../errors.ts";
 
@@ -74,7 +75,7 @@ export function readEmbedding(
   for (const { folder, width } of encoders) {
     const name = NAMES[folder]?.find((key) => table?.has(key));
     const entry = name === undefined ? undefined : table?.get(name);
-    if (!entry) throw refusal(file, missingWords(tables, NAMES[folder]?.[0] ?? folder));
+    if (!entry) throw missing(tables, NAMES[folder]?.[0] ?? folder, file);
     const shape = entry.shape.length === 1 ? [1, ...entry.shape] : entry.shape;
     const [count, found] = shape;
     if (shape.length !== 2 || found !== width || !FLOATS.has(entry.dtype) || count! < 1 || count! > MAX_VECTORS) {
@@ -94,16 +95,23 @@ export function readEmbedding(
   return { count, vectors };
 }
 
-function missingWords(tables: ReadonlyMap<string, TensorTable>, wanted: string): string {
+function missing(tables: ReadonlyMap<string, TensorTable>, wanted: string, file: string): ArtifactError {
   const entries = [...tables.values()].flatMap((table) => [...table.values()]);
   const width = entries.find(({ shape }) => shape.length >= 1 && shape.length <= 2)?.shape.at(-1);
   const known = width === undefined ? undefined : SINGLE[width];
   const isSingle = tables.has("string_to_param") || isEmbedding(entries.map(({ name }) => name));
-  if (isSingle && known !== undefined) return `it has vectors for one text encoder, of ${known}, and no ${wanted}`;
-  return `it is no textual inversion of two text encoders (found no ${wanted})`;
+  if (isSingle && known !== undefined)
+    return refusal(file, `it has vectors for one text encoder, of ${known}, and no ${wanted}`);
+  const kind = kindOfTables(tables);
+  const none = `no textual inversion of two text encoders (found no ${wanted})`;
+  if (kind && kind.id !== "embedding") return refusal(file, `it is ${kind.words}, ${none}`, kind.next);
+  return refusal(file, `it is ${none}`);
 }
 
-function refusal(file: string, problem: string): ArtifactError {
-  const next = "use an embedding that was made for SDXL: it has clip_l and clip_g";
+function refusal(
+  file: string,
+  problem: string,
+  next = "use an embedding that was made for SDXL: it has clip_l and clip_g",
+): ArtifactError {
   return new ArtifactError({ code: "E_EMBEDDING", subject: file, problem, next });
 }

@@ -2,6 +2,7 @@
  * @file Which decoder a file of a tiny autoencoder holds: diffusers' AutoencoderTiny ("decoder.layers.0.weight"), or the author's own
  * taesdxl_decoder ("1.weight", one number higher). Others are refused by what they are.
  */
+import { fileKind } from "../checkpoint/file-kind.ts";
 import type { TensorEntry, TensorTable } from "../container/table.ts";
 import { ArtifactError } from "../errors.ts";
 import { type TinyDecoderConfig, tinyDecoderSchema } from "./tiny-decoder.ts";
@@ -21,7 +22,10 @@ const LEVELS = 4;
 export function recogniseTinyDecoder(stored: TensorTable, file: string): TinyDecoderFile {
   const table = renamed(stored);
   const first = table.get("layers.0.weight")?.shape;
-  if (first?.length !== 4) throw refusal(file, "it is none");
+  if (first?.length !== 4) {
+    const kind = fileKind(stored.keys());
+    throw kind ? refusal(file, `it is ${kind.words}`, kind.next) : refusal(file, "it is none");
+  }
   const [channels, latentChannels] = first as [number, number];
   if (channels > MAX_CHANNELS || latentChannels > MAX_CHANNELS)
     throw refusal(file, `its layers are too wide (found ${channels} and ${latentChannels}, allowed ${MAX_CHANNELS})`);
@@ -72,8 +76,11 @@ function blocksOf(table: TensorTable, file: string): TinyDecoderConfig["blocks"]
   return counts as unknown as TinyDecoderConfig["blocks"];
 }
 
-function refusal(file: string, problem: string): ArtifactError {
-  const next = "name madebyollin/taesdxl: its folder, taesdxl_decoder.safetensors or .pth";
+function refusal(
+  file: string,
+  problem: string,
+  next = "name madebyollin/taesdxl: its folder, taesdxl_decoder.safetensors or .pth",
+): ArtifactError {
   return new ArtifactError({
     code: "E_PREVIEWER",
     subject: file,

@@ -2,6 +2,7 @@
  * @file Which network a file of an upscaler holds, by its keys and shapes: RRDBNet by new names (BasicSR) or old ones (ESRGAN's first release), in the
  * three ways they are wrapped; SRVGGNetCompact. Others are refused by what they are.
  */
+import { kindOfTables } from "../checkpoint/file-kind.ts";
 import type { TensorEntry, TensorTable } from "../container/table.ts";
 import { ArtifactError } from "../errors.ts";
 import { type UpscalerConfig, upscalerSchema } from "./upscaler.ts";
@@ -23,9 +24,6 @@ const OTHERS: readonly (readonly [RegExp, string])[] = [
   [/relative_position_bias_table|attn\.qkv/, "a transformer such as SwinIR, HAT or DAT"],
   [/\.conv_scale|\.gau\.|ese_/, "a network such as SPAN or OmniSR"],
   [/generator\.|style_/, "a face restorer such as GFPGAN"],
-  [/model\.diffusion_model|cond_stage_model|first_stage_model/, "a Stable Diffusion checkpoint"],
-  [/lora_|\.alpha$/, "a LoRA"],
-  [/encoder\.down|decoder\.up/, "a VAE"],
 ];
 
 /**
@@ -38,7 +36,11 @@ export function recogniseUpscaler(tables: ReadonlyMap<string, TensorTable>, file
   if (!found) throw refusal(file, "it holds no tensors");
   const table = renamed(found);
   const config = compactConfig(table) ?? rrdbConfig(table, file);
-  if (!config) throw refusal(file, `it is ${otherKind(found)}, and neither RRDBNet (ESRGAN) nor SRVGGNetCompact`);
+  if (!config) {
+    const kind = kindOfTables(tables);
+    const { words, next } = kind && kind.id !== "upscaler" ? kind : { words: otherKind(found), next: undefined };
+    throw refusal(file, `it is ${words}, and neither RRDBNet (ESRGAN) nor SRVGGNetCompact`, next);
+  }
   const schema = upscalerSchema(config);
   for (const [name, shape] of schema) {
     const entry = table.get(name);
@@ -140,7 +142,10 @@ function otherKind(table: TensorTable): string {
   );
 }
 
-function refusal(file: string, problem: string): ArtifactError {
-  const next = "use an ESRGAN, Real-ESRGAN or compact upscaler as .pth or .safetensors";
+function refusal(
+  file: string,
+  problem: string,
+  next = "use an ESRGAN, Real-ESRGAN or compact upscaler as .pth or .safetensors",
+): ArtifactError {
   return new ArtifactError({ code: "E_UPSCALER", subject: file, problem, next });
 }

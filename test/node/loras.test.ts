@@ -6,11 +6,14 @@ import path from "node:path";
 import { before, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { runCli } from "../../src/cli/program.ts";
+import { readSafetensorsHeader } from "../../src/container/safetensors.ts";
 import { sha256Hex } from "../../src/node/hash.ts";
 import { loraOpener } from "../../src/node/lora-files.ts";
 import { openEngine } from "../../src/node.ts";
 import { lorasOfPrompt } from "../../src/pipeline/prompt-loras.ts";
-import { encodeSafetensors } from "../safetensors-writer.ts";
+import { memorySource } from "../../src/source/memory.ts";
+
+import { encodeSafetensors, type SafetensorsTensor } from "../safetensors-writer.ts";
 import { drawer } from "../support/adapters.ts";
 import { writtenTexts } from "../support/picture-files.ts";
 import { fakeContext } from "./fake-context.ts";
@@ -91,6 +94,39 @@ test("by flag and by the prompt: the same pixels, told in the picture as A1111 d
   assert.ok(tag.infotext.startsWith("a lake<lora:fur:0.75>\nSteps: 1, "), tag.infotext);
   assert.ok(tag.infotext.includes(`, Lora hashes: "fur: ${hash.slice(0, 12)}", `));
   assert.equal(pixels(tag.png), pixels(flag.png));
+});
+
+/** The model's folder as one file, under its folders' names. */
+async function singleFile(): Promise<Uint8Array<ArrayBuffer>> {
+  const tensors: SafetensorsTensor[] = [];
+  for (const part of ["unet", "vae", "text_encoder", "text_encoder_2"]) {
+    const file = path.join(FLAT, part, part.startsWith("text") ? "model" : "diffusion_pytorch_model");
+    const { table } = await readSafetensorsHeader(memorySource(part, readFileSync(`${file}.safetensors`)));
+    for (const { name, dtype, shape, source, startByte, endByte } of table.values()) {
+      const bytes = new Uint8Array(endByte - startByte);
+      await source.read(startByte, bytes);
+      tensors.push({ name: `${part}.${name}`, dtype, shape, bytes });
+    }
+  }
+  return encodeSafetensors(tensors);
+}
+
+test("a LoRA over a single file and over the store's model: the folder's picture, to the byte", async () => {
+  const lora = ["--lora", `${path.join(cwd, "loras/style/fur.safetensors")}:0.75`];
+  const expected = pixels((await generate("folder.png", "a lake", ...lora)).png);
+  assert.notEqual(pixels((await generate("plain.png", "a lake")).png), expected);
+  writeFileSync(path.join(cwd, "single.safetensors"), await singleFile());
+  const single = ["--model", path.join(cwd, "single.safetensors"), "--config", FLAT];
+  const store = path.join(cwd, "store");
+  const imported = await run("import", ...single.slice(1), "--store", store);
+  assert.equal(imported.rc, 0, imported.error);
+  const stored = ["--model", `store:${imported.out.trim()}`, "--store", store];
+  for (const [name, model] of Object.entries({ single, stored })) {
+    for (const vram of ["1G", String(LEAST_BYTES)]) {
+      const made = await generate(`${name}.png`, "a lake", ...lora, ...model, "--vram", vram);
+      assert.equal(pixels(made.png), expected, `${name}, ${vram}`);
+    }
+  }
 });
 
 test("what can't be had is refused by its name", async () => {

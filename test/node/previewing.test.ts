@@ -102,7 +102,10 @@ test("a decoder of other latents than the model's is refused before anything is 
 
 test("what is no tiny decoder is refused by name; what lies beside a model or in ComfyUI's folder is found", async () => {
   for (const [named, about] of [
-    ["upscalers/x4.pth", /^E_PREVIEWER upscalers\/x4\.pth: no decoder of a tiny autoencoder: it is none/],
+    [
+      "upscalers/x4.pth",
+      /^E_PREVIEWER upscalers\/x4\.pth: no decoder of a tiny autoencoder: it is an upscaler\. Next: give it with --hires-upscaler/,
+    ],
     ["golden/flat", /^E_PREVIEWER golden\/flat: the folder holds no decoder/],
     ["previews/none.pth", /^E_NOT_CACHED/],
   ] as const) {

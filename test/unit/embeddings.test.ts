@@ -79,7 +79,9 @@ test("E_EMBEDDING: files of one encoder by what they are for, and vectors that d
       (error: Error & { code?: string }) => {
         assert.equal(error.code, "E_EMBEDDING", error.message);
         assert.match(error.message, expected);
-        return /^E_EMBEDDING fox\.pt: .* Next: use an embedding that was made for SDXL/.test(error.message);
+        return /^E_EMBEDDING fox\.pt: .* Next: (use an embedding that was made for SDXL|give it with --lora)/.test(
+          error.message,
+        );
       },
     );
   }

@@ -1,4 +1,8 @@
 /** @file Files that people have and that are no SDXL model: told by the names and shapes that only such a file has. */
+import { type FileKindId, fileKind } from "../../checkpoint/file-kind.ts";
+
+/** Kinds of files that an SDXL may consist of. */
+const OF_SDXL: ReadonlySet<FileKindId> = new Set(["checkpoint", "unet", "vae", "text-encoder"]);
 
 interface Tensor {
   readonly name: string;
@@ -7,14 +11,6 @@ interface Tensor {
 
 /** Of several that fit the first counts. */
 const BY_NAME: readonly (readonly [name: RegExp, words: string])[] = [
-  [
-    /(^|[._])lora[._]|\.hada_w1|\.lokr_w1|\.oft_blocks|^(lora_unet|lora_te\d?|lycoris)_/,
-    "a LoRA or another adapter, no model",
-  ],
-  [/^(control_model\.|controlnet_cond_embedding\.|controlnet_down_blocks\.|zero_convs\.)/, "a ControlNet, no model"],
-  [/^(image_proj|ip_adapter)\./, "an IP-Adapter, no model"],
-  [/^(emb_params$|string_to_param|clip_[lg]$)/, "a textual inversion embedding, no model"],
-  [/^(model\.\d+\.sub\.|conv_first\.|body\.\d+\.(rdb1|weight)|params(_ema)?\.)/, "an upscaler, no model"],
   [
     /^conditioner\.embedders\.0\.model\./,
     "an SDXL refiner, which goes on from a base model's picture and can't be the model",
@@ -51,6 +47,8 @@ const UNET = /(^|\.)(input_blocks|down_blocks)\./;
 /** What the file is, in words; undefined where it may be an SDXL, or one of its networks. */
 export function foreignFile(tensors: Iterable<Tensor>): string | undefined {
   const all = [...tensors];
+  const kind = fileKind(all.map(({ name }) => name));
+  if (kind && !OF_SDXL.has(kind.id)) return `${kind.words}, no model`;
   const named = BY_NAME.find(([pattern]) => all.some(({ name }) => pattern.test(name)));
   if (named) return named[1];
   if (!all.some(({ name }) => UNET.test(name))) return undefined;
@@ -66,12 +64,7 @@ function isVae(name: string): boolean {
 
 /** What a file without a UNet is. */
 export function withoutUnet(names: Iterable<string>): string {
-  const all = [...names];
-  if (all.some((name) => /^(first_stage_model|vae)\.|^(en|de)coder\.(down|up|mid|conv)/.test(name))) {
-    return "a VAE by itself: give it with --vae, over a model";
-  }
-  if (all.some((name) => /^(text_model|transformer\.resblocks|conditioner|text_encoders?|te\d)\b/.test(name))) {
-    return "a text encoder by itself";
-  }
-  return "a file without a UNet";
+  const kind = fileKind(names);
+  if (kind === undefined) return "a file without a UNet";
+  return kind.next === undefined ? kind.words : `${kind.words}: ${kind.next}`;
 }

@@ -2,6 +2,7 @@
  * @file A model from other files than its own folder's: a single file, a folder with another VAE. It becomes the folder it would be,
  * with config files as texts in memory, and is opened as any folder is; weights stay where they are.
  */
+import { fileKind } from "../../checkpoint/file-kind.ts";
 import { JsonConfig, MAX_CONFIG_BYTES } from "../../checkpoint/json-config.ts";
 import { MAX_TEXT_BYTES, openWeights } from "../../checkpoint/weight-folder.ts";
 import { readWeightTable, weightTable } from "../../checkpoint/weight-header.ts";
@@ -90,7 +91,7 @@ async function takeFile(
   const { metadata } = header;
   const stored = [...header.table.values(), ...header.foreign.values()];
   const foreign = foreignFile(stored);
-  if (foreign !== undefined) throw noModel(path, foreign);
+  if (foreign !== undefined) throw noModel(path, foreign, fileKind(stored.map(({ name }) => name))?.next);
   const parts = partsOf(await weightTable(header, file.name, signal), file.name);
   if (!parts.tables.has("unet")) throw noModel(path, withoutUnet(stored.map(({ name }) => name)));
   noteUnknown(parts, notes);
@@ -166,13 +167,8 @@ async function takeFromBase(work: Work, path: string, folder: WeightFolder): Pro
   notes.push(`the file has no ${PARTS[folder].words}; that of ${files.base.name} is used`);
 }
 
-function noModel(path: string, words: string): ArtifactError {
-  return new ArtifactError({
-    code: "E_NOT_SDXL",
-    subject: path,
-    problem: `this is ${words}`,
-    next: "name a file with an SDXL, or with its UNet",
-  });
+function noModel(path: string, words: string, next = "name a file with an SDXL, or with its UNet"): ArtifactError {
+  return new ArtifactError({ code: "E_NOT_SDXL", subject: path, problem: `this is ${words}`, next });
 }
 
 function missingPart(path: string, folder: WeightFolder, base: string): ArtifactError {
@@ -229,10 +225,24 @@ export async function standardTokenizer(
   texts.set(`${dir}/tokenizer_config.json`, JSON.stringify(SDXL_BASE_FILES[`${dir}/tokenizer_config.json`]));
 }
 
+/** A checkpoint has one; what tells nothing is left to the check against the network. Throws ArtifactError. */
+function requireVae(path: string, stored: TensorTable): void {
+  const kind = fileKind(stored.keys());
+  if (kind === undefined || kind.id === "vae" || kind.id === "checkpoint") return;
+  throw new ArtifactError({
+    code: "E_NOT_SDXL",
+    subject: path,
+    problem: `this is ${kind.words}, no VAE`,
+    next: kind.next ?? "give --vae a file with an SDXL's VAE",
+  });
+}
+
 /** A VAE folder, a model's folder with one in it, or a file with one in any layout. */
 async function takeVae({ texts, given, sources, signal }: Work, vae: FilePlace): Promise<void> {
   if (vae.kind === "file") {
-    const table = tensorsOfNetwork("vae", await readWeightTable(vae.file, signal), vae.file.name);
+    const stored = await readWeightTable(vae.file, signal);
+    requireVae(vae.path, stored);
+    const table = tensorsOfNetwork("vae", stored, vae.file.name);
     given.set("vae", { table, subject: vae.path });
     return;
   }

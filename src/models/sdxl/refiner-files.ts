@@ -2,6 +2,7 @@
  * @file A refiner in a single file (sd_xl_refiner_1.0.safetensors: its text encoder under "conditioner.embedders.0.model."), as the folder it would
  * be: config files as texts, from its tensors' shapes; weights stay where they are.
  */
+import { fileKind } from "../../checkpoint/file-kind.ts";
 import { MAX_CONFIG_BYTES } from "../../checkpoint/json-config.ts";
 import { weightTable } from "../../checkpoint/weight-header.ts";
 import { readSafetensorsHeader } from "../../container/safetensors.ts";
@@ -50,6 +51,10 @@ async function refinerFolder(
   signal: AbortSignal | undefined,
 ): Promise<{ readonly folder: Folder; readonly given: ReadonlyMap<WeightFolder, GivenWeights> }> {
   const header = await readSafetensorsHeader(file, signal);
+  const kind = fileKind([...header.table.keys(), ...header.foreign.keys()]);
+  if (kind && kind.id !== "checkpoint" && kind.id !== "unet") {
+    throw noRefiner(path, `it is ${kind.words}`, kind.next);
+  }
   const { tables } = partsOf(await weightTable(header, file.name, signal), file.name);
   // Its prompts are empty and not zeros where there are none, as its model_index.json in diffusers' layout has it.
   const texts = new Map<string, string>([
@@ -74,11 +79,15 @@ async function refinerFolder(
   return { folder, given };
 }
 
-function noRefiner(subject: string, problem: string): ArtifactError {
+function noRefiner(
+  subject: string,
+  problem: string,
+  next = "name sd_xl_refiner_1.0.safetensors, or a refiner's folder in diffusers' layout",
+): ArtifactError {
   return new ArtifactError({
     code: "E_NOT_SDXL",
     subject,
     problem: `this is no SDXL refiner: ${problem}`,
-    next: "name sd_xl_refiner_1.0.safetensors, or a refiner's folder in diffusers' layout",
+    next,
   });
 }
