@@ -12,9 +12,11 @@ import type {
   PlanJob,
   PlanOptions,
   PlanReport,
+  ResidencyEvent,
   SeriesEvent,
   SeriesOptions,
   TokenIds,
+  WatchOptions,
 } from "../job/types.ts";
 import type { PromptSyntax } from "../prompt/syntax.ts";
 import { type ErrorMessage, type FromEngine, OPEN_ID, type ToEngine, unpackError } from "./messages.ts";
@@ -112,7 +114,7 @@ export class EngineClient implements Engine {
 
   /** Posts a request of many answers and gives these; leaving them stops the work, and so does the signal. */
   async *#answers(
-    request: Extract<ToEngine, { type: "generate" | "series" }>,
+    request: Extract<ToEngine, { type: "generate" | "series" | "watch" }>,
     signal: AbortSignal | undefined,
     sent = () => {},
   ): AsyncGenerator<FromEngine, void, undefined> {
@@ -179,6 +181,15 @@ export class EngineClient implements Engine {
     const id = this.#nextId++;
     const request = { type: "plan", id, job: checkPlanJob(job), options: checkPlanOptions(options) } as const;
     return await this.#ask(id, request, undefined, (message) => (message.type === "plan" ? message.plan : undefined));
+  }
+
+  async *watch({ everyMs, signal }: WatchOptions = {}): AsyncGenerator<ResidencyEvent, void, undefined> {
+    if (signal?.aborted) return;
+    const id = this.#nextId++;
+    const request = { type: "watch", id, ...(everyMs !== undefined && { everyMs }) } as const;
+    for await (const message of this.#answers(request, signal)) {
+      if (message.type === "residency") yield message.event;
+    }
   }
 
   async setBudgets(budgets: BudgetOptions): Promise<void> {

@@ -31,6 +31,7 @@ import { LoraFiles, type OpenLora } from "./lora-files.ts";
 import { fileFactsOf, type HashFiles } from "./model-hashes.ts";
 import { type ReadFieldPicture, readJob } from "./read-job.ts";
 import { TurnQueue } from "./turn-queue.ts";
+import { watchResidency } from "./watching.ts";
 
 /** What computes. */
 export interface Compute {
@@ -193,6 +194,7 @@ export async function composeEngine(
       const opened = { host, upscalers, loraFiles, previewer, provide };
       return planJob(runtime, job, opened, { machine: described, budgets: wanted, count });
     },
+    watch: (options) => watchResidency({ runtime, now, memory }, options),
     async setBudgets(changed) {
       using _ = await turns.take();
       await changeBudgets(changed);

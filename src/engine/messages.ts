@@ -11,6 +11,7 @@ import type {
   LoadEvent,
   PlanJob,
   PlanReport,
+  ResidencyEvent,
   TokenIds,
 } from "../job/types.ts";
 import type { PromptSyntax } from "../prompt/syntax.ts";
@@ -38,7 +39,8 @@ export type ToEngine =
       readonly options: { readonly as?: string; readonly budgets?: Budgets; readonly count?: number };
     }
   | { readonly type: "budgets"; readonly id: number; readonly budgets: Budgets }
-  /** Stops one image, or all of a series, or one of it; id 0 stops the opening. */
+  | { readonly type: "watch"; readonly id: number; readonly everyMs?: number }
+  /** Stops one image or watch, or all of a series, or one of it; id 0 stops the opening. */
   | { readonly type: "abort"; readonly id: number; readonly index?: number }
   | { readonly type: "close" };
 
@@ -52,6 +54,7 @@ export type FromEngine =
   | { readonly type: "tokens"; readonly id: number; readonly ids: TokenIds }
   | { readonly type: "cut"; readonly id: number; readonly cut: CutTexts }
   | { readonly type: "plan"; readonly id: number; readonly plan: PlanReport }
+  | { readonly type: "residency"; readonly id: number; readonly event: ResidencyEvent }
   | { readonly type: "done"; readonly id: number }
   | { readonly type: "failed"; readonly id: number; readonly error: ErrorMessage };
 

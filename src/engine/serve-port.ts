@@ -68,6 +68,10 @@ export function serveEngine(port: EnginePort, { open, afterImage }: ServeOptions
         return port.post({ type: "cut", id, cut: await engine.cutText(message.prompt) });
       case "plan":
         return port.post({ type: "plan", id, plan: await engine.plan(message.job, message.options) });
+      case "watch":
+        for await (const event of engine.watch({ everyMs: message.everyMs, signal }))
+          port.post({ type: "residency", id, event });
+        return port.post({ type: "done", id });
       case "budgets":
         await engine.setBudgets(message.budgets);
         return port.post({ type: "done", id });

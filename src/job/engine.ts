@@ -3,7 +3,7 @@ import type { PlanReport } from "../plan/report.ts";
 import type { PromptSyntax } from "../prompt/syntax.ts";
 import type { CutTexts } from "../tokenizer/cut-text.ts";
 import type { ComputeName } from "./backends.ts";
-import type { DrawnState, GenerateEvent } from "./events.ts";
+import type { DrawnState, GenerateEvent, ResidencyEvent } from "./events.ts";
 import type { GenerateJob, PlanJob } from "./job.ts";
 import type { BudgetOptions } from "./open.ts";
 
@@ -61,6 +61,13 @@ export interface PlanOptions {
   readonly count?: number;
 }
 
+export interface WatchOptions {
+  /** Milliseconds between events at least. Default 250. */
+  readonly everyMs?: number;
+  /** Ends the watching. */
+  readonly signal?: AbortSignal;
+}
+
 /** Token ids, padded, of each of the model's tokenizers by name: SDXL's are "tokenizer" and "tokenizer_2". */
 export type TokenIds = Readonly<Record<string, readonly number[]>>;
 
@@ -84,6 +91,8 @@ export interface Engine extends AsyncDisposable {
   ): AsyncGenerator<SeriesEvent, void, undefined>;
   /** The plan for such a job. Nothing is computed. */
   plan(job: PlanJob, options?: PlanOptions): Promise<PlanReport>;
+  /** What lies where, when it has changed, until the loop is left or the signal. Costs nothing while nobody watches. */
+  watch(options?: WatchOptions): AsyncGenerator<ResidencyEvent, void, undefined>;
   /** Other budgets from the next image on. Rejects with UsageError; the old ones then stay. */
   setBudgets(budgets: BudgetOptions): Promise<void>;
   /** Token ids of each tokenizer; in "a1111" of all chunks of the prompt as it is in the first step, of one part joined by AND after the other. */

@@ -42,6 +42,26 @@ export interface DrawnState extends SamplerState {
   readonly retry?: string;
 }
 
+/** What lies where at a moment, for who watches an engine. Plain JSON. */
+export interface ResidencyEvent {
+  /** Of a clock that never goes back. */
+  readonly atMs: number;
+  /** The segment that ended last. */
+  readonly pass?: string;
+  readonly segment?: string;
+  /** Keys of the blocks on the device, and of those on their way, as a plan's map has them. */
+  readonly resident: readonly string[];
+  readonly loading: readonly string[];
+  /** What the ledger holds on each tier. */
+  readonly deviceBytes: number;
+  readonly ramBytes: number;
+  readonly rssBytes: number;
+  /** Since the engine was opened: weights read from disk. Of the images under way: weights that came to the device, and time that compute stood still. */
+  readonly readBytes: number;
+  readonly loadedBytes: number;
+  readonly waitMs: number;
+}
+
 /** While an image is made. All of it is plain JSON except `image.bytes`, `preview.rgb` and a step's `state`. */
 export type GenerateEvent =
   /** The job with nothing left open. */

@@ -13,8 +13,9 @@ export type {
   SeriesEvent,
   SeriesOptions,
   TokenIds,
+  WatchOptions,
 } from "./engine.ts";
-export type { DrawnState, GenerateEvent, LoadEvent } from "./events.ts";
+export type { DrawnState, GenerateEvent, LoadEvent, ResidencyEvent } from "./events.ts";
 export type { FullJob, GenerateJob, PlanJob } from "./job.ts";
 export type {
   Amount,

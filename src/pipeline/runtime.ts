@@ -10,7 +10,6 @@ import { Ledger } from "../ledger/ledger.ts";
 import type { Conditioning } from "../models/conditioning.ts";
 import { type Checkpoint, type DescribedJob, PROMPT_CACHE_ENTRIES } from "../models/family.ts";
 import { type JobShape, joinedShape } from "../models/job-shape.ts";
-import { describePhase } from "../plan/describe.ts";
 import type { DeviceSizes } from "../plan/device-sizes.ts";
 import type { Machine } from "../plan/machine.ts";
 import type { Plan } from "../plan/plan.ts";
@@ -27,6 +26,7 @@ import { Telemetry } from "../stream/telemetry.ts";
 import { WeightPool } from "../stream/weight-pool.ts";
 import { alignUp } from "../tensor/align.ts";
 import { BoundedCache } from "./bounded-cache.ts";
+import { JobGraphCache } from "./job-graphs.ts";
 
 export interface RuntimeSettings {
   readonly budgets: PlanBudgets;
@@ -71,6 +71,7 @@ export class Runtime implements PhaseHost, AsyncDisposable {
   readonly #readers: Map<string, BlockReader>;
   readonly #settings: RuntimeSettings;
   readonly #jobs = new BoundedCache<string, PlannedJob>(PLANS_KEPT);
+  readonly #graphs = new JobGraphCache();
   /** Plans whose segments the device holds compiled: all of them (true), or some. */
   readonly #compiled = new Map<Plan, { readonly shape: JobShape; whole: boolean }>();
   /** Weights that outlive their phase. */
@@ -108,6 +109,11 @@ export class Runtime implements PhaseHost, AsyncDisposable {
 
   get budgets(): PlanBudgets {
     return this.#budgets;
+  }
+
+  /** Keys of the blocks that are on the device, and of those on their way. */
+  get weightKeys(): WeightPool["keys"] {
+    return this.#weights.keys;
   }
 
   /** Weight bytes read so far, of all components. */
@@ -153,19 +159,12 @@ export class Runtime implements PhaseHost, AsyncDisposable {
     device: DeviceSizes = this.device,
   ): { readonly described: DescribedJob; readonly input: PlanInput } {
     const { machine, rates, processBytes } = this.#settings;
-    const catalogOf = (component: string) => {
-      const reader = this.#reader(component);
-      return reader.blocks.bind(reader);
-    };
-    const described = this.checkpoint.describe(shape);
-    const phases = described.phases.map((phase) => describePhase(device, phase, catalogOf));
+    const { described, phases } = this.#graphs.of(this, shape, device, (component) => this.#reader(component));
     const { name, alignmentBytes, overheadBytes, sharesHostMemory } = device;
     const input = {
-      device: { name, alignmentBytes, overheadBytes, sharesHostMemory },
-      machine: ratedMachine(machine, rates, phases),
-      budgets: this.#budgets,
+      ...{ device: { name, alignmentBytes, overheadBytes, sharesHostMemory }, phases },
+      ...{ machine: ratedMachine(machine, rates, phases), budgets: this.#budgets },
       processBytes: processBytes + device.hostBytes,
-      phases,
     };
     return { described, input };
   }
@@ -178,8 +177,7 @@ export class Runtime implements PhaseHost, AsyncDisposable {
 
   /** Goes on with another device, between phases and with all weights released. */
   replaceDevice(device: Device): void {
-    this.#jobs.clear();
-    this.#compiled.clear();
+    for (const known of [this.#jobs, this.#graphs, this.#compiled]) known.clear();
     this.#device = device;
   }
 
@@ -269,11 +267,14 @@ export class Runtime implements PhaseHost, AsyncDisposable {
   /** Once an image has ended, however it did: weights kept for a next phase are given back. */
   async endImage(): Promise<void> {
     await this.#weights.endImage();
+    this.telemetry.changed(true);
   }
 
   /** Gives back the weights that outlive their phases. */
   async releaseWeights(): Promise<void> {
-    if (await this.#weights.release()) await this.#forgetCompiled();
+    if (!(await this.#weights.release())) return;
+    this.telemetry.changed(true);
+    await this.#forgetCompiled();
   }
 
   async #forgetCompiled(): Promise<void> {

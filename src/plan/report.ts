@@ -32,6 +32,8 @@ export interface PhaseReport {
 }
 
 export interface BlockReport {
+  /** Names it: the same weights have the same one in every pass, and while they move (job/events.ts). */
+  readonly key: string;
   readonly segment: string;
   /** Whose weights they are: a component's folder, or adapters, which begin with "lora-". */
   readonly owner: string;
@@ -99,6 +101,7 @@ export function reportPlan(plan: Plan, inputs: readonly PlanPhaseInput[], alone?
         predictedWaitMs: predicted.waitMs,
         map: pass.segments.flatMap(({ name, blocks }) =>
           blocks.map((block) => ({
+            key: block.key,
             segment: name,
             owner: block.key.slice(0, block.key.indexOf("/")),
             bytes: block.deviceBytes,

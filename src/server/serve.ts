@@ -29,6 +29,7 @@ import { prepareTables } from "./queue/tables.ts";
 import type { Services } from "./services.ts";
 import { Studio, waitingPage } from "./studio/studio.ts";
 import type { StudioFiles } from "./studio/studio-files.ts";
+import { LiveView } from "./work/live-view.ts";
 import { Previews } from "./work/previews.ts";
 import { SavedStates } from "./work/saved-states.ts";
 import { work } from "./work/worker.ts";
@@ -104,12 +105,13 @@ export async function serve(options: ServeOptions, signal: AbortSignal): Promise
   const previews = new Previews();
   const metrics = new Metrics(queue, database.ownBytes);
   let engine: Engine | undefined;
+  const live = new LiveView(() => engine);
   const request = withoutDatabase(options.request, database.ownBytes);
   const failure = new AbortController();
   const stop = AbortSignal.any([signal, failure.signal]);
   const studio = new Studio(options.openStudio(stop), (error) => logger.error({ err: error }, "studio"));
   const services: Services = {
-    ...{ database, queue, log, assets, thumbnails, previews, metrics, library, hashes, model: request },
+    ...{ database, queue, log, assets, thumbnails, previews, live, metrics, library, hashes, model: request },
     ...{ engine: () => engine, closing: stop },
     onFailure: (error) => logger.error({ err: error }, "failed"),
   };
@@ -124,7 +126,7 @@ export async function serve(options: ServeOptions, signal: AbortSignal): Promise
   };
   const working = work(
     {
-      ...{ claims, log, assets, store, previews, open },
+      ...{ claims, log, assets, store, previews, live, open },
       onOpened: (opened) => {
         engine = opened;
         options.onReady(opened);

@@ -11,6 +11,7 @@ import type { Database } from "./queue/database.ts";
 import type { EventLog } from "./queue/event-log.ts";
 import type { Asking, JobQueue } from "./queue/job-queue.ts";
 import { isOver, type JobRecord } from "./queue/job-record.ts";
+import type { LiveView } from "./work/live-view.ts";
 import type { Previews } from "./work/previews.ts";
 import { newJobs } from "./work/served-job.ts";
 
@@ -21,6 +22,7 @@ export interface Services {
   readonly assets: Assets;
   readonly thumbnails: Thumbnails;
   readonly previews: Previews;
+  readonly live: LiveView;
   readonly metrics: Metrics;
   /** The models of this machine. */
   readonly library: LibraryHost;

@@ -96,6 +96,23 @@ export class Telemetry {
   #runs = new Map<string, (Shared & { readonly totalMs: number })[]>();
   #pass: string | undefined;
   #pictures: readonly number[] = [];
+  readonly #observers = new Set<(isLast: boolean) => void>();
+
+  /** Calls `onChange` after each segment and each load, and at an image's end, until it is disposed of. */
+  observe(onChange: (isLast: boolean) => void): Disposable {
+    this.#observers.add(onChange);
+    return { [Symbol.dispose]: () => void this.#observers.delete(onChange) };
+  }
+
+  /** Weights lie elsewhere now. `isLast`: and will for some time. */
+  changed(isLast = false): void {
+    for (const onChange of this.#observers) onChange(isLast);
+  }
+
+  /** The segment that ended last. */
+  get latest(): SegmentTiming | undefined {
+    return this.#segments.at(-1);
+  }
 
   beginPass(pass: string, pictures: readonly number[]): void {
     this.#pass = pass;
@@ -117,12 +134,14 @@ export class Telemetry {
       load.pictures = timing.pictures;
       this.#unused.delete(key);
     }
+    this.changed();
   }
 
   load(timing: LoadTiming): void {
     const load = { timing, pass: this.#pass, pictures: this.#pictures };
     this.#loads.push(load);
     this.#unused.set(timing.key, load);
+    this.changed();
   }
 
   /** Weights that came to the device since the last `clear`. */

@@ -21,6 +21,8 @@ export class WeightPool implements AsyncDisposable {
   readonly #clock: LoadClock;
   #arenas: PinnedArena[] = [];
   #plan: Plan | undefined;
+  /** The open phase's. */
+  #lent: ResidentWeights | undefined;
 
   constructor(clock: LoadClock) {
     this.#clock = clock;
@@ -80,7 +82,19 @@ export class WeightPool implements AsyncDisposable {
       arrived: new Map(own.flatMap(([key, { arrived }]) => (arrived.has(key) ? [[key, arrived.get(key)!]] : []))),
       onArrived: (key: string, weights: BlockWeights) => owners.get(key)?.arrived.set(key, weights),
     };
-    return new ResidentWeights(device, memory, this.#clock, lent);
+    const weights = new ResidentWeights(device, memory, this.#clock, lent);
+    this.#lent = weights;
+    lent.defer(() => {
+      if (this.#lent === weights) this.#lent = undefined;
+    });
+    return weights;
+  }
+
+  /** Keys of all blocks on the device, and of those on their way there. */
+  get keys(): ResidentWeights["keys"] {
+    const { resident = [], loading = [] } = this.#lent?.keys ?? {};
+    const kept = this.#arenas.flatMap(({ arrived }) => [...arrived.keys()]);
+    return { resident: [...new Set([...kept, ...resident])], loading };
   }
 
   /**

@@ -111,6 +111,12 @@ export class ResidentWeights implements AsyncDisposable {
     if (load) load.needed = false;
   }
 
+  /** Keys of the phase's blocks: those that are there, whole, and those on their way. */
+  get keys(): { readonly resident: readonly string[]; readonly loading: readonly string[] } {
+    const keysOf = (settled: boolean) => this.#loads.flatMap((load) => (load.settled === settled ? [load.key] : []));
+    return { resident: keysOf(true), loading: keysOf(false) };
+  }
+
   /** Blocks of the phase that are there, whole. */
   get residentBytes(): number {
     return this.#loads.reduce((bytes, load) => bytes + (load.settled ? load.span.lengthBytes : 0), 0);

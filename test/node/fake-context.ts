@@ -141,6 +141,7 @@ function fakeEngine(fake: FakeContext, { fail, note, atStep }: Behaviour): Engin
     plan: async () => {
       throw new Error("the fake engine plans nothing");
     },
+    async *watch() {},
     setBudgets: async (budgets) => {
       fake.budgets.push(budgets);
     },

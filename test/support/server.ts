@@ -16,6 +16,7 @@ import type {
   GenerateOptions,
   GenerateRequest,
   PlanReport,
+  ResidencyEvent,
   SeriesEvent,
 } from "../../src/job/types.ts";
 import { nodeLibraryHost } from "../../src/node/library-host.ts";
@@ -67,10 +68,14 @@ export interface Pretending {
   readonly asked?: (job: GenerateJob, options: GenerateOptions) => void;
   /** How many pictures its plans draw side by side. Default 1. */
   readonly lanes?: number;
-  /** Prompts of what is drawn at once. */
   /** With the studio's pages. */
   readonly studio?: boolean;
+  /** Prompts of what is drawn at once. */
   readonly onSeries?: (prompts: readonly string[]) => void;
+  /** What its weights do, told to who watches. Default: nothing. */
+  readonly moments?: readonly ResidencyEvent[];
+  /** Its plans. Default: one lane. */
+  readonly plan?: Engine["plan"];
   /** One that does not pretend. */
   readonly engine?: () => Promise<Engine>;
 }
@@ -91,7 +96,9 @@ export async function pretendingServer({
   lanes = 1,
   onSeries,
   studio = false,
-  engine = async () => pretendingEngine({ asked, lanes, onSeries }),
+  moments = [],
+  plan,
+  engine = async () => pretendingEngine({ asked, lanes, onSeries, moments, plan }),
 }: Pretending): Promise<RunningServer> {
   let logs = "";
   const stop = new AbortController();
@@ -148,7 +155,11 @@ function pretendingEngine({
   asked,
   lanes,
   onSeries,
+  moments,
+  plan,
 }: {
+  readonly moments: readonly ResidencyEvent[];
+  readonly plan: Pretending["plan"];
   readonly asked: Pretending["asked"];
   readonly lanes: number;
   readonly onSeries: Pretending["onSeries"];
@@ -169,7 +180,11 @@ function pretendingEngine({
       onSeries?.(requests.map(({ job }) => job.prompt));
       return pretendMany(requests);
     },
-    plan: async () => ({ lanes }) as PlanReport,
+    plan: plan ?? (async () => ({ lanes }) as PlanReport),
+    async *watch({ signal } = {}) {
+      yield* moments;
+      await new Promise((resolve) => signal?.addEventListener("abort", resolve));
+    },
     setBudgets: async () => {},
     ...{ tokens: nothing, cutText: nothing },
     async [Symbol.asyncDispose]() {},

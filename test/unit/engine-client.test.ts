@@ -235,6 +235,7 @@ function served(behaviour: { readonly openFails?: Error; readonly dispose?: () =
     },
     generateMany: () => assert.fail("nobody wants many"),
     plan: async () => assert.fail("nobody plans"),
+    async *watch() {},
     setBudgets: async () => {},
     tokens: async () => ({}),
     cutText: async () => ({}),

@@ -7,7 +7,7 @@ import { serveEngine } from "../../src/engine/serve-port.ts";
 import type { EngineThread } from "../../src/engine/thread.ts";
 import { BudgetError, DeviceError } from "../../src/errors.ts";
 import type { CheckedEngine } from "../../src/job/checked.ts";
-import type { EngineInfo } from "../../src/job/types.ts";
+import type { EngineInfo, ResidencyEvent } from "../../src/job/types.ts";
 
 /** Messages go as a structured clone does it, each in a turn of its own. */
 function serveInMemory(open: (request: object) => Promise<CheckedEngine>) {
@@ -43,6 +43,11 @@ const INFO: EngineInfo = {
   backend: "reference",
 };
 
+const MOMENT: ResidencyEvent = {
+  ...{ atMs: 1, pass: "unet", segment: "mid", resident: ["unet/a"], loading: ["unet/b"], deviceBytes: 2, ramBytes: 3 },
+  ...{ rssBytes: 4, readBytes: 5, loadedBytes: 6, waitMs: 7 },
+};
+
 function fakeEngine(log: string[]): CheckedEngine {
   return {
     info: INFO,
@@ -71,6 +76,12 @@ function fakeEngine(log: string[]): CheckedEngine {
       }
     },
     plan: async () => assert.fail("nobody plans"),
+    async *watch({ everyMs, signal } = {}) {
+      log.push(`watched every ${everyMs}`);
+      yield MOMENT;
+      await new Promise((resolve) => signal!.addEventListener("abort", resolve));
+      log.push("watched no more");
+    },
     async setBudgets({ vram }) {
       log.push(`vram ${JSON.stringify(vram)}`);
     },
@@ -112,6 +123,25 @@ test("jobs, errors of their own class, aborts, budgets and the end pass over any
     'vram {"bytes":1073741824}',
     "closed",
   ]);
+});
+
+test("who watches gets moments until the loop is left or the signal, and holds nothing up", async () => {
+  const { thread, log } = serveInMemory(async () => fakeEngine(log));
+  const client = await EngineClient.open(thread, {});
+  for await (const moment of client.watch({ everyMs: 500 })) {
+    assert.deepEqual(moment, MOMENT);
+    break;
+  }
+  const stop = new AbortController();
+  const watching = client.watch({ signal: stop.signal });
+  await watching.next();
+  stop.abort();
+  assert.deepEqual(await watching.next(), { done: true, value: undefined });
+  await client.watch().next();
+  await client[Symbol.asyncDispose]();
+  assert.deepEqual(log.filter((line) => line !== "closed").length, 6);
+  assert.deepEqual(log.slice(0, 1), ["watched every 500"]);
+  assert.equal(log.at(-1), "closed");
 });
 
 test("a series passes any port: events and failures by place, and what stops one or all of it", async () => {

@@ -17,6 +17,7 @@ const PASS = {
   predictedWaitMs: 143,
   map: Array.from({ length: 99 }, (_, i) => ({
     segment: `s${i}`,
+    key: "unet/x",
     owner: "unet",
     bytes: 5e7,
     place: "streamed" as const,

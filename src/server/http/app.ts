@@ -8,6 +8,7 @@ import { webUiRoutes } from "./a1111/routes.ts";
 import { galleryRoutes } from "./api/gallery.ts";
 import { jobRoutes } from "./api/jobs.ts";
 import { pictureRoutes } from "./api/pictures.ts";
+import { planningRoutes } from "./api/planning.ts";
 import { recallRoutes } from "./api/recall.ts";
 import { schemaRoutes } from "./api/schema.ts";
 import { failureOf, type HttpFailure, notFound, Refusal } from "./failures.ts";
@@ -81,6 +82,7 @@ export function serverApp({ services, keys, logger, studio }: AppOptions): Hono<
     ...recallRoutes(services),
     ...galleryRoutes(services),
     ...schemaRoutes(services),
+    ...planningRoutes(services),
     ...openAiRoutes(services),
     ...webUiRoutes(services),
     ...mcpRoutes(services),

@@ -12,6 +12,7 @@ import { infotextOf } from "../pictures/infotexts.ts";
 import type { PictureStore } from "../pictures/picture-store.ts";
 import { type Claim, type Claims, TOUCH_MS } from "../queue/claims.ts";
 import type { EventLog } from "../queue/event-log.ts";
+import type { LiveView } from "./live-view.ts";
 import type { Previews } from "./previews.ts";
 import type { SavedStates } from "./saved-states.ts";
 import { withPictures } from "./served-job.ts";
@@ -44,6 +45,7 @@ export interface DrawingParts {
   readonly store: PictureStore;
   readonly states: SavedStates;
   readonly previews: Previews;
+  readonly live: LiveView;
   /** `sideBySide`: how many pictures shared its passes over the weights. */
   readonly onImage: (image: ImageEvent, sideBySide: number) => void;
   /** Of what concerns who runs the server. */
@@ -83,9 +85,10 @@ export class Drawing {
 
   /** What the engine tells of it. */
   async take(event: GenerateEvent): Promise<void> {
-    const { claims, previews } = this.#parts;
+    const { claims, previews, live } = this.#parts;
     const { id } = this.#claim.record;
     if (this.#stop.signal.aborted) return;
+    live.take(id, event);
     try {
       if (event.type === "note") await claims.note(this.#claim, event.text);
       else if (event.type === "plan") this.#sideBySide = event.plan.lanes;
@@ -106,7 +109,7 @@ export class Drawing {
   }
 
   async #run(closing: AbortSignal): Promise<boolean> {
-    const { previews, states, onImage } = this.#parts;
+    const { previews, live, states, onImage } = this.#parts;
     const { id } = this.#claim.record;
     const close = () => this.#stop.abort(new LetGo("closing"));
     closing.addEventListener("abort", close, { once: true });
@@ -127,6 +130,7 @@ export class Drawing {
       this.#stop.abort();
       await watching;
       previews.remove(id);
+      live.end(id);
     }
   }
 

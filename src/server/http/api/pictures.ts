@@ -1,11 +1,8 @@
-/** @file Our own routes for pictures and models: assets by their hash, what is served, plans. */
-import { checkPlanJob } from "../../../job/schema.ts";
+/** @file Our own routes for pictures and models: assets by their hash, and what is served. */
 import { openEngineOf, type Services } from "../../services.ts";
-import { checkServed, withPictures } from "../../work/served-job.ts";
-import { bytesOf, jsonOf, MAX_PICTURE_BODY_BYTES } from "../bodies.ts";
+import { bytesOf, MAX_PICTURE_BODY_BYTES } from "../bodies.ts";
 import { notFound } from "../failures.ts";
 import type { Route } from "../route.ts";
-import { jobSchema } from "./jobs.ts";
 import { MEDIA_TYPES, requireMediaType } from "./recall.ts";
 
 export function pictureRoutes(services: Services): readonly Route[] {
@@ -38,16 +35,6 @@ export function pictureRoutes(services: Services): readonly Route[] {
     {
       ...{ method: "get", path: "/api/models", summary: "What is served" },
       handle: (context) => context.json({ models: [openEngineOf(services).info] }),
-    },
-    {
-      ...{ method: "post", path: "/api/plan", summary: "What a job would take, without drawing it" },
-      body: { schema: { type: "object", properties: { job: jobSchema() }, required: ["job"] } },
-      async handle(context) {
-        const { job } = await jsonOf(context, MAX_PICTURE_BODY_BYTES);
-        const checked = checkPlanJob(job);
-        const served = checkServed({ ...checked, prompt: checked.prompt ?? "" });
-        return context.json(await openEngineOf(services).plan(await withPictures(served, assets)));
-      },
     },
   ];
 }
