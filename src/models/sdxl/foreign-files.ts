@@ -53,13 +53,21 @@ export function foreignFile(tensors: Iterable<Tensor>): string | undefined {
   if (named) return named[1];
   if (!all.some(({ name }) => UNET.test(name))) return undefined;
   const context = all.find(({ name, shape }) => name.endsWith("attn2.to_k.weight") && shape.length === 2)?.shape[1];
-  const input = all.find(({ name }) => /(^|\.)(input_blocks\.0\.0|conv_in)\.weight$/.test(name) && !isVae(name))
-    ?.shape[1];
-  return BY_CONTEXT[context ?? 0] ?? BY_CHANNELS[input ?? 0];
+  const shapeOf = (end: RegExp) => all.find(({ name }) => end.test(name) && !isVae(name))?.shape;
+  const input = shapeOf(/(^|\.)(input_blocks\.0\.0|conv_in)\.weight$/)?.[1];
+  const output = shapeOf(/(^|\.)(out\.2|conv_out)\.weight$/)?.[0];
+  // What gives as much as it reads has nothing beside the latent.
+  return BY_CONTEXT[context ?? 0] ?? (input === output ? undefined : BY_CHANNELS[input ?? 0]);
 }
 
 function isVae(name: string): boolean {
   return /(^|\.)(en|de)coder\./.test(name);
+}
+
+/** Where a file belongs that is no SDXL and has a place of its own here. */
+export function placeOfOther(names: Iterable<string>): string | undefined {
+  const kind = fileKind(names);
+  return kind && !OF_SDXL.has(kind.id) ? kind.next : undefined;
 }
 
 /** What a file without a UNet is. */

@@ -25,7 +25,7 @@ import {
   type WeightFolder,
   weightFiles,
 } from "./files.ts";
-import { foreignFile, withoutUnet } from "./foreign-files.ts";
+import { foreignFile, placeOfOther, withoutUnet } from "./foreign-files.ts";
 import { inferredConfig } from "./inferred-config.ts";
 import { changedConfig, toldSampleSize, toldTraining } from "./markers.ts";
 
@@ -91,7 +91,7 @@ async function takeFile(
   const { metadata } = header;
   const stored = [...header.table.values(), ...header.foreign.values()];
   const foreign = foreignFile(stored);
-  if (foreign !== undefined) throw noModel(path, foreign, fileKind(stored.map(({ name }) => name))?.next);
+  if (foreign !== undefined) throw noModel(path, foreign, placeOfOther(stored.map(({ name }) => name)));
   const parts = partsOf(await weightTable(header, file.name, signal), file.name);
   if (!parts.tables.has("unet")) throw noModel(path, withoutUnet(stored.map(({ name }) => name)));
   noteUnknown(parts, notes);
