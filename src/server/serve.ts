@@ -66,6 +66,8 @@ const EVENT_DAYS = 7;
 const PRUNE_MS = 3_600_000;
 const LIMITS = { headersTimeout: 15_000, requestTimeout: 60_000, maxHeaderSize: 16 * 1024, keepAliveTimeout: 10_000 };
 const MAX_CONNECTIONS = 128;
+/** Whoever answers is alive. */
+const HEALTHY = JSON.stringify({ ok: true });
 
 /** Serves until the signal. Rejects where it can't listen, or where no engine can be opened. */
 export async function serve(options: ServeOptions, signal: AbortSignal): Promise<void> {
@@ -161,6 +163,11 @@ async function listen({ host, port }: ServeOptions, allowedHosts: readonly strin
         const page = waitingPage();
         response.writeHead(page.status, Object.fromEntries(page.headers));
         response.end(await page.text());
+        return;
+      }
+      if (!listener && request.url === "/healthz") {
+        response.setHeader("content-type", "application/json");
+        response.end(HEALTHY);
         return;
       }
       if (!listener) throw notReady("the database is being opened");

@@ -1,6 +1,8 @@
 /** @file The database that a server keeps its jobs in, as little of it as we use: statements, transactions, notices, and the queue's own way in. */
 import type { PGlite } from "@electric-sql/pglite";
 import type { Db as BossDatabase } from "pg-boss";
+import { makeDatabaseFolder } from "./database-folder.ts";
+import { openPglite } from "./pglite.ts";
 
 /** Something that runs one statement: the database, or a transaction. Values stand for $1, $2 ... */
 export interface Sql {
@@ -20,17 +22,14 @@ export interface Database extends Sql, AsyncDisposable {
   readonly ownBytes: number;
 }
 
-/** What PGlite takes with the settings below, its WebAssembly's code included: measured 120 MiB above a bare process. */
+/** What PGlite takes with the settings of pglite.ts, its WebAssembly's code included: measured 100 MiB above a bare process. */
 const EMBEDDED_BYTES = 192 * 1024 ** 2;
-/** In place of PGlite's 128 MB: a queue of jobs fits many times over. */
-const SETTINGS = ["shared_buffers=16MB", "max_wal_size=64MB", "min_wal_size=32MB"];
 
-/** PostgreSQL inside this process, in `folder`, which no other process may have open. Rejects with the system's errors. */
+/** PostgreSQL inside this process, in `folder`, which no other process may have open. Rejects with DeviceError `E_DATABASE`, or the system's errors. */
 export async function openEmbedded(folder: string): Promise<Database> {
-  const { PGlite } = await import("@electric-sql/pglite");
+  await makeDatabaseFolder(folder);
   const { fromPglite } = await import("pg-boss");
-  const settings = SETTINGS.flatMap((setting) => ["-c", setting]);
-  const pglite = await PGlite.create(folder, { startParams: [...PGlite.defaultStartParams, ...settings] });
+  const pglite = await openPglite(folder);
   return {
     query: statements(pglite),
     boss: fromPglite(pglite),
