@@ -3,6 +3,8 @@ import { after, before, test } from "node:test";
 import { noBrowser } from "./chromium.ts";
 import { drawTests } from "./studio/draw.ts";
 import { StudioUnderTest } from "./studio/harness.ts";
+import { queueTests } from "./studio/queue.ts";
+import { recallTests } from "./studio/recall.ts";
 
 let studio: StudioUnderTest;
 
@@ -13,4 +15,6 @@ else {
   });
   after(() => studio[Symbol.asyncDispose]());
   drawTests(() => studio);
+  queueTests(() => studio);
+  recallTests(() => studio);
 }

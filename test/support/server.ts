@@ -180,7 +180,7 @@ function pretendingEngine({
       onSeries?.(requests.map(({ job }) => job.prompt));
       return pretendMany(requests);
     },
-    plan: plan ?? (async () => ({ lanes }) as PlanReport),
+    plan: plan ?? (async () => ({ lanes, predictedMs: 60_000 }) as PlanReport),
     async *watch({ signal } = {}) {
       yield* moments;
       await new Promise((resolve) => signal?.addEventListener("abort", resolve));

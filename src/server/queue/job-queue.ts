@@ -10,6 +10,7 @@ import { QUEUE } from "./boss.ts";
 import type { Database, Sql } from "./database.ts";
 import { addEvent } from "./event-log.ts";
 import { isJobId, type JobRecord, type JobRow, type JobState, jobRows, recordOf } from "./job-record.ts";
+import { movedBefore, newPriorities } from "./queue-order.ts";
 
 export interface NewJob {
   /** Nothing is left to chance in it. */
@@ -145,6 +146,22 @@ export class JobQueue {
       if (!row) return;
       await this.#boss.deleteJob(QUEUE, id, { db: sql.boss });
       await this.#boss.send(QUEUE, null, { id, priority, db: sql.boss });
+    });
+    return await this.get(id);
+  }
+
+  /** The job comes right before that one, at the end where that is undefined. Others keep their order. Undefined: there is no such job. */
+  async move(id: string, before: string | undefined): Promise<JobRecord | undefined> {
+    if (!isJobId(id)) return undefined;
+    await this.#database.transaction(async (sql) => {
+      const rows = await jobRows(sql, "state = 'queued' for update", []);
+      const waiting = rows.map((row) => ({ id: row.id, number: Number(row.number), priority: row.priority }));
+      // From the last one on, so that nobody overtakes meanwhile.
+      for (const [each, priority] of newPriorities(movedBefore(waiting, id, before))) {
+        await sql.query("update solvay.jobs set priority = $2 where id = $1", [each, priority]);
+        await this.#boss.deleteJob(QUEUE, each, { db: sql.boss });
+        await this.#send(sql, each, priority);
+      }
     });
     return await this.get(id);
   }

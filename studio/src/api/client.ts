@@ -1,6 +1,6 @@
 /** @file The one way to the server: requests to `/api`, their answers as JSON, and their failures in the server's words. */
 import { signal } from "@preact/signals";
-import type { Asset, Job, JobFields, ModelInfo, Schema } from "./types.ts";
+import type { Asset, Job, JobFields, ModelInfo, Plan, Recalled, Schema } from "./types.ts";
 
 /** What the server refused, or why it didn't answer (code "E_OFFLINE"). */
 export class ApiError extends Error {
@@ -65,5 +65,10 @@ export const api = {
     (await ask<{ readonly jobs: readonly Job[] }>("/api/jobs", { json: { job, count, priority } })).jobs,
   cancel: (id: string) => ask<Job>(`/api/jobs/${id}/cancel`, { method: "POST" }),
   retry: (id: string) => ask<Job>(`/api/jobs/${id}/retry`, { method: "POST" }),
+  /** `before`: the job that comes next; null: none does. */
+  move: (id: string, before: string | null) => ask<Job>(`/api/jobs/${id}/move`, { json: { before } }),
+  plan: (job: JobFields) => ask<Plan>("/api/plan", { json: { job } }),
+  readPicture: (picture: Blob) => ask<Recalled>("/api/pictures/read", { blob: picture }),
+  settingsOf: (sha256: string) => ask<Recalled>(`/api/assets/${sha256}/settings`),
   upload: (picture: Blob) => ask<Asset>("/api/assets", { blob: picture }),
 };

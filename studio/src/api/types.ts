@@ -98,3 +98,24 @@ export interface Asset extends Size {
   readonly mediaType: string;
   readonly bytes: number;
 }
+
+/** As far as a form needs it. */
+export interface Plan {
+  /** Of one picture. */
+  readonly predictedMs?: number;
+}
+
+/** What a picture says of how it was made. */
+export interface Recalled extends Size {
+  readonly format: string;
+  /** Absent: it says nothing. */
+  readonly job?: JobFields;
+  readonly source?: string;
+  readonly tool?: string;
+  /** What prompts were drawn from, by the prompt's field. */
+  readonly templates?: Readonly<Record<string, string>>;
+  /** Settings that mean nothing here, by their names. */
+  readonly others?: Readonly<Record<string, string>>;
+  readonly notes: readonly string[];
+  readonly remake?: { readonly exact: boolean; readonly reasons: readonly string[] };
+}

@@ -5,6 +5,7 @@ import { useEffect, useErrorBoundary, useState } from "preact/hooks";
 import { online } from "../api/client.ts";
 import { t } from "../messages/translate.ts";
 import { Icon } from "../parts/icon.tsx";
+import { Recall } from "../recall/recall.tsx";
 import { followJobs } from "../state/jobs.ts";
 import { followServer } from "../state/server.ts";
 import { VIEWS, type View } from "../views.ts";
@@ -38,6 +39,7 @@ export function App() {
       </main>
       <Notices />
       <Palette />
+      <Recall />
     </div>
   );
 }

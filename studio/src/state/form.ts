@@ -1,6 +1,8 @@
 /** @file What the form holds: the values that a person gave, half-typed prompt and all, kept over reloads; what is absent has the model's or the program's default. */
 import { computed, signal } from "@preact/signals";
 import type { JobFields, JobValue, ModelInfo, Schema, SchemaField } from "../api/types.ts";
+import { t } from "../messages/translate.ts";
+import { notify } from "../shell/notices.tsx";
 import { persisted } from "./persisted.ts";
 
 const MAX_PROMPTS = 200;
@@ -28,9 +30,40 @@ export const model = signal<ModelInfo | undefined>(undefined);
 
 export const prompt = computed(() => String(form.value.prompt ?? ""));
 
+/** Prompts, and what each was drawn from: with its template, a prompt stands as it is. */
+const TEMPLATES: Readonly<Record<string, string>> = {
+  prompt: "template",
+  negativePrompt: "negativeTemplate",
+  prompt2: "template2",
+  negativePrompt2: "negativeTemplate2",
+};
+
+/** A prompt that is written anew was drawn from nothing. */
 export function setField(name: string, value: JobValue | undefined): void {
-  const { [name]: _, ...others } = form.peek();
+  const { [name]: _, [TEMPLATES[name] ?? ""]: __, ...others } = form.peek();
   form.value = value === undefined ? others : { ...others, [name]: value };
+}
+
+/** All of the form is others' values, and there is a way back. */
+export function fill(fields: JobFields): void {
+  const before = form.peek();
+  form.value = fields;
+  const undo = () => {
+    form.value = before;
+  };
+  notify(t("draw.used"), { title: t("app.undo"), run: undo });
+}
+
+/** What a job is without what chance drew for it: another picture of the same settings, its templates drawn anew. */
+export function withoutSeed(job: JobFields): JobFields {
+  const { seed: _, subseed: __, subseedStrength: ___, ...rest } = job as Record<string, JobValue>;
+  for (const [name, template] of Object.entries(TEMPLATES)) {
+    const written = rest[template];
+    if (written === undefined) continue;
+    rest[name] = written;
+    delete rest[template];
+  }
+  return rest;
 }
 
 /** What counts where nobody gave a value; undefined: the field's own words say it (`absent`). */

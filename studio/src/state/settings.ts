@@ -1,4 +1,5 @@
 /** @file What a person sets once, in this browser. */
+import { computed, signal } from "@preact/signals";
 import { oneOf, persisted } from "./persisted.ts";
 
 export const LANGUAGES = { en: "English", de: "Deutsch", he: "עברית" } as const;
@@ -12,5 +13,19 @@ export const languageSetting = persisted<Language | "system">(
   oneOf(["system", ...(Object.keys(LANGUAGES) as Language[])]),
 );
 export const theme = persisted("theme", "system" as (typeof THEMES)[number], oneOf(THEMES));
-/** Simple shows what everybody needs of the form, Advanced all of it: the same values. */
-export const mode = persisted<"simple" | "advanced">("mode", "simple", oneOf(["simple", "advanced"]));
+const chosenMode = persisted<"simple" | "advanced">("mode", "simple", oneOf(["simple", "advanced"]));
+
+const narrow = matchMedia("(width < 50rem)");
+
+/** The width of a phone. */
+export const isPhone = signal(narrow.matches);
+narrow.addEventListener("change", ({ matches }) => {
+  isPhone.value = matches;
+});
+
+/** Simple shows what everybody needs of the form, Advanced all of it: the same values. A phone has Simple. */
+export const mode = computed(() => (isPhone.value ? "simple" : chosenMode.value));
+
+export function setMode(chosen: "simple" | "advanced"): void {
+  chosenMode.value = chosen;
+}

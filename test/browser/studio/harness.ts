@@ -8,6 +8,9 @@ import type { Browser, BrowserContextOptions, Page } from "playwright-core";
 import { pretendingServer, type RunningServer, serverFolder } from "../../support/server.ts";
 import { launchChromium } from "../chromium.ts";
 
+/** For what comes at once on a machine that does nothing else. */
+const PATIENCE_MS = 15_000;
+
 export interface PageOptions extends BrowserContextOptions {
   /** Where it opens. Default: "/". */
   readonly path?: string;
@@ -39,6 +42,7 @@ export class StudioUnderTest implements AsyncDisposable {
   /** A visitor of its own, with nothing kept, who goes away with the test. What the page complains of fails the test. */
   async visit(test: TestContext, { path = "/", url = this.url, ...options }: PageOptions = {}): Promise<Page> {
     const context = await this.#browser.newContext({ serviceWorkers: "block", ...options });
+    context.setDefaultTimeout(PATIENCE_MS);
     test.after(() => context.close());
     const page = await context.newPage();
     watch(test, page);

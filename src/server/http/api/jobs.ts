@@ -151,6 +151,25 @@ export function jobRoutes(services: Services): readonly Route[] {
       },
     },
     {
+      ...{ method: "post", path: "/api/jobs/:id/move", summary: "Put a waiting job right before another one" },
+      body: {
+        schema: {
+          type: "object",
+          properties: { before: { type: ["string", "null"], format: "uuid", description: "null: behind all others" } },
+          required: ["before"],
+          additionalProperties: false,
+        },
+      },
+      async handle(context) {
+        const { before } = await jsonOf(context, MAX_PICTURE_BODY_BYTES);
+        if (before !== null && typeof before !== "string") {
+          const problem = "a job's id is wanted, or null";
+          throw new Refusal(400, { code: "E_JOB", subject: "before", problem, next: "name the job that comes next" });
+        }
+        return await found(context, (id) => queue.move(id, before ?? undefined));
+      },
+    },
+    {
       ...{
         method: "get",
         path: "/api/events",

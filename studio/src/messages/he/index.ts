@@ -2,6 +2,7 @@
 import type { Catalogue } from "../translate.ts";
 import { draw } from "./draw.ts";
 import { queue } from "./queue.ts";
+import { recall } from "./recall.ts";
 import { shell } from "./shell.ts";
 
-export const he: Catalogue = { ...shell, ...draw, ...queue };
+export const he: Catalogue = { ...shell, ...draw, ...queue, ...recall };

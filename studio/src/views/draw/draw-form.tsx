@@ -6,7 +6,7 @@ import { Choice } from "../../parts/choice.tsx";
 import { Field } from "../../parts/field.tsx";
 import { Icon } from "../../parts/icon.tsx";
 import { count, form, prompt, schema, setField } from "../../state/form.ts";
-import { mode } from "../../state/settings.ts";
+import { isPhone, mode, setMode } from "../../state/settings.ts";
 import { draw } from "./drawing.ts";
 import { PromptHistory } from "./prompt-history.tsx";
 import { SizePicker } from "./size-picker.tsx";
@@ -40,7 +40,7 @@ export function DrawForm() {
         </div>
         <SizePicker />
         <Count most={known?.maxCount ?? 1} />
-        <div class="mode-row">
+        {!isPhone.value && (
           <Choice
             label={t("settings.mode")}
             value={mode.value}
@@ -48,11 +48,9 @@ export function DrawForm() {
               ["simple", t("settings.simple")],
               ["advanced", t("settings.advanced")],
             ]}
-            onChange={(value) => {
-              mode.value = value;
-            }}
+            onChange={setMode}
           />
-        </div>
+        )}
         {mode.value === "advanced" && known && <Advanced fields={known.fields} kind={known.model.kind} />}
       </div>
       <div class="form-foot">

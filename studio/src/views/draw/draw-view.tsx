@@ -5,7 +5,7 @@ import { t } from "../../messages/translate.ts";
 import { useCommands } from "../../shell/commands.ts";
 import { route } from "../../shell/route.ts";
 import { schema, setField } from "../../state/form.ts";
-import { mode } from "../../state/settings.ts";
+import { mode, setMode } from "../../state/settings.ts";
 import { DrawForm } from "./draw-form.tsx";
 import { draw } from "./drawing.ts";
 import { fieldsOfQuery } from "./shared-link.ts";
@@ -24,9 +24,7 @@ export default function DrawView() {
     { title: t("draw.go"), run: () => void draw(), keys: "Ctrl+Enter" },
     {
       title: t(mode.value === "simple" ? "settings.advanced" : "settings.simple"),
-      run: () => {
-        mode.value = mode.peek() === "simple" ? "advanced" : "simple";
-      },
+      run: () => setMode(mode.peek() === "simple" ? "advanced" : "simple"),
     },
   ]);
   return (

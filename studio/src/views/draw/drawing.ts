@@ -2,9 +2,8 @@
 import { signal } from "@preact/signals";
 import { api } from "../../api/client.ts";
 import type { JobFields, JobValue } from "../../api/types.ts";
-import { t } from "../../messages/translate.ts";
-import { notify, notifyFailure } from "../../shell/notices.tsx";
-import { count, form, jobOfForm, rememberPrompt, schema } from "../../state/form.ts";
+import { notifyFailure } from "../../shell/notices.tsx";
+import { count, fill, form, jobOfForm, rememberPrompt, schema } from "../../state/form.ts";
 import { learnJobs } from "../../state/jobs.ts";
 
 /** The job whose picture is shown large; undefined: the one that is drawn, or was drawn last. */
@@ -38,15 +37,6 @@ export function useFields(job: JobFields, names: readonly string[]): void {
     if (job[name] !== undefined) fields[name] = job[name];
   }
   fill(fields);
-}
-
-function fill(fields: JobFields): void {
-  const before = form.peek();
-  form.value = fields;
-  const undo = () => {
-    form.value = before;
-  };
-  notify(t("draw.used"), { title: t("app.undo"), run: undo });
 }
 
 const VARIATION_STRENGTH = 0.2;

@@ -1,63 +1,73 @@
-/** @file The queue: what is drawn, what waits, what is over, whoever asked for it. */
+/** @file The queue: what is drawn, what waits, what is over, whoever asked for it; the same in every browser that looks. */
 import "./queue.css";
+import type { ComponentChildren } from "preact";
 import { api } from "../../api/client.ts";
 import type { Job } from "../../api/types.ts";
-import { t } from "../../messages/translate.ts";
+import { duration, t } from "../../messages/translate.ts";
 import { Icon } from "../../parts/icon.tsx";
-import { JobPicture } from "../../parts/job-picture.tsx";
+import { useCommands } from "../../shell/commands.ts";
 import { notifyFailure } from "../../shell/notices.tsx";
-import { learnJobs, over, running, waiting } from "../../state/jobs.ts";
+import { readyMs } from "../../state/estimates.ts";
+import { jobsKnown, learnJobs, over, running, waiting } from "../../state/jobs.ts";
+import { QueueRow } from "./queue-row.tsx";
+
+/** Of those that are over: the gallery has all pictures. */
+const OVER_SHOWN = 30;
 
 export default function QueueView() {
-  const isEmpty = running.value.length + waiting.value.length + over.value.length === 0;
+  useCommands(() => [{ title: t("queue.cancelAll"), run: cancelWaiting }]);
+  if (!jobsKnown.value) return <p class="empty">{t("app.loading")}</p>;
+  const [drawn, next, ended] = [running.value, waiting.value, over.value];
+  const last = next.at(-1);
+  const allMs = last && readyMs.value.get(last.id);
   return (
-    <div class="page">
+    <div class="page queue">
       <h1>{t("nav.queue")}</h1>
-      {isEmpty && <p class="empty">{t("queue.empty")}</p>}
-      <Part title={t("queue.running")} jobs={running.value} />
-      <Part title={t("queue.waiting", { count: waiting.value.length })} jobs={waiting.value} />
-      <Part title={t("queue.over")} jobs={over.value} />
+      {drawn.length + next.length + ended.length === 0 && <p class="empty">{t("queue.empty")}</p>}
+      {drawn.length > 0 && <Part title={t("queue.running")} jobs={drawn} />}
+      {next.length > 0 && (
+        <Part title={t("queue.waiting", { count: next.length })} jobs={next} ordered>
+          {allMs !== undefined && <span class="hint">{t("queue.all", { time: duration(allMs) })}</span>}
+          <button type="button" class="quiet" onClick={cancelWaiting}>
+            <Icon name="close" />
+            {t("queue.cancelAll")}
+          </button>
+        </Part>
+      )}
+      {ended.length > 0 && <Part title={t("queue.over")} jobs={ended.slice(0, OVER_SHOWN)} />}
     </div>
   );
 }
 
-function Part({ title, jobs }: { readonly title: string; readonly jobs: readonly Job[] }) {
-  if (jobs.length === 0) return null;
-  return (
-    <section>
-      <h2>{title}</h2>
-      <ul class="jobs">
-        {jobs.map((job) => (
-          <Row key={job.id} job={job} />
-        ))}
-      </ul>
-    </section>
-  );
+/** From the last one on, so that none of them begins meanwhile. */
+async function cancelAll(jobs: readonly Job[]): Promise<void> {
+  for (const { id } of jobs.toReversed()) learnJobs([await api.cancel(id)]);
 }
 
-function Row({ job }: { readonly job: Job }) {
-  const { id, state, error } = job;
-  const words = { prompt: String(job.job.prompt ?? "") };
-  const isOpen = state === "queued" || state === "running";
-  const does = (what: (id: string) => Promise<Job>) => () =>
-    void what(id).then((changed) => learnJobs([changed]), notifyFailure);
+function cancelWaiting(): void {
+  cancelAll(waiting.peek()).catch(notifyFailure);
+}
+
+interface PartProps {
+  readonly title: string;
+  readonly jobs: readonly Job[];
+  /** Its order can be changed. */
+  readonly ordered?: boolean;
+  readonly children?: ComponentChildren;
+}
+
+function Part({ title, jobs, ordered = false, children }: PartProps) {
   return (
-    <li class={`job ${state}`}>
-      <JobPicture job={job} small />
-      <div class="about">
-        <p dir="auto">{words.prompt}</p>
-        {error && <p class="wrong">{error.message}</p>}
+    <section>
+      <div class="part-head">
+        <h2>{title}</h2>
+        {children}
       </div>
-      {isOpen && (
-        <button type="button" class="quiet icon-only" aria-label={t("queue.cancel", words)} onClick={does(api.cancel)}>
-          <Icon name="close" />
-        </button>
-      )}
-      {(state === "failed" || state === "cancelled") && (
-        <button type="button" class="quiet icon-only" aria-label={t("queue.retry", words)} onClick={does(api.retry)}>
-          <Icon name="retry" />
-        </button>
-      )}
-    </li>
+      <ol class="jobs">
+        {jobs.map((job, at) => (
+          <QueueRow key={job.id} job={job} {...(ordered && { order: { jobs, at } })} />
+        ))}
+      </ol>
+    </section>
   );
 }

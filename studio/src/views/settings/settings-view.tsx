@@ -1,7 +1,7 @@
 /** @file What a person sets once: language, appearance, form; and the keys. */
 import { t } from "../../messages/translate.ts";
 import { Choice } from "../../parts/choice.tsx";
-import { LANGUAGES, type Language, languageSetting, mode, theme } from "../../state/settings.ts";
+import { LANGUAGES, type Language, languageSetting, mode, setMode, theme } from "../../state/settings.ts";
 
 export default function SettingsView() {
   const languages = Object.entries(LANGUAGES) as [Language, string][];
@@ -35,9 +35,7 @@ export default function SettingsView() {
           ["simple", t("settings.simple")],
           ["advanced", t("settings.advanced")],
         ]}
-        onChange={(value) => {
-          mode.value = value;
-        }}
+        onChange={setMode}
       />
       <h2>{t("settings.keys")}</h2>
       <dl class="keys">

@@ -1,0 +1,53 @@
+/** @file Tests of the queue: it is the server's, and every browser sees the same. The engine that pretends stays at step 2 of prompts that say "wait". */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import type { Page } from "playwright-core";
+import { assertAccessible, type StudioUnderTest } from "./harness.ts";
+
+export function queueTests(studio: () => StudioUnderTest): void {
+  test("what waits is put in another order, cancelled in mid-step and tried again, in two browsers at once", async (t) => {
+    const pc = await studio().visit(t);
+    const phone = await studio().visit(t, { path: "/#/queue", viewport: { width: 390, height: 844 }, hasTouch: true });
+    const prompt = pc.getByLabel("What should the picture show?");
+    for (const words of ["wait here", "one", "two", "three"]) {
+      await prompt.fill(words);
+      await pc.keyboard.press("Control+Enter");
+    }
+    await pc.getByText("3 pictures wait").waitFor();
+    await pc.keyboard.press("Alt+2");
+    // 60 s a picture is the plan's.
+    await pc.getByText("all ready in about 3 min").waitFor();
+    assert.deepEqual(await waitingIn(phone), ["one", "two", "three"]);
+    await pc.getByRole("button", { name: "To the front: three" }).click();
+    await phone.locator(".job.queued").first().getByText("three").waitFor();
+    assert.deepEqual(await waitingIn(phone), ["three", "one", "two"]);
+    await phone.getByRole("button", { name: "Later: three" }).click();
+    await pc.locator(".job.queued").first().getByText("one").waitFor();
+    assert.deepEqual(await waitingIn(pc), ["one", "three", "two"]);
+    // By its handle, with a pointer.
+    const [first, last] = [pc.locator(".job.queued").first(), pc.locator(".job.queued").last()];
+    const [from, to] = [await first.locator(".handle").boundingBox(), await last.boundingBox()];
+    await pc.mouse.move(from!.x + 5, from!.y + 5);
+    await pc.mouse.down();
+    await pc.mouse.move(from!.x + 5, to!.y + to!.height - 3, { steps: 3 });
+    await pc.mouse.up();
+    await phone.locator(".job.queued").last().getByText("one").waitFor();
+    assert.deepEqual(await waitingIn(phone), ["three", "two", "one"]);
+    await pc.reload();
+    await pc.getByText(/Step \d of 30/).waitFor();
+    assert.deepEqual(await waitingIn(pc), ["three", "two", "one"]);
+    await assertAccessible(pc);
+    await assertAccessible(phone);
+    await phone.getByRole("button", { name: "Cancel two" }).click();
+    await phone.getByRole("button", { name: "Cancel wait here" }).click();
+    await pc.getByRole("button", { name: "Try again: wait here" }).waitFor();
+    // Those behind it are drawn then.
+    await pc.locator(".job.done").filter({ hasText: "one" }).waitFor();
+    await pc.getByRole("button", { name: "Try again: two" }).click();
+    await pc.locator(".job.done").filter({ hasText: "two" }).waitFor();
+  });
+}
+
+async function waitingIn(page: Page): Promise<string[]> {
+  return await page.locator(".job.queued .about p:first-child").allTextContents();
+}
