@@ -17,7 +17,7 @@ export interface OpenWeightsOptions {
 }
 
 /**
- * The tensors of the first of `files` that is there, by stored name: a `.safetensors` file, or an `.index.json` that names shards beside
+ * The tensors of the first of `files` that is there, in the folder's `dir` ("": in itself), by stored name: a `.safetensors` file, or an `.index.json` that names shards beside
  * it. Reads headers only. Rejects with ArtifactError `E_MISSING`, `E_SHARD_INDEX`, `E_SCHEMA`, or what a damaged file is refused with.
  */
 export async function openWeights(
@@ -26,30 +26,35 @@ export async function openWeights(
   files: readonly string[],
   { sources, signal }: OpenWeightsOptions,
 ): Promise<TensorTable> {
+  const inDir = (file: string) => (dir === "" ? file : `${dir}/${file}`);
   const open = async (file: string): Promise<ByteSource | undefined> => {
-    const source = await folder.open(`${dir}/${file}`);
+    const source = await folder.open(inDir(file));
     return source && sources.use(source);
   };
   const readTable = async (source: ByteSource) =>
-    await weightTable(await readSafetensorsHeader(source, signal), `${folder.name}/${dir}`, signal);
+    await weightTable(
+      await readSafetensorsHeader(source, signal),
+      `${folder.name}/${inDir("")}`.replace(/\/$/, ""),
+      signal,
+    );
   for (const file of files) {
     if (file.endsWith(".safetensors")) {
       const source = await open(file);
       if (source) return await readTable(source);
       continue;
     }
-    const indexText = await folder.readText(`${dir}/${file}`, MAX_TEXT_BYTES);
+    const indexText = await folder.readText(inDir(file), MAX_TEXT_BYTES);
     if (indexText !== undefined) return await shardedTable(indexText, file);
   }
   const [first, ...others] = files.filter((file) => file.endsWith(".safetensors"));
-  throw missing(folder, `${dir}/${first} (or ${others.join(", ")})`, "fetch the model's safetensors weights");
+  throw missing(folder, `${inDir(first!)} (or ${others.join(", ")})`, "fetch the model's safetensors weights");
 
   async function shardedTable(indexText: string, indexFile: string): Promise<TensorTable> {
-    const { shards, weightMap } = parseShardIndex(indexText, `${folder.name}/${dir}/${indexFile}`);
+    const { shards, weightMap } = parseShardIndex(indexText, `${folder.name}/${inDir(indexFile)}`);
     const stored = new Map<string, TensorEntry>();
     for (const shard of shards) {
       const source = await open(shard);
-      if (!source) throw missing(folder, `${dir}/${shard}`, "fetch the missing shard");
+      if (!source) throw missing(folder, inDir(shard), "fetch the missing shard");
       for (const [name, entry] of await readTable(source)) {
         if (weightMap.get(name) === shard) stored.set(name, entry);
       }
@@ -58,7 +63,7 @@ export async function openWeights(
       if (stored.has(name)) continue;
       throw new ArtifactError({
         code: "E_SCHEMA",
-        subject: `${folder.name}/${dir}/${indexFile}`,
+        subject: `${folder.name}/${inDir(indexFile)}`,
         problem: `tensor ${JSON.stringify(name)} is not in its shard ${shard}`,
         next: "fetch the shards and their index again, from one revision",
       });

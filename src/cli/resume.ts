@@ -4,8 +4,8 @@ import type { Command } from "commander";
 import { printable, UsageError } from "../errors.ts";
 import type { OpenRequest } from "../job/checked.ts";
 import { BUDGET_FIELDS, OPEN_FIELDS } from "../job/fields.ts";
+import { namedPictures, withNamedPictures } from "../job/named-pictures.ts";
 import { pictureReference } from "../job/picture.ts";
-import { PICTURE_NAMES } from "../job/picture-fields.ts";
 import { type ReadUnfinished, readUnfinished } from "../job/resume-file.ts";
 import type { EngineInfo, GenerateJob } from "../job/types.ts";
 import { type CliContext, interruptible, libraryOf } from "../terminal/context.ts";
@@ -126,13 +126,12 @@ async function list(context: CliContext, files: readonly string[], json: boolean
 
 /** Pictures that the job begins with lie where they lay; one whose path means another file here is named by its whole path. */
 function jobHere(job: GenerateJob, then: string, now: string): GenerateJob {
-  const moved: Partial<Record<(typeof PICTURE_NAMES)[number], string>> = {};
-  for (const field of PICTURE_NAMES) {
-    const text = job[field];
-    if (text === undefined || pictureReference(field, text).kind !== "file") continue;
-    if (path.resolve(then, text) !== path.resolve(now, text)) moved[field] = path.resolve(then, text);
+  const moved = new Map<string, string>();
+  for (const { name, reference: text } of namedPictures(job)) {
+    if (pictureReference(name, text).kind !== "file") continue;
+    if (path.resolve(then, text) !== path.resolve(now, text)) moved.set(name, path.resolve(then, text));
   }
-  return { ...job, ...moved };
+  return withNamedPictures(job, moved);
 }
 
 /** In the format that another name asks for. */

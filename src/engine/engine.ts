@@ -24,6 +24,7 @@ import type { ByteSource } from "../source/source.ts";
 import type { ImportBudget } from "../store/import/import-types.ts";
 import type { Store } from "../store/store.ts";
 import { TableBlocks } from "../stream/blocks.ts";
+import { ControlFiles, type OpenControl } from "./control-files.ts";
 import { type EmbeddingFiles, learnedJob } from "./embedding-files.ts";
 import { HiresUpscalers, type OpenUpscaler } from "./hires-upscalers.ts";
 import { generateImages } from "./image-job.ts";
@@ -72,6 +73,8 @@ export interface Host {
   readonly openUpscaler?: OpenUpscaler | undefined;
   /** Absent: there are no files. */
   readonly openLora?: OpenLora | undefined;
+  /** Absent: there are no files. */
+  readonly openControl?: OpenControl | undefined;
   /** Absent: there are no files. */
   readonly embeddings?: EmbeddingFiles | undefined;
   /** A machine to plan for by name, and its device's sizes. Throws UsageError for an unknown name. */
@@ -166,12 +169,26 @@ export async function composeEngine(
   if (tiny) runtime.provide(PREVIEWER_COMPONENT, new TableBlocks(PREVIEWER_COMPONENT, tiny.table));
   const upscalers = owned.use(new HiresUpscalers(runtime, host.openUpscaler));
   const loraFiles = owned.use(new LoraFiles(runtime, host.openLora));
+  const controlFiles = owned.use(new ControlFiles(runtime, host.openControl));
   const { readPicture, readWildcard, openPictureWriter, embeddings } = host;
   const turns = new TurnQueue();
   // One image at a time, or those that are drawn side by side: the next waits for those before, however they ended.
   const takeTurn = () => turns.take();
   const images = {
-    ...{ runtime, info, recovery, onRates, now, memory, upscalers, loraFiles, previewer, provide, takeTurn },
+    ...{
+      runtime,
+      info,
+      recovery,
+      onRates,
+      now,
+      memory,
+      upscalers,
+      loraFiles,
+      controlFiles,
+      previewer,
+      provide,
+      takeTurn,
+    },
     ...{ readPicture, readWildcard, openPictureWriter, embeddings },
     fileFacts: (stop: AbortSignal | undefined) => fileFactsOf(model, host.fileHashes, stop),
   };
@@ -191,7 +208,7 @@ export async function composeEngine(
     async plan(job, { as, budgets: other, count } = {}) {
       const described = as === undefined ? undefined : host.described(as);
       const wanted = described ? { ...other } : { ...budgets, ...other };
-      const opened = { host, upscalers, loraFiles, previewer, provide };
+      const opened = { host, upscalers, loraFiles, controlFiles, previewer, provide };
       return planJob(runtime, job, opened, { machine: described, budgets: wanted, count });
     },
     watch: (options) => watchResidency({ runtime, now, memory }, options),
@@ -245,6 +262,7 @@ async function planJob(
     host,
     upscalers,
     loraFiles,
+    controlFiles,
     provide,
     previewer,
   }: {
@@ -253,6 +271,7 @@ async function planJob(
     readonly previewer: PreviewerShape | undefined;
     readonly upscalers: HiresUpscalers;
     readonly loraFiles: LoraFiles;
+    readonly controlFiles: ControlFiles;
     readonly provide: (shape: JobShape) => Promise<void>;
   },
   other: {
@@ -266,7 +285,8 @@ async function planJob(
   const { full, words } = await learnedJob(checkpoint, read.full, host.embeddings);
   const adapters = (await loraFiles.ofJob(full))?.adapters;
   const upscaler = await upscalers.ofJob(full);
-  const shape = jobShape(checkpoint, { ...full, upscaler, adapters, words, preview: previewer });
+  const steering = await controlFiles.ofJob(full);
+  const shape = jobShape(checkpoint, { ...full, upscaler, adapters, steering, words, preview: previewer });
   await provide(shape);
   const { input } = runtime.planInput(shape, other.machine?.device);
   const machine = other.machine?.machine ?? input.machine;

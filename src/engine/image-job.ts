@@ -7,10 +7,12 @@ import type { GenerateRequest, SeriesEvent } from "../job/engine.ts";
 import type { FullJob } from "../job/job.ts";
 import { type JobShape, joinedShape, type PreviewerShape } from "../models/job-shape.ts";
 import { attempt, settled } from "../pipeline/attempt.ts";
+import type { ControlPictures } from "../pipeline/job-controls.ts";
 import type { JobPictures } from "../pipeline/job-pictures.ts";
 import { drawPictures, type PictureRequest, type Recovery } from "../pipeline/recovery.ts";
 import { jobShape, type ShapedJob } from "../pipeline/route.ts";
 import { MAX_LANES } from "../plan/side-by-side.ts";
+import type { ControlFiles } from "./control-files.ts";
 import { type EmbeddingFiles, learnedJob } from "./embedding-files.ts";
 import type { HiresUpscalers } from "./hires-upscalers.ts";
 import type { LoraFiles, OpenedLoras } from "./lora-files.ts";
@@ -24,6 +26,7 @@ export interface ImageContext extends JobReaders, PictureContext {
   /** The network that makes previews, if there is one. */
   readonly previewer: PreviewerShape | undefined;
   readonly loraFiles: LoraFiles;
+  readonly controlFiles: ControlFiles;
   readonly embeddings?: EmbeddingFiles | undefined;
   readonly openPictureWriter: OpenPictureWriter;
   /** Brings what not every picture needs, such as the VAE's encoder, where the model is. */
@@ -42,6 +45,7 @@ interface ReadRequest {
   readonly loraHashes: string | undefined;
   readonly loraEvents: OpenedLoras["events"];
   readonly pictures: JobPictures | undefined;
+  readonly controlPictures: readonly ControlPictures[];
   readonly notes: readonly string[];
   readonly writer: PictureWriter;
   readonly shape: JobShape;
@@ -82,8 +86,8 @@ export async function* generateImages(
       for (const event of told[i]!.begin(notes)) yield { index, event };
       for (const event of loraEvents) yield { index, event };
     }
-    const drawn = group.map(({ job, pictures, request: { signal, from } }, i): PictureRequest => {
-      return { job: { ...job, pictures }, signal, from, onClean: told[i]!.onClean };
+    const drawn = group.map(({ job, pictures, controlPictures, request: { signal, from } }, i): PictureRequest => {
+      return { job: { ...job, pictures, controlPictures }, signal, from, onClean: told[i]!.onClean };
     });
     for await (const come of drawPictures(runtime, drawn, recovery)) {
       const { index } = group[come.picture]!;
@@ -93,18 +97,21 @@ export async function* generateImages(
   }
 }
 
+const CONTROLS_REFINED = "ControlNets steer the base model: the refiner draws without them";
+
 async function readRequest(context: ImageContext, request: GenerateRequest, index: number): Promise<ReadRequest> {
-  const { runtime, info, upscalers, loraFiles, provide, openPictureWriter } = context;
+  const { runtime, info, upscalers, loraFiles, controlFiles, provide, openPictureWriter } = context;
   const { signal } = request;
   signal?.throwIfAborted();
-  const { full: read, pictures, notes } = await readJob(context, request.job, signal);
+  const { full: read, pictures, controlPictures, notes } = await readJob(context, request.job, signal);
   const { full, words } = await learnedJob(runtime.checkpoint, read, context.embeddings, signal);
   const loras = await loraFiles.ofJob(full, signal);
   const { adapters, hashes: loraHashes, notes: told = [] } = loras ?? {};
   // Who asks for previews pays for them.
   const colours = runtime.checkpoint.latentColours && ("colours" as const);
   const preview = request.previews ? (context.previewer ?? colours) : undefined;
-  const job = { ...full, upscaler: await upscalers.ofJob(full, signal), adapters, words, preview };
+  const steering = await controlFiles.ofJob(full, signal);
+  const job = { ...full, upscaler: await upscalers.ofJob(full, signal), adapters, steering, words, preview };
   const shape = jobShape(runtime.checkpoint, job);
   await provide(shape, signal);
   const writer = await openWriter(openPictureWriter, full, info, runtime.checkpoint, loraHashes);
@@ -116,7 +123,8 @@ async function readRequest(context: ImageContext, request: GenerateRequest, inde
     loraHashes,
     loraEvents: loras?.events ?? [],
     pictures,
-    notes: [...notes, ...told],
+    controlPictures,
+    notes: [...notes, ...told, ...(steering && runtime.checkpoint.refiner ? [CONTROLS_REFINED] : [])],
     writer,
     shape,
   };

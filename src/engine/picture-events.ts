@@ -57,7 +57,7 @@ export class PictureEvents {
     this.#context = context;
     this.#full = full;
     this.#writer = writer;
-    this.#shown = { ...full, ...shownPictures(full) };
+    this.#shown = shownPictures(full);
     this.#asked = asked;
     this.#picture = picture;
     this.#loaded = runtime.telemetry.loaded;

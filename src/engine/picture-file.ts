@@ -19,7 +19,7 @@ export async function openWriter(
 ): Promise<PictureWriter> {
   const { format = "png", quality, lossless } = full;
   const writer = await open({ format, quality, lossless });
-  const shown = { ...full, ...shownPictures(full) };
+  const shown = shownPictures(full);
   const [problem] = writer.lost(
     recordTexts(recordOf(shown, { ...full, loraHashes }, info, checkpoint, writer.encoder)),
   );

@@ -5,10 +5,12 @@ import type { RgbPicture } from "../image/mask.ts";
 import type { Picture } from "../image/picture.ts";
 import { resampleBytes } from "../image/resample.ts";
 import { completeJob, type FullJob, type GenerateJob, requireLatent } from "../job/job.ts";
+import { controlImage, namedPictures, withNamedPictures } from "../job/named-pictures.ts";
 import { pictureReference } from "../job/picture.ts";
 import { withDrawnPrompts } from "../pipeline/drawn-prompts.ts";
+import { type ControlPictures, preparationBytes as controlBytes, controlPictures } from "../pipeline/job-controls.ts";
 import { type JobPictures, naturalSize, preparePictures, type ReadPictures } from "../pipeline/job-pictures.ts";
-import { requireJobFits, withPictureDefaults } from "../pipeline/job-settings.ts";
+import { hiresSize, requireJobFits, sizeInCells, withPictureDefaults } from "../pipeline/job-settings.ts";
 import type { Runtime } from "../pipeline/runtime.ts";
 import type { ReadWildcard } from "../prompt/wildcards.ts";
 
@@ -21,6 +23,8 @@ export type ReadFieldPicture = (field: string, reference: string, signal?: Abort
 export interface ReadJob {
   readonly full: FullJob;
   readonly pictures: JobPictures | undefined;
+  /** Of the job's controls, in their order. */
+  readonly controlPictures: readonly ControlPictures[];
   /** What was done to the pictures that their maker may not expect. */
   readonly notes: readonly string[];
 }
@@ -58,21 +62,30 @@ export async function readJob(
   const full = await withDrawnPrompts(complete, readWildcard, signal);
   requireSize(full);
   requireLatent(full, pixelsPerCell);
-  if (!source) return { full, pictures: undefined, notes };
+  const controlled: ControlPictures[] = [];
+  const sizes = [sizeInCells(checkpoint, full), full.hiresScale ? hiresSize(checkpoint, full) : undefined] as const;
+  for (const [i, use] of (full.controls ?? []).entries()) {
+    const picture = await read(controlImage(i), use.image ?? full.initImage!);
+    using _ = ledger.reserve(
+      "ram",
+      controlBytes(picture, sizes[1] ?? sizes[0]),
+      "a control's picture, until it has the job's size",
+    );
+    controlled.push(controlPictures(picture, use, ...sizes));
+  }
+  if (!source) return { full, pictures: undefined, controlPictures: controlled, notes };
   using _ = ledger.reserve("ram", preparationBytes(source, full), "pictures, until they have the job's size");
-  return { full, pictures: preparePictures(source, full), notes };
+  return { full, pictures: preparePictures(source, full), controlPictures: controlled, notes };
 }
 
-/** The job's pictures for events and records: what lies in the job itself is named by its hash. */
-export function shownPictures({ initImage, maskImage }: FullJob): Partial<FullJob> {
-  const shown = (field: string, text: string | undefined) => {
-    if (text === undefined || !/^data:/i.test(text)) return undefined;
-    const reference = pictureReference(field, text);
-    return reference.kind === "data" ? `sha256:${sha256Hex(reference.bytes)}` : undefined;
-  };
-  const init = shown("initImage", initImage);
-  const mask = shown("maskImage", maskImage);
-  return { ...(init !== undefined && { initImage: init }), ...(mask !== undefined && { maskImage: mask }) };
+/** The job for events and records: pictures that lie in the job itself are named by their hashes. */
+export function shownPictures(job: FullJob): FullJob {
+  const hashes = namedPictures(job).flatMap(({ name, reference: text }) => {
+    if (!/^data:/i.test(text)) return [];
+    const reference = pictureReference(name, text);
+    return reference.kind === "data" ? [[name, `sha256:${sha256Hex(reference.bytes)}`] as const] : [];
+  });
+  return withNamedPictures(job, new Map(hashes));
 }
 
 /** As the fields' limits are (fields.ts): a size may have come from a picture. */

@@ -4,6 +4,7 @@
  */
 import type { Budget } from "../ledger/budget.ts";
 import type { NameTable } from "../sampler/name-table.ts";
+import { type ControlUse, MAX_CONTROLS } from "./control-use.ts";
 import { type LoraUse, MAX_LORA_WEIGHT, MAX_LORAS } from "./lora-use.ts";
 import type { PairSeparator } from "./pair.ts";
 import type { Seed } from "./seed.ts";
@@ -24,12 +25,21 @@ export type Kind =
   | { readonly type: "picture" }
   /** Adapters with their strengths (lora-use.ts); as text one or several. A flag may come again. */
   | { readonly type: "loras" }
+  /** Networks that steer by pictures (control-use.ts); as text one or several. A flag may come again, those of its parts follow it. */
+  | { readonly type: "controls" }
   /** Files, as paths or names; as text one or several (list-text.ts). A flag may come again. */
   | { readonly type: "files"; readonly maxCount: number }
   /** Memory: text such as "6G", a number of bytes, or a Budget, which the others become. */
   | { readonly type: "amount" };
 
-export type FieldValue = string | number | boolean | Budget | readonly LoraUse[] | readonly string[];
+export type FieldValue =
+  | string
+  | number
+  | boolean
+  | Budget
+  | readonly LoraUse[]
+  | readonly ControlUse[]
+  | readonly string[];
 
 /** An option of the command line. */
 export interface Flag {
@@ -64,6 +74,11 @@ export interface InfotextEntry {
    * @param entries all of the infotext, for a name that means different things beside others
    */
   readonly read?: (text: string, entries: ReadonlyMap<string, string>) => Readonly<Record<string, unknown>> | undefined;
+  /** Of a list: an entry for each item, "NAME 0" and so on, in place of one for all. `read` as above, of one item. */
+  readonly each?: {
+    readonly write: (item: unknown) => string;
+    readonly read: (text: string, entries: ReadonlyMap<string, string>) => unknown;
+  };
 }
 
 export interface Field {
@@ -99,9 +114,11 @@ type KindValue<K> = K extends { readonly type: "text" | "picture" | "named" | "p
           ? Seed
           : K extends { readonly type: "loras" }
             ? readonly LoraUse[]
-            : K extends { readonly type: "files" }
-              ? readonly string[]
-              : Budget;
+            : K extends { readonly type: "controls" }
+              ? readonly ControlUse[]
+              : K extends { readonly type: "files" }
+                ? readonly string[]
+                : Budget;
 
 /** Names of the fields that must be given. */
 type Required<F extends Fields> = {
@@ -140,6 +157,8 @@ export function allowed(kind: Kind): string {
       return "a picture: a file, a data: URL of a PNG, JPEG or WebP, or sha256: and an asset's hash";
     case "loras":
       return `up to ${MAX_LORAS} files, each with weights from -${MAX_LORA_WEIGHT} to ${MAX_LORA_WEIGHT} and shares of steps from 0 to 1, as in FILE:0.8 or FILE:te=0.5:unet=1:to=0.6`;
+    case "controls":
+      return `up to ${MAX_CONTROLS} files, each with its settings, as in FILE:image=edges.png:weight=0.8:start=0:end=0.5`;
     case "files":
       return `up to ${kind.maxCount} files`;
     case "amount":

@@ -4,6 +4,7 @@
  */
 import { PRECISIONS } from "../backend/precision.ts";
 import { BACKENDS } from "./backends.ts";
+import { CONTROL_FIELDS } from "./control-fields.ts";
 import type { Fields } from "./field-type.ts";
 import { LORA_FIELDS } from "./lora-fields.ts";
 import { OUTPUT_FIELDS } from "./output-fields.ts";
@@ -86,6 +87,7 @@ export const JOB_FIELDS = {
   ...PICTURE_FIELDS,
   ...OUTPUT_FIELDS,
   ...LORA_FIELDS,
+  ...CONTROL_FIELDS,
 } as const satisfies Fields;
 
 /** Hard bounds of memory. */
@@ -174,9 +176,15 @@ export const OPEN_FIELDS = {
     flag: { usage: "--embeddings-dir <dir>", group: "Prompts" },
     aliases: ["embeddings_dir"],
   },
+  controlDir: {
+    kind: PATH,
+    description: "folder where ControlNets are found by name: NAME.safetensors, or a folder of diffusers",
+    flag: { usage: "--control-dir <dir>", group: "From a picture" },
+    aliases: ["control_dir"],
+  },
   onlyNames: {
     kind: { type: "switch" },
-    description: "jobs name LoRAs and embeddings by name in the folders of them, never by path",
+    description: "jobs name LoRAs, embeddings and ControlNets by name in the folders of them, never by path",
     default: false,
   },
   store: {

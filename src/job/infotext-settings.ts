@@ -41,7 +41,10 @@ export function settingsOfInfotext(text: string, fields: Fields = JOB_FIELDS): P
   const absent = ours
     ? []
     : Object.entries(A1111_ABSENT).filter(([entry]) => ofEntry.has(entry) && !entries.has(entry));
+  const items = itemsOf(fields, entries);
+  for (const [name, read] of items.values) found.take(name, read);
   for (const [entry, value] of [...entries, ...absent]) {
+    if (items.read.has(entry)) continue;
     const name = ofEntry.get(entry);
     if (name !== undefined) takeField(found, fields[name]!.infotext!, name, value, entries);
     else takeOther(found, entry, value);
@@ -54,6 +57,22 @@ export function settingsOfInfotext(text: string, fields: Fields = JOB_FIELDS): P
     found.note("the prompt names networks (<lora:...>), which are taken by their names");
   if (/<hypernet:/.test(prompt)) found.note("the prompt names networks that can't be had here (<hypernet:...>)");
   return found.settings(ours ? "solvay" : "infotext", tool);
+}
+
+/** Lists whose items have an entry each, "NAME 0" and so on, as far as all of them can be read. */
+function itemsOf(fields: Fields, entries: Infotext["entries"]) {
+  const values = new Map<string, readonly unknown[]>();
+  const read = new Set<string>();
+  for (const [name, { infotext }] of Object.entries(fields)) {
+    if (!infotext?.each) continue;
+    const own: string[] = [];
+    while (entries.has(`${infotext.name} ${own.length}`)) own.push(`${infotext.name} ${own.length}`);
+    const items = own.map((entry) => infotext.each!.read(entries.get(entry)!, entries));
+    if (items.length === 0 || items.includes(undefined)) continue;
+    values.set(name, items);
+    for (const entry of own) read.add(entry);
+  }
+  return { values, read };
 }
 
 function takeField(

@@ -105,6 +105,7 @@ export function a1111Parameters(record: ImageRecord, fields: Fields = JOB_FIELDS
   ];
   const settings = entries
     .flatMap(({ entry, own }) => (entry ? [{ ...entry, text: entry.write ? entry.write(values) : own }] : []))
+    .concat(Object.entries(fields).flatMap(([name, { infotext }]) => itemEntries(infotext, values[name])))
     .toSorted((a, b) => infotextRank(a.name) - infotextRank(b.name))
     .flatMap(({ name, text }) => (text === undefined ? [] : [name === text ? name : `${name}: ${quoted(text)}`]));
   const negative = record.negativePrompt ? `\nNegative prompt: ${record.negativePrompt}` : "";
@@ -132,8 +133,17 @@ function recorded(record: ImageRecord, fields: Fields): Values {
   return Object.fromEntries(told);
 }
 
+/** Of a list whose items have an entry each. */
+function itemEntries(entry: InfotextEntry | undefined, value: unknown) {
+  if (!entry?.each || !Array.isArray(value)) return [];
+  const { name, each } = entry;
+  return value.map((item: unknown, i) => ({ ...entry, name: `${name} ${i}`, text: each.write(item) }));
+}
+
 /** As the infotext has it; a decimal number as Python prints a float: 5 is "5.0". */
 function ownText({ kind }: Field, value: unknown): string | undefined {
+  // They have an entry each.
+  if (kind.type === "controls") return undefined;
   if (kind.type === "loras" || kind.type === "files") return value === undefined ? undefined : textOfValue(kind, value);
   const pythonFloat = kind.type === "decimal" && Number.isInteger(value);
   return pythonFloat ? Number(value).toFixed(1) : textOf(value);

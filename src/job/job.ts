@@ -5,6 +5,7 @@ import type { PromptSyntax } from "../prompt/syntax.ts";
 import type { RngName } from "../sampler/noise-source.ts";
 import type { SamplerName } from "../sampler/samplers.ts";
 import type { ScheduleName } from "../sampler/schedules.ts";
+import type { ControlUse } from "./control-use.ts";
 import type { Field } from "./field-type.ts";
 import { JOB_FIELDS } from "./fields.ts";
 import type { LoraUse } from "./lora-use.ts";
@@ -86,6 +87,8 @@ export interface GenerateJob {
   readonly embeddings?: readonly string[];
   /** LoRAs and their relatives, with their strengths. */
   readonly loras?: readonly LoraUse[];
+  /** ControlNets, each with the picture that it looks at. */
+  readonly controls?: readonly ControlUse[];
 }
 
 /** What a plan depends on. */
@@ -94,7 +97,10 @@ export type PlanJob = Pick<
   "steps" | "guidance" | "width" | "height" | "sampler" | "schedule" | "scheduler" | "negativePrompt" | PictureField
 > &
   Partial<
-    Pick<GenerateJob, "loras" | "embeddings" | "prompt" | "prompt2" | "negativePrompt2" | "promptSyntax" | "clipSkip">
+    Pick<
+      GenerateJob,
+      "loras" | "controls" | "embeddings" | "prompt" | "prompt2" | "negativePrompt2" | "promptSyntax" | "clipSkip"
+    >
   >;
 
 type PictureField =

@@ -30,7 +30,9 @@ export interface OpenEngineOptions {
   readonly loraDir?: string;
   /** Folder of embeddings (textual inversions), in it or deeper: where a file's name stands in a prompt, it stands for its vectors. */
   readonly embeddingsDir?: string;
-  /** LoRAs and embeddings are found by name in these folders alone, whatever lies at a path of that name. For jobs of others. Default false. */
+  /** Folder where ControlNets are found by name: those of a job's `controls`. */
+  readonly controlDir?: string;
+  /** LoRAs, embeddings and ControlNets are found by name in these folders alone, whatever lies at a path of that name. For jobs of others. Default false. */
   readonly onlyNames?: boolean;
   /**
    * Folder of the block store, which large artifacts are imported into once; `model` may be "store:ID" too. Default:

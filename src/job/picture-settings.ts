@@ -1,10 +1,11 @@
 /** @file What a picture says of how it was made, as far as it is understood here: values of fields, each checked, and notes of the rest. */
 import { UsageError } from "../errors.ts";
+import { controlsFromJson } from "./control-use.ts";
 import { allowed, type Field, type Fields, type FieldValue } from "./field-type.ts";
 import { JOB_FIELDS } from "./fields.ts";
 import type { GenerateJob } from "./job.ts";
 import { lorasFromJson } from "./lora-use.ts";
-import { valueFromText } from "./text.ts";
+import { controlPartReader, valueFromText } from "./text.ts";
 
 export interface PictureSettings {
   /** The kind of text that they were read from. */
@@ -93,6 +94,7 @@ export class SettingsFound {
 function fieldValue({ kind }: Field, called: string, value: unknown): FieldValue | undefined | Refusal {
   const loras = kind.type === "loras" ? lorasFromJson(value) : undefined;
   if (loras) return loras;
+  if (kind.type === "controls") return controlsOf(kind, called, value);
   if (kind.type === "files" && Array.isArray(value) && value.every((file) => typeof file === "string")) {
     return value.length <= kind.maxCount
       ? value
@@ -105,6 +107,16 @@ function fieldValue({ kind }: Field, called: string, value: unknown): FieldValue
   if (!fits) return { refused: `${called} must be ${allowed(kind)} (found ${shown(value)})` };
   try {
     return valueFromText(kind, called, plainNumber(value));
+  } catch (error) {
+    if (error instanceof UsageError) return { refused: error.problem };
+    throw error;
+  }
+}
+
+function controlsOf(kind: Extract<Field["kind"], { type: "controls" }>, called: string, value: unknown) {
+  try {
+    const controls = controlsFromJson(value, controlPartReader(called));
+    return controls ?? { refused: `${called} must be ${allowed(kind)} (found ${shown(value)})` };
   } catch (error) {
     if (error instanceof UsageError) return { refused: error.problem };
     throw error;

@@ -6,6 +6,7 @@ import * as z from "zod";
 import { UsageError } from "../errors.ts";
 import { type Budget, parseBudget } from "../ledger/budget.ts";
 import type { Budgets, OpenRequest } from "./checked.ts";
+import { CONTROL_PARTS, type ControlUse, hasSteps, MAX_CONTROL_CHARS, MAX_CONTROLS } from "./control-use.ts";
 import type { GenerateOptions, GenerateRequest, PlanOptions, SeriesOptions } from "./engine.ts";
 import type { DrawnState } from "./events.ts";
 import { allowed, type Field, type Fields, flagName, hasRange, nearestOf, type ValuesOf } from "./field-type.ts";
@@ -88,6 +89,17 @@ function valueSchema(name: string, { kind, flag }: Field): z.ZodType {
         .array(use)
         .max(MAX_LORAS)
         .refine((uses) => uses.every(({ from = 0, to = 1 }) => from <= to));
+    }
+    case "controls": {
+      const parts = Object.entries(CONTROL_PARTS).map(([part, { kind: each, description }]) => {
+        return [part, valueSchema(part, { kind: each, description }).optional().meta({ description })] as const;
+      });
+      const file = z.string().min(1).max(MAX_CONTROL_CHARS);
+      const use = z.strictObject({ file, ...Object.fromEntries(parts) });
+      return z
+        .array(use)
+        .max(MAX_CONTROLS)
+        .refine((uses) => (uses as readonly ControlUse[]).every(hasSteps));
     }
     case "files":
       return z.array(z.string().min(1).max(MAX_LORA_CHARS)).max(kind.maxCount);

@@ -1,6 +1,7 @@
 /** @file Values of fields from text: flags, the loop's lines. Refusals name them as the user wrote them. */
 import { UsageError } from "../errors.ts";
 import { type Budget, describeBudget, parseBudget } from "../ledger/budget.ts";
+import { type ControlUse, controlsFromText, controlsText, type ReadControlPart } from "./control-use.ts";
 import { allowed, type FieldValue, hasRange, type Kind, nearestOf } from "./field-type.ts";
 import { itemsOfText, textOfItems } from "./list-text.ts";
 import { type LoraUse, lorasFromText, lorasText } from "./lora-use.ts";
@@ -46,6 +47,8 @@ export function valueFromText(kind: Kind, name: string, text: string): FieldValu
       return text;
     case "loras":
       return lorasFromText(text) ?? refuse(kind, name, JSON.stringify(text));
+    case "controls":
+      return controlsFromText(text, controlPartReader(name)) ?? refuse(kind, name, JSON.stringify(text));
     case "files": {
       const items = itemsOfText(text);
       return items && items.length <= kind.maxCount && !items.includes("")
@@ -60,8 +63,14 @@ export function valueFromText(kind: Kind, name: string, text: string): FieldValu
 /** A value as people read it. */
 export function textOfValue(kind: Kind, value: unknown): string {
   if (kind.type === "amount") return describeBudget(value as Budget);
+  if (kind.type === "controls") return controlsText(value as readonly ControlUse[]);
   if (kind.type === "files") return textOfItems(value as readonly string[]);
   return kind.type === "loras" ? lorasText(value as readonly LoraUse[]) : String(value);
+}
+
+/** Reads what a control is told; it throws UsageError naming `name`. */
+export function controlPartReader(name: string): ReadControlPart {
+  return (kind, text) => valueFromText(kind, name, text);
 }
 
 /** A whole number in [min, max]. Throws UsageError. */

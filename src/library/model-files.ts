@@ -74,7 +74,8 @@ export async function refinerFamilyAt(
   return undefined;
 }
 
-async function openPlace(host: LibraryHost, path: string, owned: AsyncDisposableStack): Promise<FilePlace> {
+/** `owned` gets the file; a folder opens its own. Rejects with ArtifactError. */
+export async function openPlace(host: LibraryHost, path: string, owned: AsyncDisposableStack): Promise<FilePlace> {
   if ((await host.kindOf(path)) !== "file") return { kind: "folder", folder: await host.openFolder(path) };
   return { kind: "file", path, file: owned.use(await host.openFile(path)) };
 }

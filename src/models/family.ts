@@ -5,6 +5,7 @@
 import type { EncoderWidth } from "../adapters/embedding-file.ts";
 import type { ModelPart } from "../adapters/layer-names.ts";
 import type { ComponentRules, Schema } from "../checkpoint/schema.ts";
+import type { OpenWeightsOptions } from "../checkpoint/weight-folder.ts";
 import type { TensorTable } from "../container/table.ts";
 import type { LatentColours } from "../image/latent-preview.ts";
 import type { Graph } from "../ir/graph.ts";
@@ -21,8 +22,10 @@ import type { PackedBlock } from "../store/stored-model.ts";
 import type { PhaseRun } from "../stream/phase.ts";
 import type { CutTexts } from "../tokenizer/cut-text.ts";
 import type { Conditioning, Guide, LearnedWord, Prompt, PromptText, Strengths } from "./conditioning.ts";
+import type { ControlInput, OpenedControl } from "./control.ts";
 import type { JobShape } from "./job-shape.ts";
 import type { Previewing } from "./previewing.ts";
+import type { NetworkInFile, RecognisedNetwork } from "./recognised.ts";
 import type { Upscaling } from "./upscaling.ts";
 
 /** Embeddings of chunks of text kept for prompts to come back: 0.6 MB each of full-size SDXL. Counted in every phase's host memory. */
@@ -87,23 +90,6 @@ export interface BaseModel {
 export interface OpenedFiles {
   readonly folder: Folder;
   readonly checkpoint: Checkpoint;
-}
-
-/** A network that a file by itself was recognised as. */
-export interface RecognisedNetwork {
-  readonly rules: ComponentRules;
-  /** For people: "SDXL base's unet". */
-  readonly network: string;
-}
-
-/** One of the networks that a file holds together. `rules`: undefined where its dimensions can't be told from it alone. */
-export interface NetworkInFile {
-  /** The component's id. */
-  readonly component: string;
-  readonly network: string;
-  /** By diffusers' names. */
-  readonly table: TensorTable;
-  readonly rules: ComponentRules | undefined;
 }
 
 export interface Family {
@@ -207,6 +193,11 @@ export interface Checkpoint extends AsyncDisposable {
   weightGraphs(component: string): readonly Graph[];
   /** Pure. */
   describe(shape: JobShape): DescribedJob;
+  /**
+   * Opens and checks a file or folder of a network that steers this model by a picture, such as a ControlNet; reads headers and configs only.
+   * `sources` gets what it opens beside the place's own file. Rejects with ArtifactError `E_CONTROL`, `E_SCHEMA`, or as files do.
+   */
+  openControl(place: FilePlace, options: OpenWeightsOptions): Promise<OpenedControl>;
   /** What draws the last steps of jobs that want it. */
   readonly refiner?: Refiner | undefined;
   /** The same model with a refiner of its family. The caller keeps disposing of both. Throws ArtifactError where they don't fit. */
@@ -250,6 +241,8 @@ export interface DenoiserOptions {
   readonly firstCall: number;
   /** Of each adapter by step, from 0; the last holds for all later steps. Absent: there are none. */
   readonly strengths?: Strengths | undefined;
+  /** Where the stage has such networks. */
+  readonly controls?: readonly ControlInput[] | undefined;
   /** What a network for inpainting reads beside the latent: mask and masked picture, [1, C, H, W]. */
   readonly beside?: Float32Array | undefined;
   readonly signal?: AbortSignal | undefined;

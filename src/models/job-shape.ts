@@ -1,6 +1,7 @@
 /** @file All of a job that its graphs and its plan depend on, and nothing else of it. */
 import type { AdapterSet } from "../adapters/adapter-set.ts";
 import { encoderBytesPerPixel } from "../image/picture-writer.ts";
+import type { ControlShape } from "./control.ts";
 import type { TinyDecoderConfig } from "./tiny-decoder.ts";
 import type { UpscalerConfig } from "./upscaler.ts";
 
@@ -29,6 +30,8 @@ export interface JobShape {
   readonly adapters?: AdaptersShape | undefined;
   /** The last steps are another network's. */
   readonly refined?: RefinedShape | undefined;
+  /** Networks beside the model's own that steer it by pictures. */
+  readonly controls?: readonly ControlShape[] | undefined;
   /** How previews are made, where they are asked for: by the latent's colours, or by a network. */
   readonly preview?: "colours" | PreviewerShape | undefined;
   /** Host memory of whoever encodes the picture, see `encoderBytesPerPixel`. Absent: as for PNG. No graph depends on it. */
@@ -81,6 +84,7 @@ export interface HiresShape {
   readonly enlarges: "latent" | "picture";
   /** As of the first pass. */
   readonly adapters?: AdaptersShape | undefined;
+  readonly controls?: readonly ControlShape[] | undefined;
   /** What enlarges the picture; absent: a filter. */
   readonly upscaler?: UpscalerShape | undefined;
 }
@@ -113,7 +117,7 @@ export function joinedShape(shapes: readonly JobShape[]): JobShape | undefined {
   const calls = new Set(shapes.map((shape) => shape.modelCalls));
   calls.delete(modelCalls);
   const encoders = new Set(shapes.map((shape) => shape.encoderBytesPerPixel));
-  const { text, adapters } = first;
+  const { text, adapters, controls } = first;
   return {
     ...first,
     modelCalls,
@@ -131,6 +135,9 @@ export function joinedShape(shapes: readonly JobShape[]): JobShape | undefined {
       },
     }),
     ...(adapters && { adapters: { ...adapters, changes: most((shape) => shape.adapters!.changes) } }),
+    ...(controls && {
+      controls: controls.map((control, i) => ({ ...control, calls: most((shape) => shape.controls![i]!.calls) })),
+    }),
   };
 }
 
@@ -143,7 +150,9 @@ function graphsOf(shape: JobShape): string {
     encoderBytesPerPixel: ____,
     text,
     adapters,
+    controls,
     ...rest
   } = shape;
-  return JSON.stringify([rest, text && [text.chunks, text.clipSkips, text.learned], adapters?.set]);
+  const steering = controls?.map(({ calls: _calls, ...control }) => control);
+  return JSON.stringify([rest, text && [text.chunks, text.clipSkips, text.learned], adapters?.set, steering]);
 }

@@ -6,6 +6,7 @@ import type { OpenRequest } from "../job/checked.ts";
 import type { LibraryHost } from "../library/host.ts";
 import { findModel, type ModelSource } from "../library/open.ts";
 import { openCompute } from "./compute.ts";
+import { controlOpener } from "./control-files.ts";
 import { embeddingFiles } from "./embedding-files.ts";
 import { FileHashes } from "./file-hashes.ts";
 import { machineNamed, PROCESS_BYTES, resolveBudgets } from "./host-machine.ts";
@@ -36,13 +37,15 @@ export async function openNodeParts(request: OpenRequest, toAbsolute: (path: str
     return await readPictureFile(bytes, { name, ...(signal && { signal }) });
   };
   const open: Host["openUpscaler"] = (reference, signal) => openUpscaler(toAbsolute(reference), reference, signal);
-  const { wildcardsDir, loraDir, embeddingsDir, onlyNames, budgets = {} } = request;
+  const { wildcardsDir, loraDir, embeddingsDir, controlDir, onlyNames, budgets = {} } = request;
   const toPath = onlyNames ? undefined : toAbsolute;
   const embeddings = embeddingFiles(embeddingsDir === undefined ? undefined : toAbsolute(embeddingsDir), toPath);
   const openLora = loraOpener(loraDir === undefined ? undefined : toAbsolute(loraDir), toPath);
+  const controls = controlDir === undefined ? undefined : toAbsolute(controlDir);
+  const openControl = controlOpener(library, controls, onlyNames === true);
   const readWildcard = wildcardsDir === undefined ? undefined : wildcardReader(toAbsolute(wildcardsDir));
   opened.move();
-  const host = { ...NODE_HOST, readPicture, readWildcard, openUpscaler: open, openLora, embeddings };
+  const host = { ...NODE_HOST, readPicture, readWildcard, openUpscaler: open, openLora, openControl, embeddings };
   return { compute, model, previewer, host, budgets };
 }
 

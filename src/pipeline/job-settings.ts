@@ -58,6 +58,12 @@ export function hiresSize({ pixelsPerCell }: Checkpoint, job: FullJob): PictureS
   );
 }
 
+/** Of the first pass, in whole cells of the latent. */
+export function sizeInCells({ pixelsPerCell }: Checkpoint, { width, height }: PictureSize): PictureSize {
+  const side = (pixels: number) => Math.floor(pixels / pixelsPerCell) * pixelsPerCell;
+  return { width: side(width), height: side(height) };
+}
+
 /** As of any picture (fields.ts). */
 const MAX_SIDE = 4096;
 
@@ -77,6 +83,11 @@ export function requireJobFits({ inpaints, name, refiner }: Checkpoint, job: Gen
     if (field) throw refusal(field, "there is no second pass", "give hiresScale (--hires-scale), or leave it out");
   } else if (job.initImage !== undefined) {
     throw refusal("hiresScale", "a second pass follows text to image only", "leave out hiresScale or initImage");
+  }
+  const blind = (job.controls ?? []).findIndex(({ image }) => image === undefined && job.initImage === undefined);
+  if (blind >= 0) {
+    const next = "give it an image (--control-image), or a picture to begin with (--init-image)";
+    throw refusal("controls", `number ${blind + 1} has no picture to look at`, next);
   }
   requireEncodingFits(job);
   if (job.maskBlur && !isMasked(job)) throw refusal("maskBlur", "there is no mask", "give maskImage, or leave it out");

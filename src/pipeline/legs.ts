@@ -14,9 +14,10 @@ import { noiseOf } from "../sampler/noise-source.ts";
 import type { NoiseSource, SamplerState } from "../sampler/sampler.ts";
 import type { PhaseRun } from "../stream/phase.ts";
 import { elementCount } from "../tensor/dtype.ts";
-import { denoise } from "./denoising.ts";
+import { type Course, denoise } from "./denoising.ts";
 import { besideLatent, noisyLatent, type Spared, sparing } from "./inpainting.ts";
 import { type JobAdapters, strengthsOf } from "./job-adapters.ts";
+import { type ControlPictures, controlInputs, type JobControl } from "./job-controls.ts";
 import { decodedFromImage, type JobPictures } from "./job-pictures.ts";
 import { hiresUpscaler, strengthOf } from "./job-settings.ts";
 import { type Looked, latentsOf, lookAtPictures } from "./looking.ts";
@@ -42,6 +43,9 @@ export interface LegsContext {
   readonly job: FullJob;
   readonly route: Route;
   readonly pictures?: JobPictures | undefined;
+  readonly controls?:
+    | { readonly steering: readonly JobControl[]; readonly pictures: readonly ControlPictures[] }
+    | undefined;
   readonly adapters?: JobAdapters | undefined;
   readonly guide: Guide;
   /** What the refiner is told, where there is one: asked when it is its turn. */
@@ -217,10 +221,11 @@ async function* draw(
   await using phase = await runtime.openPhase(planned, stage.phaseOf.denoise, signal);
   // Of the course: it counts the steps of its schedule.
   const skipped = course.firstStep - stepsBefore;
+  const controls = controlsFor(context, stage, course);
   const states = denoise(
     {
       latentShape: stage.latentShape,
-      denoiser: (run, options) => stage.denoiser(run, { ...options, beside }),
+      denoiser: (run, options) => stage.denoiser(run, { ...options, beside, controls }),
     },
     phase,
     spared ? { ...course, sampler: sparing(course.sampler, spared, course.endStep) } : course,
@@ -241,6 +246,14 @@ async function* draw(
     yield { type: "step", steps: route.steps, state: last };
   }
   return last!;
+}
+
+/** None of a refiner's steps. */
+function controlsFor({ controls, planned: { described } }: LegsContext, stage: DescribedStage, course: Course) {
+  if (!controls || stage === described.refined) return undefined;
+  const { steering, pictures } = controls;
+  const own = pictures.map(({ first, hires }) => (stage === described.hires ? hires! : first));
+  return controlInputs(steering, own, course);
 }
 
 function unitNoise({ latentShape }: DescribedStage, { places }: Leg, noise: NoiseSource): Float32Array<ArrayBuffer> {

@@ -10,6 +10,7 @@ import type { Checkpoint } from "../models/family.ts";
 import type { JobShape, UpscalerShape } from "../models/job-shape.ts";
 import { type Course, courseOf } from "./denoising.ts";
 import { adaptersShape, type JobAdapters } from "./job-adapters.ts";
+import { controlShapes, type JobControl } from "./job-controls.ts";
 import { isMasked } from "./job-pictures.ts";
 import { hiresSize, hiresUpscaler, REFINER_START, strengthOf } from "./job-settings.ts";
 import { promptScript, textShapeOf } from "./prompt-script.ts";
@@ -104,6 +105,8 @@ export function stepsUpTo({ stepsBefore, course }: Leg): number {
 export type ShapedJob = FullJob & {
   readonly upscaler?: UpscalerShape | undefined;
   readonly adapters?: JobAdapters | undefined;
+  /** What its `controls` name. */
+  readonly steering?: readonly JobControl[] | undefined;
   readonly words?: readonly LearnedWord[] | undefined;
   /** Absent: none are asked for. */
   readonly preview?: JobShape["preview"];
@@ -117,8 +120,13 @@ export function jobShape(checkpoint: Checkpoint, job: ShapedJob): JobShape {
   const encoded = [sample, masked].filter((place) => place !== undefined).length;
   const script = promptScript(checkpoint, job);
   const { format = "png", lossless } = job;
+  const negatives = script.negative === undefined ? 0 : 1;
+  const batch = script.parts.length + negatives;
+  const controlsOf = ({ course }: Leg) =>
+    job.steering && { controls: controlShapes(job.steering, course, { batch, negatives }) };
   return {
-    batch: script.parts.length + (script.negative === undefined ? 0 : 1),
+    batch,
+    ...controlsOf(first),
     width: job.width,
     height: job.height,
     modelCalls: first.course.calls.length,
@@ -141,6 +149,7 @@ export function jobShape(checkpoint: Checkpoint, job: ShapedJob): JobShape {
         ...hiresSize(checkpoint, job),
         modelCalls: hires.course.calls.length,
         ...(job.adapters && { adapters: adaptersShape(job.adapters, hires.course) }),
+        ...controlsOf(hires),
         enlarges: hires.places.sample === undefined ? "latent" : "picture",
         ...(job.upscaler && { upscaler: job.upscaler }),
       },

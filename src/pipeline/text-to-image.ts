@@ -4,6 +4,7 @@
  */
 import { onlyColour } from "../image/flat-picture.ts";
 import type { SamplerState } from "../sampler/sampler.ts";
+import type { ControlPictures } from "./job-controls.ts";
 import type { JobPictures } from "./job-pictures.ts";
 import { decodedPicture, drawLegs, type LegEvent, type LegPhase, type OnClean } from "./legs.ts";
 import { promptScript, refinerScript } from "./prompt-script.ts";
@@ -15,6 +16,8 @@ import type { PhaseHost, PlannedJob } from "./runtime.ts";
 export type TextToImageJob = ShapedJob & {
   /** What it begins with, where it names a picture. */
   readonly pictures?: JobPictures | undefined;
+  /** What its controls look at, in their order. */
+  readonly controlPictures?: readonly ControlPictures[] | undefined;
 };
 
 /** What each phase of the task is for; the plan has their ids. */
@@ -58,9 +61,10 @@ export async function* textToImage(
         ...settings,
       };
     };
-    const { pictures } = job;
+    const { pictures, steering, controlPictures } = job;
+    const controls = steering && { steering, pictures: controlPictures! };
     state = yield* drawLegs(
-      { runtime, planned, job, route, pictures, adapters, guide, refinerGuide, onClean, signal },
+      { runtime, planned, job, route, pictures, controls, adapters, guide, refinerGuide, onClean, signal },
       from,
     );
   }

@@ -1,6 +1,8 @@
 /** @file Options that several commands share, made of the tables of job/fields.ts, and what they say put back into jobs and requests. */
 import { type Command, Option } from "commander";
+import { UsageError } from "../errors.ts";
 import type { Budgets, OpenRequest } from "../job/checked.ts";
+import { CONTROL_PARTS, type ControlUse } from "../job/control-use.ts";
 import { explained, type Field, type Fields, type Flag, flagName } from "../job/field-type.ts";
 import { BUDGET_FIELDS, JOB_FIELDS, OPEN_FIELDS } from "../job/fields.ts";
 import type { GenerateJob, PlanJob } from "../job/job.ts";
@@ -28,7 +30,7 @@ export function fieldOption(field: FlagField, description = explained(field)): O
   if (field.default !== undefined && !omitsDefault) option.default(field.default);
   const read = (value: string) => valueFromText(kind, flagName(flag), value);
   if (kind.type === "choice") return option.choices(kind.values);
-  if (kind.type === "loras" || kind.type === "files") {
+  if (kind.type === "loras" || kind.type === "files" || kind.type === "controls") {
     // One at a time: commas are its file's.
     const quoted = (value: string) => `"${value.replaceAll('"', '""')}"`;
     return option.argParser<unknown>((value, before) => [...listOf(before), ...listOf(read(quoted(value)))]);
@@ -79,8 +81,39 @@ export function previewOf(options: OptionValues): PreviewChoice {
 
 /** Adds an option for each of the fields that has a flag, under its heading. */
 export function addFields(command: Command, fields: Fields): Command {
-  for (const [, field] of withFlags(fields)) command.addOption(fieldOption(field).helpGroup(`${field.flag.group}:`));
+  for (const [, field] of withFlags(fields)) {
+    const options = [fieldOption(field), ...(field.kind.type === "controls" ? partOptions(field) : [])];
+    for (const option of options) command.addOption(option.helpGroup(`${field.flag.group}:`));
+  }
   return command;
+}
+
+/** The flags behind one of a list, which say more of its last item: they are read into the list itself, in their order. */
+function partOptions(field: FlagField): readonly Option[] {
+  const own = fieldOption(field);
+  return Object.entries(CONTROL_PARTS).map(([part, { kind, usage, description }]) => {
+    const name = `${flagName(field.flag)}-${part}`;
+    const option = new Option(`${name} ${usage}`.trimEnd(), description);
+    option.attributeName = () => own.attributeName();
+    const read = (value: unknown, before: unknown) => {
+      const list = listOf(before) as readonly ControlUse[];
+      const last = list.at(-1);
+      if (!last) throw misplaced(name, `there is no ${flagName(field.flag)} before it`, field.flag);
+      if (Object.hasOwn(last, part)) throw misplaced(name, `it is said twice of ${last.file}`, field.flag);
+      const found = kind.type === "switch" ? true : valueFromText(kind, name, String(value));
+      return [...list.slice(0, -1), { ...last, [part]: found }];
+    };
+    return kind.type === "switch" ? option.preset(true).argParser<unknown>(read) : option.argParser<unknown>(read);
+  });
+}
+
+function misplaced(name: string, problem: string, flag: Flag): UsageError {
+  return new UsageError({
+    code: "E_USAGE",
+    subject: name,
+    problem,
+    next: `write it behind the ${flagName(flag)} that it is for`,
+  });
 }
 
 function withFlags(fields: Fields): readonly (readonly [string, FlagField])[] {

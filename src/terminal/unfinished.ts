@@ -1,9 +1,10 @@
 /** @file What an unfinished picture depends on in this machine's files: the request by absolute paths, and what its files hold. */
+import path from "node:path";
 import { sha256Hex } from "#hash";
 import { ArtifactError } from "../errors.ts";
 import type { OpenRequest } from "../job/checked.ts";
+import { namedPictures } from "../job/named-pictures.ts";
 import { pictureReference } from "../job/picture.ts";
-import { PICTURE_NAMES } from "../job/picture-fields.ts";
 import type { GenerateJob } from "../job/types.ts";
 import type { LibraryHost } from "../library/host.ts";
 import { locateFiles, locateModel } from "../library/locate.ts";
@@ -13,7 +14,7 @@ import { readPictureBytes } from "../node/picture-files.ts";
 /** Parts of a request that name files. */
 const PLACES = ["model", "vae", "config", "base", "artifact", "refiner"] as const;
 /** Those that the model does not depend on. */
-const FOLDERS = ["previewModel", "wildcardsDir", "loraDir", "embeddingsDir"] as const;
+const FOLDERS = ["previewModel", "wildcardsDir", "loraDir", "embeddingsDir", "controlDir"] as const;
 
 /** One of a picture's files, where it would be half of one and half of another. `picture`: its unfinished file. */
 export function changedSince(picture: string, what: string): ArtifactError {
@@ -43,13 +44,17 @@ export async function modelContent(host: LibraryHost, request: OpenRequest): Pro
   return await contentOf([place.path, ...paths]);
 }
 
-/** sha256 of each file that the job begins with. */
+/** sha256 of each picture that the job begins with, and what its ControlNets' files hold. */
 export async function pictureContents(job: GenerateJob, cwd: string): Promise<Readonly<Record<string, string>>> {
   const contents: Record<string, string> = {};
-  for (const field of PICTURE_NAMES) {
-    const text = job[field];
-    if (text === undefined || pictureReference(field, text).kind !== "file") continue;
+  for (const { name: field, reference: text } of namedPictures(job)) {
+    if (pictureReference(field, text).kind !== "file") continue;
     contents[field] = sha256Hex((await readPictureBytes(field, text, { cwd })).bytes);
+  }
+  for (const { file } of job.controls ?? []) {
+    // One that is named otherwise than by its path is not looked at.
+    const content = await contentOf([path.resolve(cwd, file)]).catch(() => undefined);
+    if (content !== undefined) contents[`control ${file}`] = content;
   }
   return contents;
 }

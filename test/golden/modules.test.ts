@@ -18,7 +18,8 @@ import { DECODE_BAND_BYTES, vaeDecoderGraph } from "../../src/models/autoencoder
 import { timestepEmbedding } from "../../src/models/embedding.ts";
 import type { SdxlCheckpoint } from "../../src/models/sdxl/checkpoint.ts";
 import type { SdxlComponentId } from "../../src/models/sdxl/files.ts";
-import { timeEmbeddingDim, unetStepGraph, unetTextGraph, unetTimeGraph } from "../../src/models/sdxl/unet.ts";
+import { unetStepGraph, unetTextGraph, unetTimeGraph } from "../../src/models/sdxl/unet.ts";
+import { timeEmbeddingDim } from "../../src/models/sdxl/unet-blocks.ts";
 import { openFileSource } from "../../src/node/files/file.ts";
 import { openOnnxBackend } from "../../src/node/onnx.ts";
 import { componentReaders } from "../../src/pipeline/readers.ts";

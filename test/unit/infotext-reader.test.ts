@@ -257,6 +257,22 @@ function anyValue({ kind }: Field): fc.Arbitrary<unknown> {
         ),
         { minLength: 1, maxLength: 3 },
       );
+    case "controls":
+      return fc.array(
+        fc.record(
+          {
+            file: fc.constantFrom("edges", "C:\\a b, c.safetensors", 'x"y.safetensors', "dir/é: 2"),
+            image: fc.constantFrom("a.png", "C:\\a, b.webp", `sha256:${"0f".repeat(32)}`),
+            weight: fc.integer({ min: 0, max: 99 }).map((n) => n / 100),
+            start: fc.constantFrom(0.1, 0.25),
+            end: fc.constantFrom(0.5, 0.75),
+            guess: fc.constant(true),
+            preprocess: fc.constantFrom("canny", "tile"),
+          },
+          { requiredKeys: ["file", "image"], noNullPrototype: true },
+        ),
+        { minLength: 1, maxLength: 3 },
+      );
     case "files":
       return fc.array(fc.constantFrom("fox", "C:\\a b, c.pt", 'x"y.safetensors', "dir/é: 2"), {
         minLength: 1,

@@ -56,7 +56,7 @@ const SCHEDULE: NoiseSchedule = {
 };
 
 async function denoiser(guide: Guide, batch: number, firstCall = 0, predictionType = "epsilon", spoil = false) {
-  const dim = (await import("../../src/models/sdxl/unet.ts")).timeEmbeddingDim(UNET as never);
+  const dim = (await import("../../src/models/sdxl/unet-blocks.ts")).timeEmbeddingDim(UNET as never);
   const { phase, asked } = fakePhase((pass, inputs) => {
     // The time pass gives, a row for each half of each call, the row's first number, so that rows can be told apart.
     if (pass === "unet.time") {

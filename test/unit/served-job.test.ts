@@ -29,6 +29,7 @@ const NAMING: { readonly [Type in Kind["type"]]: ((file: string) => unknown) | u
   text: (file) => file,
   picture: (file) => file,
   loras: (file) => [{ file }],
+  controls: (file) => [{ file, image: `sha256:${"0".repeat(64)}` }],
   files: (file) => [file],
   ...{ whole: undefined, decimal: undefined, choice: undefined, named: undefined, switch: undefined },
   ...{ seed: undefined, pair: undefined, amount: undefined },

@@ -11,12 +11,14 @@ import type { Folder } from "../../source/folder.ts";
 import type { CutTexts } from "../../tokenizer/cut-text.ts";
 import { vaeScaleFactor } from "../autoencoder.ts";
 import type { Prompt, PromptText } from "../conditioning.ts";
+import type { OpenedControl } from "../control.ts";
 import type {
   ArtifactTarget,
   Checkpoint,
   Component,
   DescribedJob,
   Family,
+  FilePlace,
   ModelDefaults,
   OpenOptions,
   Refiner,
@@ -25,6 +27,7 @@ import type { JobShape } from "../job-shape.ts";
 import { normalisedColours, SDXL_BASE_VAE, SDXL_LATENT_COLOURS } from "./base.ts";
 import { promptChunks } from "./conditioning.ts";
 import type { GivenWeights, SdxlConfigs, SdxlParts } from "./config.ts";
+import { openSdxlControl } from "./control-file.ts";
 import {
   MODEL_INDEX,
   SCHEDULER_CONFIG,
@@ -154,6 +157,10 @@ export class SdxlCheckpoint implements Checkpoint {
 
   describe(shape: JobShape): DescribedJob {
     return new SdxlJob(this.parts, shape, this.refiner);
+  }
+
+  openControl(place: FilePlace, options: OpenWeightsOptions): Promise<OpenedControl> {
+    return openSdxlControl(place, this.parts, options);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

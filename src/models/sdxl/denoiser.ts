@@ -12,18 +12,20 @@ import type { DenoiserOptions } from "../family.ts";
 import { requireFiniteResult } from "../finite.ts";
 import { readsStrengths, withStrengths } from "../layer-builder.ts";
 import type { SdxlParts } from "./config.ts";
+import { openControls } from "./control-runs.ts";
 import type { StageGraphs, StageSize } from "./graphs.ts";
-import { timeEmbeddingDim } from "./unet.ts";
+import { concatenated, ofCall, timeRows } from "./step-inputs.ts";
 
 /** Runs the text pass; the time pass follows in groups, as calls come to them. Calls must be asked in their order. */
 export async function openDenoiser(
   parts: SdxlParts,
-  graphs: Pick<StageGraphs, "callsAtOnce" | "ids" | "text" | "time" | "step">,
+  graphs: Pick<StageGraphs, "callsAtOnce" | "ids" | "text" | "time" | "step" | "controls">,
   shape: StageSize,
   phase: PhaseRun,
-  { guide, schedule, calls, firstCall, strengths = [[]], beside, signal }: DenoiserOptions,
+  { guide, schedule, calls, firstCall, strengths = [[]], controls: inputsOfControls, beside, signal }: DenoiserOptions,
 ): Promise<Denoise> {
   const { callsAtOnce, ids } = graphs;
+  const controls = await openControls(graphs.controls, inputsOfControls ?? [], phase, signal);
   const { batch } = shape;
   let told = conditionings(guide, calls[firstCall]!.step);
   let strength = atStep(strengths, calls[firstCall]!.step);
@@ -32,13 +34,14 @@ export async function openDenoiser(
     const context = concatenated(told.map(({ sequences }) => sequences.get("context")!)); // [B, S, D]
     const inputs = withStrengths(graphs.text, new Map([["context", context]]), strength);
     await phase.run(ids.text, inputs, { signal, upcoming });
+    for (const control of controls) await control.tell(told, signal);
   };
   await tell([ids.time]);
   let timeInputs = new Map<string, Float32Array<ArrayBuffer>>();
-  let next = firstCall;
+  let nextCall = firstCall;
 
   return async (x, sigma) => {
-    const call = next++;
+    const call = nextCall++;
     const { step } = calls[call]!;
     if (calls[call]!.sigma !== sigma)
       throw new Error(`call ${call} is for noise level ${calls[call]!.sigma}, not ${sigma}`);
@@ -56,23 +59,32 @@ export async function openDenoiser(
         const { sigma: level, step: asking } = calls[Math.min(start + i, calls.length - 1)]!;
         return { timestep: schedule.timestepOf(level, asking), told: conditionings(guide, asking) };
       });
-      timeInputs = await timeEmbeddings(parts, shape, graphs, phase, { group, guide, strength }, signal);
+      const rowOf = (conditioning: Conditioning, at: number) =>
+        additionRow(parts, conditioning, shape, { origin: guide.origin, positive: at > 0 || !guide.negative });
+      const rows = group.map(({ timestep, told: each }) => ({ timestep, additions: each.map(rowOf) }));
+      const inputs = timeRows(rows, parts.configs.unet);
+      const options = { signal, upcoming: [ids.step] };
+      timeInputs = await phase.run(ids.time, withStrengths(graphs.time, inputs, strength), options);
+      for (const control of controls) await control.time(rows, signal);
     }
     const input = scaleModelInput(x, sigma, parts.scheduler.edm?.sigmaData);
     const read = beside ? concatenated([input, beside]) : input;
     const latent = batch === 1 ? read : concatenated(new Array<Float32Array>(batch).fill(read)); // [B, C, H, W]
-    const inputs = new Map<string, Float32Array>([["latent", latent]]);
-    for (const [name, rows] of timeInputs) {
-      const stride = rows.length / callsAtOnce;
-      const start = (call % callsAtOnce) * stride;
-      inputs.set(name, rows.subarray(start, start + stride));
+    const at = { index: call % callsAtOnce, count: callsAtOnce };
+    const inputs = new Map<string, Float32Array>([["latent", latent], ...ofCall(timeInputs, at)]);
+    const asked = controls.filter((control) => control.isAsked(step));
+    for (const [i, control] of asked.entries()) {
+      const following = [...asked.slice(i + 1).map((next) => next.stepId), ids.step];
+      await control.step(input, { at, upcoming: following }, signal);
     }
+    for (const control of controls) inputs.set(...control.weightInput(step));
     const after = calls[call + 1];
     const willTell =
       after &&
       (isOther(told, conditionings(guide, after.step)) ||
         (adapted.text && isOther(strength, atStep(strengths, after.step))));
-    const upcoming = after ? [...(willTell ? [ids.text] : []), ids.step] : [];
+    const next = after ? controls.filter((control) => control.isAsked(after.step)).map(({ stepId }) => stepId) : [];
+    const upcoming = after ? [...(willTell ? [ids.text] : []), ...next, ids.step] : [];
     const complete = withStrengths(graphs.step, inputs, strength);
     const outputs = await phase.run(ids.step, complete, { signal, upcoming });
     const prediction = outputs.get("prediction")!; // [B, C, H, W]
@@ -105,37 +117,6 @@ function guidedBy({ negative, parts, scale, rescale }: Guide, answers: readonly 
   return combineGuidance(uncond!, mixedParts(uncond!, conds, weights), scale, rescale);
 }
 
-/** A call to come, and what the model is told in it. */
-interface GroupCall {
-  readonly timestep: number;
-  readonly told: readonly Conditioning[];
-}
-
-/** Runs the time pass for some calls: per ResNet block [calls B, C], call-major. */
-async function timeEmbeddings(
-  parts: SdxlParts,
-  size: StageSize,
-  { ids, time }: Pick<StageGraphs, "ids" | "time">,
-  phase: PhaseRun,
-  {
-    group,
-    guide,
-    strength,
-  }: { readonly group: readonly GroupCall[]; readonly guide: Guide; readonly strength: readonly number[] },
-  signal: AbortSignal | undefined,
-): Promise<Map<string, Float32Array<ArrayBuffer>>> {
-  const { unet } = parts.configs;
-  const rows = group.flatMap(({ timestep, told }) => told.map(() => timestep));
-  // Guided: the negative prompt leads.
-  const rowOf = (conditioning: Conditioning, at: number) =>
-    additionRow(parts, conditioning, size, { origin: guide.origin, positive: at > 0 || !guide.negative });
-  const inputs = new Map([
-    ["sinusoid", timestepEmbedding(rows, timeEmbeddingDim(unet), unet)],
-    ["addition", concatenated(group.flatMap(({ told }) => told.map(rowOf)))],
-  ]);
-  return await phase.run(ids.time, withStrengths(time, inputs, strength), { signal, upcoming: [ids.step] });
-}
-
 /** [pooled text, sinusoids of (original height, width, top, left, height, width)]: SDXL's micro-conditioning; a refiner's ends with a score. */
 function additionRow(
   { configs, scores }: SdxlParts,
@@ -147,14 +128,4 @@ function additionRow(
   const aim = scores ? [positive ? scores.positive : scores.negative] : [height, width];
   const timeIds = [origin.height ?? height, origin.width ?? width, origin.top ?? 0, origin.left ?? 0, ...aim];
   return concatenated([vectors.get("pooled")!, timestepEmbedding(timeIds, unet.additionTimeEmbedDim, unet)]);
-}
-
-function concatenated(rows: readonly Float32Array[]): Float32Array<ArrayBuffer> {
-  const whole = new Float32Array(rows.reduce((sum, row) => sum + row.length, 0));
-  let offset = 0;
-  for (const row of rows) {
-    whole.set(row, offset);
-    offset += row.length;
-  }
-  return whole;
 }

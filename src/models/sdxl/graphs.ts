@@ -16,6 +16,7 @@ import { type ClipConfig, clipGraph } from "../clip.ts";
 import type { JobShape } from "../job-shape.ts";
 import type { SdxlConfigs, UNetConfig } from "./config.ts";
 import type { SdxlComponentId } from "./files.ts";
+import { type StageControl, stageControls } from "./stage-controls.ts";
 import { unetStepGraph, unetTextGraph, unetTimeGraph } from "./unet.ts";
 
 /** Rows of time embeddings computed at once; bounds their memory for long schedules. */
@@ -41,6 +42,8 @@ export interface StageGraphs {
   /** Of pictures that ask the model less often. */
   readonly otherTimes: readonly TimeGraph[];
   readonly step: Graph;
+  /** What runs before each step. */
+  readonly controls: readonly StageControl[];
   /** The decoder in bands. */
   readonly decoder: BandProgram;
   /** The encoder in bands, where pictures are looked at. */
@@ -58,7 +61,7 @@ export interface TimeGraph {
 export interface StageSize
   extends Pick<
     JobShape,
-    "batch" | "width" | "height" | "modelCalls" | "otherCalls" | "fp32" | "text" | "adapters" | "preview"
+    "batch" | "width" | "height" | "modelCalls" | "otherCalls" | "fp32" | "text" | "adapters" | "controls" | "preview"
   > {
   /** How many pictures are encoded. */
   readonly looks: number;
@@ -95,7 +98,12 @@ export function stageGraphs(configs: SdxlConfigs, size: StageSize, chunkTokens: 
   const time = (calls: number) => unetTimeGraph(configs.unet, calls * batch, options);
   const others = new Set(size.otherCalls?.map((calls) => callsAtOnceOf(calls, batch)));
   others.delete(callsAtOnce);
+  const controls = stageControls(
+    { controls: size.controls ?? [], height, width, textTokens, fp32, callsAtOnce: [callsAtOnce, ...others] },
+    prefix,
+  );
   return {
+    controls,
     ids: { text: `${prefix}${PASS.text}`, time: `${prefix}${PASS.time}`, step: `${prefix}${PASS.step}` },
     text: unetTextGraph(configs.unet, batch, textTokens, options),
     time: time(callsAtOnce),
@@ -105,7 +113,7 @@ export function stageGraphs(configs: SdxlConfigs, size: StageSize, chunkTokens: 
       callsAtOnce: calls,
       graph: time(calls),
     })),
-    step: unetStepGraph(configs.unet, { batch, height, width }, textTokens, options),
+    step: unetStepGraph(configs.unet, { batch, height, width }, textTokens, { ...options, controls }),
     decoder: decoderProgram(configs.vae, height, width, prefix),
     encoder: size.looks > 0 ? encoderProgram(configs.vae, height, width, prefix) : undefined,
   };

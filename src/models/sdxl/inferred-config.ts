@@ -47,7 +47,8 @@ export function inferredConfig(folder: WeightFolder, table: TensorTable, kind: U
 }
 
 const BLOCK = /^(down|up)_blocks\.(\d+)\.(resnets|attentions)\.(\d+)\.(?:transformer_blocks\.(\d+)\.)?/;
-const MID_DEPTH = /^mid_block\.attentions\.0\.transformer_blocks\.(\d+)\./;
+/** Of the name of a tensor in the middle. */
+export const MID_DEPTH = /^mid_block\.attentions\.0\.transformer_blocks\.(\d+)\./;
 
 function inferredUnet(table: TensorTable, { first, context, addition }: UNetWidths): string | undefined {
   const [width, inChannels] = table.get("conv_in.weight")?.shape ?? [];
@@ -91,8 +92,8 @@ interface Block {
   readonly depths: readonly number[];
 }
 
-/** As many as have names in a row. */
-function blocksOf(table: TensorTable, way: string): Block[] {
+/** As many as have names in a row. `way`: "down" or "up". */
+export function blocksOf(table: TensorTable, way: string): Block[] {
   const found = new Map<number, { layers: number; depths: number[] }>();
   for (const name of table.keys()) {
     const [, side, level, kind, layer, depth] = BLOCK.exec(name) ?? [];
@@ -117,7 +118,8 @@ function depthOf({ depths }: Block): number | readonly number[] {
   return depths.every((depth) => depth === depths[0]) ? depths[0]! : depths;
 }
 
-function deepest(names: Iterable<string>, pattern: RegExp): number {
+/** One more than the highest number that `pattern` finds. */
+export function deepest(names: Iterable<string>, pattern: RegExp): number {
   let depth = 0;
   for (const name of names) {
     const [, index] = pattern.exec(name) ?? [];

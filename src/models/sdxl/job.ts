@@ -116,6 +116,10 @@ function describePhases(
   const embeddingBytes = chunkBytes * (PROMPT_CACHE_ENTRIES + heldChunks * (refined ? 2 : 1)) + learnedBytes;
   // The picture and its mask as bytes, from which they are made again should the device fail.
   const pictureBytes = pictures ? (pictures.masked ? 4 : 3) * first.width * first.height : 0;
+  // What controls look at, at each size.
+  const sizes = [...(shape.controls ? [first] : []), ...(hires?.controls && second ? [second] : [])];
+  const controlBytes =
+    sizes.reduce((sum, { width, height }) => sum + 3 * width * height, 0) * (shape.controls?.length ?? 0);
   const promptBytes = Math.max(2, batch) * chunks * chunkBytes;
   const furtherLatents = historyLength + (pictures ? PICTURE_LATENTS : 0);
   // Of a picture that waits for its turn: the embeddings of its prompts, also if nobody else remembers them, its words, picture and latents.
@@ -123,11 +127,11 @@ function describePhases(
   const laneBytes =
     (promptBytes + (encodes + heldChunks) * chunkBytes) * (refined ? 2 : 1) +
     learnedBytes +
-    (pictureBytes + (hires?.enlarges === "picture" ? 3 * largest.width * largest.height : 0)) +
+    (pictureBytes + controlBytes + (hires?.enlarges === "picture" ? 3 * largest.width * largest.height : 0)) +
     (2 + furtherLatents + (second ? PICTURE_LATENTS : 0)) * largest.latentBytes;
   const host: StageHost = {
     ...{
-      alwaysBytes: embeddingBytes + pictureBytes + (shape.adapters?.set.hostBytes ?? 0),
+      alwaysBytes: embeddingBytes + pictureBytes + controlBytes + (shape.adapters?.set.hostBytes ?? 0),
       promptBytes,
       furtherLatents,
       laneBytes,

@@ -5,6 +5,7 @@ import { ArtifactError } from "../../errors.ts";
 import type { VaeConfig } from "../autoencoder.ts";
 import type { ClipConfig, TextActivation } from "../clip.ts";
 import type { UNetConfig } from "./config.ts";
+import type { UNetHalf } from "./unet-blocks.ts";
 
 const MAX_CHANNELS = 16384;
 const MAX_LAYERS = 256;
@@ -13,27 +14,30 @@ const MAX_LEVELS = 8;
 /** SDXL's UNet has 70; a schema is built for all of them before any weight is looked at. */
 const MAX_TRANSFORMER_BLOCKS = 4096;
 
-/** Fields of UNet2DConditionModel that change the computation, and the values this UNet text covers. */
-const UNET_REQUIRED: readonly (readonly [string, readonly (string | number | boolean | null)[]])[] = [
+/** Fields of UNet2DConditionModel and ControlNetModel that change the computation, and the values that the text of both covers. */
+const HALF_REQUIRED: readonly (readonly [string, readonly (string | number | boolean | null)[]])[] = [
   ["act_fn", ["silu", "swish", null]],
   ["addition_embed_type", ["text_time"]],
+  ["class_embed_type", [null]],
+  ["encoder_hid_dim", [null]],
+  ["encoder_hid_dim_type", [null]],
+  ["mid_block_scale_factor", [1, null]],
+  ["mid_block_type", ["UNetMidBlock2DCrossAttn", "UNetMidBlock2D", null]],
+  ["only_cross_attention", [false, null]],
+  ["resnet_time_scale_shift", ["default", null]],
+];
+/** The same of UNet2DConditionModel alone. */
+const UNET_REQUIRED: readonly (readonly [string, readonly (string | number | boolean | null)[]])[] = [
   ["attention_type", ["default", null]],
   ["center_input_sample", [false, null]],
-  ["class_embed_type", [null]],
   ["class_embeddings_concat", [false, null]],
   ["conv_in_kernel", [3, null]],
   ["conv_out_kernel", [3, null]],
   ["cross_attention_norm", [null]],
   ["dual_cross_attention", [false, null]],
-  ["encoder_hid_dim", [null]],
-  ["encoder_hid_dim_type", [null]],
   ["mid_block_only_cross_attention", [false, null]],
-  ["mid_block_scale_factor", [1, null]],
-  ["mid_block_type", ["UNetMidBlock2DCrossAttn", "UNetMidBlock2D", null]],
-  ["only_cross_attention", [false, null]],
   ["resnet_out_scale_factor", [1, null]],
   ["resnet_skip_time_act", [false, null]],
-  ["resnet_time_scale_shift", ["default", null]],
   ["time_cond_proj_dim", [null]],
   ["time_embedding_act_fn", [null]],
   ["time_embedding_dim", [null]],
@@ -43,47 +47,61 @@ const UNET_REQUIRED: readonly (readonly [string, readonly (string | number | boo
 
 export function unetConfig(json: JsonConfig): UNetConfig {
   for (const [field, allowed] of UNET_REQUIRED) json.require(field, allowed);
-  const channels = json.ints("block_out_channels", 1, MAX_CHANNELS, MAX_LEVELS);
-  const count = channels.length;
-  const groups = groupsOf(json, channels);
-  const crossDown = blockKinds(json, "down_block_types", "CrossAttnDownBlock2D", "DownBlock2D", count);
+  const half = halfConfig(json);
+  const { levels } = half;
+  const count = levels.length;
   const crossUp = blockKinds(json, "up_block_types", "CrossAttnUpBlock2D", "UpBlock2D", count);
-  const layers = json.intOrInts("layers_per_block", count, 1, MAX_LAYERS, 2);
-  // diffusers' old naming slip: "attention_head_dim" holds the number of heads unless "num_attention_heads" is given.
-  const headsField = json.has("num_attention_heads") ? "num_attention_heads" : "attention_head_dim";
-  const heads = json.intOrInts(headsField, count, 1, MAX_CHANNELS, 8);
   const depths = json.nestedInts("transformer_layers_per_block", count, MAX_LAYERS, 1)!;
   const upDepths = json.nestedInts("reverse_transformer_layers_per_block", count, MAX_LAYERS) ?? [...depths].reverse();
-  const spread = (depth: number | readonly number[] | undefined, places: number): readonly number[] =>
-    typeof depth === "number" ? new Array<number>(places).fill(depth) : (depth ?? []);
+  for (const [i, { heads, channels }] of levels.entries()) {
+    requireHeads(json, crossUp[count - 1 - i]!, { heads, channels, level: i });
+  }
+  const upLevels = levels.map((_, i) => ({
+    crossAttention: crossUp[i]!,
+    transformerLayers: spread(upDepths[i], levels[count - 1 - i]!.layers + 1),
+  }));
+  requireBlocks(json, depths, [...levels, ...upLevels]);
+  return {
+    ...half,
+    outChannels: json.int("out_channels", 1, 64, 4),
+    sampleSize: json.int("sample_size", 1, 1024, 128),
+    upLevels,
+  };
+}
+
+/** What config.json says of a UNet up to its middle, or of a ControlNet. */
+export function halfConfig(json: JsonConfig): UNetHalf {
+  for (const [field, allowed] of HALF_REQUIRED) json.require(field, allowed);
+  const channels = json.ints("block_out_channels", 1, MAX_CHANNELS, MAX_LEVELS);
+  const count = channels.length;
+  const crossDown = blockKinds(json, "down_block_types", "CrossAttnDownBlock2D", "DownBlock2D", count);
+  const layers = json.intOrInts("layers_per_block", count, 1, MAX_LAYERS, 2);
+  const heads = json.intOrInts(headsField(json), count, 1, MAX_CHANNELS, 8);
+  const depths = json.nestedInts("transformer_layers_per_block", count, MAX_LAYERS, 1)!;
   const midDepth = depths.at(-1)!;
   const midCross = json.string("mid_block_type", "UNetMidBlock2DCrossAttn") === "UNetMidBlock2DCrossAttn";
   heads.forEach((levelHeads, i) => {
-    const attends = crossDown[i] || crossUp[count - 1 - i] || (midCross && i === count - 1);
-    if (attends && levelHeads > channels[i]!) throw json.wrong(headsField, heads, `1 to ${channels[i]} at level ${i}`);
+    const attends = crossDown[i]! || (midCross && i === count - 1);
+    requireHeads(json, attends, { heads: levelHeads, channels: channels[i]!, level: i });
   });
-  const config: UNetConfig = {
+  const levels = channels.map((levelChannels, i) => ({
+    channels: levelChannels,
+    layers: layers[i]!,
+    heads: heads[i]!,
+    crossAttention: crossDown[i]!,
+    transformerLayers: spread(depths[i], layers[i]!),
+  }));
+  requireBlocks(json, depths, levels);
+  return {
     inChannels: json.int("in_channels", 1, 64, 4),
-    outChannels: json.int("out_channels", 1, 64, 4),
-    sampleSize: json.int("sample_size", 1, 1024, 128),
-    levels: channels.map((levelChannels, i) => ({
-      channels: levelChannels,
-      layers: layers[i]!,
-      heads: heads[i]!,
-      crossAttention: crossDown[i]!,
-      transformerLayers: spread(depths[i], layers[i]!),
-    })),
-    upLevels: channels.map((_, i) => ({
-      crossAttention: crossUp[i]!,
-      transformerLayers: spread(upDepths[i], layers[count - 1 - i]! + 1),
-    })),
+    levels,
     mid: {
       crossAttention: midCross,
       transformerLayers: typeof midDepth === "number" ? midDepth : (midDepth[0] ?? 1),
       heads: heads[count - 1]!,
     },
     crossAttentionDim: json.int("cross_attention_dim", 1, MAX_CHANNELS, 1280),
-    groups,
+    groups: groupsOf(json, channels),
     normEps: json.number("norm_eps", 1e-5),
     linearProjection: json.bool("use_linear_projection", false),
     flipSinToCos: json.bool("flip_sin_to_cos", true),
@@ -92,11 +110,33 @@ export function unetConfig(json: JsonConfig): UNetConfig {
     additionInputDim: json.int("projection_class_embeddings_input_dim", 1, 65536),
     downsamplePadding: json.int("downsample_padding", 0, 1, 1),
   };
-  const blocks = [...config.levels, ...config.upLevels].flatMap(({ transformerLayers }) => transformerLayers);
-  if (blocks.reduce((sum, depth) => sum + depth, 0) > MAX_TRANSFORMER_BLOCKS) {
-    throw json.wrong("transformer_layers_per_block", depths, `${MAX_TRANSFORMER_BLOCKS} transformer blocks in all`);
-  }
-  return config;
+}
+
+/** diffusers' old naming slip: "attention_head_dim" holds the number of heads unless "num_attention_heads" is given. */
+function headsField(json: JsonConfig): string {
+  return json.has("num_attention_heads") ? "num_attention_heads" : "attention_head_dim";
+}
+
+function requireHeads(
+  json: JsonConfig,
+  attends: boolean,
+  { heads, channels, level }: { readonly heads: number; readonly channels: number; readonly level: number },
+): void {
+  if (attends && heads > channels) throw json.wrong(headsField(json), heads, `1 to ${channels} at level ${level}`);
+}
+
+function spread(depth: number | readonly number[] | undefined, places: number): readonly number[] {
+  return typeof depth === "number" ? new Array<number>(places).fill(depth) : (depth ?? []);
+}
+
+function requireBlocks(
+  json: JsonConfig,
+  depths: unknown,
+  levels: readonly { readonly transformerLayers: readonly number[] }[],
+): void {
+  const blocks = levels.flatMap(({ transformerLayers }) => transformerLayers);
+  if (blocks.reduce((sum, depth) => sum + depth, 0) <= MAX_TRANSFORMER_BLOCKS) return;
+  throw json.wrong("transformer_layers_per_block", depths, `${MAX_TRANSFORMER_BLOCKS} transformer blocks in all`);
 }
 
 /** norm_num_groups, which must divide every level's channels. */

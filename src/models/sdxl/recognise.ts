@@ -2,7 +2,7 @@
 import { JsonConfig } from "../../checkpoint/json-config.ts";
 import type { ComponentRules } from "../../checkpoint/schema.ts";
 import type { TensorTable } from "../../container/table.ts";
-import type { NetworkInFile, RecognisedNetwork } from "../family.ts";
+import type { NetworkInFile, RecognisedNetwork } from "../recognised.ts";
 import { SDXL_BASE_CLIP_BIG_G, SDXL_BASE_CLIP_L, SDXL_BASE_UNET, SDXL_BASE_VAE } from "./base.ts";
 import { partsOf, placeOf, tensorsOfNetwork } from "./file-parts.ts";
 import { type SdxlComponentId, WEIGHT_FOLDERS, type WeightFolder } from "./files.ts";

@@ -19,6 +19,7 @@ import type { SdxlParts } from "./config.ts";
 import { openDenoiser } from "./denoiser.ts";
 import type { SdxlComponentId } from "./files.ts";
 import { callsAtOnceOf, type StageGraphs, type StageSize, stageGraphs } from "./graphs.ts";
+import { controlHostBytes, controlPasses } from "./stage-controls.ts";
 
 /** Host memory that a job holds in every phase, and what it adds where latents are. */
 export interface StageHost {
@@ -97,28 +98,35 @@ export class SdxlStage implements DescribedStage {
   }
 
   denoisePhase(title: string, { alwaysBytes, promptBytes, furtherLatents, laneBytes }: StageHost): PhaseDescription {
-    const { ids, text, time, step, callsAtOnce, otherTimes } = this.graphs;
+    const { ids, text, time, step, callsAtOnce, otherTimes, controls } = this.graphs;
     const { modelCalls, text: prompts, adapters } = this.#size;
     const changes = (graph: Graph) => (adapters && readsStrengths(graph) ? adapters.changes : 0);
     const links = [...text.outputs.keys()];
     const latentBytes = 4 * elementCount(step.values[step.inputs.get("latent")!]!.shape);
+    const tellings = prompts?.tellings ?? 1;
+    const beside = controlPasses(controls, { tellings, calls: (atOnce) => Math.ceil(modelCalls / atOnce) });
+    const results = controls.flatMap((control) => [...control.step.outputs.keys()]);
     const timeBytes = 4 * [...time.outputs.keys()].reduce((sum, name) => sum + outputElements(time, name), 0);
+    const workBytes =
+      promptBytes + timeBytes + (8 + furtherLatents) * latentBytes + this.#previewBytes + controlHostBytes(controls);
     return {
       id: this.phaseOf.denoise,
       title,
       passes: [
-        passOf(ids.text, text, this.#unet, { repeats: (prompts?.tellings ?? 1) + changes(text), links }),
+        passOf(ids.text, text, this.#unet, { repeats: tellings + changes(text), links }),
         passOf(ids.time, time, this.#unet, { repeats: Math.ceil(modelCalls / callsAtOnce) + changes(time) }),
         ...otherTimes.map(({ id, graph, callsAtOnce: calls }) =>
           passOf(id, graph, this.#unet, { repeats: Math.ceil(modelCalls / calls) + changes(graph) }),
         ),
-        passOf(ids.step, step, this.#unet, { repeats: modelCalls, cyclic: true, links }),
+        ...beside.once,
+        ...beside.cyclic,
+        passOf(ids.step, step, this.#unet, { repeats: modelCalls, cyclic: true, links: [...links, ...results] }),
         ...(this.previewing?.passes(modelCalls) ?? []),
       ],
-      // The latent in its roles (sample, scaled, doubled, prediction, guided, clean), further ones, the prompts' rows together, a preview.
-      hostBytes: alwaysBytes + promptBytes + timeBytes + (8 + furtherLatents) * latentBytes + this.#previewBytes,
+      // The latent in its roles (sample, scaled, doubled, prediction, guided, clean), further ones, the prompts' rows together, a preview, controls.
+      hostBytes: alwaysBytes + workBytes,
       spilledBytes: 0,
-      laneBytes: laneBytes + promptBytes + timeBytes + (8 + furtherLatents) * latentBytes + this.#previewBytes,
+      laneBytes: laneBytes + workBytes,
     };
   }
 

@@ -3,9 +3,10 @@ import { sha256Hex } from "#hash";
 import { UsageError } from "../../errors.ts";
 import type { OpenRequest } from "../../job/checked.ts";
 import { JOB_FIELDS } from "../../job/fields.ts";
+import { namedPictures, withNamedPictures } from "../../job/named-pictures.ts";
 import { requireEncodingFits } from "../../job/output-fields.ts";
 import { pictureReference } from "../../job/picture.ts";
-import { HIRES_FILTERS, PICTURE_NAMES } from "../../job/picture-fields.ts";
+import { HIRES_FILTERS } from "../../job/picture-fields.ts";
 import { checkJob } from "../../job/schema.ts";
 import { seriesOf } from "../../job/series.ts";
 import type { GenerateJob } from "../../job/types.ts";
@@ -43,15 +44,18 @@ export function checkServed(value: unknown): GenerateJob {
     throw new UsageError({ code: "E_JOB", subject: name, problem, next: `give ${name} a value in that range` });
   }
   requireEncodingFits(job);
-  for (const field of PICTURE_NAMES) {
-    const text = job[field];
-    if (text !== undefined && pictureReference(field, text).kind === "file") {
+  for (const { name: field, reference } of namedPictures(job)) {
+    if (pictureReference(field, reference).kind === "file") {
       const problem = "a server reads no files by their names";
       const next = "give a data: URL, or upload the picture and give sha256: and its hash";
       throw new UsageError({ code: "E_PICTURE", subject: field, problem, next });
     }
   }
-  const named = { loras: job.loras?.map(({ file }) => file), embeddings: job.embeddings };
+  const named = {
+    loras: job.loras?.map(({ file }) => file),
+    controls: job.controls?.map(({ file }) => file),
+    embeddings: job.embeddings,
+  };
   for (const [field, files] of Object.entries(named)) {
     if (!files || files.every((file) => /^[^/\\:.\0][^/\\:\0]*$/.test(file))) continue;
     const problem = "a server takes such files by their names alone, from the folder that it was started with";
@@ -74,10 +78,8 @@ export async function newJobs(
   count: number,
   { assets, model }: { readonly assets: Assets; readonly model: OpenRequest },
 ): Promise<readonly NewJob[]> {
-  const pictures: Record<string, string> = {};
-  for (const field of PICTURE_NAMES) {
-    const text = job[field];
-    if (text === undefined) continue;
+  const pictures = new Map<string, string>();
+  for (const { name: field, reference: text } of namedPictures(job)) {
     const reference = pictureReference(field, text);
     const asset =
       reference.kind === "data"
@@ -88,9 +90,9 @@ export async function newJobs(
       throw new UsageError({ code: "E_PICTURE", subject: field, problem, next: "upload it first" });
     }
     if (field === "initImage") requireSide(job, asset);
-    pictures[field] = `sha256:${asset.sha256}`;
+    pictures.set(field, `sha256:${asset.sha256}`);
   }
-  const asked = { ...job, ...pictures };
+  const asked = withNamedPictures(job, pictures);
   const askedHash = hashOf(asked, model);
   return seriesOf(asked, count).map((each) => ({ job: each, hash: hashOf(each, model), askedHash }));
 }
@@ -119,10 +121,8 @@ function hashOf(job: GenerateJob, model: OpenRequest): string {
 
 /** The job as the engine takes it, its assets as data: URLs. Rejects with UsageError where one is gone. */
 export async function withPictures(job: GenerateJob, assets: Assets): Promise<GenerateJob> {
-  const pictures: Record<string, string> = {};
-  for (const field of PICTURE_NAMES) {
-    const text = job[field];
-    if (text === undefined) continue;
+  const pictures = new Map<string, string>();
+  for (const { name: field, reference: text } of namedPictures(job)) {
     const reference = pictureReference(field, text);
     if (reference.kind !== "asset") continue;
     const read = await assets.read(reference.sha256);
@@ -130,7 +130,7 @@ export async function withPictures(job: GenerateJob, assets: Assets): Promise<Ge
       const problem = `the asset ${reference.sha256} is gone`;
       throw new UsageError({ code: "E_PICTURE", subject: field, problem, next: "upload it again" });
     }
-    pictures[field] = `data:${read.asset.mediaType};base64,${Buffer.from(read.bytes).toString("base64")}`;
+    pictures.set(field, `data:${read.asset.mediaType};base64,${Buffer.from(read.bytes).toString("base64")}`);
   }
-  return { ...job, ...pictures };
+  return withNamedPictures(job, pictures);
 }

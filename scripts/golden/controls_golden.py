@@ -1,0 +1,195 @@
+"""
+Makes fixtures/controls: small ControlNets for the model `deep` of fixtures/golden, and the pictures diffusers makes with them in fp32.
+
+Run with the packages of requirements.txt, after pictures_golden.py: python scripts/golden/controls_golden.py
+"""
+
+import json
+import shutil
+
+import cv2
+import numpy as np
+import torch
+from diffusers import (
+    ControlNetModel,
+    StableDiffusionXLControlNetImg2ImgPipeline,
+    StableDiffusionXLControlNetInpaintPipeline,
+    StableDiffusionXLControlNetPipeline,
+)
+from diffusers.image_processor import VaeImageProcessor
+from diffusers.loaders.single_file_utils import convert_controlnet_checkpoint
+from PIL import Image
+from pipeline_golden import CONFIGS
+from safetensors.torch import save_file
+from tiny_sdxl import OUT as MODELS
+from tiny_sdxl import ROOT, describe, load_pipeline, randomise
+
+OUT = ROOT / "fixtures" / "controls"
+PICTURES = ROOT / "fixtures" / "from-pictures"
+
+# As deep's UNet; its cell is four pixels.
+WIDTHS = {
+    "block_out_channels": [12, 24, 36], "layers_per_block": 1, "attention_head_dim": [1, 3, 6], "norm_num_groups": 6,
+    "use_linear_projection": True, "cross_attention_dim": 40, "addition_embed_type": "text_time", "addition_time_embed_dim": 8,
+    "projection_class_embeddings_input_dim": 64, "conditioning_embedding_out_channels": [6, 10, 14],
+}  # fmt: skip
+DEEP = {"transformer_layers_per_block": [1, 1, 3], "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"]}
+NETS = {
+    # A folder, whose pictures are blue first.
+    "edges": {**WIDTHS, **DEEP, "controlnet_conditioning_channel_order": "bgr"},
+    # A file in the original layout.
+    "lines": {**WIDTHS, **DEEP},
+    # A file without attention, as controlnet-canny-sdxl-1.0-small.
+    "light": {**WIDTHS, "transformer_layers_per_block": [1, 1, 1], "down_block_types": ["DownBlock2D"] * 3, "mid_block_type": "UNetMidBlock2D"},
+}  # fmt: skip
+
+COMMON = {"prompt": "a mill", "steps": 4, "guidance": 3, "width": 64, "height": 48}
+EDGES = {"net": "edges", "image": "init.png"}
+LIGHT = {"net": "light", "image": "soft.png"}
+JOBS = [
+    {**COMMON, "name": "one", "seed": 1, "controls": [{**EDGES, "weight": 0.8}]},
+    {**COMMON, "name": "two", "seed": 2, "negative": "fog", "controls": [{**EDGES, "weight": 0.5}, {**LIGHT, "weight": 1.25}]},
+    {**COMMON, "name": "part", "seed": 3, "steps": 5, "controls": [{**EDGES, "start": 0.2, "end": 0.7}, {**LIGHT, "end": 0.4}]},
+    {**COMMON, "name": "guess", "seed": 4, "controls": [{**EDGES, "guess": True}]},
+    {**COMMON, "name": "unguided", "seed": 5, "guidance": 1, "controls": [{"net": "lines", "image": "init.png", "weight": 0.6}]},
+    {**COMMON, "name": "img2img", "seed": 6, "steps": 6, "init": "init.png", "strength": 0.7, "controls": [{**EDGES, "start": 0.2, "image": "soft.png"}]},
+    {**COMMON, "name": "inpaint", "seed": 7, "init": "init.png", "mask": "mask.png", "strength": 0.9, "controls": [{**LIGHT, "image": "init.png"}]},
+    {**COMMON, "name": "hires", "seed": 8, "hires": {"scale": 1.5, "strength": 0.7, "steps": 5}, "controls": [{**EDGES, "end": 0.6}]},
+]  # fmt: skip
+
+
+def net(name: str, seed: int) -> ControlNetModel:
+    model = ControlNetModel(**NETS[name])
+    randomise(model, seed)
+    for block in [*model.controlnet_down_blocks, model.controlnet_mid_block]:
+        block.weight.data *= 0.3
+    return model.half()
+
+
+def original_names(state: dict) -> dict:
+    """Of deep's three levels with a layer each, as cldm.py calls them: what diffusers' own conversion gives back must be `state`."""
+    outside = {"time_embedding.linear_1": "time_embed.0", "time_embedding.linear_2": "time_embed.2", "add_embedding.linear_1": "label_emb.0.0", "add_embedding.linear_2": "label_emb.0.2"}
+    blocks = {"conv_in": "input_blocks.0.0", "mid_block.resnets.0": "middle_block.0", "mid_block.attentions.0": "middle_block.1", "mid_block.resnets.1": "middle_block.2"}
+    for level, (layer, sampler) in enumerate([(1, 2), (3, 4), (5, None)]):
+        blocks |= {f"down_blocks.{level}.resnets.0": f"input_blocks.{layer}.0", f"down_blocks.{level}.attentions.0": f"input_blocks.{layer}.1"}
+        if sampler:
+            blocks[f"down_blocks.{level}.downsamplers.0.conv"] = f"input_blocks.{sampler}.0.op"
+    resnet = {"norm1": "in_layers.0", "conv1": "in_layers.2", "time_emb_proj": "emb_layers.1", "norm2": "out_layers.0", "conv2": "out_layers.3", "conv_shortcut": "skip_connection"}
+    hint = {"conv_in": 0, "blocks.0": 2, "blocks.1": 4, "blocks.2": 6, "blocks.3": 8, "conv_out": 10}
+    named = {}
+    for name, value in state.items():
+        for old, new in outside.items():
+            name = name.replace(old, new)
+        for old, new in hint.items():
+            name = name.replace(f"controlnet_cond_embedding.{old}", f"input_hint_block.{new}")
+        for number in range(6):
+            name = name.replace(f"controlnet_down_blocks.{number}.", f"zero_convs.{number}.0.")
+        name = name.replace("controlnet_mid_block", "middle_block_out.0")
+        for old, new in blocks.items():
+            if name.startswith(f"{old}."):
+                rest = name[len(old) + 1 :]
+                if ".resnets." in old:
+                    for inner, other in resnet.items():
+                        rest = rest.replace(f"{inner}.", f"{other}.")
+                name = f"{new}.{rest}"
+                break
+        named[f"control_model.{name}"] = value.contiguous()
+    return named
+
+
+def make_nets() -> None:
+    shutil.rmtree(OUT, ignore_errors=True)
+    OUT.mkdir(parents=True)
+    for seed, name in enumerate(NETS, 60):
+        model = net(name, seed)
+        state = {key: value.contiguous() for key, value in model.state_dict().items()}
+        if name == "edges":
+            model.save_pretrained(OUT / name, variant="fp16")
+        else:
+            save_file(original_names(state) if name == "lines" else state, OUT / f"{name}.safetensors")
+    for file in OUT.rglob("*.safetensors"):
+        file.chmod(0o644)
+
+
+def make_edges() -> None:
+    """A picture with edges between, above and below Canny's thresholds, and what OpenCV finds in it."""
+    y, x = np.mgrid[0:60, 0:72].astype(float)
+    noise = np.random.default_rng(3).normal(0, 6, (60, 72))
+    grey = 127 + 60 * np.sin(x / 5) * np.cos(y / 7) + 80 * (((x - 30) ** 2 + (y - 25) ** 2) < 200) - 50 * ((x + y) > 90) + noise
+    grey = np.clip(grey, 0, 255).astype(np.uint8)
+    Image.fromarray(grey).save(OUT / "grey.png")
+    Image.fromarray(cv2.Canny(grey, 100, 200)).save(OUT / "canny.png")
+
+
+def opened(name: str) -> Image.Image:
+    return Image.open(PICTURES / name).convert("RGB")
+
+
+def picture(job: dict) -> np.ndarray:
+    base = load_pipeline(MODELS / "deep", CONFIGS["deep"]["variant"])
+    names = list(NETS)
+    nets = [net(control["net"], 60 + names.index(control["net"])).float() for control in job["controls"]]
+    kind = (
+        StableDiffusionXLControlNetInpaintPipeline if "mask" in job else StableDiffusionXLControlNetImg2ImgPipeline if "init" in job else StableDiffusionXLControlNetPipeline
+    )  # fmt: skip
+    single = len(nets) == 1
+    pipe = kind(**base.components, controlnet=nets[0] if single else nets, force_zeros_for_empty_prompt=base.config.force_zeros_for_empty_prompt)
+    pipe.set_progress_bar_config(disable=True)
+    each = lambda key, standing: [control.get(key, standing) for control in job["controls"]]
+    one = lambda values: values[0] if single else values
+    images = [opened(control["image"]) for control in job["controls"]]
+    size = {"width": job["width"], "height": job["height"]}
+    given = {"image": one(images)}
+    if "init" in job:
+        init = opened(job["init"]).resize((job["width"], job["height"]), Image.LANCZOS)
+        given = {"image": init, "control_image": one(images), "strength": job["strength"]}
+    if "mask" in job:
+        given["image"] = opened(job["init"])
+        given["mask_image"] = opened(job["mask"])
+        # A grey mask blends.
+        pipe.mask_processor = VaeImageProcessor(vae_scale_factor=pipe.vae_scale_factor, do_normalize=False, do_binarize=False, do_convert_grayscale=True)
+    told = {
+        "prompt": job["prompt"], "negative_prompt": job.get("negative"), "guidance_scale": job["guidance"],
+        "controlnet_conditioning_scale": one([float(value) for value in each("weight", 1.0)]),
+        "control_guidance_start": one(each("start", 0.0)), "control_guidance_end": one(each("end", 1.0)),
+        "generator": torch.Generator("cpu").manual_seed(job["seed"]), "guess_mode": any(each("guess", False)),
+    }  # fmt: skip
+    if "hires" in job:
+        hires = job["hires"]
+        small = pipe(num_inference_steps=job["steps"], output_type="latent", **size, **given, **told).images
+        larger = [int(side // base.vae_scale_factor * hires["scale"]) for side in (job["height"], job["width"])]
+        image = torch.nn.functional.interpolate(small, size=larger, mode="bilinear", antialias=False)
+        again = StableDiffusionXLControlNetImg2ImgPipeline(**pipe.components)
+        again.set_progress_bar_config(disable=True)
+        height, width = (side * base.vae_scale_factor for side in larger)
+        return np.asarray(again(
+            image=image, control_image=one(images), strength=hires["strength"], num_inference_steps=hires["steps"], height=height, width=width, **told,
+        ).images[0])  # fmt: skip
+    return np.asarray(pipe(num_inference_steps=job["steps"], **size, **given, **told).images[0])
+
+
+def main() -> None:
+    make_nets()
+    make_edges()
+    lines = net("lines", 61).state_dict()
+    back = convert_controlnet_checkpoint({**original_names(lines)}, {**NETS["lines"], "class_embed_type": None})
+    # It knows hints of four levels alone, and no label embeddings.
+    known = [name for name in lines if not name.startswith("add_embedding.") and "conv_out" not in name and "blocks.4" not in name]
+    assert all(torch.equal(back[name], lines[name]) for name in known), set(known) - set(back)
+    manifest = []
+    for number, job in enumerate(JOBS):
+        file = f"{number:02}-{job['name']}.png"
+        pixels = picture(job)
+        without = np.asarray(load_pipeline(MODELS / "deep", CONFIGS["deep"]["variant"])(
+            job["prompt"], negative_prompt=job.get("negative"), num_inference_steps=job["steps"], guidance_scale=job["guidance"],
+            width=job["width"], height=job["height"], generator=torch.Generator("cpu").manual_seed(job["seed"]),
+        ).images[0])  # fmt: skip
+        far = f", mean difference to none {np.abs(pixels.astype(int) - without).mean():.1f}" if pixels.shape == without.shape else ""
+        print(f"{file}: {describe(pixels)}{far}")
+        Image.fromarray(pixels).save(OUT / file)
+        manifest.append({**job, "file": file})
+    (OUT / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

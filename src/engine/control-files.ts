@@ -1,0 +1,59 @@
+/** @file The ControlNets that jobs ask for: each opened once, its weights a component of the runtime, for as long as the engine. */
+import { UsageError } from "../errors.ts";
+import type { FullJob } from "../job/job.ts";
+import type { FilePlace } from "../models/family.ts";
+import type { JobControl } from "../pipeline/job-controls.ts";
+import type { Runtime } from "../pipeline/runtime.ts";
+import { TableBlocks } from "../stream/blocks.ts";
+
+/** Finds a file or a folder; `owned` gets what is opened. Rejects with UsageError `E_CONTROL`, or as files do. */
+export type OpenControl = (reference: string, owned: AsyncDisposableStack, signal?: AbortSignal) => Promise<FilePlace>;
+
+export class ControlFiles implements AsyncDisposable {
+  readonly #runtime: Runtime;
+  readonly #open: OpenControl | undefined;
+  readonly #known = new Map<string, Pick<JobControl, "component" | "network">>();
+  readonly #sources = new AsyncDisposableStack();
+
+  /** `open`: absent where there are no files. */
+  constructor(runtime: Runtime, open: OpenControl | undefined) {
+    this.#runtime = runtime;
+    this.#open = open;
+  }
+
+  /**
+   * Those that the job names, their weights provided to the runtime; undefined where there are none. A file that was changed is another one. Rejects
+   * with UsageError `E_CONTROL`, and as Checkpoint.openControl.
+   */
+  async ofJob({ controls }: FullJob, signal?: AbortSignal): Promise<readonly JobControl[] | undefined> {
+    if (!controls || controls.length === 0) return undefined;
+    const opened: JobControl[] = [];
+    for (const use of controls) opened.push({ use, ...(await this.#file(use.file, signal)) });
+    return opened;
+  }
+
+  async #file(reference: string, signal?: AbortSignal): Promise<Pick<JobControl, "component" | "network">> {
+    if (!this.#open) {
+      const problem = "files can't be read here (found one, allowed none)";
+      throw new UsageError({ code: "E_CONTROL", subject: reference, problem, next: "leave it out" });
+    }
+    await using owned = new AsyncDisposableStack();
+    const place = await this.#open(reference, owned, signal);
+    const { network, table } = await this.#runtime.checkpoint.openControl(place, { sources: owned, signal });
+    const files = new Set(
+      [...table.values()].map(({ source: { file, name } }) => JSON.stringify([file?.path ?? name, file?.stamp])),
+    );
+    const key = JSON.stringify([reference, ...files]);
+    const known = this.#known.get(key);
+    if (known) return known;
+    const component = `control-${this.#known.size + 1}`;
+    this.#runtime.provide(component, new TableBlocks(component, table));
+    this.#known.set(key, { component, network });
+    this.#sources.use(owned.move());
+    return { component, network };
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#sources.disposeAsync();
+  }
+}

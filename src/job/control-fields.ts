@@ -1,0 +1,68 @@
+/** @file The field of a job that names networks which steer it by pictures. Part of fields.ts. */
+import type { ControlUse } from "./control-use.ts";
+import type { Fields } from "./field-type.ts";
+import { parseInfotext } from "./infotext-text.ts";
+
+export const CONTROL_FIELDS = {
+  controls: {
+    kind: { type: "controls" },
+    description:
+      "ControlNet for SDXL: a folder, a .safetensors file, a Hugging Face id; again for more. The --control-... that follow are its own",
+    flag: { usage: "--control <file>", group: "From a picture" },
+    loop: {
+      word: "control",
+      usage: "FILE[:image=FILE:weight=W], ...|none",
+      title: "Controls",
+      clear: "none",
+      cleared: "none",
+    },
+    infotext: {
+      name: "ControlNet",
+      each: { write: (control) => controlEntry(control as ControlUse), read: controlOfEntry },
+    },
+    aliases: ["control", "controlnet"],
+    shapesPlan: true,
+  },
+} as const satisfies Fields;
+
+const GUESSES = "ControlNet is more important";
+
+/** As sd-webui-controlnet writes a unit (internal_controlnet/external_code.py), and the picture's name, which it has not. */
+function controlEntry({ file, image, weight = 1, start = 0, end = 1, guess, preprocess = "none" }: ControlUse): string {
+  const entries = {
+    Module: preprocess,
+    Model: file,
+    Weight: weight,
+    "Resize Mode": "Just Resize",
+    "Guidance Start": start,
+    "Guidance End": end,
+    "Control Mode": guess ? GUESSES : "Balanced",
+    ...(image !== undefined && { Image: image }),
+  };
+  const text = (value: string | number) =>
+    typeof value === "string" && /[,:"\n]/.test(value) ? JSON.stringify(value) : String(value);
+  return Object.entries(entries)
+    .map(([name, value]) => `${name}: ${text(value)}`)
+    .join(", ");
+}
+
+/** Undefined where it isn't one of ours: others don't say which picture it was. */
+function controlOfEntry(text: string, entries: ReadonlyMap<string, string>): unknown {
+  if (!entries.get("Version")?.startsWith("Solvay ")) return undefined;
+  const found = parseInfotext(text).entries;
+  const [module, image] = [found.get("Module"), found.get("Image")];
+  return {
+    file: found.get("Model"),
+    ...(image !== undefined && { image }),
+    ...numberOf(found, "Weight", "weight", 1),
+    ...numberOf(found, "Guidance Start", "start", 0),
+    ...numberOf(found, "Guidance End", "end", 1),
+    ...(found.get("Control Mode") === GUESSES && { guess: true }),
+    ...(module !== undefined && module !== "none" && { preprocess: module }),
+  };
+}
+
+function numberOf(entries: ReadonlyMap<string, string>, entry: string, name: string, standing: number) {
+  const value = entries.get(entry);
+  return value === undefined || Number(value) === standing ? {} : { [name]: Number(value) };
+}

@@ -1,0 +1,94 @@
+/** @file ControlNets at work in a denoise phase: told of prompts and times as the UNet is, and asked before its step. */
+import type { PhaseRun } from "../../stream/phase.ts";
+import type { Conditioning } from "../conditioning.ts";
+import { atStep } from "../conditioning.ts";
+import type { ControlInput } from "../control.ts";
+import { withStrengths } from "../layer-builder.ts";
+import type { StageControl } from "./stage-controls.ts";
+import { type CallRows, concatenated, ofCall, timeRows } from "./step-inputs.ts";
+
+/** Has each look at its picture. Throws Error where pictures are not those of the shape. */
+export async function openControls(
+  controls: readonly StageControl[],
+  inputs: readonly ControlInput[],
+  phase: PhaseRun,
+  signal: AbortSignal | undefined,
+): Promise<readonly ControlRun[]> {
+  if (controls.length !== inputs.length)
+    throw new Error(`${controls.length} controls, and pictures for ${inputs.length}`);
+  const runs = controls.map((control, i) => new ControlRun(control, inputs[i]!, phase));
+  for (const run of runs) await run.look(signal);
+  return runs;
+}
+
+class ControlRun {
+  readonly #control: StageControl;
+  readonly #input: ControlInput;
+  readonly #phase: PhaseRun;
+  #times: ReadonlyMap<string, Float32Array> = new Map();
+  #ran = false;
+
+  constructor(control: StageControl, input: ControlInput, phase: PhaseRun) {
+    this.#control = control;
+    this.#input = input;
+    this.#phase = phase;
+  }
+
+  get stepId(): string {
+    return this.#control.ids.step;
+  }
+
+  async look(signal: AbortSignal | undefined): Promise<void> {
+    const { ids, config } = this.#control;
+    const { picture } = this.#input;
+    await this.#phase.run(ids.hint, new Map([["picture", config.bgr ? reversedPlanes(picture) : picture]]), { signal });
+  }
+
+  /** `told`: of all the batch. */
+  async tell(told: readonly Conditioning[], signal: AbortSignal | undefined): Promise<void> {
+    const { ids, text, rows } = this.#control;
+    if (!text) return;
+    const context = concatenated(told.slice(-rows).map(({ sequences }) => sequences.get("context")!)); // [B, S, D]
+    await this.#phase.run(ids.text, new Map([["context", context]]), { signal });
+  }
+
+  /** Of some calls; `additions`: of all the batch. */
+  async time(calls: readonly CallRows[], signal: AbortSignal | undefined): Promise<void> {
+    const { times, config, rows } = this.#control;
+    const { id } = times.get(calls.length)!;
+    const own = calls.map(({ timestep, additions }) => ({ timestep, additions: additions.slice(-rows) }));
+    this.#times = await this.#phase.run(id, timeRows(own, config), { signal });
+  }
+
+  /** Nothing of it counts while its weight is 0; but its results must be numbers. */
+  isAsked(step: number): boolean {
+    return !this.#ran || this.#weight(step) !== 0;
+  }
+
+  /** `input`: the latent as the UNet reads it, [1, C, H, W]. */
+  async step(
+    input: Float32Array,
+    { at, upcoming }: { readonly at: Parameters<typeof ofCall>[1]; readonly upcoming: readonly string[] },
+    signal: AbortSignal | undefined,
+  ): Promise<void> {
+    const { ids, rows, step } = this.#control;
+    const latent = concatenated(new Array<Float32Array>(rows).fill(input)); // [B, C, H, W]
+    const inputs = new Map<string, Float32Array>([["latent", latent], ...ofCall(this.#times, at)]);
+    await this.#phase.run(ids.step, withStrengths(step, inputs, []), { signal, upcoming });
+    this.#ran = true;
+  }
+
+  weightInput(step: number): readonly [string, Float32Array] {
+    return [`${this.#control.prefix}weight`, Float32Array.of(this.#weight(step))];
+  }
+
+  #weight(step: number): number {
+    return atStep(this.#input.weights, step);
+  }
+}
+
+/** [1, 3, H, W], the last colour first. */
+function reversedPlanes(picture: Float32Array): Float32Array {
+  const plane = picture.length / 3;
+  return concatenated([2, 1, 0].map((channel) => picture.subarray(channel * plane, (channel + 1) * plane)));
+}

@@ -1,0 +1,84 @@
+/** @file A job's ControlNets over its steps: how much each counts when, what of it the plan depends on, and what it looks at. Pure. */
+import { controlPicture, controlPictureBytes } from "../image/control-picture.ts";
+import type { RgbPicture } from "../image/mask.ts";
+import { resample, resampleBytes } from "../image/resample.ts";
+import type { ControlUse } from "../job/control-use.ts";
+import type { PictureSize } from "../job/job.ts";
+import { atStep } from "../models/conditioning.ts";
+import type { ControlInput, ControlNetwork, ControlShape } from "../models/control.ts";
+import type { Course } from "./denoising.ts";
+
+/** Opened, and read by the runtime as `component`. */
+export interface JobControl {
+  readonly use: ControlUse;
+  readonly component: string;
+  readonly network: ControlNetwork;
+}
+
+/** What one of them looks at, at the sizes of a job's passes: [height, width, 3] bytes each. */
+export interface ControlPictures {
+  readonly first: RgbPicture;
+  readonly hires?: RgbPicture | undefined;
+}
+
+/**
+ * By step of the course's schedule. As diffusers' control_guidance_start and _end: a step counts where all of it lies between, as a share of the
+ * steps that are made.
+ */
+function weightsOf({ weight = 1, start = 0, end = 1 }: ControlUse, { firstStep, endStep }: Course): readonly number[] {
+  const share = (step: number) => (step - firstStep) / (endStep - firstStep);
+  return Array.from({ length: endStep }, (_, step) => (share(step) >= start && share(step + 1) <= end ? weight : 0));
+}
+
+/** `negatives`: how many of the batch are told of a negative prompt. */
+export function controlShapes(
+  controls: readonly JobControl[],
+  course: Course,
+  { batch, negatives }: { readonly batch: number; readonly negatives: number },
+): readonly ControlShape[] {
+  return controls.map(({ use, component, network }) => {
+    const weights = weightsOf(use, course);
+    const guess = use.guess ?? false;
+    const asked = course.calls.filter(({ step }) => atStep(weights, step) !== 0).length;
+    return { component, network, guess, rows: guess ? batch - negatives : batch, calls: Math.max(1, asked) };
+  });
+}
+
+/** What the steps of a leg are steered by. */
+export function controlInputs(
+  controls: readonly JobControl[],
+  pictures: readonly RgbPicture[],
+  course: Course,
+): readonly ControlInput[] {
+  return controls.map(({ use }, i) => ({ picture: planesOf(pictures[i]!), weights: weightsOf(use, course) }));
+}
+
+/** At each of the sizes, as diffusers' control_image_processor resizes it, then what its preprocessor makes of it. */
+export function controlPictures(
+  source: RgbPicture,
+  { preprocess = "none" }: ControlUse,
+  first: PictureSize,
+  hires: PictureSize | undefined,
+): ControlPictures {
+  const at = (size: PictureSize): RgbPicture => {
+    const rgb = resample({ ...source, channels: 3, bytes: source.rgb }, size, "lanczos");
+    return { ...size, rgb: controlPicture({ ...size, rgb }, preprocess) };
+  };
+  return { first: at(first), ...(hires && { hires: at(hires) }) };
+}
+
+/** Most host memory that `controlPictures` takes beside what it gives. */
+export function preparationBytes(source: RgbPicture, largest: PictureSize): number {
+  const resized = resampleBytes({ ...source, channels: 3 }, largest);
+  return source.rgb.length + resized + controlPictureBytes(largest);
+}
+
+/** [height, width, 3] bytes -> [1, 3, height, width] in 0..1. */
+function planesOf({ width, height, rgb }: RgbPicture): Float32Array<ArrayBuffer> {
+  const plane = width * height;
+  const values = new Float32Array(3 * plane);
+  for (let at = 0; at < plane; at++) {
+    for (let channel = 0; channel < 3; channel++) values[channel * plane + at] = rgb[3 * at + channel]! / 255;
+  }
+  return values;
+}

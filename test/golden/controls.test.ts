@@ -1,0 +1,60 @@
+/**
+ * @file ControlNets against diffusers in fp32 on the same weights (scripts/golden/controls_golden.py). Every pixel within 2/255, PSNR at least 50 dB.
+ */
+import { readFileSync } from "node:fs";
+import { readFile } from "node:fs/promises";
+import { test } from "node:test";
+import { fileURLToPath } from "node:url";
+import type { ControlUse } from "../../src/job/control-use.ts";
+import type { GenerateJob } from "../../src/node.ts";
+import { requireSamePicture } from "../support/same-picture.ts";
+import { sharedEngine } from "../support/shared-engine.ts";
+
+interface GoldenControl extends Omit<ControlUse, "file" | "image"> {
+  readonly net: string;
+  readonly image: string;
+}
+
+interface GoldenJob
+  extends Pick<GenerateJob, "prompt" | "seed" | "steps" | "guidance" | "width" | "height" | "strength"> {
+  readonly negative?: string;
+  readonly init?: string;
+  readonly mask?: string;
+  readonly hires?: { readonly scale: number; readonly strength: number; readonly steps: number };
+  readonly controls: readonly GoldenControl[];
+  readonly name: string;
+  readonly file: string;
+}
+
+const fixtures = new URL("../../fixtures/", import.meta.url);
+const jobs = JSON.parse(readFileSync(new URL("controls/manifest.json", fixtures), "utf8")) as readonly GoldenJob[];
+const pathOf = (name: string) => fileURLToPath(new URL(name, fixtures));
+
+function jobOf({ negative, init, mask, hires, controls, name: _, file: __, ...job }: GoldenJob): GenerateJob {
+  return {
+    ...job,
+    ...(negative !== undefined && { negativePrompt: negative }),
+    ...(init !== undefined && { initImage: pathOf(`from-pictures/${init}`) }),
+    ...(mask !== undefined && { maskImage: pathOf(`from-pictures/${mask}`) }),
+    ...(hires && { hiresScale: hires.scale, hiresStrength: hires.strength, hiresSteps: hires.steps }),
+    controls: controls.map(({ net, image, ...rest }) => ({
+      ...rest,
+      file: pathOf(`controls/${net === "edges" ? net : `${net}.safetensors`}`),
+      image: pathOf(`from-pictures/${image}`),
+    })),
+  };
+}
+
+const engineOf = sharedEngine();
+
+for (const job of jobs) {
+  test(`${job.file} equals diffusers' picture`, async () => {
+    const engine = await engineOf({ model: pathOf("golden/deep"), backend: "cpu" });
+    for await (const event of engine.generate(jobOf(job))) {
+      if (event.type !== "image") continue;
+      const expected = new Uint8Array(await readFile(pathOf(`controls/${job.file}`)));
+      return await requireSamePicture(new Uint8Array(event.bytes), expected);
+    }
+    throw new Error("the job ended without a picture");
+  });
+}
