@@ -159,8 +159,8 @@ async function listen({ host, port }: ServeOptions, allowedHosts: readonly strin
     setAnswerHeaders(response);
     try {
       guard(request, { allowedHosts, port: () => bound });
-      if (!listener && request.method === "GET" && request.url === "/") {
-        const page = waitingPage();
+      const page = !listener && request.method === "GET" ? waitingPage(request.url ?? "") : undefined;
+      if (page) {
         response.writeHead(page.status, Object.fromEntries(page.headers));
         response.end(await page.text());
         return;

@@ -15,6 +15,12 @@ export const VIEWS: readonly View[] = [
   { name: "draw", title: "nav.draw", icon: "brush", load: () => import("./views/draw/draw-view.tsx") },
   { name: "queue", title: "nav.queue", icon: "queue", load: () => import("./views/queue/queue-view.tsx") },
   {
+    name: "gallery",
+    title: "nav.gallery",
+    icon: "gallery",
+    load: () => import("./views/gallery/gallery-view.tsx"),
+  },
+  {
     name: "settings",
     title: "nav.settings",
     icon: "settings",

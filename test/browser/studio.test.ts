@@ -2,6 +2,7 @@
 import { after, before, test } from "node:test";
 import { noBrowser } from "./chromium.ts";
 import { drawTests } from "./studio/draw.ts";
+import { galleryTests } from "./studio/gallery.ts";
 import { StudioUnderTest } from "./studio/harness.ts";
 import { queueTests } from "./studio/queue.ts";
 import { recallTests } from "./studio/recall.ts";
@@ -17,4 +18,5 @@ else {
   drawTests(() => studio);
   queueTests(() => studio);
   recallTests(() => studio);
+  galleryTests(() => studio);
 }

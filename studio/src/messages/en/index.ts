@@ -1,7 +1,8 @@
 /** @file English, whose keys are everybody's. A view adds its own file here, and in each other language. */
 import { draw } from "./draw.ts";
+import { gallery } from "./gallery.ts";
 import { queue } from "./queue.ts";
 import { recall } from "./recall.ts";
 import { shell } from "./shell.ts";
 
-export const en = { ...shell, ...draw, ...queue, ...recall } as const;
+export const en = { ...shell, ...draw, ...queue, ...recall, ...gallery } as const;

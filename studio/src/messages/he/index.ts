@@ -1,8 +1,9 @@
 /** @file Hebrew. */
 import type { Catalogue } from "../translate.ts";
 import { draw } from "./draw.ts";
+import { gallery } from "./gallery.ts";
 import { queue } from "./queue.ts";
 import { recall } from "./recall.ts";
 import { shell } from "./shell.ts";
 
-export const he: Catalogue = { ...shell, ...draw, ...queue, ...recall };
+export const he: Catalogue = { ...shell, ...draw, ...queue, ...recall, ...gallery };
