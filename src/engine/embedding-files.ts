@@ -63,7 +63,10 @@ export async function learnedJob(
 function namesIn(job: FullJob, names: readonly string[]): readonly string[] {
   const split = wordSplitter(names.map((name, i) => ({ name, ids: [i] })));
   if (!split) return [];
-  const texts = [job.prompt, job.prompt2, job.negativePrompt, job.negativePrompt2].filter((text) => text !== undefined);
+  const { prompt, prompt2, negativePrompt, negativePrompt2, hiresPrompt, hiresNegativePrompt } = job;
+  const texts = [prompt, prompt2, negativePrompt, negativePrompt2, hiresPrompt, hiresNegativePrompt].filter(
+    (text) => text !== undefined,
+  );
   const places = texts.flatMap((text) => split(text).flatMap((part) => (typeof part === "string" ? [] : part)));
   return [...new Set(places)].map((place) => names[place]!);
 }

@@ -283,10 +283,11 @@ async function planJob(
   const { checkpoint } = runtime;
   const read = await readJob({ ...host, runtime }, { prompt: "", ...job });
   const { full, words } = await learnedJob(checkpoint, read.full, host.embeddings);
-  const adapters = (await loraFiles.ofJob(full))?.adapters;
+  const { adapters, hiresAdapters } = (await loraFiles.ofJob(full)) ?? {};
   const upscaler = await upscalers.ofJob(full);
   const steering = await controlFiles.ofJob(full);
-  const shape = jobShape(checkpoint, { ...full, upscaler, adapters, steering, words, preview: previewer });
+  const opened = { upscaler, adapters, hiresAdapters, steering, words };
+  const shape = jobShape(checkpoint, { ...full, ...opened, preview: previewer });
   await provide(shape);
   const { input } = runtime.planInput(shape, other.machine?.device);
   const machine = other.machine?.machine ?? input.machine;

@@ -106,12 +106,13 @@ async function readRequest(context: ImageContext, request: GenerateRequest, inde
   const { full: read, pictures, controlPictures, notes } = await readJob(context, request.job, signal);
   const { full, words } = await learnedJob(runtime.checkpoint, read, context.embeddings, signal);
   const loras = await loraFiles.ofJob(full, signal);
-  const { adapters, hashes: loraHashes, notes: told = [] } = loras ?? {};
+  const { adapters, hiresAdapters, hashes: loraHashes, notes: told = [] } = loras ?? {};
   // Who asks for previews pays for them.
   const colours = runtime.checkpoint.latentColours && ("colours" as const);
   const preview = request.previews ? (context.previewer ?? colours) : undefined;
   const steering = await controlFiles.ofJob(full, signal);
-  const job = { ...full, upscaler: await upscalers.ofJob(full, signal), adapters, steering, words, preview };
+  const upscaler = await upscalers.ofJob(full, signal);
+  const job = { ...full, upscaler, adapters, hiresAdapters, steering, words, preview };
   const shape = jobShape(runtime.checkpoint, job);
   await provide(shape, signal);
   const writer = await openWriter(openPictureWriter, full, info, runtime.checkpoint, loraHashes);

@@ -9,7 +9,7 @@ import { UsageError } from "../errors.ts";
 import type { GenerateEvent } from "../job/events.ts";
 import type { FullJob } from "../job/job.ts";
 import { type LoraUse, MAX_LORAS } from "../job/lora-use.ts";
-import type { JobAdapters } from "../pipeline/job-adapters.ts";
+import type { JobAdapters, UsedAdapters } from "../pipeline/job-adapters.ts";
 import { lorasOfPrompt } from "../pipeline/prompt-loras.ts";
 import type { Runtime } from "../pipeline/runtime.ts";
 import type { ByteSource } from "../source/source.ts";
@@ -28,15 +28,26 @@ interface KnownFile extends OpenedAdapter {
 
 /** A job's adapters, and what is told of them. */
 export interface OpenedLoras {
+  /** Of the first pass. */
   readonly adapters: JobAdapters;
+  /** Of a second pass that has others. */
+  readonly hiresAdapters?: JobAdapters | undefined;
   /** "fur: 0123456789ab, other: ba9876543210", as A1111 records them. */
   readonly hashes: string;
   readonly notes: readonly string[];
   readonly events: readonly Extract<GenerateEvent, { type: "lora" }>[];
 }
 
+interface Asked {
+  readonly use: LoraUse;
+  /** It stands in a prompt. */
+  readonly byName: boolean;
+}
+
+type Found = Asked & { readonly file: KnownFile };
+
 /** Sets whose tensors are kept by name: their adapters' gains, if they have some, are not made again. */
-const SETS_KEPT = 4;
+const SETS_KEPT = 12;
 
 export class LoraFiles implements AsyncDisposable {
   readonly #runtime: Runtime;
@@ -57,35 +68,60 @@ export class LoraFiles implements AsyncDisposable {
    * one. Rejects with UsageError `E_LORA`, and as openAdapter does.
    */
   async ofJob(job: FullJob, signal?: AbortSignal): Promise<OpenedLoras | undefined> {
-    const { loras = [], prompt, promptSyntax } = job;
-    const asked = [
-      ...loras.map((use) => ({ use, byName: false })),
-      ...(promptSyntax === "a1111" ? lorasOfPrompt(prompt) : []).map((use) => ({ use, byName: true })),
-    ];
-    if (asked.length === 0) return undefined;
-    if (asked.length > MAX_LORAS) {
-      const problem = `too many of them (found ${asked.length}, allowed ${MAX_LORAS})`;
-      throw new UsageError({ code: "E_LORA", subject: "loras", problem, next: "take some away" });
-    }
-    const files: KnownFile[] = [];
-    for (const { use, byName } of asked) files.push(await this.#file(use, byName, signal));
-    const set = this.#setOf(files);
-    this.#runtime.adapters.provide(set);
-    const told = new Map(asked.map(({ use }, i) => [nameOf(use), files[i]!] as const));
+    const { first, second } = askedBy(job);
+    if (first.length === 0 && !second?.length) return undefined;
+    const open = async (asked: readonly Asked[]): Promise<Found[]> => {
+      const found: Found[] = [];
+      for (const each of asked) found.push({ ...each, file: await this.#file(each.use, each.byName, signal) });
+      return found;
+    };
+    const own = await open(first);
+    const others = second && (await open(second));
+    const all = [...own, ...(others ?? [])];
+    const told = new Map(all.map(({ use, file }) => [nameOf(use), file] as const));
+    const files = new Map(all.map(({ use, byName, file }) => [`${byName} ${use.file}`, { use, file }] as const));
+    const advised = new Set(all.map(({ file }) => file.advice).filter((advice) => advice !== undefined));
     return {
-      adapters: { set, uses: asked.map(({ use }) => use) },
+      ...(others ? this.#ofPasses(own, others) : { adapters: this.#used(own) }),
       hashes: [...told].map(([name, { hash }]) => `${name}: ${hash}`).join(", "),
-      events: asked.map(({ use: { file } }, i) => {
-        const { hash, report } = files[i]!;
+      events: [...files.values()].map(({ use, file: { hash, report } }) => {
         const { kinds, tensors, matched, unmatched } = report;
-        return { type: "lora", file, hash, kinds, tensors, matched, unmatched };
+        return { type: "lora", file: use.file, hash, kinds, tensors, matched, unmatched };
       }),
       notes: [
         ...[...told].flatMap(([name, { report }]) => reportNotes(name, report)),
-        ...files.flatMap(({ advice }) => (advice && !followsAdvice(job, advice) ? [adviceText(advice)] : [])),
+        ...[...advised].flatMap((advice) => (followsAdvice(job, advice) ? [] : [adviceText(advice)])),
         ...(this.#runtime.checkpoint.refiner ? ["LoRAs change the base model: the refiner draws without them"] : []),
       ],
     };
+  }
+
+  /** Each pass's denoiser reads its own adapters alone; the encoders, which read both passes' prompts, those of both. */
+  #ofPasses(first: readonly Found[], second: readonly Found[]): Pick<OpenedLoras, "adapters" | "hiresAdapters"> {
+    // What both passes have is read once.
+    const places: { readonly file: KnownFile; first?: LoraUse; second?: LoraUse }[] = first.map(({ use, file }) => ({
+      file,
+      first: use,
+    }));
+    for (const { use, file } of second) {
+      const place = places.find((other) => other.file === file && !other.second);
+      if (place) place.second = use;
+      else places.push({ file, second: use });
+    }
+    const set = this.#setOf(places.map(({ file }) => file));
+    this.#runtime.adapters.provide(set);
+    const usesOf = (pass: "first" | "second") =>
+      places.map((place) => place[pass] ?? { file: (place.first ?? place.second)!.file, weight: 0 });
+    return {
+      adapters: { ...this.#used(first), encoders: { set, uses: usesOf("first") } },
+      hiresAdapters: { ...this.#used(second), encoders: { set, uses: usesOf("second") } },
+    };
+  }
+
+  #used(found: readonly Found[]): UsedAdapters {
+    const set = this.#setOf(found.map(({ file }) => file));
+    this.#runtime.adapters.provide(set);
+    return { set, uses: found.map(({ use }) => use) };
   }
 
   async #file({ file }: LoraUse, byName: boolean, signal?: AbortSignal): Promise<KnownFile> {
@@ -127,6 +163,25 @@ export class LoraFiles implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#sources.disposeAsync();
   }
+}
+
+/** Of both passes; `second` undefined: as the first. Throws UsageError `E_LORA`. */
+function askedBy(job: FullJob): { readonly first: readonly Asked[]; readonly second?: readonly Asked[] | undefined } {
+  const { loras = [], hiresLoras, prompt, hiresPrompt, promptSyntax } = job;
+  const ofPrompt = (text: string) => (promptSyntax === "a1111" ? lorasOfPrompt(text) : []);
+  const asked = (named: readonly LoraUse[], text: string): readonly Asked[] => [
+    ...named.map((use) => ({ use, byName: false })),
+    ...ofPrompt(text).map((use) => ({ use, byName: true })),
+  ];
+  const first = asked(loras, prompt);
+  const second = asked(hiresLoras ?? loras, hiresPrompt || prompt);
+  const count = Math.max(first.length, second.length);
+  if (count > MAX_LORAS) {
+    const problem = `too many of them (found ${count}, allowed ${MAX_LORAS})`;
+    throw new UsageError({ code: "E_LORA", subject: "loras", problem, next: "take some away" });
+  }
+  const isSame = job.hiresScale === undefined || JSON.stringify(second) === JSON.stringify(first);
+  return { first, second: isSame ? undefined : second };
 }
 
 /** A1111's `shorthash`. */

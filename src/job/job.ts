@@ -75,6 +75,14 @@ export interface GenerateJob {
   readonly hiresSteps?: number;
   /** "latent", "latent-nearest", "lanczos", or an upscaler's file (.pth, .safetensors). Default "latent". */
   readonly hiresUpscaler?: string;
+  /** The second pass's prompt; absent or "": the first's. With it, the `<lora:...>` of the second pass are those in it. */
+  readonly hiresPrompt?: string;
+  readonly hiresNegativePrompt?: string;
+  /** LoRAs of the second pass, in place of `loras`. */
+  readonly hiresLoras?: readonly LoraUse[];
+  /** What they were drawn from; with it, they stand as they are. */
+  readonly hiresTemplate?: string;
+  readonly hiresNegativeTemplate?: string;
   /** 0..1, the share of the way after which the refiner that was opened draws. Default 0.8. */
   readonly refinerStart?: number;
   /** "png", "jpeg" or "webp": what the picture's file is. Default "png". */
@@ -106,7 +114,8 @@ export type PlanJob = Pick<
 type PictureField =
   | ("initImage" | "strength" | "maskImage" | "outpaint")
   | ("refinerStart" | "format" | "lossless")
-  | ("hiresScale" | "hiresStrength" | "hiresSteps" | "hiresUpscaler");
+  | ("hiresScale" | "hiresStrength" | "hiresSteps" | "hiresUpscaler")
+  | ("hiresPrompt" | "hiresNegativePrompt" | "hiresLoras");
 
 type Filled = "seed" | "steps" | "guidance" | "width" | "height";
 type Named = "sampler" | "schedule" | "scheduler" | "rng" | "format";

@@ -1,5 +1,6 @@
 /** @file The fields of a job that begins with a picture, and of one that is drawn a second time larger. Part of fields.ts. */
 import type { Fields } from "./field-type.ts";
+import { PROMPT } from "./prompt-fields.ts";
 
 /** Its own reader says what it may be; no path is longer on any system. */
 const TEXT = { type: "text", maxChars: 32767 } as const;
@@ -97,6 +98,48 @@ export const PICTURE_FIELDS = {
     infotext: { name: "Hires upscaler" },
     aliases: ["hr_upscaler"],
     shapesPlan: true,
+  },
+  hiresPrompt: {
+    kind: PROMPT,
+    description: "the prompt of the second pass, with <lora:...> of its own",
+    absent: "the same",
+    flag: { usage: "--hires-prompt <text>", group: "Second pass" },
+    loop: { word: "hires-prompt", usage: "[TEXT]", title: "Prompt of the second pass", clear: "", cleared: "the same" },
+    infotext: { name: "Hires prompt" },
+    aliases: ["hr_prompt"],
+    shapesPlan: true,
+  },
+  hiresNegativePrompt: {
+    kind: PROMPT,
+    description: "the negative prompt of the second pass",
+    absent: "the same",
+    flag: { usage: "--hires-negative <text>", group: "Second pass" },
+    loop: { word: "hires-negative", usage: "[TEXT]", title: "Its negative", clear: "", cleared: "the same" },
+    infotext: { name: "Hires negative prompt" },
+    aliases: ["hr_negative_prompt"],
+    shapesPlan: true,
+  },
+  hiresLoras: {
+    kind: { type: "loras" },
+    description: "LoRA of the second pass, in place of those of --lora; again for more",
+    absent: "those of --lora",
+    flag: { usage: "--hires-lora <file[:weight]>", group: "Second pass" },
+    loop: { word: "hires-lora", usage: "FILE[:WEIGHT], ...|none", clear: "none", cleared: "as the first pass has" },
+    infotext: { name: "Hires LoRAs" },
+    aliases: ["hires_lora"],
+    shapesPlan: true,
+  },
+  hiresTemplate: {
+    kind: PROMPT,
+    description: "what the prompt of the second pass was drawn from: with it, that stands as it is",
+    absent: "it is drawn, where its syntax is a1111",
+    infotext: { name: "Hires Template" },
+  },
+  hiresNegativeTemplate: {
+    kind: PROMPT,
+    description: "what the negative prompt of the second pass was drawn from: with it, that stands as it is",
+    absent: "it is drawn, where its syntax is a1111",
+    infotext: { name: "Hires Negative Template" },
   },
   refinerStart: {
     kind: SHARE,

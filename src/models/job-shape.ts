@@ -28,6 +28,8 @@ export interface JobShape {
   readonly hires?: HiresShape | undefined;
   /** Networks that change others' layers. */
   readonly adapters?: AdaptersShape | undefined;
+  /** Of the text encoders, where the second pass has adapters of its own: those of all passes. Absent: as `adapters`. */
+  readonly encoderAdapters?: AdapterSet | undefined;
   /** The last steps are another network's. */
   readonly refined?: RefinedShape | undefined;
   /** Networks beside the model's own that steer it by pictures. */
@@ -50,6 +52,9 @@ export interface RefinedShape {
   readonly height?: number;
   readonly modelCalls: number;
   readonly historyLength: number;
+  /** As of a second pass with prompts of its own. */
+  readonly text?: TextShape | undefined;
+  readonly batch?: number;
 }
 
 export interface TextShape {
@@ -82,9 +87,12 @@ export interface HiresShape {
   readonly modelCalls: number;
   /** What is enlarged: the latent, or the decoded picture, which is then encoded again. */
   readonly enlarges: "latent" | "picture";
-  /** As of the first pass. */
+  /** Absent: it has none. */
   readonly adapters?: AdaptersShape | undefined;
   readonly controls?: readonly ControlShape[] | undefined;
+  /** Where it has prompts of its own. Encoders, layers and vectors are counted for both passes. */
+  readonly text?: TextShape | undefined;
+  readonly batch?: number;
   /** What enlarges the picture; absent: a filter. */
   readonly upscaler?: UpscalerShape | undefined;
 }
@@ -117,7 +125,12 @@ export function joinedShape(shapes: readonly JobShape[]): JobShape | undefined {
   const calls = new Set(shapes.map((shape) => shape.modelCalls));
   calls.delete(modelCalls);
   const encoders = new Set(shapes.map((shape) => shape.encoderBytesPerPixel));
-  const { text, adapters, controls } = first;
+  const { text, adapters, hires, refined, controls } = first;
+  const joinedText = (of: (shape: JobShape) => TextShape | undefined) => {
+    const texts = shapes.map((shape) => of(shape)!);
+    const mostOf = (name: "encodes" | "tellings" | "heldChunks") => Math.max(...texts.map((each) => each[name]));
+    return { ...texts[0]!, encodes: mostOf("encodes"), tellings: mostOf("tellings"), heldChunks: mostOf("heldChunks") };
+  };
   return {
     ...first,
     modelCalls,
@@ -126,14 +139,9 @@ export function joinedShape(shapes: readonly JobShape[]): JobShape | undefined {
       encoderBytesPerPixel: Math.max(...[...encoders].map((bytes) => bytes ?? encoderBytesPerPixel({ format: "png" }))),
     }),
     historyLength: most((shape) => shape.historyLength),
-    ...(text && {
-      text: {
-        ...text,
-        encodes: most((shape) => shape.text!.encodes),
-        tellings: most((shape) => shape.text!.tellings),
-        heldChunks: most((shape) => shape.text!.heldChunks),
-      },
-    }),
+    ...(text && { text: joinedText((shape) => shape.text) }),
+    ...(hires?.text && { hires: { ...hires, text: joinedText((shape) => shape.hires?.text) } }),
+    ...(refined?.text && { refined: { ...refined, text: joinedText((shape) => shape.refined?.text) } }),
     ...(adapters && { adapters: { ...adapters, changes: most((shape) => shape.adapters!.changes) } }),
     ...(controls && {
       controls: controls.map((control, i) => ({ ...control, calls: most((shape) => shape.controls![i]!.calls) })),
@@ -151,8 +159,12 @@ function graphsOf(shape: JobShape): string {
     text,
     adapters,
     controls,
+    hires,
+    refined,
     ...rest
   } = shape;
+  const textOf = (told: TextShape | undefined) => told && [told.chunks, told.clipSkips, told.learned];
+  const passes = [hires, refined].map((pass) => pass && { ...pass, text: textOf(pass.text) });
   const steering = controls?.map(({ calls: _calls, ...control }) => control);
-  return JSON.stringify([rest, text && [text.chunks, text.clipSkips, text.learned], adapters?.set, steering]);
+  return JSON.stringify([rest, textOf(text), adapters?.set, passes, steering]);
 }

@@ -6,11 +6,15 @@ import { drawnPrompt, type ReadWildcard } from "../prompt/wildcards.ts";
 
 /**
  * Each row draws from a stream of its own, whose seed is the next number of the job's: another negative prompt draws no other prompt. What the
- * second text encoder reads is of the same picture: its text draws from the same numbers, so that what both have alike is drawn alike.
+ * second text encoder or the second pass reads is of the same picture: its text draws from the same numbers, so that what both have alike is drawn alike.
  */
 const TEMPLATES = [
-  { prompt: "template", prompt2: "template2" },
-  { negativePrompt: "negativeTemplate", negativePrompt2: "negativeTemplate2" },
+  { prompt: "template", prompt2: "template2", hiresPrompt: "hiresTemplate" },
+  {
+    negativePrompt: "negativeTemplate",
+    negativePrompt2: "negativeTemplate2",
+    hiresNegativePrompt: "hiresNegativeTemplate",
+  },
 ] as const;
 
 /**

@@ -6,9 +6,15 @@ import type { AdaptersShape } from "../models/job-shape.ts";
 import type { Course } from "./denoising.ts";
 
 /** Opened; `uses` in the set's order. */
-export interface JobAdapters {
+export interface UsedAdapters {
   readonly set: AdapterSet;
   readonly uses: readonly LoraUse[];
+}
+
+/** Of one pass of a job. */
+export interface JobAdapters extends UsedAdapters {
+  /** Of the text encoders, where passes have other ones: the set of all passes, of which this one uses some. */
+  readonly encoders?: UsedAdapters | undefined;
 }
 
 /** Components whose layers are the text encoders'. */
@@ -43,7 +49,8 @@ export function adaptersShape(adapters: JobAdapters | undefined, made: Made): Ad
 }
 
 /** A prompt as encoders with the job's adapters read it. */
-export function adaptedPrompt(prompt: Prompt, adapters: JobAdapters | undefined): Prompt {
+export function adaptedPrompt(prompt: Prompt, pass: JobAdapters | undefined): Prompt {
+  const adapters = pass?.encoders ?? pass;
   if (!adapters || !ENCODERS.some((id) => adapters.set.components.has(id))) return prompt;
   const strengths = adapters.uses.map(({ weight = 1, te = weight }) => te);
   return strengths.every((value) => value === 0)

@@ -68,11 +68,15 @@ export function sizeInCells({ pixelsPerCell }: Checkpoint, { width, height }: Pi
 const MAX_SIDE = 4096;
 
 const NEEDS_PICTURE = ["strength", "maskImage", "outpaint"] as const;
-const NEEDS_HIRES = ["hiresStrength", "hiresSteps", "hiresUpscaler"] as const;
+const NEEDS_HIRES = [
+  ...(["hiresStrength", "hiresSteps", "hiresUpscaler"] as const),
+  ...(["hiresPrompt", "hiresNegativePrompt", "hiresLoras"] as const),
+];
 
 /** Throws UsageError `E_JOB` for fields that need, or exclude, one another. */
 export function requireJobFits({ inpaints, name, refiner }: Checkpoint, job: GenerateJob): void {
-  const stray = (fields: readonly (keyof GenerateJob)[]) => fields.find((field) => job[field] !== undefined);
+  const stray = (fields: readonly (keyof GenerateJob)[]) =>
+    fields.find((field) => job[field] !== undefined && job[field] !== "");
   if (job.initImage === undefined) {
     const field = stray(NEEDS_PICTURE);
     if (field)

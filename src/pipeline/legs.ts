@@ -48,6 +48,8 @@ export interface LegsContext {
     | undefined;
   readonly adapters?: JobAdapters | undefined;
   readonly guide: Guide;
+  /** The same of a second pass. */
+  readonly hires: { readonly guide: Guide; readonly adapters?: JobAdapters | undefined };
   /** What the refiner is told, where there is one: asked when it is its turn. */
   readonly refinerGuide: () => Promise<Guide>;
   readonly onClean?: OnClean | undefined;
@@ -113,7 +115,8 @@ async function* firstLeg(
 }
 
 /** Enlarges what the first leg has made, and draws it over. */
-async function* hiresLeg(context: LegsContext, noise: NoiseSource, state: SamplerState) {
+async function* hiresLeg(first: LegsContext, noise: NoiseSource, state: SamplerState) {
+  const context = { ...first, ...first.hires };
   const { planned, route, job } = context;
   const leg = route.hires!;
   const stage = planned.described.hires!;

@@ -24,6 +24,9 @@ export interface PromptJob {
   readonly words?: readonly LearnedWord[] | undefined;
   readonly steps: number;
   readonly guidance: number;
+  /** Of a pass that follows another one: that one's steps (schedule.ts), and those of the schedule that are not made. */
+  readonly before?: number | undefined;
+  readonly skippedSteps?: number | undefined;
 }
 
 /** Which of a script's texts holds in each step. The last one holds for all later steps. */
@@ -53,7 +56,8 @@ export function promptScript(checkpoint: PromptReader, job: PromptJob, leastChun
     promptSyntax: syntax = "plain",
     clipSkip = 0,
   } = job;
-  const { steps, guidance, words } = job;
+  const { steps, guidance, words, skippedSteps = 0 } = job;
+  const count = { steps, ...(job.before !== undefined && { before: job.before }) };
   requireClipSkip(checkpoint, clipSkip);
   const collector = new TextCollector(checkpoint, leastChunks);
   const isPlain = syntax === "plain";
@@ -61,11 +65,11 @@ export function promptScript(checkpoint: PromptReader, job: PromptJob, leastChun
   // Networks that it asks for are no text (prompt-loras.ts).
   const prompt = isPlain ? written : networkTags(written).text;
   const courseOf = (whole: string, second: string | undefined, skip: number): Course => {
-    const momentsOf = (text: string) => (isPlain ? [{ untilStep: steps, text }] : promptMoments(text, { steps }));
+    const momentsOf = (text: string) => (isPlain ? [{ untilStep: steps, text }] : promptMoments(text, count));
     const places: number[] = [];
     for (const [end, text, other] of together(momentsOf(whole), second ? momentsOf(second) : undefined)) {
       const place = collector.place({ text, second: other, syntax, clipSkip: skip, words });
-      while (places.length < end) places.push(place);
+      while (places.length < skippedSteps + end) places.push(place);
     }
     return { places };
   };
@@ -82,6 +86,56 @@ export function promptScript(checkpoint: PromptReader, job: PromptJob, leastChun
         courseOf(negativePrompt ?? "", negativePrompt2, isPlain ? 0 : clipSkip);
   const found = parts.map(({ text, weight }) => ({ weight, ...courseOf(text, prompt2, clipSkip) }));
   return { texts: collector.filled(syntax), parts: found, negative, words };
+}
+
+/** Of a job with a second pass: the prompts of both, the second's absent where they are the first's. */
+export interface PassScripts {
+  readonly first: PromptScript;
+  readonly second?: PromptScript | undefined;
+}
+
+/**
+ * What the second pass is told. It counts steps on from the first's, as A1111's hires does: `[a:b:1.5]` changes in its midst, `[a:b:0.5]` before it.
+ * `firstStep`: of its schedule.
+ */
+export function secondPrompts<Job extends PromptJob & HiresPrompts>(job: Job, firstStep: number): Job & PromptJob {
+  const { hiresPrompt, hiresNegativePrompt, hiresSteps, ...rest } = job;
+  return {
+    ...job,
+    prompt: hiresPrompt || rest.prompt,
+    negativePrompt: hiresNegativePrompt || rest.negativePrompt,
+    steps: (hiresSteps ?? rest.steps) - firstStep,
+    before: rest.steps,
+    skippedSteps: firstStep,
+  };
+}
+
+interface HiresPrompts {
+  readonly hiresPrompt?: string | undefined;
+  readonly hiresNegativePrompt?: string | undefined;
+  readonly hiresSteps?: number | undefined;
+}
+
+/** `firstStep`: of the second pass's schedule; undefined: there is none. Throws as promptScript. */
+export function passScripts(
+  checkpoint: PromptReader,
+  job: PromptJob & HiresPrompts,
+  firstStep: number | undefined,
+): PassScripts {
+  const first = promptScript(checkpoint, job);
+  if (firstStep === undefined) return { first };
+  const second = promptScript(checkpoint, secondPrompts(job, firstStep));
+  return JSON.stringify(essence(first)) === JSON.stringify(essence(second)) ? { first } : { first, second };
+}
+
+/** Equal for scripts that tell the same in every step. */
+function essence({ texts, parts, negative }: PromptScript) {
+  const steady = ({ places }: Course) => (places.every((place) => place === places[0]) ? places.slice(0, 1) : places);
+  return [
+    texts,
+    parts.map((part) => [part.weight, steady(part)]),
+    typeof negative === "object" ? steady(negative) : negative,
+  ];
 }
 
 /** What the model's refiner is told: as many chunks as the model's graphs have. */
@@ -189,24 +243,27 @@ function requireNoNetworks(prompt: string): void {
   });
 }
 
-/** What it takes; undefined for prompts that take as little as possible. */
-export function textShapeOf({ texts, parts, negative, words = [] }: PromptScript): TextShape | undefined {
+/** What it takes, `beside` the script of another pass; undefined for prompts that take as little as possible. */
+export function textShapeOf(script: PromptScript, beside?: PromptScript): TextShape | undefined {
+  const { texts, parts, negative, words = [] } = script;
   const chunks = texts[0]!.length;
-  const clipSkips = [...new Set(texts.map(([first]) => first!.clipSkip))].toSorted((a, b) => a - b);
-  const encodes = new Set(texts.flat().map((prompt) => JSON.stringify(prompt))).size;
+  const scripts = beside ? [script, beside] : [script];
+  const every = scripts.flatMap((each) => each.texts);
+  const clipSkips = [...new Set(every.map(([first]) => first!.clipSkip))].toSorted((a, b) => a - b);
+  const encodes = new Set(every.flat().map((prompt) => JSON.stringify(prompt))).size;
   const courses: readonly Course[] = typeof negative === "object" ? [...parts, negative] : parts;
   const length = Math.max(...courses.map(({ places }) => places.length));
   let tellings = 1;
   for (let step = 1; step < length; step++) {
     if (courses.some(({ places }) => atStep(places, step) !== atStep(places, step - 1))) tellings++;
   }
-  const isLearned = texts.flat().some(({ tokens }) => Object.values(tokens).some(({ learned }) => learned));
+  const isLearned = every.flat().some(({ tokens }) => Object.values(tokens).some(({ learned }) => learned));
   const isSimple =
     !isLearned && chunks === 1 && tellings === 1 && parts.length === 1 && clipSkips.every((skip) => skip === 0);
-  if (isSimple) return undefined;
+  if (isSimple && !beside) return undefined;
   // What has one chunk is what the cache holds, as long as it holds all.
-  const isCached = chunks === 1 && texts.length < PROMPT_CACHE_ENTRIES;
-  const held = texts.length + (negative === "zeros" ? 1 : 0);
+  const isCached = every.every((text) => text.length === 1) && every.length < PROMPT_CACHE_ENTRIES;
+  const held = scripts.map((each) => (each.texts.length + (each.negative === "zeros" ? 1 : 0)) * each.texts[0]!.length);
   const learned = words.reduce((sum, { count }) => sum + count, 0);
   return {
     chunks,
@@ -214,7 +271,7 @@ export function textShapeOf({ texts, parts, negative, words = [] }: PromptScript
     encodes,
     tellings,
     ...(isLearned ? { learned } : {}),
-    heldChunks: isCached ? 0 : held * chunks,
+    heldChunks: isCached ? 0 : held.reduce((sum, each) => sum + each, 0),
   };
 }
 

@@ -13,7 +13,7 @@ import { adaptersShape, type JobAdapters } from "./job-adapters.ts";
 import { controlShapes, type JobControl } from "./job-controls.ts";
 import { isMasked } from "./job-pictures.ts";
 import { hiresSize, hiresUpscaler, REFINER_START, strengthOf } from "./job-settings.ts";
-import { promptScript, textShapeOf } from "./prompt-script.ts";
+import { type PassScripts, type PromptScript, passScripts, textShapeOf } from "./prompt-script.ts";
 
 /** Numbers of draws. */
 export interface Places {
@@ -107,6 +107,8 @@ export type ShapedJob = FullJob & {
   readonly adapters?: JobAdapters | undefined;
   /** What its `controls` name. */
   readonly steering?: readonly JobControl[] | undefined;
+  /** Of a second pass that has others. */
+  readonly hiresAdapters?: JobAdapters | undefined;
   readonly words?: readonly LearnedWord[] | undefined;
   /** Absent: none are asked for. */
   readonly preview?: JobShape["preview"];
@@ -118,43 +120,60 @@ export function jobShape(checkpoint: Checkpoint, job: ShapedJob): JobShape {
   const { sample, masked } = first.places;
   const { sampler } = first.course;
   const encoded = [sample, masked].filter((place) => place !== undefined).length;
-  const script = promptScript(checkpoint, job);
-  const { format = "png", lossless } = job;
-  const negatives = script.negative === undefined ? 0 : 1;
-  const batch = script.parts.length + negatives;
-  const controlsOf = ({ course }: Leg) =>
-    job.steering && { controls: controlShapes(job.steering, course, { batch, negatives }) };
+  const { first: script, second } = scriptsOf(checkpoint, job, hires);
+  const { format = "png", lossless, adapters, hiresAdapters = adapters, steering } = job;
+  const told = second && { text: textShapeOf(second, script), batch: batchOf(second) };
+  const controlsOf = ({ course }: Leg, prompts: PromptScript) =>
+    steering && {
+      controls: controlShapes(steering, course, { batch: batchOf(prompts), negatives: negativesOf(prompts) }),
+    };
   return {
-    batch,
-    ...controlsOf(first),
+    batch: batchOf(script),
+    ...controlsOf(first, script),
     width: job.width,
     height: job.height,
     modelCalls: first.course.calls.length,
     historyLength: sampler.historyLength + sampler.heldLength,
     fp32: false,
-    text: textShapeOf(script),
+    text: textShapeOf(script, second),
     ...(job.preview !== undefined && { preview: job.preview }),
     ...(format !== "png" && { encoderBytesPerPixel: encoderBytesPerPixel({ format, lossless }) }),
-    ...(job.adapters && { adapters: adaptersShape(job.adapters, first.course) }),
+    ...(adapters && { adapters: adaptersShape(adapters, first.course) }),
+    ...(adapters?.encoders && { encoderAdapters: adapters.encoders.set }),
     ...(job.initImage !== undefined && { pictures: { encoded, masked: isMasked(job) } }),
     ...(refined && {
       refined: {
         ...(hires && hiresSize(checkpoint, job)),
         modelCalls: refined.course.calls.length,
         historyLength: refined.course.sampler.historyLength,
+        ...told,
       },
     }),
     ...(hires && {
       hires: {
         ...hiresSize(checkpoint, job),
         modelCalls: hires.course.calls.length,
-        ...(job.adapters && { adapters: adaptersShape(job.adapters, hires.course) }),
-        ...controlsOf(hires),
+        ...(hiresAdapters && { adapters: adaptersShape(hiresAdapters, hires.course) }),
+        ...told,
+        ...controlsOf(hires, second ?? script),
         enlarges: hires.places.sample === undefined ? "latent" : "picture",
         ...(job.upscaler && { upscaler: job.upscaler }),
       },
     }),
   };
+}
+
+/** `hires`: the job's second leg. Throws as promptScript. */
+export function scriptsOf(checkpoint: Checkpoint, job: ShapedJob, hires: Leg | undefined): PassScripts {
+  return passScripts(checkpoint, job, hires?.course.firstStep);
+}
+
+function batchOf(script: PromptScript): number {
+  return script.parts.length + negativesOf(script);
+}
+
+function negativesOf({ negative }: PromptScript): number {
+  return negative === undefined ? 0 : 1;
 }
 
 /** diffusers' denoising_end and denoising_start: by training timesteps, of which every model has so many. */

@@ -4,12 +4,13 @@
  */
 import { onlyColour } from "../image/flat-picture.ts";
 import type { SamplerState } from "../sampler/sampler.ts";
+import type { JobAdapters } from "./job-adapters.ts";
 import type { ControlPictures } from "./job-controls.ts";
 import type { JobPictures } from "./job-pictures.ts";
 import { decodedPicture, drawLegs, type LegEvent, type LegPhase, type OnClean } from "./legs.ts";
-import { promptScript, refinerScript } from "./prompt-script.ts";
+import { type PromptScript, refinerScript, secondPrompts } from "./prompt-script.ts";
 import { originOf, promptGuide } from "./prompts.ts";
-import { routeOf, type ShapedJob } from "./route.ts";
+import { routeOf, type ShapedJob, scriptsOf } from "./route.ts";
 import type { PhaseHost, PlannedJob } from "./runtime.ts";
 
 /** `negativePrompt`: undefined and "" differ; only undefined takes what the model has for a prompt that was not given. */
@@ -48,14 +49,19 @@ export async function* textToImage(
   if (!state || state.step < route.steps) {
     yield { type: "phase", phase: "encode", title: "encode" };
     const { checkpoint } = runtime;
-    const { adapters } = job;
+    const { adapters, hiresAdapters = adapters } = job;
     const settings = { scale: job.guidance, rescale: job.guidanceRescale, origin: originOf(job) };
-    const guide = {
-      ...(await promptGuide(runtime, planned, promptScript(checkpoint, job), signal, { adapters })),
+    const { first, second = first } = scriptsOf(checkpoint, job, route.hires);
+    const guideOf = async (script: PromptScript, used: JobAdapters | undefined) => ({
+      ...(await promptGuide(runtime, planned, script, signal, { adapters: used })),
       ...settings,
-    };
+    });
+    const guide = await guideOf(first, adapters);
+    const isSame = second === first && hiresAdapters === adapters;
+    const hires = { guide: isSame ? guide : await guideOf(second, hiresAdapters), adapters: hiresAdapters };
     const refinerGuide = async () => {
-      const script = refinerScript(checkpoint, job, planned.shape.text);
+      const prompts = route.hires ? secondPrompts(job, route.hires.course.firstStep) : job;
+      const script = refinerScript(checkpoint, prompts, planned.shape.refined?.text ?? planned.shape.text);
       return {
         ...(await promptGuide(runtime, planned, script, signal, { refined: planned.described.refined })),
         ...settings,
@@ -64,7 +70,7 @@ export async function* textToImage(
     const { pictures, steering, controlPictures } = job;
     const controls = steering && { steering, pictures: controlPictures! };
     state = yield* drawLegs(
-      { runtime, planned, job, route, pictures, controls, adapters, guide, refinerGuide, onClean, signal },
+      { runtime, planned, job, route, pictures, controls, adapters, guide, hires, refinerGuide, onClean, signal },
       from,
     );
   }

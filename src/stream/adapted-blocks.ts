@@ -3,8 +3,8 @@ import { type AdapterSet, adapterPrefixOf, type ComponentAdapters } from "../ada
 import type { StoredBlock } from "../plan/describe.ts";
 import { type BlockReader, type ReadReport, TableBlocks } from "./blocks.ts";
 
-/** Components' adapters that are kept: those of some jobs. */
-const READERS_KEPT = 16;
+/** Components' adapters that are kept: those of some jobs, each of which may have three sets (both passes', and the encoders'). */
+const READERS_KEPT = 32;
 
 /** The adapters that blocks may come from, by the prefix of their keys. Those that were not provided for long are forgotten. */
 export class AdapterReaders {

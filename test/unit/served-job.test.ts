@@ -14,6 +14,7 @@ import { checkServed } from "../../src/server/work/served-job.ts";
 const PLAIN_TEXTS = [
   ...["prompt", "negativePrompt", "prompt2", "negativePrompt2"],
   ...["template", "negativeTemplate", "template2", "negativeTemplate2", "outpaint"],
+  ...["hiresPrompt", "hiresNegativePrompt", "hiresTemplate", "hiresNegativeTemplate"],
 ];
 const PATHS = [
   "/etc/passwd",

@@ -71,7 +71,7 @@ export interface StageSize
 export function textGraphs(
   configs: SdxlConfigs,
   chunkTokens: number,
-  { fp32, text: shape, adapters }: Pick<JobShape, "fp32" | "text" | "adapters">,
+  { fp32, text: shape, adapters, encoderAdapters }: Pick<JobShape, "fp32" | "text" | "adapters" | "encoderAdapters">,
 ): TextGraphs {
   const text = {
     batch: 1,
@@ -80,7 +80,7 @@ export function textGraphs(
     learned: shape?.learned !== undefined,
     fp32,
   };
-  const of = (component: SdxlComponentId) => adapters?.set.components.get(component);
+  const of = (component: SdxlComponentId) => (encoderAdapters ?? adapters?.set)?.components.get(component);
   return {
     clip: clipGraph(configs.textEncoder, { ...text, pooled: false, adapters: of("textEncoder") }),
     clip2: clipGraph(configs.textEncoder2, { ...text, pooled: true, adapters: of("textEncoder2") }),

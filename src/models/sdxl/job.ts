@@ -120,18 +120,20 @@ function describePhases(
   const sizes = [...(shape.controls ? [first] : []), ...(hires?.controls && second ? [second] : [])];
   const controlBytes =
     sizes.reduce((sum, { width, height }) => sum + 3 * width * height, 0) * (shape.controls?.length ?? 0);
-  const promptBytes = Math.max(2, batch) * chunks * chunkBytes;
+  const rowBytes = (asked: number, long: number) => Math.max(2, asked) * long * chunkBytes;
+  const promptBytes = rowBytes(batch, chunks);
+  const secondPromptBytes = rowBytes(hires?.batch ?? batch, hires?.text?.chunks ?? chunks);
   const furtherLatents = historyLength + (pictures ? PICTURE_LATENTS : 0);
   // Of a picture that waits for its turn: the embeddings of its prompts, also if nobody else remembers them, its words, picture and latents.
   const largest = second ?? first;
   const laneBytes =
-    (promptBytes + (encodes + heldChunks) * chunkBytes) * (refined ? 2 : 1) +
+    (Math.max(promptBytes, hires ? secondPromptBytes : 0) + (encodes + heldChunks) * chunkBytes) * (refined ? 2 : 1) +
     learnedBytes +
     (pictureBytes + controlBytes + (hires?.enlarges === "picture" ? 3 * largest.width * largest.height : 0)) +
     (2 + furtherLatents + (second ? PICTURE_LATENTS : 0)) * largest.latentBytes;
   const host: StageHost = {
     ...{
-      alwaysBytes: embeddingBytes + pictureBytes + controlBytes + (shape.adapters?.set.hostBytes ?? 0),
+      alwaysBytes: embeddingBytes + pictureBytes + controlBytes + adapterBytesOf(shape),
       promptBytes,
       furtherLatents,
       laneBytes,
@@ -152,7 +154,7 @@ function describePhases(
   };
   const drawn = [...first.lookPhases("look", host), first.denoisePhase("denoise", host)];
   if (!second || !hires) return [encode, ...drawn, ...(refined?.phases(host) ?? []), first.decodePhase("decode", host)];
-  const larger = { ...host, furtherLatents: host.furtherLatents + PICTURE_LATENTS };
+  const larger = { ...host, promptBytes: secondPromptBytes, furtherLatents: host.furtherLatents + PICTURE_LATENTS };
   // Beside what the network takes: the latent that was decoded, and the way to the size that is wanted.
   const besideBytes = host.alwaysBytes + (2 + host.furtherLatents) * first.latentBytes;
   const enlarged = enlarging?.upscaling;
@@ -182,6 +184,12 @@ function describePhases(
     ...(refined?.phases(larger) ?? []),
     second.decodePhase("decode", larger),
   ];
+}
+
+/** Of all sets that the job has. */
+function adapterBytesOf({ adapters, encoderAdapters, hires }: JobShape): number {
+  const sets = new Set([adapters?.set, encoderAdapters, hires?.adapters?.set]);
+  return [...sets].reduce((sum, set) => sum + (set?.hostBytes ?? 0), 0);
 }
 
 interface Size {

@@ -66,9 +66,10 @@ async function servedJob(
   assets: Assets,
 ): Promise<{ readonly job: Partial<GenerateJob>; readonly reasons: readonly string[] }> {
   const reasons: string[] = [];
-  const { loras, embeddings, ...rest } = told;
+  const { loras, hiresLoras, embeddings, ...rest } = told;
   const job: Record<string, unknown> = { ...rest };
   if (loras) job.loras = loras.map((lora) => ({ ...lora, file: fileName(lora.file) }));
+  if (hiresLoras) job.hiresLoras = hiresLoras.map((lora) => ({ ...lora, file: fileName(lora.file) }));
   if (embeddings) job.embeddings = embeddings.map(fileName);
   for (const field of PICTURE_NAMES) {
     const text = told[field];

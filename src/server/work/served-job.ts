@@ -20,6 +20,8 @@ export const SERVED_LIMITS = {
   negativePrompt: { min: 0, max: 8192 },
   prompt2: { min: 0, max: 8192 },
   negativePrompt2: { min: 0, max: 8192 },
+  hiresPrompt: { min: 0, max: 8192 },
+  hiresNegativePrompt: { min: 0, max: 8192 },
   steps: { min: 1, max: 150 },
   hiresSteps: { min: 1, max: 150 },
   guidance: { min: 0, max: 30 },
@@ -51,9 +53,11 @@ export function checkServed(value: unknown): GenerateJob {
       throw new UsageError({ code: "E_PICTURE", subject: field, problem, next });
     }
   }
+  const filesOf = (files: readonly { readonly file: string }[] | undefined) => files?.map(({ file }) => file);
   const named = {
-    loras: job.loras?.map(({ file }) => file),
-    controls: job.controls?.map(({ file }) => file),
+    loras: filesOf(job.loras),
+    hiresLoras: filesOf(job.hiresLoras),
+    controls: filesOf(job.controls),
     embeddings: job.embeddings,
   };
   for (const [field, files] of Object.entries(named)) {
