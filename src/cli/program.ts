@@ -25,6 +25,7 @@ import { addStore } from "./store.ts";
 import { addTokens } from "./tokens.ts";
 import { addUpscale } from "./upscale.ts";
 import { addVerify } from "./verify.ts";
+import { addWorker } from "./worker.ts";
 
 /** Runs one command line (without node and script). Resolves to the exit code and never rejects. */
 export async function runCli(argv: readonly string[], context: CliContext): Promise<number> {
@@ -128,6 +129,7 @@ function createProgram(context: CliContext, hold: (text: string) => void): Comma
   addStore(program, context);
   program.commandsGroup("This machine:");
   addServe(program, context);
+  addWorker(program, context);
   addDoctor(program, context);
   addBench(program, context);
   return program;

@@ -2,40 +2,39 @@
 import { readFile } from "node:fs/promises";
 import path from "node:path";
 import type { Command } from "commander";
+import { UsageError } from "../errors.ts";
 import { wholeFromText } from "../job/text.ts";
 import { FileHashes } from "../node/file-hashes.ts";
 import { defaultStateFolder } from "../node/state/folder.ts";
 import { type CliContext, Interrupted, interruptible, libraryOf } from "../terminal/context.ts";
-import { addOpenOptions, type OptionValues, openRequestOf } from "../terminal/options.ts";
-import { modelContent } from "../terminal/unfinished.ts";
+import { addServerOptions, again, databaseOf, engineOptions, imagesOf, type ServerFlags } from "./server-parts.ts";
 
-interface ServeFlags extends OptionValues {
+interface ServeFlags extends ServerFlags {
   readonly host: string;
   readonly port: number;
-  readonly images?: string;
   readonly apiKeyFile?: string;
   readonly allowHost: readonly string[];
   readonly queueLimit: number;
+  /** False by --no-worker. */
+  readonly worker: boolean;
 }
 
 const PORT = 7860;
 const QUEUE_LIMIT = 64;
 
 export function addServe(program: Command, context: CliContext): void {
-  addOpenOptions(
+  addServerOptions(
     program.command("serve").description("the engine behind a socket: our own API, OpenAI's and A1111's, with a queue"),
+    {
+      database: " (default: embedded, inside this process)",
+      images: " (default: serve/images in the folder for state)",
+    },
   )
-    .optionsGroup("Server:")
     .option("--host <address>", "where it listens; other than this machine's own needs keys", "127.0.0.1")
     .option("--port <n>", "0: one that is free", (text) => wholeFromText("--port", text, 0, 65535), PORT)
-    .option("--images <dir>", "folder of the pictures (default: serve/images in the folder for state)")
+    .option("--no-worker", "only take jobs: solvay worker draws them")
     .option("--api-key-file <file>", "lines of name:KEY; without it nobody needs a key")
-    .option(
-      "--allow-host <name>",
-      "another name by which clients may call it (again for more)",
-      (text, before: string[]) => [...before, text],
-      [],
-    )
+    .option("--allow-host <name>", "another name by which clients may call it (again for more)", again, [])
     .option(
       "--queue-limit <n>",
       "jobs that may wait or run",
@@ -47,11 +46,17 @@ export function addServe(program: Command, context: CliContext): void {
 
 async function runServe(context: CliContext, options: ServeFlags): Promise<void> {
   const { cwd, env, stdout, stderr } = context;
-  const { host, port, images, apiKeyFile, allowHost, queueLimit } = options;
-  const request = openRequestOf(options);
-  // What is wrong with the model is said before anything is opened.
-  await context.checkModel(request);
+  const { host, port, images, apiKeyFile, allowHost, queueLimit, worker } = options;
+  // What is wrong with a model is said before anything is opened.
+  const engines = await engineOptions(context, options);
   const stateFolder = path.join(defaultStateFolder(env), "serve");
+  const { EMBEDDED } = await import("../server/backing.ts");
+  const database = databaseOf(options, context) ?? EMBEDDED;
+  if (!worker && database === EMBEDDED) {
+    const problem = "nobody would draw the jobs of an embedded database";
+    const next = "give --database postgres://..., and start solvay worker on it";
+    throw new UsageError({ code: "E_USAGE", subject: "--no-worker", problem, next });
+  }
   const { Keys } = await import("../server/http/keys.ts");
   const keys =
     apiKeyFile === undefined
@@ -60,20 +65,22 @@ async function runServe(context: CliContext, options: ServeFlags): Promise<void>
   const { serve } = await import("../server/serve.ts");
   const hashes = new FileHashes(defaultStateFolder(env));
   const { StudioFiles } = await import("../server/studio/studio-files.ts");
+  const { HEARTBEAT } = await import("../server/queue/boss.ts");
   const say = (line: string) => stdout.write(`${line}\n`);
   await interruptible(context, (signal) =>
     serve(
       {
-        ...{ host, port, request, stateFolder, keys, queueLimit, allowedHosts: allowHost },
-        imagesFolder: images === undefined ? path.join(stateFolder, "images") : path.resolve(cwd, images),
-        openEngine: context.openEngine,
+        ...{ host, port, stateFolder, keys, queueLimit, allowedHosts: allowHost, worker, env, ...engines },
+        database,
+        images: images === undefined ? path.join(stateFolder, "images") : imagesOf(images, context),
+        heartbeat: HEARTBEAT,
         library: libraryOf(context),
         hashes: { of: (file) => hashes.known(file), fileWith: (hash) => hashes.fileWith(hash) },
         openStudio: (stop) => StudioFiles.open(stop),
-        modelContent: () => modelContent(libraryOf(context), request).catch(() => undefined),
         logs: { write: (line) => void stderr.write(line) },
         onListening: (url) => say(`Listening on ${url}`),
-        onReady: ({ info }) => say(`Ready: ${info.model} (${info.backend})`),
+        onReady: (engine) =>
+          say(engine ? `Ready: ${engine.info.model} (${engine.info.backend})` : "Ready: workers draw"),
       },
       signal,
     ),

@@ -3,14 +3,17 @@ import type { OpenRequest } from "../job/checked.ts";
 import type { Engine, GenerateJob } from "../job/types.ts";
 import type { LibraryHost } from "../library/host.ts";
 import type { ModelHashes } from "../terminal/remake-parts.ts";
+import { patiently } from "./away.ts";
 import { notFound, notReady } from "./http/failures.ts";
 import type { Metrics } from "./http/metrics.ts";
+import type { OfferedModels } from "./models.ts";
 import type { Asset, Assets } from "./pictures/assets.ts";
 import type { Thumbnails } from "./pictures/thumbnails.ts";
 import type { Database } from "./queue/database.ts";
 import type { EventLog } from "./queue/event-log.ts";
-import type { Asking, JobQueue } from "./queue/job-queue.ts";
+import type { JobQueue, Asking as QueueAsking } from "./queue/job-queue.ts";
 import { isOver, type JobRecord } from "./queue/job-record.ts";
+import type { WorkerEntries } from "./queue/workers.ts";
 import type { LiveView } from "./work/live-view.ts";
 import type { Previews } from "./work/previews.ts";
 import { newJobs } from "./work/served-job.ts";
@@ -28,9 +31,13 @@ export interface Services {
   readonly library: LibraryHost;
   /** Of models' files, where they are known. */
   readonly hashes: ModelHashes;
-  /** What the engine was asked to open. */
+  readonly models: OfferedModels;
+  /** What the engine of the standing model is asked to open. */
   readonly model: OpenRequest;
-  /** Undefined: it isn't open yet, or it is opened again. */
+  readonly entries: WorkerEntries;
+  /** This process draws too; else its jobs are for workers alone. */
+  readonly worker: boolean;
+  /** Undefined: it isn't open yet, it is opened again, or this process has none. */
   readonly engine: () => Engine | undefined;
   /** The server stops: clients that wait lose their connection, and no job is cancelled for that. */
   readonly closing: AbortSignal;
@@ -39,20 +46,26 @@ export interface Services {
 }
 
 /** The engine. Throws Refusal while there is none. */
-export function openEngineOf({ engine }: Services): Engine {
+export function openEngineOf({ engine, worker }: Services): Engine {
   const open = engine();
   if (open) return open;
-  throw notReady("the model is being opened");
+  throw notReady(worker ? "the model is being opened" : "this server has no engine of its own: its workers draw");
 }
 
-/** Puts `count` jobs into the queue, with seeds counting up. Rejects with UsageError or ArtifactError. */
+/** Whose jobs, and which model draws them: the standing one where none is named. */
+export interface Asking extends QueueAsking {
+  readonly model?: string | undefined;
+}
+
+/** Puts `count` jobs into the queue, with seeds counting up. Rejects with UsageError, ArtifactError, or Refusal `E_MODEL`. */
 export async function ask(
-  { queue, assets, model }: Services,
+  { queue, assets, models }: Services,
   job: GenerateJob,
   count: number,
-  asking: Asking,
+  { model = models.standing, ...asking }: Asking,
 ): Promise<readonly JobRecord[]> {
-  return await queue.submit(await newJobs(job, count, { assets, model }), asking);
+  const request = await models.requestOf(model);
+  return await queue.submit(await newJobs(job, count, { assets, model, request }), asking);
 }
 
 /** Called while jobs go on. */
@@ -71,7 +84,7 @@ export async function followed(
   const open = new Map(jobs.map((job) => [job.id, job]));
   const over = new Map<string, JobRecord>();
   const look = async (id: string) => {
-    const now = await queue.get(id);
+    const now = await patiently(() => queue.get(id), { patienceMs: Number.POSITIVE_INFINITY, signal });
     if (now && !isOver(now)) return;
     open.delete(id);
     if (now) over.set(id, now);

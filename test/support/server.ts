@@ -15,12 +15,15 @@ import type {
   GenerateJob,
   GenerateOptions,
   GenerateRequest,
+  OpenEngineOptions,
   PlanReport,
   ResidencyEvent,
   SeriesEvent,
 } from "../../src/job/types.ts";
 import { nodeLibraryHost } from "../../src/node/library-host.ts";
+import { EMBEDDED } from "../../src/server/backing.ts";
 import type { Keys } from "../../src/server/http/keys.ts";
+import { HEARTBEAT } from "../../src/server/queue/boss.ts";
 import { openEmbedded } from "../../src/server/queue/database.ts";
 import { type ServeOptions, serve } from "../../src/server/serve.ts";
 import { StudioFiles } from "../../src/server/studio/studio-files.ts";
@@ -77,7 +80,14 @@ export interface Pretending {
   /** Its plans. Default: one lane. */
   readonly plan?: Engine["plan"];
   /** One that does not pretend. */
-  readonly engine?: () => Promise<Engine>;
+  readonly engine?: (options: OpenEngineOptions) => Promise<Engine>;
+  /** URL of a PostgreSQL server. Default: embedded. */
+  readonly database?: string;
+  readonly images?: string;
+  readonly env?: ServeOptions["env"];
+  readonly heartbeat?: ServeOptions["heartbeat"];
+  readonly worker?: boolean;
+  readonly models?: ServeOptions["models"];
 }
 
 /**
@@ -99,6 +109,12 @@ export async function pretendingServer({
   moments = [],
   plan,
   engine = async () => pretendingEngine({ asked, lanes, onSeries, moments, plan }),
+  database = EMBEDDED,
+  images = `${folder}/images`,
+  env = {},
+  heartbeat = HEARTBEAT,
+  worker = true,
+  models = new Map([["pretence", {}]]),
 }: Pretending): Promise<RunningServer> {
   let logs = "";
   const stop = new AbortController();
@@ -108,18 +124,22 @@ export async function pretendingServer({
     ...{
       host,
       port,
-      request: {},
+      models,
       stateFolder: folder,
-      imagesFolder: `${folder}/images`,
+      database,
+      images,
+      env,
+      heartbeat,
+      worker,
       keys,
       allowedHosts,
       queueLimit,
     },
-    openEngine: async ({ onlyNames }) => {
+    openEngine: async (options) => {
       // Clients name no files of this machine.
-      assert.equal(onlyNames, true);
+      assert.equal(options.onlyNames, true);
       await opening?.(await listening.promise);
-      return await engine();
+      return await engine(options);
     },
     modelContent: async () => "none",
     library: nodeLibraryHost((name) => path.resolve(folder, name), { HOME: folder }),
@@ -151,19 +171,14 @@ export async function pretendingServer({
   };
 }
 
-function pretendingEngine({
+/** See pretendingServer. */
+export function pretendingEngine({
   asked,
-  lanes,
+  lanes = 1,
   onSeries,
-  moments,
+  moments = [],
   plan,
-}: {
-  readonly moments: readonly ResidencyEvent[];
-  readonly plan: Pretending["plan"];
-  readonly asked: Pretending["asked"];
-  readonly lanes: number;
-  readonly onSeries: Pretending["onSeries"];
-}): Engine {
+}: Pick<Pretending, "asked" | "lanes" | "onSeries" | "moments" | "plan"> = {}): Engine {
   const nothing = () => Promise.reject(new Error("not asked for in tests"));
   return {
     info: {

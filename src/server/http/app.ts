@@ -52,7 +52,7 @@ const ours = ({ code, message }: HttpFailure) => ({ error: { code, message } });
 
 export function serverApp({ services, keys, logger, studio }: AppOptions): Hono<RouteEnv> {
   const app = new Hono<RouteEnv>();
-  const { metrics, engine } = services;
+  const { metrics, engine, worker } = services;
   app.use(async (context, next) => {
     const beganMs = performance.now();
     await next();
@@ -62,7 +62,8 @@ export function serverApp({ services, keys, logger, studio }: AppOptions): Hono<
     logger.info({ method, path, status, ms: Math.round(performance.now() - beganMs) }, "answered");
   });
   app.get("/healthz", (context) => context.json({ ok: true }));
-  app.get("/readyz", (context) => context.json({ ready: engine() !== undefined }, engine() ? 200 : 503));
+  const ready = () => !worker || engine() !== undefined;
+  app.get("/readyz", (context) => context.json({ ready: ready() }, ready() ? 200 : 503));
   app.use(async (context, next) => {
     const owner = keys ? keys.nameOf(context.req.header("authorization")) : "";
     if (owner === undefined) {

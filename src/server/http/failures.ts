@@ -56,6 +56,8 @@ const STATUSES: Readonly<Record<string, Status>> = {
   E_QUEUE_SHARE: 429,
   E_IDEMPOTENCY: 409,
   E_IMAGE_SIZE: 413,
+  E_DATABASE: 503,
+  E_BUCKET: 503,
 };
 const RETRY_AFTER_S = 10;
 

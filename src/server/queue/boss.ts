@@ -3,26 +3,39 @@ import type { PgBoss } from "pg-boss";
 import type { Database } from "./database.ts";
 
 export const QUEUE = "pictures";
-/** A claim that shows no sign of life for so long is given to another; that is looked after every MONITOR_S. */
-const HEARTBEAT_S = 20;
-const MONITOR_S = 10;
+
+/** When a worker counts as dead. */
+export interface Heartbeat {
+  /** How often a claim shows a sign of life. */
+  readonly touchMs: number;
+  /** A claim that shows none for so long is given to another; pg-boss takes 10 and more. */
+  readonly lostAfterS: number;
+  /** That is looked after so often, by one of all processes. */
+  readonly monitorS: number;
+}
+
+export const HEARTBEAT: Heartbeat = { touchMs: 5_000, lostAfterS: 15, monitorS: 10 };
 /** Claims end them (claims.ts), and that only we know. */
 const RETRIES = 1_000_000;
 /** As long as pg-boss allows: signs of life count, not how long a picture takes. */
 const LONGEST_S = 23 * 3600;
 
-export async function openBoss(database: Database, onError: (error: Error) => void): Promise<PgBoss> {
+export async function openBoss(
+  database: Database,
+  { lostAfterS, monitorS }: Heartbeat,
+  onError: (error: Error) => void,
+): Promise<PgBoss> {
   const { PgBoss } = await import("pg-boss");
   const boss = new PgBoss({
-    ...{ db: database.boss, backend: "pglite", schedule: false, monitorIntervalSeconds: MONITOR_S },
+    ...{ db: database.boss, backend: database.shared ? "postgres" : "pglite", schedule: false },
+    // It looks as often as the more seldom of these says.
+    ...{ superviseIntervalSeconds: monitorS, monitorIntervalSeconds: monitorS },
     // A few thousand rows: nothing to mend.
     ...{ monitorVacuum: false, reindex: false },
   });
   boss.on("error", onError);
   await boss.start();
-  if (!(await boss.getQueue(QUEUE))) {
-    const lasting = { heartbeatSeconds: HEARTBEAT_S, expireInSeconds: LONGEST_S, retryLimit: RETRIES, retryDelay: 0 };
-    await boss.createQueue(QUEUE, lasting);
-  }
+  const lasting = { heartbeatSeconds: lostAfterS, expireInSeconds: LONGEST_S, retryLimit: RETRIES, retryDelay: 0 };
+  if (!(await boss.getQueue(QUEUE))) await boss.createQueue(QUEUE, lasting);
   return boss;
 }

@@ -4,14 +4,13 @@
  */
 import type { PgBoss } from "pg-boss";
 import { SolvayError } from "../../errors.ts";
-import type { GenerateJob } from "../../job/types.ts";
 import { QUEUE } from "./boss.ts";
 import type { Database, Sql } from "./database.ts";
 import { addEvent, type EventType, type JobEvent } from "./event-log.ts";
 import { type JobError, type JobRecord, type JobRow, type JobState, jobRows, recordOf } from "./job-record.ts";
+import { fetchJob, nextJob, type Wanted } from "./next-job.ts";
+import { LIVING } from "./workers.ts";
 
-/** How often a claim should show a sign of life. */
-export const TOUCH_MS = 5_000;
 /** Claims of one job in a row that end without a step drawn further than ever: it may be the job that ends them. */
 const MAX_CLAIMS = 3;
 
@@ -35,7 +34,10 @@ export interface DonePicture {
   readonly infotext: string;
 }
 
-/** Takes a claim back: the job stays where it stands in the queue. */
+/** A job that may be claimed. */
+export type NextJob = Pick<Claim, "record" | "suspect">;
+
+/** The job stays where it stands in the queue. */
 class LeftWaiting extends Error {}
 
 export class Claims {
@@ -47,29 +49,14 @@ export class Claims {
     this.#boss = boss;
   }
 
-  /** The next job for a worker; undefined where none waits. */
-  async claim(): Promise<Claim | undefined> {
-    for (;;) {
-      const claimed = await this.#database.transaction((sql) => this.#claimOne(sql));
-      if (claimed !== "passed over") return claimed;
-    }
-  }
-
-  /** The job that comes next, as far as one can see without claiming it. */
-  async next(): Promise<GenerateJob | undefined> {
-    const [row] = await jobRows(this.#database, "state = 'queued' order by priority desc, number limit 1", []);
-    return row?.job;
-  }
-
-  /** The next job where it `fits` and is no suspect; undefined: it stays the next. No job behind it is looked at. */
-  async claimNeighbour(fits: (job: GenerateJob) => boolean): Promise<Claim | undefined> {
+  /**
+   * The next job for a worker; undefined where none waits. `fits` may say of one that it is not to be claimed: then it stays where it is, and
+   * no job behind it is looked at.
+   */
+  async claim(wanted: Wanted, fits: (next: NextJob) => boolean = () => true): Promise<Claim | undefined> {
     for (;;) {
       try {
-        const claimed = await this.#database.transaction(async (sql) => {
-          const one = await this.#claimOne(sql);
-          if (one && one !== "passed over" && (one.suspect || !fits(one.record.job))) throw new LeftWaiting();
-          return one;
-        });
+        const claimed = await this.#database.transaction((sql) => this.#claimOne(sql, wanted, fits));
         if (claimed !== "passed over") return claimed;
       } catch (error) {
         if (error instanceof LeftWaiting) return undefined;
@@ -78,27 +65,51 @@ export class Claims {
     }
   }
 
-  async #claimOne(sql: Sql): Promise<Claim | "passed over" | undefined> {
-    const [taken] = await this.#boss.fetch(QUEUE, { includeMetadata: true, db: sql.boss });
-    if (!taken) return undefined;
-    const { id, retryCount } = taken;
+  /** The job that comes next, as far as one can see without claiming it. */
+  async next(wanted: Wanted): Promise<JobRecord | undefined> {
+    const row = await nextJob(this.#database, wanted, { lock: false });
+    return row && recordOf(row);
+  }
+
+  async #claimOne(
+    sql: Sql,
+    wanted: Wanted,
+    fits: (next: NextJob) => boolean,
+  ): Promise<Claim | "passed over" | undefined> {
+    const next = await nextJob(sql, wanted, { lock: true });
+    if (!next) return undefined;
+    const { id } = next;
+    const suspect = next.claims > 0;
+    if (!fits({ record: recordOf(next), suspect })) throw new LeftWaiting();
+    const retryCount = await fetchJob(this.#boss, sql, Number(next.number));
+    if (retryCount === undefined) return undefined;
     const [row] = await sql.query<JobRow>(
       `update solvay.jobs set state = 'running', fence = coalesce(fence, 0) + 1, claims = claims + 1, step = 0,
-       started_at = coalesce(started_at, now()) where id = $1 and state in ('queued', 'running') returning *`,
+       started_at = null where id = $1 returning *`,
       [id],
     );
-    const attempt = { id, retryCount };
-    if (!row) {
-      await this.#boss.complete(QUEUE, attempt, null, { db: sql.boss });
-      return "passed over";
-    }
-    const claim = { record: recordOf(row), fence: row.fence!, retryCount, suspect: row.claims > 1 };
-    if (row.claims > MAX_CLAIMS) {
+    const claim = { record: recordOf(row!), fence: row!.fence!, retryCount, suspect };
+    if (row!.claims > MAX_CLAIMS) {
       await this.#end(sql, claim, "failed", poison(id));
       return "passed over";
     }
-    await addEvent(sql, id, "started", { claim: row.fence });
+    await sql.query(
+      `insert into solvay.turns (owner, at) values ($1, clock_timestamp())
+       on conflict (owner) do update set at = excluded.at`,
+      [row!.owner],
+    );
     return claim;
+  }
+
+  /** Its model is there, and it is being drawn: what was before is not the job's time. */
+  async started({ record: { id }, fence }: Claim, worker: string): Promise<void> {
+    await this.#database.transaction(async (sql) => {
+      const [row] = await sql.query(
+        `update solvay.jobs set started_at = now() where id = $1 and fence = $2 and state = 'running' returning id`,
+        [id, fence],
+      );
+      if (row) await addEvent(sql, id, "started", { claim: fence, worker });
+    });
   }
 
   /** A sign of life. False: the job is somebody else's by now, or cancelled. */
@@ -123,6 +134,41 @@ export class Claims {
 
   async note({ record: { id } }: Claim, text: string): Promise<void> {
     await this.#database.transaction((sql) => addEvent(sql, id, "note", { text }));
+  }
+
+  /** It can't be drawn within that worker's budgets: it waits for another one (endRefused). */
+  async refuse(claim: Claim, worker: string, error: JobError): Promise<void> {
+    await this.#database.transaction(async (sql) => {
+      await sql.query(
+        `insert into solvay.refusals (job, worker, error) select $1::uuid, id, $3::jsonb from solvay.workers
+         where id = $2::uuid on conflict do nothing`,
+        [claim.record.id, worker, JSON.stringify(error)],
+      );
+      await this.#giveBack(sql, claim, error.message, true);
+    });
+    await this.endRefused();
+  }
+
+  /** Jobs that every living worker of their model has refused end with the reason. */
+  async endRefused(): Promise<void> {
+    const rows = await this.#database.query<{ id: string; error: JobError }>(
+      `select j.id, (select r.error from solvay.refusals r where r.job = j.id limit 1) as error from solvay.jobs j
+       where j.state = 'queued' and exists (select from solvay.refusals r where r.job = j.id)
+         and not exists (select from solvay.workers w where ${LIVING} and (w.models ? j.model or j.model = '')
+           and not exists (select from solvay.refusals r where r.job = j.id and r.worker = w.id))`,
+    );
+    for (const { id, error } of rows) {
+      await this.#database.transaction(async (sql) => {
+        const [row] = await sql.query(
+          `update solvay.jobs set state = 'failed', error = $2::jsonb, finished_at = now() where id = $1 and state = 'queued'
+           returning id`,
+          [id, JSON.stringify(error)],
+        );
+        if (!row) return;
+        await this.#boss.deleteJob(QUEUE, id, { db: sql.boss });
+        await addEvent(sql, id, "failed", { error });
+      });
+    }
   }
 
   /** The picture is there. False: the job is somebody else's by now, or cancelled. */
@@ -150,21 +196,29 @@ export class Claims {
   }
 
   /** Gives a job back, to be claimed again; `blameless` where it was not the job that ended the claim. */
-  async giveBack({ record: { id }, fence, retryCount }: Claim, why: string, blameless: boolean): Promise<void> {
-    await this.#database.transaction(async (sql) => {
-      const [row] = await sql.query(
-        `update solvay.jobs set state = 'queued', claims = claims - $3 where id = $1 and fence = $2 and state = 'running'
-         returning id`,
-        [id, fence, blameless ? 1 : 0],
-      );
-      if (!row) return;
-      await this.#boss.fail(QUEUE, { id, retryCount }, { why }, { db: sql.boss });
-      await addEvent(sql, id, "returned", { why });
-    });
+  async giveBack(claim: Claim, why: string, blameless: boolean): Promise<void> {
+    await this.#database.transaction((sql) => this.#giveBack(sql, claim, why, blameless));
+  }
+
+  async #giveBack(
+    sql: Sql,
+    { record: { id }, fence, retryCount }: Claim,
+    why: string,
+    blameless: boolean,
+  ): Promise<void> {
+    const [row] = await sql.query(
+      `update solvay.jobs set state = 'queued', started_at = null, claims = claims - $3
+       where id = $1 and fence = $2 and state = 'running' returning id`,
+      [id, fence, blameless ? 1 : 0],
+    );
+    if (!row) return;
+    await this.#boss.fail(QUEUE, { id, retryCount }, { why }, { db: sql.boss });
+    await addEvent(sql, id, "returned", { why });
   }
 
   /** Gives all claims back: nobody else can have one where the database is this process's own. Resolves to how many there were. */
   async recover(): Promise<number> {
+    await this.#database.query("delete from solvay.workers");
     const rows = await jobRows(this.#database, "state = 'running'", []);
     for (const { id } of rows) {
       await this.#database.transaction(async (sql) => {
@@ -178,7 +232,7 @@ export class Claims {
 
   async #end(
     sql: Sql,
-    { record: { id }, fence, retryCount }: Claim,
+    { record: { id }, fence }: Claim,
     state: EventType & JobState,
     error?: JobError,
     asset?: string,
@@ -189,7 +243,8 @@ export class Claims {
       [id, fence, state, error ? JSON.stringify(error) : null, asset ?? null],
     );
     if (!row) return false;
-    await this.#boss.complete(QUEUE, { id, retryCount }, null, { db: sql.boss });
+    // Its row of this table says what became of it.
+    await this.#boss.deleteJob(QUEUE, id, { db: sql.boss });
     await addEvent(sql, id, state, { ...(error && { error }), ...(asset !== undefined && { asset }) });
     return true;
   }

@@ -16,8 +16,10 @@ export interface Database extends Sql, AsyncDisposable {
   transaction<T>(work: (sql: Sql) => Promise<T>): Promise<T>;
   /** Statements without values, one after another. */
   run(text: string): Promise<void>;
-  /** Calls `onNotice` for what any process sends by pg_notify. */
-  listen(channel: string, onNotice: (payload: string) => void): Promise<void>;
+  /** Calls `onNotice` for what any process sends by pg_notify; also now and then, where a notice may have been lost. */
+  listen(channel: string, onNotice: () => void): Promise<void>;
+  /** Other processes may have it open too. */
+  readonly shared: boolean;
   /** Bytes of memory that it takes inside this process. */
   readonly ownBytes: number;
 }
@@ -34,12 +36,13 @@ export async function openEmbedded(folder: string): Promise<Database> {
     query: statements(pglite),
     boss: fromPglite(pglite),
     ownBytes: EMBEDDED_BYTES,
+    shared: false,
     transaction: (work) => pglite.transaction((open) => work({ query: statements(open), boss: bossOf(open) })),
     async run(text) {
       await pglite.exec(text);
     },
     async listen(channel, onNotice) {
-      await pglite.listen(channel, onNotice);
+      await pglite.listen(channel, () => onNotice());
     },
     [Symbol.asyncDispose]: () => pglite.close(),
   };

@@ -1,4 +1,5 @@
 /** @file What happened to jobs, numbered and kept: whoever listens says which number it had last, and misses nothing. */
+import { patiently } from "../away.ts";
 import type { Database, Sql } from "./database.ts";
 
 export type EventType = "queued" | "started" | "step" | "note" | "done" | "failed" | "cancelled" | "returned";
@@ -23,10 +24,16 @@ const CHANNEL = "solvay_events";
 const RECENT = 1000;
 const PAGE = 500;
 
-/** Adds an event in the statement's own transaction; listeners hear of it when that is done. */
+/** Held from an event to the end of its transaction: numbers become seen in their order, and no reader passes over one. */
+const ORDER_LOCK = 0x50_1a_11;
+
+/** Adds an event in the statement's own transaction, of which it is the last; listeners hear of it when that is done. */
 export async function addEvent(sql: Sql, job: string, type: EventType, data: JobEvent["data"] = {}): Promise<void> {
-  await sql.query("insert into solvay.events (job, type, data) values ($1, $2, $3)", [job, type, JSON.stringify(data)]);
-  await sql.query(`select pg_notify('${CHANNEL}', '')`);
+  await sql.query(
+    `with held as materialized (select pg_advisory_xact_lock(${ORDER_LOCK}))
+     insert into solvay.events (job, type, data) select $1::uuid, $2, $3::jsonb from held returning pg_notify('${CHANNEL}', '')`,
+    [job, type, JSON.stringify(data)],
+  );
 }
 
 export class EventLog {
@@ -44,10 +51,10 @@ export class EventLog {
 
   static async open(database: Database): Promise<EventLog> {
     const log = new EventLog(database);
-    const [row] = await database.query<{ last: number }>(
-      "select coalesce(max(seq), 0)::int as last from solvay.events",
+    const [row] = await database.query<{ last: number | string }>(
+      "select coalesce(max(seq), 0) as last from solvay.events",
     );
-    log.#last = row?.last ?? 0;
+    log.#last = Number(row?.last ?? 0);
     await database.listen(CHANNEL, () => log.#read());
     return log;
   }
@@ -71,7 +78,13 @@ export class EventLog {
     try {
       while (!signal.aborted) {
         const news = this.#news.promise;
-        for (const event of await this.#after(cursor)) {
+        // A database that is away costs listeners nothing but time.
+        const patience = { patienceMs: Number.POSITIVE_INFINITY, signal };
+        const events = await patiently(() => this.#after(cursor), patience).catch((error: unknown) => {
+          if (signal.aborted) return [];
+          throw error;
+        });
+        for (const event of events) {
           cursor = event.seq;
           yield event;
           if (signal.aborted) return;
@@ -82,11 +95,6 @@ export class EventLog {
     } finally {
       signal.removeEventListener("abort", stop);
     }
-  }
-
-  /** Forgets what is older than that. */
-  async prune(days: number): Promise<void> {
-    await this.#database.query("delete from solvay.events where at < now() - make_interval(days => $1)", [days]);
   }
 
   async #after(cursor: number): Promise<readonly JobEvent[]> {

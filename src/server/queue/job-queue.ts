@@ -15,6 +15,8 @@ import { movedBefore, newPriorities } from "./queue-order.ts";
 export interface NewJob {
   /** Nothing is left to chance in it. */
   readonly job: GenerateJob;
+  /** The name of the model that draws it. */
+  readonly model: string;
   /** What draws the same picture has the same one. */
   readonly hash: string;
   /** The same of what was asked for, before seeds were drawn. */
@@ -34,6 +36,9 @@ export interface QueueLimits {
   /** Of them, one key's. */
   readonly openOfOne: number;
 }
+
+/** Held while jobs are added: so many that ask at once don't pass the limits together. */
+const ADDING_LOCK = 0x50_1a_12;
 
 export class JobQueue {
   readonly #database: Database;
@@ -55,6 +60,7 @@ export class JobQueue {
     { owner, priority = 0, idempotencyKey }: Asking,
   ): Promise<readonly JobRecord[]> {
     return await this.#database.transaction(async (sql) => {
+      await sql.query(`select pg_advisory_xact_lock(${ADDING_LOCK})`);
       const keys = jobs.map((_, at) => (idempotencyKey === undefined ? undefined : `${idempotencyKey}/${at}`));
       if (idempotencyKey !== undefined) {
         const before = await jobRows(sql, "owner = $1 and idempotency_key like $2 order by number", [
@@ -65,17 +71,17 @@ export class JobQueue {
       }
       await this.#requireRoom(sql, owner, jobs.length);
       const request = randomUUID();
-      const records: JobRecord[] = [];
-      for (const [at, { job, hash, askedHash }] of jobs.entries()) {
+      const rows: JobRow[] = [];
+      for (const [at, { job, model, hash, askedHash }] of jobs.entries()) {
         const [row] = await sql.query<JobRow>(
-          `insert into solvay.jobs (id, hash, asked_hash, job, owner, idempotency_key, request, state, priority)
-           values ($1, $2, $8, $3, $4, $5, $6, 'queued', $7) returning *`,
-          [randomUUID(), hash, JSON.stringify(job), owner, keys[at] ?? null, request, priority, askedHash],
+          `insert into solvay.jobs (id, hash, asked_hash, job, owner, idempotency_key, request, state, priority, model)
+           values ($1, $2, $8, $3, $4, $5, $6, 'queued', $7, $9) returning *`,
+          [randomUUID(), hash, JSON.stringify(job), owner, keys[at] ?? null, request, priority, askedHash, model],
         );
-        records.push(recordOf(row!));
-        await this.#send(sql, row!.id, priority);
+        rows.push(row!);
       }
-      return records;
+      for (const row of rows) await this.#send(sql, row);
+      return rows.map(recordOf);
     });
   }
 
@@ -114,7 +120,7 @@ export class JobQueue {
         [id],
       );
       if (!row) return;
-      await this.#boss.cancel(QUEUE, id, { db: sql.boss });
+      await this.#boss.deleteJob(QUEUE, id, { db: sql.boss });
       await addEvent(sql, id, "cancelled");
     });
     return await this.get(id);
@@ -131,8 +137,9 @@ export class JobQueue {
       );
       if (!row) return;
       await this.#requireRoom(sql, row.owner, 0);
+      await sql.query("delete from solvay.refusals where job = $1", [id]);
       await this.#boss.deleteJob(QUEUE, id, { db: sql.boss });
-      await this.#send(sql, id, row.priority);
+      await this.#send(sql, row);
     });
     return await this.get(id);
   }
@@ -140,13 +147,10 @@ export class JobQueue {
   /** Jobs of a higher number come first. Undefined: there is no such job. */
   async prioritise(id: string, priority: number): Promise<JobRecord | undefined> {
     if (!isJobId(id)) return undefined;
-    await this.#database.transaction(async (sql) => {
-      const text = "update solvay.jobs set priority = $2 where id = $1 and state = 'queued' returning id";
-      const [row] = await sql.query(text, [id, priority]);
-      if (!row) return;
-      await this.#boss.deleteJob(QUEUE, id, { db: sql.boss });
-      await this.#boss.send(QUEUE, null, { id, priority, db: sql.boss });
-    });
+    await this.#database.query("update solvay.jobs set priority = $2 where id = $1 and state = 'queued'", [
+      id,
+      priority,
+    ]);
     return await this.get(id);
   }
 
@@ -159,15 +163,14 @@ export class JobQueue {
       // From the last one on, so that nobody overtakes meanwhile.
       for (const [each, priority] of newPriorities(movedBefore(waiting, id, before))) {
         await sql.query("update solvay.jobs set priority = $2 where id = $1", [each, priority]);
-        await this.#boss.deleteJob(QUEUE, each, { db: sql.boss });
-        await this.#send(sql, each, priority);
       }
     });
     return await this.get(id);
   }
 
-  async #send(sql: Sql, id: string, priority: number): Promise<void> {
-    await this.#boss.send(QUEUE, null, { id, priority, db: sql.boss });
+  async #send(sql: Sql, { id, number, priority }: JobRow): Promise<void> {
+    // By it a worker fetches this very job (next-job.ts).
+    await this.#boss.send(QUEUE, null, { id, priority: Number(number), db: sql.boss });
     await addEvent(sql, id, "queued", { priority });
   }
 

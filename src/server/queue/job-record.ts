@@ -18,6 +18,8 @@ export interface JobRecord {
   /** What draws the same picture has the same one. */
   readonly hash: string;
   readonly job: GenerateJob;
+  /** The name of the model that draws it. */
+  readonly model: string;
   readonly owner: string;
   /** Shared by the jobs that were asked for at once. */
   readonly request: string;
@@ -35,10 +37,12 @@ export interface JobRecord {
 
 export interface JobRow {
   readonly id: string;
+  /** In the order of asking; drivers give it as either. */
   readonly number: number | string;
   readonly hash: string;
   readonly asked_hash: string;
   readonly job: GenerateJob;
+  readonly model: string;
   readonly owner: string;
   readonly request: string;
   readonly state: JobState;
@@ -55,9 +59,9 @@ export interface JobRow {
 }
 
 export function recordOf(row: JobRow): JobRecord {
-  const { id, hash, job, owner, request, state, priority, step, steps, error, asset } = row;
+  const { id, hash, job, model, owner, request, state, priority, step, steps, error, asset } = row;
   return {
-    ...{ id, number: Number(row.number), hash, job, owner, request, state, priority, step },
+    ...{ id, number: Number(row.number), hash, job, model, owner, request, state, priority, step },
     steps: steps ?? undefined,
     error: error ?? undefined,
     asset: asset ?? undefined,

@@ -72,20 +72,54 @@ const VERSIONS: readonly string[] = [
   alter table solvay.gallery add column deleted_at timestamptz;
   create index gallery_deleted on solvay.gallery (deleted_at) where deleted_at is not null;
   `,
+  `
+  -- The name of the model that draws it; '' of older jobs: whichever the worker opens by itself.
+  alter table solvay.jobs add column model text not null default '';
+  -- pg-boss's priority of a job is its number, by which it is fetched (next-job.ts).
+  do $$ begin
+    if to_regclass('pgboss.job') is not null then
+      update pgboss.job set priority = jobs.number from solvay.jobs where jobs.id = job.id and job.state <= 'active';
+    end if;
+  end $$;
+  -- When a job of that key was claimed last: keys take turns.
+  create table solvay.turns (
+    owner text primary key,
+    at timestamptz not null
+  );
+  create table solvay.workers (
+    id uuid primary key,
+    -- Machine and process, for people.
+    name text not null,
+    -- Names of the models that it can open.
+    models jsonb not null,
+    started_at timestamptz not null default now(),
+    seen_at timestamptz not null default now()
+  );
+  -- Jobs that a worker can't draw within its budgets, and why.
+  create table solvay.refusals (
+    job uuid not null references solvay.jobs on delete cascade,
+    worker uuid not null references solvay.workers on delete cascade,
+    error jsonb not null,
+    primary key (job, worker)
+  );
+  create index events_at on solvay.events (at);
+  create index jobs_finished on solvay.jobs (finished_at) where state in ('failed', 'cancelled');
+  create index gallery_asset on solvay.gallery (asset);
+  `,
 ];
+
+/** Held while tables are made: several processes may start at once. */
+const MAKING_LOCK = 0x50_1a_10;
 
 /** Brings the tables to this program's version, whatever program of the past left them. */
 export async function prepareTables(database: Database): Promise<void> {
-  await database.run(`
-    create schema if not exists solvay;
-    create table if not exists solvay.version (version int not null);
-  `);
   await database.transaction(async (sql) => {
+    await sql.query(`select pg_advisory_xact_lock(${MAKING_LOCK})`);
+    await sql.query("create schema if not exists solvay");
+    await sql.query("create table if not exists solvay.version (version int not null)");
     const [row] = await sql.query<{ version: number }>("select version from solvay.version");
     const from = row?.version ?? 0;
-    for (const text of VERSIONS.slice(from)) {
-      for (const statement of text.split(";")) if (statement.trim()) await sql.query(statement);
-    }
+    for (const text of VERSIONS.slice(from)) await sql.boss.executeSql(text);
     await sql.query("delete from solvay.version");
     await sql.query("insert into solvay.version values ($1)", [Math.max(from, VERSIONS.length)]);
   });

@@ -1,20 +1,22 @@
 /** @file One claim, from its first step to its end: whatever ends it, the job is done, failed for a reason of its own, or back in the queue. */
 import { setTimeout as delay } from "node:timers/promises";
 import { sha256Hex } from "#hash";
-import { DeviceError } from "../../errors.ts";
+import { BudgetError, DeviceError } from "../../errors.ts";
 import { PICTURE_ENDINGS } from "../../image/picture-writer.ts";
 import type { DrawnState } from "../../job/events.ts";
 import { checkJob } from "../../job/schema.ts";
 import type { GenerateEvent, GenerateRequest } from "../../job/types.ts";
+import { systemProblem } from "../../terminal/failure.ts";
+import { Away, patiently } from "../away.ts";
 import { failureOf } from "../http/failures.ts";
 import type { Assets } from "../pictures/assets.ts";
 import { infotextOf } from "../pictures/infotexts.ts";
 import type { PictureStore } from "../pictures/picture-store.ts";
-import { type Claim, type Claims, TOUCH_MS } from "../queue/claims.ts";
+import type { Claim, Claims } from "../queue/claims.ts";
 import type { EventLog } from "../queue/event-log.ts";
 import type { LiveView } from "./live-view.ts";
 import type { Previews } from "./previews.ts";
-import type { SavedStates } from "./saved-states.ts";
+import { removeState, type SavedStates } from "./saved-states.ts";
 import { withPictures } from "./served-job.ts";
 
 type ImageEvent = Extract<GenerateEvent, { type: "image" }>;
@@ -24,6 +26,8 @@ const TELL_MS = 250;
 const SAVE_MS = 5_000;
 /** Between tries to write a picture where the disk is full. */
 const WRITE_AGAIN_MS = 5_000;
+/** How long what a job needs is waited for where its store is away, and how long one tries to say how it ended. */
+const PATIENCE_MS = 30_000;
 
 /** Why a job is let go of in the middle. */
 class LetGo extends Error {
@@ -38,14 +42,22 @@ class LetGo extends Error {
 /** What ended several jobs at once, by one of which nobody knows. */
 class EndedTogether extends Error {}
 
+/** The job's model can't be opened by this worker: the job is for others. */
+export class ModelNotHere extends Error {}
+
 export interface DrawingParts {
   readonly claims: Claims;
   readonly log: EventLog;
   readonly assets: Assets;
   readonly store: PictureStore;
-  readonly states: SavedStates;
+  /** Of the states of unfinished pictures. */
+  readonly stateStore: PictureStore;
   readonly previews: Previews;
   readonly live: LiveView;
+  /** Between two signs of life. */
+  readonly touchMs: number;
+  /** The worker's number. */
+  readonly worker: string;
   /** `sideBySide`: how many pictures shared its passes over the weights. */
   readonly onImage: (image: ImageEvent, sideBySide: number) => void;
   /** Of what concerns who runs the server. */
@@ -59,6 +71,7 @@ export class Drawing {
   readonly #stop = new AbortController();
   readonly #drawn = Promise.withResolvers<ImageEvent>();
   #latest: { readonly state: DrawnState; readonly steps: number } | undefined;
+  #states: SavedStates | undefined;
   #sideBySide = 1;
   #toldMs = Number.NEGATIVE_INFINITY;
   #savedMs = performance.now();
@@ -74,23 +87,27 @@ export class Drawing {
     this.over.catch(() => {});
   }
 
-  /** What the engine is asked for. Rejects where this job can't be asked for at all. */
-  async request(): Promise<GenerateRequest> {
-    const { assets, states } = this.#parts;
+  /** What the engine of its model is asked for: it is drawn from now on. Rejects where this job can't be asked for at all. */
+  async request(states: SavedStates): Promise<GenerateRequest> {
+    const { assets, claims, worker, onTrouble } = this.#parts;
     const { id, job } = this.#claim.record;
+    this.#states = states;
+    await claims.started(this.#claim, worker).catch((error: unknown) => onTrouble("a start can't be told", error));
+    const patience = { patienceMs: PATIENCE_MS, signal: this.#stop.signal };
+    const full = checkJob(await patiently(() => withPictures(job, assets), patience));
     const from = await states.read(id, job);
-    const full = checkJob(await withPictures(job, assets));
     return { job: full, signal: this.#stop.signal, states: true, previews: true, ...(from && { from }) };
   }
 
   /** What the engine tells of it. */
   async take(event: GenerateEvent): Promise<void> {
-    const { claims, previews, live } = this.#parts;
+    const { claims, previews, live, onTrouble } = this.#parts;
     const { id } = this.#claim.record;
     if (this.#stop.signal.aborted) return;
     live.take(id, event);
     try {
-      if (event.type === "note") await claims.note(this.#claim, event.text);
+      if (event.type === "note")
+        await claims.note(this.#claim, event.text).catch((error: unknown) => onTrouble("a note can't be told", error));
       else if (event.type === "plan") this.#sideBySide = event.plan.lanes;
       else if (event.type === "preview") previews.set(id, event);
       else if (event.type === "step") {
@@ -104,26 +121,29 @@ export class Drawing {
 
   /** There will be no picture, if there is none yet. `together`: others ended by the same, and it may be one of them that did it. */
   fail(error: unknown, together = false): void {
-    const anybodys = together && !(error instanceof DeviceError);
+    const anybodys = together && !isEngines(error);
     this.#drawn.reject(anybodys ? new EndedTogether("several jobs ended at once", { cause: error }) : error);
   }
 
   async #run(closing: AbortSignal): Promise<boolean> {
-    const { previews, live, states, onImage } = this.#parts;
+    const { previews, live, stateStore, touchMs, onImage, onTrouble } = this.#parts;
     const { id } = this.#claim.record;
     const close = () => this.#stop.abort(new LetGo("closing"));
     closing.addEventListener("abort", close, { once: true });
     if (closing.aborted) close();
-    const beat = setInterval(() => this.#touch(), TOUCH_MS);
+    const beat = setInterval(() => this.#touch(), touchMs);
     const watching = this.#watch();
     try {
       const image = await this.#drawn.promise;
       await this.#handIn(image);
       onImage(image, this.#sideBySide);
-      await states.remove(id);
+      await removeState(stateStore, id);
       return false;
     } catch (error) {
-      return await this.#end(error);
+      return await patiently(() => this.#end(error), { patienceMs: PATIENCE_MS }).catch((failure: unknown) => {
+        onTrouble(`job ${id} can't be given back: others get it when its signs of life are missed`, failure);
+        return isEngines(error);
+      });
     } finally {
       closing.removeEventListener("abort", close);
       clearInterval(beat);
@@ -153,7 +173,7 @@ export class Drawing {
     if (!this.#latest) return;
     const { state, steps } = this.#latest;
     const { id, job } = this.#claim.record;
-    await this.#parts.states.save(id, job, state, steps);
+    await this.#states?.save(id, job, state, steps);
     this.#savedMs = performance.now();
   }
 
@@ -165,44 +185,48 @@ export class Drawing {
     const name = `${record.createdAt.slice(0, 10)}/${record.hash.slice(0, 16)}-${sha256.slice(0, 16)}${PICTURE_ENDINGS[format][0]}`;
     const infotext = (await infotextOf(bytes)) ?? record.job.prompt;
     const picture = { sha256, name, mediaType: `image/${format}`, bytes: bytes.length, width, height, infotext };
-    for (;;) {
+    for (let tries = 1; ; tries++) {
       try {
         await store.put(name, [bytes]);
         break;
       } catch (error) {
-        // A full disk, a folder that is gone for a moment: the picture is kept in memory, and the claim.
+        // A full disk, a folder or a bucket that is gone for a moment: the picture is kept in memory, and the claim.
         onTrouble("a picture can't be written yet", error);
+        const text = `the picture can't be written yet (${systemProblem(error)}): it is kept, and tried again`;
+        if (tries === 1) await claims.note(this.#claim, text).catch(() => {});
         await delay(WRITE_AGAIN_MS, undefined, { signal: this.#stop.signal });
       }
     }
-    await claims.finish(this.#claim, picture);
+    const patience = { patienceMs: Number.POSITIVE_INFINITY, signal: this.#stop.signal };
+    await patiently(() => claims.finish(this.#claim, picture), patience);
   }
 
   /** Resolves to true where the engine is broken. */
   async #end(error: unknown): Promise<boolean> {
-    const { claims, states, onTrouble } = this.#parts;
+    const { claims, stateStore, worker, onTrouble } = this.#parts;
     const { id } = this.#claim.record;
     const { reason } = this.#stop.signal;
     if (reason instanceof LetGo) {
-      if (reason.because === "cancelled") await states.remove(id);
+      if (reason.because === "cancelled") await removeState(stateStore, id);
       if (reason.because !== "closing") return false;
       await this.#save().catch((cause: unknown) => onTrouble("a state can't be saved", cause));
-      await claims.giveBack(this.#claim, "the server closes", true);
+      await claims.giveBack(this.#claim, "the worker closes", true);
       return false;
     }
     const { code, message } = failureOf(error);
     onTrouble(`job ${id} ended`, error);
-    if (error instanceof DeviceError) {
+    if (isEngines(error)) {
       await this.#save().catch((cause: unknown) => onTrouble("a state can't be saved", cause));
       await claims.giveBack(this.#claim, message, false);
       return true;
     }
-    if (error instanceof EndedTogether) {
-      await claims.giveBack(this.#claim, message, false);
-      return false;
+    if (error instanceof BudgetError) await claims.refuse(this.#claim, worker, { code, message });
+    else if (error instanceof Away || error instanceof ModelNotHere) await claims.giveBack(this.#claim, message, true);
+    else if (error instanceof EndedTogether) await claims.giveBack(this.#claim, message, false);
+    else {
+      await claims.fail(this.#claim, { code, message });
+      await removeState(stateStore, id);
     }
-    await claims.fail(this.#claim, { code, message });
-    await states.remove(id);
     return false;
   }
 
@@ -223,4 +247,9 @@ export class Drawing {
       if (job === id && type === "cancelled") this.#stop.abort(new LetGo("cancelled"));
     }
   }
+}
+
+/** It is the engine that is broken. */
+function isEngines(error: unknown): boolean {
+  return error instanceof DeviceError && !(error instanceof Away);
 }

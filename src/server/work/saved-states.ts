@@ -44,14 +44,15 @@ export class SavedStates {
     return same ? saved.state : undefined;
   }
 
-  async remove(id: string): Promise<void> {
-    await this.#options.store.remove(nameOf(id));
-  }
-
   get #computed(): UnfinishedPicture["computed"] {
     const { model, backend, adapter, precision } = this.#options.info;
     return { model, backend, precision, ...(adapter !== undefined && { adapter }) };
   }
+}
+
+/** Of a job that is over. What can't be removed now is pruned later (prune.ts). */
+export async function removeState(store: PictureStore, id: string): Promise<void> {
+  await store.remove(nameOf(id));
 }
 
 function nameOf(id: string): string {

@@ -80,7 +80,7 @@ export function checkServed(value: unknown): GenerateJob {
 export async function newJobs(
   job: GenerateJob,
   count: number,
-  { assets, model }: { readonly assets: Assets; readonly model: OpenRequest },
+  { assets, model, request }: { readonly assets: Assets; readonly model: string; readonly request: OpenRequest },
 ): Promise<readonly NewJob[]> {
   const pictures = new Map<string, string>();
   for (const { name: field, reference: text } of namedPictures(job)) {
@@ -97,8 +97,8 @@ export async function newJobs(
     pictures.set(field, `sha256:${asset.sha256}`);
   }
   const asked = withNamedPictures(job, pictures);
-  const askedHash = hashOf(asked, model);
-  return seriesOf(asked, count).map((each) => ({ job: each, hash: hashOf(each, model), askedHash }));
+  const askedHash = hashOf(asked, request);
+  return seriesOf(asked, count).map((each) => ({ job: each, model, hash: hashOf(each, request), askedHash }));
 }
 
 /** Without a size of its own the job has the picture's. */
@@ -111,10 +111,10 @@ function requireSide({ width, height }: GenerateJob, asset: Asset): void {
 }
 
 /** Equal for jobs that draw the same picture: their fields in the table's order, and the model. */
-function hashOf(job: GenerateJob, model: OpenRequest): string {
+function hashOf(job: GenerateJob, request: OpenRequest): string {
   const given: Readonly<Record<string, unknown>> = { ...job };
   const fields = Object.keys(JOB_FIELDS).map((name) => [name, given[name]]);
-  const { budgets: _, ...opened } = model;
+  const { budgets: _, ...opened } = request;
   const text = JSON.stringify([
     SOLVAY_VERSION,
     fields,

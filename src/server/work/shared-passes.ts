@@ -5,7 +5,8 @@
 import { JOB_FIELDS } from "../../job/fields.ts";
 import type { Engine, GenerateJob, PlanJob, PlanReport } from "../../job/types.ts";
 import type { Assets } from "../pictures/assets.ts";
-import type { Claim, Claims } from "../queue/claims.ts";
+import type { Claim, Claims, NextJob } from "../queue/claims.ts";
+import type { Wanted } from "../queue/next-job.ts";
 import { withPictures } from "./served-job.ts";
 
 /** Whoever comes with a higher priority waits for so many pictures at most. */
@@ -25,16 +26,20 @@ export class SharedPasses {
   }
 
   /** Claims the jobs that are drawn beside the first. */
-  async *neighbours(claims: Claims, { record: { job }, suspect }: Claim): AsyncGenerator<Claim, void, undefined> {
+  async *neighbours(
+    claims: Claims,
+    { record: { job, model }, suspect }: Claim,
+    wanted: Wanted,
+  ): AsyncGenerator<Claim, void, undefined> {
     if (suspect) return;
     const shape = shapeOf(job);
-    const fits = (other: GenerateJob) => shapeOf(other) === shape;
+    const fits = ({ record, suspect }: NextJob) => !suspect && record.model === model && shapeOf(record.job) === shape;
     // No plan is made where nobody waits.
-    const next = await claims.next();
-    if (!next || !fits(next)) return;
+    const next = await claims.next(wanted);
+    if (!next || !fits({ record: next, suspect: false })) return;
     const lanes = await this.#lanesOf(job, shape);
     for (let count = 1; count < lanes; count++) {
-      const claim = await claims.claimNeighbour(fits);
+      const claim = await claims.claim(wanted, fits);
       if (!claim) return;
       yield claim;
     }

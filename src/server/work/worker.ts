@@ -4,37 +4,57 @@
  */
 import { setTimeout as delay } from "node:timers/promises";
 import type { Engine, GenerateRequest } from "../../job/types.ts";
-import { Drawing, type DrawingParts } from "./drawing.ts";
-import type { SavedStates } from "./saved-states.ts";
-import { SharedPasses } from "./shared-passes.ts";
+import { patiently } from "../away.ts";
+import type { Claim } from "../queue/claims.ts";
+import type { Wanted } from "../queue/next-job.ts";
+import type { WorkerEntries } from "../queue/workers.ts";
+import { Drawing, type DrawingParts, ModelNotHere } from "./drawing.ts";
+import { type HeldModel, ModelHolder, type OpenModel } from "./model-holder.ts";
+import type { SharedPasses } from "./shared-passes.ts";
 
 /** A job that nobody told of is found after so long. */
 const LOOK_MS = 5_000;
+/** Jobs in a row of the model that is held, while older ones of others wait. */
+const MOST_IN_A_ROW = 16;
+/** How long it waits for its database when it starts. */
+const PATIENCE_MS = 60_000;
 
-export interface WorkerParts extends Omit<DrawingParts, "states"> {
-  /** An engine, and where its jobs' states lie. */
-  readonly open: () => Promise<{ readonly engine: Engine; readonly states: SavedStates }>;
-  readonly onOpened: (engine: Engine) => void;
+export interface WorkerParts extends Omit<DrawingParts, "worker"> {
+  readonly entries: WorkerEntries;
+  /** Names of the models that it can open; the first is opened at once. */
+  readonly models: readonly string[];
+  readonly open: OpenModel;
+  readonly onOpened: (engine: Engine, model: string) => void;
 }
 
 /** Works until the signal, and gives back what it has then. Rejects where no engine can be opened. */
 export async function work(parts: WorkerParts, signal: AbortSignal): Promise<void> {
-  for (;;) {
-    const { engine, states } = await parts.open();
-    await using _ = engine;
-    parts.onOpened(engine);
-    const again = await drawAll({ ...parts, states }, engine, signal);
-    if (!again) return;
+  const { entries, claims, touchMs, onTrouble } = parts;
+  await using holder = new ModelHolder(parts);
+  const id = await patiently(() => entries.enter(holder.models), { patienceMs: PATIENCE_MS, signal });
+  const beat = setInterval(() => {
+    const seen = entries.seen(id, holder.models).then(() => claims.endRefused());
+    seen.catch((error: unknown) => onTrouble("no sign of life can be given", error));
+  }, touchMs);
+  try {
+    await holder.hold(holder.models[0]!);
+    await drawAll({ ...parts, worker: id }, holder, signal);
+  } finally {
+    clearInterval(beat);
+    await entries.leave(id).catch(() => {});
   }
 }
 
-/** Resolves to true where the engine is broken. */
-async function drawAll(parts: DrawingParts, engine: Engine, signal: AbortSignal): Promise<boolean> {
-  const { claims, log, assets, onTrouble } = parts;
-  const shared = new SharedPasses(engine, assets);
+async function drawAll(parts: WorkerParts & DrawingParts, holder: ModelHolder, signal: AbortSignal): Promise<void> {
+  const { claims, log, worker, onTrouble } = parts;
+  let inARow = 0;
   while (!signal.aborted) {
-    const news = log.news;
-    const claim = await claims.claim().catch((error: unknown) => onTrouble("no job can be claimed", error));
+    const { news } = log;
+    const wanted = (): Wanted => {
+      const held = inARow < MOST_IN_A_ROW ? holder.model : undefined;
+      return { models: [...holder.models, ""], held, worker };
+    };
+    const claim = await claims.claim(wanted()).catch((error: unknown) => onTrouble("no job can be claimed", error));
     if (!claim) {
       const waiting = new AbortController();
       const stop = AbortSignal.any([signal, waiting.signal]);
@@ -42,25 +62,49 @@ async function drawAll(parts: DrawingParts, engine: Engine, signal: AbortSignal)
       waiting.abort();
       continue;
     }
-    // It shows signs of life while its neighbours are looked for.
-    const drawings = [new Drawing(parts, claim, signal)];
-    try {
-      for await (const neighbour of shared.neighbours(claims, claim))
-        drawings.push(new Drawing(parts, neighbour, signal));
-    } catch (error) {
-      onTrouble("no neighbours can be claimed", error);
+    // It shows signs of life while its model is opened and its neighbours are looked for.
+    const first = new Drawing(parts, claim, signal);
+    const model = claim.record.model || holder.models[0]!;
+    inARow = model === holder.model ? inARow + 1 : 1;
+    const held = await holder.hold(model).catch((error: unknown) => {
+      onTrouble(`the model ${model} can't be opened`, error);
+      first.fail(new ModelNotHere(`the model ${model} can't be opened here`));
+    });
+    if (!held) {
+      await first.over;
+      if (signal.aborted) return;
+      holder.forget(model);
+      continue;
     }
-    if (await drawTogether(engine, drawings)) return true;
+    const drawings = [first, ...(await neighboursOf(parts, held.shared, claim, wanted, signal))];
+    if (await drawTogether(held, drawings)) await holder.close();
   }
-  return false;
+}
+
+async function neighboursOf(
+  parts: WorkerParts & DrawingParts,
+  shared: SharedPasses,
+  claim: Claim,
+  wanted: () => Wanted,
+  signal: AbortSignal,
+): Promise<readonly Drawing[]> {
+  const { claims, onTrouble } = parts;
+  const drawings: Drawing[] = [];
+  try {
+    for await (const neighbour of shared.neighbours(claims, claim, wanted()))
+      drawings.push(new Drawing(parts, neighbour, signal));
+  } catch (error) {
+    onTrouble("no neighbours can be claimed", error);
+  }
+  return drawings;
 }
 
 /** What becomes of one of them is no matter of the others. Resolves to true where the engine is broken. */
-async function drawTogether(engine: Engine, drawings: readonly Drawing[]): Promise<boolean> {
+async function drawTogether({ engine, states }: HeldModel, drawings: readonly Drawing[]): Promise<boolean> {
   const asked: { readonly drawing: Drawing; readonly request: GenerateRequest }[] = [];
   for (const drawing of drawings) {
     try {
-      asked.push({ drawing, request: await drawing.request() });
+      asked.push({ drawing, request: await drawing.request(states) });
     } catch (error) {
       drawing.fail(error);
     }

@@ -27,12 +27,11 @@ const ANY_OBJECT = { schema: { type: "object", description: "as A1111's web UI 1
 
 export function webUiRoutes(services: Services): readonly Route[] {
   const { queue } = services;
-  const { vae: vaeFile } = services.model;
   const served = (): Served => {
-    const { model, refiner } = openEngineOf(services).info;
+    const { vae, refiner } = services.model;
     return {
-      model: modelNamed(model).model,
-      vae: vaeFile === undefined ? undefined : modelNamed(vaeFile).model,
+      model: services.models.standing,
+      vae: vae === undefined ? undefined : modelNamed(vae).model,
       refiner: refiner === undefined ? undefined : modelNamed(refiner).model,
     };
   };

@@ -61,13 +61,14 @@ export function jobRoutes(services: Services): readonly Route[] {
             job: jobSchema(),
             count: { type: "integer", minimum: 1, maximum: MAX_COUNT, default: 1 },
             priority,
+            model: { type: "string", description: "one of /api/models; the standing one where it is left out" },
           },
           required: ["job"],
           additionalProperties: false,
         },
       },
       async handle(context) {
-        const { job, count = 1, priority = 0, ...others } = await jsonOf(context, MAX_PICTURE_BODY_BYTES);
+        const { job, count = 1, priority = 0, model, ...others } = await jsonOf(context, MAX_PICTURE_BODY_BYTES);
         const [unknown] = Object.keys(others);
         if (unknown !== undefined) throw unknownField(unknown);
         const idempotencyKey = context.req.header("idempotency-key");
@@ -79,6 +80,7 @@ export function jobRoutes(services: Services): readonly Route[] {
           owner: context.get("owner"),
           priority: within("priority", priority, -MAX_PRIORITY, MAX_PRIORITY),
           idempotencyKey,
+          ...(model !== undefined && { model: String(model) }),
         };
         const jobs = await ask(services, checkServed(job), within("count", count, 1, MAX_COUNT), asking);
         return context.json({ jobs: jobs.map(jobView) }, 201);
@@ -217,7 +219,7 @@ function within(subject: string, value: unknown, min: number, max: number): numb
 }
 
 function unknownField(name: string): Refusal {
-  const problem = "there is no such field beside a job (there are job, count, priority)";
+  const problem = "there is no such field beside a job (there are job, count, priority, model)";
   return new Refusal(400, {
     code: "E_JOB",
     subject: name.slice(0, 60),

@@ -1,8 +1,7 @@
 /** @file OpenAI's image routes (openai-node 6.49, resources/images.ts), for the clients that speak it. */
-import { modelNamed } from "../../../library/model-name.ts";
 import type { JsonObject } from "../../../source/json-fields.ts";
 import type { JobRecord } from "../../queue/job-record.ts";
-import { allOver, ask, openEngineOf, pictureOf, type Services } from "../../services.ts";
+import { allOver, ask, pictureOf, type Services } from "../../services.ts";
 import { previewPng } from "../../work/previews.ts";
 import { jsonOf, MAX_PICTURE_BODY_BYTES } from "../bodies.ts";
 import { JobFailure, Refusal } from "../failures.ts";
@@ -17,7 +16,7 @@ const ANY_MODEL = /^(dall-e-[23]|gpt-image-[\w.-]+|chatgpt-image-latest)$/;
 const PARTIAL_SCALE = 8;
 
 export function openAiRoutes(services: Services): readonly Route[] {
-  const modelId = () => modelNamed(openEngineOf(services).info.model).model ?? "demo";
+  const modelId = () => services.models.standing;
   const model = () => ({ id: modelId(), object: "model", created: 0, owned_by: "solvay" });
   return [
     {

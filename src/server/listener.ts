@@ -1,0 +1,86 @@
+/** @file The socket of a server: taken first, so that a port in use is said at once, with its guard before every request. */
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
+import { getRequestListener } from "@hono/node-server";
+import { DeviceError } from "../errors.ts";
+import { failed } from "./http/app.ts";
+import { notReady } from "./http/failures.ts";
+import { guard, setAnswerHeaders } from "./http/guard.ts";
+import { waitingPage } from "./studio/studio.ts";
+
+const LIMITS = { headersTimeout: 15_000, requestTimeout: 60_000, maxHeaderSize: 16 * 1024, keepAliveTimeout: 10_000 };
+const MAX_CONNECTIONS = 128;
+/** Whoever answers is alive. */
+const HEALTHY = JSON.stringify({ ok: true });
+
+type Fetch = (request: Request) => Response | Promise<Response>;
+
+export interface Listening extends AsyncDisposable {
+  readonly url: string;
+  /** Whom to ask from now on; who asks before is told to come again. */
+  readonly serve: (fetch: Fetch) => void;
+}
+
+export interface ListenOptions {
+  readonly host: string;
+  /** 0: one that is free. */
+  readonly port: number;
+  readonly allowedHosts: readonly string[];
+}
+
+/** Rejects with DeviceError `E_LISTEN`. */
+export async function listen({ host, port, allowedHosts }: ListenOptions): Promise<Listening> {
+  let bound = port;
+  let listener: ReturnType<typeof getRequestListener> | undefined;
+  const server = createServer({ ...LIMITS, requireHostHeader: false }, async (request, response) => {
+    setAnswerHeaders(response);
+    try {
+      guard(request, { allowedHosts, port: () => bound });
+      const page = !listener && request.method === "GET" ? waitingPage(request.url ?? "") : undefined;
+      if (page) {
+        response.writeHead(page.status, Object.fromEntries(page.headers));
+        response.end(await page.text());
+        return;
+      }
+      if (!listener && request.url === "/healthz") {
+        response.setHeader("content-type", "application/json");
+        response.end(HEALTHY);
+        return;
+      }
+      if (!listener) throw notReady("the database is being opened");
+    } catch (error) {
+      const answer = failed(request.url ?? "/", error);
+      response.writeHead(answer.status, { "content-type": "application/json", connection: "close" });
+      response.end(await answer.text());
+      return;
+    }
+    await listener(request, response);
+  });
+  server.maxConnections = MAX_CONNECTIONS;
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  server.once("error", (cause: NodeJS.ErrnoException) => {
+    const problem = cause.code === "EADDRINUSE" ? "another program listens there" : cause.message;
+    reject(
+      new DeviceError({ code: "E_LISTEN", subject: `${host}:${port}`, problem, next: "choose another --port", cause }),
+    );
+  });
+  server.listen(port, host, resolve);
+  await promise;
+  bound = (server.address() as AddressInfo).port;
+  const closed = Promise.withResolvers<void>();
+  let closing = false;
+  return {
+    serve(fetch) {
+      listener = getRequestListener(fetch);
+    },
+    url: `http://${host.includes(":") ? `[${host}]` : host}:${bound}`,
+    async [Symbol.asyncDispose]() {
+      if (!closing) {
+        closing = true;
+        server.close(() => closed.resolve());
+        server.closeAllConnections();
+      }
+      await closed.promise;
+    },
+  };
+}

@@ -1,0 +1,43 @@
+/**
+ * @file Which job a worker gets next: of the models that it can open and not of those that it refused, the highest priority first; then what
+ * is of the model that it holds; then keys take turns; then the order of asking.
+ */
+import type { PgBoss } from "pg-boss";
+import { QUEUE } from "./boss.ts";
+import type { Sql } from "./database.ts";
+import type { JobRow } from "./job-record.ts";
+
+/** What a worker can draw. */
+export interface Wanted {
+  /** Names of models; "" stands for jobs of a time when they had none. */
+  readonly models: readonly string[];
+  /** The model that is open: its jobs come first. */
+  readonly held?: string | undefined;
+  /** Its number in the table of workers. */
+  readonly worker: string;
+}
+
+/** The job that comes next; `lock`: no other transaction gets it as long as this one lasts. */
+export async function nextJob(
+  sql: Sql,
+  { models, held = "", worker }: Wanted,
+  { lock }: { readonly lock: boolean },
+): Promise<JobRow | undefined> {
+  const [row] = await sql.query<JobRow>(
+    `select j.* from solvay.jobs j left join solvay.turns t on t.owner = j.owner
+     where j.state in ('queued', 'running') and j.model = any ($1::text[])
+       and exists (select from pgboss.job b where b.name = '${QUEUE}' and b.id = j.id and b.state < 'active')
+       and not exists (select from solvay.refusals r where r.job = j.id and r.worker = $3::uuid)
+     order by j.priority desc, (j.model = $2) desc, t.at nulls first, j.number limit 1
+     ${lock ? "for update of j skip locked" : ""}`,
+    [models, held, worker],
+  );
+  return row;
+}
+
+/** Claims it from pg-boss, whose priority of a job is its number. Undefined: it is somebody's already. */
+export async function fetchJob(boss: PgBoss, sql: Sql, number: number): Promise<number | undefined> {
+  const just = { minPriority: number, maxPriority: number };
+  const [taken] = await boss.fetch(QUEUE, { includeMetadata: true, db: sql.boss, ...just });
+  return taken?.retryCount;
+}

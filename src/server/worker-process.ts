@@ -1,0 +1,36 @@
+/** @file A worker of its own: what it stands on, and its engine. Any number of them share one database. */
+import type { DestinationStream } from "pino";
+import type { Engine } from "../job/types.ts";
+import { type BackingOptions, openBacking } from "./backing.ts";
+import { openLogger } from "./logger.ts";
+import { LiveView } from "./work/live-view.ts";
+import { type EngineOptions, modelOpener } from "./work/open-model.ts";
+import { Previews } from "./work/previews.ts";
+import { work } from "./work/worker.ts";
+
+export interface WorkerOptions extends BackingOptions, EngineOptions {
+  readonly logs: DestinationStream;
+  readonly onReady: (engine: Engine, model: string) => void;
+  readonly onDrawn: (elapsedMs: number) => void;
+}
+
+/** Works until the signal, and gives back what it has then. Rejects where no engine can be opened. */
+export async function runWorker(options: WorkerOptions, signal: AbortSignal): Promise<void> {
+  const logger = openLogger(options.logs);
+  await using backing = await openBacking(options, logger, signal);
+  const { database, claims, log, store, stateStore, assets, entries } = backing;
+  await work(
+    {
+      ...{ claims, log, assets, store, stateStore, entries, previews: new Previews() },
+      // Nobody watches here.
+      live: new LiveView(() => undefined),
+      touchMs: options.heartbeat.touchMs,
+      models: [...options.models.keys()],
+      open: modelOpener({ ...options, stateStore, ownBytes: database.ownBytes }, signal),
+      onOpened: options.onReady,
+      onImage: ({ elapsedMs }) => options.onDrawn(elapsedMs),
+      onTrouble: (what, error) => logger.error({ err: error }, what),
+    },
+    signal,
+  );
+}
