@@ -12,10 +12,13 @@ import numpy as np
 import torch
 from diffusers import (
     ControlNetModel,
+    ControlNetUnionModel,
     StableDiffusionXLControlNetImg2ImgPipeline,
     StableDiffusionXLControlNetInpaintPipeline,
     StableDiffusionXLControlNetPipeline,
+    StableDiffusionXLControlNetUnionPipeline,
 )
+from diffusers.models.controlnets.multicontrolnet_union import MultiControlNetUnionModel
 from diffusers.image_processor import VaeImageProcessor
 from diffusers.loaders.single_file_utils import convert_controlnet_checkpoint
 from PIL import Image
@@ -43,6 +46,9 @@ NETS = {
     "light": {**WIDTHS, "transformer_layers_per_block": [1, 1, 1], "down_block_types": ["DownBlock2D"] * 3, "mid_block_type": "UNetMidBlock2D"},
 }  # fmt: skip
 
+# ProMax knows eight kinds of pictures.
+UNIONS = {"union": {**WIDTHS, **DEEP, "num_control_type": 8, "num_trans_channel": 12, "num_trans_head": 4, "num_proj_channel": 12}}
+
 COMMON = {"prompt": "a mill", "steps": 4, "guidance": 3, "width": 64, "height": 48}
 EDGES = {"net": "edges", "image": "init.png"}
 LIGHT = {"net": "light", "image": "soft.png"}
@@ -55,11 +61,13 @@ JOBS = [
     {**COMMON, "name": "img2img", "seed": 6, "steps": 6, "init": "init.png", "strength": 0.7, "controls": [{**EDGES, "start": 0.2, "image": "soft.png"}]},
     {**COMMON, "name": "inpaint", "seed": 7, "init": "init.png", "mask": "mask.png", "strength": 0.9, "controls": [{**LIGHT, "image": "init.png"}]},
     {**COMMON, "name": "hires", "seed": 8, "hires": {"scale": 1.5, "strength": 0.7, "steps": 5}, "controls": [{**EDGES, "end": 0.6}]},
+    {**COMMON, "name": "union", "seed": 9, "controls": [{"net": "union", "image": "init.png", "mode": "depth", "weight": 0.7, "end": 0.8}]},
+    {**COMMON, "name": "unions", "seed": 10, "negative": "fog", "controls": [{"net": "union", "image": "init.png", "mode": "3"}, {"net": "union", "image": "soft.png", "mode": "repaint", "weight": 0.5}]},
 ]  # fmt: skip
 
 
-def net(name: str, seed: int) -> ControlNetModel:
-    model = ControlNetModel(**NETS[name])
+def net(name: str, seed: int) -> ControlNetModel | ControlNetUnionModel:
+    model = ControlNetUnionModel(**UNIONS[name]) if name in UNIONS else ControlNetModel(**NETS[name])
     randomise(model, seed)
     for block in [*model.controlnet_down_blocks, model.controlnet_mid_block]:
         block.weight.data *= 0.3
@@ -100,10 +108,10 @@ def original_names(state: dict) -> dict:
 def make_nets() -> None:
     shutil.rmtree(OUT, ignore_errors=True)
     OUT.mkdir(parents=True)
-    for seed, name in enumerate(NETS, 60):
+    for seed, name in enumerate([*NETS, *UNIONS], 60):
         model = net(name, seed)
         state = {key: value.contiguous() for key, value in model.state_dict().items()}
-        if name == "edges":
+        if name in ("edges", "union"):
             model.save_pretrained(OUT / name, variant="fp16")
         else:
             save_file(original_names(state) if name == "lines" else state, OUT / f"{name}.safetensors")
@@ -127,19 +135,24 @@ def opened(name: str) -> Image.Image:
 
 def picture(job: dict) -> np.ndarray:
     base = load_pipeline(MODELS / "deep", CONFIGS["deep"]["variant"])
-    names = list(NETS)
+    names = [*NETS, *UNIONS]
     nets = [net(control["net"], 60 + names.index(control["net"])).float() for control in job["controls"]]
-    kind = (
+    union = any(control["net"] in UNIONS for control in job["controls"])
+    kind = StableDiffusionXLControlNetUnionPipeline if union else (
         StableDiffusionXLControlNetInpaintPipeline if "mask" in job else StableDiffusionXLControlNetImg2ImgPipeline if "init" in job else StableDiffusionXLControlNetPipeline
     )  # fmt: skip
     single = len(nets) == 1
-    pipe = kind(**base.components, controlnet=nets[0] if single else nets, force_zeros_for_empty_prompt=base.config.force_zeros_for_empty_prompt)
+    modes = {"openpose": 0, "depth": 1, "repaint": 7}
+    pipe = kind(**base.components, controlnet=nets[0] if single else MultiControlNetUnionModel(nets) if union else nets, force_zeros_for_empty_prompt=base.config.force_zeros_for_empty_prompt)
     pipe.set_progress_bar_config(disable=True)
     each = lambda key, standing: [control.get(key, standing) for control in job["controls"]]
     one = lambda values: values[0] if single else values
     images = [opened(control["image"]) for control in job["controls"]]
     size = {"width": job["width"], "height": job["height"]}
     given = {"image": one(images)}
+    if union:
+        numbers = [modes.get(control["mode"], 3) for control in job["controls"]]
+        given = {"control_image": images, "control_mode": numbers}
     if "init" in job:
         init = opened(job["init"]).resize((job["width"], job["height"]), Image.LANCZOS)
         given = {"image": init, "control_image": one(images), "strength": job["strength"]}

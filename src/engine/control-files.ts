@@ -1,6 +1,8 @@
 /** @file The ControlNets that jobs ask for: each opened once, its weights a component of the runtime, for as long as the engine. */
 import { UsageError } from "../errors.ts";
+import { type ControlUse, controlMode } from "../job/control-use.ts";
 import type { FullJob } from "../job/job.ts";
+import type { ControlNetwork } from "../models/control.ts";
 import type { FilePlace } from "../models/family.ts";
 import type { JobControl } from "../pipeline/job-controls.ts";
 import type { Runtime } from "../pipeline/runtime.ts";
@@ -28,7 +30,11 @@ export class ControlFiles implements AsyncDisposable {
   async ofJob({ controls }: FullJob, signal?: AbortSignal): Promise<readonly JobControl[] | undefined> {
     if (!controls || controls.length === 0) return undefined;
     const opened: JobControl[] = [];
-    for (const use of controls) opened.push({ use, ...(await this.#file(use.file, signal)) });
+    for (const use of controls) {
+      const known = await this.#file(use.file, signal);
+      requireMode(use, known.network);
+      opened.push({ use, ...known });
+    }
     return opened;
   }
 
@@ -56,4 +62,23 @@ export class ControlFiles implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#sources.disposeAsync();
   }
+}
+
+function requireMode(use: ControlUse, { modes }: ControlNetwork): void {
+  const mode = controlMode(use);
+  const [problem, next] =
+    modes === undefined
+      ? mode === undefined
+        ? []
+        : ["it looks at one kind of picture, and a mode was given", "leave the mode out (--control-mode)"]
+      : mode === undefined
+        ? ["it looks at several kinds of pictures, and none was named", "name it: --control-mode depth, canny, ..."]
+        : mode >= modes
+          ? [
+              `it knows ${modes} kinds of pictures (found mode ${use.mode}, number ${mode})`,
+              "name one of those, or take ProMax's file",
+            ]
+          : [];
+  if (problem === undefined) return;
+  throw new UsageError({ code: "E_CONTROL", subject: use.file, problem, next: next! });
 }

@@ -28,7 +28,8 @@ export const CONTROL_FIELDS = {
 const GUESSES = "ControlNet is more important";
 
 /** As sd-webui-controlnet writes a unit (internal_controlnet/external_code.py), and the picture's name, which it has not. */
-function controlEntry({ file, image, weight = 1, start = 0, end = 1, guess, preprocess = "none" }: ControlUse): string {
+function controlEntry(control: ControlUse): string {
+  const { file, image, weight = 1, start = 0, end = 1, guess, mode, preprocess = "none" } = control;
   const entries = {
     Module: preprocess,
     Model: file,
@@ -37,6 +38,8 @@ function controlEntry({ file, image, weight = 1, start = 0, end = 1, guess, prep
     "Guidance Start": start,
     "Guidance End": end,
     "Control Mode": guess ? GUESSES : "Balanced",
+    // As ControlNet Union has it in Forge.
+    ...(mode !== undefined && { "Union Control Type": mode }),
     ...(image !== undefined && { Image: image }),
   };
   const text = (value: string | number) =>
@@ -50,7 +53,7 @@ function controlEntry({ file, image, weight = 1, start = 0, end = 1, guess, prep
 function controlOfEntry(text: string, entries: ReadonlyMap<string, string>): unknown {
   if (!entries.get("Version")?.startsWith("Solvay ")) return undefined;
   const found = parseInfotext(text).entries;
-  const [module, image] = [found.get("Module"), found.get("Image")];
+  const [module, image, mode] = ["Module", "Image", "Union Control Type"].map((name) => found.get(name));
   return {
     file: found.get("Model"),
     ...(image !== undefined && { image }),
@@ -58,6 +61,7 @@ function controlOfEntry(text: string, entries: ReadonlyMap<string, string>): unk
     ...numberOf(found, "Guidance Start", "start", 0),
     ...numberOf(found, "Guidance End", "end", 1),
     ...(found.get("Control Mode") === GUESSES && { guess: true }),
+    ...(mode !== undefined && { mode }),
     ...(module !== undefined && module !== "none" && { preprocess: module }),
   };
 }

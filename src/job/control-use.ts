@@ -15,8 +15,21 @@ export interface ControlUse {
   readonly end?: number;
   /** It steers the prompt's part alone, its early blocks less: diffusers' guess_mode. Default false. */
   readonly guess?: boolean;
+  /** Of a ControlNet Union: the kind of picture, by name or number ("depth", "1"). */
+  readonly mode?: string;
   /** What is made of the picture first. Default "none". */
   readonly preprocess?: ControlPreprocessor;
+}
+
+/** As xinsir's ControlNet Union numbers them; the last two are ProMax's. */
+const MODES: Readonly<Record<string, number>> = {
+  ...{ openpose: 0, depth: 1, hed: 2, softedge: 2, scribble: 2, canny: 3, lineart: 3, mlsd: 3, normal: 4, segment: 5 },
+  ...{ tile: 6, repaint: 7, inpaint: 7 },
+};
+
+/** Its number; undefined where none is said. */
+export function controlMode({ mode }: Pick<ControlUse, "mode">): number | undefined {
+  return mode === undefined ? undefined : (MODES[mode] ?? Number(mode));
 }
 
 export const MAX_CONTROLS = 8;
@@ -64,6 +77,11 @@ export const CONTROL_PARTS: Readonly<Record<Exclude<keyof ControlUse, "file">, C
     usage: "",
     description:
       "the --control before it steers the prompt's part alone, its early blocks less (diffusers' guess_mode)",
+  },
+  mode: {
+    kind: { type: "choice", values: [...new Set([...Object.keys(MODES), ...Object.values(MODES).map(String)])] },
+    usage: "<name|n>",
+    description: "kind of the picture, for a ControlNet Union before it: depth, canny, ..., or its number",
   },
   preprocess: {
     kind: { type: "choice", values: CONTROL_PREPROCESSORS },

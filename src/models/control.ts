@@ -4,6 +4,8 @@ import type { TensorTable } from "../container/table.ts";
 /** A network that steers another by a picture, as plain data; what more there is of it is its family's. */
 export interface ControlNetwork {
   readonly kind: string;
+  /** How many kinds of pictures it can be told to look at; absent: it looks at one kind. */
+  readonly modes?: number | undefined;
 }
 
 export interface ControlShape {
@@ -12,6 +14,8 @@ export interface ControlShape {
   readonly network: ControlNetwork;
   /** It steers what is told of the prompt, and not of the negative one, and its early blocks less. */
   readonly guess: boolean;
+  /** Of a network with modes: which, from 0. */
+  readonly mode?: number | undefined;
   /** Of the batch, the last ones. */
   readonly rows: number;
   /** How often it is asked in one image. */

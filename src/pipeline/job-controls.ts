@@ -2,7 +2,7 @@
 import { controlPicture, controlPictureBytes } from "../image/control-picture.ts";
 import type { RgbPicture } from "../image/mask.ts";
 import { resample, resampleBytes } from "../image/resample.ts";
-import type { ControlUse } from "../job/control-use.ts";
+import { type ControlUse, controlMode } from "../job/control-use.ts";
 import type { PictureSize } from "../job/job.ts";
 import { atStep } from "../models/conditioning.ts";
 import type { ControlInput, ControlNetwork, ControlShape } from "../models/control.ts";
@@ -40,7 +40,9 @@ export function controlShapes(
     const weights = weightsOf(use, course);
     const guess = use.guess ?? false;
     const asked = course.calls.filter(({ step }) => atStep(weights, step) !== 0).length;
-    return { component, network, guess, rows: guess ? batch - negatives : batch, calls: Math.max(1, asked) };
+    const mode = controlMode(use);
+    const rows = guess ? batch - negatives : batch;
+    return { component, network, guess, ...(mode !== undefined && { mode }), rows, calls: Math.max(1, asked) };
   });
 }
 

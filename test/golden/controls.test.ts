@@ -1,6 +1,7 @@
 /**
  * @file ControlNets against diffusers in fp32 on the same weights (scripts/golden/controls_golden.py). Every pixel within 2/255, PSNR at least 50 dB.
  */
+import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { test } from "node:test";
@@ -39,13 +40,33 @@ function jobOf({ negative, init, mask, hires, controls, name: _, file: __, ...jo
     ...(hires && { hiresScale: hires.scale, hiresStrength: hires.strength, hiresSteps: hires.steps }),
     controls: controls.map(({ net, image, ...rest }) => ({
       ...rest,
-      file: pathOf(`controls/${net === "edges" ? net : `${net}.safetensors`}`),
+      file: pathOf(`controls/${["edges", "union"].includes(net) ? net : `${net}.safetensors`}`),
       image: pathOf(`from-pictures/${image}`),
     })),
   };
 }
 
 const engineOf = sharedEngine();
+
+test("a union that is not told the kind of its picture, or one that it doesn't know, is refused", async () => {
+  const engine = await engineOf({ model: pathOf("golden/deep"), backend: "cpu" });
+  for (const [mode, words] of [
+    [undefined, /E_CONTROL .*union: it looks at several kinds of pictures, and none was named/],
+    ["12", /E_JOB controls: /],
+  ] as const) {
+    const control = { file: pathOf("controls/union"), image: pathOf("from-pictures/init.png"), ...(mode && { mode }) };
+    const drawn = async () => {
+      for await (const _event of engine.generate({
+        prompt: "a mill",
+        steps: 1,
+        width: 64,
+        height: 48,
+        controls: [control],
+      }));
+    };
+    await assert.rejects(drawn(), words);
+  }
+});
 
 for (const job of jobs) {
   test(`${job.file} equals diffusers' picture`, async () => {

@@ -193,7 +193,9 @@ test("refused: a control without a picture, a folder of another class, an absent
     onlyNames: true,
     controlDir: path.join(cwd, "nets"),
   });
-  const drawn = async (controls: readonly { readonly file: string; readonly image?: string }[]) => {
+  const drawn = async (
+    controls: readonly { readonly file: string; readonly image?: string; readonly mode?: string }[],
+  ) => {
     for await (const _event of engine.generate({ prompt: "a lake", steps: 1, width: 16, height: 16, controls }));
   };
   await assert.rejects(drawn([{ file: "lines" }]), /E_JOB controls: number 1 has no picture to look at/);
@@ -205,5 +207,9 @@ test("refused: a control without a picture, a folder of another class, an absent
   const wrong = tensors(1).map((tensor) => (tensor.name === "conv_in.bias" ? { ...tensor, bytes } : tensor));
   writeFileSync(path.join(cwd, "nets/nan.safetensors"), encodeSafetensors(wrong));
   await assert.rejects(drawn([{ file: "nan", image: PICTURE }]), /E_NONFINITE .*conv_in\.bias/);
+  await assert.rejects(
+    drawn([{ file: "lines", image: PICTURE, mode: "depth" }]),
+    /E_CONTROL lines: it looks at one kind of picture/,
+  );
   await assert.rejects(drawn([{ file: "flux", image: PICTURE }]), /E_CONTROL .*FluxControlNetModel/);
 });

@@ -5,47 +5,55 @@ import type { UNetConfig } from "./config.ts";
 import type { ControlNetConfig } from "./controlnet.ts";
 import { blocksOf, deepest, MID_DEPTH } from "./inferred-config.ts";
 import { halfConfig } from "./network-config.ts";
+import type { UNetHalf } from "./unet-blocks.ts";
 
-const MAX_HINT_CHANNELS = 4096;
 /** Each halves the picture's sides. */
 const MAX_HINT_LEVELS = 8;
 
-/** Throws ArtifactError `E_CONFIG`. */
-export function controlNetConfig(json: JsonConfig): ControlNetConfig {
-  json.require("global_pool_conditions", [false, null]);
-  json.require("num_class_embeds", [null]);
-  json.require("controlnet_conditioning_channel_order", ["rgb", "bgr", null]);
-  const hintChannels = json.has("conditioning_embedding_out_channels")
-    ? json.ints("conditioning_embedding_out_channels", 1, MAX_HINT_CHANNELS, MAX_HINT_LEVELS)
-    : [16, 32, 96, 256];
-  return {
-    kind: "controlnet",
-    ...halfConfig(json),
-    pictureChannels: json.int("conditioning_channels", 1, 64, 3),
-    hintChannels,
-    bgr: json.string("controlnet_conditioning_channel_order", "rgb") === "bgr",
-  };
-}
-
-/** Undefined where its levels are not those of a ControlNet. What shapes don't tell, such as the number of heads, is as in `base`. */
-export function inferredControlNet(table: TensorTable, base: UNetConfig): ControlNetConfig | undefined {
+/** What `json` says; without it, what shapes don't tell, such as the number of heads, is as in `base`. Undefined where the levels are not a ControlNet's. */
+export function controlNetConfig(
+  table: TensorTable,
+  json: JsonConfig | undefined,
+  base: UNetConfig,
+): ControlNetConfig | undefined {
+  json?.require("global_pool_conditions", [false, null]);
+  json?.require("num_class_embeds", [null]);
+  json?.require("controlnet_conditioning_channel_order", ["rgb", "bgr", null]);
   const shapeOf = (name: string) => table.get(name)?.shape ?? [];
-  const blocks = blocksOf(table, "down");
   const hint = "controlnet_cond_embedding";
   const [firstHint, pictureChannels] = shapeOf(`${hint}.conv_in.weight`);
-  const [, inChannels] = shapeOf("conv_in.weight");
-  if (!firstHint || !pictureChannels || !inChannels || blocks.length === 0) return undefined;
+  const half = json ? halfConfig(json) : inferredHalf(table, base);
+  if (!firstHint || !pictureChannels || !half) return undefined;
   const hintChannels = [firstHint];
   while (hintChannels.length < MAX_HINT_LEVELS) {
     const [channels] = shapeOf(`${hint}.blocks.${2 * hintChannels.length - 1}.weight`);
     if (!channels) break;
     hintChannels.push(channels);
   }
+  const [types, width = 0] = shapeOf("task_embedding");
+  const heads = json?.int("num_trans_head", 1, MAX_UNION, UNION_HEADS) ?? Math.min(UNION_HEADS, width);
+  return {
+    ...{ ...half, kind: "controlnet", pictureChannels, hintChannels },
+    bgr: json?.string("controlnet_conditioning_channel_order", "rgb") === "bgr",
+    ...(types &&
+      types <= MAX_UNION && { modes: types, union: { types, heads, layers: deepest(table.keys(), UNION_LAYER) } }),
+  };
+}
+
+/** xinsir's have eight, six of them in the first release, and one layer. */
+const UNION_HEADS = 8;
+const MAX_UNION = 64;
+const UNION_LAYER = /^transformer_layes\.(\d{1,2})\./;
+
+function inferredHalf(table: TensorTable, base: UNetConfig): UNetHalf | undefined {
+  const shapeOf = (name: string) => table.get(name)?.shape ?? [];
+  const blocks = blocksOf(table, "down");
+  const [, inChannels] = shapeOf("conv_in.weight");
+  if (!inChannels || blocks.length === 0) return undefined;
   const midDepth = deepest(table.keys(), MID_DEPTH);
   const { outChannels: _, sampleSize: __, upLevels: ___, ...half } = base;
   return {
     ...half,
-    kind: "controlnet",
     inChannels,
     levels: blocks.map(({ layers, depths }, i) => ({
       channels: shapeOf(`down_blocks.${i}.resnets.0.conv1.weight`)[0] ?? 0,
@@ -55,6 +63,5 @@ export function inferredControlNet(table: TensorTable, base: UNetConfig): Contro
       transformerLayers: depths,
     })),
     mid: { crossAttention: midDepth > 0, transformerLayers: midDepth, heads: base.mid.heads },
-    ...{ pictureChannels, hintChannels, bgr: false },
   };
 }

@@ -13,7 +13,7 @@ import { vaeScaleFactor } from "../autoencoder.ts";
 import type { OpenedControl } from "../control.ts";
 import type { FilePlace } from "../family.ts";
 import type { SdxlParts } from "./config.ts";
-import { controlNetConfig, inferredControlNet } from "./control-config.ts";
+import { controlNetConfig } from "./control-config.ts";
 import { diffusersControlNames } from "./control-names.ts";
 import { type ControlNetConfig, controlNetSchema, hintScale } from "./controlnet.ts";
 import { weightFiles } from "./files.ts";
@@ -24,10 +24,10 @@ export async function openSdxlControl(
   base: SdxlParts,
   options: OpenWeightsOptions,
 ): Promise<OpenedControl> {
-  const { subject, stored, config: text } = await readPlace(place, options);
+  const { subject, stored, config } = await readPlace(place, options);
   requireKnownKind(subject, stored.values());
   const table = diffusersControlNames(stored, subject);
-  const network = text === undefined ? inferredControlNet(table, base.configs.unet) : controlNetConfig(text);
+  const network = controlNetConfig(table, config, base.configs.unet);
   if (!network) throw noControl(subject, "its tensors are none that a ControlNet for SDXL has");
   requireFits(subject, network, base);
   const rules = {
@@ -65,7 +65,7 @@ async function configOf(folder: Folder): Promise<JsonConfig> {
   }
   const config = new JsonConfig(`${folder.name}/config.json`, text);
   const name = config.string("_class_name", "ControlNetModel");
-  if (name === "ControlNetModel") return config;
+  if (["ControlNetModel", "ControlNetUnionModel", "ControlNetModel_Union"].includes(name)) return config;
   throw noControl(folder.name, `its config.json is that of ${name.slice(0, 60)}`);
 }
 
@@ -73,7 +73,6 @@ async function configOf(folder: Folder): Promise<JsonConfig> {
 const OTHERS: readonly (readonly [name: RegExp, words: string])[] = [
   [/^lllite_/, "it is a ControlNet-LLLite, which is not computed here"],
   [/^lora_controlnet$/, "it is a Control-LoRA, which is not computed here"],
-  [/^(task_embedding$|control_add_embedding\.)/, "it is a ControlNet Union, which is not computed here"],
   [/^(adapter\.)?(body|channel)\.\d+\./, "it is a T2I-Adapter, which is not computed here"],
   [/^(controlnet_x_embedder|double_blocks|single_transformer_blocks)\b/, "it is a ControlNet for Flux"],
   [

@@ -3,6 +3,7 @@ import type { PhaseRun } from "../../stream/phase.ts";
 import type { Conditioning } from "../conditioning.ts";
 import { atStep } from "../conditioning.ts";
 import type { ControlInput } from "../control.ts";
+import { timestepEmbedding } from "../embedding.ts";
 import { withStrengths } from "../layer-builder.ts";
 import type { StageControl } from "./stage-controls.ts";
 import { type CallRows, concatenated, ofCall, timeRows } from "./step-inputs.ts";
@@ -39,9 +40,13 @@ class ControlRun {
   }
 
   async look(signal: AbortSignal | undefined): Promise<void> {
-    const { ids, config } = this.#control;
+    const { ids, config, shape } = this.#control;
     const { picture } = this.#input;
-    await this.#phase.run(ids.hint, new Map([["picture", config.bgr ? reversedPlanes(picture) : picture]]), { signal });
+    const inputs = new Map<string, Float32Array | Int32Array>([
+      ["picture", config.bgr ? reversedPlanes(picture) : picture],
+    ]);
+    if (config.union) inputs.set("mode", Int32Array.of(shape.mode!));
+    await this.#phase.run(ids.hint, inputs, { signal });
   }
 
   /** `told`: of all the batch. */
@@ -54,10 +59,17 @@ class ControlRun {
 
   /** Of some calls; `additions`: of all the batch. */
   async time(calls: readonly CallRows[], signal: AbortSignal | undefined): Promise<void> {
-    const { times, config, rows } = this.#control;
+    const { times, config, rows, shape } = this.#control;
     const { id } = times.get(calls.length)!;
     const own = calls.map(({ timestep, additions }) => ({ timestep, additions: additions.slice(-rows) }));
-    this.#times = await this.#phase.run(id, timeRows(own, config), { signal });
+    const inputs = timeRows(own, config);
+    if (config.union) {
+      // diffusers' control_type: a row of zeros, and 1 for the kind that is looked at.
+      const types = Array.from({ length: config.union.types }, (_, type) => (type === shape.mode ? 1 : 0));
+      const row = timestepEmbedding(types, config.additionTimeEmbedDim, config);
+      inputs.set("types", concatenated(new Array<Float32Array>(calls.length * rows).fill(row)));
+    }
+    this.#times = await this.#phase.run(id, inputs, { signal });
   }
 
   /** Nothing of it counts while its weight is 0; but its results must be numbers. */

@@ -7,6 +7,7 @@ import type { GraphBuilder } from "../../ir/builder.ts";
 import type { Graph } from "../../ir/graph.ts";
 import { LayerBuilder } from "../layer-builder.ts";
 import { add, conv, silu } from "../layers.ts";
+import { type UnionConfig, unionHinted, unionToken } from "./control-union.ts";
 import type { LatentSize } from "./unet.ts";
 import { addTextKeys, addTimes, halfStages, runDownAndMid, type UNetHalf } from "./unet-blocks.ts";
 
@@ -18,6 +19,10 @@ export interface ControlNetConfig extends UNetHalf {
   readonly hintChannels: readonly number[];
   /** It was trained on pictures whose channels are blue, green, red. */
   readonly bgr: boolean;
+  /** It is a ControlNet Union. */
+  readonly union?: UnionConfig | undefined;
+  /** As many kinds of pictures it knows; absent: it is not told which. */
+  readonly modes?: number | undefined;
 }
 
 /** Pixels of one latent cell, as the hint's convolutions have it. */
@@ -39,7 +44,7 @@ export interface ControlGraphOptions {
 }
 
 export interface ControlGraphs {
-  /** Input "picture" [1, 3, height, width], 0..1; output "<prefix>hint" [1, C0, H, W]. */
+  /** Input "picture" [1, 3, height, width], 0..1, and of a union "mode" [1, 1] i32; outputs "<prefix>hint" [1, C0, H, W], "<prefix>token". */
   readonly hint: Graph;
   /** As unetTextGraph; undefined where it attends to no text. */
   readonly text: Graph | undefined;
@@ -59,7 +64,7 @@ export function controlNetGraphs(
   };
 }
 
-/** As unetTimeGraph. */
+/** As unetTimeGraph; a union's has an input "types" [R, types T], T the width of each kind's embedding. */
 export function controlNetTimeGraph(
   config: ControlNetConfig,
   rows: number,
@@ -88,7 +93,10 @@ function time(
   options: Pick<ControlGraphOptions, "fp32" | "prefix">,
 ): GraphBuilder {
   const g = new LayerBuilder("control.time", options);
-  addTimes(g, config, halfStages(config), rows, options.prefix);
+  const { union, additionTimeEmbedDim } = config;
+  const width = (union?.types ?? 0) * additionTimeEmbedDim;
+  const further = union && { name: "types", embedding: "control_add_embedding", width };
+  addTimes(g, config, halfStages(config), rows, { prefix: options.prefix, further });
   return g;
 }
 
@@ -113,6 +121,14 @@ function hint(config: ControlNetConfig, { height, width }: LatentSize, options: 
   });
   const made = g.segment(`${name}.conv_out`, () => conv(g, x, `${name}.conv_out`, levels[0]!.channels, { kernel: 3 }));
   g.output(`${options.prefix}hint`, made);
+  const { union } = config;
+  if (union) {
+    const mode = g.input("mode", [1, 1], "i32");
+    g.output(
+      `${options.prefix}token`,
+      g.segment("task_embedding", () => unionToken(g, made, mode, union)),
+    );
+  }
   return g;
 }
 
@@ -123,7 +139,15 @@ function step(config: ControlNetConfig, size: ControlGraphSize, options: Control
   const [{ channels }] = config.levels as readonly [UNetHalf["levels"][number]];
   const latent = g.input("latent", [batch, config.inChannels, height, width]);
   const picture = g.input(`${prefix}hint`, [1, channels, height, width]);
-  const first = g.segment("conv_in", () => add(g, conv(g, latent, "conv_in", channels, { kernel: 3 }), picture));
+  const { union } = config;
+  const token = union && g.input(`${prefix}token`, [1, 1, channels]);
+  const first = token
+    ? unionHinted(
+        g,
+        g.segment("conv_in", () => conv(g, latent, "conv_in", channels, { kernel: 3 })),
+        { hint: picture, token, config: union },
+      )
+    : g.segment("conv_in", () => add(g, conv(g, latent, "conv_in", channels, { kernel: 3 }), picture));
   const { middle, skips } = runDownAndMid(g, first, config, { batch, textTokens, prefix });
   const results = [...skips, middle];
   results.forEach((result, i) => {

@@ -78,17 +78,33 @@ export function timeEmbeddingDim({ levels }: UNetHalf): number {
   return levels[0]!.channels;
 }
 
+export interface TimeOptions {
+  /** Before the names of outputs. */
+  readonly prefix?: string;
+  /** Another input [R, width] that is embedded and added. */
+  readonly further?: { readonly name: string; readonly embedding: string; readonly width: number } | undefined;
+}
+
 /** Inputs "sinusoid" [R, C0], "addition" [R, A]; outputs, per ResNet block, "<prefix><block>.time" [R, C]. */
-export function addTimes(g: GraphBuilder, config: UNetHalf, stages: readonly Stage[], rows: number, prefix = ""): void {
+export function addTimes(
+  g: GraphBuilder,
+  config: UNetHalf,
+  stages: readonly Stage[],
+  rows: number,
+  { prefix = "", further }: TimeOptions = {},
+): void {
   const width = timeEmbeddingDim(config);
   const hidden = 4 * width;
   const sinusoid = g.input("sinusoid", [rows, width]);
   const addition = g.input("addition", [rows, config.additionInputDim]);
   const mlp = (x: Tensor, name: string) =>
     linear(g, silu(g, linear(g, x, `${name}.linear_1`, hidden)), `${name}.linear_2`, hidden); // [R, 4 C0]
-  const embedding = g.segment("time_embedding", () =>
-    silu(g, add(g, mlp(sinusoid, "time_embedding"), mlp(addition, "add_embedding"))),
-  );
+  const beside = further && g.input(further.name, [rows, further.width]);
+  const embedding = g.segment("time_embedding", () => {
+    const own = mlp(sinusoid, "time_embedding");
+    const told = beside ? add(g, own, mlp(beside, further!.embedding)) : own;
+    return silu(g, add(g, told, mlp(addition, "add_embedding")));
+  });
   for (const { resnet } of stages) {
     const projected = g.segment(`${resnet.name}.time_emb_proj`, () =>
       linear(g, embedding, `${resnet.name}.time_emb_proj`, resnet.channels),
