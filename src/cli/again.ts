@@ -88,7 +88,8 @@ async function again(context: CliContext, file: string, options: AgainFlags): Pr
     throw new UsageError({ code: "E_MODEL_UNKNOWN", subject: file, problem, next: "name the refiner with --refiner" });
   }
   // A prompt of the user's was not drawn from the picture's template.
-  const { template, negativeTemplate, template2, negativeTemplate2, ...rest } = settings.job;
+  const { template, negativeTemplate, template2, negativeTemplate2, ...others } = settings.job;
+  const { hiresTemplate, hiresNegativeTemplate, ...rest } = others;
   const own = changes.format === undefined ? rest : { ...rest, quality: undefined, lossless: undefined };
   const job = {
     ...own,
@@ -96,6 +97,8 @@ async function again(context: CliContext, file: string, options: AgainFlags): Pr
     ...(negativeTemplate !== undefined && changes.negativePrompt === undefined && { negativeTemplate }),
     ...(template2 !== undefined && changes.prompt2 === undefined && { template2 }),
     ...(negativeTemplate2 !== undefined && changes.negativePrompt2 === undefined && { negativeTemplate2 }),
+    ...(hiresTemplate !== undefined && changes.hiresPrompt === undefined && { hiresTemplate }),
+    ...(hiresNegativeTemplate !== undefined && changes.hiresNegativePrompt === undefined && { hiresNegativeTemplate }),
     ...changes,
   };
   if (job.prompt === undefined) {

@@ -18,6 +18,7 @@ import type { HiresUpscalers } from "./hires-upscalers.ts";
 import type { LoraFiles, OpenedLoras } from "./lora-files.ts";
 import { type PictureContext, PictureEvents } from "./picture-events.ts";
 import { openWriter } from "./picture-file.ts";
+import type { JobFileFacts } from "./picture-record.ts";
 import { type JobReaders, readJob } from "./read-job.ts";
 
 export interface ImageContext extends JobReaders, PictureContext {
@@ -41,8 +42,7 @@ interface ReadRequest {
   readonly request: GenerateRequest;
   readonly full: FullJob;
   readonly job: ShapedJob;
-  /** As records tell them. */
-  readonly loraHashes: string | undefined;
+  readonly jobFiles: JobFileFacts;
   readonly loraEvents: OpenedLoras["events"];
   readonly pictures: JobPictures | undefined;
   readonly controlPictures: readonly ControlPictures[];
@@ -79,8 +79,7 @@ export async function* generateImages(
     runtime.telemetry.clear();
     runtime.ledger.restartPeaks();
     const told = group.map(
-      ({ full, writer, request, loraHashes }, i) =>
-        new PictureEvents(context, full, writer, { ...request, loraHashes }, i),
+      ({ full, writer, request, jobFiles }, i) => new PictureEvents(context, full, writer, { ...request, jobFiles }, i),
     );
     for (const [i, { index, notes, loraEvents }] of group.entries()) {
       for (const event of told[i]!.begin(notes)) yield { index, event };
@@ -103,10 +102,11 @@ async function readRequest(context: ImageContext, request: GenerateRequest, inde
   const { runtime, info, upscalers, loraFiles, controlFiles, provide, openPictureWriter } = context;
   const { signal } = request;
   signal?.throwIfAborted();
-  const { full: read, pictures, controlPictures, notes } = await readJob(context, request.job, signal);
+  const { full: read, pictures, controlPictures, pictureHashes, notes } = await readJob(context, request.job, signal);
   const { full, words } = await learnedJob(runtime.checkpoint, read, context.embeddings, signal);
   const loras = await loraFiles.ofJob(full, signal);
   const { adapters, hiresAdapters, hashes: loraHashes, notes: told = [] } = loras ?? {};
+  const jobFiles = { loraHashes, pictureHashes };
   // Who asks for previews pays for them.
   const colours = runtime.checkpoint.latentColours && ("colours" as const);
   const preview = request.previews ? (context.previewer ?? colours) : undefined;
@@ -115,13 +115,13 @@ async function readRequest(context: ImageContext, request: GenerateRequest, inde
   const job = { ...full, upscaler, adapters, hiresAdapters, steering, words, preview };
   const shape = jobShape(runtime.checkpoint, job);
   await provide(shape, signal);
-  const writer = await openWriter(openPictureWriter, full, info, runtime.checkpoint, loraHashes);
+  const writer = await openWriter(openPictureWriter, full, info, runtime.checkpoint, jobFiles);
   return {
     index,
     request,
     full,
     job,
-    loraHashes,
+    jobFiles,
     loraEvents: loras?.events ?? [],
     pictures,
     controlPictures,

@@ -13,7 +13,7 @@ import { SlowdownWatch } from "../pipeline/slowdown.ts";
 import { type MachineRates, measuredRates, workSize } from "../plan/rates.ts";
 import { reportPlan } from "../plan/report.ts";
 import { encoded } from "./picture-file.ts";
-import { type FileFacts, recordOf, recordTexts } from "./picture-record.ts";
+import { type FileFacts, type JobFileFacts, recordOf, recordTexts } from "./picture-record.ts";
 import { shownPictures } from "./read-job.ts";
 import { StepClock } from "./step-times.ts";
 
@@ -31,8 +31,7 @@ export interface PictureContext {
 }
 
 interface Asked extends Pick<GenerateOptions, "telemetry" | "states" | "previews" | "from" | "signal"> {
-  /** Of the job's adapters, as records tell them. */
-  readonly loraHashes: string | undefined;
+  readonly jobFiles: JobFileFacts;
 }
 type StepEvent = Extract<RecoveredEvent, { type: "step" }>;
 type PixelsEvent = Extract<RecoveredEvent, { type: "pixels" }>;
@@ -145,7 +144,7 @@ export class PictureEvents {
     const files = yield* this.#context.fileFacts(this.#asked.signal);
     const record = recordOf(
       this.#shown,
-      { ...event, loraHashes: this.#asked.loraHashes, files },
+      { ...event, jobFiles: this.#asked.jobFiles, files },
       info,
       checkpoint,
       this.#writer.encoder,

@@ -6,7 +6,7 @@ import type { EngineInfo } from "../job/engine.ts";
 import type { FullJob } from "../job/job.ts";
 import type { Ledger } from "../ledger/ledger.ts";
 import type { Checkpoint } from "../models/family.ts";
-import { recordOf, recordTexts } from "./picture-record.ts";
+import { type JobFileFacts, recordOf, recordTexts } from "./picture-record.ts";
 import { shownPictures } from "./read-job.ts";
 
 /** For a job's format. Rejects with UsageError `E_JOB` where the job's texts don't fit: what is said of a picture shall not be lost behind it. */
@@ -15,14 +15,12 @@ export async function openWriter(
   full: FullJob,
   info: EngineInfo,
   checkpoint: Checkpoint,
-  loraHashes: string | undefined,
+  jobFiles: JobFileFacts,
 ): Promise<PictureWriter> {
   const { format = "png", quality, lossless } = full;
   const writer = await open({ format, quality, lossless });
   const shown = shownPictures(full);
-  const [problem] = writer.lost(
-    recordTexts(recordOf(shown, { ...full, loraHashes }, info, checkpoint, writer.encoder)),
-  );
+  const [problem] = writer.lost(recordTexts(recordOf(shown, { ...full, jobFiles }, info, checkpoint, writer.encoder)));
   if (problem === undefined) return writer;
   throw new UsageError({
     code: "E_JOB",

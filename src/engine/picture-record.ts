@@ -15,17 +15,22 @@ interface Picture {
   readonly height: number;
   /** What went wrong in less than fp32, where fp32 made these pixels instead. */
   readonly retry?: string | undefined;
-  /** Of the adapters' files, as A1111 records them. */
-  readonly loraHashes?: string | undefined;
+  readonly jobFiles?: JobFileFacts | undefined;
   readonly files?: FileFacts | undefined;
 }
 
 /** The files that the model is opened from. */
 export type FileFacts = Pick<ImageRecord, "modelHash" | "vaeHash" | "vae" | "config" | "base" | "prediction">;
 
+/** The files that a job names: hashes of its adapters, as A1111 records them, and of its pictures. */
+export interface JobFileFacts {
+  readonly loraHashes?: string | undefined;
+  readonly pictureHashes?: string | undefined;
+}
+
 export function recordOf(
   job: FullJob,
-  { width, height, retry, loraHashes, files }: Picture,
+  { width, height, retry, jobFiles, files }: Picture,
   info: EngineInfo,
   checkpoint: Checkpoint,
   encoder?: string,
@@ -42,7 +47,7 @@ export function recordOf(
     ...files,
     artifact: info.artifact,
     refiner: info.refiner === undefined ? undefined : modelNamed(info.refiner).model,
-    loraHashes,
+    ...jobFiles,
     backend: info.backend,
     adapter: info.adapter,
     precision: retry === undefined ? info.precision : "fp32",

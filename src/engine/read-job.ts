@@ -18,13 +18,20 @@ import type { ReadWildcard } from "../prompt/wildcards.ts";
  * Reads the picture that a job's field names. Rejects with UsageError `E_PICTURE`, ArtifactError, DeviceError.
  * @param field for messages
  */
-export type ReadFieldPicture = (field: string, reference: string, signal?: AbortSignal) => Promise<Picture>;
+export type ReadFieldPicture = (field: string, reference: string, signal?: AbortSignal) => Promise<FieldPicture>;
+
+export interface FieldPicture extends Picture {
+  /** Of its file, where it is one: records tell it. */
+  readonly sha256?: string | undefined;
+}
 
 export interface ReadJob {
   readonly full: FullJob;
   readonly pictures: JobPictures | undefined;
   /** Of the job's controls, in their order. */
   readonly controlPictures: readonly ControlPictures[];
+  /** "initImage: 0123...": sha256 of the files that it names, as records tell them. */
+  readonly pictureHashes: string | undefined;
   /** What was done to the pictures that their maker may not expect. */
   readonly notes: readonly string[];
 }
@@ -45,8 +52,10 @@ export async function readJob(
   const asked = withPictureDefaults(job, checkpoint.refiner !== undefined);
   requireJobFits(checkpoint, job);
   const notes: string[] = [];
+  const hashes: string[] = [];
   const read = async (field: string, reference: string): Promise<RgbPicture> => {
     const picture = await readPicture(field, reference, signal);
+    if (picture.sha256 !== undefined) hashes.push(`${field}: ${picture.sha256}`);
     notes.push(...picture.notes.map((text) => `${field}: ${text}`));
     return picture;
   };
@@ -73,9 +82,11 @@ export async function readJob(
     );
     controlled.push(controlPictures(picture, use, ...sizes));
   }
-  if (!source) return { full, pictures: undefined, controlPictures: controlled, notes };
+  const pictureHashes = hashes.length > 0 ? hashes.join(", ") : undefined;
+  const found = { full, controlPictures: controlled, pictureHashes, notes };
+  if (!source) return { ...found, pictures: undefined };
   using _ = ledger.reserve("ram", preparationBytes(source, full), "pictures, until they have the job's size");
-  return { full, pictures: preparePictures(source, full), controlPictures: controlled, notes };
+  return { ...found, pictures: preparePictures(source, full) };
 }
 
 /** The job for events and records: pictures that lie in the job itself are named by their hashes. */

@@ -38,6 +38,8 @@ export interface ImageRecord extends FullJob {
   readonly refiner?: string;
   /** Name and abbreviated hash of each adapter's file. */
   readonly loraHashes?: string;
+  /** sha256 of the files of pictures that the job names: "initImage: 0123..., maskImage: 4567...". */
+  readonly pictureHashes?: string;
   readonly backend: string;
   /** The graphics card's name, where one computed. */
   readonly adapter?: string;
@@ -75,6 +77,7 @@ const FACTS: Readonly<Record<string, InfotextEntry | undefined>> = {
   artifact: { name: "Artifact" },
   refiner: { name: "Refiner" },
   loraHashes: { name: "Lora hashes" },
+  pictureHashes: undefined,
   backend: undefined,
   adapter: undefined,
   precision: {

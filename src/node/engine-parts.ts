@@ -3,12 +3,14 @@ import { WebGpuSizes } from "../backend/webgpu/lower/sizes.ts";
 import type { EngineParts, Host } from "../engine/engine.ts";
 import { ArtifactError } from "../errors.ts";
 import type { OpenRequest } from "../job/checked.ts";
+import { pictureReference } from "../job/picture.ts";
 import type { LibraryHost } from "../library/host.ts";
 import { findModel, type ModelSource } from "../library/open.ts";
 import { openCompute } from "./compute.ts";
 import { controlOpener } from "./control-files.ts";
 import { embeddingFiles } from "./embedding-files.ts";
 import { FileHashes } from "./file-hashes.ts";
+import { sha256Hex } from "./hash.ts";
 import { machineNamed, PROCESS_BYTES, resolveBudgets } from "./host-machine.ts";
 import { nodeLibraryHost } from "./library-host.ts";
 import { loraOpener } from "./lora-files.ts";
@@ -34,7 +36,8 @@ export async function openNodeParts(request: OpenRequest, toAbsolute: (path: str
       cwd: toAbsolute("."),
       ...(signal && { signal }),
     });
-    return await readPictureFile(bytes, { name, ...(signal && { signal }) });
+    const picture = await readPictureFile(bytes, { name, ...(signal && { signal }) });
+    return pictureReference(field, reference).kind === "file" ? { ...picture, sha256: sha256Hex(bytes) } : picture;
   };
   const open: Host["openUpscaler"] = (reference, signal) => openUpscaler(toAbsolute(reference), reference, signal);
   const { wildcardsDir, loraDir, embeddingsDir, controlDir, onlyNames, budgets = {} } = request;

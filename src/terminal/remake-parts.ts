@@ -57,11 +57,18 @@ export async function partsOf(
       `its model was said to predict ${facts.prediction ?? "what its files say"}, this is ${prediction ?? "that"}`,
     );
   }
+  const lent: { config?: string | undefined; base?: string | undefined } = {};
   for (const part of ["config", "base"] as const) {
+    const name = facts[part];
+    const found = name === undefined ? undefined : await findModelNamed(host, { model: name }, given.store);
+    // One of the block store is no folder.
+    const here = found?.model?.startsWith("store:") ? undefined : found && (found.model ?? host.demoModel);
+    lent[part] = given[part] ?? here;
     if (given[part] !== undefined) reasons.push(`the ${part} is ${given[part]}, by your choice`);
-    else if (facts[part] !== undefined) reasons.push(`it was made with --${part} ${facts[part]}: name that again`);
+    else if (here !== undefined) reasons.push(`the ${part} is taken by its name ${name}`);
+    else if (name !== undefined) reasons.push(`it was made with --${part} ${name}: name that again`);
   }
-  return { request: { vae, config: given.config, base: given.base, prediction, refiner }, reasons };
+  return { request: { vae, ...lent, prediction, refiner }, reasons };
 }
 
 /** What there is to say of a file that may be the one with this hash: nothing, if it has it; undefined where that can't be told. */

@@ -1,8 +1,12 @@
 /** @file Whether a picture can be made again here from what it says of itself, byte for byte, and why not. */
+import { sha256Hex } from "#hash";
 import { PRECISIONS } from "../backend/precision.ts";
+import { SolvayError } from "../errors.ts";
+import { MAX_PICTURE_BYTES } from "../image/picture-header.ts";
 import { BACKENDS } from "../job/backends.ts";
 import type { OpenRequest } from "../job/checked.ts";
 import type { EngineInfo } from "../job/engine.ts";
+import { namedPictures } from "../job/named-pictures.ts";
 import type { PictureSettings } from "../job/picture-settings.ts";
 import type { GenerateJob } from "../job/types.ts";
 import { type FoundModel, findModelNamed } from "../library/find-model.ts";
@@ -86,7 +90,7 @@ export async function remakeOf(
     reasons.push(...(why ?? [`the model is ${model}, by your choice`]));
   }
   const parts = await partsOf(host, { source, facts }, { ...given, model }, hashes);
-  reasons.push(...parts.reasons, ...(await missingPictures(host, job)));
+  reasons.push(...parts.reasons, ...(await pictureReasons(host, { job, facts })));
 
   const artifact = given.artifact ?? (await artifactOf(host, facts.artifact));
   if (facts.artifact !== undefined && artifact === undefined && !model?.startsWith("store:")) {
@@ -107,17 +111,37 @@ export async function remakeOf(
   return { request: { ...given, ...parts.request, model, artifact, backend, precision }, modelFound, reasons };
 }
 
-/** Pictures in files that it began with, which are not here. */
-async function missingPictures(host: LibraryHost, job: PictureSettings["job"]): Promise<string[]> {
+/** Pictures in files that it was made with, which are not here, or not what they were. */
+async function pictureReasons(host: LibraryHost, { job, facts }: Pick<PictureSettings, "job" | "facts">) {
   const reasons: string[] = [];
-  for (const [what, file] of [
-    ["picture to begin with", job.initImage],
-    ["mask", job.maskImage],
-  ] as const) {
-    if (file === undefined || /^(?:data|sha256|https?):|\0/i.test(file)) continue;
-    if ((await host.kindOf(host.absolute(file))) !== "file") reasons.push(`its ${what}, ${file}, is not here`);
+  const wanted = new Map([...(facts.pictureHashes ?? "").matchAll(HASH)].map(([, name, hash]) => [name, hash]));
+  for (const { name, reference: file } of namedPictures(job)) {
+    if (/^(?:data|sha256|https?):|\0/i.test(file)) continue;
+    const what = `its ${WORDS[name] ?? `picture ${name}`}, ${file},`;
+    if ((await host.kindOf(host.absolute(file))) !== "file") reasons.push(`${what} is not here`);
+    else if (wanted.has(name) && (await hashOf(host, file)) !== wanted.get(name)) {
+      reasons.push(`${what} is not what it was`);
+    }
   }
   return reasons;
+}
+
+const WORDS: Readonly<Record<string, string>> = { initImage: "picture to begin with", maskImage: "mask" };
+/** "initImage: 0123..." */
+const HASH = /([\w.]+): ([0-9a-f]{64})/g;
+
+/** Undefined for what can't be read, or is too large to be a picture. */
+async function hashOf(host: LibraryHost, file: string): Promise<string | undefined> {
+  try {
+    await using source = await host.openFile(host.absolute(file));
+    if (source.byteLength > MAX_PICTURE_BYTES) return undefined;
+    const bytes = new Uint8Array(source.byteLength);
+    await source.read(0, bytes);
+    return sha256Hex(bytes);
+  } catch (error) {
+    if (error instanceof SolvayError) return undefined;
+    throw error;
+  }
 }
 
 /** The model that was found by name, with its file's hash; where that is another, or there is none, a file that is known to have it. */

@@ -7,7 +7,7 @@ import { namedPictures } from "../job/named-pictures.ts";
 import { pictureReference } from "../job/picture.ts";
 import type { GenerateJob } from "../job/types.ts";
 import type { LibraryHost } from "../library/host.ts";
-import { locateFiles, locateModel } from "../library/locate.ts";
+import { locateModel } from "../library/locate.ts";
 import { contentOf } from "../node/model-content.ts";
 import { readPictureBytes } from "../node/picture-files.ts";
 
@@ -38,10 +38,10 @@ export async function modelContent(host: LibraryHost, request: OpenRequest): Pro
   const { model, store } = request;
   const place = await locateModel(host, model, store);
   const others = PLACES.filter((name) => name !== "model" && request[name] !== undefined);
-  const paths = await Promise.all(others.map((name) => locateFiles(host, request[name]!)));
+  const places = [place, ...(await Promise.all(others.map((name) => locateModel(host, request[name]!, store))))];
   // A stored model's id is its content's hash.
-  if (place.kind === "stored") return `store:${place.id} ${await contentOf(paths)}`;
-  return await contentOf([place.path, ...paths]);
+  const stored = places.flatMap((each) => (each.kind === "stored" ? [`store:${each.id} `] : []));
+  return stored.join("") + (await contentOf(places.flatMap((each) => (each.kind === "stored" ? [] : [each.path]))));
 }
 
 /** sha256 of each picture that the job begins with, and what its ControlNets' files hold. */

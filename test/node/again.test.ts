@@ -115,6 +115,27 @@ test("what stood in for parts of the model is told, and taken again where it is 
   );
 });
 
+test("a picture to begin with is known by its content: show says when it is another", async (t) => {
+  const cwd = folder();
+  // The engine's paths are from where the process is.
+  const before = process.cwd();
+  process.chdir(cwd);
+  t.after(() => process.chdir(before));
+  const where = ["--model", FLAT, "--backend", "reference"];
+  const small = ["--width", "16", "--height", "16", "--seed", "5"];
+  assert.equal((await run(cwd, "generate", "x", ...SMALL, "--seed", "5", ...where, "--output", "init.png")).rc, 0);
+  cpSync(path.join(cwd, "init.png"), path.join(cwd, "mask.png"));
+  const pictures = ["--init-image", "init.png", "--mask-image", "mask.png", "--steps", "2"];
+  const made = await run(cwd, "generate", "x", ...small, ...where, ...pictures, "--output", "a.png");
+  assert.equal(made.rc, 0, made.err);
+  const told = (await run(cwd, "show", "a.png")).out;
+  assert.ok(!/is not what it was|is not here\n.*init/.test(told), told);
+  assert.equal((await run(cwd, "generate", "y", ...SMALL, "--seed", "6", ...where, "--output", "mask.png")).rc, 0);
+  const changed = (await run(cwd, "show", "a.png")).out;
+  assert.match(changed, /\n {2}its mask, mask\.png, is not what it was\n/);
+  assert.doesNotMatch(changed, /picture to begin with/);
+});
+
 test("options stand in place of what the picture says, and what can't be is said before the work", async () => {
   const cwd = folder();
   const where = ["--model", FLAT, "--backend", "reference"];

@@ -1,6 +1,6 @@
 /** @file LoRAs from files: by flag and from the prompt, into the picture and back, the same for every budget; and what is refused. */
 import assert from "node:assert/strict";
-import { mkdirSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { before, test } from "node:test";
@@ -111,7 +111,7 @@ async function singleFile(): Promise<Uint8Array<ArrayBuffer>> {
   return encodeSafetensors(tensors);
 }
 
-test("a LoRA over a single file and over the store's model: the folder's picture, to the byte", async () => {
+test("a LoRA over a single file and over the store's model: the folder's picture, to the byte", async (t) => {
   const lora = ["--lora", `${path.join(cwd, "loras/style/fur.safetensors")}:0.75`];
   const expected = pixels((await generate("folder.png", "a lake", ...lora)).png);
   assert.notEqual(pixels((await generate("plain.png", "a lake")).png), expected);
@@ -127,6 +127,13 @@ test("a LoRA over a single file and over the store's model: the folder's picture
       assert.equal(pixels(made.png), expected, `${name}, ${vram}`);
     }
   }
+  // Its config files are found by their folder's name. The engine's paths are from where the process is.
+  const before = process.cwd();
+  process.chdir(cwd);
+  t.after(() => process.chdir(before));
+  cpSync(FLAT, path.join(cwd, "flat"), { recursive: true });
+  const again = await run("again", "single.png", "--output", "again.png");
+  assert.equal(again.error, "The same file, byte for byte.");
 });
 
 test("what can't be had is refused by its name", async () => {

@@ -37,7 +37,6 @@ test("a record has the job, the picture's own size, the model's name and what co
     emptyNegativePrompt: undefined,
     refiner: undefined,
     encoder: undefined,
-    loraHashes: undefined,
   });
   const { negativePrompt: _, ...bare } = JOB;
   assert.equal(recordOf(bare, PICTURE, INFO, CHECKPOINT).negativePrompt, "");
@@ -49,8 +48,10 @@ test("a record has the job, the picture's own size, the model's name and what co
     emptyNegativePrompt: undefined,
     refiner: undefined,
     encoder: undefined,
-    loraHashes: undefined,
   });
+  const jobFiles = { loraHashes: "fur: 0123456789ab", pictureHashes: `initImage: ${"0".repeat(64)}` };
+  const hashed = recordOf(JOB, { ...PICTURE, jobFiles }, INFO, CHECKPOINT);
+  assert.deepEqual([hashed.loraHashes, hashed.pictureHashes], Object.values(jobFiles));
   const names = ["org/model", "C:\\models\\mine", "plain", "/"].map(
     (model) => recordOf(JOB, PICTURE, { ...INFO, model }, CHECKPOINT).model,
   );
