@@ -51,17 +51,17 @@ export interface Overlap {
   readonly hiddenShare: number;
 }
 
-/** Uploads `bytes` while the problem is computed `repeats` times. */
+/** Uploads `bytes` while the problem is computed so many times. */
 export async function measureOverlap(
   device: WebGpuDevice,
   problem: BenchProblem,
-  bytes: number,
+  { bytes, repeats }: { readonly bytes: number; readonly repeats: number },
   options: RateOptions,
 ): Promise<Overlap> {
   const { arena, upload } = await uploadTo(device, bytes, options.signal);
   await using prepared = await prepareCall(device, problem, options.signal);
   const compute = async () => {
-    for (let i = 0; i < REPEATS; i++) await device.run(prepared.call, options.signal);
+    for (let i = 0; i < repeats; i++) await device.run(prepared.call, options.signal);
   };
   const timed = (work: () => Promise<unknown>) =>
     fastest(async () => {
@@ -74,8 +74,6 @@ export async function measureOverlap(
   arena[Symbol.dispose]();
   return { uploadMs, computeMs, bothMs, hiddenShare: hiddenShare(uploadMs, computeMs, bothMs) };
 }
-
-const REPEATS = 4;
 
 export function hiddenShare(uploadMs: number, computeMs: number, bothMs: number): number {
   const share = (uploadMs + computeMs - bothMs) / Math.min(uploadMs, computeMs);
