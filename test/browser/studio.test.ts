@@ -6,6 +6,7 @@ import { galleryTests } from "./studio/gallery.ts";
 import { StudioUnderTest } from "./studio/harness.ts";
 import { queueTests } from "./studio/queue.ts";
 import { recallTests } from "./studio/recall.ts";
+import { startPictureTests } from "./studio/start-picture.ts";
 
 let studio: StudioUnderTest;
 
@@ -19,4 +20,5 @@ else {
   queueTests(() => studio);
   recallTests(() => studio);
   galleryTests(() => studio);
+  startPictureTests(() => studio);
 }

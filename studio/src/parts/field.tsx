@@ -12,6 +12,15 @@ export function titleOf(name: string): string {
   return maybe(`field.${name}`) ?? words.charAt(0).toUpperCase() + words.slice(1);
 }
 
+/** The server's own words are English. */
+function Hint({ id, text }: { readonly id: string; readonly text: string }) {
+  return (
+    <p id={`${id}-hint`} class="hint" dir="auto">
+      {text}
+    </p>
+  );
+}
+
 function hintOf({ name, description, absent }: SchemaField): string {
   const words = maybe(`hint.${name}`) ?? description;
   return absent === undefined ? words : `${words} (${t("draw.standing", { value: absent })})`;
@@ -95,9 +104,7 @@ function Select({ label, hint, value, values, standing, onChange }: SelectProps)
           </option>
         ))}
       </select>
-      <p id={`${id}-hint`} class="hint">
-        {hint}
-      </p>
+      <Hint id={id} text={hint} />
     </div>
   );
 }
@@ -120,9 +127,7 @@ function Switch({ label, hint, value, onChange }: SwitchProps) {
         />
         {label}
       </label>
-      <p id={`${id}-hint`} class="hint">
-        {hint}
-      </p>
+      <Hint id={id} text={hint} />
     </div>
   );
 }
@@ -150,9 +155,7 @@ function Text({ label, hint, value, long = false, maxChars, onChange }: TextProp
           onChange(currentTarget.value)
         }
       />
-      <p id={`${id}-hint`} class="hint">
-        {hint}
-      </p>
+      <Hint id={id} text={hint} />
     </div>
   );
 }
@@ -187,9 +190,7 @@ function Seed({ label, hint, value, onChange }: ValueProps) {
           <Icon name="dice" />
         </button>
       </div>
-      <p id={`${id}-hint`} class="hint">
-        {hint}
-      </p>
+      <Hint id={id} text={hint} />
     </div>
   );
 }

@@ -24,6 +24,7 @@ const PATHS = {
   history: "M12 7v5l3 2M4.500 9A8 8 0 1 1 4 12M4 5v4h4",
   copy: "M8 8h11v12H8zM5 16V4h11",
   undo: "M8 6 4 10l4 4M4 10h9a6 6 0 0 1 0 12h-2",
+  redo: "M16 6l4 4-4 4M20 10h-9a6 6 0 0 0 0 12h2",
   zoom: "M11 5a6 6 0 1 0 0 12 6 6 0 0 0 0-12zM15.500 15.500 20 20M8 11h6M11 8v6",
   drag: "M9 6h.01M15 6h.01M9 12h.01M15 12h.01M9 18h.01M15 18h.01",
   chevron: "M9 6l6 6-6 6",

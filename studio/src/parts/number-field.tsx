@@ -54,7 +54,7 @@ export function NumberField({ label, hint, kind, value, standing, onChange }: Nu
           onInput={({ currentTarget }) => take(currentTarget.value)}
         />
       </div>
-      <p id={`${id}-hint`} class={typed === undefined ? "hint" : "hint wrong"}>
+      <p id={`${id}-hint`} dir="auto" class={typed === undefined ? "hint" : "hint wrong"}>
         {typed === undefined ? hint : t("field.range", { min, max })}
       </p>
     </div>

@@ -8,7 +8,8 @@ import { titleOf } from "../parts/field.tsx";
 import { Icon } from "../parts/icon.tsx";
 import { notifyFailure } from "../shell/notices.tsx";
 import { go } from "../shell/route.ts";
-import { fill, form, setField, withoutSeed } from "../state/form.ts";
+import { fill, form, withoutSeed } from "../state/form.ts";
+import { beginWithAsset, beginWithFile } from "../state/start-picture.ts";
 import { type RecallSubject, subject } from "./recall.tsx";
 
 /** What the prompts' own part of the dialog shows. */
@@ -69,14 +70,9 @@ function Reading({ picture, close }: ReadingProps) {
     api.readPicture(picture.file).then(setRecalled, failed);
     return () => URL.revokeObjectURL(url);
   }, [picture]);
-  const beginWith = async () => {
-    try {
-      const { sha256 } = "sha256" in picture ? picture : await api.upload(picture.file);
-      setField("initImage", `sha256:${sha256}`);
-      go("draw");
-    } catch (error) {
-      notifyFailure(error);
-    }
+  const beginWith = () => {
+    void ("sha256" in picture ? beginWithAsset(picture.sha256) : beginWithFile(picture.file));
+    go("draw");
     close();
   };
   const use = (job: JobFields) => {
@@ -111,7 +107,7 @@ function Reading({ picture, close }: ReadingProps) {
             </button>
           </>
         )}
-        <button type="button" onClick={() => void beginWith()}>
+        <button type="button" onClick={beginWith}>
           {t("recall.begin")}
         </button>
       </div>

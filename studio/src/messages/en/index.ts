@@ -4,5 +4,6 @@ import { gallery } from "./gallery.ts";
 import { queue } from "./queue.ts";
 import { recall } from "./recall.ts";
 import { shell } from "./shell.ts";
+import { start } from "./start.ts";
 
-export const en = { ...shell, ...draw, ...queue, ...recall, ...gallery } as const;
+export const en = { ...shell, ...draw, ...queue, ...recall, ...gallery, ...start } as const;

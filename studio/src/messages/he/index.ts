@@ -5,5 +5,6 @@ import { gallery } from "./gallery.ts";
 import { queue } from "./queue.ts";
 import { recall } from "./recall.ts";
 import { shell } from "./shell.ts";
+import { start } from "./start.ts";
 
-export const he: Catalogue = { ...shell, ...draw, ...queue, ...recall, ...gallery };
+export const he: Catalogue = { ...shell, ...draw, ...queue, ...recall, ...gallery, ...start };

@@ -10,9 +10,10 @@ import { isPhone, mode, setMode } from "../../state/settings.ts";
 import { draw } from "./drawing.ts";
 import { PromptHistory } from "./prompt-history.tsx";
 import { SizePicker } from "./size-picker.tsx";
+import { StartPicture } from "./start-picture.tsx";
 
 /** They have places of their own. */
-const PLACED = ["prompt", "width", "height"];
+const PLACED = ["prompt", "width", "height", "initImage", "maskImage", "strength"];
 
 export function DrawForm() {
   const known = schema.value;
@@ -39,6 +40,7 @@ export function DrawForm() {
           />
         </div>
         <SizePicker />
+        <StartPicture />
         <Count most={known?.maxCount ?? 1} />
         {!isPhone.value && (
           <Choice

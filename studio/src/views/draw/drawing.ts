@@ -46,3 +46,10 @@ const VARIATIONS = 4;
 export async function drawVariations({ subseed: _, ...job }: JobFields): Promise<void> {
   await submit({ ...job, subseedStrength: VARIATION_STRENGTH }, VARIATIONS);
 }
+
+const LARGER_TIMES = 2;
+
+/** The same picture drawn a second time at a larger size. */
+export async function drawLarger(job: JobFields): Promise<void> {
+  await submit({ ...job, hiresScale: LARGER_TIMES }, 1);
+}

@@ -4,10 +4,11 @@ import { t } from "../../messages/translate.ts";
 import { Icon } from "../../parts/icon.tsx";
 import { notify, notifyFailure } from "../../shell/notices.tsx";
 import { schema } from "../../state/form.ts";
-import { drawVariations, useAll, useFields } from "./drawing.ts";
+import { beginWithAsset } from "../../state/start-picture.ts";
+import { drawLarger, drawVariations, useAll, useFields } from "./drawing.ts";
 import { linkOf } from "./shared-link.ts";
 
-export function PictureActions({ job: { job, url, id } }: { readonly job: Job }) {
+export function PictureActions({ job: { job, url, id, asset } }: { readonly job: Job }) {
   const share = () => {
     const link = linkOf(job, schema.peek()?.fields ?? []);
     // Pages without a certificate have no clipboard: the address then shows the link.
@@ -27,6 +28,12 @@ export function PictureActions({ job: { job, url, id } }: { readonly job: Job })
       </button>
       <button type="button" onClick={() => void drawVariations(job)}>
         {t("draw.variations")}
+      </button>
+      <button type="button" onClick={() => void beginWithAsset(asset!)}>
+        {t("start.begin")}
+      </button>
+      <button type="button" onClick={() => void drawLarger(job)}>
+        {t("start.larger")}
       </button>
       <a class="button icon-only" href={url} download={`solvay-${id.slice(0, 8)}`} aria-label={t("draw.download")}>
         <Icon name="download" />
