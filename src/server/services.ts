@@ -68,6 +68,17 @@ export async function ask(
   return await queue.submit(await newJobs(job, count, { assets, model, request }), asking);
 }
 
+/** Puts these jobs into the queue at once, in this order. Rejects with UsageError or ArtifactError. */
+export async function askEach(
+  { queue, assets, models }: Services,
+  jobs: readonly GenerateJob[],
+  { model = models.standing, ...asking }: Asking,
+): Promise<readonly JobRecord[]> {
+  const request = await models.requestOf(model);
+  const each = await Promise.all(jobs.map((job) => newJobs(job, 1, { assets, model, request })));
+  return await queue.submit(each.flat(), asking);
+}
+
 /** Called while jobs go on. */
 export type OnStep = (job: JobRecord, step: number, steps: number) => Promise<void> | void;
 

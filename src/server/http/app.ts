@@ -6,6 +6,7 @@ import type { Services } from "../services.ts";
 import type { Studio } from "../studio/studio.ts";
 import { webUiRoutes } from "./a1111/routes.ts";
 import { galleryRoutes } from "./api/gallery.ts";
+import { gridRoutes } from "./api/grids.ts";
 import { jobRoutes } from "./api/jobs.ts";
 import { pictureRoutes } from "./api/pictures.ts";
 import { planningRoutes } from "./api/planning.ts";
@@ -83,6 +84,7 @@ export function serverApp({ services, keys, logger, studio }: AppOptions): Hono<
     ...recallRoutes(services),
     ...galleryRoutes(services),
     ...schemaRoutes(services),
+    ...gridRoutes(services),
     ...planningRoutes(services),
     ...openAiRoutes(services),
     ...webUiRoutes(services),
