@@ -8,7 +8,11 @@ import { notReady } from "./http/failures.ts";
 import { guard, setAnswerHeaders } from "./http/guard.ts";
 import { waitingPage } from "./studio/studio.ts";
 
-const LIMITS = { headersTimeout: 15_000, requestTimeout: 60_000, maxHeaderSize: 16 * 1024, keepAliveTimeout: 10_000 };
+const LIMITS = {
+  ...{ headersTimeout: 15_000, requestTimeout: 60_000, maxHeaderSize: 16 * 1024, keepAliveTimeout: 10_000 },
+  // How often Node looks who is too slow: by itself every 30 s.
+  connectionsCheckingInterval: 2_000,
+};
 const MAX_CONNECTIONS = 128;
 /** Whoever answers is alive. */
 const HEALTHY = JSON.stringify({ ok: true });

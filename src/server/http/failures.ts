@@ -25,6 +25,9 @@ export class Refusal extends UsageError {
   }
 }
 
+/** Codes of jobs that can't be done as they were asked for: the client's to change. */
+const CLIENTS = /^E_(JOB|PICTURE|IMAGE|BUDGET|USAGE|RAM|VRAM|STEPS|PROMPT|WILDCARD|LORA|EMBEDDING|UPSCALER)/;
+
 /** A job's failure, in its own words. */
 export class JobFailure extends Error {
   readonly status: Status;
@@ -33,8 +36,7 @@ export class JobFailure extends Error {
   constructor({ code, message }: JobError) {
     super(message);
     this.code = code;
-    // A job that can't be done as it was asked for is the client's to change.
-    this.status = /^E_(JOB|PICTURE|IMAGE|BUDGET|USAGE)/.test(code) ? 400 : 500;
+    this.status = code === "E_CANCELLED" ? 409 : CLIENTS.test(code) ? 400 : 500;
   }
 }
 

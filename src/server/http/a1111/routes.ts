@@ -13,7 +13,7 @@ import { memorySource } from "../../../source/memory.ts";
 import type { JobRecord } from "../../queue/job-record.ts";
 import { allOver, ask, openEngineOf, type Services } from "../../services.ts";
 import { previewPng } from "../../work/previews.ts";
-import { jsonOf, MAX_PICTURE_BODY_BYTES } from "../bodies.ts";
+import { jsonOf, MAX_JSON_BYTES, MAX_PICTURE_BODY_BYTES } from "../bodies.ts";
 import { JobFailure, Refusal } from "../failures.ts";
 import type { Route, RouteContext } from "../route.ts";
 import { extraBatch, extraSingle } from "./extras.ts";
@@ -98,7 +98,7 @@ export function webUiRoutes(services: Services): readonly Route[] {
         body: ANY_OBJECT,
       },
       async handle(context) {
-        requireServed(await jsonOf(context, MAX_PICTURE_BODY_BYTES), served());
+        requireServed(await jsonOf(context, MAX_JSON_BYTES), served());
         return context.json(null);
       },
     },

@@ -8,7 +8,7 @@ import { JOB_STATES, type JobRecord } from "../../queue/job-record.ts";
 import { ask, type Services } from "../../services.ts";
 import { previewPng } from "../../work/previews.ts";
 import { checkServed, MAX_COUNT, SERVED_LIMITS } from "../../work/served-job.ts";
-import { jsonOf, MAX_PICTURE_BODY_BYTES } from "../bodies.ts";
+import { jsonOf, MAX_JSON_BYTES, MAX_PICTURE_BODY_BYTES } from "../bodies.ts";
 import { notFound, Refusal } from "../failures.ts";
 import { type Route, type RouteContext, wholeOf } from "../route.ts";
 import { eventStream, type SentEvent } from "../sse.ts";
@@ -147,7 +147,7 @@ export function jobRoutes(services: Services): readonly Route[] {
         schema: { type: "object", properties: { priority }, required: ["priority"], additionalProperties: false },
       },
       async handle(context) {
-        const { priority } = await jsonOf(context, MAX_PICTURE_BODY_BYTES);
+        const { priority } = await jsonOf(context, MAX_JSON_BYTES);
         const number = within("priority", priority, -MAX_PRIORITY, MAX_PRIORITY);
         return await found(context, (id) => queue.prioritise(id, number));
       },

@@ -5,7 +5,9 @@ import type { Route, RouteContext } from "../route.ts";
 
 export function mcpRoutes(services: Services): readonly Route[] {
   // Nothing is kept between requests, so there is no stream to listen to and no session to end.
-  const notAllowed = () => new Response(null, { status: 405, headers: { allow: "POST" } });
+  const error = { code: -32000, message: "Method not allowed." };
+  const notAllowed = () =>
+    Response.json({ jsonrpc: "2.0", id: null, error }, { status: 405, headers: { allow: "POST" } });
   return [
     {
       ...{ method: "post", path: "/mcp", summary: "Tools and pictures for agents (MCP, streamable HTTP)" },

@@ -20,7 +20,7 @@ export interface ImageRequest {
 const PASSED_OVER = ["user", "quality", "style", "moderation", "input_fidelity"];
 /** Read below, by their own names. */
 const OWN = ["prompt", "model", "n", "size", "response_format", "background", "stream", "partial_images"];
-const EXTRA = /<sd_cpp_extra_args>([\s\S]*?)<\/sd_cpp_extra_args>/;
+const EXTRA = { begin: "<sd_cpp_extra_args>", end: "</sd_cpp_extra_args>" };
 const MAX_PARTIAL = 3;
 
 /** Throws Refusal, or UsageError `E_JOB`. */
@@ -31,12 +31,12 @@ export function imageRequest(body: JsonObject): ImageRequest {
   choice("response_format", format, ["b64_json", "url"]);
   choice("background", background, ["auto", "opaque"]);
   if (typeof stream !== "boolean" && stream !== null) throw wrong("stream", "true or false is wanted");
-  const extra = extraOf(prompt);
+  const { text, extra } = withoutExtra(prompt);
   const job = checkServed({
     ...sizeOf(size),
     ...jobFieldsOf(withoutCompression(body)),
-    ...extra,
-    prompt: prompt.replace(EXTRA, "").trim(),
+    ...extraFields(extra),
+    prompt: text.trim(),
   });
   return {
     job,
@@ -64,9 +64,17 @@ function jobFieldsOf(body: JsonObject): JsonObject {
   return fields;
 }
 
+/** A prompt, and what stands between the marks in it: found in one pass, however many marks somebody sends. */
+function withoutExtra(prompt: string): { readonly text: string; readonly extra?: string } {
+  const begin = prompt.indexOf(EXTRA.begin);
+  const end = begin < 0 ? -1 : prompt.indexOf(EXTRA.end, begin);
+  if (end < 0) return { text: prompt };
+  const extra = prompt.slice(begin + EXTRA.begin.length, end);
+  return { text: prompt.slice(0, begin) + prompt.slice(end + EXTRA.end.length), extra };
+}
+
 /** What stable-diffusion.cpp's server takes within the prompt. */
-function extraOf(prompt: string): JsonObject {
-  const [, text] = EXTRA.exec(prompt) ?? [];
+function extraFields(text: string | undefined): JsonObject {
   if (text === undefined) return {};
   let value: unknown;
   try {
