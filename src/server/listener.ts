@@ -4,6 +4,7 @@ import type { AddressInfo } from "node:net";
 import { getRequestListener } from "@hono/node-server";
 import { DeviceError } from "../errors.ts";
 import { failed } from "./http/app.ts";
+import { answerClientError } from "./http/client-errors.ts";
 import { notReady } from "./http/failures.ts";
 import { guard, setAnswerHeaders } from "./http/guard.ts";
 import { waitingPage } from "./studio/studio.ts";
@@ -61,6 +62,7 @@ export async function listen({ host, port, allowedHosts }: ListenOptions): Promi
     await listener(request, response);
   });
   server.maxConnections = MAX_CONNECTIONS;
+  server.on("clientError", (error, socket) => void answerClientError(error, socket));
   const { promise, resolve, reject } = Promise.withResolvers<void>();
   server.once("error", (cause: NodeJS.ErrnoException) => {
     const problem = cause.code === "EADDRINUSE" ? "another program listens there" : cause.message;

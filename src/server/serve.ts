@@ -5,6 +5,7 @@ import type { Engine } from "../job/types.ts";
 import type { LibraryHost } from "../library/host.ts";
 import type { ModelHashes } from "../terminal/remake-parts.ts";
 import { type BackingOptions, openBacking } from "./backing.ts";
+import { FullQueue } from "./full-queue.ts";
 import { serverApp } from "./http/app.ts";
 import type { Keys } from "./http/keys.ts";
 import { Metrics } from "./http/metrics.ts";
@@ -77,6 +78,7 @@ export async function serve(options: ServeOptions, signal: AbortSignal): Promise
   const services: Services = {
     ...{ database, queue, log, assets, thumbnails, previews, live, metrics, library, hashes, models, entries },
     ...{ model: models.standingRequest, worker: options.worker, engine: () => engine, closing: stop },
+    fullQueue: new FullQueue(() => performance.now()),
     onFailure: (error) => onTrouble("failed", error),
   };
   http.serve(serverApp({ services, keys, logger, studio }).fetch);

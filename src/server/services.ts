@@ -4,6 +4,7 @@ import type { Engine, GenerateJob } from "../job/types.ts";
 import type { LibraryHost } from "../library/host.ts";
 import type { ModelHashes } from "../terminal/remake-parts.ts";
 import { patiently } from "./away.ts";
+import type { FullQueue } from "./full-queue.ts";
 import { notFound, notReady } from "./http/failures.ts";
 import type { Metrics } from "./http/metrics.ts";
 import type { OfferedModels } from "./models.ts";
@@ -21,6 +22,7 @@ import { newJobs } from "./work/served-job.ts";
 export interface Services {
   readonly database: Database;
   readonly queue: JobQueue;
+  readonly fullQueue: FullQueue;
   readonly log: EventLog;
   readonly assets: Assets;
   readonly thumbnails: Thumbnails;
@@ -59,13 +61,20 @@ export interface Asking extends QueueAsking {
 
 /** Puts `count` jobs into the queue, with seeds counting up. Rejects with UsageError, ArtifactError, or Refusal `E_MODEL`. */
 export async function ask(
-  { queue, assets, models }: Services,
+  { queue, fullQueue, assets, models }: Services,
   job: GenerateJob,
   count: number,
   { model = models.standing, ...asking }: Asking,
 ): Promise<readonly JobRecord[]> {
+  // What was taken before is given back by its key, however full the queue is.
+  if (asking.idempotencyKey === undefined) fullQueue.requireRoom(count);
   const request = await models.requestOf(model);
-  return await queue.submit(await newJobs(job, count, { assets, model, request }), asking);
+  try {
+    return await queue.submit(await newJobs(job, count, { assets, model, request }), asking);
+  } catch (error) {
+    fullQueue.refused(count, error);
+    throw error;
+  }
 }
 
 /** Puts these jobs into the queue at once, in this order. Rejects with UsageError or ArtifactError. */

@@ -32,6 +32,10 @@ before(async () => {
 });
 after(async () => {
   await server?.[Symbol.asyncDispose]();
+  // However it came: in a header of either kind, or in a body.
+  assert.ok(server.logs().includes('"path":"/sdapi/v1/txt2img"'));
+  for (const secret of [KEY, basic.slice("Basic ".length), "a (lake"])
+    assert.ok(!server.logs().includes(secret), secret);
   rmSync(folder, { recursive: true, force: true });
 });
 

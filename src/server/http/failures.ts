@@ -3,7 +3,7 @@ import { ArtifactError, BudgetError, SolvayError, UsageError } from "../../error
 import { describeFailure } from "../../terminal/failure.ts";
 import type { JobError } from "../queue/job-record.ts";
 
-export type Status = 400 | 401 | 403 | 404 | 405 | 409 | 413 | 415 | 422 | 429 | 500 | 503;
+export type Status = 400 | 401 | 403 | 404 | 405 | 408 | 409 | 413 | 415 | 422 | 429 | 431 | 500 | 503;
 
 export interface HttpFailure {
   readonly status: Status;
