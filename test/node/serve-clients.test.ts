@@ -28,7 +28,13 @@ const asked: GenerateJob[] = [];
 before(async () => {
   folder = await serverFolder();
   const keys = Keys.fromText(`ann:${KEY}`, "keys");
-  server = await pretendingServer({ folder, keys, asked: (job) => asked.push(job) });
+  server = await pretendingServer({
+    ...{ folder, keys, asked: (job) => asked.push(job) },
+    models: new Map([
+      ["pretence", {}],
+      ["lake", {}],
+    ]),
+  });
 });
 after(async () => {
   await server?.[Symbol.asyncDispose]();
@@ -57,7 +63,9 @@ test("Open WebUI by A1111's API: its check, models, the model's choice by the wh
   const options = await call<Record<string, unknown>>("/sdapi/v1/options");
   const [model] = await call<{ title: string; model_name: string }[]>("/sdapi/v1/sd-models");
   assert.deepEqual([model?.title, model?.model_name], [options.sd_model_checkpoint, "pretence"]);
-  assert.equal(await call("/sdapi/v1/options", { ...options, sd_model_checkpoint: model!.title }), null);
+  assert.equal(await call("/sdapi/v1/options", { ...options, sd_model_checkpoint: "lake" }), null);
+  const now = await call<Record<string, unknown>>("/sdapi/v1/options");
+  assert.deepEqual(now, { ...options, sd_model_checkpoint: "lake" });
   const data = { prompt: "a (lake:1.2)", batch_size: 2, width: 512, height: 512, steps: 2, negative_prompt: "fog" };
   const parameters = { sampler_name: "DPM++ 2M", scheduler: "Karras", cfg_scale: 5 };
   const made = await call<{ images: string[]; info: string }>("/sdapi/v1/txt2img", { ...data, ...parameters });
@@ -67,7 +75,9 @@ test("Open WebUI by A1111's API: its check, models, the model's choice by the wh
   ]);
   const { steps, guidance, sampler, schedule, negativePrompt } = asked.at(-1)!;
   assert.deepEqual([steps, guidance, sampler, schedule, negativePrompt], [2, 5, "dpmpp-2m", "karras", "fog"]);
-  assert.equal((JSON.parse(made.info) as { all_seeds: number[] }).all_seeds.length, 2);
+  const info = JSON.parse(made.info) as { all_seeds: number[]; sd_model_name: string };
+  assert.deepEqual([info.all_seeds.length, info.sd_model_name], [2, "lake"]);
+  await call("/sdapi/v1/options", { sd_model_checkpoint: model!.title });
 });
 
 test("Open WebUI by OpenAI's API: generations with and without response_format, a url fetched with its key, edits of one and of a list", async () => {
@@ -189,6 +199,12 @@ test("the AI SDK: pictures of a model, a size, a seed by provider options; edits
     providerOptions: { openai: { quality: "low", background: "opaque", moderation: "low", style: "vivid" } },
   });
   assert.deepEqual(sizeOf(known.image.base64), [64, 64]);
+  await generateImage({ model: openai.image("lake"), prompt: "by another model", size: "64x64", maxRetries: 0 });
+  const { jobs } = await call<{ jobs: { model: string }[] }>("/api/jobs?limit=2");
+  assert.deepEqual(
+    jobs.map(({ model }) => model),
+    ["lake", "pretence"],
+  );
   const rgb = new Uint8Array(64 * 64 * 3).fill(50);
   const [picture, mask] = [
     await encodePng({ width: 64, height: 64, rgb }),
@@ -217,7 +233,7 @@ test("Python: webuiapi and openai", {
   const { stdout } = await promisify(execFile)(PYTHON!, [script, new URL(server.url).port, KEY]);
   const found = JSON.parse(stdout.trim().split("\n").at(-1)!) as Record<string, unknown>;
   const lists = found.lists as Record<string, number>;
-  for (const [name, count] of Object.entries({ sd_models: 1, upscalers: 3, options: 5, scripts: 2, embeddings: 2 })) {
+  for (const [name, count] of Object.entries({ sd_models: 2, upscalers: 3, options: 5, scripts: 2, embeddings: 2 })) {
     assert.equal(lists[name], count, name);
   }
   assert.ok(lists.samplers! > 10 && lists.schedulers! > 4);

@@ -4,8 +4,11 @@ import { test } from "node:test";
 import { webUiRequest } from "../../src/server/http/a1111/request.ts";
 import { options, type Served } from "../../src/server/http/a1111/settings.ts";
 
-const SERVED: Served = { model: "mill", vae: "soft.safetensors", refiner: "fine" };
-const PLAIN: Served = { model: "mill", vae: undefined, refiner: undefined };
+const SERVED: Served = {
+  ...{ model: "mill", models: ["mill", "lake"] },
+  ...{ vae: "soft.safetensors", refiner: "fine" },
+};
+const PLAIN: Served = { model: "mill", models: ["mill"], vae: undefined, refiner: undefined };
 
 const asked = (body: object, served = SERVED) => webUiRequest({ prompt: "x", ...body }, false, served);
 const refused = (body: object, message: RegExp, served = SERVED) =>
@@ -30,6 +33,9 @@ test("settings that a request overrides are those of an allow-list, with what is
   for (const settings of [{ forge_additional_modules: [] }, { sd_vae: "Automatic", CLIP_stop_at_last_layers: 0 }]) {
     assert.equal(asked({ override_settings: settings }).job.clipSkip, undefined);
   }
+  assert.equal(asked({ override_settings: { sd_model_checkpoint: "lake" } }).model, "lake");
+  assert.equal(asked({ override_settings: { sd_model_checkpoint: "" } }).model, undefined);
+  refused({ override_settings: { sd_model_checkpoint: "lake" } }, /^E_MODEL .*allowed "mill"/, PLAIN);
   refused({ override_settings: { sd_model_checkpoint: "../mill" } }, /^E_MODEL sd_model_checkpoint: Model not found/);
   refused({ override_settings: { sd_vae: "/etc/passwd" } }, /^E_REQUEST sd_vae: .*allowed Automatic, soft/);
   refused({ override_settings: { forge_additional_modules: ["t5"] } }, /"forge_additional_modules" can't be changed/);

@@ -4,7 +4,7 @@ import { freemem, totalmem } from "node:os";
 import type { OpenRequest } from "../../../job/checked.ts";
 import { SAMPLERS } from "../../../sampler/samplers.ts";
 import { SCHEDULES } from "../../../sampler/schedules.ts";
-import type { Route } from "../route.ts";
+import type { Route, RouteContext } from "../route.ts";
 import { PICTURE_FILTERS } from "./extras.ts";
 import { embeddingsIn, lorasIn } from "./files.ts";
 import { LATENT_UPSCALERS } from "./request.ts";
@@ -14,9 +14,12 @@ import type { Served } from "./settings.ts";
 const UPSCALERS = ["None", ...Object.keys(PICTURE_FILTERS)];
 
 /** @param served what there is now */
-export function listRoutes(served: () => Served, { loraDir, embeddingsDir }: OpenRequest): readonly Route[] {
+export function listRoutes(
+  served: (context: RouteContext) => Promise<Served>,
+  { loraDir, embeddingsDir }: OpenRequest,
+): readonly Route[] {
   const named = (name: string | undefined) => (name === undefined ? [] : [{ model_name: name, filename: name }]);
-  const lists: Readonly<Record<string, () => unknown>> = {
+  const lists: Readonly<Record<string, (context: RouteContext) => unknown>> = {
     samplers: () =>
       Object.entries(SAMPLERS).map(([name, { title, aliases }]) => ({
         name: title,
@@ -28,15 +31,15 @@ export function listRoutes(served: () => Served, { loraDir, embeddingsDir }: Ope
         ...{ name: name === "default" ? "automatic" : name.replaceAll("-", "_"), label, aliases: [...aliases] },
         ...{ default_rho: -1, need_inner_model: false },
       })),
-    "sd-models": () => {
-      const { model, refiner } = served();
-      return [model, refiner].flatMap((name) =>
+    "sd-models": async (context) => {
+      const { models, refiner } = await served(context);
+      return [...models, refiner].flatMap((name) =>
         named(name).map((each) => ({ title: name, ...each, hash: null, sha256: null, config: null })),
       );
     },
-    "sd-vae": () => named(served().vae),
+    "sd-vae": async (context) => named((await served(context)).vae),
     // The same, as Forge asks for it.
-    "sd-modules": () => named(served().vae),
+    "sd-modules": async (context) => named((await served(context)).vae),
     loras: () => lorasIn(loraDir),
     embeddings: async () => ({ loaded: await embeddingsIn(embeddingsDir), skipped: {} }),
     upscalers: () => UPSCALERS.map((name) => ({ name, model_name: null, model_path: null, model_url: null, scale: 4 })),
@@ -59,6 +62,6 @@ export function listRoutes(served: () => Served, { loraDir, embeddingsDir }: Ope
   };
   return Object.entries(lists).map(([name, list]) => ({
     ...{ method: "get", path: `/sdapi/v1/${name}`, summary: `A1111's list of ${name}` },
-    handle: async (context) => context.json(await list()),
+    handle: async (context) => context.json(await list(context)),
   }));
 }

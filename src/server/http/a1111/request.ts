@@ -11,6 +11,8 @@ import { overrides, refinerOf, type Served } from "./settings.ts";
 
 export interface WebUiRequest {
   readonly job: GenerateJob;
+  /** Undefined: the one that draws where none is named. */
+  readonly model: string | undefined;
   readonly count: number;
   readonly sendImages: boolean;
   /** Fields that were given and say nothing to us. */
@@ -94,19 +96,20 @@ export function webUiRequest(body: JsonObject, fromPicture: boolean, served: Ser
       }
     : {};
   const picture = fromPicture ? pictures(body, denoising_strength, mask_blur) : {};
+  const { model, fields } = overrides(body.override_settings, body.clip_skip, served);
   const job = checkServed(
     given({
       ...{ prompt: body.prompt ?? "", negativePrompt: body.negative_prompt || undefined, promptSyntax: "a1111" },
       ...{ seed: body.seed, subseed: body.subseed, subseedStrength: body.subseed_strength || undefined },
       ...{ steps, guidance: cfg_scale, ...sizes, ...samplerOf(body), ...second, ...picture },
-      ...overrides(body.override_settings, body.clip_skip, served),
+      ...fields,
       ...refinerOf(body, served),
     }),
   );
   const count = whole("batch_size", body.batch_size ?? 1, 1, 8) * whole("n_iter", body.n_iter ?? 1, 1, MAX_IMAGES);
   if (count > MAX_IMAGES) throw wrong("n_iter", `${count} pictures are too many (allowed ${MAX_IMAGES})`);
   return {
-    ...{ job, count, sendImages: body.send_images !== false },
+    ...{ job, model, count, sendImages: body.send_images !== false },
     ignored: [
       ...Object.entries(body).flatMap(([name, value]) => (isIgnored(name, value, fromPicture, served) ? [name] : [])),
       ...unused,

@@ -20,33 +20,39 @@ import { extraBatch, extraSingle } from "./extras.ts";
 import { timestamp, webUiAnswer } from "./info.ts";
 import { listRoutes } from "./lists.ts";
 import { dataUrl, webUiRequest } from "./request.ts";
-import { options, requireServed, type Served } from "./settings.ts";
+import { modelOf, options, type Served } from "./settings.ts";
 
 const PREVIEW_SCALE = 8;
 const ANY_OBJECT = { schema: { type: "object", description: "as A1111's web UI 1.10 takes it" } };
 
 export function webUiRoutes(services: Services): readonly Route[] {
   const { queue } = services;
-  const served = (): Served => {
+  /** By the key that chose: A1111's clients choose first, and ask then. */
+  const chosen = new Map<string, string>();
+  const served = async (context: RouteContext): Promise<Served> => {
     const { vae, refiner } = services.model;
+    const models = await services.models.names();
+    const choice = chosen.get(context.get("owner")) ?? "";
     return {
-      model: services.models.standing,
+      model: models.includes(choice) ? choice : services.models.standing,
+      models,
       vae: vae === undefined ? undefined : modelNamed(vae).model,
       refiner: refiner === undefined ? undefined : modelNamed(refiner).model,
     };
   };
   const draw = async (context: RouteContext, fromPicture: boolean) => {
     const body = await jsonOf(context, MAX_PICTURE_BODY_BYTES);
-    const now = served();
+    const now = await served(context);
     const request = webUiRequest(body, fromPicture, now);
+    const { model = now.model } = request;
     const job = request.invertMask ? await withInvertedMask(request.job) : request.job;
-    const jobs = await ask(services, job, request.count, { owner: context.get("owner") });
+    const jobs = await ask(services, job, request.count, { owner: context.get("owner"), model });
     const over = await allOver(services, jobs, context.req.raw.signal);
     const failed = over.find(({ state }) => state === "failed");
     if (failed?.error) throw new JobFailure(failed.error);
     // What was interrupted has no picture: those before it are the answer.
     const done = over.filter(({ state }) => state === "done");
-    return context.json(await webUiAnswer(services, done, body, request, now.model));
+    return context.json(await webUiAnswer(services, done, body, request, model));
   };
   const stop = (every: boolean) => async (context: RouteContext) => {
     const [running] = await runningOf(services);
@@ -88,17 +94,18 @@ export function webUiRoutes(services: Services): readonly Route[] {
     },
     {
       ...{ method: "get", path: "/sdapi/v1/options", summary: "Settings, as far as they say anything here" },
-      handle: (context) => context.json(options(served())),
+      handle: async (context) => context.json(options(await served(context))),
     },
     {
       ...{
         method: "post",
         path: "/sdapi/v1/options",
-        summary: "The same; another model than the one that is served is refused",
+        summary: "The same; the model that this key's next requests are for",
         body: ANY_OBJECT,
       },
       async handle(context) {
-        requireServed(await jsonOf(context, MAX_JSON_BYTES), served());
+        const model = modelOf(await jsonOf(context, MAX_JSON_BYTES), await served(context));
+        if (model !== undefined) chosen.set(context.get("owner"), model);
         return context.json(null);
       },
     },

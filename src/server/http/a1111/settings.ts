@@ -4,7 +4,10 @@ import { NEUTRAL, noModel, whole, wrong } from "./refusals.ts";
 
 /** What is served, by the names that clients know it by. */
 export interface Served {
+  /** What draws where a request names none. */
   readonly model: string;
+  /** All that may be named. */
+  readonly models: readonly string[];
   /** In place of the model's own. */
   readonly vae: string | undefined;
   readonly refiner: string | undefined;
@@ -23,15 +26,25 @@ export function options({ model, vae }: Served): JsonObject {
   };
 }
 
-/** Throws Refusal where options name another model or VAE than is served. */
-export function requireServed({ sd_model_checkpoint: model, sd_vae: vae }: JsonObject, served: Served): void {
-  if (!NEUTRAL.includes(model) && model !== served.model) throw noModel("sd_model_checkpoint", model, [served.model]);
+/** The model that options name; undefined: none. Throws Refusal where it is not served, or the VAE isn't. */
+export function modelOf({ sd_model_checkpoint: model, sd_vae: vae }: JsonObject, served: Served): string | undefined {
+  const named = NEUTRAL.includes(model) ? undefined : served.models.find((name) => name === model);
+  if (!NEUTRAL.includes(model) && named === undefined) throw noModel("sd_model_checkpoint", model, served.models);
+  requireVae(vae, served);
+  return named;
+}
+
+function requireVae(vae: unknown, served: Served): void {
   if (NEUTRAL.includes(vae) || vae === "auto" || vae === served.vae) return;
   throw wrong("sd_vae", `there is no such VAE (allowed ${["Automatic", served.vae].filter(Boolean).join(", ")})`);
 }
 
-/** A job's fields of `override_settings`. Throws Refusal. */
-export function overrides(settings: unknown, clipSkip: unknown, served: Served): JsonObject {
+/** What `override_settings` say: which model, and a job's fields. Throws Refusal. */
+export function overrides(
+  settings: unknown,
+  clipSkip: unknown,
+  served: Served,
+): { readonly model: string | undefined; readonly fields: JsonObject } {
   if (settings !== undefined && settings !== null && !isJsonObject(settings))
     throw wrong("override_settings", "an object is wanted");
   const asked = settings ?? {};
@@ -41,13 +54,11 @@ export function overrides(settings: unknown, clipSkip: unknown, served: Served):
     const problem = `${JSON.stringify(unknown.slice(0, 60))} can't be changed (allowed ${OVERRIDES.join(", ")})`;
     throw wrong("override_settings", problem);
   }
-  requireServed(asked, served);
+  const model = modelOf(asked, served);
   // Its 1 and 2 are what the model does by itself.
   const layers = asked.CLIP_stop_at_last_layers ?? clipSkip ?? 1;
-  return {
-    clipSkip: Math.max(0, whole("CLIP_stop_at_last_layers", layers, 0, 12) - 2) || undefined,
-    format: asked.samples_format,
-  };
+  const clipSkipped = Math.max(0, whole("CLIP_stop_at_last_layers", layers, 0, 12) - 2);
+  return { model, fields: { clipSkip: clipSkipped || undefined, format: asked.samples_format } };
 }
 
 /** Left out, the refiner that the server was started with draws from its usual place on. Throws Refusal. */

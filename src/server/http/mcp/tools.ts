@@ -59,12 +59,17 @@ const onlyId = { properties: ID, required: ["id"], additionalProperties: false }
 
 export const TOOLS: Readonly<Record<string, Tool>> = {
   list_models: {
-    description: "The model that draws, its usual size in pixels, and what it computes with.",
+    description: "The models that draw; of the one that is open, its usual size in pixels and what it computes with.",
     input: () => ({ properties: {}, additionalProperties: false }),
     readOnly: true,
     async call(_, { services }) {
-      const { info } = openEngineOf(services);
-      return json({ models: [{ ...info, model: modelNamed(info.model).model }] });
+      const { standing } = services.models;
+      const open = services.engine()?.info;
+      const models = (await services.models.names()).map((name) => {
+        const isOpen = open !== undefined && modelNamed(open.model).model === name;
+        return { model: name, standing: name === standing, ...(isOpen && { ...open, model: name, open: true }) };
+      });
+      return json({ models });
     },
   },
   generate: {
@@ -73,15 +78,17 @@ export const TOOLS: Readonly<Record<string, Tool>> = {
       properties: {
         ...(jobSchema().properties as JsonObject),
         count: { type: "integer", minimum: 1, maximum: MAX_PICTURES, default: 1, description: "seeds count up" },
+        model: { type: "string", description: "one of list_models (default: the standing one)" },
         ...WAIT,
       },
       required: ["prompt"],
     }),
     readOnly: false,
-    async call({ count = 1, wait_s = WAIT_S.standing, ...job }, calling) {
+    async call({ count = 1, wait_s = WAIT_S.standing, model, ...job }, calling) {
       const waitS = whole("wait_s", wait_s, 0, WAIT_S.max);
       const { services, owner } = calling;
-      const jobs = await ask(services, checkServed(ownNames(job)), whole("count", count, 1, MAX_PICTURES), { owner });
+      const asking = { owner, model: typeof model === "string" && model !== "" ? model : undefined };
+      const jobs = await ask(services, checkServed(ownNames(job)), whole("count", count, 1, MAX_PICTURES), asking);
       const now = await within(waitS, jobs, calling);
       // Nobody would ever ask for them: their numbers were not told.
       if (calling.signal.aborted)

@@ -16,12 +16,12 @@ const ANY_MODEL = /^(dall-e-[23]|gpt-image-[\w.-]+|chatgpt-image-latest)$/;
 const PARTIAL_SCALE = 8;
 
 export function openAiRoutes(services: Services): readonly Route[] {
-  const modelId = () => services.models.standing;
-  const model = () => ({ id: modelId(), object: "model", created: 0, owned_by: "solvay" });
+  const model = (id: string) => ({ id, object: "model", created: 0, owned_by: "solvay" });
   return [
     {
-      ...{ method: "get", path: "/v1/models", summary: "The model that is served, as OpenAI lists models" },
-      handle: (context) => context.json({ object: "list", data: [model()] }),
+      ...{ method: "get", path: "/v1/models", summary: "The models that are served, as OpenAI lists models" },
+      handle: async (context) =>
+        context.json({ object: "list", data: (await services.models.names()).map((name) => model(name)) }),
     },
     {
       ...{ method: "post", path: "/v1/images/generations", summary: "Pictures from a prompt, as OpenAI's API has it" },
@@ -45,8 +45,7 @@ export function openAiRoutes(services: Services): readonly Route[] {
       },
       async handle(context) {
         const body = await jsonOf(context, MAX_PICTURE_BODY_BYTES);
-        requireModel(body.model, modelId);
-        return await generated(services, context, imageRequest(body), "image_generation");
+        return await generated(services, context, body, "image_generation");
       },
     },
     {
@@ -54,8 +53,7 @@ export function openAiRoutes(services: Services): readonly Route[] {
       body: { mediaTypes: ["multipart/form-data"] },
       async handle(context) {
         const body = await formBody(context);
-        requireModel(body.model, modelId);
-        return await generated(services, context, imageRequest(body), "image_edit");
+        return await generated(services, context, body, "image_edit");
       },
     },
     {
@@ -63,17 +61,20 @@ export function openAiRoutes(services: Services): readonly Route[] {
       body: { mediaTypes: ["multipart/form-data"] },
       async handle(context) {
         const body = await formBody(context);
-        requireModel(body.model, modelId);
-        return await generated(services, context, imageRequest({ prompt: "", ...body }), "image_edit");
+        return await generated(services, context, { prompt: "", ...body }, "image_edit");
       },
     },
   ];
 }
 
-function requireModel(asked: unknown, modelId: () => string): void {
-  if (asked === undefined || asked === null || asked === "") return;
-  if (typeof asked === "string" && (ANY_MODEL.test(asked) || asked === modelId())) return;
-  const problem = `it is not served here (found ${JSON.stringify(String(asked).slice(0, 60))}, allowed ${JSON.stringify(modelId())})`;
+/** Undefined: the standing one. Rejects with Refusal for one that is not served. */
+async function modelAsked(asked: unknown, { models }: Services): Promise<string | undefined> {
+  if (asked === undefined || asked === null || asked === "") return undefined;
+  const names = await models.names();
+  if (typeof asked === "string" && names.includes(asked)) return asked;
+  if (typeof asked === "string" && ANY_MODEL.test(asked)) return undefined;
+  const allowed = names.slice(0, 20).map((name) => JSON.stringify(name));
+  const problem = `it is not served here (found ${JSON.stringify(String(asked).slice(0, 60))}, allowed ${allowed.join(", ")})`;
   throw new Refusal(404, { code: "model_not_found", subject: "model", problem, next: "leave it out" });
 }
 
@@ -83,10 +84,12 @@ type StreamName = "image_generation" | "image_edit";
 async function generated(
   services: Services,
   context: RouteContext,
-  request: ImageRequest,
+  body: JsonObject,
   name: StreamName,
 ): Promise<Response> {
-  const jobs = await ask(services, request.job, request.count, { owner: context.get("owner") });
+  const model = await modelAsked(body.model, services);
+  const request = imageRequest(body);
+  const jobs = await ask(services, request.job, request.count, { owner: context.get("owner"), model });
   if (request.stream) return eventStream((signal) => streamed(services, jobs, { ...request, name }, signal));
   const over = await allOver(services, jobs, context.req.raw.signal);
   const data: JsonObject[] = [];
