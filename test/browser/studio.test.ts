@@ -2,10 +2,12 @@
 import { after, before, test } from "node:test";
 import { noBrowser } from "./chromium.ts";
 import { drawTests } from "./studio/draw.ts";
+import { closeFilledServer } from "./studio/filled-server.ts";
 import { galleryTests } from "./studio/gallery.ts";
 import { StudioUnderTest } from "./studio/harness.ts";
 import { queueTests } from "./studio/queue.ts";
 import { recallTests } from "./studio/recall.ts";
+import { solvayTests } from "./studio/solvay.ts";
 import { startPictureTests } from "./studio/start-picture.ts";
 
 let studio: StudioUnderTest;
@@ -16,9 +18,11 @@ else {
     studio = await StudioUnderTest.open();
   });
   after(() => studio[Symbol.asyncDispose]());
+  after(closeFilledServer);
   drawTests(() => studio);
   queueTests(() => studio);
   recallTests(() => studio);
   galleryTests(() => studio);
   startPictureTests(() => studio);
+  solvayTests(() => studio);
 }

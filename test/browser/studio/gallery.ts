@@ -1,16 +1,13 @@
 /** @file Tests of the gallery: five thousand pictures stay fluid; what is searched, marked, compared, deleted and brought back by mouse and by keys. */
 import assert from "node:assert/strict";
-import { rmSync } from "node:fs";
-import { after, before, test } from "node:test";
+import { before, test } from "node:test";
 import type { Page } from "playwright-core";
-import { fillGallery } from "../../support/gallery.ts";
-import { pretendingServer, type RunningServer, serverFolder } from "../../support/server.ts";
+import type { RunningServer } from "../../support/server.ts";
+import { filledServer } from "./filled-server.ts";
 import { assertAccessible, type StudioUnderTest } from "./harness.ts";
 
-const PICTURES = 5000;
 const SCROLLS = 60;
 const LONG_TASK_MS = 100;
-const PROMPTS = ["a lighthouse at dusk", "a red fox", "an old sailor", "a mountain lake"];
 
 interface TraceEvent {
   readonly name: string;
@@ -34,25 +31,9 @@ async function longestTask(page: Page, work: () => Promise<void>): Promise<numbe
 }
 
 export function galleryTests(studio: () => StudioUnderTest): void {
-  let folder: string;
   let server: RunningServer;
   before(async () => {
-    folder = await serverFolder();
-    const picture = (i: number) => ({
-      prompt: PROMPTS[i % PROMPTS.length]!,
-      job: { steps: i % 30 },
-      createdAt: new Date(Date.UTC(2026, 0, 1) + i * 3_600_000).toISOString(),
-    });
-    await fillGallery(
-      folder,
-      Array.from({ length: PICTURES }, (_, i) => picture(i)),
-      3,
-    );
-    server = await pretendingServer({ folder, studio: true });
-  });
-  after(async () => {
-    await server[Symbol.asyncDispose]();
-    rmSync(folder, { recursive: true, force: true });
+    server = await filledServer();
   });
 
   const visit = async (...[t]: Parameters<StudioUnderTest["visit"]>): Promise<Page> => {

@@ -4,6 +4,7 @@ import { gallery } from "./gallery.ts";
 import { queue } from "./queue.ts";
 import { recall } from "./recall.ts";
 import { shell } from "./shell.ts";
+import { solvay } from "./solvay.ts";
 import { start } from "./start.ts";
 
-export const en = { ...shell, ...draw, ...queue, ...recall, ...gallery, ...start } as const;
+export const en = { ...shell, ...draw, ...queue, ...recall, ...gallery, ...start, ...solvay } as const;
