@@ -1,4 +1,5 @@
 /** @file `solvay resume [FILE]`: goes on with a picture that was stopped, to the same bytes that it would have had. */
+import { existsSync } from "node:fs";
 import path from "node:path";
 import type { Command } from "commander";
 import { printable, UsageError } from "../errors.ts";
@@ -6,9 +7,10 @@ import type { OpenRequest } from "../job/checked.ts";
 import { BUDGET_FIELDS, OPEN_FIELDS } from "../job/fields.ts";
 import { namedPictures, withNamedPictures } from "../job/named-pictures.ts";
 import { pictureReference } from "../job/picture.ts";
-import { type ReadUnfinished, readUnfinished } from "../job/resume-file.ts";
+import { type PlaceInSeries, type ReadUnfinished, readUnfinished } from "../job/resume-file.ts";
 import type { EngineInfo, GenerateJob } from "../job/types.ts";
 import { type CliContext, interruptible, libraryOf } from "../terminal/context.ts";
+import { isSeriesFile, KeptSeries, readSeries, seriesIn } from "../terminal/kept-series.ts";
 import {
   addFields,
   type OptionValues,
@@ -56,21 +58,92 @@ async function resume(context: CliContext, named: string | undefined, options: R
   const { cwd, env } = context;
   const files = named === undefined ? await allUnfinished(context) : [path.resolve(cwd, named)];
   if (options.list) return await list(context, files, options.json === true);
-  const [file, ...others] = files;
+  const [file, ...others] = named === undefined ? await withoutParts(context, files) : files;
   if (file === undefined) {
     const problem = `there is no unfinished picture here, nor in ${stateFolderOf(env)}`;
     throw new UsageError({ code: "E_RESUME", problem, next: "name its file: solvay resume FILE" });
   }
   if (others.length > 0) {
-    const problem = `there are ${files.length} unfinished pictures: ${files.map((each) => shownPath(cwd, each)).join(", ")}`;
+    const all = [file, ...others];
+    const problem = `there are ${all.length} unfinished pictures: ${all.map((each) => shownPath(cwd, each)).join(", ")}`;
     throw new UsageError({ code: "E_RESUME", problem, next: "name one: solvay resume FILE" });
   }
+  if (isSeriesFile(file)) await resumeSeries(context, file, options);
+  else await resumePicture(context, file, options);
+}
+
+/** Its pictures that were begun, then those that were not. */
+async function resumeSeries(context: CliContext, file: string, options: ResumeFlags): Promise<void> {
+  const { cwd } = context;
+  const read = await readSeries(file);
+  if (options.output !== undefined) {
+    const problem = "the pictures of a series have names of their own";
+    throw new UsageError({ code: "E_USAGE", subject: "--output", problem, next: "leave --output away" });
+  }
+  for (const part of await partsOf(context, read.id, path.dirname(file))) await resumePicture(context, part, options);
+  // What was finished just now is left in it no more.
+  const still = await readSeries(file).catch(() => undefined);
+  if (!still || still.left.length === 0) return;
+  const { checkJob, checkOpen } = await import("../job/schema.ts");
+  const { budgets, ...open_ } = openRequestOf(options);
+  const recorded = checkOpen({ ...still.request });
+  const left = still.left.map((picture) => ({ ...picture, job: jobHere(checkJob(picture.job), still.cwd, cwd) }));
+  const head = { id: still.id, cwd: still.cwd, request: recorded };
+  await paint(context, {
+    request: { ...recorded, ...open_, budgets: { ...recorded.budgets, ...budgets } },
+    ...{ json: options.json, preview: previewOf(options), saveEvery: saveEveryOf(options) },
+    jobs: left.map(({ job }) => job),
+    targets: left.map(({ output }) =>
+      output === null ? undefined : { shown: output, file: path.resolve(still.cwd, output) },
+    ),
+    series: new KeptSeries(file, head, left),
+  });
+}
+
+/** Files of pictures of a series that were begun, in its order. */
+async function partsOf(context: CliContext, id: string, folder: string): Promise<string[]> {
+  const files = new Set([...(await unfinishedIn(folder)), ...(await allUnfinished(context))]);
+  const found: { readonly file: string; readonly index: number }[] = [];
+  for (const file of files) {
+    if (isSeriesFile(file)) continue;
+    const place = (await open(context, file).catch(() => undefined))?.place;
+    if (place?.series === id) found.push({ file, index: place.index });
+  }
+  return found.toSorted((a, b) => a.index - b.index).map(({ file }) => file);
+}
+
+/** Without the pictures of series that are among them. */
+async function withoutParts(context: CliContext, files: readonly string[]): Promise<string[]> {
+  const parts = new Set<string>();
+  for (const file of files.filter(isSeriesFile)) {
+    const id = (await readSeries(file).catch(() => undefined))?.id;
+    if (id !== undefined) for (const part of await partsOf(context, id, path.dirname(file))) parts.add(part);
+  }
+  return files.filter((file) => !parts.has(file));
+}
+
+/** The picture is no more left of its series. */
+async function tickOff(context: CliContext, { series, index }: PlaceInSeries, folder: string): Promise<void> {
+  const { cwd, env } = context;
+  for (const where of new Set([folder, cwd, stateFolderOf(env)])) {
+    for (const file of await seriesIn(where)) {
+      const read = await readSeries(file).catch(() => undefined);
+      if (read?.id !== series) continue;
+      const left = read.left.map((picture) => ({ ...picture, job: picture.job as unknown as GenerateJob }));
+      await new KeptSeries(file, read, left).done(index);
+    }
+  }
+}
+
+async function resumePicture(context: CliContext, file: string, options: ResumeFlags): Promise<void> {
+  const { cwd, env } = context;
   const read = await interruptible(context, (signal) => open(context, file, signal));
   const shown = shownPath(cwd, file);
   const { checkJob, checkOpen } = await import("../job/schema.ts");
   const { output } = options;
   const target = output === undefined ? undefined : { shown: output, file: path.resolve(cwd, output) };
-  const job = renamed(jobHere(checkJob(read.job), read.cwd, cwd), target);
+  const begun = checkJob(read.job);
+  const job = renamed(jobHere(begun, read.cwd, cwd), target);
   const { budgets, ...open_ } = openRequestOf(options);
   const recorded = checkOpen({ ...read.request });
   const request: OpenRequest = {
@@ -91,15 +164,21 @@ async function resume(context: CliContext, named: string | undefined, options: R
   await paint(context, {
     ...{ request, json: options.json, preview: previewOf(options), jobs: [job], targets: [target] },
     saveEvery: saveEveryOf(options),
-    resumed: { state: read.state, file, output: read.output, folder, pictures: read.pictures },
+    resumed: { state: read.state, file, output: read.output, folder, pictures: hashesHere(read, begun, job) },
+    place: read.place,
     onOpened: (info) => {
       for (const text of differences(read, info)) note(text);
     },
   });
+  if (read.place) await tickOff(context, read.place, path.dirname(file));
 }
 
 async function allUnfinished({ cwd, env }: CliContext): Promise<string[]> {
-  return [...(await unfinishedIn(cwd)), ...(await unfinishedIn(stateFolderOf(env)))];
+  const found: string[] = [];
+  for (const folder of new Set([cwd, stateFolderOf(env)])) {
+    found.push(...(await unfinishedIn(folder)), ...(await seriesIn(folder)));
+  }
+  return found;
 }
 
 async function open(context: CliContext, file: string, signal?: AbortSignal): Promise<ReadUnfinished> {
@@ -109,8 +188,17 @@ async function open(context: CliContext, file: string, signal?: AbortSignal): Pr
 
 async function list(context: CliContext, files: readonly string[], json: boolean): Promise<void> {
   for (const file of files) {
-    const read = await open(context, file).catch((error: unknown) => error as Error);
     const shown = shownPath(context.cwd, file);
+    if (isSeriesFile(file)) {
+      const series = await readSeries(file).catch((error: unknown) => error as Error);
+      const [first] = series instanceof Error ? [] : series.left;
+      const told = series instanceof Error ? { problem: series.message } : { pictures: series.left.length };
+      const words =
+        series instanceof Error ? series.message : `${series.left.length} pictures of a series: ${first?.job.prompt}`;
+      context.stdout.write(json ? `${JSON.stringify({ file, ...told })}\n` : `${printable(`${shown}: ${words}`)}\n`);
+      continue;
+    }
+    const read = await open(context, file).catch((error: unknown) => error as Error);
     if (json) {
       const { state, ...rest } = read instanceof Error ? { state: undefined, problem: read.message } : read;
       context.stdout.write(`${JSON.stringify({ file, step: state?.step, ...rest })}\n`);
@@ -124,14 +212,41 @@ async function list(context: CliContext, files: readonly string[], json: boolean
   if (files.length === 0 && !json) context.stdout.write("No unfinished picture is here.\n");
 }
 
-/** Pictures that the job begins with lie where they lay; one whose path means another file here is named by its whole path. */
+/** Files that the job names lie where they lay; one whose path means another file here is named by its whole path. */
 function jobHere(job: GenerateJob, then: string, now: string): GenerateJob {
   const moved = new Map<string, string>();
   for (const { name, reference: text } of namedPictures(job)) {
     if (pictureReference(name, text).kind !== "file") continue;
     if (path.resolve(then, text) !== path.resolve(now, text)) moved.set(name, path.resolve(then, text));
   }
-  return withNamedPictures(job, moved);
+  // What is no file there is a name, which means the same everywhere.
+  const whole = (file: string) => {
+    const there = path.resolve(then, file);
+    return there !== path.resolve(now, file) && existsSync(there) ? there : file;
+  };
+  const files = <Use extends { readonly file: string }>(uses: readonly Use[] | undefined) =>
+    uses?.map((use) => ({ ...use, file: whole(use.file) }));
+  const { loras, hiresLoras, controls, embeddings, hiresUpscaler } = job;
+  const own = {
+    ...(loras && { loras: files(loras) }),
+    ...(hiresLoras && { hiresLoras: files(hiresLoras) }),
+    ...(controls && { controls: files(controls) }),
+    ...(embeddings && { embeddings: embeddings.map(whole) }),
+    ...(hiresUpscaler !== undefined && { hiresUpscaler: whole(hiresUpscaler) }),
+  };
+  return withNamedPictures({ ...job, ...own } as GenerateJob, moved);
+}
+
+/** What its files held, by the names that they have now. */
+function hashesHere({ pictures }: ReadUnfinished, then: GenerateJob, now: GenerateJob): ReadUnfinished["pictures"] {
+  const hashes: Record<string, string> = { ...pictures };
+  for (const field of ["loras", "hiresLoras"] as const) {
+    for (const [i, { file }] of (then[field] ?? []).entries()) {
+      const hash = pictures[`lora ${file}`];
+      if (hash !== undefined) hashes[`lora ${now[field]![i]!.file}`] = hash;
+    }
+  }
+  return hashes;
 }
 
 /** In the format that another name asks for. */

@@ -40,6 +40,13 @@ export interface UnfinishedPicture {
   /** Name of the picture's file, without a folder. */
   readonly output: string;
   readonly steps: number;
+  /** Of one of a series: which one of which. */
+  readonly place?: PlaceInSeries | undefined;
+}
+
+export interface PlaceInSeries {
+  readonly series: string;
+  readonly index: number;
 }
 
 /** As read: `job` and `request` have not been checked by their schemas. */
@@ -112,7 +119,14 @@ function fieldsOf(header: JsonObject): (Omit<ReadUnfinished, "state"> & { step: 
     computed: computed as unknown as UnfinishedPicture["computed"],
     ...(isText(modelContent) && { modelContent }),
     ...(isText(retry) && { retry }),
+    ...placeOf(header.place),
   };
+}
+
+function placeOf(value: unknown): { place?: PlaceInSeries } {
+  if (!isJsonObject(value) || !isText(value.series)) return {};
+  const index = whole(value.index, 0, 1e6);
+  return index === undefined ? {} : { place: { series: value.series, index } };
 }
 
 /** No folder, nothing hidden: the file decides nothing about where it is written. */

@@ -32,6 +32,8 @@ export interface KeptStateOptions {
   readonly everySteps?: number | undefined;
   /** Milliseconds of a clock that never goes back. Default: the process's. */
   readonly now?: (() => number) | undefined;
+  /** Of one of a series. */
+  readonly place?: UnfinishedPicture["place"];
   /** The file that it goes on from. */
   readonly resumed?: (Place & { readonly pictures: UnfinishedPicture["pictures"] }) | undefined;
 }
@@ -160,7 +162,7 @@ export class KeptState {
 
   async #describe(): Promise<Omit<UnfinishedPicture, "output" | "steps">> {
     const host = libraryOf(this.#context);
-    const { info, request } = this.#options;
+    const { info, request, place } = this.#options;
     const { cwd } = this.#context;
     const { model, backend, adapter, precision } = info;
     return {
@@ -171,6 +173,7 @@ export class KeptState {
       modelContent: await modelContent(host, request).catch(() => undefined),
       pictures: { ...(await pictureContents(this.#full, cwd).catch(() => ({}))), ...this.#loras },
       cwd,
+      ...(place && { place }),
     };
   }
 }

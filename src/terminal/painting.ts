@@ -5,11 +5,12 @@ import type { PictureEncoding } from "../image/picture-writer.ts";
 import type { OpenRequest } from "../job/checked.ts";
 import type { PictureSize } from "../job/job.ts";
 import { requireEncodingFits } from "../job/output-fields.ts";
-import type { UnfinishedPicture } from "../job/resume-file.ts";
+import type { PlaceInSeries, UnfinishedPicture } from "../job/resume-file.ts";
 import type { DrawnState, EngineInfo, GenerateEvent, GenerateJob, GenerateOptions, LoadEvent } from "../job/types.ts";
 import { openPictureWriter } from "../node/picture-writer.ts";
 import { type CliContext, interruptible } from "./context.ts";
 import { keepPreview } from "./kept-preview.ts";
+import { KeptSeries } from "./kept-series.ts";
 import { KeptState, keepAndTell, keptText } from "./kept-state.ts";
 import {
   checkNextOutput,
@@ -50,6 +51,10 @@ export interface Painting {
   readonly saveEvery?: number | undefined;
   /** What the one job goes on from, and in which file that lies. */
   readonly resumed?: ResumedPicture | undefined;
+  /** What is left of a series, which the jobs are. Without it, several that are saved become one. */
+  readonly series?: KeptSeries | undefined;
+  /** Of the one job that goes on, where it is one of a series. */
+  readonly place?: PlaceInSeries | undefined;
   /** False: pictures go to `onPicture` alone. Default true. */
   readonly saves?: boolean | undefined;
   /** What the engine is, before the first picture begins. It may throw. */
@@ -95,6 +100,11 @@ export async function paint(context: CliContext, painting: Painting): Promise<vo
       const { defaultWidth, defaultHeight } = engine.info;
       await requireRoom({ width: defaultWidth, height: defaultHeight });
       onOpened?.(engine.info);
+      const isSeries = saves && jobs.length > 1;
+      const series =
+        painting.series ?? (isSeries ? await KeptSeries.begin(context, { request, jobs, targets }) : undefined);
+      const places = series?.left.map(({ index }) => index) ?? [];
+      let isDrawn = painting.series !== undefined;
       const stops = jobs.map(() => new AbortController());
       const requests = jobs.map((job, i) => ({
         ...{ ...beside, ...progress.asked, states: saves, from: resumed?.state },
@@ -126,9 +136,11 @@ export async function paint(context: CliContext, painting: Painting): Promise<vo
           }
           const { event } = told;
           if (event.type === "start") {
-            const own = { info: engine.info, request, job: jobs[i]!, target: targets[i], resumed };
+            const place = series ? { series: series.id, index: places[i]! } : painting.place;
+            const own = { info: engine.info, request, job: jobs[i]!, target: targets[i], resumed, place };
             begun.set(i, new KeptState(context, { ...own, everySteps: saveEvery }));
           }
+          if (event.type === "step") isDrawn = true;
           const kept = begun.get(i)!;
           if (saves) await kept.observe(event);
           if (event.type !== "image") {
@@ -138,6 +150,7 @@ export async function paint(context: CliContext, painting: Painting): Promise<vo
           if (!json) progress.generate(event, i);
           const saved = saves ? await savePicture(cwd, targets[i], event, kept.output) : undefined;
           await kept.discard();
+          await series?.done(places[i]!);
           begun.delete(i);
           if (json) print({ ...imageLine(event, saved?.file), ...(jobs.length > 1 && { image: i + 1 }) });
           else if (saved) context.stdout.write(`Saved: ${saved.shown}\n`);
@@ -145,6 +158,13 @@ export async function paint(context: CliContext, painting: Painting): Promise<vo
         }
       } finally {
         for (const i of begun.keys()) await end(i);
+        if (series && !isDrawn) await series.discard();
+        else if (series && series.left.length > 0) {
+          const file = path.dirname(series.file) === context.cwd ? path.basename(series.file) : series.file;
+          const pictures = series.left.length;
+          if (json) print({ type: "unfinished-series", file, pictures });
+          else progress.say(`What is left of the series is kept, ${pictures} of its pictures: solvay resume ${file}`);
+        }
       }
       if (failed) throw failed.failure;
     } finally {

@@ -46,9 +46,13 @@ export function stateFolderOf(env: Readonly<Record<string, string | undefined>>)
 
 /** Absolute paths of those in `folder`, none where there is no such folder. */
 export async function unfinishedIn(folder: string): Promise<string[]> {
+  return await filesEndingIn(folder, ENDING);
+}
+
+export async function filesEndingIn(folder: string, ending: string): Promise<string[]> {
   const names = await readdir(folder).catch(() => []);
   return names
-    .filter((name) => name.endsWith(ENDING))
+    .filter((name) => name.endsWith(ending))
     .toSorted()
     .map((name) => path.join(folder, name));
 }

@@ -192,6 +192,41 @@ test("a series and the loop: another picture takes another number; the loop tell
   assert.match((await run(folder(), ["resume"])).err, /^E_RESUME: there is no unfinished picture here/);
 });
 
+test("a series: what had not begun is drawn too, each picture the one that it would have been", async () => {
+  const model = ["--model", path.join(ROOT, "fixtures/golden/flat"), "--backend", "reference", "--width", "16"];
+  const line = ["generate", "x", ...model, "--height", "16", "--steps", "3", "--seed", "7", "--count", "3"];
+  const whole = folder();
+  assert.equal((await run(whole, line)).rc, 0);
+  assert.deepEqual(files(whole), ["output_001.png", "output_002.png", "output_003.png"]);
+  const cwd = folder();
+  let pictures = 0;
+  let series = false;
+  const stopped = await run(cwd, line, (engine, interrupt) =>
+    seeing(engine, (event) => {
+      if (event.type === "start") pictures++;
+      // As a kill at any moment would leave it.
+      series ||= existsSync(path.join(cwd, "output.series"));
+      if (pictures === 2 && event.type === "step" && event.step === 2) interrupt();
+    }),
+  );
+  assert.ok(series);
+  assert.match(stopped.err, /What is left of the series is kept, 2 of its pictures: solvay resume output\.series\n/);
+  const list = await run(cwd, ["resume", "--list"]);
+  assert.match(list.out, /^output_002\.resume: step 2 of 3, .*\noutput\.series: 2 pictures of a series: x\n$/);
+  const resumed = await run(cwd, ["resume"]);
+  assert.equal(resumed.out, "Saved: output_002.png\nSaved: output_003.png\n", resumed.err);
+  assert.deepEqual(files(cwd), files(whole));
+  for (const name of files(whole)) {
+    assert.ok(readFileSync(path.join(cwd, name)).equals(readFileSync(path.join(whole, name))), name);
+  }
+  writeFileSync(path.join(cwd, "output.series"), "{}");
+  assert.match((await run(cwd, ["resume"])).err, /^E_RESUME_FILE output\.series: it is no file of a series\./);
+  // Nothing was drawn, so that nothing is left of it.
+  rmSync(path.join(cwd, "output.series"));
+  assert.notEqual((await run(cwd, [...line, "--vram", "100K"])).rc, 0);
+  assert.deepEqual(files(cwd), files(whole));
+});
+
 test("Ctrl-C in the loop keeps the picture, and the loop goes on", async () => {
   const cwd = folder();
   await run(cwd, ["generate", "a lake", ...DEEP, "--output", "whole.png"]);
