@@ -20,6 +20,7 @@ export const VIEWS: readonly View[] = [
     icon: "gallery",
     load: () => import("./views/gallery/gallery-view.tsx"),
   },
+  { name: "grid", title: "nav.grid", icon: "grid", load: () => import("./views/grid/grid-view.tsx") },
   { name: "solvay", title: "nav.solvay", icon: "memory", load: () => import("./views/solvay/solvay-view.tsx") },
   {
     name: "settings",

@@ -4,6 +4,7 @@ import { noBrowser } from "./chromium.ts";
 import { drawTests } from "./studio/draw.ts";
 import { closeFilledServer } from "./studio/filled-server.ts";
 import { galleryTests } from "./studio/gallery.ts";
+import { gridTests } from "./studio/grid.ts";
 import { StudioUnderTest } from "./studio/harness.ts";
 import { queueTests } from "./studio/queue.ts";
 import { recallTests } from "./studio/recall.ts";
@@ -25,4 +26,5 @@ else {
   galleryTests(() => studio);
   startPictureTests(() => studio);
   solvayTests(() => studio);
+  gridTests(() => studio);
 }

@@ -1,10 +1,11 @@
 /** @file English, whose keys are everybody's. A view adds its own file here, and in each other language. */
 import { draw } from "./draw.ts";
 import { gallery } from "./gallery.ts";
+import { grid } from "./grid.ts";
 import { queue } from "./queue.ts";
 import { recall } from "./recall.ts";
 import { shell } from "./shell.ts";
 import { solvay } from "./solvay.ts";
 import { start } from "./start.ts";
 
-export const en = { ...shell, ...draw, ...queue, ...recall, ...gallery, ...start, ...solvay } as const;
+export const en = { ...shell, ...draw, ...queue, ...recall, ...gallery, ...start, ...solvay, ...grid } as const;
