@@ -67,7 +67,7 @@ async function call(client: Client, name: string, given: Record<string, unknown>
 
 test("a real engine: what is served, a plan, a picture that is looked at and fetched as a resource and by its address", async () => {
   await using server = await pretendingServer({
-    folder: await folderOf(),
+    ...{ folder: await folderOf(), models: new Map([["flat", {}]]) },
     engine: () => openEngine({ backend: "reference", model: MODEL, budgets: { vram: "1G", ram: "1G" } }),
   });
   const client = await connected(server.url);
@@ -82,7 +82,10 @@ test("a real engine: what is served, a plan, a picture that is looked at and fet
   // A server's limit, not the job's own.
   const { steps } = inputSchema.properties as Readonly<Record<string, { readonly maximum?: number }>>;
   assert.equal(steps?.maximum, 150);
-  assert.match((await call(client, "list_models")).text, /"model":"flat"/);
+  assert.match(
+    (await call(client, "list_models")).text,
+    /"model":"flat","standing":true,.*"defaultWidth":128,.*"open":true/,
+  );
   const planned = await call(client, "plan", { width: 64, height: 64, steps: 2 });
   assert.match(planned.text, /^Plan for [\s\S]*VRAM [\s\S]*denoise/);
 
