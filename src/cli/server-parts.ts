@@ -28,7 +28,12 @@ export function addServerOptions(
 ): Command {
   return addOpenOptions(command)
     .optionsGroup("Server:")
-    .option("--models-dir <dir>", "a folder of more models that jobs may name (again for more)", again, [])
+    .option(
+      "--models-dir <dir>",
+      "a folder of more models that jobs may name (again for more); A1111's and ComfyUI's have LoRAs and embeddings beside them",
+      again,
+      [],
+    )
     .option("--database <url>", `postgres://USER@HOST/NAME, also by SOLVAY_DATABASE${database}`)
     .option("--images <dir>", `folder of the pictures, or s3://BUCKET/PREFIX with AWS's own variables${images}`);
 }
@@ -43,10 +48,30 @@ export function imagesOf(images: string, { cwd }: CliContext): string {
   return images.startsWith("s3:") ? images : path.resolve(cwd, images);
 }
 
+/** A1111's and ComfyUI's own folders of LoRAs and embeddings stand in where none is named. */
+async function withAdapterFolders(
+  request: OpenRequest,
+  { modelsDir }: ServerFlags,
+  { cwd }: CliContext,
+): Promise<OpenRequest> {
+  let { loraDir, embeddingsDir } = request;
+  if (modelsDir.length === 0) return request;
+  const { adapterFolderIn } = await import("../node/adapter-files.ts");
+  for (const folder of modelsDir) {
+    loraDir ??= await adapterFolderIn(path.resolve(cwd, folder), "lora");
+    embeddingsDir ??= await adapterFolderIn(path.resolve(cwd, folder), "embedding");
+  }
+  return {
+    ...request,
+    ...(loraDir !== undefined && { loraDir }),
+    ...(embeddingsDir !== undefined && { embeddingsDir }),
+  };
+}
+
 /** The models that jobs may name, the one of --model (or the demo) first. Rejects where one that is named can't be found. */
 export async function engineOptions(context: CliContext, options: ServerFlags): Promise<EngineOptions> {
   const host = libraryOf(context);
-  const request = openRequestOf(options);
+  const request = await withAdapterFolders(openRequestOf(options), options, context);
   const { name } = await findModel(host, request);
   const models = new Map<string, OpenRequest>([[modelNamed(name).model, request]]);
   const { modelsIn } = await import("../node/model-folder.ts");

@@ -3,6 +3,7 @@ import type { DestinationStream } from "pino";
 import { UsageError } from "../errors.ts";
 import type { Engine } from "../job/types.ts";
 import type { LibraryHost } from "../library/host.ts";
+import { AdapterFiles } from "../node/adapter-files.ts";
 import type { ModelHashes } from "../terminal/remake-parts.ts";
 import { type BackingOptions, openBacking } from "./backing.ts";
 import { FullQueue } from "./full-queue.ts";
@@ -19,6 +20,7 @@ import { keepPruned } from "./queue/prune.ts";
 import type { Services } from "./services.ts";
 import { Studio } from "./studio/studio.ts";
 import type { StudioFiles } from "./studio/studio-files.ts";
+import { Imports } from "./work/imports.ts";
 import { LiveView } from "./work/live-view.ts";
 import { type EngineOptions, modelOpener } from "./work/open-model.ts";
 import { Previews } from "./work/previews.ts";
@@ -75,7 +77,14 @@ export async function serve(options: ServeOptions, signal: AbortSignal): Promise
   const stop = AbortSignal.any([signal, failure.signal]);
   const models = new OfferedModels(options.models, entries);
   const studio = new Studio(options.openStudio(stop), (error) => onTrouble("studio", error));
+  const { loraDir, embeddingsDir, store: storeFolder } = models.standingRequest;
+  const folders = {
+    lora: loraDir && library.absolute(loraDir),
+    embedding: embeddingsDir && library.absolute(embeddingsDir),
+  };
   const services: Services = {
+    found: { adapters: new AdapterFiles(folders), env: options.env },
+    imports: new Imports(library, storeFolder, stop),
     ...{ database, queue, log, assets, thumbnails, previews, live, metrics, library, hashes, models, entries },
     ...{ model: models.standingRequest, worker: options.worker, engine: () => engine, closing: stop },
     fullQueue: new FullQueue(() => performance.now()),

@@ -2,6 +2,7 @@
 import type { OpenRequest } from "../job/checked.ts";
 import type { Engine, GenerateJob } from "../job/types.ts";
 import type { LibraryHost } from "../library/host.ts";
+import type { AdapterFiles } from "../node/adapter-files.ts";
 import type { ModelHashes } from "../terminal/remake-parts.ts";
 import { patiently } from "./away.ts";
 import type { FullQueue } from "./full-queue.ts";
@@ -15,9 +16,16 @@ import type { EventLog } from "./queue/event-log.ts";
 import type { JobQueue, Asking as QueueAsking } from "./queue/job-queue.ts";
 import { isOver, type JobRecord } from "./queue/job-record.ts";
 import type { WorkerEntries } from "./queue/workers.ts";
+import type { Imports } from "./work/imports.ts";
 import type { LiveView } from "./work/live-view.ts";
 import type { Previews } from "./work/previews.ts";
 import { newJobs } from "./work/served-job.ts";
+
+export interface FoundFiles {
+  readonly adapters: AdapterFiles;
+  /** Says where the Hugging Face cache is. */
+  readonly env: Readonly<Record<string, string | undefined>>;
+}
 
 export interface Services {
   readonly database: Database;
@@ -34,6 +42,9 @@ export interface Services {
   /** Of models' files, where they are known. */
   readonly hashes: ModelHashes;
   readonly models: OfferedModels;
+  /** What lies on this machine beside them. */
+  readonly found: FoundFiles;
+  readonly imports: Imports;
   /** What the engine of the standing model is asked to open. */
   readonly model: OpenRequest;
   readonly entries: WorkerEntries;

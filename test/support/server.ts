@@ -75,6 +75,8 @@ export interface Pretending {
   readonly studio?: boolean;
   /** Prompts of what is drawn at once. */
   readonly onSeries?: (prompts: readonly string[]) => void;
+  /** Where the user's caches are. Default: the server's folder. */
+  readonly home?: string;
   /** What its weights do, told to who watches. Default: nothing. */
   readonly moments?: readonly ResidencyEvent[];
   /** Its plans. Default: one lane. */
@@ -112,6 +114,7 @@ export async function pretendingServer({
   database = EMBEDDED,
   images = `${folder}/images`,
   env = {},
+  home = folder,
   heartbeat = HEARTBEAT,
   worker = true,
   models = new Map([["pretence", {}]]),
@@ -142,7 +145,7 @@ export async function pretendingServer({
       return await engine(options);
     },
     modelContent: async () => "none",
-    library: nodeLibraryHost((name) => path.resolve(folder, name), { HOME: folder }),
+    library: nodeLibraryHost((name) => path.resolve(folder, name), { HOME: home }),
     hashes: { of: async () => undefined, fileWith: async () => undefined },
     openStudio: (signal) => (studio ? StudioFiles.open(signal) : new Promise(() => {})),
     logs: {

@@ -8,6 +8,7 @@ import { webUiRoutes } from "./a1111/routes.ts";
 import { galleryRoutes } from "./api/gallery.ts";
 import { gridRoutes } from "./api/grids.ts";
 import { jobRoutes } from "./api/jobs.ts";
+import { libraryRoutes } from "./api/library.ts";
 import { pictureRoutes } from "./api/pictures.ts";
 import { planningRoutes } from "./api/planning.ts";
 import { recallRoutes } from "./api/recall.ts";
@@ -86,6 +87,7 @@ export function serverApp({ services, keys, logger, studio }: AppOptions): Hono<
     ...schemaRoutes(services),
     ...gridRoutes(services),
     ...planningRoutes(services),
+    ...libraryRoutes(services),
     ...openAiRoutes(services),
     ...webUiRoutes(services),
     ...mcpRoutes(services),

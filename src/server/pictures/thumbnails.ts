@@ -1,7 +1,7 @@
 /** @file Small pictures for pages that show many: made once a picture, by one thread, and stored beside the pictures. */
 
 import { TurnQueue } from "../../engine/turn-queue.ts";
-import { MAX_PICTURE_PIXELS } from "../../image/picture-header.ts";
+import { MAX_PICTURE_PIXELS, readPictureHeader } from "../../image/picture-header.ts";
 import { loadSharp } from "../../node/sharp.ts";
 import type { Assets } from "./assets.ts";
 import type { PictureStore } from "./picture-store.ts";
@@ -32,13 +32,7 @@ export class Thumbnails {
     if (meanwhile) return meanwhile;
     const read = await this.#assets.read(sha256);
     if (!read) return undefined;
-    const sharp = await loadSharp("makes thumbnails");
-    const small = await sharp(read.bytes, { limitInputPixels: MAX_PICTURE_PIXELS, failOn: "error" })
-      .autoOrient()
-      .resize(THUMBNAIL_SIDE, THUMBNAIL_SIDE, { fit: "inside", withoutEnlargement: true })
-      .webp({ quality: QUALITY, effort: EFFORT })
-      .toBuffer();
-    const bytes = new Uint8Array(small);
+    const bytes = await smallPicture(read.bytes);
     await this.#store.put(nameOf(sha256), [bytes]);
     return bytes;
   }
@@ -46,6 +40,18 @@ export class Thumbnails {
   async remove(sha256: string): Promise<void> {
     await this.#store.remove(nameOf(sha256));
   }
+}
+
+/** A WebP of a PNG, JPEG or WebP. Rejects with ArtifactError for what is none, DeviceError where sharp is not installed. */
+export async function smallPicture(bytes: Uint8Array): Promise<Uint8Array<ArrayBuffer>> {
+  readPictureHeader(bytes, "the picture");
+  const sharp = await loadSharp("makes thumbnails");
+  const small = await sharp(bytes, { limitInputPixels: MAX_PICTURE_PIXELS, failOn: "error" })
+    .autoOrient()
+    .resize(THUMBNAIL_SIDE, THUMBNAIL_SIDE, { fit: "inside", withoutEnlargement: true })
+    .webp({ quality: QUALITY, effort: EFFORT })
+    .toBuffer();
+  return new Uint8Array(small);
 }
 
 function nameOf(sha256: string): string {

@@ -1,0 +1,74 @@
+/** @file Our own routes for what lies on this machine: models that are served and that could be, adapters with their pictures, imports. */
+
+import { modelNamed } from "../../../library/model-name.ts";
+import { type CachedModel, cachedModels } from "../../../node/hub/cached-models.ts";
+import { smallPicture } from "../../pictures/thumbnails.ts";
+import type { Services } from "../../services.ts";
+import { jsonOf, MAX_JSON_BYTES } from "../bodies.ts";
+import { notFound, Refusal } from "../failures.ts";
+import type { Route } from "../route.ts";
+
+export function libraryRoutes(services: Services): readonly Route[] {
+  const { found, imports } = services;
+  const cached = async (): Promise<readonly CachedModel[]> => await cachedModels(found.env);
+  return [
+    {
+      ...{ method: "get", path: "/api/library", summary: "Models and adapters that lie on this machine" },
+      async handle(context) {
+        const { signal } = context.req.raw;
+        const [names, hub, adapters] = await Promise.all([
+          services.models.names(),
+          cached(),
+          found.adapters.list(signal),
+        ]);
+        const open = services.engine()?.info.model;
+        const opened = open === undefined ? undefined : modelNamed(open).model;
+        const served = names.map((name) => ({
+          ...{ name, served: true, standing: name === services.models.standing, open: name === opened },
+        }));
+        const others = hub
+          .filter(({ id }) => !names.includes(id))
+          .map(({ id, problem }) => ({ name: id, served: false, ...(problem !== undefined && { problem }) }));
+        return context.json({ models: [...served, ...others], adapters, imports: imports.all });
+      },
+    },
+    {
+      ...{ method: "get", path: "/api/library/:id/thumbnail", summary: "The picture beside an adapter's file" },
+      answers: "image/webp",
+      async handle(context) {
+        const id = context.req.param("id") ?? "";
+        const picture = /^[0-9a-f]{24}$/.test(id) ? await found.adapters.picture(id) : undefined;
+        if (!picture) throw notFound(id.slice(0, 24));
+        const headers = { "content-type": "image/webp", "cache-control": "private, max-age=3600" };
+        return new Response(await smallPicture(picture), { headers });
+      },
+    },
+    {
+      ...{ method: "post", path: "/api/library/import", summary: "Put a model of the cache into the block store" },
+      body: {
+        schema: {
+          ...{ type: "object", properties: { model: { type: "string" } }, required: ["model"] },
+          additionalProperties: false,
+        },
+      },
+      async handle(context) {
+        const { model } = await jsonOf(context, MAX_JSON_BYTES);
+        const known = (await cached()).find(({ id }) => id === model);
+        if (known && known.problem === undefined) return context.json(imports.begin(known.id), 202);
+        // Paths are for who runs the server.
+        const problem = known?.problem ?? "there is no such model in the Hugging Face cache";
+        const subject = typeof model === "string" ? model.slice(0, 80) : "model";
+        throw new Refusal(404, { code: "E_MODEL", subject, problem, next: "name one of /api/library" });
+      },
+    },
+    {
+      ...{ method: "post", path: "/api/library/imports/:id/cancel", summary: "Stop an import; it can go on later" },
+      handle(context) {
+        const id = context.req.param("id") ?? "";
+        const state = imports.cancel(id);
+        if (!state) throw notFound(id.slice(0, 40));
+        return context.json(state);
+      },
+    },
+  ];
+}
