@@ -3,7 +3,7 @@ import { UsageError } from "../errors.ts";
 import { type ControlUse, controlMode } from "../job/control-use.ts";
 import type { FullJob } from "../job/job.ts";
 import type { ControlNetwork } from "../models/control.ts";
-import type { FilePlace } from "../models/family.ts";
+import type { FilePlace } from "../models/file-place.ts";
 import type { JobControl } from "../pipeline/job-controls.ts";
 import type { Runtime } from "../pipeline/runtime.ts";
 import { TableBlocks } from "../stream/blocks.ts";

@@ -27,7 +27,8 @@ import { TableBlocks } from "../stream/blocks.ts";
 import { ControlFiles, type OpenControl } from "./control-files.ts";
 import { type EmbeddingFiles, learnedJob } from "./embedding-files.ts";
 import { HiresUpscalers, type OpenUpscaler } from "./hires-upscalers.ts";
-import { generateImages } from "./image-job.ts";
+import { generateImages, type ImageContext } from "./image-job.ts";
+import { ImagePromptFiles, type OpenImagePrompt } from "./image-prompt-files.ts";
 import { LoraFiles, type OpenLora } from "./lora-files.ts";
 import { fileFactsOf, type HashFiles } from "./model-hashes.ts";
 import { type ReadFieldPicture, readJob } from "./read-job.ts";
@@ -75,6 +76,8 @@ export interface Host {
   readonly openLora?: OpenLora | undefined;
   /** Absent: there are no files. */
   readonly openControl?: OpenControl | undefined;
+  /** Absent: there are no files. */
+  readonly openImagePrompt?: OpenImagePrompt | undefined;
   /** Absent: there are no files. */
   readonly embeddings?: EmbeddingFiles | undefined;
   /** A machine to plan for by name, and its device's sizes. Throws UsageError for an unknown name. */
@@ -169,6 +172,7 @@ export async function composeEngine(
   if (tiny) runtime.provide(PREVIEWER_COMPONENT, new TableBlocks(PREVIEWER_COMPONENT, tiny.table));
   const upscalers = owned.use(new HiresUpscalers(runtime, host.openUpscaler));
   const loraFiles = owned.use(new LoraFiles(runtime, host.openLora));
+  const imagePromptFiles = owned.use(new ImagePromptFiles(runtime, host.openImagePrompt));
   const controlFiles = owned.use(new ControlFiles(runtime, host.openControl));
   const { readPicture, readWildcard, openPictureWriter, embeddings } = host;
   const turns = new TurnQueue();
@@ -185,6 +189,7 @@ export async function composeEngine(
       upscalers,
       loraFiles,
       controlFiles,
+      imagePromptFiles,
       previewer,
       provide,
       takeTurn,
@@ -208,7 +213,7 @@ export async function composeEngine(
     async plan(job, { as, budgets: other, count } = {}) {
       const described = as === undefined ? undefined : host.described(as);
       const wanted = described ? { ...other } : { ...budgets, ...other };
-      const opened = { host, upscalers, loraFiles, controlFiles, previewer, provide };
+      const opened = { host, upscalers, loraFiles, controlFiles, imagePromptFiles, previewer, provide };
       return planJob(runtime, job, opened, { machine: described, budgets: wanted, count });
     },
     watch: (options) => watchResidency({ runtime, now, memory }, options),
@@ -260,18 +265,13 @@ async function planJob(
   job: PlanJob,
   {
     host,
-    upscalers,
-    loraFiles,
-    controlFiles,
     provide,
     previewer,
-  }: {
+    ...files
+  }: Pick<ImageContext, "upscalers" | "loraFiles" | "controlFiles" | "imagePromptFiles"> & {
     readonly host: Host;
     /** Counted as if previews were asked for. */
     readonly previewer: PreviewerShape | undefined;
-    readonly upscalers: HiresUpscalers;
-    readonly loraFiles: LoraFiles;
-    readonly controlFiles: ControlFiles;
     readonly provide: (shape: JobShape) => Promise<void>;
   },
   other: {
@@ -283,10 +283,11 @@ async function planJob(
   const { checkpoint } = runtime;
   const read = await readJob({ ...host, runtime }, { prompt: "", ...job });
   const { full, words } = await learnedJob(checkpoint, read.full, host.embeddings);
-  const { adapters, hiresAdapters } = (await loraFiles.ofJob(full)) ?? {};
-  const upscaler = await upscalers.ofJob(full);
-  const steering = await controlFiles.ofJob(full);
-  const opened = { upscaler, adapters, hiresAdapters, steering, words };
+  const { adapters, hiresAdapters } = (await files.loraFiles.ofJob(full)) ?? {};
+  const upscaler = await files.upscalers.ofJob(full);
+  const steering = await files.controlFiles.ofJob(full);
+  const imagePrompt = await files.imagePromptFiles.ofJob(full, host.readPicture);
+  const opened = { upscaler, adapters, hiresAdapters, steering, imagePrompt, words };
   const shape = jobShape(checkpoint, { ...full, ...opened, preview: previewer });
   await provide(shape);
   const { input } = runtime.planInput(shape, other.machine?.device);

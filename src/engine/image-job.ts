@@ -15,6 +15,7 @@ import { MAX_LANES } from "../plan/side-by-side.ts";
 import type { ControlFiles } from "./control-files.ts";
 import { type EmbeddingFiles, learnedJob } from "./embedding-files.ts";
 import type { HiresUpscalers } from "./hires-upscalers.ts";
+import type { ImagePromptFiles } from "./image-prompt-files.ts";
 import type { LoraFiles, OpenedLoras } from "./lora-files.ts";
 import { type PictureContext, PictureEvents } from "./picture-events.ts";
 import { openWriter } from "./picture-file.ts";
@@ -28,6 +29,7 @@ export interface ImageContext extends JobReaders, PictureContext {
   readonly previewer: PreviewerShape | undefined;
   readonly loraFiles: LoraFiles;
   readonly controlFiles: ControlFiles;
+  readonly imagePromptFiles: ImagePromptFiles;
   readonly embeddings?: EmbeddingFiles | undefined;
   readonly openPictureWriter: OpenPictureWriter;
   /** Brings what not every picture needs, such as the VAE's encoder, where the model is. */
@@ -110,9 +112,10 @@ async function readRequest(context: ImageContext, request: GenerateRequest, inde
   // Who asks for previews pays for them.
   const colours = runtime.checkpoint.latentColours && ("colours" as const);
   const preview = request.previews ? (context.previewer ?? colours) : undefined;
+  const imagePrompt = await context.imagePromptFiles.ofJob(full, context.readPicture, signal);
   const steering = await controlFiles.ofJob(full, signal);
   const upscaler = await upscalers.ofJob(full, signal);
-  const job = { ...full, upscaler, adapters, hiresAdapters, steering, words, preview };
+  const job = { ...full, upscaler, adapters, hiresAdapters, steering, imagePrompt, words, preview };
   const shape = jobShape(runtime.checkpoint, job);
   await provide(shape, signal);
   const writer = await openWriter(openPictureWriter, full, info, runtime.checkpoint, jobFiles);

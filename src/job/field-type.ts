@@ -25,6 +25,8 @@ export type Kind =
   | { readonly type: "picture" }
   /** Adapters with their strengths (lora-use.ts); as text one or several. A flag may come again. */
   | { readonly type: "loras" }
+  /** Several pictures, each as above; as text a list (list-text.ts). A flag may come again. */
+  | { readonly type: "pictures"; readonly maxCount: number }
   /** Networks that steer by pictures (control-use.ts); as text one or several. A flag may come again, those of its parts follow it. */
   | { readonly type: "controls" }
   /** Files, as paths or names; as text one or several (list-text.ts). A flag may come again. */
@@ -116,7 +118,7 @@ type KindValue<K> = K extends { readonly type: "text" | "picture" | "named" | "p
             ? readonly LoraUse[]
             : K extends { readonly type: "controls" }
               ? readonly ControlUse[]
-              : K extends { readonly type: "files" }
+              : K extends { readonly type: "files" | "pictures" }
                 ? readonly string[]
                 : Budget;
 
@@ -155,6 +157,8 @@ export function allowed(kind: Kind): string {
     }
     case "picture":
       return "a picture: a file, a data: URL of a PNG, JPEG or WebP, or sha256: and an asset's hash";
+    case "pictures":
+      return `up to ${kind.maxCount} pictures: files, data: URLs, or sha256: and an asset's hash`;
     case "loras":
       return `up to ${MAX_LORAS} files, each with weights from -${MAX_LORA_WEIGHT} to ${MAX_LORA_WEIGHT} and shares of steps from 0 to 1, as in FILE:0.8 or FILE:te=0.5:unet=1:to=0.6`;
     case "controls":

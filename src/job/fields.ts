@@ -6,6 +6,7 @@ import { PRECISIONS } from "../backend/precision.ts";
 import { BACKENDS } from "./backends.ts";
 import { CONTROL_FIELDS } from "./control-fields.ts";
 import type { Fields } from "./field-type.ts";
+import { IMAGE_PROMPT_FIELDS } from "./image-prompt-fields.ts";
 import { LORA_FIELDS } from "./lora-fields.ts";
 import { OUTPUT_FIELDS } from "./output-fields.ts";
 import { PICTURE_FIELDS } from "./picture-fields.ts";
@@ -88,6 +89,7 @@ export const JOB_FIELDS = {
   ...OUTPUT_FIELDS,
   ...LORA_FIELDS,
   ...CONTROL_FIELDS,
+  ...IMAGE_PROMPT_FIELDS,
 } as const satisfies Fields;
 
 /** Hard bounds of memory. */

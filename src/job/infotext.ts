@@ -147,7 +147,8 @@ function itemEntries(entry: InfotextEntry | undefined, value: unknown) {
 function ownText({ kind }: Field, value: unknown): string | undefined {
   // They have an entry each.
   if (kind.type === "controls") return undefined;
-  if (kind.type === "loras" || kind.type === "files") return value === undefined ? undefined : textOfValue(kind, value);
+  if (kind.type === "loras" || kind.type === "files" || kind.type === "pictures")
+    return value === undefined ? undefined : textOfValue(kind, value);
   const pythonFloat = kind.type === "decimal" && Number.isInteger(value);
   return pythonFloat ? Number(value).toFixed(1) : textOf(value);
 }

@@ -95,6 +95,16 @@ export interface GenerateJob {
   readonly embeddings?: readonly string[];
   /** LoRAs and their relatives, with their strengths. */
   readonly loras?: readonly LoraUse[];
+  /** An IP-Adapter's file, with the folder of its image encoder and the pictures that it tells the model of. */
+  readonly ipAdapter?: string;
+  readonly imageEncoder?: string;
+  /** As `initImage` each. */
+  readonly ipImages?: readonly string[];
+  /** 0..10. Default 1. */
+  readonly ipWeight?: number;
+  /** Shares of the steps, 0..1, between which they count. Default: all of them. */
+  readonly ipStart?: number;
+  readonly ipEnd?: number;
   /** ControlNets, each with the picture that it looks at. */
   readonly controls?: readonly ControlUse[];
 }
@@ -107,7 +117,17 @@ export type PlanJob = Pick<
   Partial<
     Pick<
       GenerateJob,
-      "loras" | "controls" | "embeddings" | "prompt" | "prompt2" | "negativePrompt2" | "promptSyntax" | "clipSkip"
+      | "loras"
+      | "controls"
+      | "ipAdapter"
+      | "imageEncoder"
+      | "ipImages"
+      | "embeddings"
+      | "prompt"
+      | "prompt2"
+      | "negativePrompt2"
+      | "promptSyntax"
+      | "clipSkip"
     >
   >;
 

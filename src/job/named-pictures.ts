@@ -9,12 +9,13 @@ export interface NamedPicture {
   readonly reference: string;
 }
 
-type Pictures = Pick<GenerateJob, (typeof PICTURE_NAMES)[number] | "controls">;
+type Pictures = Pick<GenerateJob, (typeof PICTURE_NAMES)[number] | "controls" | "ipImages">;
 
 export function namedPictures(job: Pictures): readonly NamedPicture[] {
   return [
     ...PICTURE_NAMES.map((name) => ({ name, reference: job[name] })),
     ...(job.controls ?? []).map(({ image }, i) => ({ name: controlImage(i), reference: image })),
+    ...(job.ipImages ?? []).map((reference, i) => ({ name: imagePromptPicture(i), reference })),
   ].flatMap(({ name, reference }) => (reference === undefined ? [] : [{ name, reference }]));
 }
 
@@ -22,10 +23,11 @@ export function namedPictures(job: Pictures): readonly NamedPicture[] {
 export function withNamedPictures<Job extends Pictures>(job: Job, references: ReadonlyMap<string, string>): Job {
   if (references.size === 0) return job;
   const own = PICTURE_NAMES.flatMap((name) => (references.has(name) ? [[name, references.get(name)!]] : []));
-  const { controls } = job;
+  const { controls, ipImages } = job;
   return {
     ...job,
     ...Object.fromEntries(own),
+    ...(ipImages && { ipImages: ipImages.map((own, i) => references.get(imagePromptPicture(i)) ?? own) }),
     ...(controls && {
       controls: controls.map((control, i) => {
         const image = references.get(controlImage(i));
@@ -33,6 +35,11 @@ export function withNamedPictures<Job extends Pictures>(job: Job, references: Re
       }),
     }),
   };
+}
+
+/** What messages call one of the pictures that a job is told of. */
+export function imagePromptPicture(index: number): string {
+  return `ipImages.${index}`;
 }
 
 /** What messages call the picture of one of a job's controls. */

@@ -95,7 +95,11 @@ function fieldValue({ kind }: Field, called: string, value: unknown): FieldValue
   const loras = kind.type === "loras" ? lorasFromJson(value) : undefined;
   if (loras) return loras;
   if (kind.type === "controls") return controlsOf(kind, called, value);
-  if (kind.type === "files" && Array.isArray(value) && value.every((file) => typeof file === "string")) {
+  if (
+    (kind.type === "files" || kind.type === "pictures") &&
+    Array.isArray(value) &&
+    value.every((file) => typeof file === "string")
+  ) {
     return value.length <= kind.maxCount
       ? value
       : { refused: `${called} must be ${allowed(kind)} (found ${value.length})` };

@@ -101,6 +101,8 @@ function valueSchema(name: string, { kind, flag }: Field): z.ZodType {
         .max(MAX_CONTROLS)
         .refine((uses) => (uses as readonly ControlUse[]).every(hasSteps));
     }
+    case "pictures":
+      return z.array(z.string().min(1).max(MAX_PICTURE_CHARS)).max(kind.maxCount);
     case "files":
       return z.array(z.string().min(1).max(MAX_LORA_CHARS)).max(kind.maxCount);
     case "amount": {

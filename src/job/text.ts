@@ -49,6 +49,12 @@ export function valueFromText(kind: Kind, name: string, text: string): FieldValu
       return lorasFromText(text) ?? refuse(kind, name, JSON.stringify(text));
     case "controls":
       return controlsFromText(text, controlPartReader(name)) ?? refuse(kind, name, JSON.stringify(text));
+    case "pictures": {
+      const items = itemsOfText(text);
+      if (!items || items.length > kind.maxCount) return refuse(kind, name, JSON.stringify(text.slice(0, 80)));
+      for (const item of items) pictureReference(name, item);
+      return items;
+    }
     case "files": {
       const items = itemsOfText(text);
       return items && items.length <= kind.maxCount && !items.includes("")
@@ -64,7 +70,7 @@ export function valueFromText(kind: Kind, name: string, text: string): FieldValu
 export function textOfValue(kind: Kind, value: unknown): string {
   if (kind.type === "amount") return describeBudget(value as Budget);
   if (kind.type === "controls") return controlsText(value as readonly ControlUse[]);
-  if (kind.type === "files") return textOfItems(value as readonly string[]);
+  if (kind.type === "files" || kind.type === "pictures") return textOfItems(value as readonly string[]);
   return kind.type === "loras" ? lorasText(value as readonly LoraUse[]) : String(value);
 }
 

@@ -1,7 +1,8 @@
 /** @file The files of a model that the user has named, opened: a folder or a single file, and what stands in for parts of it. */
 import { UsageError } from "../errors.ts";
 import { BASE_MODEL, FAMILIES, openModelFiles } from "../models/families.ts";
-import type { Family, FilePlace, OpenedFiles, Refiner } from "../models/family.ts";
+import type { Family, OpenedFiles, Refiner } from "../models/family.ts";
+import type { FilePlace } from "../models/file-place.ts";
 import type { PredictionType } from "../sampler/prediction.ts";
 import type { LibraryHost } from "./host.ts";
 import { locateFiles } from "./locate.ts";

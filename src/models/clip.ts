@@ -85,7 +85,7 @@ function clip(
   for (let layer = 0; layer < config.layers; layer++) {
     const skip = config.layers - 1 - layer;
     if (skips.includes(skip)) g.output(hiddenName(skip), x);
-    if (layer < layersRun) x = clipLayer(g, x, `text_model.encoder.layers.${layer}`, config);
+    if (layer < layersRun) x = clipLayer(g, x, `text_model.encoder.layers.${layer}`, config, true);
   }
   if (eosRows) {
     const projected = g.segment("text_projection", () => {
@@ -98,12 +98,16 @@ function clip(
   return g;
 }
 
-function clipLayer(g: GraphBuilder, x: Tensor, name: string, config: ClipConfig): Tensor {
+/** What a layer of CLIP's encoders, of text or pictures, depends on. */
+export type ClipLayerConfig = Pick<ClipConfig, "hiddenSize" | "intermediateSize" | "heads" | "activation" | "eps">;
+
+/** x [B, T, C] -> same. */
+export function clipLayer(g: GraphBuilder, x: Tensor, name: string, config: ClipLayerConfig, causal: boolean): Tensor {
   const { hiddenSize, heads, eps } = config;
   return g.segment(name, () => {
     const normed = layerNorm(g, x, `${name}.layer_norm1`, eps);
     const [q, k, v] = ["q", "k", "v"].map((part) => linear(g, normed, `${name}.self_attn.${part}_proj`, hiddenSize));
-    const attended = g.node("attention", [q!, k!, v!], { heads, causal: true }); // [B, T, C]
+    const attended = g.node("attention", [q!, k!, v!], { heads, causal }); // [B, T, C]
     const h = add(g, x, linear(g, attended, `${name}.self_attn.out_proj`, hiddenSize));
     const inner = linear(g, layerNorm(g, h, `${name}.layer_norm2`, eps), `${name}.mlp.fc1`, config.intermediateSize);
     return add(g, h, linear(g, g.node(config.activation, [inner], {}), `${name}.mlp.fc2`, hiddenSize));

@@ -5,7 +5,6 @@
 import type { EncoderWidth } from "../adapters/embedding-file.ts";
 import type { ModelPart } from "../adapters/layer-names.ts";
 import type { ComponentRules, Schema } from "../checkpoint/schema.ts";
-import type { OpenWeightsOptions } from "../checkpoint/weight-folder.ts";
 import type { TensorTable } from "../container/table.ts";
 import type { LatentColours } from "../image/latent-preview.ts";
 import type { Graph } from "../ir/graph.ts";
@@ -17,15 +16,17 @@ import type { NoiseSchedule } from "../sampler/schedule.ts";
 import type { SchedulerConfig } from "../sampler/training.ts";
 import type { Folder } from "../source/folder.ts";
 import type { ModelChooser } from "../source/listing.ts";
-import type { ByteSource } from "../source/source.ts";
 import type { PackedBlock } from "../store/stored-model.ts";
 import type { PhaseRun } from "../stream/phase.ts";
 import type { CutTexts } from "../tokenizer/cut-text.ts";
 import type { Conditioning, Guide, LearnedWord, Prompt, PromptText, Strengths } from "./conditioning.ts";
-import type { ControlInput, OpenedControl } from "./control.ts";
+import type { ControlInput } from "./control.ts";
+import type { FilePlace } from "./file-place.ts";
+import type { DescribedImagePrompt, ImagePromptInput } from "./image-prompt.ts";
 import type { JobShape } from "./job-shape.ts";
 import type { Previewing } from "./previewing.ts";
 import type { NetworkInFile, RecognisedNetwork } from "./recognised.ts";
+import type { SideNetworks } from "./side-networks.ts";
 import type { Upscaling } from "./upscaling.ts";
 
 /** Embeddings of chunks of text kept for prompts to come back: 0.6 MB each of full-size SDXL. Counted in every phase's host memory. */
@@ -55,11 +56,6 @@ export interface OpenOptions {
   /** Weights from elsewhere than the folder's files, by component id; configs and tokenizers are the folder's all the same. */
   readonly weights?: (component: string) => Component | undefined;
 }
-
-/** A file or a folder that weights come from. `path`: as the user named it; who opened the file disposes of it. */
-export type FilePlace =
-  | { readonly kind: "file"; readonly path: string; readonly file: ByteSource }
-  | { readonly kind: "folder"; readonly folder: Folder };
 
 /** What a model is opened from: a folder or a single file, and what stands in for parts of it. */
 export interface ModelFiles {
@@ -154,7 +150,7 @@ export interface ModelDefaults {
 }
 
 /** An opened model: configs and tokenizers in memory, weights where they are. */
-export interface Checkpoint extends AsyncDisposable {
+export interface Checkpoint extends SideNetworks, AsyncDisposable {
   readonly family: Family;
   readonly name: string;
   /** By id, in the family's order; one on demand may be missing. */
@@ -193,11 +189,6 @@ export interface Checkpoint extends AsyncDisposable {
   weightGraphs(component: string): readonly Graph[];
   /** Pure. */
   describe(shape: JobShape): DescribedJob;
-  /**
-   * Opens and checks a file or folder of a network that steers this model by a picture, such as a ControlNet; reads headers and configs only.
-   * `sources` gets what it opens beside the place's own file. Rejects with ArtifactError `E_CONTROL`, `E_SCHEMA`, or as files do.
-   */
-  openControl(place: FilePlace, options: OpenWeightsOptions): Promise<OpenedControl>;
   /** What draws the last steps of jobs that want it. */
   readonly refiner?: Refiner | undefined;
   /** The same model with a refiner of its family. The caller keeps disposing of both. Throws ArtifactError where they don't fit. */
@@ -243,6 +234,7 @@ export interface DenoiserOptions {
   readonly strengths?: Strengths | undefined;
   /** Where the stage has such networks. */
   readonly controls?: readonly ControlInput[] | undefined;
+  readonly imagePrompt?: ImagePromptInput | undefined;
   /** What a network for inpainting reads beside the latent: mask and masked picture, [1, C, H, W]. */
   readonly beside?: Float32Array | undefined;
   readonly signal?: AbortSignal | undefined;
@@ -283,6 +275,7 @@ export interface DescribedJob extends DescribedStage {
   /** The second pass, where the job's shape has one: then it makes the picture. */
   readonly hires?: DescribedStage | undefined;
   /** What makes the second pass's picture of the first's, where a network does. */
+  readonly imagePrompt?: DescribedImagePrompt | undefined;
   readonly enlarging?: { readonly phase: string; readonly upscaling: Upscaling } | undefined;
   /** The refiner's steps, where the job's shape has some. */
   readonly refined?: RefinedStage | undefined;

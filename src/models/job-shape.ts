@@ -2,6 +2,7 @@
 import type { AdapterSet } from "../adapters/adapter-set.ts";
 import { encoderBytesPerPixel } from "../image/picture-writer.ts";
 import type { ControlShape } from "./control.ts";
+import type { ImagePromptShape } from "./image-prompt.ts";
 import type { TinyDecoderConfig } from "./tiny-decoder.ts";
 import type { UpscalerConfig } from "./upscaler.ts";
 
@@ -34,6 +35,8 @@ export interface JobShape {
   readonly refined?: RefinedShape | undefined;
   /** Networks beside the model's own that steer it by pictures. */
   readonly controls?: readonly ControlShape[] | undefined;
+  /** Pictures that the model is told of beside the prompt. */
+  readonly imagePrompt?: ImagePromptShape | undefined;
   /** How previews are made, where they are asked for: by the latent's colours, or by a network. */
   readonly preview?: "colours" | PreviewerShape | undefined;
   /** Host memory of whoever encodes the picture, see `encoderBytesPerPixel`. Absent: as for PNG. No graph depends on it. */

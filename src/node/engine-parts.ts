@@ -12,6 +12,7 @@ import { embeddingFiles } from "./embedding-files.ts";
 import { FileHashes } from "./file-hashes.ts";
 import { sha256Hex } from "./hash.ts";
 import { machineNamed, PROCESS_BYTES, resolveBudgets } from "./host-machine.ts";
+import { imagePromptOpener } from "./image-prompt-files.ts";
 import { nodeLibraryHost } from "./library-host.ts";
 import { loraOpener } from "./lora-files.ts";
 import { readPictureBytes } from "./picture-files.ts";
@@ -45,10 +46,20 @@ export async function openNodeParts(request: OpenRequest, toAbsolute: (path: str
   const embeddings = embeddingFiles(embeddingsDir === undefined ? undefined : toAbsolute(embeddingsDir), toPath);
   const openLora = loraOpener(loraDir === undefined ? undefined : toAbsolute(loraDir), toPath);
   const controls = controlDir === undefined ? undefined : toAbsolute(controlDir);
+  const openImagePrompt = imagePromptOpener(library);
   const openControl = controlOpener(library, controls, onlyNames === true);
   const readWildcard = wildcardsDir === undefined ? undefined : wildcardReader(toAbsolute(wildcardsDir));
   opened.move();
-  const host = { ...NODE_HOST, readPicture, readWildcard, openUpscaler: open, openLora, openControl, embeddings };
+  const host = {
+    ...NODE_HOST,
+    readPicture,
+    readWildcard,
+    openUpscaler: open,
+    openLora,
+    openControl,
+    openImagePrompt,
+    embeddings,
+  };
   return { compute, model, previewer, host, budgets };
 }
 

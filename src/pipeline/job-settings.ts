@@ -93,6 +93,7 @@ export function requireJobFits({ inpaints, name, refiner }: Checkpoint, job: Gen
     const next = "give it an image (--control-image), or a picture to begin with (--init-image)";
     throw refusal("controls", `number ${blind + 1} has no picture to look at`, next);
   }
+  requireImagePromptFits(job);
   requireEncodingFits(job);
   if (job.maskBlur && !isMasked(job)) throw refusal("maskBlur", "there is no mask", "give maskImage, or leave it out");
   if (!refiner && job.refinerStart !== undefined) {
@@ -109,6 +110,27 @@ export function requireJobFits({ inpaints, name, refiner }: Checkpoint, job: Gen
       "give initImage and maskImage",
     );
   }
+}
+
+function requireImagePromptFits({
+  ipAdapter,
+  imageEncoder,
+  ipImages,
+  ipWeight,
+  ipStart = 0,
+  ipEnd = 1,
+}: GenerateJob): void {
+  if (ipAdapter === undefined) {
+    const stray = Object.entries({ imageEncoder, ipImages, ipWeight }).find(([, value]) => value !== undefined);
+    if (stray) throw refusal(stray[0], "there is no IP-Adapter", "give ipAdapter (--ip-adapter), or leave it out");
+    return;
+  }
+  if (!ipImages?.length)
+    throw refusal("ipImages", "an IP-Adapter has no picture to tell of", "give it one (--ip-image)");
+  if (imageEncoder === undefined) {
+    throw refusal("imageEncoder", "an IP-Adapter needs its image encoder", "name its folder (--image-encoder)");
+  }
+  if (ipStart > ipEnd) throw refusal("ipStart", `${ipStart} is behind ipEnd ${ipEnd}`, "give them in their order");
 }
 
 function refusal(subject: string, problem: string, next: string): UsageError {

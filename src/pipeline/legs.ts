@@ -9,6 +9,7 @@ import type { FullJob, PictureSize } from "../job/job.ts";
 import type { Guide } from "../models/conditioning.ts";
 import type { DescribedStage } from "../models/family.ts";
 import { requireFiniteValues } from "../models/finite.ts";
+import type { ImagePrompt } from "../models/image-prompt.ts";
 import type { RgbPicture } from "../models/upscaling.ts";
 import { noiseOf } from "../sampler/noise-source.ts";
 import type { NoiseSource, SamplerState } from "../sampler/sampler.ts";
@@ -18,6 +19,7 @@ import { type Course, denoise } from "./denoising.ts";
 import { besideLatent, noisyLatent, type Spared, sparing } from "./inpainting.ts";
 import { type JobAdapters, strengthsOf } from "./job-adapters.ts";
 import { type ControlPictures, controlInputs, type JobControl } from "./job-controls.ts";
+import { imagePromptInput } from "./job-image-prompt.ts";
 import { decodedFromImage, type JobPictures } from "./job-pictures.ts";
 import { hiresUpscaler, strengthOf } from "./job-settings.ts";
 import { type Looked, latentsOf, lookAtPictures } from "./looking.ts";
@@ -46,6 +48,7 @@ export interface LegsContext {
   readonly controls?:
     | { readonly steering: readonly JobControl[]; readonly pictures: readonly ControlPictures[] }
     | undefined;
+  readonly imagePrompt?: ImagePrompt | undefined;
   readonly adapters?: JobAdapters | undefined;
   readonly guide: Guide;
   /** The same of a second pass. */
@@ -225,10 +228,12 @@ async function* draw(
   // Of the course: it counts the steps of its schedule.
   const skipped = course.firstStep - stepsBefore;
   const controls = controlsFor(context, stage, course);
+  const told = context.imagePrompt && stage !== planned.described.refined;
+  const imagePrompt = told ? imagePromptInput(context.imagePrompt, context.job, course) : undefined;
   const states = denoise(
     {
       latentShape: stage.latentShape,
-      denoiser: (run, options) => stage.denoiser(run, { ...options, beside, controls }),
+      denoiser: (run, options) => stage.denoiser(run, { ...options, beside, controls, imagePrompt }),
     },
     phase,
     spared ? { ...course, sampler: sparing(course.sampler, spared, course.endStep) } : course,

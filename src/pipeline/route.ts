@@ -11,6 +11,7 @@ import type { JobShape, UpscalerShape } from "../models/job-shape.ts";
 import { type Course, courseOf } from "./denoising.ts";
 import { adaptersShape, type JobAdapters } from "./job-adapters.ts";
 import { controlShapes, type JobControl } from "./job-controls.ts";
+import { imagePromptShape, type JobImagePrompt } from "./job-image-prompt.ts";
 import { isMasked } from "./job-pictures.ts";
 import { hiresSize, hiresUpscaler, REFINER_START, strengthOf } from "./job-settings.ts";
 import { type PassScripts, type PromptScript, passScripts, textShapeOf } from "./prompt-script.ts";
@@ -106,6 +107,7 @@ export type ShapedJob = FullJob & {
   readonly upscaler?: UpscalerShape | undefined;
   readonly adapters?: JobAdapters | undefined;
   /** What its `controls` name. */
+  readonly imagePrompt?: JobImagePrompt | undefined;
   readonly steering?: readonly JobControl[] | undefined;
   /** Of a second pass that has others. */
   readonly hiresAdapters?: JobAdapters | undefined;
@@ -130,6 +132,7 @@ export function jobShape(checkpoint: Checkpoint, job: ShapedJob): JobShape {
   return {
     batch: batchOf(script),
     ...controlsOf(first, script),
+    ...(job.imagePrompt && { imagePrompt: imagePromptShape(job.imagePrompt, negativesOf(script)) }),
     width: job.width,
     height: job.height,
     modelCalls: first.course.calls.length,

@@ -3,9 +3,11 @@
  * of progress that ends in pixels; abort by signal, or by leaving the loop. It can go on from the state of any step, to the same pixels.
  */
 import { onlyColour } from "../image/flat-picture.ts";
+import type { ImagePrompt } from "../models/image-prompt.ts";
 import type { SamplerState } from "../sampler/sampler.ts";
 import type { JobAdapters } from "./job-adapters.ts";
 import type { ControlPictures } from "./job-controls.ts";
+import type { JobImagePrompt } from "./job-image-prompt.ts";
 import type { JobPictures } from "./job-pictures.ts";
 import { decodedPicture, drawLegs, type LegEvent, type LegPhase, type OnClean } from "./legs.ts";
 import { type PromptScript, refinerScript, secondPrompts } from "./prompt-script.ts";
@@ -69,8 +71,24 @@ export async function* textToImage(
     };
     const { pictures, steering, controlPictures } = job;
     const controls = steering && { steering, pictures: controlPictures! };
+    if (job.imagePrompt) yield { type: "phase", phase: "encode", title: "encode pictures" };
+    const imagePrompt = job.imagePrompt && (await seenPrompt(runtime, planned, job.imagePrompt, signal));
     state = yield* drawLegs(
-      { runtime, planned, job, route, pictures, controls, adapters, guide, hires, refinerGuide, onClean, signal },
+      {
+        runtime,
+        planned,
+        job,
+        route,
+        pictures,
+        controls,
+        imagePrompt,
+        adapters,
+        guide,
+        hires,
+        refinerGuide,
+        onClean,
+        signal,
+      },
       from,
     );
   }
@@ -84,4 +102,16 @@ export async function* textToImage(
     yield { type: "note", text };
   }
   yield { type: "pixels", rgb, width, height };
+}
+
+/** What the model is told of a job's pictures. */
+async function seenPrompt(
+  runtime: PhaseHost,
+  planned: PlannedJob,
+  { pictures }: JobImagePrompt,
+  signal: AbortSignal | undefined,
+): Promise<ImagePrompt> {
+  const described = planned.described.imagePrompt!;
+  await using phase = await runtime.openPhase(planned, described.phase, signal);
+  return await described.encode(phase, pictures, signal);
 }

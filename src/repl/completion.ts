@@ -23,7 +23,7 @@ export function completion(
   const field = Object.values<Fields[string]>(JOB_FIELDS).find(({ loop }) => loop?.word === name);
   const kind = field?.kind;
   if (FILE_COMMANDS.includes(name) || kind?.type === "picture") return [filesLike(typed, cwd), typed];
-  if (kind?.type === "loras" || kind?.type === "files" || kind?.type === "controls") {
+  if (kind?.type === "loras" || kind?.type === "files" || kind?.type === "pictures" || kind?.type === "controls") {
     // The last of a list; none of them stands for all.
     const last = /[^,]*$/u.exec(typed)![0].trimStart();
     const none = last === typed && "none".startsWith(typed) ? ["none"] : [];

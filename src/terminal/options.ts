@@ -30,7 +30,7 @@ export function fieldOption(field: FlagField, description = explained(field)): O
   if (field.default !== undefined && !omitsDefault) option.default(field.default);
   const read = (value: string) => valueFromText(kind, flagName(flag), value);
   if (kind.type === "choice") return option.choices(kind.values);
-  if (kind.type === "loras" || kind.type === "files" || kind.type === "controls") {
+  if (kind.type === "loras" || ["files", "pictures", "controls"].includes(kind.type)) {
     // One at a time: commas are its file's.
     const quoted = (value: string) => `"${value.replaceAll('"', '""')}"`;
     return option.argParser<unknown>((value, before) => [...listOf(before), ...listOf(read(quoted(value)))]);

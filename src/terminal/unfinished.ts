@@ -51,10 +51,17 @@ export async function pictureContents(job: GenerateJob, cwd: string): Promise<Re
     if (pictureReference(field, text).kind !== "file") continue;
     contents[field] = sha256Hex((await readPictureBytes(field, text, { cwd })).bytes);
   }
-  for (const { file } of job.controls ?? []) {
+  const { controls = [], ipAdapter, imageEncoder } = job;
+  const named = [
+    ...controls.map(({ file }) => ["control", file] as const),
+    ["ipAdapter", ipAdapter],
+    ["imageEncoder", imageEncoder],
+  ] as const;
+  for (const [what, file] of named) {
+    if (file === undefined) continue;
     // One that is named otherwise than by its path is not looked at.
     const content = await contentOf([path.resolve(cwd, file)]).catch(() => undefined);
-    if (content !== undefined) contents[`control ${file}`] = content;
+    if (content !== undefined) contents[`${what} ${file}`] = content;
   }
   return contents;
 }

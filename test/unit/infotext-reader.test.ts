@@ -273,6 +273,7 @@ function anyValue({ kind }: Field): fc.Arbitrary<unknown> {
         ),
         { minLength: 1, maxLength: 3 },
       );
+    case "pictures":
     case "files":
       return fc.array(fc.constantFrom("fox", "C:\\a b, c.pt", 'x"y.safetensors', "dir/é: 2"), {
         minLength: 1,

@@ -18,11 +18,12 @@ import type {
   Component,
   DescribedJob,
   Family,
-  FilePlace,
   ModelDefaults,
   OpenOptions,
   Refiner,
 } from "../family.ts";
+import type { FilePlace } from "../file-place.ts";
+import type { OpenedImagePrompt } from "../image-prompt.ts";
 import type { JobShape } from "../job-shape.ts";
 import { normalisedColours, SDXL_BASE_VAE, SDXL_LATENT_COLOURS } from "./base.ts";
 import { promptChunks } from "./conditioning.ts";
@@ -38,6 +39,7 @@ import {
   weightFiles,
 } from "./files.ts";
 import { sdxlWeightGraphs } from "./graphs.ts";
+import { openSdxlImagePrompt } from "./ip-adapter-file.ts";
 import { SdxlJob } from "./job.ts";
 import { parseModelIndex } from "./model-index.ts";
 import { clipConfig, unetConfig, vaeConfig } from "./network-config.ts";
@@ -161,6 +163,14 @@ export class SdxlCheckpoint implements Checkpoint {
 
   openControl(place: FilePlace, options: OpenWeightsOptions): Promise<OpenedControl> {
     return openSdxlControl(place, this.parts, options);
+  }
+
+  openImagePrompt(
+    adapter: Parameters<typeof openSdxlImagePrompt>[0],
+    encoder: FilePlace,
+    options: OpenWeightsOptions,
+  ): Promise<OpenedImagePrompt> {
+    return openSdxlImagePrompt(adapter, encoder, this.parts, options);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

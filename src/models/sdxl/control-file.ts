@@ -11,7 +11,7 @@ import { ArtifactError } from "../../errors.ts";
 import type { Folder } from "../../source/folder.ts";
 import { vaeScaleFactor } from "../autoencoder.ts";
 import type { OpenedControl } from "../control.ts";
-import type { FilePlace } from "../family.ts";
+import type { FilePlace } from "../file-place.ts";
 import type { SdxlParts } from "./config.ts";
 import { controlNetConfig } from "./control-config.ts";
 import { diffusersControlNames } from "./control-names.ts";

@@ -10,22 +10,35 @@ import { atStep, type Conditioning, type Guide, type PictureOrigin } from "../co
 import { timestepEmbedding } from "../embedding.ts";
 import type { DenoiserOptions } from "../family.ts";
 import { requireFiniteResult } from "../finite.ts";
+import type { ImagePromptInput } from "../image-prompt.ts";
 import { readsStrengths, withStrengths } from "../layer-builder.ts";
 import type { SdxlParts } from "./config.ts";
 import { openControls } from "./control-runs.ts";
 import type { StageGraphs, StageSize } from "./graphs.ts";
+import type { StageImagePrompt } from "./image-prompts.ts";
 import { concatenated, ofCall, timeRows } from "./step-inputs.ts";
 
 /** Runs the text pass; the time pass follows in groups, as calls come to them. Calls must be asked in their order. */
 export async function openDenoiser(
   parts: SdxlParts,
-  graphs: Pick<StageGraphs, "callsAtOnce" | "ids" | "text" | "time" | "step" | "controls">,
+  graphs: Pick<StageGraphs, "callsAtOnce" | "ids" | "text" | "time" | "step" | "controls" | "imagePrompt">,
   shape: StageSize,
   phase: PhaseRun,
-  { guide, schedule, calls, firstCall, strengths = [[]], controls: inputsOfControls, beside, signal }: DenoiserOptions,
+  {
+    guide,
+    schedule,
+    calls,
+    firstCall,
+    strengths = [[]],
+    controls: inputsOfControls,
+    imagePrompt,
+    beside,
+    signal,
+  }: DenoiserOptions,
 ): Promise<Denoise> {
   const { callsAtOnce, ids } = graphs;
   const controls = await openControls(graphs.controls, inputsOfControls ?? [], phase, signal);
+  if (graphs.imagePrompt) await tellPictures(graphs.imagePrompt, imagePrompt!, shape.batch, phase, signal);
   const { batch } = shape;
   let told = conditionings(guide, calls[firstCall]!.step);
   let strength = atStep(strengths, calls[firstCall]!.step);
@@ -78,6 +91,7 @@ export async function openDenoiser(
       await control.step(input, { at, upcoming: following }, signal);
     }
     for (const control of controls) inputs.set(...control.weightInput(step));
+    if (imagePrompt) inputs.set("ip.weight", Float32Array.of(atStep(imagePrompt.weights, step)));
     const after = calls[call + 1];
     const willTell =
       after &&
@@ -97,6 +111,18 @@ export async function openDenoiser(
     const { predictionType, edm } = parts.scheduler;
     return denoisedFrom(guided, x, sigma, predictionType, edm?.sigmaData);
   };
+}
+
+/** Keys and values of image prompts, for all steps; the negative's rows lead. */
+async function tellPictures(
+  { keys, shape }: StageImagePrompt,
+  { prompt }: ImagePromptInput,
+  batch: number,
+  phase: PhaseRun,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  const rows = Array.from({ length: batch }, (_, i) => (i < shape.negatives ? prompt.negative : prompt.positive));
+  await phase.run(keys.id, new Map([["context", concatenated(rows)]]), { signal });
 }
 
 /** What the model is told in a step, the negative prompt first. */

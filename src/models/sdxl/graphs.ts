@@ -16,6 +16,7 @@ import { type ClipConfig, clipGraph } from "../clip.ts";
 import type { JobShape } from "../job-shape.ts";
 import type { SdxlConfigs, UNetConfig } from "./config.ts";
 import type { SdxlComponentId } from "./files.ts";
+import { type StageImagePrompt, stageImagePrompt } from "./image-prompts.ts";
 import { type StageControl, stageControls } from "./stage-controls.ts";
 import { unetStepGraph, unetTextGraph, unetTimeGraph } from "./unet.ts";
 
@@ -44,6 +45,7 @@ export interface StageGraphs {
   readonly step: Graph;
   /** What runs before each step. */
   readonly controls: readonly StageControl[];
+  readonly imagePrompt: StageImagePrompt | undefined;
   /** The decoder in bands. */
   readonly decoder: BandProgram;
   /** The encoder in bands, where pictures are looked at. */
@@ -61,7 +63,17 @@ export interface TimeGraph {
 export interface StageSize
   extends Pick<
     JobShape,
-    "batch" | "width" | "height" | "modelCalls" | "otherCalls" | "fp32" | "text" | "adapters" | "controls" | "preview"
+    | "batch"
+    | "width"
+    | "height"
+    | "modelCalls"
+    | "otherCalls"
+    | "fp32"
+    | "text"
+    | "adapters"
+    | "controls"
+    | "imagePrompt"
+    | "preview"
   > {
   /** How many pictures are encoded. */
   readonly looks: number;
@@ -102,8 +114,9 @@ export function stageGraphs(configs: SdxlConfigs, size: StageSize, chunkTokens: 
     { controls: size.controls ?? [], height, width, textTokens, fp32, callsAtOnce: [callsAtOnce, ...others] },
     prefix,
   );
+  const imagePrompt = size.imagePrompt && stageImagePrompt(size.imagePrompt, configs.unet, { batch, fp32 }, prefix);
   return {
-    controls,
+    ...{ controls, imagePrompt },
     ids: { text: `${prefix}${PASS.text}`, time: `${prefix}${PASS.time}`, step: `${prefix}${PASS.step}` },
     text: unetTextGraph(configs.unet, batch, textTokens, options),
     time: time(callsAtOnce),
@@ -113,7 +126,10 @@ export function stageGraphs(configs: SdxlConfigs, size: StageSize, chunkTokens: 
       callsAtOnce: calls,
       graph: time(calls),
     })),
-    step: unetStepGraph(configs.unet, { batch, height, width }, textTokens, { ...options, controls }),
+    step: unetStepGraph(configs.unet, { batch, height, width }, textTokens, {
+      ...{ ...options, controls },
+      imageTokens: imagePrompt?.tokens,
+    }),
     decoder: decoderProgram(configs.vae, height, width, prefix),
     encoder: size.looks > 0 ? encoderProgram(configs.vae, height, width, prefix) : undefined,
   };

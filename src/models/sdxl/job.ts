@@ -22,6 +22,7 @@ import { Upscaling } from "../upscaling.ts";
 import { encodePrompt } from "./conditioning.ts";
 import type { SdxlParts } from "./config.ts";
 import { PASS, type TextGraphs, textGraphs } from "./graphs.ts";
+import { imagePromptBytes, SdxlImagePrompt } from "./image-prompts.ts";
 import { SdxlRefinedStage, type SdxlRefiner } from "./refiner.ts";
 import { inputElements, outputElements, passOf, SdxlStage, type StageHost } from "./stage.ts";
 
@@ -34,6 +35,7 @@ export class SdxlJob implements DescribedJob {
   readonly hires: SdxlStage | undefined;
   readonly enlarging: DescribedJob["enlarging"];
   readonly refined: SdxlRefinedStage | undefined;
+  readonly imagePrompt: SdxlImagePrompt | undefined;
   readonly #parts: SdxlParts;
   readonly #graphs: TextGraphs;
   readonly #first: SdxlStage;
@@ -54,7 +56,9 @@ export class SdxlJob implements DescribedJob {
     const { refined } = shape;
     this.refined =
       refined && refiner && new SdxlRefinedStage(parts, refiner, { ...shape, ...refined, otherCalls: undefined });
-    this.phases = describePhases(this.#graphs, shape, this.#first, this);
+    const { crossAttentionDim } = configs.unet;
+    this.imagePrompt = shape.imagePrompt && new SdxlImagePrompt(shape.imagePrompt, crossAttentionDim, shape.fp32);
+    this.phases = describePhases(this.#graphs, shape, this.#first, this, crossAttentionDim);
   }
 
   get previewing(): Previewing | undefined {
@@ -103,7 +107,8 @@ function describePhases(
   { clip, clip2 }: TextGraphs,
   shape: JobShape,
   first: SdxlStage,
-  { hires: second, enlarging, refined }: Pick<SdxlJob, "hires" | "enlarging" | "refined">,
+  { hires: second, enlarging, refined, imagePrompt }: Pick<SdxlJob, "hires" | "enlarging" | "refined" | "imagePrompt">,
+  context: number,
 ): readonly PhaseDescription[] {
   const { batch, text, pictures, hires } = shape;
   const historyLength = Math.max(shape.historyLength, shape.refined?.historyLength ?? 0);
@@ -120,6 +125,7 @@ function describePhases(
   const sizes = [...(shape.controls ? [first] : []), ...(hires?.controls && second ? [second] : [])];
   const controlBytes =
     sizes.reduce((sum, { width, height }) => sum + 3 * width * height, 0) * (shape.controls?.length ?? 0);
+  const seenBytes = shape.imagePrompt ? imagePromptBytes(shape.imagePrompt, context) : 0;
   const rowBytes = (asked: number, long: number) => Math.max(2, asked) * long * chunkBytes;
   const promptBytes = rowBytes(batch, chunks);
   const secondPromptBytes = rowBytes(hires?.batch ?? batch, hires?.text?.chunks ?? chunks);
@@ -129,11 +135,14 @@ function describePhases(
   const laneBytes =
     (Math.max(promptBytes, hires ? secondPromptBytes : 0) + (encodes + heldChunks) * chunkBytes) * (refined ? 2 : 1) +
     learnedBytes +
-    (pictureBytes + controlBytes + (hires?.enlarges === "picture" ? 3 * largest.width * largest.height : 0)) +
+    (pictureBytes +
+      controlBytes +
+      seenBytes +
+      (hires?.enlarges === "picture" ? 3 * largest.width * largest.height : 0)) +
     (2 + furtherLatents + (second ? PICTURE_LATENTS : 0)) * largest.latentBytes;
   const host: StageHost = {
     ...{
-      alwaysBytes: embeddingBytes + pictureBytes + controlBytes + adapterBytesOf(shape),
+      alwaysBytes: embeddingBytes + pictureBytes + controlBytes + seenBytes + adapterBytesOf(shape),
       promptBytes,
       furtherLatents,
       laneBytes,
@@ -152,7 +161,8 @@ function describePhases(
     spilledBytes: 0,
     laneBytes,
   };
-  const drawn = [...first.lookPhases("look", host), first.denoisePhase("denoise", host)];
+  const seen = imagePrompt ? [imagePrompt.describe(host.alwaysBytes, laneBytes)] : [];
+  const drawn = [...seen, ...first.lookPhases("look", host), first.denoisePhase("denoise", host)];
   if (!second || !hires) return [encode, ...drawn, ...(refined?.phases(host) ?? []), first.decodePhase("decode", host)];
   const larger = { ...host, promptBytes: secondPromptBytes, furtherLatents: host.furtherLatents + PICTURE_LATENTS };
   // Beside what the network takes: the latent that was decoded, and the way to the size that is wanted.

@@ -205,8 +205,14 @@ export class SdxlRefinedStage extends SdxlStage implements RefinedStage {
     const { unet, scheduler, tokenizer2, textEncoder2 } = refiner;
     const parts = { ...base, configs: { ...base.configs, unet }, scheduler, scores: SCORES };
     const chunkTokens = tokenizer2.modelMaxLength;
-    // Adapters and controls are for the base model.
-    super(parts, { ...size, looks: 0, adapters: undefined, controls: undefined }, chunkTokens, "refiner.", UNET.id);
+    // Adapters, controls and image prompts are for the base model.
+    super(
+      parts,
+      { ...size, looks: 0, adapters: undefined, controls: undefined, imagePrompt: undefined },
+      chunkTokens,
+      "refiner.",
+      UNET.id,
+    );
     this.phaseOf = { ...this.phaseOf, encode: "refiner.encode" };
     this.#refiner = refiner;
     this.#encodes = size.text?.encodes ?? size.batch;

@@ -98,17 +98,25 @@ export class SdxlStage implements DescribedStage {
   }
 
   denoisePhase(title: string, { alwaysBytes, promptBytes, furtherLatents, laneBytes }: StageHost): PhaseDescription {
-    const { ids, text, time, step, callsAtOnce, otherTimes, controls } = this.graphs;
+    const { ids, text, time, step, callsAtOnce, otherTimes, controls, imagePrompt } = this.graphs;
     const { modelCalls, text: prompts, adapters } = this.#size;
     const changes = (graph: Graph) => (adapters && readsStrengths(graph) ? adapters.changes : 0);
     const links = [...text.outputs.keys()];
     const latentBytes = 4 * elementCount(step.values[step.inputs.get("latent")!]!.shape);
     const tellings = prompts?.tellings ?? 1;
     const beside = controlPasses(controls, { tellings, calls: (atOnce) => Math.ceil(modelCalls / atOnce) });
-    const results = controls.flatMap((control) => [...control.step.outputs.keys()]);
+    const results = [
+      ...controls.flatMap((control) => [...control.step.outputs.keys()]),
+      ...(imagePrompt?.keys.links ?? []),
+    ];
     const timeBytes = 4 * [...time.outputs.keys()].reduce((sum, name) => sum + outputElements(time, name), 0);
     const workBytes =
-      promptBytes + timeBytes + (8 + furtherLatents) * latentBytes + this.#previewBytes + controlHostBytes(controls);
+      promptBytes +
+      timeBytes +
+      (8 + furtherLatents) * latentBytes +
+      this.#previewBytes +
+      controlHostBytes(controls) +
+      4 * inputElements(imagePrompt?.keys.graph, "context");
     return {
       id: this.phaseOf.denoise,
       title,
@@ -119,6 +127,7 @@ export class SdxlStage implements DescribedStage {
           passOf(id, graph, this.#unet, { repeats: Math.ceil(modelCalls / calls) + changes(graph) }),
         ),
         ...beside.once,
+        ...(imagePrompt ? [imagePrompt.keys] : []),
         ...beside.cyclic,
         passOf(ids.step, step, this.#unet, { repeats: modelCalls, cyclic: true, links: [...links, ...results] }),
         ...(this.previewing?.passes(modelCalls) ?? []),
@@ -207,9 +216,9 @@ export function passOf(
 }
 
 /** 0 where the graph has no such input. */
-export function inputElements(graph: Graph, name: string): number {
-  const id = graph.inputs.get(name);
-  return id === undefined ? 0 : elementCount(graph.values[id]!.shape);
+export function inputElements(graph: Graph | undefined, name: string): number {
+  const id = graph?.inputs.get(name);
+  return id === undefined ? 0 : elementCount(graph!.values[id]!.shape);
 }
 
 export function outputElements(graph: Graph, name: string): number {

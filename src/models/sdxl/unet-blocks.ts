@@ -141,6 +141,8 @@ export interface StepInputs {
   readonly textTokens: number;
   /** Before the names of inputs that the time and the text graph give. */
   readonly prefix?: string;
+  /** Tokens of pictures that are read beside the text's, and how much they count [1]. */
+  readonly image?: { readonly tokens: number; readonly weight: Tensor } | undefined;
 }
 
 /** A ResNet block with what is concatenated before it, then its attention: x [B, C, H, W] -> [B, C', H, W]. */
@@ -191,7 +193,7 @@ function transformer(
   x: Tensor,
   place: AttentionPlace,
   config: UNetHalf,
-  { textTokens, prefix = "" }: StepInputs,
+  { textTokens, prefix = "", image }: StepInputs,
 ): Tensor {
   const { name, channels, heads, depth } = place;
   const [batch, outer, height, width] = x.shape;
@@ -204,7 +206,12 @@ function transformer(
     const block = `${name}.transformer_blocks.${i}`;
     const k = g.input(`${prefix}${block}.attn2.k`, [batch!, textTokens, channels]);
     const v = g.input(`${prefix}${block}.attn2.v`, [batch!, textTokens, channels]);
-    h = transformerBlock(g, h, block, { k, v, heads });
+    const seen = image && {
+      k: g.input(`ip.${block}.attn2.k`, [batch!, image.tokens, channels]),
+      v: g.input(`ip.${block}.attn2.v`, [batch!, image.tokens, channels]),
+      weight: image.weight,
+    };
+    h = transformerBlock(g, h, block, { k, v, heads, seen });
   }
   return g.segment(`${name}.proj_out`, () => {
     const image = { height: height!, width: width! };
@@ -219,10 +226,12 @@ interface CrossAttention {
   readonly k: Tensor;
   readonly v: Tensor;
   readonly heads: number;
+  /** Of pictures. */
+  readonly seen?: { readonly k: Tensor; readonly v: Tensor; readonly weight: Tensor } | undefined;
 }
 
 /** BasicTransformerBlock: x [B, T, C] -> same. */
-function transformerBlock(g: GraphBuilder, x: Tensor, name: string, { k, v, heads }: CrossAttention): Tensor {
+function transformerBlock(g: GraphBuilder, x: Tensor, name: string, { k, v, heads, seen }: CrossAttention): Tensor {
   const channels = x.shape[2]!;
   const eps = 1e-5;
   return g.segment(name, () => {
@@ -233,7 +242,11 @@ function transformerBlock(g: GraphBuilder, x: Tensor, name: string, { k, v, head
     let h = add(g, x, linear(g, self, `${name}.attn1.to_out.0`, channels));
     // Cross-attention
     const q = linear(g, layerNorm(g, h, `${name}.norm2`, eps), `${name}.attn2.to_q`, channels, false);
-    const cross = g.node("attention", [q, k, v], { heads, causal: false });
+    let cross = g.node("attention", [q, k, v], { heads, causal: false });
+    if (seen) {
+      const beside = g.node("attention", [q, seen.k, seen.v], { heads, causal: false });
+      cross = add(g, cross, g.node("affine", [beside, seen.weight], {}));
+    }
     h = add(g, h, linear(g, cross, `${name}.attn2.to_out.0`, channels));
     // Feed-forward
     const inner = linear(g, layerNorm(g, h, `${name}.norm3`, eps), `${name}.ff.net.0.proj`, 8 * channels); // [B, T, 8 C]

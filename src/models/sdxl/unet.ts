@@ -12,8 +12,10 @@ import type { UNetConfig } from "./config.ts";
 import {
   addTextKeys,
   addTimes,
+  downLevels,
   halfStages,
   type Level,
+  midStages,
   runDownAndMid,
   runStage,
   type Stage,
@@ -32,6 +34,8 @@ export interface UNetGraphOptions {
   readonly adapters?: ComponentAdapters | undefined;
   /** Networks beside it whose results a step adds to its own. */
   readonly controls?: readonly ControlLink[] | undefined;
+  /** Tokens of image prompts, whose keys and values are read beside the text's, times an input "ip.weight" [1]. */
+  readonly imageTokens?: number | undefined;
 }
 
 /** A ControlNet's results as a step reads them: "<prefix><i>" for each skip of the way down, then the middle's, and "<prefix>weight" [1]. */
@@ -92,6 +96,18 @@ function allStages(config: UNetConfig): readonly Stage[] {
   return [...halfStages(config), ...upLevels(config).flatMap(({ stages }) => stages)];
 }
 
+/** Transformer blocks' cross-attentions in the order of diffusers' processors: the way down, the way up, the middle. */
+export function attentionStages(config: UNetConfig): readonly { readonly name: string; readonly channels: number }[] {
+  const down = downLevels(config).flatMap(({ stages }) => stages);
+  const up = upLevels(config).flatMap(({ stages }) => stages);
+  return [...down, ...up, ...midStages(config)].flatMap(({ attention }) =>
+    Array.from({ length: attention?.depth ?? 0 }, (_, i) => ({
+      name: `${attention!.name}.transformer_blocks.${i}.attn2`,
+      channels: attention!.channels,
+    })),
+  );
+}
+
 function time(config: UNetConfig, rows: number, options: UNetGraphOptions = {}): GraphBuilder {
   const g = new LayerBuilder("unet.time", options);
   addTimes(g, config, allStages(config), rows);
@@ -107,8 +123,10 @@ function text(config: UNetConfig, batch: number, textTokens: number, options: UN
 function step(config: UNetConfig, size: LatentSize, textTokens: number, options: UNetGraphOptions = {}): GraphBuilder {
   const { groups, normEps } = config;
   const { batch } = size;
-  const inputs = { batch, textTokens };
   const g = new LayerBuilder("unet.step", options);
+  const { imageTokens } = options;
+  const image = imageTokens === undefined ? undefined : { tokens: imageTokens, weight: g.input("ip.weight", [1]) };
+  const inputs = { batch, textTokens, image };
   const latent = g.input("latent", [batch, config.inChannels, size.height, size.width]);
   const first = g.segment("conv_in", () => conv(g, latent, "conv_in", config.levels[0]!.channels, { kernel: 3 }));
   const { middle, skips: left } = runDownAndMid(g, first, config, inputs);

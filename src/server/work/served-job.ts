@@ -65,6 +65,11 @@ export function checkServed(value: unknown): GenerateJob {
     const problem = "a server takes such files by their names alone, from the folder that it was started with";
     throw new UsageError({ code: "E_JOB", subject: field, problem, next: "give the file's name without its folder" });
   }
+  for (const field of ["ipAdapter", "imageEncoder"] as const) {
+    if (job[field] === undefined) continue;
+    const problem = "a server takes no IP-Adapters";
+    throw new UsageError({ code: "E_JOB", subject: field, problem, next: "leave it out" });
+  }
   const { hiresUpscaler } = job;
   if (hiresUpscaler !== undefined && !HIRES_FILTERS.some((filter) => filter === hiresUpscaler)) {
     const problem = `${JSON.stringify(hiresUpscaler.slice(0, 60))} is none of a server's (allowed ${HIRES_FILTERS.join(", ")})`;
