@@ -126,6 +126,9 @@ function user(): { uid?: number; gid?: number } {
 function nativeFor(folder: string): string {
   if (process.getuid?.() === 0) chownSync(folder, NOBODY, NOBODY);
   chmodSync(folder, 0o755);
+  // Folders of the run of tests, which only who runs it may enter.
+  for (let at = path.dirname(folder); /^(solvay-|t-)/.test(path.basename(at)); at = path.dirname(at))
+    chmodSync(at, 0o711);
   const native = path.join(PACKAGE, "native");
   const links = JSON.parse(readFileSync(path.join(native, "pg-symlinks.json"), "utf8")) as readonly {
     readonly source: string;
