@@ -147,10 +147,11 @@ export class JobQueue {
   /** Jobs of a higher number come first. Undefined: there is no such job. */
   async prioritise(id: string, priority: number): Promise<JobRecord | undefined> {
     if (!isJobId(id)) return undefined;
-    await this.#database.query("update solvay.jobs set priority = $2 where id = $1 and state = 'queued'", [
-      id,
-      priority,
-    ]);
+    await this.#database.transaction(async (sql) => {
+      const text = "update solvay.jobs set priority = $2 where id = $1 and state = 'queued' returning id";
+      const [row] = await sql.query(text, [id, priority]);
+      if (row) await addEvent(sql, id, "queued", { priority });
+    });
     return await this.get(id);
   }
 
@@ -163,6 +164,7 @@ export class JobQueue {
       // From the last one on, so that nobody overtakes meanwhile.
       for (const [each, priority] of newPriorities(movedBefore(waiting, id, before))) {
         await sql.query("update solvay.jobs set priority = $2 where id = $1", [each, priority]);
+        await addEvent(sql, each, "queued", { priority });
       }
     });
     return await this.get(id);
