@@ -3,8 +3,10 @@ import { after, before, test } from "node:test";
 import { noBrowser } from "./chromium.ts";
 import { drawTests } from "./studio/draw.ts";
 import { closeFilledServer } from "./studio/filled-server.ts";
+import { firstMinuteTests } from "./studio/first-minute.ts";
 import { galleryTests } from "./studio/gallery.ts";
 import { gridTests } from "./studio/grid.ts";
+import { habitTests } from "./studio/habits.ts";
 import { StudioUnderTest } from "./studio/harness.ts";
 import { queueTests } from "./studio/queue.ts";
 import { recallTests } from "./studio/recall.ts";
@@ -27,4 +29,6 @@ else {
   startPictureTests(() => studio);
   solvayTests(() => studio);
   gridTests(() => studio);
+  habitTests(() => studio);
+  firstMinuteTests(() => studio);
 }

@@ -2,6 +2,8 @@
  * @file The server's events, from one connection for all views. The browser itself connects again and says which event it had last; what happened before the
  * first connection is asked for by who listens (`onConnected`).
  */
+import { online } from "./client.ts";
+
 export const EVENT_TYPES = ["queued", "started", "step", "note", "done", "failed", "cancelled", "returned"] as const;
 export type EventType = (typeof EVENT_TYPES)[number];
 
@@ -38,9 +40,11 @@ function connect(): void {
   const opened = new EventSource("/api/events");
   source = opened;
   opened.addEventListener("open", () => {
+    online.value = true;
     for (const listener of connected) listener();
   });
   opened.addEventListener("error", () => {
+    online.value = false;
     // After an answer that is no stream (the server starts) a browser gives up.
     if (opened.readyState !== EventSource.CLOSED) return;
     source = undefined;

@@ -1,0 +1,58 @@
+/** @file Tests over a server as people start it, with the demo model: the first minute, a cancel in mid-step, and a process that dies and comes back. */
+import assert from "node:assert/strict";
+import { mkdtempSync, renameSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { test } from "node:test";
+import { ServerProcess, serverFolder } from "../../support/server.ts";
+import type { StudioUnderTest } from "./harness.ts";
+
+export function firstMinuteTests(studio: () => StudioUnderTest): void {
+  test("the demo model draws what was asked for, stops within a step, and goes on after its process was killed", async (t) => {
+    const state = mkdtempSync(path.join(tmpdir(), "solvay-studio-"));
+    renameSync(await serverFolder(), path.join(state, "serve"));
+    t.after(() => rmSync(state, { recursive: true, force: true }));
+    let server = new ServerProcess(state);
+    t.after(() => server.child.kill("SIGKILL"));
+    const url = await server.url;
+    const page = await studio().visit(t, { url });
+    await page.getByLabel("What should the picture show?").fill("a lighthouse at dusk");
+    // No word of how it works in sight.
+    const words = (await page.locator("main").textContent()) ?? "";
+    assert.doesNotMatch(words, /sampl|guidance|steps|seed|cfg|latent/i);
+    await page.getByRole("button", { name: "Draw", exact: true }).click();
+    const picture = page.getByRole("region", { name: "Picture" }).getByAltText("Picture: a lighthouse at dusk").first();
+    await picture.waitFor();
+    const colours = await picture.evaluate((image: HTMLImageElement) => {
+      const context = new OffscreenCanvas(image.naturalWidth, image.naturalHeight).getContext("2d")!;
+      context.drawImage(image, 0, 0);
+      const { data } = context.getImageData(0, 0, image.naturalWidth, image.naturalHeight);
+      return new Set(Array.from({ length: data.length / 4 }, (_, at) => data[4 * at]!)).size;
+    });
+    assert.equal(colours > 50, true, `${colours} shades of red`);
+
+    const asked = await page.evaluate(async () => {
+      const ask = async (prompt: string, steps: number) => {
+        const body = JSON.stringify({ job: { prompt, steps, width: 64, height: 64 } });
+        const headers = { "content-type": "application/json" };
+        await fetch("/api/jobs", { method: "POST", headers, body });
+      };
+      await ask("a long way", 150);
+      await ask("what comes next", 2);
+      return true;
+    });
+    assert.equal(asked, true);
+    await page.getByRole("link", { name: "Queue" }).click();
+    await page.getByText(/Step [1-9]\d* of 150/).waitFor();
+    await page.getByAltText("Preview of a long way").waitFor();
+    await server.end("SIGKILL");
+    await page.getByText("The server does not answer").first().waitFor();
+    server = new ServerProcess(state, ["--port", new URL(url).port]);
+    await server.url;
+    // The page finds it again by itself: what was drawn is drawn on, what waited waits.
+    await page.getByText("The server does not answer").first().waitFor({ state: "detached" });
+    await page.getByRole("button", { name: "Cancel a long way" }).click();
+    await page.getByRole("button", { name: "Try again: a long way" }).waitFor();
+    await page.locator(".job.done").filter({ hasText: "what comes next" }).waitFor();
+  });
+}
