@@ -4,7 +4,7 @@
  */
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
-import { rmSync } from "node:fs";
+import { rmSync, writeFileSync } from "node:fs";
 import { after, before, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
@@ -12,6 +12,7 @@ import { createOpenAI } from "@ai-sdk/openai";
 import { generateImage } from "ai";
 import { readPictureHeader } from "../../src/image/picture-header.ts";
 import { encodePng } from "../../src/image/png.ts";
+import type { ControlUse } from "../../src/job/control-use.ts";
 import type { GenerateJob } from "../../src/job/types.ts";
 import { Keys } from "../../src/server/http/keys.ts";
 import { pretendingServer, type RunningServer, serverFolder } from "../support/server.ts";
@@ -27,11 +28,12 @@ const asked: GenerateJob[] = [];
 
 before(async () => {
   folder = await serverFolder();
+  writeFileSync(`${folder}/edges.safetensors`, "");
   const keys = Keys.fromText(`ann:${KEY}`, "keys");
   server = await pretendingServer({
     ...{ folder, keys, asked: (job) => asked.push(job) },
     models: new Map([
-      ["pretence", {}],
+      ["pretence", { controlDir: folder }],
       ["lake", {}],
     ]),
   });
@@ -253,7 +255,8 @@ test("Python: webuiapi and openai", {
     progress: 0,
     lists,
     stops: [{}, {}, null],
-    controlnet: [422, (found.controlnet as string[])[1]],
+    controlnet: [[64, 64], 3, ["database", "edges", "images"]],
+    controlnet_ignored: found.controlnet_ignored,
     generate: [[128, 64], [128, 64], 0],
     stream: found.stream,
     edit: [64, 64],
@@ -262,5 +265,7 @@ test("Python: webuiapi and openai", {
   });
   // Steps that take no time are not all told.
   assert.match(String(found.stream), /^(image_generation.partial_image,){1,2}image_generation.completed$/);
-  assert.match((found.controlnet as string[])[1]!, /^E_REQUEST alwayson_scripts: "ControlNet" \("canny" by "canny"\)/);
+  const [{ image, ...steered }] = asked.findLast(({ controls }) => controls)!.controls as [ControlUse];
+  assert.deepEqual(steered, { file: "edges", weight: 0.5, preprocess: "canny" });
+  assert.match(image!, /^data:image\/png;base64,/);
 });

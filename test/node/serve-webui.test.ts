@@ -239,7 +239,10 @@ test("progress while a picture is drawn; skip goes on with the next one, interru
 test("refused with the field's name (E_REQUEST): scripts, settings and upscalers that would make another picture", async () => {
   const refusals: [object, RegExp][] = [
     [{ script_name: "x/y/z plot" }, /E_REQUEST script_name/],
-    [{ alwayson_scripts: { ControlNet: { args: [{ model: "x" }] } } }, /E_REQUEST alwayson_scripts: "ControlNet"/],
+    [
+      { alwayson_scripts: { ControlNet: { args: [{ model: "x" }] } } },
+      /E_REQUEST alwayson_scripts: .*without a folder of ControlNets/,
+    ],
     [{ override_settings: { outdir_samples: "/etc" } }, /E_REQUEST override_settings: "outdir_samples"/],
     [{ enable_hr: true, hr_upscaler: "../../x.pth" }, /E_REQUEST hr_upscaler/],
     [{ batch_size: 8, n_iter: 4 }, /E_REQUEST n_iter: 32 pictures/],

@@ -32,10 +32,10 @@ lists = {name: getattr(web, f"get_{name}")() for name in (
     "hypernetworks", "face_restorers", "realesrgan_models", "prompt_styles", "embeddings", "memory", "scripts")}
 found["lists"] = {name: len(value) for name, value in lists.items()}
 found["stops"] = [web.interrupt(), web.skip(), web.refresh_checkpoints()]
-try:
-    web.txt2img(prompt="x", controlnet_units=[webuiapi.ControlNetUnit(image=drawn.image, module="canny", model="canny")])
-except RuntimeError as error:
-    found["controlnet"] = [error.args[0], json.loads(error.args[1])["detail"]]
+unit = webuiapi.ControlNetUnit(image=drawn.image, module="canny", model="edges [0123abcd]", weight=0.5)
+steered = web.txt2img(prompt="x", steps=1, width=64, height=64, controlnet_units=[unit])
+found["controlnet"] = [steered.image.size, web.controlnet_version(), web.controlnet_model_list()]
+found["controlnet_ignored"] = steered.info["ignored"]
 
 client = openai.OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key=key, max_retries=0)
 size = lambda text: Image.open(io.BytesIO(base64.b64decode(text))).size

@@ -6,9 +6,9 @@ import { options, type Served } from "../../src/server/http/a1111/settings.ts";
 
 const SERVED: Served = {
   ...{ model: "mill", models: ["mill", "lake"] },
-  ...{ vae: "soft.safetensors", refiner: "fine" },
+  ...{ vae: "soft.safetensors", refiner: "fine", hasControls: true },
 };
-const PLAIN: Served = { model: "mill", models: ["mill"], vae: undefined, refiner: undefined };
+const PLAIN: Served = { model: "mill", models: ["mill"], vae: undefined, refiner: undefined, hasControls: false };
 
 const asked = (body: object, served = SERVED) => webUiRequest({ prompt: "x", ...body }, false, served);
 const refused = (body: object, message: RegExp, served = SERVED) =>
@@ -44,17 +44,50 @@ test("settings that a request overrides are those of an allow-list, with what is
   assert.deepEqual([options(SERVED).sd_vae, options(PLAIN).sd_vae], ["soft.safetensors", "Automatic"]);
 });
 
-test("scripts are read as data: units of ControlNet by what they ask for, what is switched off by its name", () => {
-  const unit = { module: "canny", model: "diffusers_xl_canny [112a778d]", weight: 1, image: "iVBORw0KGgo" };
-  const controlNet = (args: unknown) => ({ alwayson_scripts: { ControlNet: { args } } });
-  refused(controlNet([unit]), /"ControlNet" \("diffusers_xl_canny \[112a778d\]" by "canny"\) is not here/);
-  refused(controlNet([{ ...unit, enabled: false }, unit]), /"ControlNet" \("diffusers_xl_canny/);
-  refused(controlNet({ "0": unit }), /is not here/);
-  refused(controlNet(["unit"]), /a unit of ControlNet must be an object/);
-  refused(controlNet("x"), /the args of "ControlNet" must be a list/);
-  const off = [{ ...unit, enabled: false }, null, { model: "None", module: "none" }];
-  assert.deepEqual(asked(controlNet(off)).ignored, ["alwayson_scripts.ControlNet"]);
-  assert.deepEqual(asked(controlNet([])).ignored, []);
+test("units of ControlNet are a job's controls, with what says nothing to us by name", () => {
+  const png = "iVBORw0KGgo=";
+  const unit = { model: "diffusers_xl_canny [112a778d]", image: png };
+  const controlNet = (...args: unknown[]) => ({ alwayson_scripts: { ControlNet: { args } } });
+  const image = `data:image/png;base64,${png}`;
+  // As webuiapi sends a unit, with its defaults.
+  const whole = {
+    ...{ ...unit, mask: null, module: "canny", weight: 0.8, resize_mode: "Resize and Fill", low_vram: false },
+    ...{ processor_res: 512, threshold_a: 64, threshold_b: 64, guidance_start: 0.1, guidance_end: 0.9 },
+    ...{ control_mode: 2, pixel_perfect: false, guessmode: null, hr_option: "Both", enabled: true },
+  };
+  const { job, ignored } = asked(
+    controlNet(whole, { ...unit, enabled: false }, null, { model: "None", module: "none" }),
+  );
+  assert.deepEqual(job.controls, [
+    { file: "diffusers_xl_canny", image, weight: 0.8, start: 0.1, end: 0.9, guess: true, preprocess: "canny" },
+  ]);
+  const start = "alwayson_scripts.ControlNet.";
+  assert.deepEqual(ignored, [`${start}resize_mode`, `${start}processor_res`]);
+  // Forge's Union; a picture beside a mask that is none; without one it is the picture to begin with.
+  const union = { model: "union", image: { image: png, mask: null }, union_control_type: "Soft Edge", module: "None" };
+  assert.deepEqual(asked(controlNet(union)).job.controls, [{ file: "union", image, mode: "softedge" }]);
+  assert.deepEqual(asked(controlNet({ model: "union" })).job.controls, [{ file: "union" }]);
+  assert.deepEqual(asked({ alwayson_scripts: { controlnet: { args: { "0": union } } } }).job.controls?.length, 1);
+
+  assert.deepEqual(asked(controlNet({ ...unit, enabled: false })).ignored, ["alwayson_scripts.ControlNet"]);
+  assert.deepEqual([asked(controlNet()).ignored, asked(controlNet()).job.controls], [[], undefined]);
+  refused(controlNet(unit), /started without a folder of ControlNets \(found "diffusers_xl_canny"\)/, PLAIN);
+  refused(controlNet({ ...unit, module: "openpose_full" }), /module "openpose_full" is not here \(allowed none, canny/);
+  refused(controlNet({ ...unit, control_mode: "My prompt is more important" }), /prompt is more important is not here/);
+  refused(controlNet({ ...unit, module: "canny", threshold_a: 30 }), /threshold_a of canny can't be changed/);
+  refused(controlNet({ ...unit, mask: png }), /a unit's mask is not taken/);
+  refused(controlNet({ ...unit, weight: "1" }), /weight must be a number from 0 to 10/);
+  refused(controlNet({ image: png, module: "canny" }), /names no model/);
+  refused(controlNet({ ...unit, image: "http://127.0.0.1/a.png" }), /E_PICTURE controls.0.image/);
+  refused(controlNet({ ...unit, model: "../x" }), /^E_JOB controls: .*by their names/);
+  refused(controlNet("unit"), /a unit of ControlNet must be an object/);
+  refused({ alwayson_scripts: { ControlNet: { args: "x" } } }, /the args of "ControlNet" must be a list/);
+});
+
+test("other scripts are refused where they would do something, and listed where they are switched off", () => {
+  assert.deepEqual(asked({ alwayson_scripts: { ADetailer: { args: [false] } } }).ignored, [
+    "alwayson_scripts.ADetailer",
+  ]);
   refused({ alwayson_scripts: { ADetailer: { args: [true, true, { ad_model: "face_yolov8n.pt" }] } } }, /"ADetailer"/);
   refused({ script_name: "SD upscale" }, /^E_REQUEST script_name/);
 });

@@ -99,7 +99,8 @@ export function serverApp({ services, keys, logger, studio }: AppOptions): Hono<
   app.notFound((context) => failed(context.req.path, notFound(context.req.path.slice(0, 80))));
   app.onError((error, context) => {
     const answer = failed(context.req.path, error);
-    if (answer.status >= 500) services.onFailure(error);
+    // Others know why they are refused.
+    if (answer.status === 500) services.onFailure(error);
     return answer;
   });
   return app;

@@ -26,7 +26,7 @@ export class Refusal extends UsageError {
 }
 
 /** Codes of jobs that can't be done as they were asked for: the client's to change. */
-const CLIENTS = /^E_(JOB|PICTURE|IMAGE|BUDGET|USAGE|RAM|VRAM|STEPS|PROMPT|WILDCARD|LORA|EMBEDDING|UPSCALER)/;
+const CLIENTS = /^E_(JOB|PICTURE|IMAGE|BUDGET|USAGE|RAM|VRAM|STEPS|PROMPT|WILDCARD|CONTROL|LORA|EMBEDDING|UPSCALER)/;
 
 /** A job's failure, in its own words. */
 export class JobFailure extends Error {

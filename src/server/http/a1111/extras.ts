@@ -8,7 +8,7 @@ import { readPicture } from "../../../node/pictures.ts";
 import { isJsonObject, type JsonObject } from "../../../source/json-fields.ts";
 import { memorySource } from "../../../source/memory.ts";
 import { NEUTRAL, wrong } from "./refusals.ts";
-import { dataUrl } from "./request.ts";
+import { dataUrl } from "./request-picture.ts";
 
 /** Upscalers that need no network. */
 export const PICTURE_FILTERS: Readonly<Record<string, Filter>> = { Lanczos: "lanczos", Nearest: "nearest" };

@@ -1,4 +1,5 @@
 /** @file LoRAs and embeddings as A1111 lists them: by name, with what their training wrote in them. No folder of this machine is told. */
+import { readdir } from "node:fs/promises";
 import path from "node:path";
 import { readSafetensorsHeader } from "../../../container/safetensors.ts";
 import type { EmbeddingFiles } from "../../../engine/embedding-files.ts";
@@ -47,6 +48,14 @@ function readText(text: string): unknown {
   } catch {
     return text;
   }
+}
+
+/** Names by which units of ControlNet find them: files, and folders of diffusers. */
+export async function controlNetsIn(folder: string | undefined): Promise<readonly string[]> {
+  if (folder === undefined) return [];
+  const entries = await readdir(folder, { withFileTypes: true });
+  const fits = entries.filter((each) => each.isDirectory() || each.name.endsWith(".safetensors"));
+  return fits.map(({ name }) => (name.endsWith(".safetensors") ? stemOf(name) : name)).toSorted();
 }
 
 /** By the word that stands for each in a prompt. Those that can't be read are left out. */

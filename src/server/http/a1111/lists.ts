@@ -5,8 +5,9 @@ import type { OpenRequest } from "../../../job/checked.ts";
 import { SAMPLERS } from "../../../sampler/samplers.ts";
 import { SCHEDULES } from "../../../sampler/schedules.ts";
 import type { Route, RouteContext } from "../route.ts";
+import { CONTROL_MODULES } from "./control-units.ts";
 import { PICTURE_FILTERS } from "./extras.ts";
-import { embeddingsIn, lorasIn } from "./files.ts";
+import { controlNetsIn, embeddingsIn, lorasIn } from "./files.ts";
 import { LATENT_UPSCALERS } from "./request.ts";
 import type { Served } from "./settings.ts";
 
@@ -16,8 +17,9 @@ const UPSCALERS = ["None", ...Object.keys(PICTURE_FILTERS)];
 /** @param served what there is now */
 export function listRoutes(
   served: (context: RouteContext) => Promise<Served>,
-  { loraDir, embeddingsDir }: OpenRequest,
+  { loraDir, embeddingsDir, controlDir }: OpenRequest,
 ): readonly Route[] {
+  const scripts = controlDir === undefined ? [] : ["controlnet"];
   const named = (name: string | undefined) => (name === undefined ? [] : [{ model_name: name, filename: name }]);
   const lists: Readonly<Record<string, (context: RouteContext) => unknown>> = {
     samplers: () =>
@@ -47,7 +49,7 @@ export function listRoutes(
       Object.keys(LATENT_UPSCALERS)
         .filter((name) => name !== "Lanczos")
         .map((name) => ({ name })),
-    scripts: () => ({ txt2img: [], img2img: [] }),
+    scripts: () => ({ txt2img: scripts, img2img: scripts }),
     memory: () => {
       const used = process.memoryUsage.rss();
       return { ram: { free: freemem(), used, total: totalmem() }, cuda: { error: "unavailable" } };
@@ -60,8 +62,16 @@ export function listRoutes(
       ),
     ),
   };
-  return Object.entries(lists).map(([name, list]) => ({
-    ...{ method: "get", path: `/sdapi/v1/${name}`, summary: `A1111's list of ${name}` },
-    handle: async (context) => context.json(await list(context)),
-  }));
+  /** Of the ControlNet extension. */
+  const controls: Readonly<Record<string, () => unknown>> = {
+    version: () => ({ version: 3 }),
+    model_list: async () => ({ model_list: await controlNetsIn(controlDir) }),
+    module_list: () => ({ module_list: CONTROL_MODULES }),
+  };
+  return Object.entries({ "sdapi/v1": lists, controlnet: controls }).flatMap(([start, each]) =>
+    Object.entries(each).map(([name, list]) => ({
+      ...{ method: "get" as const, path: `/${start}/${name}`, summary: `A1111's list of ${name}` },
+      handle: async (context: RouteContext) => context.json(await list(context)),
+    })),
+  );
 }

@@ -6,7 +6,8 @@ import type { GenerateJob } from "../../../job/types.ts";
 import type { JsonObject } from "../../../source/json-fields.ts";
 import { checkServed } from "../../work/served-job.ts";
 import { NEUTRAL, whole, wrong } from "./refusals.ts";
-import { requireNoScripts } from "./scripts.ts";
+import { dataUrl } from "./request-picture.ts";
+import { scriptsOf } from "./scripts.ts";
 import { overrides, refinerOf, type Served } from "./settings.ts";
 
 export interface WebUiRequest {
@@ -84,7 +85,7 @@ const OURS: JsonObject = { inpainting_fill: 1, resize_mode: 0, inpaint_full_res:
 /** Throws Refusal, or UsageError `E_JOB`. */
 export function webUiRequest(body: JsonObject, fromPicture: boolean, served: Served): WebUiRequest {
   const { steps, cfg_scale, denoising_strength, hr_scale, mask_blur } = { ...DEFAULTS, ...given(body) };
-  const unused = requireNoScripts(body);
+  const { controls, ignored: unused } = scriptsOf(body, served);
   const hires = body.enable_hr === true && !fromPicture;
   const sizes = given({ width: body.width, height: body.height });
   const second = hires
@@ -103,6 +104,7 @@ export function webUiRequest(body: JsonObject, fromPicture: boolean, served: Ser
       ...{ seed: body.seed, subseed: body.subseed, subseedStrength: body.subseed_strength || undefined },
       ...{ steps, guidance: cfg_scale, ...sizes, ...samplerOf(body), ...second, ...picture },
       ...fields,
+      ...(controls.length > 0 && { controls }),
       ...refinerOf(body, served),
     }),
   );
@@ -155,19 +157,4 @@ function pictures({ init_images: images, mask }: JsonObject, strength: unknown, 
   if (others.length > 0) throw wrong("init_images", "one picture is taken");
   if (mask === undefined || mask === null || mask === "") return { initImage: dataUrl("init_images", first), strength };
   return { initImage: dataUrl("init_images", first), strength, maskImage: dataUrl("mask", mask), maskBlur };
-}
-
-const SIGNATURES = [
-  ["iVBORw0KGgo", "png"],
-  ["/9j/", "jpeg"],
-  ["UklGR", "webp"],
-] as const;
-
-/** A1111 takes bare base64 as well. */
-export function dataUrl(subject: string, text: unknown): string {
-  if (typeof text !== "string") throw wrong(subject, "base64 or a data: URL is wanted");
-  if (/^(data|https?|sha256):/i.test(text)) return text;
-  const [, kind] = SIGNATURES.find(([start]) => text.startsWith(start)) ?? [];
-  if (kind === undefined) throw wrong(subject, "base64 of a PNG, JPEG or WebP is wanted");
-  return `data:image/${kind};base64,${text.replace(/\s+/g, "")}`;
 }

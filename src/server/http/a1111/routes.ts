@@ -19,7 +19,8 @@ import type { Route, RouteContext } from "../route.ts";
 import { extraBatch, extraSingle } from "./extras.ts";
 import { timestamp, webUiAnswer } from "./info.ts";
 import { listRoutes } from "./lists.ts";
-import { dataUrl, webUiRequest } from "./request.ts";
+import { webUiRequest } from "./request.ts";
+import { dataUrl } from "./request-picture.ts";
 import { modelOf, options, type Served } from "./settings.ts";
 
 const PREVIEW_SCALE = 8;
@@ -30,7 +31,7 @@ export function webUiRoutes(services: Services): readonly Route[] {
   /** By the key that chose: A1111's clients choose first, and ask then. */
   const chosen = new Map<string, string>();
   const served = async (context: RouteContext): Promise<Served> => {
-    const { vae, refiner } = services.model;
+    const { vae, refiner, controlDir } = services.model;
     const models = await services.models.names();
     const choice = chosen.get(context.get("owner")) ?? "";
     return {
@@ -38,6 +39,7 @@ export function webUiRoutes(services: Services): readonly Route[] {
       models,
       vae: vae === undefined ? undefined : modelNamed(vae).model,
       refiner: refiner === undefined ? undefined : modelNamed(refiner).model,
+      hasControls: controlDir !== undefined,
     };
   };
   const draw = async (context: RouteContext, fromPicture: boolean) => {

@@ -1,57 +1,50 @@
-/** @file A1111's scripts: read as data. There are none here, so what would make another picture is refused, and what is switched off is listed. */
+/** @file A1111's scripts: ControlNet's units are a job's controls; of others there are none, so what would make another picture is refused. */
 import { isJsonObject, type JsonObject } from "../../../source/json-fields.ts";
-import type { Refusal } from "../failures.ts";
+import { type ControlUnits, controlUnits } from "./control-units.ts";
 import { NEUTRAL, wrong } from "./refusals.ts";
+import type { Served } from "./settings.ts";
 
 /** What the ControlNet extension calls itself. */
 const CONTROL_NET = /^controlnet$/i;
 
-/** A unit of the ControlNet extension, in its API's names (sd-webui-controlnet, external_code.py), old ones included. */
-interface ControlUnit {
-  readonly enabled: boolean;
-  readonly module: string;
-  readonly model: string;
-}
-
-/**
- * Names of scripts that were sent and do nothing. Throws Refusal for those that would do something.
- */
-export function requireNoScripts({ script_name: name, alwayson_scripts: always }: JsonObject): readonly string[] {
+/** Controls, and the names of what was sent and does nothing. Throws Refusal for scripts that would do something. */
+export function scriptsOf(
+  { script_name: name, alwayson_scripts: always }: JsonObject,
+  { hasControls }: Pick<Served, "hasControls">,
+): ControlUnits {
   if (!NEUTRAL.includes(name)) throw wrong("script_name", "there are no scripts here");
-  if (always === undefined || always === null) return [];
+  if (always === undefined || always === null) return { controls: [], ignored: [] };
   if (!isJsonObject(always)) throw wrong("alwayson_scripts", "an object is wanted");
-  const unused: string[] = [];
-  for (const [script, value] of Object.entries(always)) {
-    const shown = JSON.stringify(script.slice(0, 60));
-    // As a list, or as the numbered fields of a form.
-    const given = isJsonObject(value) ? (value.args ?? []) : value;
-    const args = isJsonObject(given) ? Object.values(given) : given;
-    if (!Array.isArray(args)) throw wrong("alwayson_scripts", `the args of ${shown} must be a list`);
-    if (CONTROL_NET.test(script)) {
-      const units = args.map(controlUnit).filter(({ enabled }) => enabled);
-      if (units.length > 0) throw notHere(`${shown} (${units.map(unitText).join(", ")})`);
-    } else if (args.some((each) => (isJsonObject(each) ? each.enabled !== false : !NEUTRAL.includes(each)))) {
-      throw notHere(shown);
+  const found = Object.entries(always).map(([script, value]): ControlUnits => {
+    const args = argsOf(script, value);
+    const shown = script.slice(0, 60);
+    if (!CONTROL_NET.test(script)) {
+      if (args.some((each) => (isJsonObject(each) ? each.enabled !== false : !NEUTRAL.includes(each)))) {
+        throw wrong("alwayson_scripts", `${JSON.stringify(shown)} is not here, and the picture would be another`);
+      }
+      return { controls: [], ignored: args.length > 0 ? [`alwayson_scripts.${shown}`] : [] };
     }
-    if (args.length > 0) unused.push(`alwayson_scripts.${script.slice(0, 60)}`);
-  }
-  return unused;
+    const { controls, ignored } = controlUnits(args);
+    if (controls.length > 0 && !hasControls) {
+      const files = controls.map(({ file }) => JSON.stringify(file.slice(0, 60))).join(", ");
+      throw wrong("alwayson_scripts", `the server was started without a folder of ControlNets (found ${files})`);
+    }
+    const isUnused = args.length > 0 && controls.length === 0;
+    return {
+      controls,
+      ignored: [
+        ...ignored.map((each) => `alwayson_scripts.ControlNet.${each}`),
+        ...(isUnused ? [`alwayson_scripts.${shown}`] : []),
+      ],
+    };
+  });
+  return { controls: found.flatMap(({ controls }) => controls), ignored: found.flatMap(({ ignored }) => ignored) };
 }
 
-function notHere(script: string): Refusal {
-  return wrong("alwayson_scripts", `${script} is not here, and the picture would be another`);
-}
-
-/** Throws Refusal for what is none. */
-function controlUnit(unit: unknown): ControlUnit {
-  if (NEUTRAL.includes(unit)) return { enabled: false, module: "none", model: "None" };
-  if (!isJsonObject(unit)) throw wrong("alwayson_scripts", "a unit of ControlNet must be an object");
-  const { enabled = true, module = "none", model = "None", image, input_image: before } = unit;
-  // The web UI sends units that nobody filled in.
-  const isEmpty = NEUTRAL.includes(model) && (module === "none" || NEUTRAL.includes(module)) && !image && !before;
-  return { enabled: enabled !== false && !isEmpty, module: String(module), model: String(model) };
-}
-
-function unitText({ module, model }: ControlUnit): string {
-  return `${JSON.stringify(model.slice(0, 60))} by ${JSON.stringify(module.slice(0, 40))}`;
+/** A list, or the numbered fields of a form. Throws Refusal. */
+function argsOf(script: string, value: unknown): readonly unknown[] {
+  const given = isJsonObject(value) ? (value.args ?? []) : value;
+  const args = isJsonObject(given) ? Object.values(given) : given;
+  if (Array.isArray(args)) return args;
+  throw wrong("alwayson_scripts", `the args of ${JSON.stringify(script.slice(0, 60))} must be a list`);
 }

@@ -11,6 +11,8 @@ export interface Served {
   /** In place of the model's own. */
   readonly vae: string | undefined;
   readonly refiner: string | undefined;
+  /** There is a folder of ControlNets. */
+  readonly hasControls: boolean;
 }
 
 /** Settings that a request may change for itself; which checkpoint is asked is seen to by the routes. */

@@ -54,7 +54,7 @@ export async function answerMcp(caller: ToolCaller, request: Request, message: J
       });
     } catch (error) {
       const { status, message: text } = failureOf(error);
-      if (status >= 500) services.onFailure(error);
+      if (status === 500) services.onFailure(error);
       return { isError: true, content: [{ type: "text", text }] };
     }
   });

@@ -1,0 +1,109 @@
+/** @file Units of A1111's ControlNet extension (sd-webui-controlnet and Forge, their API's names, old ones included) as a job's controls. */
+import type { ControlUse } from "../../../job/control-use.ts";
+import { isJsonObject, type JsonObject } from "../../../source/json-fields.ts";
+import { NEUTRAL, wrong } from "./refusals.ts";
+import { dataUrl } from "./request-picture.ts";
+
+/** Its preprocessors that need no network of their own. */
+const MODULES: Readonly<Record<string, ControlUse["preprocess"]>> = {
+  ...{ none: undefined, canny: "canny", threshold: "threshold", tile_resample: "tile", invert: "invert" },
+  ...{ "invert (from white bg & black line)": "invert", recolor_luminance: "grey" },
+};
+export const CONTROL_MODULES = Object.keys(MODULES);
+/** Kinds of a ControlNet Union. */
+const KINDS: Readonly<Record<string, string | undefined>> = {
+  ...{ openpose: "openpose", depth: "depth", "soft edge": "softedge", "hard edge": "canny", "normal map": "normal" },
+  ...{ segmentation: "segment", tile: "tile", inpaint: "inpaint", unknown: undefined },
+};
+/** What more important is: neither, the prompt, the network. */
+const CONTROL_MODES: Readonly<Record<string, "balanced" | "prompt" | "network">> = {
+  ...{ balanced: "balanced", "my prompt is more important": "prompt", "controlnet is more important": "network" },
+  ...{ "0": "balanced", "1": "prompt", "2": "network" },
+};
+/** Where the extension's own thresholds stand: ours are these. */
+const THRESHOLDS: Readonly<Record<string, readonly unknown[]>> = {
+  threshold_a: [-1, 0, 64, 100, 127],
+  threshold_b: [-1, 0, 64, 200],
+};
+/** Read below, or of no meaning for the picture. */
+const READ = [
+  ...["enabled", "module", "model", "weight", "image", "input_image", "guidance_start", "guidance_end", "control_mode"],
+  ...["guessmode", "union_control_type", "threshold_a", "threshold_b", "lowvram", "low_vram", "save_detected_map"],
+];
+/** Which our own way is. */
+const OURS: JsonObject = { resize_mode: "Just Resize", pixel_perfect: true, hr_option: "Both" };
+
+export interface ControlUnits {
+  readonly controls: readonly ControlUse[];
+  /** Names of a unit's settings that say nothing to us. */
+  readonly ignored: readonly string[];
+}
+
+/** Those that are switched on. Throws Refusal. */
+export function controlUnits(units: readonly unknown[]): ControlUnits {
+  const on = units.filter(isOn);
+  const ignored = on.flatMap((unit) =>
+    Object.keys(unit).filter(
+      (name) => !READ.includes(name) && !NEUTRAL.includes(unit[name]) && OURS[name] !== unit[name],
+    ),
+  );
+  return { controls: on.map(controlOf), ignored: [...new Set(ignored)] };
+}
+
+/** The web UI sends units that nobody filled in. Throws Refusal for what is none. */
+function isOn(unit: unknown): unit is JsonObject {
+  if (NEUTRAL.includes(unit)) return false;
+  if (!isJsonObject(unit)) throw wrong("alwayson_scripts", "a unit of ControlNet must be an object");
+  return unit.enabled !== false && !(NEUTRAL.includes(unit.model) && NEUTRAL.includes(pictureOf(unit)));
+}
+
+function controlOf(unit: JsonObject): ControlUse {
+  const { model, module = "none", weight = 1, guidance_start: start = 0, guidance_end: end = 1 } = unit;
+  if (typeof model !== "string" || NEUTRAL.includes(model)) {
+    throw wrong(
+      "alwayson_scripts",
+      "a unit of ControlNet names no model, and no preprocessor's picture is given back here",
+    );
+  }
+  const preprocess = named("module", module, MODULES, "none");
+  for (const [name, allowed] of Object.entries(THRESHOLDS)) {
+    if (preprocess && unit[name] !== undefined && unit[name] !== null && !allowed.includes(unit[name]))
+      throw wrong("alwayson_scripts", `${name} of ${String(module)} can't be changed`);
+  }
+  const importance = named("control_mode", unit.control_mode, CONTROL_MODES, "Balanced");
+  if (importance === "prompt")
+    throw wrong("alwayson_scripts", "control_mode: that the prompt is more important is not here");
+  const kind = named("union_control_type", unit.union_control_type, KINDS, "Unknown");
+  const picture = pictureOf(unit);
+  return {
+    // With the beginning of its hash behind it, as the extension lists it.
+    file: model.replace(/ \[[0-9a-f]{8}\]$/, ""),
+    ...(!NEUTRAL.includes(picture) && { image: dataUrl("alwayson_scripts", picture) }),
+    ...(weight !== null && weight !== 1 && { weight: share("weight", weight, 10) }),
+    ...(start !== null && start !== 0 && { start: share("guidance_start", start, 1) }),
+    ...(end !== null && end !== 1 && { end: share("guidance_end", end, 1) }),
+    ...((importance === "network" || unit.guessmode === true) && { guess: true }),
+    ...(kind !== undefined && { mode: kind }),
+    ...(preprocess !== undefined && { preprocess }),
+  };
+}
+
+/** By itself, or beside a mask of its own, which isn't taken. */
+function pictureOf({ image, input_image: before, mask, effective_region_mask: region }: JsonObject): unknown {
+  const given = image ?? before;
+  const masks = [mask, region, isJsonObject(given) ? given.mask : undefined];
+  if (masks.some((each) => !NEUTRAL.includes(each))) throw wrong("alwayson_scripts", "a unit's mask is not taken");
+  return isJsonObject(given) ? given.image : given;
+}
+
+function named<Value>(name: string, value: unknown, table: Readonly<Record<string, Value>>, standing: string): Value {
+  const text = String(value ?? standing).toLowerCase();
+  if (Object.hasOwn(table, text)) return table[text]!;
+  const allowed = Object.keys(table).join(", ");
+  throw wrong("alwayson_scripts", `${name} ${JSON.stringify(text.slice(0, 60))} is not here (allowed ${allowed})`);
+}
+
+function share(name: string, value: unknown, max: number): number {
+  if (typeof value === "number" && value >= 0 && value <= max) return value;
+  throw wrong("alwayson_scripts", `${name} must be a number from 0 to ${max}`);
+}
