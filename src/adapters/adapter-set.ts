@@ -6,6 +6,7 @@ import { sha256Hex } from "#hash";
 import type { TensorEntry, TensorTable } from "../container/table.ts";
 import { type AdaptedLayer, adaptedLayer, type OwnedChange } from "./adapted-layer.ts";
 import type { Adapter, LayerChange } from "./layer-change.ts";
+import { WORKSPACE_BYTES } from "./made/product-kernel.ts";
 
 /** Of one component: its layers by module name, and the tensors by weight name. */
 export class ComponentAdapters {
@@ -70,7 +71,7 @@ export class AdapterSet {
         if ("keptBytes" in source && typeof source.keptBytes === "number") keptBytes += source.keptBytes;
       }
     }
-    this.hostBytes = READS_AT_ONCE * mostBytes + keptBytes;
+    this.hostBytes = READS_AT_ONCE * mostBytes + keptBytes + (mostBytes > 0 ? WORKSPACE_BYTES : 0);
   }
 
   /** The same for the same adapters in the same order: what shapes of jobs are told apart by. */

@@ -79,13 +79,8 @@ class GainSource implements ByteSource {
       const count = Math.min(atOnce, rows - row);
       const strip = await readRows(this.#weight, row, count, signal);
       await add(strip, row, count);
-      for (let r = 0, at = 0; r < count; r++) {
-        for (let input = 0; input < inputs; input++) {
-          let sum = 0;
-          for (let tap = 0; tap < taps; tap++, at++) sum += strip[at]! * strip[at]!;
-          squares[this.#onInput ? input : row + r]! += sum;
-        }
-      }
+      if (this.#onInput) addToInputs(squares, strip, taps);
+      else for (let r = 0; r < count; r++) squares[row + r] = squaresOf(strip, r * width, width, taps);
     }
     const magnitude = await readAll(this.#magnitude, signal);
     const gain = Float32Array.from(squares, (square, i) => (square === 0 ? 0 : magnitude[i]! / Math.sqrt(square)));
@@ -109,11 +104,31 @@ class GainSource implements ByteSource {
     return async (strip, row, count) => {
       const more = new Float32Array(strip.length);
       packed.multiply(up.subarray(row * rank, (row + count) * rank), count, more);
-      for (let i = 0; i < strip.length; i++) strip[i]! += change.scale * more[i]!;
+      const { scale } = change;
+      for (let i = 0; i < strip.length; i++) strip[i]! += scale * more[i]!;
     };
   }
 
   async [Symbol.asyncDispose](): Promise<void> {}
+}
+
+/** Of a row from `at` on: the sum of its inputs' sums. */
+function squaresOf(strip: Float32Array, at: number, width: number, taps: number): number {
+  let all = 0;
+  for (let from = at; from < at + width; from += taps) {
+    let sum = 0;
+    for (let i = from; i < from + taps; i++) sum += strip[i]! * strip[i]!;
+    all += sum;
+  }
+  return all;
+}
+
+function addToInputs(squares: Float64Array, strip: Float32Array, taps: number): void {
+  for (let at = 0, input = 0; at < strip.length; input = (input + 1) % squares.length) {
+    let sum = 0;
+    for (const end = at + taps; at < end; at++) sum += strip[at]! * strip[at]!;
+    squares[input]! += sum;
+  }
 }
 
 /** mid(down) as one: [rank, in, ...], flat. */
