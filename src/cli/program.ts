@@ -15,6 +15,7 @@ import { addGenerate } from "./generate.ts";
 import { addGrid } from "./grid.ts";
 import { addImport } from "./import.ts";
 import { addInspect } from "./inspect.ts";
+import { addJobs } from "./jobs.ts";
 import { addPack } from "./pack.ts";
 import { addPlan } from "./plan.ts";
 import { addPull } from "./pull.ts";
@@ -130,6 +131,7 @@ function createProgram(context: CliContext, hold: (text: string) => void): Comma
   program.commandsGroup("This machine:");
   addServe(program, context);
   addWorker(program, context);
+  addJobs(program, context);
   addDoctor(program, context);
   addBench(program, context);
   return program;

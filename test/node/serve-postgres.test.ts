@@ -3,150 +3,44 @@
  * once in effect.
  */
 import assert from "node:assert/strict";
-import { type ChildProcess, spawn } from "node:child_process";
 import { createHash } from "node:crypto";
-import { once } from "node:events";
-import { chmodSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { after, before, test } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
+import { runCli } from "../../src/cli/program.ts";
 import { BudgetError } from "../../src/errors.ts";
-import type { Engine, GenerateJob } from "../../src/job/types.ts";
+import { encodePng } from "../../src/image/png.ts";
+import type { GenerateJob } from "../../src/job/types.ts";
 import { openEngine } from "../../src/node.ts";
+import { Assets } from "../../src/server/pictures/assets.ts";
+import { folderStore } from "../../src/server/pictures/picture-store.ts";
 import { s3Store } from "../../src/server/pictures/s3-store.ts";
+import { openBoss } from "../../src/server/queue/boss.ts";
+import { Claims } from "../../src/server/queue/claims.ts";
+import { JobQueue } from "../../src/server/queue/job-queue.ts";
 import { openPostgres } from "../../src/server/queue/postgres.ts";
-import { runWorker } from "../../src/server/worker-process.ts";
+import { prune } from "../../src/server/queue/prune.ts";
+import { prepareTables } from "../../src/server/queue/tables.ts";
+import { WorkerEntries } from "../../src/server/queue/workers.ts";
 import { testBucket } from "../support/bucket.ts";
-import { NO_POSTGRES, PASSWORD, TestPostgres } from "../support/postgres.ts";
+import { NO_POSTGRES, PASSWORD } from "../support/postgres.ts";
 import { sameBytes } from "../support/same.ts";
 import { seededRandom } from "../support/seed.ts";
-import { pretendingEngine, pretendingServer, type RunningServer } from "../support/server.ts";
 import { searched } from "../support/thorough.ts";
-
-interface JobJson {
-  readonly id: string;
-  readonly state: string;
-  readonly step: number;
-  readonly model: string;
-  readonly startedAt?: string;
-  readonly job: { readonly seed: number; readonly prompt: string };
-  readonly error?: { readonly code: string };
-  readonly asset?: string;
-}
+import { ask, call, type JobJson, Machines, over, type Place, QUICK } from "../support/workers.ts";
+import { fakeContext } from "./fake-context.ts";
 
 const skip = NO_POSTGRES ?? false;
-const WORKER = fileURLToPath(new URL("../support/worker-process.ts", import.meta.url));
 const MODEL = fileURLToPath(new URL("../../fixtures/golden/flat", import.meta.url));
-/** Workers that die are missed soon. */
-const QUICK = { touchMs: 400, lostAfterS: 10, monitorS: 1 };
-const LOST_AFTER_S = 2;
 const random = seededRandom();
-const processes = new Set<ChildProcess>();
-let folder: string;
-let postgres: TestPostgres;
+let machines: Machines;
 
 before(async () => {
-  folder = mkdtempSync(path.join(tmpdir(), "solvay-workers-"));
-  chmodSync(folder, 0o755);
-  if (skip === false) postgres = await TestPostgres.start();
+  if (skip === false) machines = await Machines.start();
 });
-after(async () => {
-  for (const child of processes) child.kill("SIGKILL");
-  await postgres?.[Symbol.asyncDispose]();
-  rmSync(folder, { recursive: true, force: true });
-});
-
-async function call<T>(url: string, body?: object): Promise<T> {
-  const headers = { "content-type": "application/json" };
-  const answer = await fetch(url, body && { method: "POST", headers, body: JSON.stringify(body) });
-  return (await answer.json()) as T;
-}
-
-async function ask(base: string, job: object, beside: object = {}): Promise<readonly JobJson[]> {
-  return (await call<{ jobs: readonly JobJson[] }>(`${base}/api/jobs`, { job, ...beside })).jobs;
-}
-
-async function reaches(base: string, id: string, ...states: readonly string[]): Promise<JobJson> {
-  for (;;) {
-    const job = await call<JobJson>(`${base}/api/jobs/${id}`);
-    if (states.includes(job.state)) return job;
-    await delay(20);
-  }
-}
-
-const over = (base: string, id: string) => reaches(base, id, "done", "failed", "cancelled");
-
-interface Place {
-  readonly database: string;
-  readonly images: string;
-}
-
-/** A server that only takes jobs, over a new database. */
-async function taking(name: string): Promise<{ readonly server: RunningServer; readonly place: Place }> {
-  const place = { database: await postgres.database(name), images: path.join(folder, name) };
-  const server = await pretendingServer({
-    ...{ folder: path.join(folder, "state"), worker: false, queueLimit: 2000, heartbeat: QUICK, ...place },
-  });
-  // pg-boss takes no less than 10 s.
-  await postgres.query("update pgboss.queue set heartbeat_seconds = $1", [LOST_AFTER_S], place.database);
-  return { server, place };
-}
-
-/** A worker in this process. */
-function worker(
-  place: Place & { readonly env?: Readonly<Record<string, string>> },
-  models: Record<string, (asked: GenerateJob) => void>,
-  engine: (model: string) => Promise<Engine> = async (model) => pretendingEngine({ asked: models[model] }),
-): AsyncDisposable & { readonly ready: Promise<string>; readonly stop: () => Promise<void> } {
-  const stop = new AbortController();
-  const ready = Promise.withResolvers<string>();
-  const running = runWorker(
-    {
-      ...{ env: {}, ...place, heartbeat: QUICK, stateFolder: path.join(folder, "state") },
-      models: new Map(Object.keys(models).map((model) => [model, { model }])),
-      openEngine: ({ model }) => engine(String(model)),
-      modelContent: async () => "the same",
-      logs: { write() {} },
-      onReady: (_, model) => ready.resolve(model),
-      onDrawn() {},
-    },
-    stop.signal,
-  );
-  running.catch(ready.reject);
-  const end = async () => {
-    stop.abort();
-    await running;
-  };
-  return { ready: ready.promise, stop: end, [Symbol.asyncDispose]: end };
-}
-
-class WorkerProcess {
-  readonly #child: ChildProcess;
-  logs = "";
-
-  constructor(place: Place) {
-    const told = JSON.stringify({ ...place, heartbeat: QUICK, stateFolder: folder });
-    this.#child = spawn(process.execPath, [WORKER], { env: { ...process.env, WORKER: told } });
-    this.#child.stderr!.on("data", (text: Buffer) => {
-      this.logs += String(text);
-    });
-    processes.add(this.#child);
-    this.#child.once("exit", () => processes.delete(this.#child));
-  }
-
-  get pid(): number {
-    return this.#child.pid!;
-  }
-
-  async end(signal: NodeJS.Signals): Promise<void> {
-    const exit = once(this.#child, "exit");
-    if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;
-    this.#child.kill(signal);
-    await exit;
-  }
-}
+after(() => machines?.[Symbol.asyncDispose]());
 
 test("three workers, killed with -9 at random, over a database that is restarted: each job is done once in effect, none is lost or invented", {
   skip,
@@ -155,20 +49,20 @@ test("three workers, killed with -9 at random, over a database that is restarted
     jobs: many,
     kills,
     restarts,
-  } = searched({ jobs: 100, kills: 3, restarts: 1 }, { jobs: 300, kills: 25, restarts: 4 });
-  const { server, place } = await taking("chaos");
+  } = searched({ jobs: 100, kills: 2, restarts: 1 }, { jobs: 300, kills: 25, restarts: 4 });
+  const { server, place } = await machines.taking("chaos");
   await using _ = server;
   const { url } = server;
-  const workers = [0, 1, 2].map(() => new WorkerProcess(place));
+  const workers = [0, 1, 2].map(() => machines.process(place));
   const asked = new Map<string, number>();
   for (let at = 0; at < many; at += 10) {
-    const jobs = await ask(url, { prompt: `picture ${at}`, steps: 25, seed: at }, { count: 10, priority: at % 3 });
+    const jobs = await ask(url, { prompt: `picture ${at}`, steps: 12, seed: at }, { count: 10, priority: at % 3 });
     for (const { id, job } of jobs) asked.set(id, job.seed);
   }
   const killed: { readonly pid: number; readonly atMs: number }[] = [];
   const open = async () =>
     (
-      await postgres.query<{ open: number }>(
+      await machines.postgres.query<{ open: number }>(
         "select count(*)::int as open from solvay.jobs where state in ('queued', 'running')",
         [],
         place.database,
@@ -184,18 +78,18 @@ test("three workers, killed with -9 at random, over a database that is restarted
       const victim = workers[at]!;
       killed.push({ pid: victim.pid, atMs: Date.now() });
       await victim.end("SIGKILL");
-      workers[at] = new WorkerProcess(place);
+      workers[at] = machines.process(place);
     }
     if (restartAt.length > restarted && left < restartAt[restarted]!) {
-      await postgres.down(restarted % 2 === 0 ? "SIGINT" : "SIGQUIT");
+      await machines.postgres.down(restarted % 2 === 0 ? "SIGINT" : "SIGQUIT");
       await delay(500);
-      await postgres.up();
+      await machines.postgres.up();
       restarted++;
     }
   }
   assert.deepEqual([killed.length, restarted], [kills, restarts]);
 
-  const rows = await postgres.query<{ id: string; seed: number; state: string; asset: string; name: string }>(
+  const rows = await machines.postgres.query<{ id: string; seed: number; state: string; asset: string; name: string }>(
     `select j.id, (j.job->>'seed')::int as seed, j.state, j.asset, a.name from solvay.jobs j
      left join solvay.assets a on a.sha256 = j.asset`,
     [],
@@ -207,16 +101,16 @@ test("three workers, killed with -9 at random, over a database that is restarted
     const bytes = readFileSync(path.join(place.images, name));
     assert.equal(createHash("sha256").update(bytes).digest("hex"), asset);
   }
-  const gallery = await postgres.query<{ job: string }>("select job from solvay.gallery", [], place.database);
+  const gallery = await machines.postgres.query<{ job: string }>("select job from solvay.gallery", [], place.database);
   assert.deepEqual(gallery.map(({ job }) => job).toSorted(), [...asked.keys()].toSorted());
-  const ends = await postgres.query<{ ends: number }>(
+  const ends = await machines.postgres.query<{ ends: number }>(
     "select count(*)::int as ends from solvay.events where type in ('done', 'failed', 'cancelled')",
     [],
     place.database,
   );
   assert.equal(ends[0]!.ends, many);
   // What is over leaves nothing behind: no claims, no states.
-  const left = await postgres.query("select id from pgboss.job where name = 'pictures'", [], place.database);
+  const left = await machines.postgres.query("select id from pgboss.job where name = 'pictures'", [], place.database);
   assert.equal(left.length, 0);
   for (const { pid, atMs } of killed) await tellResumed(t.diagnostic.bind(t), place, pid, atMs);
   for (const each of workers) await each.end("SIGTERM");
@@ -225,7 +119,7 @@ test("three workers, killed with -9 at random, over a database that is restarted
 
 /** How long it took until another worker drew the job that a killed one had. */
 async function tellResumed(tell: (text: string) => void, place: Place, pid: number, atMs: number): Promise<void> {
-  const rows = await postgres.query<{ at: Date }>(
+  const rows = await machines.postgres.query<{ at: Date }>(
     `select next.at from solvay.events mine join solvay.workers w on w.id::text = mine.data->>'worker'
      join solvay.events next on next.job = mine.job and next.type = 'started' and next.seq > mine.seq
      where mine.type = 'started' and w.name like $1 and next.at > $2::timestamptz order by next.at limit 1`,
@@ -255,10 +149,25 @@ test("a database that is away is told by its place alone (E_DATABASE), and what 
   });
 });
 
+test("processes that start at once over an empty database all start", { skip }, async () => {
+  const url = await machines.postgres.database("empty");
+  const started = await Promise.all(
+    [1, 2, 3, 4].map(async () => {
+      const database = await openPostgres(url, { onTrouble() {} });
+      await prepareTables(database);
+      return { database, boss: await openBoss(database, QUICK, () => {}) };
+    }),
+  );
+  for (const { database, boss } of started) {
+    await boss.stop({ graceful: false });
+    await database[Symbol.asyncDispose]();
+  }
+});
+
 test("workers take what they can: their models, what fits their budgets (else it fails, saying so), what is not cancelled on another machine", {
   skip,
 }, async () => {
-  const { server, place } = await taking("capable");
+  const { server, place } = await machines.taking("capable");
   await using _ = server;
   const { url } = server;
   const drawn: string[] = [];
@@ -273,14 +182,14 @@ test("workers take what they can: their models, what fits their budgets (else it
     model: "other",
   });
   assert.equal(unknown.error.code, "E_MODEL");
-  await using first = worker(place, { pretence: small });
+  await using first = machines.worker(place, { pretence: small });
   await first.ready;
   const [large] = await ask(url, { prompt: "large", steps: 2 });
   const refused = await over(url, large!.id);
   assert.deepEqual([refused.state, refused.error?.code], ["failed", "E_BUDGET"]);
 
   // One with more memory, and another model beside.
-  await using second = worker(place, { pretence: draws("big"), other: draws("other") });
+  await using second = machines.worker(place, { pretence: draws("big"), other: draws("other") });
   await second.ready;
   const models = await call<{ models: readonly { name: string }[] }>(`${url}/api/models`);
   assert.deepEqual(
@@ -300,7 +209,7 @@ test("workers take what they can: their models, what fits their budgets (else it
   assert.equal((await over(url, last!.id)).state, "done");
   await first.stop();
   await second.stop();
-  const [left] = await postgres.query<{ left: number }>(
+  const [left] = await machines.postgres.query<{ left: number }>(
     "select count(*)::int as left from solvay.workers",
     [],
     place.database,
@@ -312,27 +221,28 @@ test("a worker that is told to stop gives its picture on: another one goes on fr
   skip,
 }, async () => {
   const budgets = { vram: "1G", ram: "1G" };
-  const job = { prompt: "a lake", steps: 14, width: 64, height: 64, seed: 5 };
+  const job = { prompt: "a lake", steps: 6, width: 64, height: 64, seed: 5 };
   await using bucket = await testBucket();
-  const place = { database: await postgres.database("drained"), images: `s3://${bucket.name}/studio`, env: bucket.env };
-  await using server = await pretendingServer({
-    ...{ folder: path.join(folder, "state"), worker: false, heartbeat: QUICK, ...place },
+  const { server, place } = await machines.taking("drained", {
+    images: `s3://${bucket.name}/studio`,
+    env: bucket.env,
   });
+  await using _ = server;
   const { url } = server;
   const open = () => openEngine({ backend: "reference", model: MODEL, budgets });
-  await using first = worker(place, { pretence: () => {} }, open);
+  await using first = machines.worker(place, { pretence: () => {} }, open);
   const [asked] = await ask(url, job);
   while ((await call<JobJson>(`${url}/api/jobs/${asked!.id}`)).step < 1) await delay(20);
   await first.stop();
   const given = await call<JobJson>(`${url}/api/jobs/${asked!.id}`);
   assert.deepEqual([given.state, given.startedAt], ["queued", undefined]);
 
-  await using second = worker(place, { pretence: () => {} }, open);
+  await using second = machines.worker(place, { pretence: () => {} }, open);
   const done = await over(url, asked!.id);
   assert.equal(done.state, "done");
   const bytes = new Uint8Array(await (await fetch(`${url}/api/assets/${done.asset}`)).arrayBuffer());
   await second.stop();
-  const steps = await postgres.query<{ step: number }>(
+  const steps = await machines.postgres.query<{ step: number }>(
     `select (data->>'step')::int as step from solvay.events where type = 'step' and seq > (select seq from solvay.events where type = 'returned')
      order by seq limit 1`,
     [],
@@ -345,4 +255,154 @@ test("a worker that is told to stop gives its picture on: another one goes on fr
   // Its state is gone with it.
   const store = await s3Store(place.images, bucket.env);
   assert.deepEqual(await Array.fromAsync(store.list("unfinished")), []);
+});
+
+test("solvay jobs: lists and acts by a server and by the database, for people and as JSON; a job that is not there is none (E_NOT_FOUND, E_SERVER)", {
+  skip,
+}, async () => {
+  const { server, place } = await machines.taking("desk");
+  await using _ = server;
+  const { url } = server;
+  const [first, second] = await ask(url, { prompt: "a desk\u001b[2J", steps: 2, seed: 1 }, { count: 2 });
+  const jobs = async (line: string, ...where: readonly string[]) => {
+    const fake = fakeContext({ cwd: machines.folder });
+    const exitCode = await runCli(["jobs", ...line.split(" "), ...where], { ...fake.context, env: {} });
+    return { exitCode, out: fake.out(), err: fake.err() };
+  };
+  const there = ["--server", url];
+  assert.match((await jobs("list --state queued", ...there)).out, new RegExp(`^${second!.id}  queued  .* a desk`));
+  assert.equal((await jobs("list --state done", ...there)).out, "no jobs\n");
+  assert.match((await jobs(`show ${first!.id}`, ...there)).out, /\nmodel: pretence\n.*prompt: a desk \[2J/s);
+  for (const where of [there, ["--database", place.database]]) {
+    const listed = JSON.parse((await jobs("list --json", ...where)).out) as { readonly jobs: readonly JobJson[] };
+    assert.deepEqual(
+      listed.jobs.map(({ id }) => id),
+      [second!.id, first!.id],
+    );
+    const cancelled = JSON.parse((await jobs(`cancel ${first!.id} ${second!.id} --json`, ...where)).out) as {
+      readonly jobs: readonly JobJson[];
+    };
+    assert.deepEqual(
+      cancelled.jobs.map(({ state }) => state),
+      ["cancelled", "cancelled"],
+    );
+    await jobs(`retry ${first!.id} ${second!.id}`, ...where);
+    const back = JSON.parse((await jobs(`priority ${first!.id} -7 --json`, ...where)).out) as {
+      readonly priority: number;
+    };
+    assert.equal(back.priority, -7);
+    const none = await jobs("show 00000000-0000-4000-8000-000000000000", ...where);
+    assert.deepEqual([none.exitCode, none.err.split(" ")[0]], [2, "E_NOT_FOUND"]);
+  }
+  const nobody = await jobs("list", "--server", "http://127.0.0.1:9");
+  assert.deepEqual([nobody.exitCode, nobody.err.split(" ")[0]], [5, "E_SERVER"]);
+  const both = await jobs("list", "--server", url, "--database", place.database);
+  assert.deepEqual([both.exitCode, both.err.split(" ")[0]], [2, "E_USAGE"]);
+});
+
+test("claims: priorities first, then the model that is held, then keys in turn, then the order of asking; one alone gets each job", {
+  skip,
+}, async () => {
+  const { server, place } = await machines.taking("ordered");
+  await using _ = server;
+  await using database = await openPostgres(place.database, { onTrouble() {} });
+  const boss = await openBoss(database, QUICK, () => {});
+  try {
+    const queue = new JobQueue(database, boss, { open: 1000, openOfOne: 1000 });
+    const claims = new Claims(database, boss);
+    const id = await new WorkerEntries(database).enter(["a", "b"]);
+    const add = async (owner: string, prompt: string, { model = "a", priority = 0 } = {}) => {
+      const job = { job: { prompt }, model, hash: prompt, askedHash: prompt };
+      await queue.submit([job], { owner, priority });
+    };
+    const order = async (models: readonly string[], held: string | undefined) => {
+      const prompts: string[] = [];
+      for (;;) {
+        const claim = await claims.claim({ models, held, worker: id });
+        if (!claim) return prompts;
+        prompts.push(claim.record.job.prompt);
+      }
+    };
+    for (const prompt of ["ann1", "ann2", "ann3"]) await add("ann", prompt);
+    await add("ben", "ben1");
+    await add("cat", "cat1");
+    await add("ben", "ben2");
+    await add("ann", "other model", { model: "b" });
+    await add("ann", "first of all", { priority: 1 });
+    await add("ann", "later", { priority: -1 });
+    await add("dan", "nobody's", { model: "c" });
+    const found = await order(["a", "b"], "a");
+    assert.deepEqual(found, ["first of all", "ben1", "cat1", "ann1", "ben2", "ann2", "ann3", "other model", "later"]);
+
+    // As many at once as there are connections: each is claimed by one.
+    for (let at = 0; at < 60; at++) await add(`key ${at % 7}`, `many ${at}`);
+    const beganMs = performance.now();
+    const all = (await Promise.all([1, 2, 3, 4, 5, 6].map(() => order(["a"], "a")))).flat();
+    const took = performance.now() - beganMs;
+    assert.deepEqual(new Set(all).size, 60);
+    assert.equal(all.length, 60);
+    process.stderr.write(`${Math.round(60_000 / took)} claims a second\n`);
+  } finally {
+    await boss.stop({ graceful: false });
+  }
+});
+
+test("a folder that takes no picture: the job is kept, tried again and says so; what is old is pruned, what is in use is not", {
+  skip,
+}, async () => {
+  const { server, place } = await machines.taking("pruned");
+  await using _ = server;
+  const { url } = server;
+  await using drawing = machines.worker(place, { pretence: () => {} });
+  await drawing.ready;
+  writeFileSync(place.images, "a file where the folder should be");
+  const [job] = await ask(url, { prompt: "kept", steps: 1, seed: 3 });
+  const told = async () =>
+    await machines.postgres.query<{ text: string }>(
+      "select data->>'text' as text from solvay.events where type = 'note'",
+      [],
+      place.database,
+    );
+  while ((await told()).length === 0) await delay(50);
+  assert.match(
+    (await told())[0]!.text,
+    /^the picture can't be written yet \(a part of the path is no folder\): it is kept/,
+  );
+  assert.equal((await call<JobJson>(`${url}/api/jobs/${job!.id}`)).state, "running");
+  rmSync(place.images);
+  assert.equal((await over(url, job!.id)).state, "done");
+
+  await using database = await openPostgres(place.database, { onTrouble() {} });
+  const store = folderStore(place.images);
+  const assets = new Assets(database, store);
+  const picture = async (grey: number) =>
+    await assets.add(await encodePng({ width: 8, height: 8, rgb: new Uint8Array(192).fill(grey) }), "upload");
+  const [used, unused, fresh] = [await picture(1), await picture(2), await picture(3)];
+  const [from] = await ask(url, {
+    prompt: "from it",
+    steps: 1,
+    initImage: `sha256:${used.sha256}`,
+    width: 64,
+    height: 64,
+  });
+  assert.equal((await over(url, from!.id)).state, "done");
+  const [refused] = await ask(url, { prompt: "refuse", steps: 3 });
+  assert.equal((await over(url, refused!.id)).state, "failed");
+  await store.put(`unfinished/${refused!.id}.solvay`, [new Uint8Array(1)]);
+  await database.query("update solvay.jobs set finished_at = now() - interval '31 days'");
+  await database.query("update solvay.events set at = now() - interval '8 days' where job = $1", [from!.id]);
+  await database.query("update solvay.assets set created_at = now() - interval '31 days' where sha256 <> $1", [
+    fresh.sha256,
+  ]);
+  await prune({ database, store, stateStore: store, purge: async () => {} });
+  assert.deepEqual(
+    (await call<{ jobs: JobJson[] }>(`${url}/api/jobs`)).jobs.map(({ id }) => id),
+    [from!.id, job!.id],
+  );
+  assert.equal((await call<{ error: { code: string } }>(`${url}/api/jobs/${refused!.id}`)).error.code, "E_NOT_FOUND");
+  const there = async ({ sha256 }: { readonly sha256: string }) => (await assets.read(sha256)) !== undefined;
+  assert.deepEqual([await there(used), await there(unused), await there(fresh)], [true, false, true]);
+  assert.deepEqual(await Array.fromAsync(store.list("unfinished")), []);
+  const events = await database.query<{ job: string }>("select distinct job from solvay.events");
+  assert.ok(!events.some((event) => event.job === from!.id) && events.some((event) => event.job === job!.id));
 });

@@ -20,7 +20,22 @@ const RETRIES = 1_000_000;
 /** As long as pg-boss allows: signs of life count, not how long a picture takes. */
 const LONGEST_S = 23 * 3600;
 
+/** Held while pg-boss makes its tables: of several processes that start at once it lets only one live. */
+const STARTING_LOCK = 0x50_1a_13;
+
 export async function openBoss(
+  database: Database,
+  heartbeat: Heartbeat,
+  onError: (error: Error) => void,
+): Promise<PgBoss> {
+  if (!database.shared) return await startedBoss(database, heartbeat, onError);
+  return await database.transaction(async (sql) => {
+    await sql.query(`select pg_advisory_xact_lock(${STARTING_LOCK})`);
+    return await startedBoss(database, heartbeat, onError);
+  });
+}
+
+async function startedBoss(
   database: Database,
   { lostAfterS, monitorS }: Heartbeat,
   onError: (error: Error) => void,

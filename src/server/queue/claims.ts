@@ -82,7 +82,8 @@ export class Claims {
     const suspect = next.claims > 0;
     if (!fits({ record: recordOf(next), suspect })) throw new LeftWaiting();
     const retryCount = await fetchJob(this.#boss, sql, Number(next.number));
-    if (retryCount === undefined) return undefined;
+    // Another one claimed it between the two.
+    if (retryCount === undefined) return "passed over";
     const [row] = await sql.query<JobRow>(
       `update solvay.jobs set state = 'running', fence = coalesce(fence, 0) + 1, claims = claims + 1, step = 0,
        started_at = null where id = $1 returning *`,

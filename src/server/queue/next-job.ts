@@ -25,8 +25,10 @@ export async function nextJob(
 ): Promise<JobRow | undefined> {
   const [row] = await sql.query<JobRow>(
     `select j.* from solvay.jobs j left join solvay.turns t on t.owner = j.owner
-     where j.state in ('queued', 'running') and j.model = any ($1::text[])
-       and exists (select from pgboss.job b where b.name = '${QUEUE}' and b.id = j.id and b.state < 'active')
+     where (j.state = 'queued' or (j.state = 'running' and exists (
+         -- Its worker has shown no sign of life: pg-boss took the claim back.
+         select from pgboss.job b where b.name = '${QUEUE}' and b.id = j.id and b.state < 'active')))
+       and j.model = any ($1::text[])
        and not exists (select from solvay.refusals r where r.job = j.id and r.worker = $3::uuid)
      order by j.priority desc, (j.model = $2) desc, t.at nulls first, j.number limit 1
      ${lock ? "for update of j skip locked" : ""}`,
