@@ -145,7 +145,9 @@ async function describe(kind: AdapterKind, file: string, signal: AbortSignal | u
     const adapter = describeAdapter(path.basename(file), tensors, header.metadata);
     if (!adapter) return { ...NOTHING, what: "", problem: "this is no adapter" };
     const { kinds, ranks, madeFor, trainedOn, triggers, tags, advice } = adapter;
-    const counted = Object.entries(kinds).map(([name, layers]) => `${name} of ${layers} layers`);
+    const counted = Object.entries(kinds).map(
+      ([name, layers]) => `${name} of ${layers} ${layers === 1 ? "layer" : "layers"}`,
+    );
     const isKnown = FAMILIES.some(({ name }) => madeFor?.toLowerCase() === `an adapter for ${name}`);
     return {
       ...{ what: counted.join(", "), ranks, triggers, trainedOn, advice },

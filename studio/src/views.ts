@@ -21,6 +21,7 @@ export const VIEWS: readonly View[] = [
     load: () => import("./views/gallery/gallery-view.tsx"),
   },
   { name: "grid", title: "nav.grid", icon: "grid", load: () => import("./views/grid/grid-view.tsx") },
+  { name: "models", title: "nav.models", icon: "models", load: () => import("./views/models/models-view.tsx") },
   { name: "solvay", title: "nav.solvay", icon: "memory", load: () => import("./views/solvay/solvay-view.tsx") },
   {
     name: "settings",

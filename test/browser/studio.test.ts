@@ -8,6 +8,7 @@ import { galleryTests } from "./studio/gallery.ts";
 import { gridTests } from "./studio/grid.ts";
 import { habitTests } from "./studio/habits.ts";
 import { StudioUnderTest } from "./studio/harness.ts";
+import { modelsTests } from "./studio/models.ts";
 import { queueTests } from "./studio/queue.ts";
 import { recallTests } from "./studio/recall.ts";
 import { solvayTests } from "./studio/solvay.ts";
@@ -28,6 +29,7 @@ else {
   galleryTests(() => studio);
   startPictureTests(() => studio);
   solvayTests(() => studio);
+  modelsTests(() => studio);
   gridTests(() => studio);
   habitTests(() => studio);
   firstMinuteTests(() => studio);

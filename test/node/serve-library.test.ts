@@ -63,9 +63,9 @@ test("adapters by name, with what they are, their words, and why some can't be u
     adapters.map(({ name, folder: at, what, problem }) => [name, at, what, problem]),
     [
       ["broken", "", "", adapters[0]!.problem],
-      ["fur", "", "LoRA of 1 layers", undefined],
-      ["ink", "styles", "LoRA of 1 layers", undefined],
-      ["old", "", "LoRA of 1 layers", "this is an adapter for Stable Diffusion 1.5"],
+      ["fur", "", "LoRA of 1 layer", undefined],
+      ["ink", "styles", "LoRA of 1 layer", undefined],
+      ["old", "", "LoRA of 1 layer", "this is an adapter for Stable Diffusion 1.5"],
     ],
   );
   assert.ok(adapters[0]!.problem);

@@ -61,8 +61,11 @@ export const api = {
   models: async () => (await ask<{ readonly models: readonly ModelInfo[] }>("/api/models")).models,
   jobs: async (limit: number) => (await ask<{ readonly jobs: readonly Job[] }>(`/api/jobs?limit=${limit}`)).jobs,
   job: (id: string) => ask<Job>(`/api/jobs/${id}`),
-  submit: async (job: JobFields, count = 1, priority = 0) =>
-    (await ask<{ readonly jobs: readonly Job[] }>("/api/jobs", { json: { job, count, priority } })).jobs,
+  /** `model`: "" for the server's standing one. */
+  submit: async (job: JobFields, count = 1, priority = 0, model = "") => {
+    const beside = { count, priority, ...(model !== "" && { model }) };
+    return (await ask<{ readonly jobs: readonly Job[] }>("/api/jobs", { json: { job, ...beside } })).jobs;
+  },
   cancel: (id: string) => ask<Job>(`/api/jobs/${id}/cancel`, { method: "POST" }),
   retry: (id: string) => ask<Job>(`/api/jobs/${id}/retry`, { method: "POST" }),
   /** `before`: the job that comes next; null: none does. */

@@ -1,6 +1,6 @@
 /** @file The gallery as the server has it: numbers by day, pictures by number, marks, and what a picture says of its making. */
 import { ask } from "./client.ts";
-import type { JobFields, Size } from "./types.ts";
+import type { Size } from "./types.ts";
 
 export interface GalleryDay {
   /** YYYY-MM-DD. */
@@ -25,18 +25,6 @@ export interface GalleryPicture extends Size {
   readonly prompt: string;
   readonly infotext: string;
   readonly createdAt: string;
-}
-
-/** What a picture of any program says of its making. */
-export interface Recalled {
-  readonly tool?: string;
-  readonly job?: JobFields;
-  /** What its prompts were drawn from. */
-  readonly templates?: JobFields;
-  readonly facts?: Readonly<Record<string, string>>;
-  readonly others?: Readonly<Record<string, string>>;
-  readonly notes: readonly string[];
-  readonly remake?: { readonly exact: boolean; readonly reasons: readonly string[] };
 }
 
 /** The server takes no more at a time. */
@@ -73,8 +61,4 @@ export async function changePictures(
 
 export function thumbnailOf(id: number): string {
   return `/api/gallery/${id}/thumbnail`;
-}
-
-export function settingsOfAsset(sha256: string): Promise<Recalled> {
-  return ask<Recalled>(`/api/assets/${sha256}/settings`);
 }

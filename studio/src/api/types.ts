@@ -114,6 +114,8 @@ export interface Recalled extends Size {
   readonly tool?: string;
   /** What prompts were drawn from, by the prompt's field. */
   readonly templates?: Readonly<Record<string, string>>;
+  /** What else it says of its making: model, backend, version. */
+  readonly facts?: Readonly<Record<string, string>>;
   /** Settings that mean nothing here, by their names. */
   readonly others?: Readonly<Record<string, string>>;
   readonly notes: readonly string[];

@@ -1,8 +1,9 @@
-/** @file A second server for views that need much: thousands of pictures, a plan of some blocks, an engine whose blocks come and go. */
+/** @file A second server for views that need much: thousands of pictures, a plan of some blocks, an engine whose blocks come and go, adapters and a cache. */
 import { rmSync } from "node:fs";
 import { UsageError } from "../../../src/errors.ts";
 import type { PlanOptions, PlanReport, ResidencyEvent } from "../../../src/job/types.ts";
 import { fillGallery } from "../../support/gallery.ts";
+import { libraryFolder } from "../../support/library-folder.ts";
 import { pretendingServer, type RunningServer, serverFolder } from "../../support/server.ts";
 
 const PICTURES = 5000;
@@ -42,7 +43,10 @@ async function open(): Promise<Filled> {
     Array.from({ length: PICTURES }, (_, i) => picture(i)),
     3,
   );
+  const { loras, home } = await libraryFolder(folder);
   const server = await pretendingServer({
+    ...{ home, env: { HOME: home } },
+    models: new Map([["pretence", { loraDir: loras, store: `${folder}/store` }]]),
     ...{ folder, studio: true, moments: [moment(1, KEYS.slice(0, 2)), moment(2, KEYS.slice(1, 3))] },
     plan: async (_, options) => planFor(options),
   });

@@ -3,10 +3,21 @@ import type { Catalogue } from "../translate.ts";
 import { draw } from "./draw.ts";
 import { gallery } from "./gallery.ts";
 import { grid } from "./grid.ts";
+import { models } from "./models.ts";
 import { queue } from "./queue.ts";
 import { recall } from "./recall.ts";
 import { shell } from "./shell.ts";
 import { solvay } from "./solvay.ts";
 import { start } from "./start.ts";
 
-export const de: Catalogue = { ...shell, ...draw, ...queue, ...recall, ...gallery, ...start, ...solvay, ...grid };
+export const de: Catalogue = {
+  ...shell,
+  ...draw,
+  ...queue,
+  ...recall,
+  ...gallery,
+  ...start,
+  ...grid,
+  ...solvay,
+  ...models,
+};

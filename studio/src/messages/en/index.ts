@@ -2,10 +2,21 @@
 import { draw } from "./draw.ts";
 import { gallery } from "./gallery.ts";
 import { grid } from "./grid.ts";
+import { models } from "./models.ts";
 import { queue } from "./queue.ts";
 import { recall } from "./recall.ts";
 import { shell } from "./shell.ts";
 import { solvay } from "./solvay.ts";
 import { start } from "./start.ts";
 
-export const en = { ...shell, ...draw, ...queue, ...recall, ...gallery, ...start, ...solvay, ...grid } as const;
+export const en = {
+  ...shell,
+  ...draw,
+  ...queue,
+  ...recall,
+  ...gallery,
+  ...start,
+  ...grid,
+  ...solvay,
+  ...models,
+} as const;

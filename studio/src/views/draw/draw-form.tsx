@@ -5,6 +5,7 @@ import { maybe, t } from "../../messages/translate.ts";
 import { Choice } from "../../parts/choice.tsx";
 import { Field } from "../../parts/field.tsx";
 import { Icon } from "../../parts/icon.tsx";
+import { LoraWeights } from "../../parts/lora-weights.tsx";
 import { count, form, prompt, schema, setField } from "../../state/form.ts";
 import { isPhone, mode, setMode } from "../../state/settings.ts";
 import { draw } from "./drawing.ts";
@@ -41,6 +42,7 @@ export function DrawForm() {
         </div>
         <SizePicker />
         <StartPicture />
+        <LoraWeights />
         <Count most={known?.maxCount ?? 1} />
         {!isPhone.value && (
           <Choice

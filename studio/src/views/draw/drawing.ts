@@ -5,6 +5,7 @@ import type { JobFields, JobValue } from "../../api/types.ts";
 import { notifyFailure } from "../../shell/notices.tsx";
 import { count, fill, form, jobOfForm, rememberPrompt, schema } from "../../state/form.ts";
 import { learnJobs } from "../../state/jobs.ts";
+import { modelChoice } from "../../state/loras.ts";
 
 /** The job whose picture is shown large; undefined: the one that is drawn, or was drawn last. */
 export const selected = signal<string | undefined>(undefined);
@@ -18,7 +19,7 @@ export async function draw(): Promise<void> {
 
 export async function submit(job: JobFields, pictures: number): Promise<void> {
   try {
-    learnJobs(await api.submit(job, pictures));
+    learnJobs(await api.submit(job, pictures, 0, modelChoice.peek()));
     selected.value = undefined;
   } catch (error) {
     notifyFailure(error);

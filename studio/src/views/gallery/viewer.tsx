@@ -1,11 +1,13 @@
 /** @file One picture, large, with what it says of its making and what can be done with it; arrows go to its neighbours. */
 import "./viewer.css";
 import { useEffect, useRef, useState } from "preact/hooks";
-import { type GalleryPicture, type Recalled, settingsOfAsset } from "../../api/gallery.ts";
-import type { JobFields } from "../../api/types.ts";
+import { api } from "../../api/client.ts";
+import type { GalleryPicture } from "../../api/gallery.ts";
+import type { JobFields, Recalled } from "../../api/types.ts";
 import { language, maybe, t } from "../../messages/translate.ts";
 import { Icon } from "../../parts/icon.tsx";
 import { notifyFailure } from "../../shell/notices.tsx";
+import { withoutSeed } from "../../state/form.ts";
 import { drawVariations, useAll, useFields } from "../draw/drawing.ts";
 import {
   current,
@@ -138,10 +140,11 @@ const PROMPTS = ["prompt", "negativePrompt"];
 function About({ picture }: { readonly picture: GalleryPicture }) {
   const [recalled, setRecalled] = useState<Recalled | undefined>();
   useEffect(() => {
-    settingsOfAsset(picture.asset).then(setRecalled, notifyFailure);
+    api.settingsOf(picture.asset).then(setRecalled, notifyFailure);
   }, []);
   const job: JobFields = recalled?.job ?? (picture.prompt === "" ? {} : { prompt: picture.prompt });
-  const whole: JobFields = { ...job, ...recalled?.templates };
+  // Its template stands before what chance made of it.
+  const written = withoutSeed(job);
   const leave = (does: () => void) => () => {
     opened.value = undefined;
     does();
@@ -151,7 +154,7 @@ function About({ picture }: { readonly picture: GalleryPicture }) {
   return (
     <>
       <p class="viewer-prompt" dir="auto">
-        {String(whole.prompt ?? "")}
+        {String(written.prompt ?? "")}
       </p>
       {job.negativePrompt !== undefined && job.negativePrompt !== "" && (
         <p class="hint" dir="auto">
@@ -159,10 +162,10 @@ function About({ picture }: { readonly picture: GalleryPicture }) {
         </p>
       )}
       <div class="actions">
-        <button type="button" class="primary" onClick={leave(() => useAll(whole))}>
+        <button type="button" class="primary" onClick={leave(() => useAll(job))}>
           {t("draw.useAll")}
         </button>
-        <button type="button" onClick={leave(() => useFields(whole, ["prompt", "negativePrompt"]))}>
+        <button type="button" onClick={leave(() => useFields(written, [...PROMPTS, "template", "negativeTemplate"]))}>
           {t("draw.usePrompt")}
         </button>
         <button type="button" disabled={job.seed === undefined} onClick={leave(() => useFields(job, ["seed"]))}>
