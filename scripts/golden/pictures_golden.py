@@ -57,6 +57,12 @@ JOBS += [
     {"model": "deep", "prompt": "a mill", "seed": 18, "steps": 4, "guidance": 3, "width": 64, "height": 48, "refiner": 0.3, "hires": {"scale": 1.5, "strength": 1.0, "steps": 6, "upscaler": "latent"}},
 ]  # fmt: skip
 
+# A part that is drawn larger and laid back: the box is square as the job, so that nothing of it is filled up.
+JOBS += [
+    {"model": "deep", "prompt": "a mill", "seed": 19, "steps": 6, "guidance": 3, "init": "init.png", "detail": "30,24,24,24", "padding": 8, "blur": 2, "strength": 0.7, "width": 64, "height": 64},
+    {"model": "nested", "prompt": "dunes", "seed": 20, "steps": 5, "guidance": 3, "init": "init.png", "mask": "spot.png", "detail": "mask", "padding": 12, "strength": 0.6, "width": 64, "height": 64},
+]  # fmt: skip
+
 
 def make_pictures() -> None:
     """Neither flat nor noise; masks hard and soft."""
@@ -72,6 +78,10 @@ def make_pictures() -> None:
     square = np.zeros((72, 72), np.uint8)
     square[11:58, 18:61] = 255
     Image.fromarray(square).save(OUT / "square.png")
+    spot = np.zeros((height, width), np.uint8)
+    spot[40:60, 50:70] = 255
+    spot[44:48, 52:60] = 100
+    Image.fromarray(spot).save(OUT / "spot.png")
     soft = Image.fromarray(hard).filter(ImageFilter.GaussianBlur(8))
     Image.fromarray(np.stack([np.asarray(soft)] * 3, -1)).save(OUT / "soft.png")
 
@@ -168,6 +178,8 @@ def picture(job: dict) -> np.ndarray:
     if "hires" in job:
         return larger(job, base, img2img, generator)
     init = opened(job["init"])
+    if "detail" in job:
+        return detailed(job, base, init, generator)
     # As Solvay cuts pictures, whatever a model's cell is.
     width, height = job.get("width", cells(init.width, 8)), job.get("height", cells(init.height, 8))
     steps = {"num_inference_steps": job["steps"], "generator": generator, **common(job)}
@@ -182,6 +194,31 @@ def picture(job: dict) -> np.ndarray:
         )
     strength = {"strength": job["strength"]} if "strength" in job else {}
     return np.asarray(inpaint(image=init, mask_image=opened(job["mask"]), width=width, height=height, **strength, **steps).images[0])
+
+
+def detailed(job: dict, base, init: Image.Image, generator: torch.Generator) -> np.ndarray:
+    inpaint = StableDiffusionXLInpaintPipeline(**base.components, force_zeros_for_empty_prompt=base.config.force_zeros_for_empty_prompt)
+    inpaint.set_progress_bar_config(disable=True)
+    inpaint.mask_processor = VaeImageProcessor(
+        vae_scale_factor=inpaint.vae_scale_factor, do_normalize=False, do_binarize=False, do_convert_grayscale=True
+    )
+    if job["detail"] == "mask":
+        mask = opened(job["mask"]).convert("L")
+    else:
+        left, top, width, height = map(int, job["detail"].split(","))
+        box = np.zeros((init.height, init.width), np.float64)
+        box[top : top + height, left : left + width] = 255
+        # A1111's mask blur: a Gaussian of 2 * int(2.5 * blur + 0.5) + 1 taps; the box is far from the edges.
+        reach = int(2.5 * job["blur"] + 0.5)
+        kernel = np.exp(-(np.arange(-reach, reach + 1) ** 2) / (2 * job["blur"] ** 2))
+        kernel /= kernel.sum()
+        for axis in (1, 0):
+            box = np.apply_along_axis(lambda line: np.convolve(line, kernel, mode="same"), axis, box)
+        mask = Image.fromarray(np.round(box).astype(np.uint8))
+    return np.asarray(inpaint(
+        image=init, mask_image=mask, padding_mask_crop=job["padding"], width=job["width"], height=job["height"], strength=job["strength"],
+        num_inference_steps=job["steps"], generator=generator, **common(job),
+    ).images[0])  # fmt: skip
 
 
 def larger(job: dict, base, img2img, generator: torch.Generator) -> np.ndarray:

@@ -27,7 +27,7 @@ import { TableBlocks } from "../stream/blocks.ts";
 import { ControlFiles, type OpenControl } from "./control-files.ts";
 import { type EmbeddingFiles, learnedJob } from "./embedding-files.ts";
 import { HiresUpscalers, type OpenUpscaler } from "./hires-upscalers.ts";
-import { generateImages, type ImageContext } from "./image-job.ts";
+import { detailSizesOf, generateImages, type ImageContext } from "./image-job.ts";
 import { ImagePromptFiles, type OpenImagePrompt } from "./image-prompt-files.ts";
 import { LoraFiles, type OpenLora } from "./lora-files.ts";
 import { fileFactsOf, type HashFiles } from "./model-hashes.ts";
@@ -287,7 +287,15 @@ async function planJob(
   const upscaler = await files.upscalers.ofJob(full);
   const steering = await files.controlFiles.ofJob(full);
   const imagePrompt = await files.imagePromptFiles.ofJob(full, host.readPicture);
-  const opened = { upscaler, adapters, hiresAdapters, steering, imagePrompt, words };
+  const opened = {
+    upscaler,
+    adapters,
+    hiresAdapters,
+    steering,
+    imagePrompt,
+    detailSizes: detailSizesOf(read.pictures),
+    words,
+  };
   const shape = jobShape(checkpoint, { ...full, ...opened, preview: previewer });
   await provide(shape);
   const { input } = runtime.planInput(shape, other.machine?.device);

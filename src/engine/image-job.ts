@@ -5,7 +5,7 @@
 import type { OpenPictureWriter, PictureWriter } from "../image/picture-writer.ts";
 import type { GenerateRequest, SeriesEvent } from "../job/engine.ts";
 import type { FullJob } from "../job/job.ts";
-import { type JobShape, joinedShape, type PreviewerShape } from "../models/job-shape.ts";
+import { type DetailSizes, type JobShape, joinedShape, type PreviewerShape } from "../models/job-shape.ts";
 import { attempt, settled } from "../pipeline/attempt.ts";
 import type { ControlPictures } from "../pipeline/job-controls.ts";
 import type { JobPictures } from "../pipeline/job-pictures.ts";
@@ -98,6 +98,16 @@ export async function* generateImages(
   }
 }
 
+/** What a plan depends on of a part that is laid back. */
+export function detailSizesOf(pictures: JobPictures | undefined): DetailSizes | undefined {
+  if (!pictures?.detail) return undefined;
+  const { whole, area } = pictures.detail;
+  return {
+    whole: { width: whole.width, height: whole.height },
+    part: { width: area.width, height: area.height },
+  };
+}
+
 const CONTROLS_REFINED = "ControlNets steer the base model: the refiner draws without them";
 
 async function readRequest(context: ImageContext, request: GenerateRequest, index: number): Promise<ReadRequest> {
@@ -115,7 +125,17 @@ async function readRequest(context: ImageContext, request: GenerateRequest, inde
   const imagePrompt = await context.imagePromptFiles.ofJob(full, context.readPicture, signal);
   const steering = await controlFiles.ofJob(full, signal);
   const upscaler = await upscalers.ofJob(full, signal);
-  const job = { ...full, upscaler, adapters, hiresAdapters, steering, imagePrompt, words, preview };
+  const job = {
+    ...full,
+    upscaler,
+    adapters,
+    hiresAdapters,
+    steering,
+    imagePrompt,
+    detailSizes: detailSizesOf(pictures),
+    words,
+    preview,
+  };
   const shape = jobShape(runtime.checkpoint, job);
   await provide(shape, signal);
   const writer = await openWriter(openPictureWriter, full, info, runtime.checkpoint, jobFiles);

@@ -39,8 +39,8 @@ export function recordOf(
     ...job,
     negativePrompt: job.negativePrompt ?? "",
     emptyNegativePrompt: job.negativePrompt === "" ? true : undefined,
-    // With a second pass the job's are the first's, as A1111 has them: from those the picture is made again.
-    ...(job.hiresScale === undefined && { width, height }),
+    // With a second pass the job's are the first's, as A1111 has them, and a part's are those that it is drawn at: from those the picture is made again.
+    ...(job.hiresScale === undefined && job.detail === undefined && { width, height }),
     samplerName: SAMPLERS[job.sampler].title,
     scheduleType: job.schedule === undefined ? checkpoint.scheduleTitle : SCHEDULES[job.schedule].title,
     ...modelNamed(info.model),

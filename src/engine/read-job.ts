@@ -7,6 +7,7 @@ import { resampleBytes } from "../image/resample.ts";
 import { completeJob, type FullJob, type GenerateJob, requireLatent } from "../job/job.ts";
 import { controlImage, namedPictures, withNamedPictures } from "../job/named-pictures.ts";
 import { pictureReference } from "../job/picture.ts";
+import type { Ledger } from "../ledger/ledger.ts";
 import { withDrawnPrompts } from "../pipeline/drawn-prompts.ts";
 import { type ControlPictures, preparationBytes as controlBytes, controlPictures } from "../pipeline/job-controls.ts";
 import { type JobPictures, naturalSize, preparePictures, type ReadPictures } from "../pipeline/job-pictures.ts";
@@ -67,14 +68,20 @@ export async function readJob(
           mask: asked.maskImage === undefined ? undefined : await read("maskImage", asked.maskImage),
         };
   const { defaults, pixelsPerCell } = checkpoint;
-  const complete = completeJob(asked, source ? { ...defaults, ...naturalSize(source, asked) } : defaults);
+  const complete = completeJob(
+    asked,
+    source && asked.detail === undefined ? { ...defaults, ...naturalSize(source, asked) } : defaults,
+  );
   const full = await withDrawnPrompts(complete, readWildcard, signal);
   requireSize(full);
   requireLatent(full, pixelsPerCell);
+  const pictures = source && prepared(ledger, source, full);
   const controlled: ControlPictures[] = [];
   const sizes = [sizeInCells(checkpoint, full), full.hiresScale ? hiresSize(checkpoint, full) : undefined] as const;
   for (const [i, use] of (full.controls ?? []).entries()) {
-    const picture = await read(controlImage(i), use.image ?? full.initImage!);
+    // Of a part, the part: a picture that a control names is one of it already.
+    const own = use.image === undefined && pictures?.detail ? pictures : undefined;
+    const picture = own ?? (await read(controlImage(i), use.image ?? full.initImage!));
     using _ = ledger.reserve(
       "ram",
       controlBytes(picture, sizes[1] ?? sizes[0]),
@@ -83,10 +90,12 @@ export async function readJob(
     controlled.push(controlPictures(picture, use, ...sizes));
   }
   const pictureHashes = hashes.length > 0 ? hashes.join(", ") : undefined;
-  const found = { full, controlPictures: controlled, pictureHashes, notes };
-  if (!source) return { ...found, pictures: undefined };
+  return { full, pictures, controlPictures: controlled, pictureHashes, notes };
+}
+
+function prepared(ledger: Ledger, source: ReadPictures, full: FullJob): JobPictures {
   using _ = ledger.reserve("ram", preparationBytes(source, full), "pictures, until they have the job's size");
-  return { ...found, pictures: preparePictures(source, full) };
+  return preparePictures(source, full);
 }
 
 /** The job for events and records: pictures that lie in the job itself are named by their hashes. */
@@ -115,5 +124,7 @@ function requireSize({ width, height }: FullJob): void {
 /** Most that the pictures take while they are read and resized; what is left then is part of every phase's plan. */
 function preparationBytes({ init, mask }: ReadPictures, job: FullJob): number {
   const bytes = (picture: RgbPicture) => 2 * picture.rgb.length + resampleBytes({ ...picture, channels: 3 }, job);
-  return bytes(init) + (mask ? bytes(mask) : 0) + 8 * job.width * job.height;
+  // A part's mask is blurred over the whole picture.
+  const whole = job.detail === undefined ? 0 : 16 * init.width * init.height;
+  return whole + bytes(init) + (mask ? bytes(mask) : 0) + 8 * job.width * job.height;
 }

@@ -67,6 +67,10 @@ export interface GenerateJob {
   readonly maskBlur?: number;
   /** "left,top,right,bottom": pixels that the picture grows at its sides, which are painted anew. */
   readonly outpaint?: string;
+  /** "left,top,width,height" of the picture to begin with, or "mask": only that part is drawn, at the job's size, and laid back. */
+  readonly detail?: string;
+  /** Pixels around it that are seen with it. Default 32. */
+  readonly detailPadding?: number;
   /** 1..8: the picture is drawn a second time, so many times larger. */
   readonly hiresScale?: number;
   /** 0..1, how much the second pass draws anew. Default 0.7. */
@@ -132,7 +136,7 @@ export type PlanJob = Pick<
   >;
 
 type PictureField =
-  | ("initImage" | "strength" | "maskImage" | "outpaint")
+  | ("initImage" | "strength" | "maskImage" | "outpaint" | "detail")
   | ("refinerStart" | "format" | "lossless")
   | ("hiresScale" | "hiresStrength" | "hiresSteps" | "hiresUpscaler")
   | ("hiresPrompt" | "hiresNegativePrompt" | "hiresLoras");

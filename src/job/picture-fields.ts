@@ -61,6 +61,24 @@ export const PICTURE_FIELDS = {
     loop: { word: "outpaint", usage: "L,T,R,B|none", clear: "none", cleared: "none" },
     shapesPlan: true,
   },
+  detail: {
+    kind: TEXT,
+    description:
+      "part of the picture to begin with that is drawn at the job's size and laid back: left,top,width,height in its pixels, or mask",
+    flag: { usage: "--detail <x,y,w,h|mask>", group: "From a picture" },
+    loop: { word: "detail", usage: "X,Y,W,H|mask|none", clear: "none", cleared: "none" },
+    infotext: { name: "Detail" },
+    shapesPlan: true,
+  },
+  detailPadding: {
+    kind: { type: "whole", min: 0, max: 2048 },
+    description: "pixels around that part which are seen with it",
+    default: 32,
+    flag: { usage: "--detail-padding <n>", group: "From a picture" },
+    infotext: { name: "Masked area padding" },
+    omitsDefault: true,
+    aliases: ["padding_mask_crop"],
+  },
   hiresScale: {
     kind: { type: "decimal", min: 1, max: 8 },
     description: "how many times larger the picture is drawn a second time",

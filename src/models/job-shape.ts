@@ -81,6 +81,14 @@ export interface PicturesShape {
   readonly encoded: number;
   /** A mask says what is painted anew. */
   readonly masked: boolean;
+  /** It is a part of another, which it is laid back over. */
+  readonly detail?: DetailSizes | undefined;
+}
+
+/** In pixels. */
+export interface DetailSizes {
+  readonly whole: { readonly width: number; readonly height: number };
+  readonly part: { readonly width: number; readonly height: number };
 }
 
 export interface HiresShape {

@@ -7,6 +7,7 @@ import { blurredMask, grownMask, grownPicture, type Margins, type RgbPicture } f
 import { greyOf } from "../image/picture.ts";
 import { resample } from "../image/resample.ts";
 import type { GenerateJob, PictureSize } from "../job/job.ts";
+import { boxMask, cutOut, type DetailPlace, detailPlace } from "./detail.ts";
 
 /** What a job names, as it was read. */
 export interface ReadPictures {
@@ -18,9 +19,11 @@ export interface ReadPictures {
 export interface JobPictures extends RgbPicture {
   /** [height, width], 255 where the picture is painted anew. */
   readonly mask?: Uint8Array<ArrayBuffer> | undefined;
+  /** What it is a part of. */
+  readonly detail?: DetailPlace | undefined;
 }
 
-type PictureJob = Pick<GenerateJob, "initImage" | "maskImage" | "maskBlur" | "outpaint">;
+type PictureJob = Pick<GenerateJob, "initImage" | "maskImage" | "maskBlur" | "outpaint" | "detail" | "detailPadding">;
 
 /** Pictures' sides are whole numbers of so many pixels. */
 const SIDE_MULTIPLE = 8;
@@ -32,14 +35,13 @@ export function naturalSize({ init }: ReadPictures, { outpaint }: PictureJob): P
   return { width: side(left + init.width + right), height: side(top + init.height + bottom) };
 }
 
-export function isMasked({ maskImage, outpaint }: PictureJob): boolean {
-  return maskImage !== undefined || outpaint !== undefined;
+export function isMasked({ maskImage, outpaint, detail }: PictureJob): boolean {
+  return maskImage !== undefined || outpaint !== undefined || detail !== undefined;
 }
 
-export function preparePictures(
-  { init, mask }: ReadPictures,
-  { outpaint, maskBlur = 0, width, height }: PictureJob & PictureSize,
-): JobPictures {
+export function preparePictures({ init, mask }: ReadPictures, job: PictureJob & PictureSize): JobPictures {
+  const { outpaint, detail, maskBlur = 0, width, height } = job;
+  if (detail !== undefined) return preparedDetail(init, mask ? greyAt(mask, init) : boxMask(detail, init), job);
   const margins = marginsOf(outpaint);
   const grown = outpaint === undefined ? init : grownPicture(init, margins);
   const rgb = resample({ ...grown, channels: 3, bytes: grown.rgb }, { width, height }, "lanczos");
@@ -47,6 +49,17 @@ export function preparePictures(
   if (!prepared) return { width, height, rgb };
   const blurred = maskBlur > 0 ? blurredMask(prepared, width, height, maskBlur) : prepared;
   return { width, height, rgb, mask: blurred };
+}
+
+/** A part of the picture and of its mask, at the job's size. */
+function preparedDetail(init: RgbPicture, mask: Uint8Array<ArrayBuffer>, job: PictureJob & PictureSize): JobPictures {
+  const { width, height } = job;
+  const detail = detailPlace(init, mask, job);
+  const at = (bytes: Uint8Array<ArrayBuffer>, channels: 1 | 3) => {
+    const part = cutOut(bytes, init.width, channels, detail.area);
+    return resample({ ...detail.area, channels, bytes: part }, { width, height }, "lanczos");
+  };
+  return { width, height, rgb: at(init.rgb, 3), mask: at(detail.mask, 1), detail };
 }
 
 function preparedMask(

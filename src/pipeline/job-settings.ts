@@ -9,6 +9,9 @@ import { isMasked } from "./job-pictures.ts";
 /** diffusers' own, of StableDiffusionXLImg2ImgPipeline and StableDiffusionXLInpaintPipeline. */
 const STRENGTH = 0.3;
 const MASKED_STRENGTH = 0.9999;
+/** Of a part that is drawn larger, and how far its edge is softened: as ADetailer and A1111 have them. */
+const DETAIL_STRENGTH = 0.4;
+const DETAIL_BLUR = 4;
 /** A1111's own. */
 const HIRES_STRENGTH = 0.7;
 
@@ -25,12 +28,14 @@ export function withPictureDefaults<Job extends GenerateJob>(job: Job, refined: 
   return {
     ...job,
     ...(job.initImage !== undefined && { strength: strengthOf(job) }),
+    ...(job.detail !== undefined && { maskBlur: job.maskBlur ?? DETAIL_BLUR }),
     ...(refined && { refinerStart: job.refinerStart ?? REFINER_START }),
     ...(job.hiresScale !== undefined && { hiresStrength: job.hiresStrength ?? HIRES_STRENGTH }),
   };
 }
 
 export function strengthOf(job: GenerateJob): number {
+  if (job.detail !== undefined) return job.strength ?? DETAIL_STRENGTH;
   return job.strength ?? (isMasked(job) ? MASKED_STRENGTH : STRENGTH);
 }
 
@@ -67,7 +72,7 @@ export function sizeInCells({ pixelsPerCell }: Checkpoint, { width, height }: Pi
 /** As of any picture (fields.ts). */
 const MAX_SIDE = 4096;
 
-const NEEDS_PICTURE = ["strength", "maskImage", "outpaint"] as const;
+const NEEDS_PICTURE = ["strength", "maskImage", "outpaint", "detail"] as const;
 const NEEDS_HIRES = [
   ...(["hiresStrength", "hiresSteps", "hiresUpscaler"] as const),
   ...(["hiresPrompt", "hiresNegativePrompt", "hiresLoras"] as const),
@@ -94,6 +99,7 @@ export function requireJobFits({ inpaints, name, refiner }: Checkpoint, job: Gen
     throw refusal("controls", `number ${blind + 1} has no picture to look at`, next);
   }
   requireImagePromptFits(job);
+  requireDetailFits(job);
   requireEncodingFits(job);
   if (job.maskBlur && !isMasked(job)) throw refusal("maskBlur", "there is no mask", "give maskImage, or leave it out");
   if (!refiner && job.refinerStart !== undefined) {
@@ -110,6 +116,18 @@ export function requireJobFits({ inpaints, name, refiner }: Checkpoint, job: Gen
       "give initImage and maskImage",
     );
   }
+}
+
+function requireDetailFits({ detail, detailPadding, maskImage, outpaint }: GenerateJob): void {
+  if (detail === undefined) {
+    if (detailPadding === undefined) return;
+    throw refusal("detailPadding", "there is no detail", "give detail (--detail), or leave it out");
+  }
+  if (outpaint !== undefined)
+    throw refusal("detail", "a picture that grows is drawn as a whole", "leave out detail or outpaint");
+  if ((detail === "mask") === (maskImage !== undefined)) return;
+  const problem = maskImage === undefined ? "there is no mask" : "there is a mask beside the box";
+  throw refusal("detail", problem, "give a box x,y,w,h, or mask with maskImage (--mask-image)");
 }
 
 function requireImagePromptFits({

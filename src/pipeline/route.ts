@@ -7,7 +7,7 @@ import { encoderBytesPerPixel } from "../image/picture-writer.ts";
 import type { FullJob } from "../job/job.ts";
 import type { LearnedWord } from "../models/conditioning.ts";
 import type { Checkpoint } from "../models/family.ts";
-import type { JobShape, UpscalerShape } from "../models/job-shape.ts";
+import type { DetailSizes, JobShape, UpscalerShape } from "../models/job-shape.ts";
 import { type Course, courseOf } from "./denoising.ts";
 import { adaptersShape, type JobAdapters } from "./job-adapters.ts";
 import { controlShapes, type JobControl } from "./job-controls.ts";
@@ -108,6 +108,8 @@ export type ShapedJob = FullJob & {
   readonly adapters?: JobAdapters | undefined;
   /** What its `controls` name. */
   readonly imagePrompt?: JobImagePrompt | undefined;
+  /** Sizes of what a part is laid back over, and of that part in it. */
+  readonly detailSizes?: DetailSizes | undefined;
   readonly steering?: readonly JobControl[] | undefined;
   /** Of a second pass that has others. */
   readonly hiresAdapters?: JobAdapters | undefined;
@@ -143,7 +145,9 @@ export function jobShape(checkpoint: Checkpoint, job: ShapedJob): JobShape {
     ...(format !== "png" && { encoderBytesPerPixel: encoderBytesPerPixel({ format, lossless }) }),
     ...(adapters && { adapters: adaptersShape(adapters, first.course) }),
     ...(adapters?.encoders && { encoderAdapters: adapters.encoders.set }),
-    ...(job.initImage !== undefined && { pictures: { encoded, masked: isMasked(job) } }),
+    ...(job.initImage !== undefined && {
+      pictures: { encoded, masked: isMasked(job), ...(job.detailSizes && { detail: job.detailSizes }) },
+    }),
     ...(refined && {
       refined: {
         ...(hires && hiresSize(checkpoint, job)),

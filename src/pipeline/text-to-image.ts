@@ -5,6 +5,7 @@
 import { onlyColour } from "../image/flat-picture.ts";
 import type { ImagePrompt } from "../models/image-prompt.ts";
 import type { SamplerState } from "../sampler/sampler.ts";
+import { withDetail } from "./detail.ts";
 import type { JobAdapters } from "./job-adapters.ts";
 import type { ControlPictures } from "./job-controls.ts";
 import type { JobImagePrompt } from "./job-image-prompt.ts";
@@ -101,7 +102,8 @@ export async function* textToImage(
     const text = `E_FLAT all of the picture is ${colour}: check the weights with solvay verify, or try another seed`;
     yield { type: "note", text };
   }
-  yield { type: "pixels", rgb, width, height };
+  const detail = job.pictures?.detail;
+  yield { type: "pixels", ...(detail ? withDetail(detail, { rgb, width, height }) : { rgb, width, height }) };
 }
 
 /** What the model is told of a job's pictures. */

@@ -30,6 +30,9 @@ interface GoldenJob {
   readonly negative?: string;
   /** Where the refiner takes over. */
   readonly refiner?: number;
+  readonly detail?: string;
+  readonly padding?: number;
+  readonly blur?: number;
   readonly file: string;
 }
 
@@ -45,7 +48,7 @@ function modelOf({ model }: GoldenJob): string {
 }
 
 function jobOf({ prompt, seed, steps, guidance, width, height, init, mask, ...rest }: GoldenJob): GenerateJob {
-  const { strength, hires, refiner, negative } = rest;
+  const { strength, hires, refiner, negative, detail, padding, blur = 0 } = rest;
   return {
     ...{ prompt, seed, steps, guidance },
     ...(width !== undefined && { width }),
@@ -54,6 +57,8 @@ function jobOf({ prompt, seed, steps, guidance, width, height, init, mask, ...re
     ...(mask !== undefined && { maskImage: pathOf(mask) }),
     ...(strength !== undefined && { strength }),
     ...(hires && { hiresScale: hires.scale, hiresStrength: hires.strength, hiresUpscaler: hires.upscaler }),
+    ...(detail !== undefined && { detail, maskBlur: blur }),
+    ...(padding !== undefined && { detailPadding: padding }),
     ...(refiner !== undefined && { refinerStart: refiner }),
     ...(negative !== undefined && { negativePrompt: negative }),
     ...(hires?.steps !== undefined && { hiresSteps: hires.steps }),

@@ -7,6 +7,7 @@ import { before, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { runCli } from "../../src/cli/program.ts";
 import { controlNetSchema } from "../../src/models/sdxl/controlnet.ts";
+import { readPicture } from "../../src/node/pictures.ts";
 import { openEngine } from "../../src/node.ts";
 import type { SamplerState } from "../../src/sampler/sampler.ts";
 import { memorySource } from "../../src/source/memory.ts";
@@ -212,4 +213,19 @@ test("refused: a control without a picture, a folder of another class, an absent
     /E_CONTROL lines: it looks at one kind of picture/,
   );
   await assert.rejects(drawn([{ file: "flux", image: PICTURE }]), /E_CONTROL .*FluxControlNetModel/);
+});
+
+test("a part that is drawn larger, steered by the part itself: laid back over the picture, told, and made again to the byte", async () => {
+  const file = path.join(cwd, "nets/lines.safetensors");
+  const line = ["--init-image", PICTURE, "--detail", "40,30,20,20", "--control", file, "--strength", "0.9"];
+  const png = await generate("part.png", ...line);
+  const read = async (bytes: Buffer) => readPicture(new Uint8Array(bytes), { name: "x" });
+  const [made, before] = [await read(png), await read(readFileSync(PICTURE))];
+  assert.deepEqual([made.width, made.height], [before.width, before.height]);
+  const differs = (x: number, y: number) => made.rgb[3 * (y * made.width + x)] !== before.rgb[3 * (y * made.width + x)];
+  assert.ok(differs(50, 40) && !differs(5, 5) && !differs(95, 80));
+  const texts = new Map((await writtenTexts(png)).map(({ keyword, text }) => [keyword, text]));
+  assert.match(texts.get("parameters")!, /Size: 16x16, .*Mask blur: 4\.0, .*Detail: "40,30,20,20"/);
+  const again = await run("again", "part.png", "--model", FLAT, "--backend", "reference", "--output", "part-again.png");
+  assert.equal(again.error, "The same file, byte for byte.");
 });

@@ -13,7 +13,7 @@ import { checkServed } from "../../src/server/work/served-job.ts";
 /** Texts that are only read as texts. */
 const PLAIN_TEXTS = [
   ...["prompt", "negativePrompt", "prompt2", "negativePrompt2"],
-  ...["template", "negativeTemplate", "template2", "negativeTemplate2", "outpaint"],
+  ...["template", "negativeTemplate", "template2", "negativeTemplate2", "outpaint", "detail"],
   ...["hiresPrompt", "hiresNegativePrompt", "hiresTemplate", "hiresNegativeTemplate"],
 ];
 const PATHS = [

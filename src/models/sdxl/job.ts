@@ -16,7 +16,7 @@ import {
   type LatentMoments,
   PROMPT_CACHE_ENTRIES,
 } from "../family.ts";
-import type { JobShape } from "../job-shape.ts";
+import type { DetailSizes, JobShape } from "../job-shape.ts";
 import type { Previewing } from "../previewing.ts";
 import { Upscaling } from "../upscaling.ts";
 import { encodePrompt } from "./conditioning.ts";
@@ -120,7 +120,9 @@ function describePhases(
   const learnedBytes = ((text?.learned ?? 0) * learnedInputBytes) / inputElements(clip, "positions");
   const embeddingBytes = chunkBytes * (PROMPT_CACHE_ENTRIES + heldChunks * (refined ? 2 : 1)) + learnedBytes;
   // The picture and its mask as bytes, from which they are made again should the device fail.
-  const pictureBytes = pictures ? (pictures.masked ? 4 : 3) * first.width * first.height : 0;
+  const { detail } = pictures ?? {};
+  const wholeBytes = detail ? 4 * detail.whole.width * detail.whole.height : 0;
+  const pictureBytes = pictures ? (pictures.masked ? 4 : 3) * first.width * first.height + wholeBytes : 0;
   // What controls look at, at each size.
   const sizes = [...(shape.controls ? [first] : []), ...(hires?.controls && second ? [second] : [])];
   const controlBytes =
@@ -163,7 +165,13 @@ function describePhases(
   };
   const seen = imagePrompt ? [imagePrompt.describe(host.alwaysBytes, laneBytes)] : [];
   const drawn = [...seen, ...first.lookPhases("look", host), first.denoisePhase("denoise", host)];
-  if (!second || !hires) return [encode, ...drawn, ...(refined?.phases(host) ?? []), first.decodePhase("decode", host)];
+  if (!second || !hires)
+    return [
+      encode,
+      ...drawn,
+      ...(refined?.phases(host) ?? []),
+      laidBack(first.decodePhase("decode", host), first, host, detail),
+    ];
   const larger = { ...host, promptBytes: secondPromptBytes, furtherLatents: host.furtherLatents + PICTURE_LATENTS };
   // Beside what the network takes: the latent that was decoded, and the way to the size that is wanted.
   const besideBytes = host.alwaysBytes + (2 + host.furtherLatents) * first.latentBytes;
@@ -200,6 +208,19 @@ function describePhases(
 function adapterBytesOf({ adapters, encoderAdapters, hires }: JobShape): number {
   const sets = new Set([adapters?.set, encoderAdapters, hires?.adapters?.set]);
   return [...sets].reduce((sum, set) => sum + (set?.hostBytes ?? 0), 0);
+}
+
+/** With what the part is laid back over: the part at its size there, the whole, and what that one's encoder takes. */
+function laidBack(
+  phase: PhaseDescription,
+  drawn: Size,
+  host: StageHost,
+  detail: DetailSizes | undefined,
+): PhaseDescription {
+  if (!detail) return phase;
+  const { whole, part } = detail;
+  const wholeBytes = whole.width * whole.height * (3 + host.encoderBytesPerPixel);
+  return { ...phase, hostBytes: phase.hostBytes + wholeBytes + resampleBytes({ ...drawn, channels: 3 }, part) };
 }
 
 interface Size {
