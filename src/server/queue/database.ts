@@ -1,6 +1,8 @@
 /** @file The database that a server keeps its jobs in, as little of it as we use: statements, transactions, notices, and the queue's own way in. */
+import { setImmediate } from "node:timers/promises";
 import type { PGlite } from "@electric-sql/pglite";
 import type { Db as BossDatabase } from "pg-boss";
+import { TurnQueue } from "../../engine/turn-queue.ts";
 import { makeDatabaseFolder } from "./database-folder.ts";
 import { openPglite } from "./pglite.ts";
 
@@ -32,12 +34,21 @@ export async function openEmbedded(folder: string): Promise<Database> {
   await makeDatabaseFolder(folder);
   const { fromPglite } = await import("pg-boss");
   const pglite = await openPglite(folder);
+  const turns = new TurnQueue();
+  /** Its WebAssembly runs in this thread, and its promises hand one statement on to the next: without a pause the socket would wait for all of them. */
+  const inTurn = async <T>(work: () => Promise<T>): Promise<T> => {
+    using _ = await turns.take();
+    await setImmediate();
+    return await work();
+  };
+  const query = statements(pglite);
   return {
-    query: statements(pglite),
+    query: (text, values) => inTurn(() => query(text, values)),
     boss: fromPglite(pglite),
     ownBytes: EMBEDDED_BYTES,
     shared: false,
-    transaction: (work) => pglite.transaction((open) => work({ query: statements(open), boss: bossOf(open) })),
+    transaction: (work) =>
+      inTurn(() => pglite.transaction((open) => work({ query: statements(open), boss: bossOf(open) }))),
     async run(text) {
       await pglite.exec(text);
     },
