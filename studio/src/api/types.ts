@@ -40,6 +40,8 @@ export interface FieldKind {
     | "pair"
     | "picture"
     | "loras"
+    | "controls"
+    | "pictures"
     | "files";
   readonly min?: number;
   readonly max?: number;

@@ -4,7 +4,9 @@ import type { JobValue, SchemaField } from "../api/types.ts";
 import { maybe, t } from "../messages/translate.ts";
 import { form, setField, standingOf } from "../state/form.ts";
 import { Icon } from "./icon.tsx";
+import { PicturesField, UsesField } from "./list-fields.tsx";
 import { NumberField } from "./number-field.tsx";
+import { PictureSlot } from "./picture-slot.tsx";
 
 /** Its words in the language, or its name as words: "guidanceRescale" is "Guidance rescale". */
 export function titleOf(name: string): string {
@@ -27,6 +29,14 @@ function hintOf({ name, description, absent }: SchemaField): string {
 }
 
 export function Field({ field }: { readonly field: SchemaField }) {
+  return (
+    <div data-field={field.name}>
+      <Control field={field} />
+    </div>
+  );
+}
+
+function Control({ field }: { readonly field: SchemaField }) {
   const { name, kind } = field;
   const label = titleOf(name);
   const hint = hintOf(field);
@@ -53,9 +63,12 @@ export function Field({ field }: { readonly field: SchemaField }) {
         />
       );
     case "picture":
+      return <PictureSlot label={label} value={value === undefined ? undefined : String(value)} onChange={onChange} />;
     case "loras":
-      // They have parts of their own in the form.
-      return null;
+    case "controls":
+      return <UsesField {...{ label, hint, kind, value, onChange }} />;
+    case "pictures":
+      return <PicturesField {...{ label, hint, kind, value, onChange }} />;
     default:
       return (
         <Text

@@ -21,8 +21,8 @@ export function queueTests(studio: () => StudioUnderTest): void {
     await pc.getByRole("button", { name: "To the front: three" }).click();
     await phone.locator(".job.queued").first().getByText("three").waitFor();
     assert.deepEqual(await waitingIn(phone), ["three", "one", "two"]);
-    await phone.getByRole("button", { name: "Later: three" }).click();
-    await pc.locator(".job.queued").first().getByText("one").waitFor();
+    await pc.getByRole("button", { name: "Later: three" }).click();
+    await phone.locator(".job.queued").first().getByText("one").waitFor();
     assert.deepEqual(await waitingIn(pc), ["one", "three", "two"]);
     // By its handle, with a pointer.
     const [first, last] = [pc.locator(".job.queued").first(), pc.locator(".job.queued").last()];

@@ -1,5 +1,5 @@
 /** @file What a form is drawn from: a job's fields with a server's limits, and what suits the model that is served. */
-import { samplingAdvice } from "../../../adapters/few-steps.ts";
+import { CONTROL_PREPROCESSORS } from "../../../image/control-picture.ts";
 import type { Field, Kind } from "../../../job/field-type.ts";
 import { JOB_FIELDS } from "../../../job/fields.ts";
 import type { EngineInfo } from "../../../job/types.ts";
@@ -7,6 +7,7 @@ import type { JsonObject } from "../../../source/json-fields.ts";
 import { openEngineOf, type Services } from "../../services.ts";
 import { MAX_COUNT, SERVED_LIMITS } from "../../work/served-job.ts";
 import type { Route } from "../route.ts";
+import { modelAdvice } from "./model-advice.ts";
 
 /** Width to height of the sizes that SDXL was trained on most, as far as people ask for them. */
 const SHAPES = [1 / 1, 4 / 3, 3 / 2, 16 / 9, 3 / 4, 2 / 3, 9 / 16];
@@ -18,7 +19,11 @@ export function schemaRoutes(services: Services): readonly Route[] {
       handle: (context) => {
         const { info } = openEngineOf(services);
         const fields = Object.entries<Field>(JOB_FIELDS).map(([name, field]) => fieldView(name, field));
-        return context.json({ fields, maxCount: MAX_COUNT, model: { sizes: sizesOf(info), ...adviceFor(info) } });
+        return context.json({
+          fields,
+          maxCount: MAX_COUNT,
+          model: { sizes: sizesOf(info), ...modelAdvice(info.model) },
+        });
       },
     },
   ];
@@ -40,6 +45,7 @@ function fieldView(name: string, { kind, description, default: standing, absent,
 function kindView(name: string, kind: Kind): JsonObject {
   const { min, max } = SERVED_LIMITS[name as keyof typeof SERVED_LIMITS] ?? {};
   if (kind.type === "text") return { ...kind, maxChars: Math.min(kind.maxChars, max ?? kind.maxChars) };
+  if (kind.type === "controls") return { type: kind.type, values: [...CONTROL_PREPROCESSORS] };
   if (kind.type === "named") return { type: kind.type, values: kind.table.names };
   return { ...kind, ...(min !== undefined && { min, max }) };
 }
@@ -56,13 +62,4 @@ function sizesOf({ defaultWidth, defaultHeight }: EngineInfo): readonly JsonObje
   }));
   const isNew = ({ width, height }: typeof own) => width !== own.width || height !== own.height;
   return [own, ...others.filter(isNew)];
-}
-
-/** Models that draw in few steps say so in their names alone, as adapters do. */
-function adviceFor({ model }: EngineInfo): JsonObject {
-  const name = model.split(/[\\/]/).at(-1) ?? model;
-  const advice = samplingAdvice(name, new Map());
-  if (!advice) return { advice: {} };
-  const { title, sampler, schedule, steps, guidanceScale: guidance } = advice;
-  return { kind: title, advice: { sampler, ...(schedule && { schedule }), steps, guidance } };
 }

@@ -6,6 +6,7 @@ import { notifyFailure } from "../../shell/notices.tsx";
 import { count, fill, form, jobOfForm, rememberPrompt, schema } from "../../state/form.ts";
 import { learnJobs } from "../../state/jobs.ts";
 import { modelChoice } from "../../state/loras.ts";
+import { isPhone } from "../../state/settings.ts";
 
 /** The job whose picture is shown large; undefined: the one that is drawn, or was drawn last. */
 export const selected = signal<string | undefined>(undefined);
@@ -21,6 +22,8 @@ export async function submit(job: JobFields, pictures: number): Promise<void> {
   try {
     learnJobs(await api.submit(job, pictures, 0, modelChoice.peek()));
     selected.value = undefined;
+    // Below the form, on a phone.
+    if (isPhone.peek()) document.querySelector(".stage")?.scrollIntoView({ behavior: "smooth" });
   } catch (error) {
     notifyFailure(error);
   }

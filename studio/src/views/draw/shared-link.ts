@@ -36,6 +36,8 @@ export function fieldsOfQuery(query: URLSearchParams, fields: readonly SchemaFie
       }
       case "picture":
       case "loras":
+      case "controls":
+      case "pictures":
       case "files":
         return [];
       default:

@@ -4,8 +4,8 @@ import { useEffect, useState } from "preact/hooks";
 import { t } from "../../messages/translate.ts";
 import { Field } from "../../parts/field.tsx";
 import { Icon } from "../../parts/icon.tsx";
-import { isPicture } from "../../recall/recall.tsx";
-import { notify, notifyFailure } from "../../shell/notices.tsx";
+import { DropZone } from "../../parts/picture-slot.tsx";
+import { notifyFailure } from "../../shell/notices.tsx";
 import { form, schema } from "../../state/form.ts";
 import { beginWithFile, editing, endStartPicture, pictureAddress } from "../../state/start-picture.ts";
 
@@ -14,45 +14,13 @@ export function StartPicture() {
   return (
     <fieldset class="start-picture">
       <legend>{t("start.title")}</legend>
-      {address === undefined ? <DropZone /> : <Chosen address={address} />}
+      {address === undefined ? (
+        <DropZone words={t("start.choose")} onFile={(file) => void beginWithFile(file)} />
+      ) : (
+        <Chosen address={address} />
+      )}
       <LazyEditor />
     </fieldset>
-  );
-}
-
-function DropZone() {
-  const [over, setOver] = useState(false);
-  const take = (file: File | undefined) => {
-    if (!file) return;
-    if (isPicture(file)) void beginWithFile(file);
-    else notify(t("recall.noPicture"));
-  };
-  return (
-    <label
-      class={over ? "drop-zone over" : "drop-zone"}
-      onDragOver={(event) => {
-        event.preventDefault();
-        event.stopPropagation();
-        setOver(true);
-      }}
-      onDragLeave={() => setOver(false)}
-      onDrop={(event) => {
-        // Elsewhere a dropped picture tells its settings.
-        event.preventDefault();
-        event.stopPropagation();
-        setOver(false);
-        take(event.dataTransfer?.files[0]);
-      }}
-    >
-      <input
-        class="hidden"
-        type="file"
-        accept="image/png,image/jpeg,image/webp"
-        onChange={({ currentTarget }) => take(currentTarget.files?.[0])}
-      />
-      <Icon name="picture" />
-      {t("start.choose")}
-    </label>
   );
 }
 
