@@ -2,6 +2,7 @@
 import { ask } from "../api/client.ts";
 import type { Job, JobFields } from "../api/types.ts";
 import { learnJobs } from "./jobs.ts";
+import { modelChoice } from "./loras.ts";
 import { persisted } from "./persisted.ts";
 
 export interface Grid {
@@ -48,7 +49,7 @@ export async function askGrid(job: JobFields): Promise<void> {
   const used = axisForms.peek().filter(({ field, values }) => field !== "" && values.trim() !== "");
   const axes = Object.fromEntries(used.map(({ field, values }, at) => ["xyz"[at]!, `${field}=${values}`]));
   const found = await ask<{ readonly axes: Grid["axes"]; readonly jobs: readonly Job[] }>("/api/grids", {
-    json: { job, ...axes },
+    json: { job, ...axes, ...(modelChoice.peek() !== "" && { model: modelChoice.peek() }) },
   });
   learnJobs(found.jobs);
   grid.value = { axes: found.axes, cells: found.jobs.map(({ id }) => id), prompt: String(job.prompt ?? "") };

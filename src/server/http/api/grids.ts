@@ -29,13 +29,13 @@ export function gridRoutes(services: Services): readonly Route[] {
       body: {
         schema: {
           type: "object",
-          properties: { job: jobSchema(), x: axis, y: axis, z: axis },
+          properties: { job: jobSchema(), model: { type: "string" }, x: axis, y: axis, z: axis },
           required: ["job", "x"],
           additionalProperties: false,
         },
       },
       async handle(context) {
-        const { job, ...others } = await jsonOf(context, MAX_PICTURE_BODY_BYTES);
+        const { job, model, ...others } = await jsonOf(context, MAX_PICTURE_BODY_BYTES);
         const axes = axesOf(others);
         const asked = checkServed(job);
         const cells = cellsOf({ ...asked, seed: asked.seed ?? drawSeed() }, axes);
@@ -43,7 +43,7 @@ export function gridRoutes(services: Services): readonly Route[] {
         const jobs = await askEach(
           services,
           order.map((cell) => cells[cell]!),
-          { owner: context.get("owner") },
+          { owner: context.get("owner"), ...(model !== undefined && { model: String(model) }) },
         );
         const byCell = cells.map((_, cell) => jobView(jobs[order.indexOf(cell)]!));
         return context.json({ axes: axes.map(({ name, texts }) => ({ name, texts })), jobs: byCell }, 201);
