@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 
 OUT = Path(__file__).parents[2] / "fixtures" / "torch-files"
 OUT.mkdir(parents=True, exist_ok=True)
@@ -43,6 +44,8 @@ torch.save(layers, OUT / "module.pth")
 torch.save({"a": np.float64(1.5)}, OUT / "numpy.pth")
 torch.save({"t": torch.randn(3, 4).t()}, OUT / "turned.pth")
 torch.save({"t": torch.randn(1).expand(5)}, OUT / "expanded.pth")
+# A LoRA as older tools save it: the same tensors as adapters/lora.safetensors (adapter_golden.py).
+torch.save(load_file(OUT.parent / "adapters" / "lora.safetensors"), OUT / "lora.pt")
 torch.jit.save(torch.jit.script(layers), str(OUT / "script.pth"))
 
 

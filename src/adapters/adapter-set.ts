@@ -41,6 +41,17 @@ export function adapterPrefixOf(weightName: string): string | undefined {
   return at < 0 ? undefined : weightName.slice(0, at);
 }
 
+/** Of what an adapter has for a layer: the layer, and which of its tensors ("lora.down"); undefined for a model's own weight. */
+export function adapterTensor(weightName: string): { readonly layer: string; readonly role: string } | undefined {
+  const at = weightName.indexOf(WEIGHT_MARK);
+  const [, layer, role] =
+    (at < 0
+      ? undefined
+      : /^(.*?)\.((?:lora|input|dora\d+|diff\d+|bias\d+|scale\d+|turn\d+)(?:\..*)?)$/.exec(weightName.slice(at + 1))) ??
+    [];
+  return layer === undefined || role === undefined ? undefined : { layer, role };
+}
+
 /** Reads of tensors that are under way at a time: of two blocks, four each. */
 const READS_AT_ONCE = 8;
 

@@ -24,6 +24,8 @@ export interface AdapterReport {
   readonly matched: number;
   /** In the file, of layers that the model has not. */
   readonly unmatched: readonly string[];
+  /** The largest strength that a layer's change has of its own, alpha / rank, where that is beyond all use: the file may be damaged. */
+  readonly excess?: { readonly layers: number; readonly scale: number } | undefined;
   /** Passed over: the file has their layers by diffusers' names too. */
   readonly twins: readonly string[];
 }
@@ -48,6 +50,7 @@ export async function openAdapter(file: AdapterFile, names: LayerNames, signal?:
   const chosen = withoutTwins(file, known);
   const layers = new Map<string, Map<string, readonly LayerChange[]>>();
   const kinds: Record<string, number> = {};
+  let excess: AdapterReport["excess"];
   const alphaOf = peftAlphas(file.metadata, file.name);
   const tensorsOf = chosen.map(({ tensors }) => tensors);
   const numbersOf = await readNumbers(file.name, tensorsOf, signal);
@@ -58,6 +61,9 @@ export async function openAdapter(file: AdapterFile, names: LayerNames, signal?:
     if (told !== undefined) numbers.set("alpha", told);
     const layer: AdaptedLayer = { file: file.name, root, layer: place.layer, tensors, numbers };
     const changes = readLayer(layer);
+    const ranks = kindsOf(tensors).map((kind) => kind.rank?.(tensors) ?? 0);
+    const scale = Math.abs((numbers.get("alpha") ?? 0) / Math.max(1, ...ranks));
+    if (scale > MOST_SCALE) excess = { layers: (excess?.layers ?? 0) + 1, scale: Math.max(scale, excess?.scale ?? 0) };
     for (const kind of kindsOf(tensors)) {
       const title = titleOf(tensors, kind);
       kinds[title] = (kinds[title] ?? 0) + 1;
@@ -71,10 +77,14 @@ export async function openAdapter(file: AdapterFile, names: LayerNames, signal?:
     tensors: file.table.size,
     matched: countOf(chosen),
     unmatched,
+    ...(excess && { excess }),
     twins: namesOf(known.filter((entry) => !isChosen.has(entry))),
   };
   return { adapter: { id: await contentId(file, signal), layers }, report };
 }
+
+/** alpha / rank is 1 or less as a rule; rank-stabilized ones reach the root of the rank. */
+const MOST_SCALE = 100;
 
 type RoleTensors = ReadonlyMap<Role, TensorEntry>;
 

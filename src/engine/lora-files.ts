@@ -1,7 +1,7 @@
 /** @file The adapters that jobs ask for, by flag or in the prompt: each file opened once, for as long as the engine. */
 import { sha256 } from "#hash";
 import { type OpenedAdapter, openAdapter } from "../adapters/adapter.ts";
-import { readAdapterFile } from "../adapters/adapter-file.ts";
+import { isTorchSource, readAdapterFile } from "../adapters/adapter-file.ts";
 import { AdapterSet } from "../adapters/adapter-set.ts";
 import { adviceText, followsAdvice, type SamplingAdvice, samplingAdvice } from "../adapters/few-steps.ts";
 import { LayerNames } from "../adapters/layer-names.ts";
@@ -190,12 +190,13 @@ const PIECE_BYTES = 1024 ** 2;
 /** Of a safetensors file: the header's length comes first. */
 const LENGTH_BYTES = 8;
 
-/** SHA-256 of what follows a safetensors file's header: A1111's hash of LoRAs, which their metadata doesn't change. */
+/** SHA-256 of what follows a safetensors file's header: A1111's hash of LoRAs, which their metadata doesn't change. Of others: of all. */
 async function tensorsHash(source: ByteSource, signal?: AbortSignal): Promise<string> {
   const hash = sha256();
   const length = new Uint8Array(LENGTH_BYTES);
   await source.read(0, length, signal);
-  const from = LENGTH_BYTES + Number(new DataView(length.buffer).getBigUint64(0, true));
+  const isTorch = await isTorchSource(source, signal);
+  const from = isTorch ? 0 : LENGTH_BYTES + Number(new DataView(length.buffer).getBigUint64(0, true));
   const memory = new Uint8Array(PIECE_BYTES);
   for (let at = from; at < source.byteLength; at += memory.length) {
     const piece = memory.subarray(0, Math.min(memory.length, source.byteLength - at));
@@ -208,13 +209,17 @@ async function tensorsHash(source: ByteSource, signal?: AbortSignal): Promise<st
 /** A file's name without folder and ending, and without what would break A1111's list apart. */
 function nameOf({ file }: LoraUse): string {
   const [last] = file.split(/[\\/]/).slice(-1);
-  return last!.replace(/\.safetensors$/i, "").replace(/[:,]/g, "");
+  return last!.replace(/\.(?:safetensors|pt|ckpt|bin)$/i, "").replace(/[:,]/g, "");
 }
 
 /** What of a file is not used. */
-function reportNotes(name: string, { tensors, unmatched, twins }: OpenedAdapter["report"]): string[] {
+function reportNotes(name: string, { tensors, unmatched, twins, excess }: OpenedAdapter["report"]): string[] {
   const [first] = unmatched;
   const notes: string[] = [];
+  if (excess) {
+    const what = `${excess.layers} of its layers are scaled by up to ${Number(excess.scale.toPrecision(3))} (alpha / rank)`;
+    notes.push(`${name}: ${what}: the file may be damaged`);
+  }
   if (first !== undefined) {
     const what = `${unmatched.length} of its ${tensors} tensors are of layers that the model has not, the first ${first}`;
     notes.push(`${name}: ${what}`);

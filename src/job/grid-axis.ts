@@ -38,6 +38,8 @@ const OPENING_AXES: ReadonlyMap<string, string> = new Map([
 ]);
 /** Entries of the infotext that several fields share. */
 const ENTRIES_OF_MANY = ["size"];
+/** Fields whose numbers the infotext counts from elsewhere. */
+const COUNTED_OTHERWISE = ["clipSkip"];
 /** No grid has more values on one axis. */
 const MAX_VALUES = 200;
 const NUMBER = String.raw`([+-]?\d*\.?\d+)`;
@@ -72,6 +74,11 @@ export function parseAxis(flag: string, text: string, fields: Fields = JOB_FIELD
   const { kind, infotext } = fields[key]!;
   // Fields that have one entry of the infotext between them, such as Size: each value says all of them.
   if (infotext?.read && isEntry(name, infotext.name)) return entryAxis(flag, name, values, infotext.read, fields);
+  // Counted otherwise there: who writes A1111's name means its numbers.
+  if (infotext?.read && COUNTED_OTHERWISE.includes(key) && name.toLowerCase() === infotext.name.toLowerCase()) {
+    const counts = values.flatMap((value) => ranged(flag, value, true));
+    return { ...entryAxis(flag, name, counts, infotext.read, fields), field: key };
+  }
   const numeric = kind.type === "whole" || kind.type === "decimal" || kind.type === "seed";
   const texts = numeric ? values.flatMap((value) => ranged(flag, value, kind.type !== "decimal")) : values;
   if (texts.length > MAX_VALUES) throw tooMany(flag, texts.length);
@@ -111,7 +118,7 @@ function entryAxis(
   const jobs = texts.map((text) => {
     const values = read(text.trim(), new Map());
     if (!values)
-      throw refusal(flag, `${name} can't be ${JSON.stringify(text)}`, `write ${flag} "${name}=512x768,768x512"`);
+      throw refusal(flag, `${name} can't be ${JSON.stringify(text)}`, "write its values as an infotext has them");
     const checked = Object.entries(values).map(
       ([key, value]) => [key, valueFromText(fields[key]!.kind, `${flag} ${name}`, String(value))] as const,
     );

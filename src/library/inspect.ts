@@ -1,10 +1,13 @@
 /** @file What lies in a weight file: its tensors or records, and what its header says. */
+import { isTorchSource } from "../adapters/adapter-file.ts";
 import { type AdapterDescription, describeAdapter } from "../adapters/description.ts";
 import { describeEmbedding } from "../adapters/embedding-file.ts";
 import { adviceText } from "../adapters/few-steps.ts";
+import { kindOfTables } from "../checkpoint/file-kind.ts";
 import { readLzr2 } from "../container/lzr2.ts";
 import { readSafetensorsHeader } from "../container/safetensors.ts";
 import { sniffContainer } from "../container/sniff.ts";
+import { readTorchFile } from "../container/torch-file.ts";
 import { FAMILIES } from "../models/families.ts";
 import type { ByteSource } from "../source/source.ts";
 import type { LibraryHost } from "./host.ts";
@@ -37,6 +40,7 @@ export async function inspectFile(
   { compat, signal }: { readonly compat: boolean; readonly signal: AbortSignal },
 ): Promise<FileContent> {
   await using source = await host.openFile(host.absolute(file));
+  if (await isTorchSource(source, signal)) return await torchContent(source, signal);
   const container = await sniffContainer(source, signal);
   const fileBytes = source.byteLength;
   if (container === "lzr2") {
@@ -47,15 +51,40 @@ export async function inspectFile(
   const foreign = [...header.foreign.values()].map((entry) => ({ ...entry, dtype: entry.dtype.toLowerCase() }));
   const all = foreign.length === 0 ? [...header.table.values()] : inFileOrder([...header.table.values(), ...foreign]);
   const tensors = all.map(({ name, dtype, shape, startByte, endByte }) => ({ name, dtype, shape, startByte, endByte }));
-  const adapter = describeAdapter(source.name, all, header.metadata);
-  const embedding = describeEmbedding(all);
-  const content = adapter
-    ? adapterLines(adapter)
-    : embedding !== undefined
-      ? [`this is ${embedding}`]
-      : FAMILIES.flatMap((family) => family.contentOf(all, Object.fromEntries(header.metadata)));
   const metadata = Object.fromEntries(header.metadata);
-  return { container, fileBytes, metadata, content, ...(adapter ? { adapter } : {}), tensors };
+  return { container, fileBytes, metadata, ...described(source.name, all, header.metadata), tensors };
+}
+
+/** What torch.save has written: its tensors by their paths, found without running anything. */
+async function torchContent(source: ByteSource, signal: AbortSignal): Promise<FileContent> {
+  const tables = await readTorchFile(source, signal);
+  const tensors = [...tables].flatMap(([path, table]) =>
+    Array.from(table.values(), ({ name, dtype, shape, startByte, endByte }) => {
+      return {
+        name: path === "" || path === "state_dict" ? name : `${path}.${name}`,
+        dtype,
+        shape,
+        startByte,
+        endByte,
+      };
+    }),
+  );
+  const kind = kindOfTables(tables);
+  const { content, ...rest } = described(source.name, tensors, new Map());
+  const told = content.length === 0 && kind ? [`this is ${kind.words}`] : content;
+  return { container: "torch", fileBytes: source.byteLength, metadata: {}, content: told, ...rest, tensors };
+}
+
+function described(
+  name: string,
+  tensors: readonly TensorRow[],
+  metadata: ReadonlyMap<string, string>,
+): Pick<FileContent, "content" | "adapter"> {
+  const adapter = describeAdapter(name, tensors, metadata);
+  if (adapter) return { content: adapterLines(adapter), adapter };
+  const embedding = describeEmbedding(tensors);
+  if (embedding !== undefined) return { content: [`this is ${embedding}`] };
+  return { content: FAMILIES.flatMap((family) => family.contentOf(tensors, Object.fromEntries(metadata))) };
 }
 
 function adapterLines({ kinds, ranks, madeFor, trainedOn, triggers, tags, advice }: AdapterDescription): string[] {

@@ -7,7 +7,8 @@ import { ArtifactError, UsageError } from "../errors.ts";
 import { openFileSource } from "./files/file.ts";
 import { filesIn } from "./named-files.ts";
 
-const ENDING = ".safetensors";
+/** In the order in which they count where several files have one name; the others as torch.save writes them. */
+const ENDINGS = [".safetensors", ".pt", ".ckpt", ".bin"];
 
 /** `folder`: of LoRAs, absolute; absent: none was named. `toAbsolute`: absent where nothing is named by path. */
 export function loraOpener(folder: string | undefined, toAbsolute?: (path: string) => string): OpenLora {
@@ -26,13 +27,13 @@ export function loraOpener(folder: string | undefined, toAbsolute?: (path: strin
         "name it with --lora-dir",
       );
     }
-    const wanted = reference.endsWith(ENDING) ? reference.slice(0, -ENDING.length) : reference;
+    const wanted = withoutEnding(reference);
     const byFolder = await filesNamed(folder, wanted, signal);
     // Other programs' names have folders of their own.
     const isForeign = !byName && byFolder.length === 0;
     const [file, other] = isForeign ? await filesNamed(folder, path.win32.basename(wanted), signal) : byFolder;
     if (file === undefined) {
-      const problem = `there is no ${wanted}${ENDING} in the folder of LoRAs (found none, allowed one)`;
+      const problem = `there is no ${wanted}${ENDINGS[0]} in the folder of LoRAs (found none, allowed one)`;
       throw refusal(reference, problem, "check its name, or name another folder with --lora-dir");
     }
     if (other !== undefined) {
@@ -46,20 +47,27 @@ export function loraOpener(folder: string | undefined, toAbsolute?: (path: strin
 
 /** Up to two, in the folder or below it: by their own names, or paths in it ("style/fur"), else by those that their training gave them. */
 async function filesNamed(folder: string, name: string, signal?: AbortSignal): Promise<string[]> {
-  const files = await Array.fromAsync(filesIn(folder, [ENDING], signal)).catch((cause: unknown) => {
+  const files = await Array.fromAsync(filesIn(folder, ENDINGS, signal)).catch((cause: unknown) => {
     signal?.throwIfAborted();
     throw refusal(name, `the folder of LoRAs ${folder} can't be opened`, "check --lora-dir", cause);
   });
-  const wanted = `${name.replaceAll("\\", "/")}${ENDING}`;
+  const wanted = name.replaceAll("\\", "/");
   const nameOf = wanted.includes("/")
-    ? (file: string) => path.relative(folder, file).replaceAll(path.sep, "/")
-    : (file: string) => path.basename(file);
-  const found = files.filter((file) => nameOf(file) === wanted);
+    ? (file: string) => withoutEnding(path.relative(folder, file).replaceAll(path.sep, "/"))
+    : (file: string) => withoutEnding(path.basename(file));
+  const named = files.filter((file) => nameOf(file) === wanted);
+  const ending = ENDINGS.find((each) => named.some((file) => file.toLowerCase().endsWith(each)));
+  const found = named.filter((file) => file.toLowerCase().endsWith(ending!));
   if (found.length > 0) return found.slice(0, 2);
   for (const file of files) {
     if (found.length < 2 && (await nameInFile(file, signal)) === name) found.push(file);
   }
   return found;
+}
+
+function withoutEnding(name: string): string {
+  const ending = ENDINGS.find((each) => name.toLowerCase().endsWith(each));
+  return ending === undefined ? name : name.slice(0, -ending.length);
 }
 
 /** A1111's alias of a LoRA, as kohya's tools write it; undefined where the file can't be read. */

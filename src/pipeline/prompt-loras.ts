@@ -19,6 +19,10 @@ function loraOf(tag: NetworkTag): LoraUse {
   if (!KINDS.includes(kind)) {
     throw refusal(tag, `there are no networks of that kind (allowed ${KINDS.join(", ")})`, "take it out of the prompt");
   }
+  if (named.dyn !== undefined) {
+    const problem = "a cut of its rank (dyn=) is not computed here: the picture would be another one";
+    throw refusal(tag, problem, "leave dyn= out, or use a LoRA that was resized to that rank");
+  }
   const stray = Object.keys(named).find((key) => !NAMED.includes(key)) ?? (values.length > 2 ? values[2] : undefined);
   if (name === "" || stray !== undefined) {
     const found = name === "" ? "it has no name" : `${JSON.stringify(stray)} is not understood`;

@@ -2,6 +2,7 @@
  * @file Blocks of weights straight from a tensor table: one segment's parameters side by side, read by byte range in place.
  * Values are checked for NaN and infinities the first time they pass.
  */
+import { adapterTensor } from "../adapters/adapter-set.ts";
 import type { TensorEntry, TensorTable } from "../container/table.ts";
 import { ArtifactError } from "../errors.ts";
 import type { StoredBlock } from "../plan/describe.ts";
@@ -104,6 +105,12 @@ export class TableBlocks implements BlockReader {
   }
 }
 
+/** For people: a tensor of an adapter has a name of ours, made of the layer that it is for and what it is there. */
+function toldName(name: string): string {
+  const own = adapterTensor(name);
+  return own ? `the ${own.role} for layer "${own.layer}"` : `tensor "${name}"`;
+}
+
 /** Looks for NaN and infinities, once a tensor. */
 export class FiniteCheck {
   readonly #checked = new Set<string>();
@@ -120,8 +127,8 @@ export class FiniteCheck {
       throw new ArtifactError({
         code: "E_NONFINITE",
         subject: source,
-        problem: `tensor "${name}" holds ${bad.count} values that are NaN or infinite, first at index ${bad.index}`,
-        next: "fetch this file again, or use another model",
+        problem: `${toldName(name)} holds ${bad.count} values that are NaN or infinite, first at index ${bad.index}`,
+        next: "fetch this file again, or use another one",
       });
     }
     if (bytes.byteLength === tensorBytes(tensor)) this.#checked.add(name);

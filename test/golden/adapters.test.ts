@@ -55,6 +55,19 @@ for (const name of CASES) {
   });
 }
 
+test("a file of torch.save holds the same adapter", async () => {
+  const bytes = new Uint8Array(readFileSync(join(FOLDER, "../torch-files/lora.pt")));
+  const { adapter, report } = await openAdapter(await readAdapterFile(memorySource("lora.pt", bytes)), NAMES);
+  const expected = await openAdapter(await readAdapterFile(open("lora")), NAMES);
+  assert.deepEqual(report, expected.report);
+  for (const [module, changes] of adapter.layers.get("unet")!) {
+    const { shape } = golden.get(`model/${module}.weight`)!;
+    const weight = new Float32Array(elementCount(shape));
+    const delta = await layerDelta(changes, weight, shape);
+    assert.deepEqual(delta, await layerDelta(expected.adapter.layers.get("unet")!.get(module)!, weight, shape), module);
+  }
+});
+
 test("tensors that are made are the same in whatever pieces they are read", async () => {
   let made = 0;
   for (const name of [

@@ -229,7 +229,7 @@ test("100,000 keys: refused at once, and those of no layer are counted where oth
 
 test("files of other kinds are refused by what they are", async () => {
   for (const [head, code] of [
-    ["PK\u0003\u0004 pytorch_lora_weights", "E_PICKLE_REFUSED"],
+    ["PK\u0003\u0004 pytorch_lora_weights", "E_ZIP"],
     ["version https://git-lfs.github.com/spec/v1", "E_LFS_POINTER"],
     ["<!doctype html><html>", "E_HTML"],
   ] as const) {

@@ -200,7 +200,7 @@ test("the tags of a prompt, as A1111 reads them", () => {
     "<lora::1>",
     "<lora:fur:1e9>",
     "<lora:fur:1:1:8>",
-    "<lora:fur:dyn=8>",
+    "<lora:fur:0.5:dyn=8>",
     "<hypernet:fur:1>",
   ]) {
     assert.throws(() => read(wrong), { code: "E_LORA" }, wrong);

@@ -60,6 +60,15 @@ test("a seed of chance is drawn once for its whole column", () => {
   assert.equal(axis.apply(JOB, 0).seed, axis.apply({ prompt: "y" }, 0).seed);
 });
 
+test("Clip skip by A1111's name counts as A1111, by ours as diffusers", () => {
+  const skips = (text: string) => {
+    const axis = parseAxis("--x", text);
+    return [axis.texts.join(), axis.texts.map((_, i) => axis.apply(JOB, i).clipSkip).join()];
+  };
+  assert.deepEqual(skips("Clip skip=1-4"), ["1,2,3,4", "0,0,1,2"]);
+  assert.deepEqual(skips("clip-skip=0-2"), ["0,1,2", "0,1,2"]);
+});
+
 test("what is refused, by name", () => {
   for (const [text, wanted] of [
     ["nothing=1", /E_GRID --x: there is no field "nothing" \(allowed .*steps.*prompt-sr\)/],
@@ -98,6 +107,9 @@ test("a sheet: every picture at its place, legends in black on white, nothing ov
       assert.equal(rgb[3 * ((top + y) * width + left + x)], i === 5 ? 255 : 100 + i, `${i} ${x} ${y}`);
     }
   }
+  // The long one goes on below.
+  assert.ok(layout.columnLines > 2, `${layout.columnLines} lines`);
+  assert.equal(sheetLayout({ ...legends, columns: ["A", "B"] }, cell).columnLines, 1);
   const dark = rgb.filter((value) => value < 64).length;
   assert.ok(dark > 300, `${dark} dark values`);
 });
