@@ -4,6 +4,7 @@ import path from "node:path";
 import type { Command } from "commander";
 import { UsageError } from "../errors.ts";
 import { wholeFromText } from "../job/text.ts";
+import { formatBytes } from "../ledger/byte-text.ts";
 import { FileHashes } from "../node/file-hashes.ts";
 import { defaultStateFolder } from "../node/state/folder.ts";
 import { type CliContext, Interrupted, interruptible, libraryOf } from "../terminal/context.ts";
@@ -79,8 +80,11 @@ async function runServe(context: CliContext, options: ServeFlags): Promise<void>
         openStudio: (stop) => StudioFiles.open(stop),
         logs: { write: (line) => void stderr.write(line) },
         onListening: (url) => say(`Listening on ${url}`),
-        onReady: (engine) =>
-          say(engine ? `Ready: ${engine.info.model} (${engine.info.backend})` : "Ready: workers draw"),
+        onReady: (engine, databaseBytes) => {
+          // What the budget holds beside the engine.
+          const counted = databaseBytes > 0 ? `; ${formatBytes(databaseBytes)} of the RAM are the database's` : "";
+          say(engine ? `Ready: ${engine.info.model} (${engine.info.backend})${counted}` : "Ready: workers draw");
+        },
       },
       signal,
     ),

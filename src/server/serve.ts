@@ -43,8 +43,8 @@ export interface ServeOptions extends BackingOptions, EngineOptions {
   readonly openStudio: (signal: AbortSignal) => Promise<StudioFiles>;
   readonly logs: DestinationStream;
   readonly onListening: (url: string) => void;
-  /** `engine`: undefined where this process has none. */
-  readonly onReady: (engine: Engine | undefined) => void;
+  /** `engine`: undefined where this process has none. `databaseBytes`: what `--ram` counts for the database; 0 where it is another program. */
+  readonly onReady: (engine: Engine | undefined, databaseBytes: number) => void;
 }
 
 const KEY_SHARE = 16;
@@ -92,7 +92,7 @@ export async function serve(options: ServeOptions, signal: AbortSignal): Promise
   };
   http.serve(serverApp({ services, keys, logger, studio }).fetch);
   options.onListening(http.url);
-  if (!options.worker) options.onReady(undefined);
+  if (!options.worker) options.onReady(undefined, database.ownBytes);
 
   const open = modelOpener({ ...options, stateStore, ownBytes: database.ownBytes }, stop);
   const working = options.worker
@@ -106,7 +106,7 @@ export async function serve(options: ServeOptions, signal: AbortSignal): Promise
           },
           onOpened: (opened) => {
             engine = opened;
-            options.onReady(opened);
+            options.onReady(opened, database.ownBytes);
           },
           onImage: (image, sideBySide) => metrics.image(image, sideBySide),
         },

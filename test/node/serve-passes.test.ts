@@ -86,10 +86,29 @@ test("neighbours of one shape are drawn at once, in the queue's order; one is ca
   assert.deepEqual(await states(ends), ["done", "failed", "done", "done"]);
   assert.deepEqual(series, [["x", "collapse", "y"], ["x"], ["collapse"], ["y"], ["z"]]);
 
+  // Pictures of one request are such neighbours, in every dialect.
+  series.length = 0;
+  const size = { width: 64, height: 64, steps: 3 };
+  const webUi = await post<{ images: readonly string[] }>(`${url}/sdapi/v1/txt2img`, {
+    prompt: "w",
+    n_iter: 3,
+    ...size,
+  });
+  const openAi = await post<{ data: readonly object[] }>(`${url}/v1/images/generations`, {
+    prompt: "o",
+    n: 2,
+    ...size,
+  });
+  assert.deepEqual([webUi.images.length, openAi.data.length], [3, 2]);
+  assert.deepEqual(series, [
+    ["w", "w", "w"],
+    ["o", "o"],
+  ]);
+
   const metrics = await (await fetch(`${url}/metrics`)).text();
-  // 2 + 2, 1, 3 times 3, 1; 2 of the second; 4 alone.
+  // 2 + 2, 1, 3 times 3, 1; 2 of the second; 4 alone; 3 times 3; 2 + 2.
   const [, sum] = /^solvay_pictures_a_pass_sum (\d+)$/m.exec(metrics) ?? [];
-  assert.equal(Number(sum), 4 + 1 + 9 + 1 + 2 + 3);
+  assert.equal(Number(sum), 4 + 1 + 9 + 1 + 2 + 3 + 9 + 4);
 });
 
 test("a real engine draws two jobs of the queue beside each other, to the bytes that each has alone, and moves less for each", async () => {
