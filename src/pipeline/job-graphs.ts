@@ -14,7 +14,17 @@ interface JobGraphs extends Pick<PlanInput, "phases"> {
 const KEPT = 4;
 
 export class JobGraphCache {
+  readonly #described = new BoundedCache<string, DescribedJob>(KEPT);
   readonly #graphs = new BoundedCache<string, JobGraphs>(KEPT);
+
+  described(checkpoint: Checkpoint, shape: JobShape): DescribedJob {
+    const key = JSON.stringify(shape);
+    const known = this.#described.get(key);
+    if (known) return known;
+    const described = checkpoint.describe(shape);
+    this.#described.set(key, described);
+    return described;
+  }
 
   /** `owner`: the runtime, whose device `device` may be, or one that is only described. `readerOf`: of a component. */
   of(
@@ -26,7 +36,7 @@ export class JobGraphCache {
     const key = JSON.stringify([device === own, device.name, shape]);
     const known = this.#graphs.get(key);
     if (known) return known;
-    const described = checkpoint.describe(shape);
+    const described = this.described(checkpoint, shape);
     const catalogOf = (component: string) => {
       const reader = readerOf(component);
       return reader.blocks.bind(reader);
@@ -37,6 +47,7 @@ export class JobGraphCache {
   }
 
   clear(): void {
+    this.#described.clear();
     this.#graphs.clear();
   }
 }

@@ -234,7 +234,7 @@ export class Runtime implements PhaseHost, AsyncDisposable {
 
   /** The components that a job's shape takes and that `provide` has to bring first. */
   missingComponents(shape: JobShape): readonly string[] {
-    const { phases } = this.checkpoint.describe(shape);
+    const { phases } = this.#graphs.described(this.checkpoint, shape);
     const needed = new Set(phases.flatMap(({ passes }) => passes.map(({ component }) => component)));
     return [...needed].filter((component) => !this.#readers.has(component));
   }

@@ -11,6 +11,7 @@ import { pretendingServer, type RunningServer, serverFolder } from "../support/s
 
 interface Recalled {
   readonly tool?: string;
+  readonly model?: string;
   readonly job?: Readonly<Record<string, unknown>>;
   readonly templates?: Readonly<Record<string, string>>;
   readonly texts?: readonly string[];
@@ -22,7 +23,11 @@ let folder: string;
 let server: RunningServer;
 before(async () => {
   folder = await serverFolder();
-  server = await pretendingServer({ folder });
+  const models = new Map([
+    ["pretence", {}],
+    ["other-xl.safetensors", { model: "/models/other-xl.safetensors" }],
+  ]);
+  server = await pretendingServer({ folder, models });
 });
 after(async () => {
   await server[Symbol.asyncDispose]();
@@ -57,6 +62,13 @@ test("a picture of the open engine's is remade byte for byte", async () => {
     { prompt: job?.prompt, seed: job?.seed, steps: job?.steps, sampler: job?.sampler, templates },
     { prompt: "a red boat", seed: 9, steps: 4, sampler: "euler", templates: {} },
   );
+});
+
+test("a picture of another model that is served is remade by it", async () => {
+  const answer = await readRecord({ model: "other-xl.safetensors" });
+  assert.deepEqual([answer.model, answer.remake], ["other-xl.safetensors", { exact: true, reasons: [] }]);
+  assert.equal((await readRecord({})).model, "pretence");
+  assert.equal((await readRecord({ model: "unknown" })).model, undefined);
 });
 
 test("each difference is a reason", async () => {

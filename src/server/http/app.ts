@@ -13,6 +13,7 @@ import { pictureRoutes } from "./api/pictures.ts";
 import { planningRoutes } from "./api/planning.ts";
 import { recallRoutes } from "./api/recall.ts";
 import { schemaRoutes } from "./api/schema.ts";
+import { settingRoutes } from "./api/settings.ts";
 import { failureOf, type HttpFailure, notFound, Refusal } from "./failures.ts";
 import type { Keys } from "./keys.ts";
 import { mcpRoutes } from "./mcp/routes.ts";
@@ -88,6 +89,7 @@ export function serverApp({ services, keys, logger, studio }: AppOptions): Hono<
     ...gridRoutes(services),
     ...planningRoutes(services),
     ...libraryRoutes(services),
+    ...settingRoutes(services),
     ...openAiRoutes(services),
     ...webUiRoutes(services),
     ...mcpRoutes(services),

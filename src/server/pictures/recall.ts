@@ -16,6 +16,7 @@ import type { JsonObject } from "../../source/json-fields.ts";
 import { memorySource } from "../../source/memory.ts";
 import { cardReason, encoderReasons, makerReasons, unsaid } from "../../terminal/remake.ts";
 import { hashReasons, type ModelHashes } from "../../terminal/remake-parts.ts";
+import type { OfferedModels } from "../models.ts";
 import { checkServed } from "../work/served-job.ts";
 import type { Assets } from "./assets.ts";
 
@@ -24,7 +25,9 @@ export interface RecallParts {
   /** Those that are known: no model is read for a look at a picture. */
   readonly hashes: ModelHashes;
   readonly assets: Assets;
-  /** What the engine was asked to open. */
+  /** Those that jobs may name. */
+  readonly models: Pick<OfferedModels, "names" | "requestOf">;
+  /** What the engine of the standing model was asked to open. */
   readonly model: OpenRequest;
 }
 
@@ -48,13 +51,15 @@ export async function recallOf(bytes: Uint8Array, info: EngineInfo, parts: Recal
   if (!settings) return { format, width, height, texts: keywords, notes };
   const { source, tool, facts, others } = settings;
   const { job, reasons: left } = await servedJob(settings.job, parts.assets);
-  const reasons = [...(await reasonsAgainst(settings, info, parts)), ...left, ...unsaid(settings.job)];
+  const model = await offeredModel(facts.model, parts);
+  const reasons = [...(await reasonsAgainst(settings, info, parts, model)), ...left, ...unsaid(settings.job)];
   const templates = Object.fromEntries(
     Object.entries(TEMPLATES).flatMap(([name, of]) => (job[of] === undefined ? [] : [[name, job[of]]])),
   );
   return {
     ...{ format, width, height, source, tool, job: { ...job }, templates, facts: { ...facts } },
     others: Object.fromEntries(others),
+    ...(model !== undefined && { model }),
     notes: [...notes, ...settings.notes],
     remake: { exact: reasons.length === 0, reasons },
   };
@@ -93,29 +98,39 @@ function fileName(file: string): string {
   return file.split(/[\\/]/).at(-1)!;
 }
 
-/** Whatever differs between what made the picture and what is open here. */
+/** What jobs call the model that made a picture; undefined: it is not served here. */
+async function offeredModel(told: string | undefined, { models }: RecallParts): Promise<string | undefined> {
+  if (told === undefined) return undefined;
+  return (await models.names()).find((name) => plainName(name) === plainName(told));
+}
+
+/** Whatever differs between what made the picture and what would draw it here: `offered`, if that is a model of this server. */
 async function reasonsAgainst(
   settings: PictureSettings,
   info: EngineInfo,
-  { library, hashes, model }: RecallParts,
+  { library, hashes, models, model: standing }: RecallParts,
+  offered: string | undefined,
 ): Promise<string[]> {
+  const open = modelNamed(info.model);
+  const isOpen = offered === undefined || plainName(offered) === plainName(open.model);
+  const model = isOpen ? standing : await models.requestOf(offered);
   const { source, facts } = settings;
   const reasons = makerReasons(settings);
   const differs = (what: string, told: string | undefined, here: string | undefined) => {
     if (told !== here)
       reasons.push(`its ${what} was ${told ?? "the model's own"}, here it is ${here ?? "the model's own"}`);
   };
-  const open = modelNamed(info.model);
   if (facts.model === undefined) reasons.push("it does not say which model made it");
-  else if (plainName(facts.model) !== plainName(open.model)) {
+  else if (offered === undefined && plainName(facts.model) !== plainName(open.model)) {
     reasons.push(`its model was ${facts.model}, the open one is ${open.model}`);
   } else {
-    if (facts.modelRevision !== open.modelRevision && source === "solvay") {
+    if (isOpen && facts.modelRevision !== open.modelRevision && source === "solvay") {
       reasons.push(
         `its model's commit was ${facts.modelRevision ?? "not told"}, here it is ${open.modelRevision ?? "another"}`,
       );
     }
-    const compared = await hashReasons(library, hashes, { what: "model", file: info.model, wanted: facts.modelHash });
+    const file = isOpen ? info.model : (model.model ?? info.model);
+    const compared = await hashReasons(library, hashes, { what: "model", file, wanted: facts.modelHash });
     if (compared) reasons.push(...compared);
     else if (facts.modelHash !== undefined) reasons.push(`its model's hash ${facts.modelHash} was not compared`);
   }
@@ -128,7 +143,7 @@ async function reasonsAgainst(
   differs("config", facts.config, partName(library, model.config));
   differs("base", facts.base, partName(library, model.base));
   differs("prediction", facts.prediction, model.prediction);
-  differs("artifact", facts.artifact, info.artifact);
+  differs("artifact", facts.artifact, isOpen ? info.artifact : undefined);
   if (settings.job.refinerStart !== undefined) {
     differs("refiner", facts.refiner, info.refiner === undefined ? undefined : modelNamed(info.refiner).model);
   }

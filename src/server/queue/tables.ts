@@ -106,6 +106,15 @@ const VERSIONS: readonly string[] = [
   create index jobs_finished on solvay.jobs (finished_at) where state in ('failed', 'cancelled');
   create index gallery_asset on solvay.gallery (asset);
   `,
+  `
+  create table solvay.settings (
+    -- The name of the key whose pages keep it.
+    owner text not null,
+    name text not null,
+    value jsonb not null,
+    primary key (owner, name)
+  );
+  `,
 ];
 
 /** Held while tables are made: several processes may start at once. */

@@ -8,6 +8,7 @@ import { Icon } from "../parts/icon.tsx";
 import { Recall } from "../recall/recall.tsx";
 import { followJobs } from "../state/jobs.ts";
 import { followServer } from "../state/server.ts";
+import { followPrompts } from "../state/shared-prompts.ts";
 import { VIEWS, type View } from "../views.ts";
 import { installKeys } from "./keys.ts";
 import { Notices, notifyFailure } from "./notices.tsx";
@@ -18,6 +19,7 @@ export function App() {
   useEffect(installKeys, []);
   useEffect(() => followServer(notifyFailure), []);
   useEffect(() => followJobs(notifyFailure), []);
+  useEffect(followPrompts, []);
   const { view } = route.value;
   const title = t(view.title);
   useEffect(() => {

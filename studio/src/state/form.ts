@@ -5,7 +5,7 @@ import { t } from "../messages/translate.ts";
 import { notify } from "../shell/notices.tsx";
 import { persisted } from "./persisted.ts";
 
-const MAX_PROMPTS = 200;
+export const MAX_PROMPTS = 200;
 const MAX_PROMPT_CHARS = 8192;
 
 function fieldsOf(kept: unknown): JobFields | undefined {

@@ -31,6 +31,13 @@ export function modelsTests(studio: () => StudioUnderTest): void {
     await page.getByRole("button", { name: "Draw", exact: true }).click();
     const { jobs } = (await (await asked).json()) as { jobs: { job: { prompt: string; loras: unknown } }[] };
     assert.deepEqual([jobs[0]!.job.prompt, jobs[0]!.job.loras], ["furry", [{ file: "fur", weight: 0.8 }]]);
+    // The next browser has the prompt, too.
+    await page.waitForResponse(
+      (answer) => answer.url().endsWith("/api/settings") && answer.request().method() === "POST",
+    );
+    const next = await studio().visit(t, { url: server.url });
+    await next.getByRole("button", { name: "Earlier prompts" }).click();
+    await next.getByRole("button", { name: "furry", exact: true }).waitFor();
   });
 
   test("a model of the cache is imported, and its progress is seen", async (t) => {

@@ -1,7 +1,14 @@
 /** @file What the form's job would take with other budgets and on other cards: the planner answers while the sliders move. */
 import { signal } from "@preact/signals";
 import { useEffect, useId, useState } from "preact/hooks";
-import { type DescribedMachine, machines, type Plan, type PlanRefused, plansOf } from "../../api/machine.ts";
+import {
+  type DescribedMachine,
+  machines,
+  type Plan,
+  type PlanRefused,
+  type PlanVariant,
+  plansOf,
+} from "../../api/machine.ts";
 import { t } from "../../messages/translate.ts";
 import { Choice } from "../../parts/choice.tsx";
 import { notifyFailure } from "../../shell/notices.tsx";
@@ -29,47 +36,37 @@ function isRefused(answer: Plan | PlanRefused): answer is PlanRefused {
   return "error" in answer;
 }
 
-interface Answers {
-  readonly chosen: Plan | PlanRefused;
-  readonly cards: readonly (Plan | PlanRefused)[];
-}
-
-export function WhatIf() {
-  const [known, setKnown] = useState<readonly DescribedMachine[]>([]);
-  const [answers, setAnswers] = useState<Answers | undefined>();
+/** Plans of the form's job, asked for when it and they have stood still for a moment. */
+function usePlans(variants: readonly PlanVariant[], brief: boolean): readonly (Plan | PlanRefused)[] | undefined {
+  const [plans, setPlans] = useState<readonly (Plan | PlanRefused)[] | undefined>();
   useEffect(() => {
-    machines().then(setKnown, notifyFailure);
-  }, []);
-  const budgets = { vram: bytesOf(vram.value), ram: bytesOf(ram.value) };
-  const asked = JSON.stringify([card.value, budgets, form.value, known.length]);
-  useEffect(() => {
-    if (!schema.value || known.length === 0) return;
+    if (!schema.value || variants.length === 0) return;
     const stop = new AbortController();
-    const timer = setTimeout(async () => {
-      const { vram: vramBytes, ram: ramBytes } = budgets;
-      const given = {
-        ...(vramBytes !== undefined && { vram: vramBytes }),
-        ...(ramBytes !== undefined && { ram: ramBytes }),
-      };
-      const chosen = { ...given, ...(card.value !== HERE && { as: card.value }) };
-      const job = jobOfForm();
-      const options = { signal: stop.signal };
-      try {
-        const [own, cards] = await Promise.all([
-          plansOf(job, [chosen], { ...options, brief: false }),
-          plansOf(job, [{}, ...known.map(({ name }) => ({ as: name }))], { ...options, brief: true }),
-        ]);
-        setAnswers({ chosen: own[0]!, cards });
-      } catch (error) {
-        notifyFailure(error);
-      }
+    const timer = setTimeout(() => {
+      plansOf(jobOfForm(), variants, { brief, signal: stop.signal }).then(setPlans, notifyFailure);
     }, ASK_MS);
     return () => {
       clearTimeout(timer);
       stop.abort();
     };
-  }, [asked, schema.value]);
-  const chosen = answers?.chosen;
+  }, [JSON.stringify(variants), form.value, schema.value]);
+  return plans;
+}
+
+export function WhatIf() {
+  const [known, setKnown] = useState<readonly DescribedMachine[]>([]);
+  useEffect(() => {
+    machines().then(setKnown, notifyFailure);
+  }, []);
+  const vramBytes = bytesOf(vram.value);
+  const ramBytes = bytesOf(ram.value);
+  const wanted: PlanVariant = {
+    ...(vramBytes !== undefined && { vram: vramBytes }),
+    ...(ramBytes !== undefined && { ram: ramBytes }),
+    ...(card.value !== HERE && { as: card.value }),
+  };
+  const [chosen] = usePlans([wanted], false) ?? [];
+  const cards = usePlans(known.length === 0 ? [] : [{}, ...known.map(({ name }) => ({ as: name }))], true);
   const standing = chosen && !isRefused(chosen) ? chosen.budgets : plan.value?.budgets;
   return (
     <>
@@ -86,9 +83,7 @@ export function WhatIf() {
         <Budget name={t("solvay.ram")} state={ram} standing={standing?.ramBytes} />
       </div>
       {chosen && <Answer answer={chosen} />}
-      {answers && (
-        <Cards answers={answers.cards} names={[t("solvay.here"), ...known.map(({ hardware }) => hardware)]} />
-      )}
+      {cards && <Cards answers={cards} names={[t("solvay.here"), ...known.map(({ hardware }) => hardware)]} />}
     </>
   );
 }
