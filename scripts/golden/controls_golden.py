@@ -13,10 +13,12 @@ import torch
 from diffusers import (
     ControlNetModel,
     ControlNetUnionModel,
+    StableDiffusionXLAdapterPipeline,
     StableDiffusionXLControlNetImg2ImgPipeline,
     StableDiffusionXLControlNetInpaintPipeline,
     StableDiffusionXLControlNetPipeline,
     StableDiffusionXLControlNetUnionPipeline,
+    T2IAdapter,
 )
 from diffusers.models.controlnets.multicontrolnet_union import MultiControlNetUnionModel
 from diffusers.image_processor import VaeImageProcessor
@@ -49,6 +51,9 @@ NETS = {
 # ProMax knows eight kinds of pictures.
 UNIONS = {"union": {**WIDTHS, **DEEP, "num_control_type": 8, "num_trans_channel": 12, "num_trans_head": 4, "num_proj_channel": 12}}
 
+# Features of a picture, without a step of their own; twice the cell's pixels become channels.
+ADAPTERS = {"features": {"in_channels": 3, "channels": [12, 24, 36, 36], "num_res_blocks": 1, "downscale_factor": 8, "adapter_type": "full_adapter_xl"}}
+
 COMMON = {"prompt": "a mill", "steps": 4, "guidance": 3, "width": 64, "height": 48}
 EDGES = {"net": "edges", "image": "init.png"}
 LIGHT = {"net": "light", "image": "soft.png"}
@@ -63,10 +68,15 @@ JOBS = [
     {**COMMON, "name": "hires", "seed": 8, "hires": {"scale": 1.5, "strength": 0.7, "steps": 5}, "controls": [{**EDGES, "end": 0.6}]},
     {**COMMON, "name": "union", "seed": 9, "controls": [{"net": "union", "image": "init.png", "mode": "depth", "weight": 0.7, "end": 0.8}]},
     {**COMMON, "name": "unions", "seed": 10, "negative": "fog", "controls": [{"net": "union", "image": "init.png", "mode": "3"}, {"net": "union", "image": "soft.png", "mode": "repaint", "weight": 0.5}]},
+    {**COMMON, "name": "features", "seed": 11, "steps": 5, "negative": "fog", "controls": [{"net": "features", "image": "init.png", "weight": 0.9, "end": 0.6}]},
 ]  # fmt: skip
 
 
-def net(name: str, seed: int) -> ControlNetModel | ControlNetUnionModel:
+def net(name: str, seed: int) -> ControlNetModel | ControlNetUnionModel | T2IAdapter:
+    if name in ADAPTERS:
+        adapter = T2IAdapter(**ADAPTERS[name])
+        randomise(adapter, seed)
+        return adapter.half()
     model = ControlNetUnionModel(**UNIONS[name]) if name in UNIONS else ControlNetModel(**NETS[name])
     randomise(model, seed)
     for block in [*model.controlnet_down_blocks, model.controlnet_mid_block]:
@@ -108,10 +118,10 @@ def original_names(state: dict) -> dict:
 def make_nets() -> None:
     shutil.rmtree(OUT, ignore_errors=True)
     OUT.mkdir(parents=True)
-    for seed, name in enumerate([*NETS, *UNIONS], 60):
+    for seed, name in enumerate([*NETS, *UNIONS, *ADAPTERS], 60):
         model = net(name, seed)
         state = {key: value.contiguous() for key, value in model.state_dict().items()}
-        if name in ("edges", "union"):
+        if name in ("edges", "union", "features"):
             model.save_pretrained(OUT / name, variant="fp16")
         else:
             save_file(original_names(state) if name == "lines" else state, OUT / f"{name}.safetensors")
@@ -135,8 +145,10 @@ def opened(name: str) -> Image.Image:
 
 def picture(job: dict) -> np.ndarray:
     base = load_pipeline(MODELS / "deep", CONFIGS["deep"]["variant"])
-    names = [*NETS, *UNIONS]
+    names = [*NETS, *UNIONS, *ADAPTERS]
     nets = [net(control["net"], 60 + names.index(control["net"])).float() for control in job["controls"]]
+    if job["controls"][0]["net"] in ADAPTERS:
+        return featured(job, base, nets[0])
     union = any(control["net"] in UNIONS for control in job["controls"])
     kind = StableDiffusionXLControlNetUnionPipeline if union else (
         StableDiffusionXLControlNetInpaintPipeline if "mask" in job else StableDiffusionXLControlNetImg2ImgPipeline if "init" in job else StableDiffusionXLControlNetPipeline
@@ -179,6 +191,17 @@ def picture(job: dict) -> np.ndarray:
             image=image, control_image=one(images), strength=hires["strength"], num_inference_steps=hires["steps"], height=height, width=width, **told,
         ).images[0])  # fmt: skip
     return np.asarray(pipe(num_inference_steps=job["steps"], **size, **given, **told).images[0])
+
+
+def featured(job: dict, base, adapter: T2IAdapter) -> np.ndarray:
+    pipe = StableDiffusionXLAdapterPipeline(**base.components, adapter=adapter, force_zeros_for_empty_prompt=base.config.force_zeros_for_empty_prompt)
+    pipe.set_progress_bar_config(disable=True)
+    control = job["controls"][0]
+    return np.asarray(pipe(
+        job["prompt"], negative_prompt=job.get("negative"), image=opened(control["image"]), num_inference_steps=job["steps"],
+        guidance_scale=job["guidance"], adapter_conditioning_scale=control["weight"], adapter_conditioning_factor=control["end"],
+        width=job["width"], height=job["height"], generator=torch.Generator("cpu").manual_seed(job["seed"]),
+    ).images[0])  # fmt: skip
 
 
 def main() -> None:

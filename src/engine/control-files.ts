@@ -64,7 +64,11 @@ export class ControlFiles implements AsyncDisposable {
   }
 }
 
-function requireMode(use: ControlUse, { modes }: ControlNetwork): void {
+function requireMode(use: ControlUse, { modes, guesses = true }: ControlNetwork): void {
+  if (use.guess && !guesses) {
+    const problem = "it steers the prompts' answers alike, so there is no guess mode";
+    throw new UsageError({ code: "E_CONTROL", subject: use.file, problem, next: "leave guess out (--control-guess)" });
+  }
   const mode = controlMode(use);
   const [problem, next] =
     modes === undefined

@@ -6,6 +6,8 @@ export interface ControlNetwork {
   readonly kind: string;
   /** How many kinds of pictures it can be told to look at; absent: it looks at one kind. */
   readonly modes?: number | undefined;
+  /** False: it can't steer the prompt's answers alone. */
+  readonly guesses?: boolean | undefined;
 }
 
 export interface ControlShape {

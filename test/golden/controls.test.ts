@@ -40,7 +40,7 @@ function jobOf({ negative, init, mask, hires, controls, name: _, file: __, ...jo
     ...(hires && { hiresScale: hires.scale, hiresStrength: hires.strength, hiresSteps: hires.steps }),
     controls: controls.map(({ net, image, ...rest }) => ({
       ...rest,
-      file: pathOf(`controls/${["edges", "union"].includes(net) ? net : `${net}.safetensors`}`),
+      file: pathOf(`controls/${["edges", "union", "features"].includes(net) ? net : `${net}.safetensors`}`),
       image: pathOf(`from-pictures/${image}`),
     })),
   };

@@ -5,6 +5,7 @@ import type { UNetConfig } from "./config.ts";
 import type { ControlNetConfig } from "./controlnet.ts";
 import { blocksOf, deepest, MID_DEPTH } from "./inferred-config.ts";
 import { halfConfig } from "./network-config.ts";
+import type { T2iAdapterConfig } from "./t2i-adapter.ts";
 import type { UNetHalf } from "./unet-blocks.ts";
 
 /** Each halves the picture's sides. */
@@ -65,3 +66,22 @@ function inferredHalf(table: TensorTable, base: UNetConfig): UNetHalf | undefine
     mid: { crossAttention: midDepth > 0, transformerLayers: midDepth, heads: base.mid.heads },
   };
 }
+
+/** Of a T2I-Adapter, from its shapes; undefined where they are none. */
+export function t2iAdapterConfig(table: TensorTable): T2iAdapterConfig | undefined {
+  const shapeOf = (name: string) => table.get(name)?.shape ?? [];
+  const [, folded = 0] = shapeOf("adapter.conv_in.weight");
+  const fold = Math.sqrt(folded / PICTURE_CHANNELS);
+  const channels: number[] = [];
+  for (let own = shapeOf("adapter.body.0.resnets.0.block2.weight"); own[0]; ) {
+    channels.push(own[0]);
+    own = shapeOf(`adapter.body.${channels.length}.resnets.0.block2.weight`);
+    if (channels.length > MAX_BODIES) return undefined;
+  }
+  const layers = deepest(table.keys(), /^adapter\.body\.0\.resnets\.(\d{1,2})\./);
+  if (!Number.isInteger(fold) || fold < 2 || channels.length === 0) return undefined;
+  return { kind: "t2i-adapter", guesses: false, pictureChannels: PICTURE_CHANNELS, fold, channels, layers };
+}
+
+const PICTURE_CHANNELS = 3;
+const MAX_BODIES = 8;

@@ -13,10 +13,11 @@ import { vaeScaleFactor } from "../autoencoder.ts";
 import type { OpenedControl } from "../control.ts";
 import type { FilePlace } from "../file-place.ts";
 import type { SdxlParts } from "./config.ts";
-import { controlNetConfig } from "./control-config.ts";
+import { controlNetConfig, t2iAdapterConfig } from "./control-config.ts";
 import { diffusersControlNames } from "./control-names.ts";
 import { type ControlNetConfig, controlNetSchema, hintScale } from "./controlnet.ts";
 import { weightFiles } from "./files.ts";
+import { t2iAdapterSchema } from "./t2i-adapter.ts";
 
 /** See Checkpoint.openControl. `base`: the model that it is to steer. */
 export async function openSdxlControl(
@@ -26,6 +27,7 @@ export async function openSdxlControl(
 ): Promise<OpenedControl> {
   const { subject, stored, config } = await readPlace(place, options);
   requireKnownKind(subject, stored.values());
+  if ([...stored.keys()].some((name) => T2I.test(name))) return openT2iAdapter(subject, stored, base);
   const table = diffusersControlNames(stored, subject);
   const network = controlNetConfig(table, config, base.configs.unet);
   if (!network) throw noControl(subject, "its tensors are none that a ControlNet for SDXL has");
@@ -65,7 +67,7 @@ async function configOf(folder: Folder): Promise<JsonConfig> {
   }
   const config = new JsonConfig(`${folder.name}/config.json`, text);
   const name = config.string("_class_name", "ControlNetModel");
-  if (["ControlNetModel", "ControlNetUnionModel", "ControlNetModel_Union"].includes(name)) return config;
+  if (["ControlNetModel", "ControlNetUnionModel", "ControlNetModel_Union", "T2IAdapter"].includes(name)) return config;
   throw noControl(folder.name, `its config.json is that of ${name.slice(0, 60)}`);
 }
 
@@ -73,7 +75,6 @@ async function configOf(folder: Folder): Promise<JsonConfig> {
 const OTHERS: readonly (readonly [name: RegExp, words: string])[] = [
   [/^lllite_/, "it is a ControlNet-LLLite, which is not computed here"],
   [/^lora_controlnet$/, "it is a Control-LoRA, which is not computed here"],
-  [/^(adapter\.)?(body|channel)\.\d+\./, "it is a T2I-Adapter, which is not computed here"],
   [/^(controlnet_x_embedder|double_blocks|single_transformer_blocks)\b/, "it is a ControlNet for Flux"],
   [
     /^(transformer_blocks|joint_blocks|controlnet_blocks|pos_embed_input)\b/,
@@ -89,7 +90,8 @@ const BY_CONTEXT: Readonly<Record<number, string>> = {
   1024: "it is a ControlNet for Stable Diffusion 2",
 };
 
-const CONTROL = /(^|\.)(controlnet_cond_embedding\.|zero_convs\.0\.0\.|input_hint_block\.)/;
+const T2I = /^adapter\.body\.\d+\./;
+const CONTROL = /(^|\.)(adapter\.body\.\d+\.|controlnet_cond_embedding\.|zero_convs\.0\.0\.|input_hint_block\.)/;
 
 function requireKnownKind(
   subject: string,
@@ -102,6 +104,28 @@ function requireKnownKind(
     OTHERS.find(([pattern]) => all.some(({ name }) => pattern.test(name)))?.[1] ??
     (isControl ? BY_CONTEXT[keys?.shape[1] ?? 0] : "its tensors are none of a ControlNet's");
   if (words !== undefined) throw noControl(subject, words);
+}
+
+function openT2iAdapter(subject: string, table: TensorTable, { name, configs }: SdxlParts): OpenedControl {
+  const network = t2iAdapterConfig(table);
+  const { unet, vae } = configs;
+  const { channels } = unet.levels.at(-1)!;
+  const wanted = [...unet.levels.map((level) => level.channels), channels];
+  if (!network || network.channels.join() !== wanted.join() || network.fold !== 2 * vaeScaleFactor(vae)) {
+    const found = network ? `${network.channels.join(", ")} channels of ${network.fold} pixels` : "other tensors";
+    throw noControl(
+      subject,
+      `it is a T2I-Adapter with ${found}, and ${name} takes ${wanted.join(", ")} of ${2 * vaeScaleFactor(vae)}`,
+    );
+  }
+  const rules = {
+    component: "t2i_adapter",
+    schema: t2iAdapterSchema(network),
+    canonical: (name: string) => name,
+    ignored: () => false,
+    familiar: () => true,
+  };
+  return { network, table: requireSchema(table, rules, subject) };
 }
 
 function requireFits(subject: string, network: ControlNetConfig, { name, configs }: SdxlParts): void {

@@ -5,7 +5,8 @@ import { atStep } from "../conditioning.ts";
 import type { ControlInput } from "../control.ts";
 import { timestepEmbedding } from "../embedding.ts";
 import { withStrengths } from "../layer-builder.ts";
-import type { StageControl } from "./stage-controls.ts";
+import { foldPicture } from "../upscaler.ts";
+import type { StageControl, StageFeatures, StageNet } from "./stage-controls.ts";
 import { type CallRows, concatenated, ofCall, timeRows } from "./step-inputs.ts";
 
 /** Has each look at its picture. Throws Error where pictures are not those of the shape. */
@@ -17,19 +18,73 @@ export async function openControls(
 ): Promise<readonly ControlRun[]> {
   if (controls.length !== inputs.length)
     throw new Error(`${controls.length} controls, and pictures for ${inputs.length}`);
-  const runs = controls.map((control, i) => new ControlRun(control, inputs[i]!, phase));
+  const runs = controls.map((control, i) =>
+    control.kind === "net" ? new NetRun(control, inputs[i]!, phase) : new FeatureRun(control, inputs[i]!, phase),
+  );
   for (const run of runs) await run.look(signal);
   return runs;
 }
 
-class ControlRun {
-  readonly #control: StageControl;
+interface ControlRun {
+  readonly stepId: string;
+  look(signal: AbortSignal | undefined): Promise<void>;
+  /** `told`: of all the batch. */
+  tell(told: readonly Conditioning[], signal: AbortSignal | undefined): Promise<void>;
+  /** Of some calls; `additions`: of all the batch. */
+  time(calls: readonly CallRows[], signal: AbortSignal | undefined): Promise<void>;
+  /** Whether it is to run before such a step of the UNet. */
+  isAsked(step: number): boolean;
+  /** `input`: the latent as the UNet reads it, [1, C, H, W]. */
+  step(
+    input: Float32Array,
+    at: { readonly at: Parameters<typeof ofCall>[1]; readonly upcoming: readonly string[] },
+    signal: AbortSignal | undefined,
+  ): Promise<void>;
+  weightInput(step: number): readonly [string, Float32Array];
+}
+
+/** Only looks: the UNet does the rest. */
+class FeatureRun implements ControlRun {
+  readonly stepId = "";
+  readonly #control: StageFeatures;
+  readonly #input: ControlInput;
+  readonly #phase: PhaseRun;
+
+  constructor(control: StageFeatures, input: ControlInput, phase: PhaseRun) {
+    this.#control = control;
+    this.#input = input;
+    this.#phase = phase;
+  }
+
+  async look(signal: AbortSignal | undefined): Promise<void> {
+    const { ids, config, size } = this.#control;
+    const folded = foldPicture(this.#input.picture, config.fold, size.height, size.width);
+    await this.#phase.run(ids.hint, new Map([["picture", folded]]), { signal });
+  }
+
+  async tell(): Promise<void> {}
+
+  async time(): Promise<void> {}
+
+  isAsked(): boolean {
+    return false;
+  }
+
+  async step(): Promise<void> {}
+
+  weightInput(step: number): readonly [string, Float32Array] {
+    return [`${this.#control.prefix}weight`, Float32Array.of(atStep(this.#input.weights, step))];
+  }
+}
+
+class NetRun implements ControlRun {
+  readonly #control: StageNet;
   readonly #input: ControlInput;
   readonly #phase: PhaseRun;
   #times: ReadonlyMap<string, Float32Array> = new Map();
   #ran = false;
 
-  constructor(control: StageControl, input: ControlInput, phase: PhaseRun) {
+  constructor(control: StageNet, input: ControlInput, phase: PhaseRun) {
     this.#control = control;
     this.#input = input;
     this.#phase = phase;
@@ -49,7 +104,6 @@ class ControlRun {
     await this.#phase.run(ids.hint, inputs, { signal });
   }
 
-  /** `told`: of all the batch. */
   async tell(told: readonly Conditioning[], signal: AbortSignal | undefined): Promise<void> {
     const { ids, text, rows } = this.#control;
     if (!text) return;
@@ -57,7 +111,6 @@ class ControlRun {
     await this.#phase.run(ids.text, new Map([["context", context]]), { signal });
   }
 
-  /** Of some calls; `additions`: of all the batch. */
   async time(calls: readonly CallRows[], signal: AbortSignal | undefined): Promise<void> {
     const { times, config, rows, shape } = this.#control;
     const { id } = times.get(calls.length)!;
@@ -77,7 +130,6 @@ class ControlRun {
     return !this.#ran || this.#weight(step) !== 0;
   }
 
-  /** `input`: the latent as the UNet reads it, [1, C, H, W]. */
   async step(
     input: Float32Array,
     { at, upcoming }: { readonly at: Parameters<typeof ofCall>[1]; readonly upcoming: readonly string[] },

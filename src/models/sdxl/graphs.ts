@@ -111,7 +111,10 @@ export function stageGraphs(configs: SdxlConfigs, size: StageSize, chunkTokens: 
   const others = new Set(size.otherCalls?.map((calls) => callsAtOnceOf(calls, batch)));
   others.delete(callsAtOnce);
   const controls = stageControls(
-    { controls: size.controls ?? [], height, width, textTokens, fp32, callsAtOnce: [callsAtOnce, ...others] },
+    {
+      ...{ controls: size.controls ?? [], height, width, textTokens, fp32, pixelsPerCell: scale },
+      callsAtOnce: [callsAtOnce, ...others],
+    },
     prefix,
   );
   const imagePrompt = size.imagePrompt && stageImagePrompt(size.imagePrompt, configs.unet, { batch, fp32 }, prefix);

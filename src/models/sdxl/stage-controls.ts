@@ -1,27 +1,47 @@
 /**
- * @file The ControlNets of one size of a job: their graphs with ids of passes, what they add to the denoise phase's plan, and what of them a
+ * @file The ControlNets (and T2I-Adapters, which only look) of one size of a job: their graphs with ids of passes, what they add to the denoise phase's plan, and what of them a
  * denoiser runs when. Each is a component of its own and one more cyclic pass before the UNet's step, which reads its results as links.
  */
+
+import { UsageError } from "../../errors.ts";
 import type { Graph, ValueId } from "../../ir/graph.ts";
 import type { PassDescription } from "../../plan/describe.ts";
 import { elementCount } from "../../tensor/dtype.ts";
 import type { ControlShape } from "../control.ts";
 import { type ControlNetConfig, controlNetGraphs, controlNetTimeGraph } from "./controlnet.ts";
+import { type T2iAdapterConfig, t2iAdapterGraph } from "./t2i-adapter.ts";
 import type { ControlLink } from "./unet.ts";
 
-/** One of them, of one size. */
-export interface StageControl extends ControlLink {
+interface Steering extends ControlLink {
   readonly shape: ControlShape;
-  readonly config: ControlNetConfig;
   readonly ids: { readonly hint: string; readonly text: string; readonly step: string };
+  /** Looks at the picture, once. */
   readonly hint: Graph;
+}
+
+/** A ControlNet, of one size. */
+export interface StageNet extends Steering {
+  readonly kind: "net";
+  readonly config: ControlNetConfig;
   readonly text: Graph | undefined;
   readonly step: Graph;
   /** By the number of model calls at once. */
   readonly times: ReadonlyMap<number, { readonly id: string; readonly graph: Graph }>;
 }
 
+/** A T2I-Adapter: all of it is in the look at the picture. */
+export interface StageFeatures extends Steering {
+  readonly kind: "features";
+  readonly config: T2iAdapterConfig;
+  /** Of the picture. */
+  readonly size: { readonly height: number; readonly width: number };
+}
+
+export type StageControl = StageNet | StageFeatures;
+
 export interface ControlsSize {
+  /** Of one latent cell. */
+  readonly pixelsPerCell: number;
   readonly controls: readonly ControlShape[];
   /** Of the latent. */
   readonly height: number;
@@ -34,24 +54,46 @@ export interface ControlsSize {
 
 /** `idPrefix`: before the ids of all passes. */
 export function stageControls(size: ControlsSize, idPrefix: string): readonly StageControl[] {
-  const { height, width, textTokens, fp32 } = size;
-  return size.controls.map((shape, i) => {
+  const { height, width, textTokens, fp32, pixelsPerCell } = size;
+  return size.controls.map((shape, i): StageControl => {
     // Of which kind it is was checked when it was opened by this family.
-    const config = shape.network as ControlNetConfig;
+    const config = shape.network as ControlNetConfig | T2iAdapterConfig;
     const prefix = `control${i}.`;
     const id = `${idPrefix}control${i}`;
+    const ids = { hint: `${id}.hint`, text: `${id}.text`, step: `${id}.step` };
     const { guess, rows } = shape;
+    if (config.kind === "t2i-adapter") {
+      const picture = { height: height * pixelsPerCell, width: width * pixelsPerCell };
+      requireFolds(picture, config);
+      const hint = t2iAdapterGraph(config, picture, prefix, fp32);
+      return { ...{ kind: "features", prefix, rows, shape, config, ids, hint }, size: picture };
+    }
     const graphs = controlNetGraphs(config, { batch: rows, height, width, textTokens }, { fp32, prefix, guess });
     const timeOf = (calls: number, at: number) => {
       const graph = controlNetTimeGraph(config, calls * rows, { fp32, prefix });
       return [calls, { id: at === 0 ? `${id}.time` : `${id}.time-${calls}`, graph }] as const;
     };
     return {
-      ...{ prefix, rows, shape, config, ...graphs },
-      ids: { hint: `${id}.hint`, text: `${id}.text`, step: `${id}.step` },
+      ...{ kind: "net", prefix, rows, shape, config, ids, ...graphs },
       times: new Map(size.callsAtOnce.map(timeOf)),
     };
   });
+}
+
+/** Its features are of whole folds, twice. Throws UsageError `E_CONTROL`. */
+function requireFolds({ height, width }: StageFeatures["size"], { fold }: T2iAdapterConfig): void {
+  const whole = 2 * fold;
+  if (height % whole === 0 && width % whole === 0) return;
+  throw new UsageError({
+    code: "E_CONTROL",
+    subject: `${width}x${height}`,
+    problem: `a T2I-Adapter looks at pictures whose sides are multiples of ${whole}`,
+    next: "choose such a size (--width, --height)",
+  });
+}
+
+function isNet(control: StageControl): control is StageNet {
+  return control.kind === "net";
 }
 
 /** Of all of them, in the order in which a denoise phase runs them; `tellings` and `calls` as of the UNet's passes. */
@@ -60,14 +102,19 @@ export function controlPasses(
   { tellings, calls }: { readonly tellings: number; readonly calls: (callsAtOnce: number) => number },
 ): { readonly once: readonly PassDescription[]; readonly cyclic: readonly PassDescription[] } {
   const rest = { repeats: 1, cyclic: false, links: [] };
-  const once = controls.flatMap(({ ids, shape: { component }, hint, text, times }): PassDescription[] => [
-    { ...rest, id: ids.hint, graph: hint, component, links: [...hint.outputs.keys()] },
-    ...(text
-      ? [{ ...rest, id: ids.text, graph: text, component, repeats: tellings, links: [...text.outputs.keys()] }]
-      : []),
-    ...[...times].map(([atOnce, { id, graph }]) => ({ ...rest, id, graph, component, repeats: calls(atOnce) })),
-  ]);
-  const cyclic = controls.map(({ ids, shape, hint, text, step }) => ({
+  const looks = controls.map(({ ids, shape: { component }, hint }): PassDescription => {
+    return { ...rest, id: ids.hint, graph: hint, component, links: [...hint.outputs.keys()] };
+  });
+  const told = controls
+    .filter(isNet)
+    .flatMap(({ ids, shape: { component }, text, times }): PassDescription[] => [
+      ...(text
+        ? [{ ...rest, id: ids.text, graph: text, component, repeats: tellings, links: [...text.outputs.keys()] }]
+        : []),
+      ...[...times].map(([atOnce, { id, graph }]) => ({ ...rest, id, graph, component, repeats: calls(atOnce) })),
+    ]);
+  const once = [...looks, ...told];
+  const cyclic = controls.filter(isNet).map(({ ids, shape, hint, text, step }) => ({
     ...{ id: ids.step, graph: step, component: shape.component, repeats: shape.calls, cyclic: true },
     links: [...hint.outputs.keys(), ...(text?.outputs.keys() ?? []), ...step.outputs.keys()],
   }));
@@ -78,7 +125,10 @@ export function controlPasses(
 export function controlHostBytes(controls: readonly StageControl[]): number {
   const bytes = ({ values }: Graph, ids: Iterable<ValueId>) =>
     4 * [...ids].reduce((sum, id) => sum + elementCount(values[id]!.shape), 0);
-  return controls.reduce((sum, { hint, text, times, step, config }) => {
+  // Of a T2I-Adapter, the picture and the same folded.
+  const features = controls.filter((control) => !isNet(control));
+  const looked = features.reduce((sum, { hint }) => sum + 2 * bytes(hint, hint.inputs.values()), 0);
+  return controls.filter(isNet).reduce((sum, { hint, text, times, step, config }) => {
     const graphs = [...times.values()].map(({ graph }) => graph);
     const time = Math.max(
       ...graphs.map((graph) => bytes(graph, [...graph.inputs.values(), ...graph.outputs.values()])),
@@ -91,5 +141,5 @@ export function controlHostBytes(controls: readonly StageControl[]): number {
       latent +
       (text ? bytes(text, text.inputs.values()) : 0)
     );
-  }, 0);
+  }, looked);
 }

@@ -106,7 +106,7 @@ export class SdxlStage implements DescribedStage {
     const tellings = prompts?.tellings ?? 1;
     const beside = controlPasses(controls, { tellings, calls: (atOnce) => Math.ceil(modelCalls / atOnce) });
     const results = [
-      ...controls.flatMap((control) => [...control.step.outputs.keys()]),
+      ...controls.flatMap((control) => [...(control.kind === "net" ? control.step : control.hint).outputs.keys()]),
       ...(imagePrompt?.keys.links ?? []),
     ];
     const timeBytes = 4 * [...time.outputs.keys()].reduce((sum, name) => sum + outputElements(time, name), 0);

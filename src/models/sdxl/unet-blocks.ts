@@ -166,12 +166,18 @@ export function runDownAndMid(
   first: Tensor,
   config: UNetHalf,
   inputs: StepInputs,
+  featured: (x: Tensor, level: number) => Tensor = (x) => x,
 ): { readonly middle: Tensor; readonly skips: readonly Tensor[] } {
   let x = first;
   const skips = [x];
-  for (const level of downLevels(config)) {
-    for (const stage of level.stages) {
+  const levels = downLevels(config);
+  for (const [i, level] of levels.entries()) {
+    // Where diffusers adds features: behind a level's last attention, of a level without behind all of it.
+    const attends = config.levels[i]!.crossAttention;
+    for (const [j, stage] of level.stages.entries()) {
       x = runStage(g, x, stage, config, inputs);
+      const isLast = j === level.stages.length - 1;
+      if (isLast && (attends || !level.resample)) x = featured(x, i);
       skips.push(x);
     }
     if (level.resample) {
@@ -180,11 +186,12 @@ export function runDownAndMid(
       const pad = config.downsamplePadding === 0 ? ([0, 0, 1, 1] as const) : ([1, 1, 1, 1] as const);
       const options = { kernel: 3, stride: 2, pad };
       x = g.segment(name, () => conv(g, x, `${name}.conv`, level.channels, options));
+      if (!attends) x = featured(x, i);
       skips.push(x);
     }
   }
   for (const stage of midStages(config)) x = runStage(g, x, stage, config, inputs);
-  return { middle: x, skips };
+  return { middle: featured(x, levels.length), skips };
 }
 
 /** Transformer2DModel: x [B, C, H, W] -> same; one segment per transformer block, and one each for what is around them. */

@@ -40,6 +40,8 @@ export interface UNetGraphOptions {
 
 /** A ControlNet's results as a step reads them: "<prefix><i>" for each skip of the way down, then the middle's, and "<prefix>weight" [1]. */
 export interface ControlLink {
+  /** "features": a T2I-Adapter's, "<prefix><i>" for each level of the way down, then the middle's, which the way down itself goes on with. */
+  readonly kind: "net" | "features";
   readonly prefix: string;
   /** The last so many of the batch are controlled. */
   readonly rows: number;
@@ -129,8 +131,10 @@ function step(config: UNetConfig, size: LatentSize, textTokens: number, options:
   const inputs = { batch, textTokens, image };
   const latent = g.input("latent", [batch, config.inChannels, size.height, size.width]);
   const first = g.segment("conv_in", () => conv(g, latent, "conv_in", config.levels[0]!.channels, { kernel: 3 }));
-  const { middle, skips: left } = runDownAndMid(g, first, config, inputs);
-  const controlled = controlsOf(g, [...left, middle], options.controls ?? []);
+  const { controls = [] } = options;
+  const featured = featuresOf(g, controls);
+  const { middle, skips: left } = runDownAndMid(g, first, config, inputs, featured);
+  const controlled = controlsOf(g, [...left, middle], controls);
   const skips = [...left];
   let x = middle;
   // Joined where they are read: the way down goes on without.
@@ -159,9 +163,25 @@ function step(config: UNetConfig, size: LatentSize, textTokens: number, options:
   return g;
 }
 
+/** Adds to a level's result [B, C, H, W], or the middle's, what T2I-Adapters have for it, each times its weight. */
+function featuresOf(g: GraphBuilder, controls: readonly ControlLink[]) {
+  const read = controls
+    .filter(({ kind }) => kind === "features")
+    .map(({ prefix }) => ({ prefix, weight: g.input(`${prefix}weight`, [1]) }));
+  if (read.length === 0) return undefined;
+  return (value: Tensor, at: number) =>
+    g.segment(`features.${at}`, () =>
+      read.reduce((sum, { prefix, weight }) => {
+        const feature = g.input(`${prefix}${at}`, [1, ...value.shape.slice(1)]);
+        return add(g, sum, g.node("affine", [feature, weight], {}));
+      }, value),
+    );
+}
+
 /** Adds to one of `values` [B, C, H, W] what controls have for it, each times its weight. */
 function controlsOf(g: GraphBuilder, values: readonly Tensor[], controls: readonly ControlLink[]) {
-  const read = controls.map(({ prefix, rows }) => ({
+  const nets = controls.filter(({ kind }) => kind === "net");
+  const read = nets.map(({ prefix, rows }) => ({
     rows,
     weight: g.input(`${prefix}weight`, [1]),
     links: new Map(values.map((value, i) => [value, g.input(`${prefix}${i}`, [rows, ...value.shape.slice(1)])])),
