@@ -46,6 +46,9 @@ export function normWithAdapters(
   return terms.reduce((sum, [term, adapter]) => g.node("add", [sum, builder.times(term, adapter)], {}, name), y);
 }
 
+/** What moving a weight's element through memory a few times costs, in operations of a processor that computes ten in the time of a byte. */
+const SUMMING_OPERATIONS = 120;
+
 class SidePaths {
   readonly #g: LayerBuilder;
   readonly #name: string;
@@ -70,6 +73,12 @@ class SidePaths {
     ];
     // What is made of the layer's own result without its bias.
     const readsBare = adapted.outputScales.length + turnsOutput.length + adapted.weighed.length > 0;
+    if (!readsBare && inputs.length === 0) {
+      const summed = adapted.lowRank.filter((each) => this.#isCheaperSummed(each));
+      const lowRank = adapted.lowRank.filter((each) => !summed.includes(each));
+      const whole = op(x, this.#summedWeight(summed), bias);
+      return this.#sum([whole, ...this.#beside({ ...adapted, lowRank })]);
+    }
     if (!readsBare) {
       const whole = op(this.#sum([x, ...inputs]), weight, bias);
       return this.#sum([whole, ...this.#beside(adapted)]);
@@ -89,6 +98,32 @@ class SidePaths {
     ];
     const own = bias ? g.node("affine", [bare, g.constant(1), bias], {}, this.#name) : bare;
     return this.#sum([own, ...terms, ...this.#beside(adapted)]);
+  }
+
+  /** Whether up times down is sooner made than x put through both: where x has many rows. Hangs on shapes alone, so that no budget moves a bit. */
+  #isCheaperSummed({ down, mid, up }: LowRank): boolean {
+    const g = this.#g;
+    const { x, weight } = this.#parts;
+    const [out, rank] = g.adapterShape(up);
+    if (mid !== undefined || weight.shape.length !== 2 || g.adapterShape(down).length !== 2) return false;
+    const columns = weight.shape[1]!;
+    const rows = elementCount(x.shape) / columns;
+    return 2 * rows * rank! * (columns + out!) > columns * out! * (2 * rank! + SUMMING_OPERATIONS);
+  }
+
+  /** W + up (strengths * down) of each, in fp32: an activation of this step, made anew in each, since nothing of the weight's size may stay. */
+  #summedWeight(lowRank: readonly LowRank[]): Tensor {
+    const g = this.#g;
+    return lowRank.reduce((weight, { down, up, strengths }) => {
+      const [rank, columns] = g.adapterShape(down) as [number, number];
+      const scaled = g.node("affine", [g.adapterWeight(up), g.strengths(strengths)], {}, this.#name); // [out, rank]
+      const rows = g.node("affine", [g.adapterWeight(down), g.constant(1)], {}, this.#name); // [rank, in]
+      const tokens = g.node("reshape", [rows], { shape: [1, rank, columns] });
+      const image = g.node("toImage", [tokens], { height: rank, width: 1 }); // [1, in, rank, 1]
+      const turned = g.node("reshape", [image], { shape: [columns, rank] });
+      const change = g.node("linear", [scaled, turned], {}, this.#name); // [out, in]
+      return g.node("add", [change, weight], {}, this.#name);
+    }, this.#parts.weight);
   }
 
   /** What x is put through beside the layer's own weight. */

@@ -26,7 +26,11 @@ export class LayerBuilder extends GraphBuilder {
 
   /** A tensor of the adapters, by its name. */
   adapterWeight(name: string): Tensor {
-    return this.weight(name, this.#adapters!.table.get(name)!.shape);
+    return this.weight(name, this.adapterShape(name));
+  }
+
+  adapterShape(name: string): readonly number[] {
+    return this.#adapters!.table.get(name)!.shape;
   }
 
   /** An input [sum of counts] with the adapters' strengths: `withStrengths` feeds it. */

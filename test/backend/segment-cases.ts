@@ -47,6 +47,28 @@ export const SEGMENT_CASES: readonly SegmentCase[] = [
     },
   },
   {
+    name: "products by weights that are made in the segment, as adapters do",
+    build(g, batch) {
+      const x = g.input("x", [batch, 20, 12]);
+      const strengths = g.weight("strengths", [4]);
+      const one = g.weight("one", [1]);
+      const made = (name: string, out: number, columns: number) => {
+        const up = g.node("affine", [g.weight(`${name}.up`, [out, 4]), strengths], {});
+        const down = g.node("affine", [g.weight(`${name}.down`, [4, columns]), one], {});
+        const tokens = g.node("reshape", [down], { shape: [1, 4, columns] });
+        const turned = g.node("reshape", [g.node("toImage", [tokens], { height: 4, width: 1 })], {
+          shape: [columns, 4],
+        });
+        return g.node("add", [g.node("linear", [up, turned], {}), g.weight(`${name}.weight`, [out, columns])], {});
+      };
+      g.segment("block", () => {
+        const wide = g.node("linear", [x, made("wide", 48, 12), g.weight("wide.bias", [48])], {});
+        const narrow = g.node("linear", [g.node("geglu", [wide], {}), made("narrow", 12, 24)], {});
+        g.output("y", add(g, x, narrow));
+      });
+    },
+  },
+  {
     name: "CLIP layer, both activations",
     build(g, batch) {
       const x = g.input("x", [batch, 9, 16]);

@@ -84,7 +84,8 @@ test(
       const device = await open((opened) => fallSilent(opened, question, () => asked++), {
         // A test of subgroups would have asked already.
         paths: BASELINE,
-        patienceMs: 2000,
+        // Longer than a software driver compiles one kernel while other tests run.
+        patienceMs: 5000,
         keepPacing: async ({ caution }) => {
           kept = caution;
         },

@@ -27,6 +27,12 @@ const LAYERS = {
     x: [3, 6],
     build: (g: LayerBuilder, x: never) => linear(g, x, "layer", 8, false),
   },
+  // So many rows that what is low-rank is added to the weight first.
+  "product of many rows": {
+    shape: [8, 6],
+    x: [2, 200, 6],
+    build: (g: LayerBuilder, x: never) => linear(g, x, "layer", 8),
+  },
   convolution: {
     shape: [8, 6, 3, 3],
     x: [2, 6, 5, 4],
@@ -56,7 +62,13 @@ const lowRank = (shape: readonly number[], rank = 3): Extract<LayerChange, { kin
 const difference = (shape: readonly number[]) => ({ kind: "difference", weight: tensor("diff", shape) }) as const;
 const blocks = (count: number, width: number) => tensor("blocks", [count, width, width]);
 
-const WHOLE: readonly LayerName[] = ["product", "product without bias", "convolution", "convolution of a pixel"];
+const WHOLE: readonly LayerName[] = [
+  "product",
+  "product without bias",
+  "product of many rows",
+  "convolution",
+  "convolution of a pixel",
+];
 /** By name: the layers that it is tried on, and the change of one with such a weight. */
 const KINDS: Readonly<Record<string, readonly [readonly LayerName[], (shape: readonly number[]) => LayerChange]>> = {
   "low rank": [WHOLE, (shape) => lowRank(shape)],
