@@ -184,9 +184,15 @@ export const OPEN_FIELDS = {
     flag: { usage: "--control-dir <dir>", group: "From a picture" },
     aliases: ["control_dir"],
   },
+  upscalerDir: {
+    kind: PATH,
+    description: "folder, with those in it, where upscalers are found by name: --hires-upscaler 4x-net",
+    flag: { usage: "--upscaler-dir <dir>", group: "Second pass" },
+    aliases: ["upscaler_dir"],
+  },
   onlyNames: {
     kind: { type: "switch" },
-    description: "jobs name LoRAs, embeddings and ControlNets by name in the folders of them, never by path",
+    description: "jobs name LoRAs, embeddings, ControlNets and upscalers by name in the folders of them, never by path",
     default: false,
   },
   store: {

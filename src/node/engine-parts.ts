@@ -20,7 +20,7 @@ import { openPictureWriter } from "./picture-writer.ts";
 import { readPicture as readPictureFile } from "./pictures.ts";
 import { openPreviewer, previewerBeside } from "./previewer-files.ts";
 import { defaultStateFolder } from "./state/folder.ts";
-import { openUpscaler } from "./upscaler-files.ts";
+import { upscalerOpener } from "./upscaler-files.ts";
 import { wildcardReader } from "./wildcard-files.ts";
 
 /** `toAbsolute`: of a path as the user wrote it. Rejects with ArtifactError, UsageError or DeviceError. */
@@ -40,21 +40,21 @@ export async function openNodeParts(request: OpenRequest, toAbsolute: (path: str
     const picture = await readPictureFile(bytes, { name, ...(signal && { signal }) });
     return pictureReference(field, reference).kind === "file" ? { ...picture, sha256: sha256Hex(bytes) } : picture;
   };
-  const open: Host["openUpscaler"] = (reference, signal) => openUpscaler(toAbsolute(reference), reference, signal);
-  const { wildcardsDir, loraDir, embeddingsDir, controlDir, onlyNames, budgets = {} } = request;
+  const { wildcardsDir, loraDir, embeddingsDir, controlDir, upscalerDir, onlyNames, budgets = {} } = request;
   const toPath = onlyNames ? undefined : toAbsolute;
   const embeddings = embeddingFiles(embeddingsDir === undefined ? undefined : toAbsolute(embeddingsDir), toPath);
   const openLora = loraOpener(loraDir === undefined ? undefined : toAbsolute(loraDir), toPath);
   const controls = controlDir === undefined ? undefined : toAbsolute(controlDir);
   const openImagePrompt = imagePromptOpener(library);
   const openControl = controlOpener(library, controls, onlyNames === true);
+  const upscalers = upscalerOpener(upscalerDir === undefined ? undefined : toAbsolute(upscalerDir), toPath);
   const readWildcard = wildcardsDir === undefined ? undefined : wildcardReader(toAbsolute(wildcardsDir));
   opened.move();
   const host = {
     ...NODE_HOST,
     readPicture,
     readWildcard,
-    openUpscaler: open,
+    openUpscaler: upscalers,
     openLora,
     openControl,
     openImagePrompt,

@@ -8,6 +8,7 @@ import { JOB_FIELDS } from "../../src/job/fields.ts";
 import { checkJob } from "../../src/job/schema.ts";
 import { embeddingFiles } from "../../src/node/embedding-files.ts";
 import { loraOpener } from "../../src/node/lora-files.ts";
+import { upscalerNames, upscalerOpener } from "../../src/node/upscaler-files.ts";
 import { checkServed } from "../../src/server/work/served-job.ts";
 
 /** Texts that are only read as texts. */
@@ -75,5 +76,12 @@ test("where only names count, a file of that name in the working folder is none 
   for (const folder of [empty, undefined]) {
     await assert.rejects(loraOpener(folder)("package.json", false), { code: "E_LORA" });
     await assert.rejects(embeddingFiles(folder).open("package.json"), { code: "E_EMBEDDING_NAME" });
+    await assert.rejects(upscalerOpener(folder)("x4.pth"), { code: "E_UPSCALER" });
   }
+  const upscalers = path.join(cwd, "fixtures");
+  await using network = (await upscalerOpener(upscalers)("x4.pth")).source;
+  assert.equal(network.name, "x4.pth");
+  assert.ok((await upscalerNames(upscalers)).includes("x4.safetensors"));
+  for (const away of ["../x4.pth", "upscalers/x4.pth", "x4"])
+    await assert.rejects(upscalerOpener(upscalers)(away), { code: "E_UPSCALER" });
 });

@@ -6,9 +6,16 @@ import { options, type Served } from "../../src/server/http/a1111/settings.ts";
 
 const SERVED: Served = {
   ...{ model: "mill", models: ["mill", "lake"] },
-  ...{ vae: "soft.safetensors", refiner: "fine", hasControls: true },
+  ...{ vae: "soft.safetensors", refiner: "fine", hasControls: true, upscalers: ["4x-Sharp.pth"] },
 };
-const PLAIN: Served = { model: "mill", models: ["mill"], vae: undefined, refiner: undefined, hasControls: false };
+const PLAIN: Served = {
+  model: "mill",
+  models: ["mill"],
+  vae: undefined,
+  refiner: undefined,
+  hasControls: false,
+  upscalers: [],
+};
 
 const asked = (body: object, served = SERVED) => webUiRequest({ prompt: "x", ...body }, false, served);
 const refused = (body: object, message: RegExp, served = SERVED) =>
@@ -42,6 +49,16 @@ test("settings that a request overrides are those of an allow-list, with what is
   refused({ override_settings: { __proto__: null, outdir_samples: "/etc" } }, /"outdir_samples" can't be changed/);
   refused({ override_settings: [1] }, /^E_REQUEST override_settings: an object is wanted/);
   assert.deepEqual([options(SERVED).sd_vae, options(PLAIN).sd_vae], ["soft.safetensors", "Automatic"]);
+});
+
+test("a second pass is enlarged by a network of the folder, named as A1111 lists it", () => {
+  const hires = { enable_hr: true, hr_scale: 2, width: 64, height: 64 };
+  for (const hr_upscaler of ["4x-Sharp", "4x-Sharp.pth"]) {
+    assert.equal(asked({ ...hires, hr_upscaler }).job.hiresUpscaler, "4x-Sharp.pth");
+  }
+  assert.equal(asked({ ...hires, hr_upscaler: "Latent" }).job.hiresUpscaler, "latent");
+  refused({ ...hires, hr_upscaler: "constructor" }, /^E_REQUEST hr_upscaler: .*\(allowed Latent, .*, 4x-Sharp\)/);
+  refused({ ...hires, hr_upscaler: "4x-Sharp" }, /^E_REQUEST hr_upscaler/, PLAIN);
 });
 
 test("units of ControlNet are a job's controls, with what says nothing to us by name", () => {

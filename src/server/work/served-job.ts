@@ -6,10 +6,10 @@ import { JOB_FIELDS } from "../../job/fields.ts";
 import { namedPictures, withNamedPictures } from "../../job/named-pictures.ts";
 import { requireEncodingFits } from "../../job/output-fields.ts";
 import { pictureReference } from "../../job/picture.ts";
-import { HIRES_FILTERS } from "../../job/picture-fields.ts";
 import { checkJob } from "../../job/schema.ts";
 import { seriesOf } from "../../job/series.ts";
 import type { GenerateJob } from "../../job/types.ts";
+import { hiresUpscaler } from "../../pipeline/job-settings.ts";
 import { SOLVAY_VERSION } from "../../version.ts";
 import type { Asset, Assets } from "../pictures/assets.ts";
 import type { NewJob } from "../queue/job-queue.ts";
@@ -46,6 +46,8 @@ export function checkServed(value: unknown): GenerateJob {
     throw new UsageError({ code: "E_JOB", subject: name, problem, next: `give ${name} a value in that range` });
   }
   requireEncodingFits(job);
+  // Refused before it waits in the queue.
+  if (job.hiresUpscaler !== undefined) hiresUpscaler(job);
   for (const { name: field, reference } of namedPictures(job)) {
     if (pictureReference(field, reference).kind === "file") {
       const problem = "a server reads no files by their names";
@@ -59,6 +61,8 @@ export function checkServed(value: unknown): GenerateJob {
     hiresLoras: filesOf(job.hiresLoras),
     controls: filesOf(job.controls),
     embeddings: job.embeddings,
+    // What enlarges without a file has such a name too.
+    hiresUpscaler: job.hiresUpscaler === undefined ? undefined : [job.hiresUpscaler],
   };
   for (const [field, files] of Object.entries(named)) {
     if (!files || files.every((file) => /^[^/\\:.\0][^/\\:\0]*$/.test(file))) continue;
@@ -69,11 +73,6 @@ export function checkServed(value: unknown): GenerateJob {
     if (job[field] === undefined) continue;
     const problem = "a server takes no IP-Adapters";
     throw new UsageError({ code: "E_JOB", subject: field, problem, next: "leave it out" });
-  }
-  const { hiresUpscaler } = job;
-  if (hiresUpscaler !== undefined && !HIRES_FILTERS.some((filter) => filter === hiresUpscaler)) {
-    const problem = `${JSON.stringify(hiresUpscaler.slice(0, 60))} is none of a server's (allowed ${HIRES_FILTERS.join(", ")})`;
-    throw new UsageError({ code: "E_JOB", subject: "hiresUpscaler", problem, next: "choose one of those" });
   }
   return job;
 }

@@ -2,6 +2,7 @@
 
 import { freemem, totalmem } from "node:os";
 import type { OpenRequest } from "../../../job/checked.ts";
+import { stemOf } from "../../../node/named-files.ts";
 import { SAMPLERS } from "../../../sampler/samplers.ts";
 import { SCHEDULES } from "../../../sampler/schedules.ts";
 import type { Route, RouteContext } from "../route.ts";
@@ -44,7 +45,11 @@ export function listRoutes(
     "sd-modules": async (context) => named((await served(context)).vae),
     loras: () => lorasIn(loraDir),
     embeddings: async () => ({ loaded: await embeddingsIn(embeddingsDir), skipped: {} }),
-    upscalers: () => UPSCALERS.map((name) => ({ name, model_name: null, model_path: null, model_url: null, scale: 4 })),
+    upscalers: async (context) => {
+      const networks = (await served(context)).upscalers.map(stemOf);
+      const unknown = { model_path: null, model_url: null, scale: 4 };
+      return [...UPSCALERS, ...networks].map((name) => ({ name, model_name: null, ...unknown }));
+    },
     "latent-upscale-modes": () =>
       Object.keys(LATENT_UPSCALERS)
         .filter((name) => name !== "Lanczos")

@@ -3,6 +3,7 @@
  * is the same in kind without it, and refused where it would be another.
  */
 import type { GenerateJob } from "../../../job/types.ts";
+import { stemOf } from "../../../node/named-files.ts";
 import type { JsonObject } from "../../../source/json-fields.ts";
 import { checkServed } from "../../work/served-job.ts";
 import { NEUTRAL, whole, wrong } from "./refusals.ts";
@@ -93,7 +94,7 @@ export function webUiRequest(body: JsonObject, fromPicture: boolean, served: Ser
         hiresScale: hiresScale(body, hr_scale),
         hiresStrength: denoising_strength,
         hiresSteps: body.hr_second_pass_steps || body.hr_steps || undefined,
-        hiresUpscaler: upscalerNamed(body.hr_upscaler ?? "Latent"),
+        hiresUpscaler: upscalerNamed(body.hr_upscaler ?? "Latent", served),
       }
     : {};
   const picture = fromPicture ? pictures(body, denoising_strength, mask_blur) : {};
@@ -145,10 +146,12 @@ function hiresScale({ hr_resize_x: x, hr_resize_y: y, width, height }: JsonObjec
   return scale;
 }
 
-function upscalerNamed(name: unknown): string {
-  const known = typeof name === "string" ? LATENT_UPSCALERS[name] : undefined;
-  if (known !== undefined) return known;
-  throw wrong("hr_upscaler", `there is no such upscaler (allowed ${Object.keys(LATENT_UPSCALERS).join(", ")})`);
+function upscalerNamed(name: unknown, { upscalers }: Served): string {
+  const known = typeof name === "string" && Object.hasOwn(LATENT_UPSCALERS, name) ? LATENT_UPSCALERS[name] : undefined;
+  const found = known ?? upscalers.find((file) => [file, stemOf(file)].some((each) => each === name));
+  if (found !== undefined) return found;
+  const allowed = [...Object.keys(LATENT_UPSCALERS), ...upscalers.map(stemOf)].join(", ");
+  throw wrong("hr_upscaler", `there is no such upscaler (allowed ${allowed})`);
 }
 
 function pictures({ init_images: images, mask }: JsonObject, strength: unknown, maskBlur: unknown): JsonObject {

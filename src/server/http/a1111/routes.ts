@@ -8,6 +8,7 @@ import { pictureReference } from "../../../job/picture.ts";
 import type { GenerateJob } from "../../../job/types.ts";
 import { modelNamed } from "../../../library/model-name.ts";
 import { readPicture } from "../../../node/pictures.ts";
+import { upscalerNames } from "../../../node/upscaler-files.ts";
 import type { JsonObject } from "../../../source/json-fields.ts";
 import { memorySource } from "../../../source/memory.ts";
 import type { JobRecord } from "../../queue/job-record.ts";
@@ -31,7 +32,7 @@ export function webUiRoutes(services: Services): readonly Route[] {
   /** By the key that chose: A1111's clients choose first, and ask then. */
   const chosen = new Map<string, string>();
   const served = async (context: RouteContext): Promise<Served> => {
-    const { vae, refiner, controlDir } = services.model;
+    const { vae, refiner, controlDir, upscalerDir } = services.model;
     const models = await services.models.names();
     const choice = chosen.get(context.get("owner")) ?? "";
     return {
@@ -40,6 +41,7 @@ export function webUiRoutes(services: Services): readonly Route[] {
       vae: vae === undefined ? undefined : modelNamed(vae).model,
       refiner: refiner === undefined ? undefined : modelNamed(refiner).model,
       hasControls: controlDir !== undefined,
+      upscalers: await upscalerNames(upscalerDir),
     };
   };
   const draw = async (context: RouteContext, fromPicture: boolean) => {

@@ -13,6 +13,8 @@ export interface Served {
   readonly refiner: string | undefined;
   /** There is a folder of ControlNets. */
   readonly hasControls: boolean;
+  /** Files of networks that enlarge between two passes. A1111 names them without their endings. */
+  readonly upscalers: readonly string[];
 }
 
 /** Settings that a request may change for itself; which checkpoint is asked is seen to by the routes. */
