@@ -28,6 +28,7 @@ import { testBucket } from "../support/bucket.ts";
 import { NO_POSTGRES, PASSWORD } from "../support/postgres.ts";
 import { sameBytes } from "../support/same.ts";
 import { seededRandom } from "../support/seed.ts";
+import { pretendingEngine } from "../support/server.ts";
 import { searched } from "../support/thorough.ts";
 import { ask, call, type JobJson, Machines, over, type Place, QUICK } from "../support/workers.ts";
 import { fakeContext } from "./fake-context.ts";
@@ -71,7 +72,7 @@ test("three workers, killed with -9 at random, over a database that is restarted
   const spread = Array.from({ length: kills }, (_, at) => many - 8 - ((at + random() * 0.8) * (many - 20)) / kills);
   const restartAt = Array.from({ length: restarts }, (_, at) => (many * (at + 1)) / (restarts + 1));
   let restarted = 0;
-  for (let left = many; left > 0; await delay(50)) {
+  for (let left = many; left > 0; await delay(150)) {
     left = await open();
     if (spread.length > killed.length && left < spread[killed.length]!) {
       const at = Math.floor(random() * workers.length);
@@ -196,11 +197,29 @@ test("workers take what they can: their models, what fits their budgets (else it
     models.models.map(({ name }) => name),
     ["pretence", "other"],
   );
+  const { workers } = await call<{ workers: readonly { models: readonly string[] }[] }>(`${url}/api/workers`);
+  assert.deepEqual(
+    workers.map((each) => each.models),
+    [["pretence"], ["pretence", "other"]],
+  );
   assert.equal((await call<JobJson>(`${url}/api/jobs/${large!.id}/retry`, {})).state, "queued");
   assert.equal((await over(url, large!.id)).state, "done");
   assert.ok(drawn.includes("big: large"));
   const [elsewhere] = await ask(url, { prompt: "elsewhere", steps: 2 }, { model: "other" });
   assert.deepEqual([(await over(url, elsewhere!.id)).state, drawn.at(-1)], ["done", "other: elsewhere"]);
+
+  // One that can't be opened there after all: its jobs wait for others, and it goes on with what it has.
+  await second.stop();
+  await using broken = machines.worker(place, { pretence: draws("broken"), other: () => {} }, async (model) => {
+    if (model === "other") throw new Error("damaged");
+    return pretendingEngine({ asked: draws("broken") });
+  });
+  await broken.ready;
+  const [impossible] = await ask(url, { prompt: "impossible", steps: 1 }, { model: "other", priority: 9 });
+  const [possible] = await ask(url, { prompt: "possible", steps: 1 });
+  assert.equal((await over(url, possible!.id)).state, "done");
+  assert.equal((await call<JobJson>(`${url}/api/jobs/${impossible!.id}`)).state, "queued");
+  await call(`${url}/api/jobs/${impossible!.id}/cancel`, {});
 
   const [waits] = await ask(url, { prompt: "wait", steps: 5 });
   while ((await call<JobJson>(`${url}/api/jobs/${waits!.id}`)).step < 1) await delay(20);
@@ -208,7 +227,7 @@ test("workers take what they can: their models, what fits their budgets (else it
   const [last] = await ask(url, { prompt: "last", steps: 1 });
   assert.equal((await over(url, last!.id)).state, "done");
   await first.stop();
-  await second.stop();
+  await broken.stop();
   const [left] = await machines.postgres.query<{ left: number }>(
     "select count(*)::int as left from solvay.workers",
     [],
@@ -221,7 +240,7 @@ test("a worker that is told to stop gives its picture on: another one goes on fr
   skip,
 }, async () => {
   const budgets = { vram: "1G", ram: "1G" };
-  const job = { prompt: "a lake", steps: 6, width: 64, height: 64, seed: 5 };
+  const job = { prompt: "a lake", steps: 4, width: 64, height: 64, seed: 5 };
   await using bucket = await testBucket();
   const { server, place } = await machines.taking("drained", {
     images: `s3://${bucket.name}/studio`,

@@ -12,7 +12,7 @@ import { fetchJob, nextJob, type Wanted } from "./next-job.ts";
 import { LIVING } from "./workers.ts";
 
 /** Claims of one job in a row that end without a step drawn further than ever: it may be the job that ends them. */
-const MAX_CLAIMS = 3;
+const MAX_CLAIMS = 5;
 
 /** A job that a worker has. */
 export interface Claim {

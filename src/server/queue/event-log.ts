@@ -1,4 +1,5 @@
 /** @file What happened to jobs, numbered and kept: whoever listens says which number it had last, and misses nothing. */
+import { setTimeout as delay } from "node:timers/promises";
 import { patiently } from "../away.ts";
 import type { Database, Sql } from "./database.ts";
 
@@ -23,6 +24,8 @@ const CHANNEL = "solvay_events";
 /** Events that are kept in memory, so that many listeners read the database once. */
 const RECENT = 1000;
 const PAGE = 500;
+/** Between two readings. */
+const GATHER_MS = 25;
 
 /** Held from an event to the end of its transaction: numbers become seen in their order, and no reader passes over one. */
 const ORDER_LOCK = 0x50_1a_11;
@@ -42,6 +45,7 @@ export class EventLog {
   #recent: JobEvent[] = [];
   #last = 0;
   #news = Promise.withResolvers<void>();
+  #waiting = Promise.withResolvers<void>();
   #reading: Promise<void> | undefined;
   #again = false;
 
@@ -64,9 +68,9 @@ export class EventLog {
     return this.#last;
   }
 
-  /** Resolves when there is another one. */
-  get news(): Promise<void> {
-    return this.#news.promise;
+  /** Resolves when a job has come to wait. */
+  get waiting(): Promise<void> {
+    return this.#waiting.promise;
   }
 
   /** Events after number `after`, those to come as well, until the signal. Holds nothing for a listener that is slow. */
@@ -128,7 +132,14 @@ export class EventLog {
       const news = this.#news;
       this.#news = Promise.withResolvers();
       news.resolve();
+      if (events.some(({ type }) => type === "queued" || type === "returned")) {
+        const waiting = this.#waiting;
+        this.#waiting = Promise.withResolvers();
+        waiting.resolve();
+      }
       if (events.length === PAGE) this.#again = true;
+      // Many processes write: they are not read one by one.
+      else await delay(GATHER_MS, undefined, { ref: false });
     }
   }
 }

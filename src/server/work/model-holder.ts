@@ -55,10 +55,10 @@ export class ModelHolder implements AsyncDisposable {
     return this.#held;
   }
 
-  /** It can't be opened here any more. Throws where no model is left. */
-  forget(model: string): void {
+  /** It can't be opened here any more. Throws why, where no model is left. */
+  forget(model: string, why: unknown): void {
     this.#models = this.#models.filter((name) => name !== model);
-    if (this.#models.length === 0) throw new Error(`no model is left that could be opened (the last was ${model})`);
+    if (this.#models.length === 0) throw why;
   }
 
   /** For the next `hold` to open anew. */

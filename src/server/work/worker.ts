@@ -49,7 +49,8 @@ async function drawAll(parts: WorkerParts & DrawingParts, holder: ModelHolder, s
   const { claims, log, worker, onTrouble } = parts;
   let inARow = 0;
   while (!signal.aborted) {
-    const { news } = log;
+    // Before it looks, so that none comes in between.
+    const jobs = log.waiting;
     const wanted = (): Wanted => {
       const held = inARow < MOST_IN_A_ROW ? holder.model : undefined;
       return { models: [...holder.models, ""], held, worker };
@@ -58,7 +59,7 @@ async function drawAll(parts: WorkerParts & DrawingParts, holder: ModelHolder, s
     if (!claim) {
       const waiting = new AbortController();
       const stop = AbortSignal.any([signal, waiting.signal]);
-      await Promise.race([news, delay(LOOK_MS, undefined, { signal: stop }).catch(() => {})]);
+      await Promise.race([jobs, delay(LOOK_MS, undefined, { signal: stop }).catch(() => {})]);
       waiting.abort();
       continue;
     }
@@ -66,14 +67,15 @@ async function drawAll(parts: WorkerParts & DrawingParts, holder: ModelHolder, s
     const first = new Drawing(parts, claim, signal);
     const model = claim.record.model || holder.models[0]!;
     inARow = model === holder.model ? inARow + 1 : 1;
-    const held = await holder.hold(model).catch((error: unknown) => {
+    let held: HeldModel;
+    try {
+      held = await holder.hold(model);
+    } catch (error) {
       onTrouble(`the model ${model} can't be opened`, error);
       first.fail(new ModelNotHere(`the model ${model} can't be opened here`));
-    });
-    if (!held) {
       await first.over;
       if (signal.aborted) return;
-      holder.forget(model);
+      holder.forget(model, error);
       continue;
     }
     const drawings = [first, ...(await neighboursOf(parts, held.shared, claim, wanted, signal))];

@@ -35,7 +35,7 @@ export function jobView({ asset, ...record }: JobRecord): JsonObject {
 }
 
 export function jobRoutes(services: Services): readonly Route[] {
-  const { queue, log, previews } = services;
+  const { queue, log, previews, entries } = services;
   const priority = { type: "integer", minimum: -MAX_PRIORITY, maximum: MAX_PRIORITY, default: 0 };
   const found = async (context: RouteContext, what: (id: string) => Promise<JobRecord | undefined>) => {
     const id = context.req.param("id") ?? "";
@@ -107,6 +107,10 @@ export function jobRoutes(services: Services): readonly Route[] {
         const jobs = await queue.list(wholeOf(context, "limit", { min: 1, max: 500, standing: 50 }), state);
         return context.json({ jobs: jobs.map(jobView) });
       },
+    },
+    {
+      ...{ method: "get", path: "/api/workers", summary: "The workers that live, and the models that each can open" },
+      handle: async (context) => context.json({ workers: await entries.living() }),
     },
     {
       ...{ method: "get", path: "/api/jobs/:id", summary: "One job" },

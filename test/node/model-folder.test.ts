@@ -1,0 +1,35 @@
+/** @file The models in a folder: diffusers' folders and single files at any depth, and nothing else. */
+import assert from "node:assert/strict";
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { modelsIn } from "../../src/node/model-folder.ts";
+import { encodeSafetensors } from "../safetensors-writer.ts";
+import { originalDemo } from "../support/single-file.ts";
+
+const GOLDEN = fileURLToPath(new URL("../../fixtures/golden", import.meta.url));
+
+test("models by the names that pictures give them; VAEs, LoRAs and damaged files are passed over", async (t) => {
+  const found = await modelsIn(GOLDEN);
+  assert.deepEqual([...found.keys()], ["conv-proj", "deep", "flat", "nested", "odd"]);
+  assert.equal(found.get("flat"), path.join(GOLDEN, "flat"));
+
+  const folder = mkdtempSync(path.join(tmpdir(), "solvay-models-"));
+  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  mkdirSync(path.join(folder, "sdxl/anime"), { recursive: true });
+  const model = encodeSafetensors(originalDemo());
+  writeFileSync(path.join(folder, "sdxl/anime/toon.safetensors"), model);
+  writeFileSync(path.join(folder, "zz.safetensors"), "damaged");
+  symlinkSync(path.join(GOLDEN, "flat/vae/diffusion_pytorch_model.safetensors"), path.join(folder, "vae.safetensors"));
+  const lora = [
+    { name: "lora_unet_mid.lora_up.weight", dtype: "f32" as const, shape: [1, 1], bytes: new Uint8Array(4) },
+  ];
+  writeFileSync(path.join(folder, "style.safetensors"), encodeSafetensors(lora));
+  assert.deepEqual(
+    [...(await modelsIn(folder))],
+    [["toon.safetensors", path.join(folder, "sdxl/anime/toon.safetensors")]],
+  );
+  await assert.rejects(modelsIn(path.join(folder, "none")), { code: "ENOENT" });
+});
