@@ -21,6 +21,7 @@ const LONG = [
   "node/resume",
   "node/import",
   "golden/pipeline",
+  "browser/studio",
   "node/package",
   "node/picture-jobs",
   "golden/sampler-pictures",

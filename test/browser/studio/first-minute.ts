@@ -6,6 +6,7 @@ import path from "node:path";
 import { test } from "node:test";
 import { ServerProcess, serverFolder } from "../../support/server.ts";
 import type { StudioUnderTest } from "./harness.ts";
+import { drop } from "./recall.ts";
 
 export function firstMinuteTests(studio: () => StudioUnderTest): void {
   test("the demo model draws what was asked for, stops within a step, and goes on after its process was killed", async (t) => {
@@ -30,6 +31,12 @@ export function firstMinuteTests(studio: () => StudioUnderTest): void {
       return new Set(Array.from({ length: data.length / 4 }, (_, at) => data[4 * at]!)).size;
     });
     assert.equal(colours > 50, true, `${colours} shades of red`);
+
+    // The picture itself tells how to make it again, to the byte.
+    const address = await picture.getAttribute("src");
+    await drop(page, "mine.png", new Uint8Array(await (await fetch(url + address)).arrayBuffer()));
+    await page.getByRole("dialog").getByText("Will be remade byte for byte").waitFor();
+    await page.keyboard.press("Escape");
 
     const asked = await page.evaluate(async () => {
       const ask = async (prompt: string, steps: number) => {

@@ -9,7 +9,7 @@ import { pretendingServer, type RunningServer, serverFolder } from "../../suppor
 import { launchChromium } from "../chromium.ts";
 
 /** For what comes at once on a machine that does nothing else. */
-const PATIENCE_MS = 15_000;
+const PATIENCE_MS = 30_000 * Number(process.env.SOLVAY_TEST_PATIENCE ?? 1);
 
 export interface PageOptions extends BrowserContextOptions {
   /** Where it opens. Default: "/". */

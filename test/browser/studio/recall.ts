@@ -7,7 +7,8 @@ import { assertAccessible, type StudioUnderTest } from "./harness.ts";
 
 const EVIL = `<img src=x onerror="window.hacked=1"><script>window.hacked=1</script>"><svg onload=window.hacked=1> javascript:window.hacked=1`;
 
-async function drop(page: Page, name: string, bytes: Uint8Array): Promise<void> {
+/** As a person drops a file onto the page. */
+export async function drop(page: Page, name: string, bytes: Uint8Array): Promise<void> {
   const transfer = await page.evaluateHandle(
     ([file, base64]) => {
       const data = new DataTransfer();
