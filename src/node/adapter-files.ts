@@ -10,7 +10,9 @@ import { describeEmbedding } from "../adapters/embedding-file.ts";
 import { readSafetensorsHeader } from "../container/safetensors.ts";
 import { SolvayError } from "../errors.ts";
 import { FAMILIES } from "../models/families.ts";
+import { EMBEDDING_ENDINGS } from "./embedding-files.ts";
 import { openFileSource } from "./files/file.ts";
+import { LORA_ENDINGS } from "./lora-files.ts";
 import { filesIn, stemOf } from "./named-files.ts";
 
 export type AdapterKind = "lora" | "embedding";
@@ -40,6 +42,11 @@ export interface FoundAdapter {
   readonly problem?: string | undefined;
 }
 
+/** With the place of its ending. */
+interface Ordered extends FoundAdapter {
+  readonly order: number;
+}
+
 /** What its header says; the same for as long as the file is. */
 type Described = Pick<FoundAdapter, "what" | "ranks" | "triggers" | "tags" | "trainedOn" | "advice" | "problem">;
 
@@ -59,7 +66,7 @@ const PICTURE_ENDINGS = [
 ];
 /** A larger one is no thumbnail. */
 const MAX_PICTURE_BYTES = 32 * 1024 ** 2;
-const ENDINGS = { lora: [".safetensors"], embedding: [".safetensors", ".pt", ".bin"] } as const;
+const ENDINGS = { lora: LORA_ENDINGS, embedding: EMBEDDING_ENDINGS } as const;
 
 export class AdapterFiles {
   readonly #folders: Readonly<Partial<Record<AdapterKind, string | undefined>>>;
@@ -74,7 +81,7 @@ export class AdapterFiles {
 
   /** By name. Headers are read once a file. Rejects with the signal's reason. */
   async list(signal?: AbortSignal): Promise<readonly FoundAdapter[]> {
-    const found: FoundAdapter[] = [];
+    const found: Ordered[] = [];
     for (const kind of ["lora", "embedding"] as const) {
       const folder = this.#folders[kind];
       if (folder === undefined) continue;
@@ -91,10 +98,13 @@ export class AdapterFiles {
       }
     }
     const names = Map.groupBy(found, ({ kind, name }) => `${kind} ${name}`);
-    return found
-      .map((adapter) => {
-        const isAmbiguous = names.get(`${adapter.kind} ${adapter.name}`)!.length > 1;
-        return isAmbiguous ? { ...adapter, problem: adapter.problem ?? "another file has the same name" } : adapter;
+    return [...names.values()]
+      .flatMap((twins) => {
+        // Of one name, the ending that comes first in the list is meant, as jobs find it.
+        const best = Math.min(...twins.map(({ order }) => order));
+        const own = twins.filter(({ order }) => order === best).map(({ order: _, ...adapter }) => adapter);
+        const problem = own.length > 1 ? "another file has the same name" : undefined;
+        return own.map((adapter) => ({ ...adapter, problem: adapter.problem ?? problem }));
       })
       .sort((a, b) => a.name.localeCompare(b.name, "en", { numeric: true }));
   }
@@ -111,7 +121,7 @@ export class AdapterFiles {
     folder: string,
     file: string,
     signal: AbortSignal | undefined,
-  ): Promise<FoundAdapter | undefined> {
+  ): Promise<Ordered | undefined> {
     const info = await stat(file).catch(() => undefined);
     if (!info?.isFile()) return undefined;
     const key = `${file}\0${info.size}\0${info.mtimeMs}`;
@@ -124,6 +134,7 @@ export class AdapterFiles {
       ...{ id, kind, name: stemOf(file), folder: path.dirname(path.relative(folder, file)).replace(/^\.$/, "") },
       ...{ bytes: info.size, modifiedMs: Math.round(info.mtimeMs) },
       ...described,
+      order: ENDINGS[kind].indexOf(path.extname(file).toLowerCase()),
       pictured: (await pictureBeside(file)) !== undefined,
     };
   }
@@ -133,7 +144,7 @@ const NOTHING = { ranks: [], triggers: [], tags: [] } as const;
 
 async function describe(kind: AdapterKind, file: string, signal: AbortSignal | undefined): Promise<Described> {
   // A file of torch.save says nothing of itself before it is opened.
-  if (!file.endsWith(".safetensors")) return { ...NOTHING, what: "a textual inversion" };
+  if (!/\.safetensors$/i.test(file)) return { ...NOTHING, what: "a file of PyTorch's" };
   try {
     await using source = await openFileSource(file, path.basename(file));
     const header = await readSafetensorsHeader(source, signal);

@@ -11,7 +11,7 @@ import { openFileSource } from "./files/file.ts";
 import { filesIn, stemOf } from "./named-files.ts";
 
 /** The latter as torch.save writes them. */
-const ENDINGS = [".safetensors", ".pt", ".bin"];
+export const EMBEDDING_ENDINGS: readonly string[] = [".safetensors", ".pt", ".bin"];
 const HEAD_BYTES = 16;
 
 /** `folder`: of embeddings, absolute; absent: none was named. `toAbsolute`: absent where nothing is named by path. */
@@ -19,7 +19,7 @@ export function embeddingFiles(folder: string | undefined, toAbsolute?: (path: s
   const list = async (signal?: AbortSignal): Promise<readonly string[]> => {
     if (folder === undefined) return [];
     try {
-      return await Array.fromAsync(filesIn(folder, ENDINGS, signal));
+      return await Array.fromAsync(filesIn(folder, EMBEDDING_ENDINGS, signal));
     } catch (cause) {
       signal?.throwIfAborted();
       throw refusal(folder, "the folder of embeddings can't be read", "check --embeddings-dir", cause);
@@ -37,7 +37,7 @@ export function embeddingFiles(folder: string | undefined, toAbsolute?: (path: s
     const fits = (file: string) => [stemOf(file), path.basename(file)].some((name) => name.toLowerCase() === wanted);
     const [file, other] = (await list(signal)).filter(fits);
     if (file === undefined) {
-      const problem = `there is no such file in the folder of embeddings (allowed ${ENDINGS.join(", ")})`;
+      const problem = `there is no such file in the folder of embeddings (allowed ${EMBEDDING_ENDINGS.join(", ")})`;
       throw refusal(reference, problem, "check its name, or name another folder with --embeddings-dir");
     }
     if (other === undefined) return file;

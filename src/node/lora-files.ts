@@ -8,7 +8,7 @@ import { openFileSource } from "./files/file.ts";
 import { filesIn } from "./named-files.ts";
 
 /** In the order in which they count where several files have one name; the others as torch.save writes them. */
-const ENDINGS = [".safetensors", ".pt", ".ckpt", ".bin"];
+export const LORA_ENDINGS: readonly string[] = [".safetensors", ".pt", ".ckpt", ".bin"];
 
 /** `folder`: of LoRAs, absolute; absent: none was named. `toAbsolute`: absent where nothing is named by path. */
 export function loraOpener(folder: string | undefined, toAbsolute?: (path: string) => string): OpenLora {
@@ -33,7 +33,7 @@ export function loraOpener(folder: string | undefined, toAbsolute?: (path: strin
     const isForeign = !byName && byFolder.length === 0;
     const [file, other] = isForeign ? await filesNamed(folder, path.win32.basename(wanted), signal) : byFolder;
     if (file === undefined) {
-      const problem = `there is no ${wanted}${ENDINGS[0]} in the folder of LoRAs (found none, allowed one)`;
+      const problem = `there is no ${wanted}${LORA_ENDINGS[0]} in the folder of LoRAs (found none, allowed one)`;
       throw refusal(reference, problem, "check its name, or name another folder with --lora-dir");
     }
     if (other !== undefined) {
@@ -47,7 +47,7 @@ export function loraOpener(folder: string | undefined, toAbsolute?: (path: strin
 
 /** Up to two, in the folder or below it: by their own names, or paths in it ("style/fur"), else by those that their training gave them. */
 async function filesNamed(folder: string, name: string, signal?: AbortSignal): Promise<string[]> {
-  const files = await Array.fromAsync(filesIn(folder, ENDINGS, signal)).catch((cause: unknown) => {
+  const files = await Array.fromAsync(filesIn(folder, LORA_ENDINGS, signal)).catch((cause: unknown) => {
     signal?.throwIfAborted();
     throw refusal(name, `the folder of LoRAs ${folder} can't be opened`, "check --lora-dir", cause);
   });
@@ -56,7 +56,7 @@ async function filesNamed(folder: string, name: string, signal?: AbortSignal): P
     ? (file: string) => withoutEnding(path.relative(folder, file).replaceAll(path.sep, "/"))
     : (file: string) => withoutEnding(path.basename(file));
   const named = files.filter((file) => nameOf(file) === wanted);
-  const ending = ENDINGS.find((each) => named.some((file) => file.toLowerCase().endsWith(each)));
+  const ending = LORA_ENDINGS.find((each) => named.some((file) => file.toLowerCase().endsWith(each)));
   const found = named.filter((file) => file.toLowerCase().endsWith(ending!));
   if (found.length > 0) return found.slice(0, 2);
   for (const file of files) {
@@ -66,7 +66,7 @@ async function filesNamed(folder: string, name: string, signal?: AbortSignal): P
 }
 
 function withoutEnding(name: string): string {
-  const ending = ENDINGS.find((each) => name.toLowerCase().endsWith(each));
+  const ending = LORA_ENDINGS.find((each) => name.toLowerCase().endsWith(each));
   return ending === undefined ? name : name.slice(0, -ending.length);
 }
 

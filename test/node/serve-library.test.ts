@@ -84,10 +84,15 @@ test("two files of one name can't be told apart by it; what changes is read agai
     Array(2).fill("another file has the same name"),
   );
   rmSync(path.join(loras, "styles/fur.safetensors"));
+  // Beside a .safetensors file of its name, one of PyTorch's is not meant.
+  writeFileSync(path.join(loras, "fur.pt"), "x");
   writeFileSync(path.join(loras, "old.safetensors"), loraOfWidth(2048, { changed: "yes" }));
   const now = (await library()).adapters;
   assert.equal(now.find(({ name }) => name === "old")!.problem, undefined);
-  assert.equal(now.find(({ name }) => name === "fur")!.problem, undefined);
+  assert.deepEqual(
+    now.filter(({ name }) => name === "fur").map(({ what, problem }) => [what, problem]),
+    [["LoRA of 1 layer", undefined]],
+  );
 });
 
 test("the picture beside a file is made small; what is no picture is refused, other files are out of reach", async () => {

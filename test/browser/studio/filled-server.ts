@@ -7,7 +7,12 @@ import { libraryFolder } from "../../support/library-folder.ts";
 import { pretendingServer, type RunningServer, serverFolder } from "../../support/server.ts";
 
 const PICTURES = 5000;
-const PROMPTS = ["a lighthouse at dusk", "a red fox", "an old sailor", "a mountain lake"];
+const PROMPTS = [
+  "a lighthouse at dusk",
+  "a red fox",
+  "an old sailor <img src=x onerror=document.title=1>",
+  "a mountain lake",
+];
 const BLOCK_BYTES = 2 ** 28;
 const KEYS = ["unet/a", "unet/b", "unet/c", "vae/a"];
 

@@ -42,7 +42,7 @@ export function DrawForm() {
         </div>
         <SizePicker />
         <StartPicture />
-        <LoraWeights />
+        {mode.value === "simple" && <LoraWeights />}
         <Count most={known?.maxCount ?? 1} />
         {!isPhone.value && (
           <Choice
