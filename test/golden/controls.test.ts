@@ -10,6 +10,7 @@ import type { ControlUse } from "../../src/job/control-use.ts";
 import type { GenerateJob } from "../../src/node.ts";
 import { requireSamePicture } from "../support/same-picture.ts";
 import { sharedEngine } from "../support/shared-engine.ts";
+import { searched } from "../support/thorough.ts";
 
 interface GoldenControl extends Omit<ControlUse, "file" | "image"> {
   readonly net: string;
@@ -68,7 +69,14 @@ test("a union that is not told the kind of its picture, or one that it doesn't k
   }
 });
 
-for (const job of jobs) {
+/** What others show as well. */
+const SHOWN_BY_OTHERS = ["one", "unguided", "img2img", "union"];
+const drawn = searched(
+  jobs.filter(({ name }) => !SHOWN_BY_OTHERS.includes(name)),
+  jobs,
+);
+
+for (const job of drawn) {
   test(`${job.file} equals diffusers' picture`, async () => {
     const engine = await engineOf({ model: pathOf("golden/deep"), backend: "cpu" });
     for await (const event of engine.generate(jobOf(job))) {

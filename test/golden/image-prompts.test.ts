@@ -15,6 +15,7 @@ import { drawWithinPlan } from "../support/draw-within-plan.ts";
 import { writtenTexts } from "../support/picture-files.ts";
 import { requireSamePicture } from "../support/same-picture.ts";
 import { sharedEngine } from "../support/shared-engine.ts";
+import { searched } from "../support/thorough.ts";
 
 interface GoldenJob extends Pick<GenerateJob, "prompt" | "seed" | "steps" | "guidance" | "width" | "height"> {
   readonly negative?: string;
@@ -120,7 +121,14 @@ test("what is no IP-Adapter for the model is refused by what it is; jobs that ar
   }
 });
 
-for (const job of jobs) {
+/** What others show as well. */
+const SHOWN_BY_OTHERS = ["base", "plus", "unguided"];
+const drawn = searched(
+  jobs.filter(({ name }) => !SHOWN_BY_OTHERS.includes(name)),
+  jobs,
+);
+
+for (const job of drawn) {
   test(`${job.file} equals diffusers' picture`, async () => {
     const engine = await engineOf({ model: pathOf("golden/deep"), backend: "cpu" });
     for await (const event of engine.generate(jobOf(job))) {
