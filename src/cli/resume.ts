@@ -93,11 +93,16 @@ async function resumeSeries(context: CliContext, file: string, options: ResumeFl
     request: { ...recorded, ...open_, budgets: { ...recorded.budgets, ...budgets } },
     ...{ json: options.json, preview: previewOf(options), saveEvery: saveEveryOf(options) },
     jobs: left.map(({ job }) => job),
-    targets: left.map(({ output }) =>
-      output === null ? undefined : { shown: output, file: path.resolve(still.cwd, output) },
-    ),
+    targets: left.map(({ output }) => freeTarget(context, path.dirname(file), output)),
     series: new KeptSeries(file, head, left),
   });
+}
+
+/** Beside the file of the series; what is there meanwhile is not replaced. */
+function freeTarget({ cwd, env }: CliContext, beside: string, output: string | null): Target | undefined {
+  const folder = beside === stateFolderOf(env) ? cwd : beside;
+  if (output === null || existsSync(path.join(folder, output))) return undefined;
+  return { shown: shownPath(cwd, path.join(folder, output)), file: path.join(folder, output) };
 }
 
 /** Files of pictures of a series that were begun, in its order. */

@@ -130,7 +130,7 @@ function placeOf(value: unknown): { place?: PlaceInSeries } {
 }
 
 /** No folder, nothing hidden: the file decides nothing about where it is written. */
-function isPlainPngName(name: string): boolean {
+export function isPlainPngName(name: string): boolean {
   return /^[^./\\:][^/\\:]{0,250}$/.test(name) && printable(name) === name;
 }
 

@@ -4,6 +4,7 @@ import { readFile, stat, unlink } from "node:fs/promises";
 import path from "node:path";
 import { ArtifactError } from "../errors.ts";
 import type { OpenRequest } from "../job/checked.ts";
+import { isPlainPngName } from "../job/resume-file.ts";
 import type { GenerateJob } from "../job/types.ts";
 import { createFile, replaceFile } from "../node/disk/atomic-file.ts";
 import { isJsonObject, type JsonObject } from "../source/json-fields.ts";
@@ -21,7 +22,7 @@ const MOST_OF_ONE_NAME = 100;
 
 export interface SeriesPicture {
   readonly index: number;
-  /** As the user named it, from `cwd`; null: the next free output_NNN.png. */
+  /** Its file's name without a folder: it lies beside this file. null: the next free output_NNN.png. */
   readonly output: string | null;
   readonly job: GenerateJob;
 }
@@ -75,7 +76,7 @@ export class KeptSeries {
     },
   ): Promise<KeptSeries | undefined> {
     const { cwd, env } = context;
-    const left = jobs.map((job, index) => ({ index, output: targets[index]?.shown ?? null, job }));
+    const left = jobs.map((job, index) => ({ index, output: nameOf(targets[index]), job }));
     const head = { id: randomBytes(8).toString("hex"), cwd, request: await anchored(libraryOf(context), request) };
     const [first] = targets;
     const stem = first ? path.parse(first.file).name : "output";
@@ -113,6 +114,10 @@ export class KeptSeries {
   }
 }
 
+function nameOf(target: Target | undefined): string | null {
+  return target ? path.basename(target.file) : null;
+}
+
 /** What all jobs have alike stands once. */
 function textOf(head: SeriesHead, left: readonly SeriesPicture[]): string {
   const [first] = left;
@@ -148,11 +153,15 @@ export async function readSeries(file: string): Promise<ReadSeries> {
   if (!isWhole) throw refuse("it lacks something");
   const left = pictures.map((picture: unknown) => {
     const { index, output, job: own } = isJsonObject(picture) ? picture : {};
-    if (!Number.isInteger(index) || !isJsonObject(own) || !(output === null || typeof output === "string"))
-      throw refuse("it lacks something");
+    if (!Number.isInteger(index) || !isJsonObject(own) || !isOutput(output)) throw refuse("it lacks something");
     return { index: index as number, output, job: { ...job, ...own } };
   });
   return { id, cwd, request, left };
+}
+
+/** Anybody may have changed the file: it names no folder. */
+function isOutput(value: unknown): value is string | null {
+  return value === null || (typeof value === "string" && isPlainPngName(value));
 }
 
 function parsed(text: string): unknown {

@@ -221,6 +221,11 @@ test("a series: what had not begun is drawn too, each picture the one that it wo
   }
   writeFileSync(path.join(cwd, "output.series"), "{}");
   assert.match((await run(cwd, ["resume"])).err, /^E_RESUME_FILE output\.series: it is no file of a series\./);
+  // It decides nothing about where pictures are written.
+  const picture = { index: 0, output: "../x.png", job: {} };
+  const head = { format: "solvay series 1", id: "x", cwd, request: {}, job: { prompt: "x" } };
+  writeFileSync(path.join(cwd, "output.series"), JSON.stringify({ ...head, pictures: [picture] }));
+  assert.match((await run(cwd, ["resume"])).err, /^E_RESUME_FILE output\.series: it lacks something\./);
   // Nothing was drawn, so that nothing is left of it.
   rmSync(path.join(cwd, "output.series"));
   assert.notEqual((await run(cwd, [...line, "--vram", "100K"])).rc, 0);
