@@ -1,21 +1,21 @@
-/** @file Tests over a server as people start it, with the demo model: the first minute, a cancel in mid-step, and a process that dies and comes back. */
+/** @file Tests over the demo model: the first minute, a cancel in mid-step, and a server that goes away and comes back. */
 import assert from "node:assert/strict";
-import { mkdtempSync, renameSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import path from "node:path";
+import { rm } from "node:fs/promises";
 import { test } from "node:test";
-import { ServerProcess, serverFolder } from "../../support/server.ts";
+import { openEngine } from "../../../src/node.ts";
+import { pretendingServer, serverFolder } from "../../support/server.ts";
 import type { StudioUnderTest } from "./harness.ts";
 import { drop } from "./recall.ts";
 
 export function firstMinuteTests(studio: () => StudioUnderTest): void {
-  test("the demo model draws what was asked for, stops within a step, and goes on after its process was killed", async (t) => {
-    const state = mkdtempSync(path.join(tmpdir(), "solvay-studio-"));
-    renameSync(await serverFolder(), path.join(state, "serve"));
-    t.after(() => rmSync(state, { recursive: true, force: true }));
-    let server = new ServerProcess(state);
-    t.after(() => server.child.kill("SIGKILL"));
-    const url = await server.url;
+  test("the demo model draws what was asked for, stops within a step, and goes on after its server was away", async (t) => {
+    const folder = await serverFolder();
+    t.after(() => rm(folder, { recursive: true, force: true }));
+    const start = (port = 0) =>
+      pretendingServer({ folder, port, studio: true, engine: () => openEngine({ backend: "cpu" }) });
+    let server = await start();
+    t.after(() => server[Symbol.asyncDispose]());
+    const { url } = server;
     const page = await studio().visit(t, { url });
     await page.getByLabel("What should the picture show?").fill("a lighthouse at dusk");
     // No word of how it works in sight.
@@ -52,10 +52,9 @@ export function firstMinuteTests(studio: () => StudioUnderTest): void {
     await page.getByRole("link", { name: "Queue" }).click();
     await page.getByText(/Step [1-9]\d* of 150/).waitFor();
     await page.getByAltText("Preview of a long way").waitFor();
-    await server.end("SIGKILL");
+    await server[Symbol.asyncDispose]();
     await page.getByText("The server does not answer").first().waitFor();
-    server = new ServerProcess(state, ["--port", new URL(url).port]);
-    await server.url;
+    server = await start(Number(new URL(url).port));
     // The page finds it again by itself: what was drawn is drawn on, what waited waits.
     await page.getByText("The server does not answer").first().waitFor({ state: "detached" });
     await page.getByRole("button", { name: "Cancel a long way" }).click();

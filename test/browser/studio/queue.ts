@@ -1,7 +1,7 @@
 /** @file Tests of the queue: it is the server's, and every browser sees the same. The engine that pretends stays at step 2 of prompts that say "wait". */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { Page } from "playwright-core";
+import type { Locator, Page } from "playwright-core";
 import { assertAccessible, type StudioUnderTest } from "./harness.ts";
 
 export function queueTests(studio: () => StudioUnderTest): void {
@@ -42,12 +42,16 @@ export function queueTests(studio: () => StudioUnderTest): void {
     await phone.getByRole("button", { name: "Cancel wait here" }).click();
     await pc.getByRole("button", { name: "Try again: wait here" }).waitFor();
     // Those behind it are drawn then.
-    await pc.locator(".job.done").filter({ hasText: "one" }).waitFor();
+    await doneIn(pc, "one").waitFor();
     await pc.getByRole("button", { name: "Try again: two" }).click();
-    await pc.locator(".job.done").filter({ hasText: "two" }).waitFor();
+    await doneIn(pc, "two").waitFor();
   });
 }
 
 async function waitingIn(page: Page): Promise<string[]> {
   return await page.locator(".job.queued .about p:first-child").allTextContents();
+}
+
+function doneIn(page: Page, prompt: string): Locator {
+  return page.locator(".job.done").filter({ has: page.getByText(prompt, { exact: true }) });
 }
