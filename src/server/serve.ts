@@ -4,6 +4,7 @@ import { UsageError } from "../errors.ts";
 import type { Engine } from "../job/types.ts";
 import type { LibraryHost } from "../library/host.ts";
 import { AdapterFiles } from "../node/adapter-files.ts";
+import { createGarbageCollector } from "../node/garbage.ts";
 import type { ModelHashes } from "../terminal/remake-parts.ts";
 import { type BackingOptions, openBacking } from "./backing.ts";
 import { FullQueue } from "./full-queue.ts";
@@ -48,6 +49,8 @@ export interface ServeOptions extends BackingOptions, EngineOptions {
 }
 
 const KEY_SHARE = 16;
+/** V8 waits for tens of megabytes of what requests left behind, which no budget has. */
+const COLLECT_MS = 2_000;
 
 /** Serves until the signal. Rejects where it can't listen, or where no engine can be opened. */
 export async function serve(options: ServeOptions, signal: AbortSignal): Promise<void> {
@@ -61,6 +64,8 @@ export async function serve(options: ServeOptions, signal: AbortSignal): Promise
   const { database, boss, claims, log, store, stateStore, assets, entries } = backing;
   const queue = new JobQueue(database, boss, { open: queueLimit, openOfOne: KEY_SHARE });
   const onTrouble = (what: string, error: unknown) => logger.error({ err: error }, what);
+  const collecting = setInterval(createGarbageCollector(), COLLECT_MS);
+  owned.defer(() => clearInterval(collecting));
   const thumbnails = new Thumbnails(assets, store);
   const purge = async () => {
     for (const sha256 of await purgeDeleted(database)) {
