@@ -21,7 +21,7 @@ interface TraceEvent {
 /** Milliseconds of the page's longest task while `work` goes on. */
 async function longestTask(page: Page, work: () => Promise<void>): Promise<number> {
   const browser = page.context().browser()!;
-  await browser.startTracing(page, { categories: ["toplevel", "devtools.timeline"] });
+  await browser.startTracing(page, { categories: ["toplevel"] });
   await work();
   const { traceEvents } = JSON.parse(String(await browser.stopTracing())) as { readonly traceEvents: TraceEvent[] };
   const isPage = ({ name, args }: TraceEvent) => name === "thread_name" && args.name === "CrRendererMain";

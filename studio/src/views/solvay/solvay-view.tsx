@@ -48,7 +48,7 @@ export default function SolvayView() {
       ) : (
         <p class="empty">{t("app.loading")}</p>
       )}
-      {isReady && (
+      {isReady && (carried?.phases || refusal.value !== undefined) && (
         <section class="panel" aria-labelledby="solvay-if">
           <h2 id="solvay-if">{t("solvay.whatIf")}</h2>
           <p class="hint">{t("solvay.whatIfHint")}</p>
