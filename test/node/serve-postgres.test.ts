@@ -202,7 +202,14 @@ test("workers take what they can: their models, what fits their budgets (else it
     workers.map((each) => each.models),
     [["pretence"], ["pretence", "other"]],
   );
+  // While that one has something else to do, the small one looks at it once more, and leaves it.
+  const [busy] = await ask(url, { prompt: "wait", steps: 5 }, { model: "other" });
+  while ((await call<JobJson>(`${url}/api/jobs/${busy!.id}`)).step < 1) await delay(20);
   assert.equal((await call<JobJson>(`${url}/api/jobs/${large!.id}/retry`, {})).state, "queued");
+  const refusals = async () => await machines.postgres.query("select from solvay.refusals", [], place.database);
+  while ((await refusals()).length === 0) await delay(20);
+  assert.match((await call<JobJson>(`${url}/api/jobs/${large!.id}`)).state, /^(queued|running)$/);
+  await call(`${url}/api/jobs/${busy!.id}/cancel`, {});
   assert.equal((await over(url, large!.id)).state, "done");
   assert.ok(drawn.includes("big: large"));
   const [elsewhere] = await ask(url, { prompt: "elsewhere", steps: 2 }, { model: "other" });

@@ -133,7 +133,8 @@ async function keepListening(
     client.on("error", () => ended.resolve());
     client.on("end", () => ended.resolve());
     client.on("notification", (notice: Notification) => notice.channel === channel && onNotice());
-    signal.addEventListener("abort", () => ended.resolve(), { once: true });
+    const stop = () => ended.resolve();
+    signal.addEventListener("abort", stop, { once: true });
     try {
       await client.connect();
       await client.query(`listen ${channel}`);
@@ -143,6 +144,7 @@ async function keepListening(
     } catch {
       // It is tried again below; whoever asks the database is told that it is away.
     }
+    signal.removeEventListener("abort", stop);
     await client.end().catch(() => {});
     if (!signal.aborted) await delay(LISTEN_AGAIN_MS, undefined, { signal }).catch(() => {});
   }

@@ -55,12 +55,16 @@ export async function prune({ database, store, stateStore, purge }: Omit<PrunePa
 async function pruneUploads(database: Database, store: PictureStore): Promise<void> {
   for (;;) {
     const rows = await database.query<{ name: string }>(
-      `delete from solvay.assets where sha256 in (
+      `with old as materialized (
          select a.sha256 from solvay.assets a
          where a.name like 'uploads/%' and a.created_at < now() - make_interval(days => $1)
            and not exists (select from solvay.gallery g where g.asset = a.sha256)
-           and not exists (select from solvay.jobs j where position(a.sha256 in j.job::text) > 0)
-         limit $2) returning name`,
+       ), named as materialized (
+         select distinct found[1] as sha256 from solvay.jobs, regexp_matches(job::text, 'sha256:([0-9a-f]{64})', 'g') found
+         where exists (select from old)
+       )
+       delete from solvay.assets where sha256 in (
+         select sha256 from old where sha256 not in (select sha256 from named) limit $2) returning name`,
       [KEPT_DAYS, UPLOADS_AT_ONCE],
     );
     for (const { name } of rows) await store.remove(name);
