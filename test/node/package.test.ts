@@ -125,20 +125,26 @@ test("the clone is as it was, and a packing that was killed is mended", () => {
   assert.ok(!existsSync(path.join(clone, "package.json.clone")));
 });
 
-test("the package holds the program, the demo model, CLIP's vocabulary and nothing else", () => {
+test("the package holds the program, the studio, the demo model, CLIP's vocabulary and nothing else", () => {
   const folder = path.join(scratch, "unpacked");
   mkdirSync(folder);
   execFileSync("tar", ["xzf", tarball, "-C", folder]);
   const names = execFileSync("tar", ["tzf", tarball], { encoding: "utf8" }).trim().split("\n").sort();
   const inside = names.map((name) => name.replace(/^package\//, ""));
   const known =
-    /^(package\.json|README\.md|LICENSE|bin\/[a-z-]+\.(mjs|json)|dist\/[a-z0-9/-]+(\.d\.ts|\.js)|models\/(clip|demo)\/.+)$/;
+    /^(package\.json|README\.md|LICENSE|bin\/[a-z-]+\.(mjs|json)|dist\/[a-z0-9/-]+(\.d\.ts|\.js)|dist\/studio\/(assets\/)?[\w.-]+|models\/(clip|demo)\/.+)$/;
   const vendored = /^dist\/vendor\/onnxruntime-node\//;
   assert.deepEqual(
     inside.filter((name) => !known.test(name) && !vendored.test(name)),
     [],
   );
-  for (const needed of ["dist/node.js", "dist/node/engine-worker.js", "dist/node.d.ts", "bin/solvay.mjs"]) {
+  for (const needed of [
+    "dist/node.js",
+    "dist/node/engine-worker.js",
+    "dist/node.d.ts",
+    "dist/studio/index.html",
+    "bin/solvay.mjs",
+  ]) {
     assert.ok(inside.includes(needed), needed);
   }
   assert.ok(readFileSync(tarball).byteLength < TARBALL_LIMIT_BYTES);
