@@ -81,14 +81,14 @@ test("the last line of --json is the file as it lies there: place, bytes, checks
   assert.deepEqual([images.length, jobs.length], [2, 2]);
 });
 
-test("a picture that fails is told once the others under way are saved; those after it don't begin", async () => {
+test("a picture that fails is told once the others under way are saved; those after it don't begin, and wait for resume", async () => {
   const cwd = folder();
   const fail = (what: { readonly job?: { readonly seed?: unknown } }) => {
     if (what.job?.seed === 9) throw new UsageError({ code: "E_TEST", problem: "no", next: "-" });
   };
   const line = ["generate", "x", "--count", "4", "--seed", "8", "--output", "a.png"];
   const { exitCode, last, jobs } = await run(line, { cwd, fail: fail as never });
-  assert.deepEqual([exitCode, readdirSync(cwd)], [2, ["a_001.png"]]);
+  assert.deepEqual([exitCode, readdirSync(cwd)], [2, ["a_001.png", "a_001.series"]]);
   assert.match(last, /^E_TEST/);
   assert.equal(jobs.length, 2);
 });
