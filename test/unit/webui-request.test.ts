@@ -57,6 +57,9 @@ test("a second pass is enlarged by a network of the folder, named as A1111 lists
     assert.equal(asked({ ...hires, hr_upscaler }).job.hiresUpscaler, "4x-Sharp.pth");
   }
   assert.equal(asked({ ...hires, hr_upscaler: "Latent" }).job.hiresUpscaler, "latent");
+  const second = asked({ ...hires, hr_prompt: "sharp", hr_negative_prompt: "dull" });
+  assert.deepEqual([second.job.hiresPrompt, second.job.hiresNegativePrompt, second.ignored], ["sharp", "dull", []]);
+  assert.equal("hiresPrompt" in asked({ ...hires, hr_prompt: "" }).job, false);
   refused({ ...hires, hr_upscaler: "constructor" }, /^E_REQUEST hr_upscaler: .*\(allowed Latent, .*, 4x-Sharp\)/);
   refused({ ...hires, hr_upscaler: "4x-Sharp" }, /^E_REQUEST hr_upscaler/, PLAIN);
 });
@@ -115,6 +118,6 @@ test("what says nothing to us is listed by name, what says nothing at all isn't"
     ...{ hr_scheduler: "Use same scheduler", restore_faces: false, seed_resize_from_w: -1, tiling: null, eta: 0 },
   };
   assert.deepEqual(asked(neutral).ignored, []);
-  const named = { tiling: true, restore_faces: true, hr_prompt: "sharp", s_churn: 0.2, url: "http://x", styles: ["a"] };
+  const named = { tiling: true, restore_faces: true, hr_checkpoint_name: "b", s_churn: 0.2, url: "http://x", styles: ["a"] };
   assert.deepEqual(asked(named).ignored, Object.keys(named));
 });

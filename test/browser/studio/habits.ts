@@ -94,17 +94,24 @@ export function habitTests(studio: () => StudioUnderTest): void {
     );
     assert.equal(bytes > 5_000 && bytes < 200_000, true, `${bytes} bytes of script`);
     await page.evaluate(() => {
-      const shifts: number[] = [];
+      interface Shift {
+        readonly value: number;
+        readonly sources: readonly { readonly node: Node | null }[];
+      }
+      const shifts: (readonly [number, string])[] = [];
       Object.assign(window, { shifts });
       new PerformanceObserver((list) => {
-        for (const entry of list.getEntries()) shifts.push((entry as unknown as { value: number }).value);
+        for (const { value, sources } of list.getEntries() as unknown as readonly Shift[]) {
+          const moved = sources.map(({ node }) => (node instanceof Element ? node.outerHTML.slice(0, 120) : `${node}`));
+          shifts.push([value, moved.join(" ")]);
+        }
       }).observe({ type: "layout-shift" });
     });
     await page.getByLabel("What should the picture show?").fill("a long way");
     await page.getByRole("button", { name: "Draw", exact: true }).click();
     await page.getByRole("region", { name: "Picture" }).getByAltText("Picture: a long way").first().waitFor();
-    const moved = await page.evaluate(() => (window as unknown as { shifts: number[] }).shifts);
-    assert.equal(moved.reduce((sum, value) => sum + value, 0) < 0.01, true, moved.join());
+    const moved = await page.evaluate(() => (window as unknown as { shifts: [number, string][] }).shifts);
+    assert.equal(moved.reduce((sum, [value]) => sum + value, 0) < 0.01, true, moved.join("\n"));
   });
 
   test("while the server is away the studio opens all the same, and says so", async (t) => {

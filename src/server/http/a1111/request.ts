@@ -61,6 +61,8 @@ const READ = [
     "hr_steps",
     "hr_resize_x",
     "hr_resize_y",
+    "hr_prompt",
+    "hr_negative_prompt",
     "init_images",
     "mask",
     "mask_blur",
@@ -95,6 +97,8 @@ export function webUiRequest(body: JsonObject, fromPicture: boolean, served: Ser
         hiresStrength: denoising_strength,
         hiresSteps: body.hr_second_pass_steps || body.hr_steps || undefined,
         hiresUpscaler: upscalerNamed(body.hr_upscaler ?? "Latent", served),
+        hiresPrompt: body.hr_prompt || undefined,
+        hiresNegativePrompt: body.hr_negative_prompt || undefined,
       }
     : {};
   const picture = fromPicture ? pictures(body, denoising_strength, mask_blur) : {};
