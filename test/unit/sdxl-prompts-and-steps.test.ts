@@ -71,7 +71,14 @@ async function denoiser(guide: Guide, batch: number, firstCall = 0, predictionTy
   const shape = { batch, width: 64, height: 32, modelCalls: CALLS.length, fp32: false, looks: 0 };
   const ids = { text: "unet.text", time: "unet.time", step: "unet.step" };
   const without = { inputs: new Map() };
-  const graphs = { callsAtOnce: 2, ids, text: without, time: without, step: without } as unknown as StageGraphs;
+  const graphs = {
+    callsAtOnce: 2,
+    ids,
+    text: without,
+    time: without,
+    step: without,
+    controls: [],
+  } as unknown as StageGraphs;
   const options = { guide, schedule: SCHEDULE, calls: CALLS, firstCall, signal: SIGNAL };
   return { ask: await openDenoiser(parts, graphs, shape, phase, options), asked, dim };
 }
