@@ -118,6 +118,13 @@ test("what says nothing to us is listed by name, what says nothing at all isn't"
     ...{ hr_scheduler: "Use same scheduler", restore_faces: false, seed_resize_from_w: -1, tiling: null, eta: 0 },
   };
   assert.deepEqual(asked(neutral).ignored, []);
-  const named = { tiling: true, restore_faces: true, hr_checkpoint_name: "b", s_churn: 0.2, url: "http://x", styles: ["a"] };
+  const named = {
+    tiling: true,
+    restore_faces: true,
+    hr_checkpoint_name: "b",
+    s_churn: 0.2,
+    url: "http://x",
+    styles: ["a"],
+  };
   assert.deepEqual(asked(named).ignored, Object.keys(named));
 });
