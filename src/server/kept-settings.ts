@@ -2,6 +2,7 @@
 
 import { UsageError } from "../errors.ts";
 import type { Database } from "./queue/database.ts";
+import { isStorable } from "./storable-text.ts";
 
 /** Values that one key may keep, and how large they may be. */
 export const SETTING_LIMITS = { names: 64, valueChars: 32_768, nameChars: 40 } as const;
@@ -27,8 +28,8 @@ export async function keepSettings(database: Database, owner: string, changes: K
       if (text.length > SETTING_LIMITS.valueChars) {
         throw refused(name, `too large (found ${text.length} characters, allowed ${SETTING_LIMITS.valueChars})`);
       }
-      // PostgreSQL's jsonb has no such character.
-      if (text.includes("\\u0000")) throw refused(name, "a text has a character of code 0");
+      if (!isStorable(value))
+        throw refused(name, "a text has a character of code 0, or half of one of two UTF-16 codes");
       if (value === null) await sql.query("delete from solvay.settings where owner = $1 and name = $2", [owner, name]);
       else {
         await sql.query(

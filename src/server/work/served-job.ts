@@ -13,6 +13,7 @@ import { hiresUpscaler } from "../../pipeline/job-settings.ts";
 import { SOLVAY_VERSION } from "../../version.ts";
 import type { Asset, Assets } from "../pictures/assets.ts";
 import type { NewJob } from "../queue/job-queue.ts";
+import { isStorable } from "../storable-text.ts";
 
 /** Bounds of one request where they are tighter than the job's own (fields.ts); inclusive. Texts: characters. */
 export const SERVED_LIMITS = {
@@ -36,6 +37,11 @@ export const MAX_COUNT = 10;
 /** Throws UsageError `E_JOB` or `E_PICTURE` naming the field that is wrong. */
 export function checkServed(value: unknown): GenerateJob {
   const job = checkJob(value);
+  for (const [name, each] of Object.entries(job)) {
+    if (isStorable(each)) continue;
+    const problem = "a text has a character of code 0, or half of one of two UTF-16 codes";
+    throw new UsageError({ code: "E_JOB", subject: name, problem, next: "leave that character out" });
+  }
   for (const [name, { min, max }] of Object.entries(SERVED_LIMITS)) {
     const found = job[name as keyof typeof SERVED_LIMITS];
     if (found === undefined) continue;
