@@ -4,7 +4,6 @@ Makes fixtures/controls: small ControlNets for the model `deep` of fixtures/gold
 Run with the packages of requirements.txt, after pictures_golden.py: python scripts/golden/controls_golden.py
 """
 
-import json
 import shutil
 
 import cv2
@@ -27,7 +26,8 @@ from PIL import Image
 from pipeline_golden import CONFIGS
 from safetensors.torch import save_file
 from tiny_sdxl import OUT as MODELS
-from tiny_sdxl import ROOT, describe, load_pipeline, randomise
+from tiny_sdxl import ROOT, load_pipeline, randomise, write_pictures
+from tiny_sdxl import picture as plain_picture
 
 OUT = ROOT / "fixtures" / "controls"
 PICTURES = ROOT / "fixtures" / "from-pictures"
@@ -204,6 +204,11 @@ def featured(job: dict, base, adapter: T2IAdapter) -> np.ndarray:
     ).images[0])  # fmt: skip
 
 
+def far_from_none(job: dict, pixels: np.ndarray) -> str:
+    without = plain_picture(load_pipeline(MODELS / "deep", CONFIGS["deep"]["variant"]), job)
+    return f", mean difference to none {np.abs(pixels.astype(int) - without).mean():.1f}" if pixels.shape == without.shape else ""
+
+
 def main() -> None:
     make_nets()
     make_edges()
@@ -212,19 +217,7 @@ def main() -> None:
     # It knows hints of four levels alone, and no label embeddings.
     known = [name for name in lines if not name.startswith("add_embedding.") and "conv_out" not in name and "blocks.4" not in name]
     assert all(torch.equal(back[name], lines[name]) for name in known), set(known) - set(back)
-    manifest = []
-    for number, job in enumerate(JOBS):
-        file = f"{number:02}-{job['name']}.png"
-        pixels = picture(job)
-        without = np.asarray(load_pipeline(MODELS / "deep", CONFIGS["deep"]["variant"])(
-            job["prompt"], negative_prompt=job.get("negative"), num_inference_steps=job["steps"], guidance_scale=job["guidance"],
-            width=job["width"], height=job["height"], generator=torch.Generator("cpu").manual_seed(job["seed"]),
-        ).images[0])  # fmt: skip
-        far = f", mean difference to none {np.abs(pixels.astype(int) - without).mean():.1f}" if pixels.shape == without.shape else ""
-        print(f"{file}: {describe(pixels)}{far}")
-        Image.fromarray(pixels).save(OUT / file)
-        manifest.append({**job, "file": file})
-    (OUT / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
+    write_pictures(OUT, JOBS, "name", picture, far_from_none)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ diffusers makes with them in fp32.
 Run with the packages of requirements.txt, after pictures_golden.py: python scripts/golden/image_prompts_golden.py
 """
 
-import json
 import shutil
 
 import numpy as np
@@ -16,7 +15,7 @@ from PIL import Image
 from pipeline_golden import CONFIGS
 from safetensors.torch import save_file
 from tiny_sdxl import OUT as MODELS
-from tiny_sdxl import ROOT, describe, load_pipeline, randomise
+from tiny_sdxl import ROOT, load_pipeline, randomise, write_pictures
 from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModelWithProjection
 
 OUT = ROOT / "fixtures" / "image-prompts"
@@ -125,14 +124,7 @@ def main() -> None:
     make_plus(unet)
     for file in OUT.rglob("*.safetensors"):
         file.chmod(0o644)
-    manifest = []
-    for number, job in enumerate(JOBS):
-        file = f"{number:02}-{job['name']}.png"
-        pixels = picture(job)
-        print(f"{file}: {describe(pixels)}")
-        Image.fromarray(pixels).save(OUT / file)
-        manifest.append({**job, "file": file})
-    (OUT / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
+    write_pictures(OUT, JOBS, "name", picture)
 
 
 if __name__ == "__main__":

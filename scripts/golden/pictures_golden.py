@@ -16,7 +16,7 @@ from diffusers.image_processor import VaeImageProcessor
 from PIL import Image, ImageFilter
 from pipeline_golden import CONFIGS
 from tiny_sdxl import OUT as MODELS
-from tiny_sdxl import DEMO, ROOT, clip_config, describe, load_pipeline, make_folder, randomise
+from tiny_sdxl import DEMO, ROOT, clip_config, load_pipeline, make_folder, randomise, write_pictures
 from transformers import CLIPTextModelWithProjection
 
 OUT = ROOT / "fixtures" / "from-pictures"
@@ -248,14 +248,7 @@ def main() -> None:
     make_pictures()
     make_folder(OUT / "paint", PAINT)
     make_refiner(OUT / "refiner")
-    manifest = []
-    for number, job in enumerate(JOBS):
-        file = f"{number:02}-{job['model']}.png"
-        pixels = picture(job)
-        print(f"{file}: {describe(pixels)}")
-        Image.fromarray(pixels).save(OUT / file)
-        manifest.append({**job, "file": file})
-    (OUT / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
+    write_pictures(OUT, JOBS, "model", picture)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import shutil
 import numpy as np
 import torch
 from diffusers import AutoencoderKL, EulerDiscreteScheduler, StableDiffusionXLPipeline, UNet2DConditionModel
+from PIL import Image
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -106,3 +107,15 @@ def picture(pipe: StableDiffusionXLPipeline, job: dict) -> np.ndarray:
 def describe(pixels: np.ndarray) -> str:
     clipped = ((pixels == 0) | (pixels == 255)).mean()
     return f"{pixels.shape[1]}x{pixels.shape[0]}, std {pixels.std():.1f}, clipped {clipped:.1%}"
+
+
+def write_pictures(out: pathlib.Path, jobs: list, name: str, draw, note=lambda job, pixels: "") -> None:
+    """NN-NAME.png of each job, NAME its field `name`, and their manifest. `draw`: job -> [H, W, 3] u8. `note`: what else is printed."""
+    manifest = []
+    for number, job in enumerate(jobs):
+        file = f"{number:02}-{job[name]}.png"
+        pixels = draw(job)
+        print(f"{file}: {describe(pixels)}{note(job, pixels)}")
+        Image.fromarray(pixels).save(out / file)
+        manifest.append({**job, "file": file})
+    (out / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
