@@ -73,15 +73,12 @@ class SidePaths {
     ];
     // What is made of the layer's own result without its bias.
     const readsBare = adapted.outputScales.length + turnsOutput.length + adapted.weighed.length > 0;
-    if (!readsBare && inputs.length === 0) {
-      const summed = adapted.lowRank.filter((each) => this.#isCheaperSummed(each));
-      const lowRank = adapted.lowRank.filter((each) => !summed.includes(each));
-      const whole = op(x, this.#summedWeight(summed), bias);
-      return this.#sum([whole, ...this.#beside({ ...adapted, lowRank })]);
-    }
     if (!readsBare) {
-      const whole = op(this.#sum([x, ...inputs]), weight, bias);
-      return this.#sum([whole, ...this.#beside(adapted)]);
+      // What is put before the layer meets its own weight alone.
+      const summed = inputs.length > 0 ? [] : adapted.lowRank.filter((each) => this.#isCheaperSummed(each));
+      const lowRank = adapted.lowRank.filter((each) => !summed.includes(each));
+      const whole = op(this.#sum([x, ...inputs]), this.#summedWeight(summed), bias);
+      return this.#sum([whole, ...this.#beside({ ...adapted, lowRank })]);
     }
     const bare = op(x, weight);
     const terms = [
