@@ -3,6 +3,7 @@
  * images, or Sixel. The cursor begins at the picture's top left and ends at the start of the row below it.
  */
 import type { RgbImage } from "../image/png.ts";
+import { base64 } from "../node/base64.ts";
 import type { PictureKind } from "./picture-kind.ts";
 import { sixelText } from "./sixel.ts";
 
@@ -147,8 +148,4 @@ function bitmapFile({ width, height, rgb }: RgbImage): Uint8Array {
     }
   }
   return file;
-}
-
-function base64(bytes: Uint8Array): string {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("base64");
 }

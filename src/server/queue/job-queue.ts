@@ -147,11 +147,7 @@ export class JobQueue {
   /** Jobs of a higher number come first. Undefined: there is no such job. */
   async prioritise(id: string, priority: number): Promise<JobRecord | undefined> {
     if (!isJobId(id)) return undefined;
-    await this.#database.transaction(async (sql) => {
-      const text = "update solvay.jobs set priority = $2 where id = $1 and state = 'queued' returning id";
-      const [row] = await sql.query(text, [id, priority]);
-      if (row) await addEvent(sql, id, "queued", { priority });
-    });
+    await this.#database.transaction((sql) => setPriority(sql, id, priority));
     return await this.get(id);
   }
 
@@ -162,10 +158,8 @@ export class JobQueue {
       const rows = await jobRows(sql, "state = 'queued' for update", []);
       const waiting = rows.map((row) => ({ id: row.id, number: Number(row.number), priority: row.priority }));
       // From the last one on, so that nobody overtakes meanwhile.
-      for (const [each, priority] of newPriorities(movedBefore(waiting, id, before))) {
-        await sql.query("update solvay.jobs set priority = $2 where id = $1", [each, priority]);
-        await addEvent(sql, each, "queued", { priority });
-      }
+      for (const [each, priority] of newPriorities(movedBefore(waiting, id, before)))
+        await setPriority(sql, each, priority);
     });
     return await this.get(id);
   }
@@ -204,4 +198,11 @@ function sameJobs(before: readonly JobRow[], jobs: readonly NewJob[], key: strin
   if (same) return before.map(recordOf);
   const problem = `this idempotency key stands for other jobs (found ${JSON.stringify(key.slice(0, 60))})`;
   throw new UsageError({ code: "E_IDEMPOTENCY", problem, next: "ask with a new key" });
+}
+
+/** Of a job that waits; whoever looks at the queue is told. */
+async function setPriority(sql: Sql, id: string, priority: number): Promise<void> {
+  const text = "update solvay.jobs set priority = $2 where id = $1 and state = 'queued' returning id";
+  const [row] = await sql.query(text, [id, priority]);
+  if (row) await addEvent(sql, id, "queued", { priority });
 }

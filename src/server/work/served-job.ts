@@ -9,6 +9,7 @@ import { pictureReference } from "../../job/picture.ts";
 import { checkJob } from "../../job/schema.ts";
 import { seriesOf } from "../../job/series.ts";
 import type { GenerateJob } from "../../job/types.ts";
+import { dataUrlOf } from "../../node/base64.ts";
 import { hiresUpscaler } from "../../pipeline/job-settings.ts";
 import { SOLVAY_VERSION } from "../../version.ts";
 import type { Asset, Assets } from "../pictures/assets.ts";
@@ -144,7 +145,7 @@ export async function withPictures(job: GenerateJob, assets: Assets): Promise<Ge
       const problem = `the asset ${reference.sha256} is gone`;
       throw new UsageError({ code: "E_PICTURE", subject: field, problem, next: "upload it again" });
     }
-    pictures.set(field, `data:${read.asset.mediaType};base64,${Buffer.from(read.bytes).toString("base64")}`);
+    pictures.set(field, dataUrlOf(read.asset.mediaType, read.bytes));
   }
   return withNamedPictures(job, pictures);
 }

@@ -1,12 +1,12 @@
 /** @file A1111's extras: a picture made larger by itself (extra-single-image, extra-batch-images), as its postprocessing_upscale.py has it. */
-import { readPictureTexts } from "../../../image/metadata/picture-texts.ts";
-import { encodePng, type PngText } from "../../../image/png.ts";
+import { encodePng } from "../../../image/png.ts";
 import { type Filter, type Pixels, resample } from "../../../image/resample.ts";
 import { A1111_KEYWORD } from "../../../job/infotext.ts";
 import { pictureReference } from "../../../job/picture.ts";
+import { base64 } from "../../../node/base64.ts";
 import { readPicture } from "../../../node/pictures.ts";
 import { isJsonObject, type JsonObject } from "../../../source/json-fields.ts";
-import { memorySource } from "../../../source/memory.ts";
+import { infotextOf } from "../../pictures/infotexts.ts";
 import { NEUTRAL, wrong } from "./refusals.ts";
 import { dataUrl } from "./request-picture.ts";
 
@@ -44,7 +44,7 @@ async function enlarged(image: unknown, body: JsonObject): Promise<string> {
   const how = enlargement(body);
   const work = turn.then(() => enlargedPng(reference.bytes, how));
   turn = work.catch(() => {});
-  return Buffer.from(await work).toString("base64");
+  return base64(await work);
 }
 
 interface Enlargement {
@@ -96,7 +96,9 @@ async function enlargedPng(bytes: Uint8Array<ArrayBuffer>, how: Enlargement): Pr
   const { width, height, rgb } = await readPicture(bytes, { name: "image" });
   const picture: Pixels = { width, height, channels: 3, bytes: Uint8Array.from(rgb) };
   const made = how.upscaler ? cut(blended(picture, how), how) : picture;
-  const text = await textsOf(bytes);
+  // The infotext goes with the picture. Damaged texts keep none from being enlarged.
+  const infotext = await infotextOf(bytes).catch(() => undefined);
+  const text = infotext === undefined ? [] : [{ keyword: A1111_KEYWORD, text: infotext }];
   return await encodePng({ width: made.width, height: made.height, rgb: made.bytes, text });
 }
 
@@ -131,11 +133,4 @@ function cut(picture: Pixels, { size }: Enlargement): Pixels {
     bytes.set(picture.bytes.subarray(start, start + (to - from) * 3), (row * width + from) * 3);
   }
   return { width, height, channels: 3, bytes };
-}
-
-/** The infotext goes with the picture. Damaged texts keep none from being enlarged. */
-async function textsOf(bytes: Uint8Array<ArrayBuffer>): Promise<readonly PngText[]> {
-  const { texts } = await readPictureTexts(memorySource("image", bytes)).catch(() => ({ texts: [] }));
-  const infotext = texts.find(({ keyword }) => keyword === A1111_KEYWORD || keyword === "UserComment");
-  return infotext ? [{ keyword: A1111_KEYWORD, text: infotext.text }] : [];
 }

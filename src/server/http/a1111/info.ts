@@ -1,6 +1,7 @@
 /** @file The answer to a request for pictures: A1111's `info`, which clients read as JSON text, complete. */
 
 import { parseInfotext } from "../../../job/infotext-text.ts";
+import { base64 } from "../../../node/base64.ts";
 import { SAMPLERS } from "../../../sampler/samplers.ts";
 import type { JsonObject } from "../../../source/json-fields.ts";
 import { SOLVAY_VERSION } from "../../../version.ts";
@@ -37,7 +38,7 @@ export async function webUiAnswer(
     const { asset, bytes } = await pictureOf(services, job);
     const infotext = (await infotextOf(bytes)) ?? "";
     const { width, height } = asset;
-    drawn.push({ job, infotext, width, height, base64: Buffer.from(bytes).toString("base64") });
+    drawn.push({ job, infotext, width, height, base64: base64(bytes) });
   }
   return {
     images: request.sendImages ? drawn.map(({ base64 }) => base64) : [],

@@ -7,6 +7,7 @@ import { parseInfotext } from "../../../job/infotext-text.ts";
 import { pictureReference } from "../../../job/picture.ts";
 import type { GenerateJob } from "../../../job/types.ts";
 import { modelNamed } from "../../../library/model-name.ts";
+import { base64, dataUrlOf } from "../../../node/base64.ts";
 import { readPicture } from "../../../node/pictures.ts";
 import { upscalerNames } from "../../../node/upscaler-files.ts";
 import type { JsonObject } from "../../../source/json-fields.ts";
@@ -182,8 +183,7 @@ async function progress(services: Services, skipImage: boolean): Promise<JsonObj
       ...{ ...state, job: running.id, job_count: jobs.length, job_timestamp: timestamp(running.createdAt) },
       ...{ job_no: done, sampling_step: step, sampling_steps: steps },
     },
-    current_image:
-      preview && !skipImage ? Buffer.from((await previewPng(preview, PREVIEW_SCALE)).png).toString("base64") : null,
+    current_image: preview && !skipImage ? base64((await previewPng(preview, PREVIEW_SCALE)).png) : null,
     textinfo: null,
   };
 }
@@ -194,7 +194,7 @@ async function withInvertedMask(job: GenerateJob): Promise<GenerateJob> {
   if (reference?.kind !== "data") return job;
   const { width, height, rgb } = await readPicture(reference.bytes, { name: "mask" });
   const png = await encodePng({ width, height, rgb: rgb.map((value) => 255 - value) });
-  return { ...job, maskImage: `data:image/png;base64,${Buffer.from(png).toString("base64")}` };
+  return { ...job, maskImage: dataUrlOf("image/png", png) };
 }
 
 async function pictureInfo(image: unknown): Promise<JsonObject> {

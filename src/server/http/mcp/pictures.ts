@@ -1,6 +1,7 @@
 /** @file Pictures as the Model Context Protocol has them: resources by their hash, and small copies within an answer. */
 import { decodePng, encodePng } from "../../../image/png.ts";
 import { type Pixels, resample } from "../../../image/resample.ts";
+import { base64 } from "../../../node/base64.ts";
 import { readPicture } from "../../../node/pictures.ts";
 import type { Asset } from "../../pictures/assets.ts";
 import { searchGallery } from "../../pictures/gallery.ts";
@@ -78,8 +79,4 @@ async function pixelsOf(bytes: Uint8Array<ArrayBuffer>, mediaType: string): Prom
   }
   const { width, height, rgb } = await readPicture(bytes, { name: "picture" });
   return { width, height, channels: 3, bytes: Uint8Array.from(rgb) };
-}
-
-function base64(bytes: Uint8Array): string {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("base64");
 }

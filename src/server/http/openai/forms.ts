@@ -1,5 +1,6 @@
 /** @file OpenAI's routes with pictures in a form: edits, with a mask whose transparent parts are painted anew, and variations. */
 import { encodePng } from "../../../image/png.ts";
+import { dataUrlOf } from "../../../node/base64.ts";
 import { readPicture } from "../../../node/pictures.ts";
 import type { JsonObject } from "../../../source/json-fields.ts";
 import { bytesOf, MAX_PICTURE_BODY_BYTES } from "../bodies.ts";
@@ -43,8 +44,8 @@ export async function formBody(context: RouteContext): Promise<JsonObject> {
   return {
     strength: mask.alpha ? undefined : STRENGTH,
     ...fields,
-    initImage: await dataUrl({ width, height, rgb }),
-    ...(mask.alpha && { maskImage: await dataUrl({ ...mask, rgb: painted(mask.alpha) }) }),
+    initImage: await pngUrl({ width, height, rgb }),
+    ...(mask.alpha && { maskImage: await pngUrl({ ...mask, rgb: painted(mask.alpha) }) }),
   };
 }
 
@@ -76,9 +77,9 @@ function painted(alpha: Uint8Array): Uint8Array {
   return rgb;
 }
 
-async function dataUrl(image: Parameters<typeof encodePng>[0]): Promise<string> {
+async function pngUrl(image: Parameters<typeof encodePng>[0]): Promise<string> {
   const { width, height, rgb } = image;
-  return `data:image/png;base64,${Buffer.from(await encodePng({ width, height, rgb })).toString("base64")}`;
+  return dataUrlOf("image/png", await encodePng({ width, height, rgb }));
 }
 
 async function bytesOfFile(file: Blob): Promise<Uint8Array<ArrayBuffer>> {

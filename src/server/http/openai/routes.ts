@@ -1,4 +1,6 @@
 /** @file OpenAI's image routes (openai-node 6.49, resources/images.ts), for the clients that speak it. */
+
+import { base64 } from "../../../node/base64.ts";
 import type { JsonObject } from "../../../source/json-fields.ts";
 import type { JobRecord } from "../../queue/job-record.ts";
 import { allOver, ask, pictureOf, type Services } from "../../services.ts";
@@ -195,10 +197,6 @@ function requireDone({ state, error }: JobRecord): void {
 }
 
 const CANCELLED = { code: "E_CANCELLED", message: "E_CANCELLED: the job was cancelled. Next: ask again." };
-
-function base64(bytes: Uint8Array): string {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("base64");
-}
 
 function seconds(): number {
   return Math.floor(Date.now() / 1000);
