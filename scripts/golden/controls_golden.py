@@ -137,6 +137,8 @@ def make_edges() -> None:
     grey = np.clip(grey, 0, 255).astype(np.uint8)
     Image.fromarray(grey).save(OUT / "grey.png")
     Image.fromarray(cv2.Canny(grey, 100, 200)).save(OUT / "canny.png")
+    # Thresholds in the wrong order are OpenCV's to put right.
+    Image.fromarray(cv2.Canny(grey, 250, 40)).save(OUT / "canny-40-250.png")
 
 
 def opened(name: str) -> Image.Image:

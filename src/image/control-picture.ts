@@ -1,6 +1,6 @@
 /**
  * @file What is made of a picture before a ControlNet looks at it, as far as no network is needed for it: edges by Canny's algorithm (as OpenCV's
- * cv2.Canny with thresholds 100 and 200 on a grey picture), its negative, its brightness, black and white, and a picture without detail.
+ * cv2.Canny on a grey picture), its negative, its brightness, black and white, and a picture without detail. Pure: pages preview by the same code.
  */
 import { greyOf } from "./picture.ts";
 import { resample } from "./resample.ts";
@@ -17,15 +17,25 @@ interface Rgb {
   readonly rgb: Bytes;
 }
 
-const CANNY_LOW = 100;
-const CANNY_HIGH = 200;
-/** Brighter becomes white. */
-const THRESHOLD = 127;
+/** Where nobody gave them: of Canny's gradients, and of what becomes white. */
+export const CONTROL_THRESHOLDS = { canny: { low: 100, high: 200 }, threshold: { low: 127 } } as const;
+
+export interface ControlThresholds {
+  /** Canny: weaker gradients are no edges. Threshold: what is brighter becomes white. */
+  readonly low?: number | undefined;
+  /** Canny: stronger gradients are edges; between both, those that touch one. */
+  readonly high?: number | undefined;
+}
+
 /** What is smaller than so many pixels is lost. */
 const TILE_PIXELS = 4;
 
 /** Of the same size. */
-export function controlPicture(picture: Rgb, preprocessor: ControlPreprocessor): Bytes {
+export function controlPicture(
+  picture: Rgb,
+  preprocessor: ControlPreprocessor,
+  { low, high }: ControlThresholds = {},
+): Bytes {
   switch (preprocessor) {
     case "none":
       return picture.rgb;
@@ -33,10 +43,14 @@ export function controlPicture(picture: Rgb, preprocessor: ControlPreprocessor):
       return picture.rgb.map((value) => 255 - value);
     case "grey":
       return spread(greyOf(picture));
-    case "threshold":
-      return spread(greyOf(picture).map((value) => (value > THRESHOLD ? 255 : 0)));
-    case "canny":
-      return spread(cannyEdges(greyOf(picture), picture.width, picture.height));
+    case "threshold": {
+      const brightest = low ?? CONTROL_THRESHOLDS.threshold.low;
+      return spread(greyOf(picture).map((value) => (value > brightest ? 255 : 0)));
+    }
+    case "canny": {
+      const standing = CONTROL_THRESHOLDS.canny;
+      return spread(cannyEdges(greyOf(picture), picture, low ?? standing.low, high ?? standing.high));
+    }
     case "tile":
       return withoutDetail(picture);
   }
@@ -68,8 +82,12 @@ const TAN_SHIFT = 15;
 
 const [EDGE, WEAK] = [255, 1];
 
-/** OpenCV's Canny with a Sobel kernel of 3 and the sum of absolute gradients, borders repeated. @returns [height, width], 255 on edges */
-function cannyEdges(grey: Bytes, width: number, height: number): Bytes {
+/**
+ * OpenCV's Canny with a Sobel kernel of 3 and the sum of absolute gradients, borders repeated; of thresholds the smaller is the low one, as there.
+ * @returns [height, width], 255 on edges
+ */
+function cannyEdges(grey: Bytes, { width, height }: Rgb, one: number, other: number): Bytes {
+  const [low, high] = [Math.min(one, other), Math.max(one, other)];
   const at = (x: number, y: number) =>
     grey[Math.min(Math.max(y, 0), height - 1) * width + Math.min(Math.max(x, 0), width - 1)]!;
   const dx = new Int32Array(width * height);
@@ -91,9 +109,9 @@ function cannyEdges(grey: Bytes, width: number, height: number): Bytes {
   for (let y = 0, i = 0; y < height; y++) {
     for (let x = 0; x < width; x++, i++) {
       const m = magnitude[i]!;
-      if (m <= CANNY_LOW || !isRidge(m, dx[i]!, dy[i]!, (right, down) => of(x + right, y + down))) continue;
-      marks[i] = m > CANNY_HIGH ? EDGE : WEAK;
-      if (m > CANNY_HIGH) strong.push(i);
+      if (m <= low || !isRidge(m, dx[i]!, dy[i]!, (right, down) => of(x + right, y + down))) continue;
+      marks[i] = m > high ? EDGE : WEAK;
+      if (m > high) strong.push(i);
     }
   }
   for (let i = strong.pop(); i !== undefined; i = strong.pop()) {

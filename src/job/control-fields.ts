@@ -25,11 +25,12 @@ export const CONTROL_FIELDS = {
   },
 } as const satisfies Fields;
 
+const THRESHOLDS = { low: "Threshold A", high: "Threshold B" } as const;
 const GUESSES = "ControlNet is more important";
 
 /** As sd-webui-controlnet writes a unit (internal_controlnet/external_code.py), and the picture's name, which it has not. */
 function controlEntry(control: ControlUse): string {
-  const { file, image, weight = 1, start = 0, end = 1, guess, mode, preprocess = "none" } = control;
+  const { file, image, weight = 1, start = 0, end = 1, guess, mode, preprocess = "none", low, high } = control;
   const entries = {
     Module: preprocess,
     Model: file,
@@ -38,6 +39,8 @@ function controlEntry(control: ControlUse): string {
     "Guidance Start": start,
     "Guidance End": end,
     "Control Mode": guess ? GUESSES : "Balanced",
+    ...(low !== undefined && { [THRESHOLDS.low]: low }),
+    ...(high !== undefined && { [THRESHOLDS.high]: high }),
     // As ControlNet Union has it in Forge.
     ...(mode !== undefined && { "Union Control Type": mode }),
     ...(image !== undefined && { Image: image }),
@@ -63,10 +66,12 @@ function controlOfEntry(text: string, entries: ReadonlyMap<string, string>): unk
     ...(found.get("Control Mode") === GUESSES && { guess: true }),
     ...(mode !== undefined && { mode }),
     ...(module !== undefined && module !== "none" && { preprocess: module }),
+    ...numberOf(found, THRESHOLDS.low, "low"),
+    ...numberOf(found, THRESHOLDS.high, "high"),
   };
 }
 
-function numberOf(entries: ReadonlyMap<string, string>, entry: string, name: string, standing: number) {
+function numberOf(entries: ReadonlyMap<string, string>, entry: string, name: string, standing?: number) {
   const value = entries.get(entry);
   return value === undefined || Number(value) === standing ? {} : { [name]: Number(value) };
 }

@@ -1,5 +1,5 @@
 /** @file The networks that steer a job by pictures (ControlNets), each with its settings: as JSON, and as the text of the loop. Pure. */
-import { CONTROL_PREPROCESSORS, type ControlPreprocessor } from "../image/control-picture.ts";
+import { CONTROL_PREPROCESSORS, CONTROL_THRESHOLDS, type ControlPreprocessor } from "../image/control-picture.ts";
 import { itemsOfText, textOfItems } from "./list-text.ts";
 
 /** One network, and what it is told. */
@@ -19,6 +19,10 @@ export interface ControlUse {
   readonly mode?: string;
   /** What is made of the picture first. Default "none". */
   readonly preprocess?: ControlPreprocessor;
+  /** 0..255. Of canny (default 100) and of threshold (default 127). */
+  readonly low?: number;
+  /** 0..255. Of canny (default 200). */
+  readonly high?: number;
 }
 
 /** As xinsir's ControlNet Union numbers them; the last two are ProMax's. */
@@ -36,6 +40,7 @@ export const MAX_CONTROLS = 8;
 /** Longest path that any system takes. */
 export const MAX_CONTROL_CHARS = 32767;
 const MAX_WEIGHT = 10;
+const MAX_THRESHOLD = 255;
 
 /** A setting of one of them, which has a flag of its own. */
 export interface ControlPart {
@@ -87,6 +92,16 @@ export const CONTROL_PARTS: Readonly<Record<Exclude<keyof ControlUse, "file">, C
     kind: { type: "choice", values: CONTROL_PREPROCESSORS },
     usage: "<name>",
     description: "what is made of its picture first; depth, pose and other maps are given as pictures (default: none)",
+  },
+  low: {
+    kind: { type: "decimal", min: 0, max: MAX_THRESHOLD },
+    usage: "<n>",
+    description: `canny: weaker than that is no edge (default: ${CONTROL_THRESHOLDS.canny.low}); threshold: brighter becomes white (default: ${CONTROL_THRESHOLDS.threshold.low})`,
+  },
+  high: {
+    kind: { type: "decimal", min: 0, max: MAX_THRESHOLD },
+    usage: "<n>",
+    description: `canny: stronger than that is an edge (default: ${CONTROL_THRESHOLDS.canny.high})`,
   },
 };
 

@@ -58,13 +58,13 @@ export function controlInputs(
 /** At each of the sizes, as diffusers' control_image_processor resizes it, then what its preprocessor makes of it. */
 export function controlPictures(
   source: RgbPicture,
-  { preprocess = "none" }: ControlUse,
+  { preprocess = "none", low, high }: ControlUse,
   first: PictureSize,
   hires: PictureSize | undefined,
 ): ControlPictures {
   const at = (size: PictureSize): RgbPicture => {
     const rgb = resample({ ...source, channels: 3, bytes: source.rgb }, size, "lanczos");
-    return { ...size, rgb: controlPicture({ ...size, rgb }, preprocess) };
+    return { ...size, rgb: controlPicture({ ...size, rgb }, preprocess, { low, high }) };
   };
   return { first: at(first), ...(hires && { hires: at(hires) }) };
 }

@@ -190,11 +190,12 @@ test("flags are read into the control before them, in their order; the texts of 
   const read = (line: string) => valuesOf(JOB_FIELDS, command.parse(line.split(" "), { from: "user" }).opts()).controls;
   const controls = [
     { file: "a", image: "x.png", weight: 0.5, guess: true },
-    { file: "b.safetensors", image: "y.png", start: 0.25, end: 0.75, preprocess: "canny" },
+    { file: "b.safetensors", image: "y.png", start: 0.25, end: 0.75, preprocess: "canny", low: 30, high: 90.5 },
   ] as const;
   const line =
     "--control a --control-image x.png --control-weight 0.5 --control-guess " +
-    "--control b.safetensors --control-end 0.75 --control-image y.png --control-start 0.25 --control-preprocess canny";
+    "--control b.safetensors --control-end 0.75 --control-image y.png --control-start 0.25 --control-preprocess canny " +
+    "--control-high 90.5 --control-low 30";
   assert.deepEqual(read(line), controls);
   for (const [wrong, words] of [
     ["--control-image x.png --control a", /E_USAGE --control-image: there is no --control before it/],
@@ -236,11 +237,14 @@ test("flags are read into the control before them, in their order; the texts of 
 test("edges as OpenCV's Canny finds them (fixtures/controls, made by cv2), and what else is made of pictures without a network", async () => {
   const open = async (name: string) =>
     readPicture(new Uint8Array(await readFile(pathOf(`controls/${name}`))), { name });
-  const [grey, edges] = [await open("grey.png"), await open("canny.png")];
+  const [grey, edges, others] = [await open("grey.png"), await open("canny.png"), await open("canny-40-250.png")];
   assert.deepEqual(controlPicture(grey, "canny"), edges.rgb);
+  assert.deepEqual(controlPicture(grey, "canny", { low: 40, high: 250 }), others.rgb);
+  assert.deepEqual(controlPicture(grey, "canny", { low: 250, high: 40 }), others.rgb);
   const picture = { width: 2, height: 1, rgb: Uint8Array.of(200, 100, 0, 10, 20, 30) };
-  const others = CONTROL_PREPROCESSORS.filter((name) => name !== "canny");
-  const made = Object.fromEntries(others.map((name) => [name, [...controlPicture(picture, name)]]));
+  assert.deepEqual([...controlPicture(picture, "threshold", { low: 100 })], [255, 255, 255, 0, 0, 0]);
+  const plain = CONTROL_PREPROCESSORS.filter((name) => name !== "canny");
+  const made = Object.fromEntries(plain.map((name) => [name, [...controlPicture(picture, name)]]));
   // Grey by ITU-R 601: 0.299 200 + 0.587 100 = 118.5, and 18.2.
   assert.deepEqual(made, {
     none: [200, 100, 0, 10, 20, 30],

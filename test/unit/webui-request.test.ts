@@ -94,7 +94,11 @@ test("units of ControlNet are a job's controls, with what says nothing to us by 
   refused(controlNet(unit), /started without a folder of ControlNets \(found "diffusers_xl_canny"\)/, PLAIN);
   refused(controlNet({ ...unit, module: "openpose_full" }), /module "openpose_full" is not here \(allowed none, canny/);
   refused(controlNet({ ...unit, control_mode: "My prompt is more important" }), /prompt is more important is not here/);
-  refused(controlNet({ ...unit, module: "canny", threshold_a: 30 }), /threshold_a of canny can't be changed/);
+  const thresholds = { module: "canny", threshold_a: 30, threshold_b: -1 };
+  assert.deepEqual(asked(controlNet({ ...unit, ...thresholds })).job.controls, [
+    { file: "diffusers_xl_canny", image, preprocess: "canny", low: 30 },
+  ]);
+  refused(controlNet({ ...unit, ...thresholds, threshold_b: 300 }), /threshold_b must be a number from 0 to 255/);
   refused(controlNet({ ...unit, mask: png }), /a unit's mask is not taken/);
   refused(controlNet({ ...unit, weight: "1" }), /weight must be a number from 0 to 10/);
   refused(controlNet({ image: png, module: "canny" }), /names no model/);

@@ -20,11 +20,14 @@ const CONTROL_MODES: Readonly<Record<string, "balanced" | "prompt" | "network">>
   ...{ balanced: "balanced", "my prompt is more important": "prompt", "controlnet is more important": "network" },
   ...{ "0": "balanced", "1": "prompt", "2": "network" },
 };
-/** Where the extension's own thresholds stand: ours are these. */
-const THRESHOLDS: Readonly<Record<string, readonly unknown[]>> = {
-  threshold_a: [-1, 0, 64, 100, 127],
-  threshold_b: [-1, 0, 64, 200],
+/** The extension's thresholds as ours, by preprocessor. */
+const THRESHOLDS: Readonly<Record<string, Readonly<Record<string, "low" | "high">>>> = {
+  canny: { threshold_a: "low", threshold_b: "high" },
+  threshold: { threshold_a: "low" },
 };
+/** What clients send where nobody chose one: webuiapi's for both, the extension's own. */
+const UNCHOSEN = { both: 64, each: [-1, null, undefined] } as const;
+const MOST = 255;
 /** Read below, or of no meaning for the picture. */
 const READ = [
   ...["enabled", "module", "model", "weight", "image", "input_image", "guidance_start", "guidance_end", "control_mode"],
@@ -66,10 +69,6 @@ function controlOf(unit: JsonObject): ControlUse {
     );
   }
   const preprocess = named("module", module, MODULES, "none");
-  for (const [name, allowed] of Object.entries(THRESHOLDS)) {
-    if (preprocess && unit[name] !== undefined && unit[name] !== null && !allowed.includes(unit[name]))
-      throw wrong("alwayson_scripts", `${name} of ${String(module)} can't be changed`);
-  }
   const importance = named("control_mode", unit.control_mode, CONTROL_MODES, "Balanced");
   if (importance === "prompt")
     throw wrong("alwayson_scripts", "control_mode: that the prompt is more important is not here");
@@ -84,8 +83,17 @@ function controlOf(unit: JsonObject): ControlUse {
     ...(end !== null && end !== 1 && { end: share("guidance_end", end, 1) }),
     ...((importance === "network" || unit.guessmode === true) && { guess: true }),
     ...(kind !== undefined && { mode: kind }),
-    ...(preprocess !== undefined && { preprocess }),
+    ...(preprocess !== undefined && { preprocess, ...thresholdsOf(unit, preprocess) }),
   };
+}
+
+/** Of preprocessors that have none they say nothing. */
+function thresholdsOf(unit: JsonObject, preprocess: string): Pick<ControlUse, "low" | "high"> {
+  if (unit.threshold_a === UNCHOSEN.both && unit.threshold_b === UNCHOSEN.both) return {};
+  const found = Object.entries(THRESHOLDS[preprocess] ?? {}).flatMap(([name, part]) =>
+    UNCHOSEN.each.some((each) => each === unit[name]) ? [] : [[part, share(name, unit[name], MOST)] as const],
+  );
+  return Object.fromEntries(found);
 }
 
 /** By itself, or beside a mask of its own, which isn't taken. */
