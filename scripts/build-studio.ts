@@ -19,6 +19,8 @@ import { brotliCompressSync, constants, gzipSync } from "node:zlib";
 
 const ROOT = path.resolve(import.meta.dirname, "..");
 const SOURCES = path.join(ROOT, "studio");
+/** What of the program's own the studio has in it: pure code that pages run as well. */
+const SHARED = path.join(ROOT, "src", "image");
 const CACHE = path.join(ROOT, "node_modules", ".cache", "solvay-studio");
 /** Builds of other sources that stay: of branches between which one goes back and forth. */
 const KEPT_BUILDS = 4;
@@ -62,12 +64,19 @@ process.stdout.write(`${target}\n`);
 
 function contentHash(): string {
   const hash = createHash("sha256");
-  const files = readdirSync(SOURCES, { recursive: true, encoding: "utf8" }).filter((name) => path.extname(name) !== "");
-  const inputs = [...files.sort().map((name) => path.join(SOURCES, name)), import.meta.filename];
+  const inputs = [...[SOURCES, SHARED].flatMap(filesIn), import.meta.filename];
   for (const file of [...inputs, path.join(ROOT, "package-lock.json")]) {
     hash.update(path.relative(ROOT, file)).update("\0").update(readFileSync(file)).update("\0");
   }
   return hash.digest("hex").slice(0, 24);
+}
+
+function filesIn(folder: string): string[] {
+  const names = readdirSync(folder, { recursive: true, encoding: "utf8" });
+  return names
+    .filter((name) => path.extname(name) !== "")
+    .sort()
+    .map((name) => path.join(folder, name));
 }
 
 async function make(into: string): Promise<void> {

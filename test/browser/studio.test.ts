@@ -1,6 +1,7 @@
 /** @file The studio in a real browser, over one server: each file of studio/ has a view's tests. */
 import { after, before, test } from "node:test";
 import { noBrowser } from "./chromium.ts";
+import { controlTests } from "./studio/controls.ts";
 import { drawTests } from "./studio/draw.ts";
 import { closeFilledServer } from "./studio/filled-server.ts";
 import { firstMinuteTests } from "./studio/first-minute.ts";
@@ -28,6 +29,7 @@ else {
   recallTests(() => studio);
   galleryTests(() => studio);
   startPictureTests(() => studio);
+  controlTests(() => studio);
   solvayTests(() => studio);
   modelsTests(() => studio);
   gridTests(() => studio);

@@ -43,6 +43,10 @@ export interface FieldKind {
     | "controls"
     | "pictures"
     | "files";
+  /** Names that its items may have. */
+  readonly files?: readonly string[];
+  /** What each of its items is told beside its name. */
+  readonly parts?: readonly Pick<SchemaField, "name" | "kind" | "description">[];
   readonly min?: number;
   readonly max?: number;
   readonly multiple?: number;

@@ -1,40 +1,52 @@
-/** @file The LoRAs that the form's job uses, each with its weight; and which model draws. */
+/** @file The LoRAs that the form's job uses, each with its weight, in any field that holds some; and which model draws. */
 import { computed } from "@preact/signals";
 import { form, setField } from "./form.ts";
 import { persisted } from "./persisted.ts";
 
+/** What else a job may say of one (parts of the model, shares of the steps) stays as it is. */
 export interface LoraUse {
   readonly file: string;
   readonly weight?: number;
 }
 
-/** Of sliders; the form takes more by its field. */
-export const LORA_WEIGHTS = { min: -1, max: 2, step: 0.05, standing: 1 } as const;
+/** Of sliders; what is typed may go further. */
+export const LORA_WEIGHTS = { min: -1, max: 2, step: 0.05, standing: 1, most: 100 } as const;
 
 function isUse(value: unknown): value is LoraUse {
   return typeof (value as LoraUse | null)?.file === "string";
 }
 
-/** In the form's order. */
-export const loras = computed<readonly LoraUse[]>(() => {
-  const { loras: used } = form.value;
+/** Of a field, in the form's order; whoever renders them hears of changes. */
+export function lorasOf(field: string): readonly LoraUse[] {
+  const used = form.value[field];
   return Array.isArray(used) ? used.filter(isUse) : [];
-});
-
-function set(next: readonly LoraUse[]): void {
-  setField("loras", next.length === 0 ? undefined : next);
 }
 
-export function useLora(file: string): void {
-  if (!loras.peek().some((use) => use.file === file)) set([...loras.peek(), { file, weight: LORA_WEIGHTS.standing }]);
+/** Those of the picture itself. */
+const FIELD = "loras";
+export const loras = computed(() => lorasOf(FIELD));
+
+function set(field: string, next: readonly LoraUse[]): void {
+  setField(field, next.length === 0 ? undefined : next);
 }
 
-export function dropLora(file: string): void {
-  set(loras.peek().filter((use) => use.file !== file));
+export function useLora(file: string, field = FIELD): void {
+  const used = lorasOf(field);
+  if (!used.some((use) => use.file === file)) set(field, [...used, { file, weight: LORA_WEIGHTS.standing }]);
 }
 
-export function weighLora(file: string, weight: number): void {
-  set(loras.peek().map((use) => (use.file === file ? { ...use, weight } : use)));
+export function dropLora(file: string, field = FIELD): void {
+  set(
+    field,
+    lorasOf(field).filter((use) => use.file !== file),
+  );
+}
+
+export function weighLora(file: string, weight: number, field = FIELD): void {
+  set(
+    field,
+    lorasOf(field).map((use) => (use.file === file ? { ...use, weight } : use)),
+  );
 }
 
 /** Adds words to the end of the prompt, unless they are there. */

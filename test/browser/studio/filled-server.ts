@@ -1,5 +1,5 @@
 /** @file A second server for views that need much: thousands of pictures, a plan of some blocks, an engine whose blocks come and go, adapters and a cache. */
-import { rmSync } from "node:fs";
+import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { UsageError } from "../../../src/errors.ts";
 import type { PlanOptions, PlanReport, ResidencyEvent } from "../../../src/job/types.ts";
 import { fillGallery } from "../../support/gallery.ts";
@@ -49,9 +49,13 @@ async function open(): Promise<Filled> {
     3,
   );
   const { loras, home } = await libraryFolder(folder);
+  // Listed by its name; nobody opens it.
+  const controls = `${folder}/controls`;
+  mkdirSync(controls);
+  writeFileSync(`${controls}/edges.safetensors`, "");
   const server = await pretendingServer({
     ...{ home, env: { HOME: home } },
-    models: new Map([["pretence", { loraDir: loras, store: `${folder}/store` }]]),
+    models: new Map([["pretence", { loraDir: loras, controlDir: controls, store: `${folder}/store` }]]),
     ...{ folder, studio: true, moments: [moment(1, KEYS.slice(0, 2)), moment(2, KEYS.slice(1, 3))] },
     plan: async (_, options) => planFor(options),
   });

@@ -1,11 +1,12 @@
 /** @file What a form is drawn from: a job's fields with a server's limits, and what suits the model that is served. */
-import { CONTROL_PREPROCESSORS } from "../../../image/control-picture.ts";
+import { CONTROL_PARTS } from "../../../job/control-use.ts";
 import type { Field, Kind } from "../../../job/field-type.ts";
 import { JOB_FIELDS } from "../../../job/fields.ts";
 import type { EngineInfo } from "../../../job/types.ts";
 import type { JsonObject } from "../../../source/json-fields.ts";
 import { openEngineOf, type Services } from "../../services.ts";
 import { MAX_COUNT, SERVED_LIMITS } from "../../work/served-job.ts";
+import { controlNetsIn } from "../a1111/files.ts";
 import type { Route } from "../route.ts";
 import { modelAdvice } from "./model-advice.ts";
 
@@ -16,9 +17,10 @@ export function schemaRoutes(services: Services): readonly Route[] {
   return [
     {
       ...{ method: "get", path: "/api/schema", summary: "A job's fields for a form, and what suits the model" },
-      handle: (context) => {
+      handle: async (context) => {
         const { info } = openEngineOf(services);
-        const fields = Object.entries<Field>(JOB_FIELDS).map(([name, field]) => fieldView(name, field));
+        const networks = await controlNetsIn(services.model.controlDir).catch(() => []);
+        const fields = Object.entries<Field>(JOB_FIELDS).map(([name, field]) => fieldView(name, field, networks));
         return context.json({
           fields,
           maxCount: MAX_COUNT,
@@ -29,11 +31,16 @@ export function schemaRoutes(services: Services): readonly Route[] {
   ];
 }
 
-function fieldView(name: string, { kind, description, default: standing, absent, flag, ...field }: Field): JsonObject {
+/** `networks`: what a list of controls may name. */
+function fieldView(
+  name: string,
+  { kind, description, default: standing, absent, flag, ...field }: Field,
+  networks: readonly string[],
+): JsonObject {
   // What the table asks for beside its flags is a prompt's: without a flag, programs write it.
   const group = flag?.group ?? (field.required ? "Prompts" : undefined);
   return {
-    ...{ name, kind: kindView(name, kind), description },
+    ...{ name, kind: kindView(name, kind, networks), description },
     ...(group !== undefined && { group }),
     ...(standing !== undefined && { default: standing }),
     ...(absent !== undefined && { absent }),
@@ -42,10 +49,15 @@ function fieldView(name: string, { kind, description, default: standing, absent,
   };
 }
 
-function kindView(name: string, kind: Kind): JsonObject {
+function kindView(name: string, kind: Kind, networks: readonly string[]): JsonObject {
   const { min, max } = SERVED_LIMITS[name as keyof typeof SERVED_LIMITS] ?? {};
   if (kind.type === "text") return { ...kind, maxChars: Math.min(kind.maxChars, max ?? kind.maxChars) };
-  if (kind.type === "controls") return { type: kind.type, values: [...CONTROL_PREPROCESSORS] };
+  if (kind.type === "controls") {
+    const parts = Object.entries(CONTROL_PARTS).map(([part, { kind: each, description }]) => ({
+      ...{ name: part, kind: each, description },
+    }));
+    return { type: kind.type, files: networks, parts };
+  }
   if (kind.type === "named") return { type: kind.type, values: kind.table.names };
   return { ...kind, ...(min !== undefined && { min, max }) };
 }

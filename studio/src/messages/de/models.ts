@@ -26,4 +26,6 @@ export const models = {
   "models.inPrompt": "Jetzt im Prompt: {words}",
   "models.inUse": "Genutzte LoRAs",
   "models.drop": "{name} nicht mehr nutzen",
+  "models.weightOf": "Gewicht von {name}",
+  "models.addName": "Name eines LoRA",
 } as const;

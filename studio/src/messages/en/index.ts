@@ -1,4 +1,5 @@
 /** @file English, whose keys are everybody's. A view adds its own file here, and in each other language. */
+import { control } from "./control.ts";
 import { draw } from "./draw.ts";
 import { gallery } from "./gallery.ts";
 import { grid } from "./grid.ts";
@@ -12,6 +13,7 @@ import { start } from "./start.ts";
 export const en = {
   ...shell,
   ...draw,
+  ...control,
   ...queue,
   ...recall,
   ...gallery,

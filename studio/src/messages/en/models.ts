@@ -24,4 +24,6 @@ export const models = {
   "models.inPrompt": "In the prompt now: {words}",
   "models.inUse": "LoRAs in use",
   "models.drop": "Use {name} no more",
+  "models.weightOf": "Weight of {name}",
+  "models.addName": "Name of a LoRA",
 } as const;

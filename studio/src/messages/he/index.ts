@@ -1,5 +1,6 @@
 /** @file Hebrew. */
 import type { Catalogue } from "../translate.ts";
+import { control } from "./control.ts";
 import { draw } from "./draw.ts";
 import { gallery } from "./gallery.ts";
 import { grid } from "./grid.ts";
@@ -13,6 +14,7 @@ import { start } from "./start.ts";
 export const he: Catalogue = {
   ...shell,
   ...draw,
+  ...control,
   ...queue,
   ...recall,
   ...gallery,

@@ -24,4 +24,6 @@ export const models = {
   "models.inPrompt": "כעת בהנחיה: {words}",
   "models.inUse": "LoRA בשימוש",
   "models.drop": "הפסקת השימוש ב־{name}",
+  "models.weightOf": "משקל של {name}",
+  "models.addName": "שם של LoRA",
 } as const;

@@ -14,7 +14,7 @@ import { SizePicker } from "./size-picker.tsx";
 import { StartPicture } from "./start-picture.tsx";
 
 /** They have places of their own. */
-const PLACED = ["prompt", "width", "height", "initImage", "maskImage", "strength"];
+const PLACED = ["prompt", "width", "height", "initImage", "maskImage", "strength", "controls", "loras"];
 
 export function DrawForm() {
   const known = schema.value;
@@ -42,7 +42,14 @@ export function DrawForm() {
         </div>
         <SizePicker />
         <StartPicture />
-        {mode.value === "simple" && <LoraWeights />}
+        {known?.fields
+          .filter(({ name }) => name === "controls")
+          .map((field) => (
+            <Field key={field.name} field={field} />
+          ))}
+        <div data-field="loras">
+          <LoraWeights adds={mode.value === "advanced"} />
+        </div>
         <Count most={known?.maxCount ?? 1} />
         {!isPhone.value && (
           <Choice

@@ -2,8 +2,8 @@
 import { useState } from "preact/hooks";
 import type { Job } from "../../api/types.ts";
 import { maybe, t } from "../../messages/translate.ts";
-import { titleOf } from "../../parts/field.tsx";
 import { JobPicture } from "../../parts/job-picture.tsx";
+import { titleOf } from "../../parts/words.ts";
 import { go } from "../../shell/route.ts";
 import type { Grid } from "../../state/grids.ts";
 import { jobs } from "../../state/jobs.ts";

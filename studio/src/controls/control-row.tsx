@@ -1,0 +1,160 @@
+/** @file One network and what it is told: which it is, its picture beside what will be made of it, thresholds, how much it counts; in Advanced the rest that the schema has. */
+import { useId } from "preact/hooks";
+import { CONTROL_THRESHOLDS, type ControlPreprocessor } from "../../../src/image/control-picture.ts";
+import type { FieldKind, JobValue } from "../api/types.ts";
+import { maybe, t } from "../messages/translate.ts";
+import { Icon } from "../parts/icon.tsx";
+import { PictureSlot } from "../parts/picture-slot.tsx";
+import { ValueControl } from "../parts/value-control.tsx";
+import { form, schema } from "../state/form.ts";
+import { mode } from "../state/settings.ts";
+import { pictureAddress } from "../state/start-picture.ts";
+import { ControlPreview } from "./control-preview.tsx";
+
+/** As the API has it; which parts there are, the schema says. */
+export interface ControlUse {
+  readonly file: string;
+  readonly image?: string | undefined;
+  readonly weight?: number | undefined;
+  readonly preprocess?: ControlPreprocessor | undefined;
+  readonly low?: number | undefined;
+  readonly high?: number | undefined;
+}
+
+/** Shares of the steps where nobody gave them. */
+const STANDING: Readonly<Record<string, number>> = { start: 0, end: 1 };
+/** They have places of their own. */
+const PLACED = ["image", "preprocess", "low", "high", "weight"];
+/** Of people's; the API takes more. */
+const MOST_WEIGHT = 2;
+
+interface ControlRowProps {
+  readonly use: ControlUse;
+  readonly kind: FieldKind;
+  /** Undefined: it is taken away. */
+  readonly onChange: (use: ControlUse | undefined) => void;
+}
+
+export function ControlRow({ use, kind: { files = [], parts = [] }, onChange }: ControlRowProps) {
+  const id = useId();
+  const part = (name: string) => parts.find((each) => each.name === name);
+  const change = (name: string, value: JobValue | undefined) => {
+    const { [name]: _, ...others } = use as unknown as Readonly<Record<string, unknown>>;
+    onChange((value === undefined ? others : { ...others, [name]: value }) as unknown as ControlUse);
+  };
+  const names = files.includes(use.file) ? files : [use.file, ...files];
+  const choices = (part("preprocess")?.kind.values ?? []).map((each) => [each, wordsOf(each)] as const);
+  return (
+    <div class="control">
+      <div class="control-head">
+        <label for={id} class="hidden">
+          {t("control.network")}
+        </label>
+        <select
+          id={id}
+          value={use.file}
+          onChange={({ currentTarget }) => onChange({ ...use, file: currentTarget.value })}
+        >
+          {names.map((each) => (
+            <option key={each} value={each}>
+              {each}
+            </option>
+          ))}
+        </select>
+        <button
+          type="button"
+          class="quiet icon-only"
+          aria-label={t("draw.clear", { name: use.file })}
+          onClick={() => onChange(undefined)}
+        >
+          <Icon name="close" />
+        </button>
+      </div>
+      <Pictures use={use} onImage={(image) => change("image", image)} />
+      <div class="field">
+        <label for={`${id}-prepare`}>{t("control.prepare")}</label>
+        <select
+          id={`${id}-prepare`}
+          value={use.preprocess ?? "none"}
+          onChange={({ currentTarget: { value } }) => {
+            const { low: _, high: __, ...others } = use;
+            onChange({ ...others, preprocess: value === "none" ? undefined : (value as ControlPreprocessor) });
+          }}
+        >
+          {choices.map(([each, words]) => (
+            <option key={each} value={each}>
+              {words}
+            </option>
+          ))}
+        </select>
+      </div>
+      {Object.entries(thresholdsOf(use)).map(([name, standing]) => (
+        <ValueControl
+          key={name}
+          label={t(use.preprocess === "canny" ? `control.${name as "low" | "high"}` : "control.white")}
+          hint=""
+          // They are compared with bytes.
+          kind={{ ...part(name)?.kind, type: "whole" }}
+          value={use[name as "low" | "high"]}
+          standing={standing}
+          onChange={(value) => change(name, value)}
+        />
+      ))}
+      <ValueControl
+        label={t("control.weight")}
+        hint=""
+        kind={{ type: "decimal", min: 0, max: MOST_WEIGHT }}
+        value={use.weight}
+        standing={1}
+        onChange={(value) => change("weight", value)}
+      />
+      {mode.value === "advanced" &&
+        parts
+          .filter(({ name }) => !PLACED.includes(name))
+          .map((each) => (
+            <ValueControl
+              key={each.name}
+              label={maybe(`control.part.${each.name}`) ?? each.name}
+              hint={maybe(`control.part.${each.name}`) === undefined ? each.description : ""}
+              kind={each.kind}
+              value={(use as unknown as Readonly<Record<string, JobValue>>)[each.name]}
+              standing={STANDING[each.name]}
+              onChange={(value) => change(each.name, value)}
+            />
+          ))}
+    </div>
+  );
+}
+
+function wordsOf(preprocess: string): string {
+  return maybe(`control.prepare.${preprocess}`) ?? preprocess;
+}
+
+/** By name, with what counts where nobody gave one. */
+function thresholdsOf({ preprocess }: ControlUse): Readonly<Record<string, number>> {
+  return preprocess === "canny" || preprocess === "threshold" ? CONTROL_THRESHOLDS[preprocess] : {};
+}
+
+/** Without one of its own it looks at the picture to begin with. */
+function Pictures({
+  use,
+  onImage,
+}: {
+  readonly use: ControlUse;
+  readonly onImage: (image: string | undefined) => void;
+}) {
+  const { initImage, width, height } = form.value;
+  const [own] = schema.value?.model.sizes ?? [];
+  const address = pictureAddress(use.image ?? initImage);
+  const { preprocess = "none", low, high } = use;
+  const size = { width: Number(width ?? own?.width ?? 64), height: Number(height ?? own?.height ?? 64) };
+  return (
+    <div class="control-pictures">
+      <PictureSlot label={t("control.picture")} value={use.image} onChange={onImage} />
+      {address !== undefined && <ControlPreview {...{ address, preprocess, low, high, ...size }} />}
+      {use.image === undefined && (
+        <p class="hint">{t(initImage === undefined ? "control.needsPicture" : "control.startPicture")}</p>
+      )}
+    </div>
+  );
+}
