@@ -124,7 +124,13 @@ test("H04: what changes something is POST or DELETE, and nothing that a form can
   };
   const onlyPost = Object.entries(paths).filter(([path, operations]) => !("get" in operations) && !path.includes("{"));
   assert.ok(onlyPost.length > 10);
-  for (const [path] of onlyPost) assert.equal(await statusOf({ path, headers: own() }), 404, path);
+  for (const [path] of onlyPost) {
+    const { status, headers, text } = await raw({ path, headers: own() });
+    assert.deepEqual([status, headers.allow], [405, "POST"], path);
+    assert.match(text, /E_METHOD|found GET, allowed POST/, path);
+  }
+  const read = await raw({ method: "PATCH", path: "/api/jobs", headers: own() });
+  assert.deepEqual([read.status, read.headers.allow], [405, "POST, GET, HEAD"]);
   assert.equal(await statusOf({ method: "HEAD", path: "/api/jobs", headers: own() }), 200);
 });
 

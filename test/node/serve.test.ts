@@ -26,6 +26,27 @@ interface JobJson {
   readonly url?: string;
 }
 
+/** A route of the document, as far as how it refuses. */
+interface DocumentedRefusal {
+  readonly post: {
+    readonly responses: {
+      readonly default: {
+        readonly content: Readonly<
+          Record<
+            string,
+            {
+              readonly schema: {
+                readonly required: readonly string[];
+                readonly properties: Readonly<Record<string, { readonly type?: unknown }>>;
+              };
+            }
+          >
+        >;
+      };
+    };
+  };
+}
+
 interface Refused {
   readonly error: { readonly code: string; readonly message: string };
 }
@@ -381,6 +402,22 @@ test("health, readiness, metrics and the document of all routes; what fails here
   const { json } = await call<{ openapi: string; paths: Record<string, object> }>(`${server.url}/openapi.json`);
   assert.equal(json.openapi, "3.1.0");
   for (const route of ["/api/jobs/{id}", "/v1/images/generations", "/api/events"]) assert.ok(json.paths[route], route);
+  // What is refused is told as the document says, in each dialect.
+  for (const path of ["/api/jobs", "/v1/images/generations", "/sdapi/v1/txt2img", "/mcp"]) {
+    const told = (json.paths[path] as DocumentedRefusal).post.responses.default.content["application/json"]!.schema;
+    const refusal = await fetch(`${server.url}${path}`, {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: "no JSON",
+    });
+    assert.ok(refusal.status >= 400);
+    const error = (await refusal.json()) as Record<string, unknown>;
+    assert.deepEqual(Object.keys(error).sort(), [...told.required].sort(), path);
+    const { properties } = told;
+    for (const [name, { type }] of Object.entries(properties)) {
+      if (typeof type === "string") assert.equal(typeof error[name], type, `${path} ${name}`);
+    }
+  }
   assert.doesNotMatch(JSON.stringify((await call(`${server.url}/api/jobs?limit=500`)).json), /secret words/);
   assert.match(server.logs(), /secret words/);
   // Whoever waits when it stops loses the connection, not the job.

@@ -1,7 +1,6 @@
 /** @file All routes as one Hono app: who asks, errors in the caller's dialect, what is counted and logged. */
 import { Hono } from "hono";
 import type { Logger } from "pino";
-import type { JsonObject } from "../../source/json-fields.ts";
 import type { Services } from "../services.ts";
 import type { Studio } from "../studio/studio.ts";
 import { webUiRoutes } from "./a1111/routes.ts";
@@ -14,12 +13,13 @@ import { planningRoutes } from "./api/planning.ts";
 import { recallRoutes } from "./api/recall.ts";
 import { schemaRoutes } from "./api/schema.ts";
 import { settingRoutes } from "./api/settings.ts";
-import { failureOf, type HttpFailure, notFound, Refusal } from "./failures.ts";
+import { dialectOf } from "./dialects.ts";
+import { failureOf, notFound, Refusal, wrongMethod } from "./failures.ts";
 import type { Keys } from "./keys.ts";
 import { mcpRoutes } from "./mcp/routes.ts";
 import { openAiRoutes } from "./openai/routes.ts";
 import { openApiDocument } from "./openapi.ts";
-import type { RouteEnv } from "./route.ts";
+import type { Route, RouteEnv } from "./route.ts";
 
 export interface AppOptions {
   readonly services: Services;
@@ -28,30 +28,6 @@ export interface AppOptions {
   readonly logger: Logger;
   readonly studio: Studio;
 }
-
-/** OpenAI's kinds of errors; others are the request's fault. */
-const OPENAI_TYPES: Readonly<Record<number, string>> = {
-  ...{ 401: "authentication_error", 403: "permission_error", 429: "rate_limit_error" },
-  ...{ 500: "server_error", 503: "server_error" },
-};
-
-/** An error's body, by the beginning of its route's path. */
-const DIALECTS: Readonly<Record<string, (failure: HttpFailure) => JsonObject>> = {
-  "/v1/": ({ status, code, message, subject = null }) => ({
-    error: {
-      message,
-      type: OPENAI_TYPES[status] ?? "invalid_request_error",
-      param: status === 400 ? subject : null,
-      code,
-    },
-  }),
-  "/mcp": ({ status, code, message }) => ({
-    ...{ jsonrpc: "2.0", id: null },
-    error: { code: status >= 500 ? -32603 : -32600, message, data: { code } },
-  }),
-  "/sdapi/": ({ code, message }) => ({ error: code, detail: message, body: "", errors: message }),
-};
-const ours = ({ code, message }: HttpFailure) => ({ error: { code, message } });
 
 export function serverApp({ services, keys, logger, studio }: AppOptions): Hono<RouteEnv> {
   const app = new Hono<RouteEnv>();
@@ -95,6 +71,11 @@ export function serverApp({ services, keys, logger, studio }: AppOptions): Hono<
     ...mcpRoutes(services),
   ];
   for (const { method, path, handle } of routes) app.on(method, path, handle);
+  for (const [path, allowed] of methodsByPath(routes)) {
+    app.all(path, ({ req }) => {
+      throw wrongMethod(req.method, allowed);
+    });
+  }
   const document = openApiDocument(routes);
   app.get("/openapi.json", (context) => context.json(document));
   app.use(async (context, next) => (await studio.answer(context.req.raw)) ?? (await next()));
@@ -108,12 +89,22 @@ export function serverApp({ services, keys, logger, studio }: AppOptions): Hono<
   return app;
 }
 
+function methodsByPath(routes: readonly Route[]): ReadonlyMap<string, readonly string[]> {
+  const methods = new Map<string, readonly string[]>();
+  for (const { method, path } of routes) {
+    // A route that is read answers HEAD as well.
+    const more = method === "get" ? ["GET", "HEAD"] : [method.toUpperCase()];
+    methods.set(path, [...(methods.get(path) ?? []), ...more]);
+  }
+  return methods;
+}
+
 /** The answer to a request that failed. */
 export function failed(path: string, error: unknown): Response {
   const failure = failureOf(error);
-  const [, dialect = ours] = Object.entries(DIALECTS).find(([start]) => path.startsWith(start)) ?? [];
   const headers: Record<string, string> = {};
   if (failure.retryAfterS !== undefined) headers["retry-after"] = String(failure.retryAfterS);
   if (failure.status === 401) headers["www-authenticate"] = 'Basic realm="Solvay"';
-  return Response.json(dialect(failure), { status: failure.status, headers });
+  if (failure.allowed) headers.allow = failure.allowed.join(", ");
+  return Response.json(dialectOf(path).body(failure), { status: failure.status, headers });
 }

@@ -13,15 +13,20 @@ export interface HttpFailure {
   readonly subject?: string | undefined;
   /** Seconds after which it may go better. */
   readonly retryAfterS?: number;
+  /** Methods that the path has. */
+  readonly allowed?: readonly string[] | undefined;
 }
 
 /** A refusal that knows its status. */
 export class Refusal extends UsageError {
   readonly status: Status;
+  /** Methods that the path has, where it was asked by another. */
+  readonly allowed: readonly string[] | undefined;
 
-  constructor(status: Status, fields: ConstructorParameters<typeof UsageError>[0]) {
+  constructor(status: Status, fields: ConstructorParameters<typeof UsageError>[0], allowed?: readonly string[]) {
     super(fields);
     this.status = status;
+    this.allowed = allowed;
   }
 }
 
@@ -47,6 +52,11 @@ export function notFound(subject: string): Refusal {
     problem: "there is no such thing here",
     next: "list what there is",
   });
+}
+
+export function wrongMethod(method: string, allowed: readonly string[]): Refusal {
+  const problem = `there is no such method here (found ${method.slice(0, 20)}, allowed ${allowed.join(", ")})`;
+  return new Refusal(405, { code: "E_METHOD", problem, next: "use one of those" }, allowed);
 }
 
 export function notReady(problem: string): Refusal {
@@ -80,6 +90,7 @@ export function failureOf(error: unknown): HttpFailure {
     code,
     message,
     subject: error.subject,
+    ...(error instanceof Refusal && { allowed: error.allowed }),
     ...((status === 503 || status === 429) && { retryAfterS: RETRY_AFTER_S }),
   };
 }

@@ -1,12 +1,8 @@
 /** @file The OpenAPI 3.1 document of the routes, for clients that are made from it. */
 import type { JsonObject } from "../../source/json-fields.ts";
 import { SOLVAY_VERSION } from "../../version.ts";
+import { dialectOf } from "./dialects.ts";
 import type { Route } from "./route.ts";
-
-const ERROR = {
-  type: "object",
-  properties: { error: { type: "object", properties: { code: { type: "string" }, message: { type: "string" } } } },
-};
 
 export function openApiDocument(routes: readonly Route[]): JsonObject {
   const paths: Record<string, Record<string, JsonObject>> = {};
@@ -19,7 +15,10 @@ export function openApiDocument(routes: readonly Route[]): JsonObject {
       ...(body && { requestBody: { required: true, content: contentOf(body) } }),
       responses: {
         "200": { description: "done", content: { [answers]: {} } },
-        default: { description: "refused, or failed", content: { "application/json": { schema: ERROR } } },
+        default: {
+          description: "refused, or failed",
+          content: { "application/json": { schema: dialectOf(path).schema } },
+        },
       },
     };
     const openPath = path.replace(/:(\w+)/g, "{$1}");
