@@ -96,7 +96,7 @@ async function paint(page: Page, base: string): Promise<void> {
   const picture = Buffer.from(await (await fetch(`${base}/api/assets/${await newest(base)}`)).arrayBuffer());
   const chooser = page.getByLabel("Drop or choose a picture");
   await chooser.setInputFiles({ name: "a.png", mimeType: "image/png", buffer: picture });
-  await page.getByRole("button", { name: "Mask and edges" }).click();
+  await page.getByRole("button", { name: "Mask, part, edges" }).click();
   const sheet = (await page.locator(".sheet canvas").boundingBox())!;
   const at = (x: number, y: number) => [sheet.x + sheet.width * x, sheet.y + sheet.height * y] as const;
   await page.mouse.move(...at(0.3, 0.35));

@@ -1,8 +1,11 @@
-/** @file A served preview's size: a pixel a cell is enlarged, what a tiny decoder made is as large as the picture already. */
+/**
+ * @file Served previews: a pixel a cell is enlarged, what a tiny decoder made is as large as the picture already; those of stopped jobs stay for a
+ * while, in bounded memory.
+ */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { decodePng } from "../../src/image/png.ts";
-import { previewPng } from "../../src/server/work/previews.ts";
+import { Previews, previewPng } from "../../src/server/work/previews.ts";
 
 test("previews are enlarged up to 1024 pixels a side, and never past what they are then", async () => {
   const sizes = [
@@ -18,4 +21,36 @@ test("previews are enlarged up to 1024 pixels a side, and never past what they a
     const decoded = await decodePng(png);
     assert.deepEqual([decoded.width, decoded.height, decoded.pixels[0]], [wide, high, 7]);
   }
+});
+
+test("what a stopped job looked like last stays, the latest ones, in no more than 16 MiB; a picture takes its place", () => {
+  const previews = new Previews();
+  const preview = (side: number) => ({
+    step: 1,
+    steps: 2,
+    width: side,
+    height: side,
+    rgb: new Uint8Array(3 * side * side),
+  });
+  previews.set("drawn", preview(8));
+  previews.end("drawn", true);
+  previews.end("without", false);
+  assert.deepEqual([previews.get("drawn"), previews.get("without")], [undefined, undefined]);
+  const end = (names: readonly string[], side: number) => {
+    for (const name of names) {
+      previews.set(name, preview(side));
+      previews.end(name, false);
+    }
+    return names.filter((name) => previews.get(name)).length;
+  };
+  const names = (letter: string, count: number) => Array.from({ length: count }, (_, i) => `${letter}${i}`);
+  assert.equal(end(names("small", 70), 8), 64);
+  assert.ok(previews.get("small69") && !previews.get("small5"));
+  // 3 MiB each: five of them are 15.
+  assert.equal(end(names("large", 8), 1024), 5);
+  assert.equal(previews.get("small69"), undefined);
+  // Asked for again, it counts as running.
+  previews.set("large7", preview(8));
+  assert.equal(end(names("other", 64), 8), 64);
+  assert.equal(previews.get("large7")?.width, 8);
 });

@@ -135,9 +135,11 @@ export class Drawing {
     if (closing.aborted) close();
     const beat = setInterval(() => this.#touch(), touchMs);
     const watching = this.#watch();
+    let drawn = false;
     try {
       const image = await this.#drawn.promise;
       await this.#handIn(image);
+      drawn = true;
       onImage(image, this.#sideBySide);
       await removeState(stateStore, id);
       return false;
@@ -151,7 +153,7 @@ export class Drawing {
       clearInterval(beat);
       this.#stop.abort();
       await watching;
-      previews.remove(id);
+      previews.end(id, drawn);
       live.end(id);
     }
   }

@@ -1,4 +1,4 @@
-/** @file What running jobs look like at the moment, in memory alone: gone with the process, and with the job. */
+/** @file What running jobs look like at the moment, and what those that were stopped looked like last: in memory alone, gone with the process. */
 import { encodePng, type RgbImage } from "../../image/png.ts";
 import { resample } from "../../image/resample.ts";
 
@@ -16,9 +16,15 @@ export interface StepTimes {
   readonly etaMs: number;
 }
 
+/** Of jobs that were stopped; the oldest go first. */
+const MAX_STOPPED = 64;
+const MAX_STOPPED_BYTES = 16 * 1024 ** 2;
+
 export class Previews {
   readonly #previews = new Map<string, Preview>();
   readonly #times = new Map<string, StepTimes>();
+  /** Of those whose jobs are over. */
+  readonly #stopped = new Set<string>();
 
   step(job: string, { step, steps, stepMs, etaMs }: StepTimes): void {
     this.#times.set(job, { step, steps, stepMs, etaMs });
@@ -29,6 +35,7 @@ export class Previews {
   }
 
   set(job: string, preview: Preview): void {
+    this.#stopped.delete(job);
     this.#previews.set(job, preview);
   }
 
@@ -36,9 +43,18 @@ export class Previews {
     return this.#previews.get(job);
   }
 
-  remove(job: string): void {
-    this.#previews.delete(job);
+  /** The job is over. `drawn`: there is a picture in its place; else what was seen last stays for a while. */
+  end(job: string, drawn: boolean): void {
     this.#times.delete(job);
+    if (drawn) this.#previews.delete(job);
+    else if (this.#previews.has(job)) this.#stopped.add(job);
+    let bytes = 0;
+    for (const [at, stopped] of [...this.#stopped].reverse().entries()) {
+      bytes += this.#previews.get(stopped)!.rgb.length;
+      if (at < MAX_STOPPED && bytes <= MAX_STOPPED_BYTES) continue;
+      this.#previews.delete(stopped);
+      this.#stopped.delete(stopped);
+    }
   }
 }
 

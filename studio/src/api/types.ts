@@ -21,6 +21,8 @@ export interface Job {
   readonly asset?: string;
   /** The picture's address. */
   readonly url?: string;
+  /** Address of what it looks like so far, or looked like when it was stopped. */
+  readonly preview?: string;
   readonly createdAt: string;
   readonly startedAt?: string;
   readonly finishedAt?: string;

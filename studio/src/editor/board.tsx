@@ -1,9 +1,13 @@
-/** @file Where one paints: the picture with the mask over it, zoomed by the wheel, two fingers or keys, moved by two fingers or the middle button. */
+/**
+ * @file Where one paints, or pulls up a box: the picture with the mask over it, zoomed by the wheel, two fingers or keys, moved by two fingers or the
+ * middle button.
+ */
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { t } from "../messages/translate.ts";
 import { notifyFailure } from "../shell/notices.tsx";
 import { MarginHandles, type Margins } from "./margins.tsx";
 import { type Brush, Painting, type Point } from "./painting.ts";
+import { type Region, RegionBox, regionBetween } from "./region.tsx";
 import { fitted, moved, type Placement, zoomed } from "./view-box.ts";
 
 interface BoardProps {
@@ -11,7 +15,11 @@ interface BoardProps {
   /** Address of the mask that was painted before. */
   readonly mask: string | undefined;
   readonly brush: Brush;
+  /** The pointer pulls up a part's box instead of painting. */
+  readonly isPart: boolean;
+  readonly region: Region | undefined;
   readonly margins: Margins;
+  readonly onRegion: (region: Region | undefined) => void;
   readonly onBrush: (brush: Brush) => void;
   readonly onMargins: (margins: Margins) => void;
   readonly onPainting: (painting: Painting) => void;
@@ -22,12 +30,14 @@ const FIT_MARGIN = 48;
 const KEY_ZOOM = 1.25;
 const WHEEL_ZOOM = 0.0015;
 
-export function Board({ image, mask, brush, margins, onBrush, onMargins, onPainting, onChange }: BoardProps) {
+export function Board({ image, mask, brush, isPart, region, margins, ...on }: BoardProps) {
+  const { onBrush, onMargins, onPainting, onChange, onRegion } = on;
   const { naturalWidth: width, naturalHeight: height } = image;
   const board = useRef<HTMLDivElement>(null);
   const canvas = useRef<HTMLCanvasElement>(null);
   const painting = useRef<Painting | undefined>(undefined);
   const pointers = useRef(new Map<number, Point>());
+  const pulledFrom = useRef<Point | undefined>(undefined);
   const [placement, setPlacement] = useState<Placement>({ x: 0, y: 0, scale: 1 });
   const [cursor, setCursor] = useState<Point>();
   const fit = () => {
@@ -56,10 +66,13 @@ export function Board({ image, mask, brush, margins, onBrush, onMargins, onPaint
   const onDown = (event: PointerEvent) => {
     board.current!.setPointerCapture(event.pointerId);
     pointers.current.set(event.pointerId, inBoard(event));
-    const paints = event.button === 0 && pointers.current.size === 1;
-    if (paints) painting.current?.begin(brush, inPicture(event));
+    const isFirst = event.button === 0 && pointers.current.size === 1;
+    const isPinch = pointers.current.size === 2 && event.pointerType === "touch";
+    pulledFrom.current = isPart && isFirst ? inPicture(event) : undefined;
+    if (isPart) return;
+    if (isFirst) painting.current?.begin(brush, inPicture(event));
     // The second finger takes back what the first began to paint.
-    else if (pointers.current.size === 2 && event.pointerType === "touch") painting.current?.undo();
+    else if (isPinch) painting.current?.undo();
   };
   const onMove = (event: PointerEvent) => {
     const at = inBoard(event);
@@ -70,7 +83,10 @@ export function Board({ image, mask, brush, margins, onBrush, onMargins, onPaint
     const by = { x: at.x - before.x, y: at.y - before.y };
     if (pointers.current.size === 2) setPlacement((place) => pinched(place, pointers.current, event.pointerId, before));
     else if (event.buttons & 4) setPlacement((place) => moved(place, by));
-    else if (event.buttons & 1) {
+    else if (isPart) {
+      const pulled = pulledFrom.current && regionBetween(pulledFrom.current, inPicture(event), { width, height });
+      if (pulled) onRegion(pulled);
+    } else if (event.buttons & 1) {
       // All that the pointer did since the last picture of the screen.
       const moves = event.getCoalescedEvents();
       for (const each of moves.length > 0 ? moves : [event]) painting.current?.goOn(inPicture(each));
@@ -96,7 +112,7 @@ export function Board({ image, mask, brush, margins, onBrush, onMargins, onPaint
   return (
     <section
       ref={board}
-      class="board"
+      class={isPart ? "board pulls" : "board"}
       aria-label={t("editor.board")}
       dir="ltr"
       onPointerDown={onDown}
@@ -110,11 +126,12 @@ export function Board({ image, mask, brush, margins, onBrush, onMargins, onPaint
       }}
     >
       <div class="sheet" style={{ translate: `${x}px ${y}px`, ...size }}>
-        <MarginHandles margins={margins} scale={scale} onChange={onMargins} onSettled={fit} />
+        {!isPart && <MarginHandles margins={margins} scale={scale} onChange={onMargins} onSettled={fit} />}
         <img src={image.src} alt={t("editor.picture")} draggable={false} />
         <canvas ref={canvas} width={width} height={height} />
+        {region && <RegionBox picture={{ width, height }} {...{ region, scale }} onChange={onRegion} />}
       </div>
-      {cursor && <BrushRing at={cursor} radius={brush.radius * scale} />}
+      {cursor && !isPart && <BrushRing at={cursor} radius={brush.radius * scale} />}
     </section>
   );
 }
@@ -152,7 +169,8 @@ function keyAction(
   event: KeyboardEvent,
   { brush, onBrush, painting, zoom, fit }: KeyContext,
 ): (() => void) | undefined {
-  const { key, ctrlKey, metaKey, shiftKey } = event;
+  const { key, ctrlKey, metaKey, shiftKey, target } = event;
+  if (target instanceof HTMLInputElement && target.type === "text") return undefined;
   if (ctrlKey || metaKey) {
     if (key.toLowerCase() !== "z" && key.toLowerCase() !== "y") return undefined;
     return () => (shiftKey || key.toLowerCase() === "y" ? painting?.redo() : painting?.undo());

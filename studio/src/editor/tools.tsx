@@ -1,31 +1,64 @@
-/** @file The editor's tools: brush or eraser, how large and how soft; one step back and forth; all, nothing, the opposite; done. */
+/**
+ * @file The editor's tools: brush or eraser, how large and how soft; one step back and forth; all, nothing, the opposite; a part that is drawn by itself
+ * and what it shall show; done.
+ */
 import { t } from "../messages/translate.ts";
 import { Choice } from "../parts/choice.tsx";
 import { Icon } from "../parts/icon.tsx";
+import { PartPrompt } from "../parts/part-prompt.tsx";
 import type { Brush, Painting } from "./painting.ts";
 
-interface ToolsProps {
+export type Tool = "paint" | "erase" | "part";
+
+interface PaintingToolsProps {
   readonly painting: Painting | undefined;
+  readonly canUndo: boolean;
+  readonly canRedo: boolean;
   readonly brush: Brush;
   readonly image: HTMLImageElement;
   readonly onBrush: (brush: Brush) => void;
+}
+
+interface ToolsProps extends PaintingToolsProps {
+  readonly tool: Tool;
+  /** A part was pulled up. */
+  readonly hasRegion: boolean;
+  readonly onTool: (tool: Tool) => void;
   readonly onClose: () => void;
   readonly onDone: () => void;
 }
 
-export function EditorTools({ painting, brush, image, onBrush, onClose, onDone }: ToolsProps) {
-  const largest = Math.max(8, Math.round(Math.max(image.naturalWidth, image.naturalHeight) / 3));
+export function EditorTools({ tool, hasRegion, onTool, onClose, onDone, ...painting }: ToolsProps) {
   return (
     <div class="tools" role="toolbar" aria-label={t("editor.tools")}>
       <Choice
         label={t("editor.tool")}
-        value={brush.erases ? "erase" : "paint"}
+        value={tool}
         options={[
           ["paint", t("editor.brush")],
           ["erase", t("editor.eraser")],
+          ["part", t("editor.part")],
         ]}
-        onChange={(tool) => onBrush({ ...brush, erases: tool === "erase" })}
+        onChange={onTool}
       />
+      {tool === "part" ? <PartPrompt disabled={!hasRegion} /> : <PaintingTools {...painting} />}
+      <div class="tool-group end">
+        <button type="button" onClick={onClose}>
+          {t("app.cancel")}
+        </button>
+        <button type="button" class="primary" onClick={onDone}>
+          {t("editor.done")}
+        </button>
+      </div>
+      <p class="hint">{t(tool === "part" ? "editor.partHint" : "editor.hint")}</p>
+    </div>
+  );
+}
+
+function PaintingTools({ painting, canUndo, canRedo, brush, image, onBrush }: PaintingToolsProps) {
+  const largest = Math.max(8, Math.round(Math.max(image.naturalWidth, image.naturalHeight) / 3));
+  return (
+    <>
       <label class="tool-slider">
         {t("editor.size")}
         <input
@@ -53,7 +86,7 @@ export function EditorTools({ painting, brush, image, onBrush, onClose, onDone }
           class="icon-only"
           aria-label={t("app.undo")}
           title={`${t("app.undo")} (Ctrl+Z)`}
-          disabled={!painting?.canUndo}
+          disabled={!canUndo}
           onClick={() => painting?.undo()}
         >
           <Icon name="undo" />
@@ -63,7 +96,7 @@ export function EditorTools({ painting, brush, image, onBrush, onClose, onDone }
           class="icon-only"
           aria-label={t("editor.redo")}
           title={`${t("editor.redo")} (Ctrl+Shift+Z)`}
-          disabled={!painting?.canRedo}
+          disabled={!canRedo}
           onClick={() => painting?.redo()}
         >
           <Icon name="redo" />
@@ -78,15 +111,6 @@ export function EditorTools({ painting, brush, image, onBrush, onClose, onDone }
           {t("editor.invert")}
         </button>
       </div>
-      <div class="tool-group end">
-        <button type="button" onClick={onClose}>
-          {t("app.cancel")}
-        </button>
-        <button type="button" class="primary" onClick={onDone}>
-          {t("editor.done")}
-        </button>
-      </div>
-      <p class="hint">{t("editor.hint")}</p>
-    </div>
+    </>
   );
 }

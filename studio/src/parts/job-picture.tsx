@@ -12,15 +12,16 @@ export function sizeOf({ job }: Pick<Job, "job">): Size {
 }
 
 export function JobPicture({ job, small = false }: { readonly job: Job; readonly small?: boolean }) {
-  const { id, url, state, step, steps } = job;
+  const { id, url, state, step, steps, preview: last } = job;
   const [broken, setBroken] = useState("");
   const { width, height } = sizeOf(job);
   const words = { prompt: String(job.job.prompt ?? "") };
   const preview = state === "running" && step > 0 ? `/api/jobs/${id}/preview?step=${step}` : undefined;
-  const shown = url ?? preview;
+  const shown = url ?? preview ?? last;
+  const isStopped = url === undefined && (state === "cancelled" || state === "failed");
   return (
     <div
-      class={small ? "picture small" : "picture"}
+      class={`picture${small ? " small" : ""}${isStopped ? " stopped" : ""}`}
       style={{ aspectRatio: `${width} / ${height}`, "--shape": `${width / height}` }}
     >
       {shown !== undefined && broken !== shown && (
@@ -33,6 +34,7 @@ export function JobPicture({ job, small = false }: { readonly job: Job; readonly
           onError={() => setBroken(shown)}
         />
       )}
+      {isStopped && !small && <span class="badge">{t(`queue.${state}`)}</span>}
       {state === "running" && (
         <progress aria-label={t("draw.step", { step, steps: steps ?? 0 })} value={step} max={steps || 1} />
       )}

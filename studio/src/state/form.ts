@@ -24,6 +24,9 @@ export const prompts = persisted<readonly string[]>("prompts", [], (kept) =>
   Array.isArray(kept) ? kept.filter((each) => typeof each === "string").slice(0, MAX_PROMPTS) : undefined,
 );
 
+/** What the part of a picture shall show that is drawn by itself (the field detail); "": what the prompt says. */
+export const partPrompt = persisted("part-prompt", "", (kept) => (typeof kept === "string" ? kept : undefined));
+
 /** Undefined until the server has said it. */
 export const schema = signal<Schema | undefined>(undefined);
 export const model = signal<ModelInfo | undefined>(undefined);
@@ -74,7 +77,11 @@ export function standingOf({ name, default: standing }: SchemaField): JobValue |
 /** What Draw asks for: only fields that the server knows. */
 export function jobOfForm(): JobFields {
   const { fields = [], model: served } = schema.peek() ?? {};
-  const all: JobFields = { prompt: "", ...served?.advice, ...form.peek() };
+  const { template, ...own } = form.peek();
+  const part = own.detail === undefined ? "" : partPrompt.peek().trim();
+  // A part's own words were drawn from no template.
+  const words = part === "" ? { ...(template !== undefined && { template }) } : { prompt: part };
+  const all: JobFields = { prompt: "", ...served?.advice, ...own, ...words };
   const known = new Set(fields.map(({ name }) => name));
   return Object.fromEntries(Object.entries(all).filter(([name]) => known.has(name)));
 }

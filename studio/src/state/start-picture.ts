@@ -3,16 +3,16 @@ import { signal } from "@preact/signals";
 import { api } from "../api/client.ts";
 import type { Size } from "../api/types.ts";
 import { notifyFailure } from "../shell/notices.tsx";
-import { form, schema, setField } from "./form.ts";
+import { form, partPrompt, schema, setField } from "./form.ts";
 
 /** Fields that mean nothing without it. */
-const DEPENDENT = ["strength", "maskImage", "maskBlur", "outpaint"];
+const DEPENDENT = ["strength", "maskImage", "maskBlur", "outpaint", "detail", "detailPadding"];
 const SIDE_MULTIPLE = 8;
 /** Of the model's own size: what is larger is drawn smaller, since models repeat themselves there. */
 const MOST_TIMES = 2;
 
-/** Whether the editor is open. */
-export const editing = signal(false);
+/** What the editor is open for; undefined: it is closed. */
+export const editing = signal<"mask" | "part" | undefined>(undefined);
 
 /** Of a field's value; undefined: it names no picture of the server's. */
 export function pictureAddress(value: unknown): string | undefined {
@@ -21,12 +21,13 @@ export function pictureAddress(value: unknown): string | undefined {
 }
 
 /** A picture of the server's, by its hash. */
-export async function beginWithAsset(sha256: string): Promise<void> {
+export async function beginWithAsset(sha256: string, edit?: "mask" | "part"): Promise<void> {
   try {
     const image = new Image();
     image.src = `/api/assets/${sha256}`;
     await image.decode();
     begin(sha256, { width: image.naturalWidth, height: image.naturalHeight });
+    editing.value = edit;
   } catch (error) {
     notifyFailure(error);
   }
@@ -43,12 +44,23 @@ export async function beginWithFile(file: Blob): Promise<void> {
 
 function begin(sha256: string, size: Size): void {
   for (const name of DEPENDENT) setField(name, undefined);
+  partPrompt.value = "";
   setField("initImage", `sha256:${sha256}`);
   fitSize(size);
 }
 
 export function endStartPicture(): void {
   for (const name of ["initImage", ...DEPENDENT, "width", "height"]) setField(name, undefined);
+  partPrompt.value = "";
+}
+
+/** The job's size for a part of a picture, which is drawn as large as the model likes best: the size whose shape is nearest. */
+export function fitPart({ width, height }: Size): void {
+  const shape = (size: Size) => Math.abs(Math.log((size.width * height) / (size.height * width)));
+  const [nearest] = (schema.peek()?.model.sizes ?? []).toSorted((a, b) => shape(a) - shape(b));
+  if (!nearest) return;
+  setField("width", nearest.width);
+  setField("height", nearest.height);
 }
 
 /** The job's size for a picture of that one: its own with what it grows by, or less where that is too much for the model. */

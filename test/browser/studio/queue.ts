@@ -41,6 +41,12 @@ export function queueTests(studio: () => StudioUnderTest): void {
     await phone.getByRole("button", { name: "Cancel two" }).click();
     await phone.getByRole("button", { name: "Cancel wait here" }).click();
     await pc.getByRole("button", { name: "Try again: wait here" }).waitFor();
+    // What was to be seen of it stays, and is marked, in every browser.
+    await phone.locator(".picture.stopped").getByAltText("Preview of wait here").waitFor();
+    await pc.reload();
+    const seen = pc.locator(".picture.stopped").getByAltText("Preview of wait here");
+    await seen.waitFor();
+    assert.equal(await seen.evaluate((image: HTMLImageElement) => image.naturalWidth), 32);
     // Those behind it are drawn then.
     await doneIn(pc, "one").waitFor();
     await pc.getByRole("button", { name: "Try again: two" }).click();

@@ -14,7 +14,7 @@ export function startPictureTests(studio: () => StudioUnderTest): void {
     const png = await encodePng({ width: 64, height: 64, rgb: new Uint8Array(3 * 64 * 64).fill(90) });
     const buffer = Buffer.from(png);
     await page.getByLabel("Drop or choose a picture").setInputFiles({ name: "a.png", mimeType: "image/png", buffer });
-    await page.getByRole("button", { name: "Mask and edges" }).click();
+    await page.getByRole("button", { name: "Mask, part, edges" }).click();
     const sheet = (await page.locator(".sheet canvas").boundingBox())!;
     const at = (x: number, y: number) => [sheet.x + (sheet.width * x) / 64, sheet.y + (sheet.height * y) / 64] as const;
     const stroke = async (from: readonly [number, number], to: readonly [number, number]) => {
@@ -68,5 +68,46 @@ export function startPictureTests(studio: () => StudioUnderTest): void {
     // Its edge is soft: from all to nothing over several pixels.
     const edge = Array.from({ length: 64 }, (_, y) => light(32, y)).filter((value) => value > 0 && value < 255);
     assert.equal(edge.length >= 2, true, edge.join());
+  });
+  test("a part of a drawn picture is boxed with the pointer, put right by keys, and drawn by itself with words of its own", async (t) => {
+    const page = await studio().visit(t, { viewport: { width: 1000, height: 800 } });
+    await page.getByLabel("What should the picture show?").fill("a wide valley");
+    await page.keyboard.press("Control+Enter");
+    await page.getByRole("button", { name: "Redraw a part" }).click();
+    const sheet = (await page.locator(".sheet canvas").boundingBox())!;
+    const at = (x: number, y: number) => [sheet.x + (sheet.width * x) / 64, sheet.y + (sheet.height * y) / 64] as const;
+    const pull = async (from: readonly [number, number], to: readonly [number, number]) => {
+      await page.mouse.move(...from);
+      await page.mouse.down();
+      await page.mouse.move(...to, { steps: 3 });
+      await page.mouse.up();
+    };
+    await pull(at(8, 16), at(40, 32));
+    // Moved as a whole, then one side by keys.
+    await pull(at(24, 24), at(28, 30));
+    const right = page.getByRole("slider", { name: "Right side of the part" });
+    assert.equal(await right.getAttribute("aria-valuenow"), "44");
+    await right.press("ArrowLeft");
+    await right.press("ArrowLeft");
+    await assertAccessible(page);
+    // Letters are no commands of the board while one types.
+    await page.getByLabel("What should this part show?").fill("a beech, 0 people");
+    await page.getByRole("button", { name: "Done" }).click();
+    await page.locator(".chosen-part").waitFor();
+    const asked = page.waitForResponse(
+      (answer) => answer.url().endsWith("/api/jobs") && answer.request().method() === "POST",
+    );
+    await page.keyboard.press("Control+Enter");
+    const { jobs } = (await (await asked).json()) as { readonly jobs: readonly AskedJob[] };
+    const { prompt, detail, width, height, initImage = "" } = jobs[0]!.job;
+    // Of the sizes that fit this model, the widest is nearest.
+    assert.deepEqual(
+      { prompt, detail, width, height },
+      { prompt: "a beech, 0 people", detail: "12,22,30,16", width: 88, height: 64 },
+    );
+    assert.match(String(initImage), /^sha256:/);
+    // Without the picture the prompt is the picture's again.
+    await page.getByRole("button", { name: "Without" }).click();
+    assert.equal(await page.getByLabel("What should the picture show?").inputValue(), "a wide valley");
   });
 }

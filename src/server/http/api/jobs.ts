@@ -41,8 +41,13 @@ export function jobRoutes(services: Services): readonly Route[] {
     const id = context.req.param("id") ?? "";
     const record = await what(id);
     if (!record) throw notFound(id);
-    return context.json(jobView(record));
+    return context.json(view(record));
   };
+  // What it looked like last, where it has no picture.
+  const view = (record: JobRecord): JsonObject => ({
+    ...jobView(record),
+    ...(previews.get(record.id) && { preview: `/api/jobs/${record.id}/preview` }),
+  });
   return [
     {
       ...{ method: "post", path: "/api/jobs", summary: "Ask for pictures: a job each, with seeds counting up" },
@@ -105,7 +110,7 @@ export function jobRoutes(services: Services): readonly Route[] {
           throw new Refusal(400, { code: "E_QUERY", subject: "state", problem, next: "name one of those" });
         }
         const jobs = await queue.list(wholeOf(context, "limit", { min: 1, max: 500, standing: 50 }), state);
-        return context.json({ jobs: jobs.map(jobView) });
+        return context.json({ jobs: jobs.map(view) });
       },
     },
     {
@@ -120,7 +125,7 @@ export function jobRoutes(services: Services): readonly Route[] {
       ...{
         method: "get",
         path: "/api/jobs/:id/preview",
-        summary: "What a running job looks like",
+        summary: "What a running job looks like, or one that was stopped looked like last",
         answers: "image/png",
       },
       async handle(context) {

@@ -22,6 +22,7 @@ export const draw = {
   "draw.preview": "Vorschau: {prompt}",
   "draw.step": "Schritt {step} von {steps}",
   "draw.left": "noch etwa {time}",
+  "draw.stopped": "Abgebrochen bei Schritt {step} von {steps}",
   "draw.waiting": "Wartet",
   "draw.useAll": "Alles übernehmen",
   "draw.useSeed": "Seed übernehmen",

@@ -22,6 +22,7 @@ export const draw = {
   "draw.preview": "Preview of {prompt}",
   "draw.step": "Step {step} of {steps}",
   "draw.left": "about {time} left",
+  "draw.stopped": "Cancelled at step {step} of {steps}",
   "draw.waiting": "Waiting",
   "draw.useAll": "Use all",
   "draw.useSeed": "Use seed",

@@ -22,6 +22,7 @@ export const draw = {
   "draw.preview": "תצוגה מקדימה: {prompt}",
   "draw.step": "צעד {step} מתוך {steps}",
   "draw.left": "נותרו כ־{time}",
+  "draw.stopped": "בוטל בצעד {step} מתוך {steps}",
   "draw.waiting": "ממתין",
   "draw.useAll": "שימוש בהכול",
   "draw.useSeed": "שימוש בזרע",

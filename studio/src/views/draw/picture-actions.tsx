@@ -4,8 +4,8 @@ import { t } from "../../messages/translate.ts";
 import { Icon } from "../../parts/icon.tsx";
 import { notify, notifyFailure } from "../../shell/notices.tsx";
 import { schema } from "../../state/form.ts";
-import { beginWithAsset } from "../../state/start-picture.ts";
-import { drawLarger, drawVariations, useAll, useFields } from "./drawing.ts";
+import { drawVariations, useAll, useFields } from "./drawing.ts";
+import { PictureTools } from "./picture-tools.tsx";
 import { linkOf } from "./shared-link.ts";
 
 export function PictureActions({ job: { job, url, id, asset } }: { readonly job: Job }) {
@@ -29,12 +29,7 @@ export function PictureActions({ job: { job, url, id, asset } }: { readonly job:
       <button type="button" onClick={() => void drawVariations(job)}>
         {t("draw.variations")}
       </button>
-      <button type="button" onClick={() => void beginWithAsset(asset!)}>
-        {t("start.begin")}
-      </button>
-      <button type="button" onClick={() => void drawLarger(job)}>
-        {t("start.larger")}
-      </button>
+      <PictureTools asset={asset!} job={job} />
       <a class="button icon-only" href={url} download={`solvay-${id.slice(0, 8)}`} aria-label={t("draw.download")}>
         <Icon name="download" />
       </a>

@@ -1,15 +1,19 @@
 /** @file The large picture with what can be done with it, and the latest ones in a row. */
+import { api } from "../../api/client.ts";
 import type { Job } from "../../api/types.ts";
 import { duration, t } from "../../messages/translate.ts";
+import { Icon } from "../../parts/icon.tsx";
 import { JobPicture } from "../../parts/job-picture.tsx";
-import { jobs, over, running, waiting } from "../../state/jobs.ts";
-import { selected } from "./drawing.ts";
+import { notifyFailure } from "../../shell/notices.tsx";
+import { jobs, learnJobs, over, running, waiting } from "../../state/jobs.ts";
+import { selected, useAll } from "./drawing.ts";
 import { PictureActions } from "./picture-actions.tsx";
 
 const STRIP = 24;
 
 export function Stage() {
-  const finished = over.value.filter(({ state }) => state === "done");
+  // One that was stopped keeps its place as long as there is something to see of it.
+  const finished = over.value.filter(({ state, preview }) => state === "done" || preview !== undefined);
   const chosen = selected.value === undefined ? undefined : jobs.value.get(selected.value);
   const shown = chosen ?? running.value[0] ?? finished[0];
   const strip = [...running.value, ...finished].slice(0, STRIP);
@@ -49,9 +53,28 @@ export function Stage() {
   );
 }
 
+function Stopped({ job: { id, job, state, step, steps = 0, error } }: { readonly job: Job }) {
+  const words = state === "failed" ? (error?.message ?? t("queue.failed")) : t("draw.stopped", { step, steps });
+  return (
+    <div class="caption">
+      <p class={state === "failed" ? "wrong" : undefined} dir="auto">
+        {words}
+      </p>
+      <button type="button" onClick={() => void api.retry(id).then((again) => learnJobs([again]), notifyFailure)}>
+        <Icon name="retry" />
+        {t("app.again")}
+      </button>
+      <button type="button" onClick={() => useAll(job)}>
+        {t("draw.useAll")}
+      </button>
+    </div>
+  );
+}
+
 function Caption({ job }: { readonly job: Job }) {
   const { state, step, steps = 0, etaMs } = job;
   if (state === "done") return <PictureActions job={job} />;
+  if (state === "failed" || state === "cancelled") return <Stopped job={job} />;
   const words = state === "running" ? t("draw.step", { step, steps }) : t("draw.waiting");
   return (
     <p class="caption">

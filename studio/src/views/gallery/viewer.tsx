@@ -9,6 +9,7 @@ import { Icon } from "../../parts/icon.tsx";
 import { notifyFailure } from "../../shell/notices.tsx";
 import { withoutSeed } from "../../state/form.ts";
 import { drawVariations, useAll, useFields } from "../draw/drawing.ts";
+import { PictureTools } from "../draw/picture-tools.tsx";
 import {
   current,
   days,
@@ -174,6 +175,13 @@ function About({ picture }: { readonly picture: GalleryPicture }) {
         <button type="button" onClick={leave(() => void drawVariations(job))}>
           {t("draw.variations")}
         </button>
+        <PictureTools
+          asset={picture.asset}
+          job={job}
+          leave={() => {
+            opened.value = undefined;
+          }}
+        />
       </div>
       <Verdict recalled={recalled} />
       <dl class="facts">
