@@ -54,6 +54,13 @@ UNIONS = {"union": {**WIDTHS, **DEEP, "num_control_type": 8, "num_trans_channel"
 # Features of a picture, without a step of their own; twice the cell's pixels become channels.
 ADAPTERS = {"features": {"in_channels": 3, "channels": [12, 24, 36, 36], "num_res_blocks": 1, "downscale_factor": 8, "adapter_type": "full_adapter_xl"}}
 
+# A Control-LoRA: the model's own UNet with changes of low rank, written as Stability's ComfyUI node ControlLoraSave does; and a LoRA of the model.
+LORAS = {"sketch": {**WIDTHS, **DEEP}}
+RANK = 3
+# One that is left as the model has it.
+UNCHANGED = "down_blocks.1.resnets.0.conv2.weight"
+FUR = ["down_blocks.0.resnets.0.conv1", "down_blocks.1.resnets.0.time_emb_proj", "down_blocks.2.attentions.0.transformer_blocks.1.attn2.to_k", "down_blocks.1.attentions.0.proj_in", "up_blocks.1.resnets.0.conv1"]
+
 COMMON = {"prompt": "a mill", "steps": 4, "guidance": 3, "width": 64, "height": 48}
 EDGES = {"net": "edges", "image": "init.png"}
 LIGHT = {"net": "light", "image": "soft.png"}
@@ -69,6 +76,8 @@ JOBS = [
     {**COMMON, "name": "union", "seed": 9, "controls": [{"net": "union", "image": "init.png", "mode": "depth", "weight": 0.7, "end": 0.8}]},
     {**COMMON, "name": "unions", "seed": 10, "negative": "fog", "controls": [{"net": "union", "image": "init.png", "mode": "3"}, {"net": "union", "image": "soft.png", "mode": "repaint", "weight": 0.5}]},
     {**COMMON, "name": "features", "seed": 11, "steps": 5, "negative": "fog", "controls": [{"net": "features", "image": "init.png", "weight": 0.9, "end": 0.6}]},
+    {**COMMON, "name": "control-lora", "seed": 12, "negative": "fog", "controls": [{"net": "sketch", "image": "init.png", "weight": 0.8}, {**LIGHT, "weight": 0.5}]},
+    {**COMMON, "name": "control-lora-and-lora", "seed": 13, "steps": 3, "fur": 0.7, "controls": [{"net": "sketch", "image": "soft.png"}]},
 ]  # fmt: skip
 
 
@@ -82,6 +91,50 @@ def net(name: str, seed: int) -> ControlNetModel | ControlNetUnionModel | T2IAda
     for block in [*model.controlnet_down_blocks, model.controlnet_mid_block]:
         block.weight.data *= 0.3
     return model.half()
+
+
+def changed(weight: torch.Tensor, generator: torch.Generator, rank: int, size: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """up and down in fp16, as large as `size` of the weight."""
+    out, inputs, *kernel = weight.shape
+    rank = min(rank, out, inputs)
+    up = torch.randn(out, rank, *[1 for _ in kernel], generator=generator)
+    down = torch.randn(rank, inputs, *kernel, generator=generator) * size * weight.std() / rank**0.5
+    return up.half(), down.half()
+
+
+def merged(weight: torch.Tensor, up: torch.Tensor, down: torch.Tensor, by: float = 1.0) -> torch.Tensor:
+    return weight.float() + by * (up.float().flatten(1) @ down.float().flatten(1)).reshape(weight.shape)
+
+
+def fur(base: dict) -> dict:
+    """A LoRA of the model: layer -> (up, down)."""
+    generator = torch.Generator().manual_seed(90)
+    return {layer: changed(base[f"{layer}.weight"], generator, 2, 0.6) for layer in FUR}
+
+
+def control_lora(base: dict, seed: int) -> tuple[dict, dict]:
+    """Of a UNet: the ControlNet's whole state in fp32, and what the file holds."""
+    own = ControlNetModel(**LORAS["sketch"])
+    randomise(own, seed)
+    generator = torch.Generator().manual_seed(seed)
+    state, stored, factors = {}, {}, {}
+    for name, value in own.state_dict().items():
+        if name not in base:
+            stored[name] = (value * 0.3 if name.startswith("controlnet_down") or name.startswith("controlnet_mid") and value.ndim > 1 else value).half()
+            state[name] = stored[name].float()
+        elif value.ndim == 1:
+            stored[name] = (base[name] + 0.1 * torch.randn(value.shape, generator=generator)).half()
+            state[name] = stored[name].float()
+        elif name == UNCHANGED:
+            state[name] = base[name].float()
+        else:
+            factors[name] = changed(value, generator, RANK, 0.5)
+            state[name] = merged(base[name], *factors[name])
+    file = {name.removeprefix("control_model."): value for name, value in original_names(stored).items()}
+    for at, factor in enumerate(("up", "down")):
+        for name, value in original_names({name: pair[at] for name, pair in factors.items()}).items():
+            file[f"{name.removeprefix('control_model.').removesuffix('.weight')}.{factor}"] = value
+    return state, {**file, "lora_controlnet": torch.tensor([])}
 
 
 def original_names(state: dict) -> dict:
@@ -125,6 +178,13 @@ def make_nets() -> None:
             model.save_pretrained(OUT / name, variant="fp16")
         else:
             save_file(original_names(state) if name == "lines" else state, OUT / f"{name}.safetensors")
+
+
+def make_loras() -> None:
+    base = load_pipeline(MODELS / "deep", CONFIGS["deep"]["variant"]).unet.state_dict()
+    save_file(control_lora(base, 70)[1], OUT / "sketch.safetensors")
+    named = {f"unet.{layer}.lora_{end}.weight": value for layer, (up, down) in fur(base).items() for end, value in (("B", up), ("A", down))}
+    save_file(named, OUT / "fur.safetensors")
     for file in OUT.rglob("*.safetensors"):
         file.chmod(0o644)
 
@@ -147,8 +207,12 @@ def opened(name: str) -> Image.Image:
 
 def picture(job: dict) -> np.ndarray:
     base = load_pipeline(MODELS / "deep", CONFIGS["deep"]["variant"])
+    state = base.unet.state_dict()
+    if "fur" in job:
+        state |= {f"{layer}.weight": merged(state[f"{layer}.weight"], up, down, job["fur"]) for layer, (up, down) in fur(state).items()}
+        base.unet.load_state_dict(state)
     names = [*NETS, *UNIONS, *ADAPTERS]
-    nets = [net(control["net"], 60 + names.index(control["net"])).float() for control in job["controls"]]
+    nets = [lora_net(state) if control["net"] in LORAS else net(control["net"], 60 + names.index(control["net"])).float() for control in job["controls"]]
     if job["controls"][0]["net"] in ADAPTERS:
         return featured(job, base, nets[0])
     union = any(control["net"] in UNIONS for control in job["controls"])
@@ -195,6 +259,13 @@ def picture(job: dict) -> np.ndarray:
     return np.asarray(pipe(num_inference_steps=job["steps"], **size, **given, **told).images[0])
 
 
+def lora_net(base: dict) -> ControlNetModel:
+    """As ComfyUI makes it: of the UNet as LoRAs have changed it. Biases and norms are the file's."""
+    model = ControlNetModel(**LORAS["sketch"])
+    model.load_state_dict(control_lora(base, 70)[0])
+    return model
+
+
 def featured(job: dict, base, adapter: T2IAdapter) -> np.ndarray:
     pipe = StableDiffusionXLAdapterPipeline(**base.components, adapter=adapter, force_zeros_for_empty_prompt=base.config.force_zeros_for_empty_prompt)
     pipe.set_progress_bar_config(disable=True)
@@ -213,6 +284,7 @@ def far_from_none(job: dict, pixels: np.ndarray) -> str:
 
 def main() -> None:
     make_nets()
+    make_loras()
     make_edges()
     lines = net("lines", 61).state_dict()
     back = convert_controlnet_checkpoint({**original_names(lines)}, {**NETS["lines"], "class_embed_type": None})

@@ -67,6 +67,26 @@ export interface AdaptedLayer {
   readonly weighed: readonly Weighed[];
 }
 
+/** A layer that is left as it is. */
+export const NOTHING: AdaptedLayer = {
+  ...{ lowRank: [], inputs: [], differences: [], biases: [] },
+  ...{ inputScales: [], outputScales: [], rotations: [], weighed: [] },
+};
+
+/** What both add. */
+export function joinedLayer(a: AdaptedLayer, b: AdaptedLayer): AdaptedLayer {
+  return {
+    lowRank: [...a.lowRank, ...b.lowRank],
+    inputs: [...a.inputs, ...b.inputs],
+    differences: [...a.differences, ...b.differences],
+    biases: [...a.biases, ...b.biases],
+    inputScales: [...a.inputScales, ...b.inputScales],
+    outputScales: [...a.outputScales, ...b.outputScales],
+    rotations: [...a.rotations, ...b.rotations],
+    weighed: [...a.weighed, ...b.weighed],
+  };
+}
+
 export interface OwnedChange {
   readonly adapter: number;
   readonly change: LayerChange;

@@ -1,4 +1,5 @@
 /** @file The ControlNets that jobs ask for: each opened once, its weights a component of the runtime, for as long as the engine. */
+import type { TensorTable } from "../container/table.ts";
 import { UsageError } from "../errors.ts";
 import { type ControlUse, controlMode } from "../job/control-use.ts";
 import type { FullJob } from "../job/job.ts";
@@ -6,7 +7,8 @@ import type { ControlNetwork } from "../models/control.ts";
 import type { FilePlace } from "../models/file-place.ts";
 import type { JobControl } from "../pipeline/job-controls.ts";
 import type { Runtime } from "../pipeline/runtime.ts";
-import { TableBlocks } from "../stream/blocks.ts";
+import { BasedBlocks } from "../stream/based-blocks.ts";
+import { type BlockReader, TableBlocks } from "../stream/blocks.ts";
 
 /** Finds a file or a folder; `owned` gets what is opened. Rejects with UsageError `E_CONTROL`, or as files do. */
 export type OpenControl = (reference: string, owned: AsyncDisposableStack, signal?: AbortSignal) => Promise<FilePlace>;
@@ -45,7 +47,7 @@ export class ControlFiles implements AsyncDisposable {
     }
     await using owned = new AsyncDisposableStack();
     const place = await this.#open(reference, owned, signal);
-    const { network, table } = await this.#runtime.checkpoint.openControl(place, { sources: owned, signal });
+    const { network, table, over } = await this.#runtime.checkpoint.openControl(place, { sources: owned, signal });
     const files = new Set(
       [...table.values()].map(({ source: { file, name } }) => JSON.stringify([file?.path ?? name, file?.stamp])),
     );
@@ -53,10 +55,17 @@ export class ControlFiles implements AsyncDisposable {
     const known = this.#known.get(key);
     if (known) return known;
     const component = `control-${this.#known.size + 1}`;
-    this.#runtime.provide(component, new TableBlocks(component, table));
+    this.#runtime.provide(component, this.#blocks(component, table, over));
     this.#known.set(key, { component, network });
     this.#sources.use(owned.move());
     return { component, network };
+  }
+
+  /** `over`: see OpenedControl. */
+  #blocks(component: string, table: TensorTable, over: string | undefined): BlockReader {
+    if (over === undefined) return new TableBlocks(component, table);
+    const { checkpoint } = this.#runtime;
+    return new BasedBlocks(component, table, () => this.#runtime.reader(over), checkpoint.weightGraphs(over));
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -36,4 +36,6 @@ export interface ControlInput {
 export interface OpenedControl {
   readonly network: ControlNetwork;
   readonly table: TensorTable;
+  /** The model's component whose weights it reads beside its own. */
+  readonly over?: string | undefined;
 }

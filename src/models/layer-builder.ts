@@ -1,22 +1,36 @@
 /** @file A graph under construction that has been told of adapters: which layers they change, and how strong they are, which is an input. */
 import { type AdaptedLayer, CONSTANT, type StrengthPart } from "../adapters/adapted-layer.ts";
-import type { ComponentAdapters } from "../adapters/adapter-set.ts";
+import type { TensorTable } from "../container/table.ts";
 import { GraphBuilder, type Tensor } from "../ir/builder.ts";
 import type { Graph } from "../ir/graph.ts";
+
+/** What layers, by name, have beside their own weights, and the tensors for it. */
+export interface LayerAdapters {
+  readonly layers: ReadonlyMap<string, AdaptedLayer>;
+  readonly table: TensorTable;
+}
 
 export interface LayerBuilderOptions {
   /** See Graph. */
   readonly fp32?: boolean | undefined;
-  readonly adapters?: ComponentAdapters | undefined;
+  readonly adapters?: LayerAdapters | undefined;
+  /** Names of weights that stand in others' places. */
+  readonly replaced?: ReadonlyMap<string, string> | undefined;
 }
 
 export class LayerBuilder extends GraphBuilder {
-  readonly #adapters: ComponentAdapters | undefined;
+  readonly #adapters: LayerAdapters | undefined;
+  readonly #replaced: ReadonlyMap<string, string> | undefined;
   readonly #strengths = new Map<string, Tensor>();
 
-  constructor(name: string, { fp32, adapters }: LayerBuilderOptions = {}) {
+  constructor(name: string, { fp32, adapters, replaced }: LayerBuilderOptions = {}) {
     super(name, { fp32: fp32 ?? false });
     this.#adapters = adapters;
+    this.#replaced = replaced;
+  }
+
+  override weight(name: string, shape: readonly number[]): Tensor {
+    return super.weight(this.#replaced?.get(name) ?? name, shape);
   }
 
   /** What adapters add to a layer. */
@@ -58,9 +72,20 @@ export class LayerBuilder extends GraphBuilder {
 /** What such inputs' names begin with; a list of [adapter, scale, count] follows. */
 const STRENGTHS = "strengths:";
 
-/** Whether a graph asks for the adapters' strengths. */
+type Parts = readonly (readonly [adapter: number, scale: number, count: number])[];
+
+/** Whether an input of that name is one that `withStrengths` feeds. */
+export function isStrengths(name: string): boolean {
+  return name.startsWith(STRENGTHS);
+}
+
+function partsOf(name: string): Parts | undefined {
+  return isStrengths(name) ? JSON.parse(name.slice(STRENGTHS.length)) : undefined;
+}
+
+/** Whether a graph asks for the adapters' strengths, which may change from step to step. */
 export function readsStrengths({ inputs }: Graph): boolean {
-  return [...inputs.keys()].some((name) => name.startsWith(STRENGTHS));
+  return [...inputs.keys()].some((name) => partsOf(name)?.some(([adapter]) => adapter !== CONSTANT));
 }
 
 /** A graph's inputs with those that adapters add to it. `strengths`: of each adapter. */
@@ -70,8 +95,8 @@ export function withStrengths<Data>(
   strengths: readonly number[],
 ): ReadonlyMap<string, Data | Float32Array> {
   const added = [...names.keys()].flatMap((name) => {
-    if (!name.startsWith(STRENGTHS)) return [];
-    const parts: readonly (readonly [number, number, number])[] = JSON.parse(name.slice(STRENGTHS.length));
+    const parts = partsOf(name);
+    if (!parts) return [];
     const values = parts.flatMap(([adapter, scale, count]) =>
       new Array<number>(count).fill((adapter === CONSTANT ? 1 : (strengths[adapter] ?? 0)) * scale),
     );

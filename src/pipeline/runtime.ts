@@ -21,7 +21,7 @@ import { planSideBySide } from "../plan/side-by-side.ts";
 import { AdaptedBlocks, AdapterReaders } from "../stream/adapted-blocks.ts";
 import type { BlockReader } from "../stream/blocks.ts";
 import { OpenPhase, type PhaseRun } from "../stream/phase.ts";
-import { RamBlocks } from "../stream/ram-blocks.ts";
+import { BlocksInRam, RamBlocks } from "../stream/ram-blocks.ts";
 import { Telemetry } from "../stream/telemetry.ts";
 import { WeightPool } from "../stream/weight-pool.ts";
 import { alignUp } from "../tensor/align.ts";
@@ -159,7 +159,7 @@ export class Runtime implements PhaseHost, AsyncDisposable {
     device: DeviceSizes = this.device,
   ): { readonly described: DescribedJob; readonly input: PlanInput } {
     const { machine, rates, processBytes } = this.#settings;
-    const { described, phases } = this.#graphs.of(this, shape, device, (component) => this.#reader(component));
+    const { described, phases } = this.#graphs.of(this, shape, device, (component) => this.reader(component));
     const { name, alignmentBytes, overheadBytes, sharesHostMemory } = device;
     const input = {
       ...{ device: { name, alignmentBytes, overheadBytes, sharesHostMemory }, phases },
@@ -212,8 +212,9 @@ export class Runtime implements PhaseHost, AsyncDisposable {
     if (!plan.keepsAll) scope.defer(() => device.release());
     scope.use(weights);
     const offsets = new Map(phase.cached.map(({ key, offsetBytes }) => [key, offsetBytes]));
+    const inRam = new BlocksInRam(cache, offsets);
     const readerOf = (component: string) =>
-      offsets.size === 0 ? this.#reader(component) : new RamBlocks(this.#reader(component), cache, offsets);
+      offsets.size === 0 ? this.reader(component) : new RamBlocks(this.reader(component), inRam);
     const components = new Set(description.passes.map(({ component }) => component));
     const readers = new Map([...components].map((component) => [component, readerOf(component)]));
     const passes = description.passes.map(({ graph, component }, i) => ({
@@ -244,7 +245,8 @@ export class Runtime implements PhaseHost, AsyncDisposable {
     this.#readers.set(component, new AdaptedBlocks(reader, this.adapters));
   }
 
-  #reader(component: string): BlockReader {
+  /** Where they come from now. */
+  reader(component: string): BlockReader {
     const reader = this.#readers.get(component);
     if (!reader) throw new Error(`no weights of ${component} were opened`);
     return reader;

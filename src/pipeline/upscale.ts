@@ -12,7 +12,7 @@ import type { PlanBudgets, PlanInput } from "../plan/plan-input.ts";
 import { makePlan } from "../plan/planner.ts";
 import { type BlockReader, TableBlocks } from "../stream/blocks.ts";
 import { OpenPhase } from "../stream/phase.ts";
-import { RamBlocks } from "../stream/ram-blocks.ts";
+import { BlocksInRam, RamBlocks } from "../stream/ram-blocks.ts";
 import { Telemetry } from "../stream/telemetry.ts";
 import { WeightPool } from "../stream/weight-pool.ts";
 import { causeOf, headline } from "./reaction.ts";
@@ -115,7 +115,7 @@ export async function upscale(
   const phaseScope = new AsyncDisposableStack();
   phaseScope.use(weights);
   const offsets = new Map(phase!.cached.map(({ key, offsetBytes }) => [key, offsetBytes]));
-  const blocks = offsets.size === 0 ? reader : new RamBlocks(reader, cache, offsets);
+  const blocks = offsets.size === 0 ? reader : new RamBlocks(reader, new BlocksInRam(cache, offsets));
   const passes = description.passes.map(({ graph }, i) => ({ graph, plan: phase!.passes[i]!, reader: blocks }));
   await using run = await OpenPhase.open(
     phase!,

@@ -22,6 +22,8 @@ interface GoldenJob
   readonly negative?: string;
   readonly init?: string;
   readonly mask?: string;
+  /** Strength of a LoRA. */
+  readonly fur?: number;
   readonly hires?: { readonly scale: number; readonly strength: number; readonly steps: number };
   readonly controls: readonly GoldenControl[];
   readonly name: string;
@@ -32,12 +34,13 @@ const fixtures = new URL("../../fixtures/", import.meta.url);
 const jobs = JSON.parse(readFileSync(new URL("controls/manifest.json", fixtures), "utf8")) as readonly GoldenJob[];
 const pathOf = (name: string) => fileURLToPath(new URL(name, fixtures));
 
-function jobOf({ negative, init, mask, hires, controls, name: _, file: __, ...job }: GoldenJob): GenerateJob {
+function jobOf({ negative, init, mask, hires, fur, controls, name: _, file: __, ...job }: GoldenJob): GenerateJob {
   return {
     ...job,
     ...(negative !== undefined && { negativePrompt: negative }),
     ...(init !== undefined && { initImage: pathOf(`from-pictures/${init}`) }),
     ...(mask !== undefined && { maskImage: pathOf(`from-pictures/${mask}`) }),
+    ...(fur !== undefined && { loras: [{ file: pathOf("controls/fur.safetensors"), weight: fur }] }),
     ...(hires && { hiresScale: hires.scale, hiresStrength: hires.strength, hiresSteps: hires.steps }),
     controls: controls.map(({ net, image, ...rest }) => ({
       ...rest,

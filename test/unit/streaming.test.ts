@@ -20,7 +20,7 @@ import { smallestDeviceBytes } from "../../src/plan/requirements.ts";
 import type { ByteSource } from "../../src/source/source.ts";
 import { type BlockReader, type ReadReport, TableBlocks } from "../../src/stream/blocks.ts";
 import { OpenPhase } from "../../src/stream/phase.ts";
-import { RamBlocks } from "../../src/stream/ram-blocks.ts";
+import { BlocksInRam, RamBlocks } from "../../src/stream/ram-blocks.ts";
 import { Telemetry } from "../../src/stream/telemetry.ts";
 import { WeightPool } from "../../src/stream/weight-pool.ts";
 import { TEST_MACHINE } from "../graph-run.ts";
@@ -392,7 +392,7 @@ test("blocks that stay in RAM are read once, from any byte on; a failed reading 
   const plain = new TableBlocks("t", from.table);
   const [kept, other] = [plain.blocks("s0", ["s0.w0", "s0.w1"])[0]!, plain.blocks("s1", ["s1.w0"])[0]!];
   using memory = new HostMemory("cache", kept.storedBytes);
-  const blocks = new RamBlocks(plain, memory, new Map([[kept.key, 0]]));
+  const blocks = new RamBlocks(plain, new BlocksInRam(memory, new Map([[kept.key, 0]])));
   const whole = new Uint8Array(kept.storedBytes);
   from.failing.add("s0.w1");
   await assert.rejects(blocks.read(kept, 0, whole), /disk hiccup/);

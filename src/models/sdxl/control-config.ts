@@ -2,6 +2,8 @@
 import type { JsonConfig } from "../../checkpoint/json-config.ts";
 import type { TensorTable } from "../../container/table.ts";
 import type { UNetConfig } from "./config.ts";
+import { isControlLoraFactor } from "./control-lora.ts";
+import { diffusersControlNames } from "./control-names.ts";
 import type { ControlNetConfig } from "./controlnet.ts";
 import { blocksOf, deepest, MID_DEPTH } from "./inferred-config.ts";
 import { halfConfig } from "./network-config.ts";
@@ -21,24 +23,38 @@ export function controlNetConfig(
   json?.require("num_class_embeds", [null]);
   json?.require("controlnet_conditioning_channel_order", ["rgb", "bgr", null]);
   const shapeOf = (name: string) => table.get(name)?.shape ?? [];
-  const hint = "controlnet_cond_embedding";
-  const [firstHint, pictureChannels] = shapeOf(`${hint}.conv_in.weight`);
+  const hint = hintOf(table);
   const half = json ? halfConfig(json) : inferredHalf(table, base);
-  if (!firstHint || !pictureChannels || !half) return undefined;
-  const hintChannels = [firstHint];
-  while (hintChannels.length < MAX_HINT_LEVELS) {
-    const [channels] = shapeOf(`${hint}.blocks.${2 * hintChannels.length - 1}.weight`);
-    if (!channels) break;
-    hintChannels.push(channels);
-  }
+  if (!hint || !half) return undefined;
   const [types, width = 0] = shapeOf("task_embedding");
   const heads = json?.int("num_trans_head", 1, MAX_UNION, UNION_HEADS) ?? Math.min(UNION_HEADS, width);
   return {
-    ...{ ...half, kind: "controlnet", pictureChannels, hintChannels },
+    ...{ ...half, kind: "controlnet", ...hint },
     bgr: json?.string("controlnet_conditioning_channel_order", "rgb") === "bgr",
     ...(types &&
       types <= MAX_UNION && { modes: types, union: { types, heads, layers: deepest(table.keys(), UNION_LAYER) } }),
   };
+}
+
+function hintOf(table: TensorTable): Pick<ControlNetConfig, "pictureChannels" | "hintChannels"> | undefined {
+  const shapeOf = (name: string) => table.get(`controlnet_cond_embedding.${name}.weight`)?.shape ?? [];
+  const [firstHint, pictureChannels] = shapeOf("conv_in");
+  if (!firstHint || !pictureChannels) return undefined;
+  const hintChannels = [firstHint];
+  while (hintChannels.length < MAX_HINT_LEVELS) {
+    const [channels] = shapeOf(`blocks.${2 * hintChannels.length - 1}`);
+    if (!channels) break;
+    hintChannels.push(channels);
+  }
+  return { pictureChannels, hintChannels };
+}
+
+/** Of a Control-LoRA: the model's half, with the file's own hint. Undefined without one. */
+export function controlLoraConfig(stored: TensorTable, base: UNetConfig, file: string): ControlNetConfig | undefined {
+  const whole = [...stored].filter(([name]) => !isControlLoraFactor(name));
+  const hint = hintOf(diffusersControlNames(new Map(whole), file));
+  const { outChannels: _, sampleSize: __, upLevels: ___, ...half } = base;
+  return hint && { ...half, kind: "controlnet", ...hint, bgr: false };
 }
 
 /** xinsir's have eight, six of them in the first release, and one layer. */

@@ -13,10 +13,11 @@ import { vaeScaleFactor } from "../autoencoder.ts";
 import type { OpenedControl } from "../control.ts";
 import type { FilePlace } from "../file-place.ts";
 import type { SdxlParts } from "./config.ts";
-import { controlNetConfig, t2iAdapterConfig } from "./control-config.ts";
+import { controlLoraConfig, controlNetConfig, t2iAdapterConfig } from "./control-config.ts";
+import { CONTROL_LORA_MARK, ControlLora, isControlLoraFactor } from "./control-lora.ts";
 import { diffusersControlNames } from "./control-names.ts";
 import { type ControlNetConfig, controlNetSchema, hintScale } from "./controlnet.ts";
-import { weightFiles } from "./files.ts";
+import { type SdxlComponentId, weightFiles } from "./files.ts";
 import { t2iAdapterSchema } from "./t2i-adapter.ts";
 
 /** See Checkpoint.openControl. `base`: the model that it is to steer. */
@@ -26,6 +27,7 @@ export async function openSdxlControl(
   options: OpenWeightsOptions,
 ): Promise<OpenedControl> {
   const { subject, stored, config } = await readPlace(place, options);
+  if (stored.has(CONTROL_LORA_MARK)) return openControlLora(subject, stored, base);
   requireKnownKind(subject, stored.values());
   if ([...stored.keys()].some((name) => T2I.test(name))) return openT2iAdapter(subject, stored, base);
   const table = diffusersControlNames(stored, subject);
@@ -74,7 +76,6 @@ async function configOf(folder: Folder): Promise<JsonConfig> {
 /** By names that only such a file has; of several that fit the first counts. */
 const OTHERS: readonly (readonly [name: RegExp, words: string])[] = [
   [/^lllite_/, "it is a ControlNet-LLLite, which is not computed here"],
-  [/^lora_controlnet$/, "it is a Control-LoRA, which is not computed here"],
   [/^(controlnet_x_embedder|double_blocks|single_transformer_blocks)\b/, "it is a ControlNet for Flux"],
   [
     /^(transformer_blocks|joint_blocks|controlnet_blocks|pos_embed_input)\b/,
@@ -99,11 +100,28 @@ function requireKnownKind(
 ): void {
   const all = [...tensors];
   const keys = all.find(({ name, shape }) => name.endsWith("attn2.to_k.weight") && shape.length === 2);
+  const changes = all.some(({ name }) => isControlLoraFactor(name)) ? "it has a Control-LoRA's changes of layers" : "";
   const isControl = all.some(({ name }) => CONTROL.test(name));
   const words =
     OTHERS.find(([pattern]) => all.some(({ name }) => pattern.test(name)))?.[1] ??
-    (isControl ? BY_CONTEXT[keys?.shape[1] ?? 0] : "its tensors are none of a ControlNet's");
+    (isControl
+      ? (BY_CONTEXT[keys?.shape[1] ?? 0] ??
+        (changes ? `${changes}, and no ${CONTROL_LORA_MARK} says that it is one` : undefined))
+      : "its tensors are none of a ControlNet's");
   if (words !== undefined) throw noControl(subject, words);
+}
+
+function openControlLora(subject: string, stored: TensorTable, base: SdxlParts): OpenedControl {
+  const fail = (why: string) => noControl(subject, `${why} (it is a Control-LoRA)`);
+  const text = [...stored.values()].find(({ name }) => name.endsWith("attn2.to_k.down"));
+  const foreign = BY_CONTEXT[text?.shape[1] ?? 0];
+  if (foreign !== undefined) throw fail(foreign);
+  const config = controlLoraConfig(stored, base.configs.unet, subject);
+  if (!config) throw fail("it has no convolutions of a hint");
+  requireFits(subject, config, base);
+  const lora = ControlLora.read(stored, controlNetSchema(config), subject, fail);
+  const network: ControlNetConfig = { ...config, lora };
+  return { network, table: lora.table, over: "unet" satisfies SdxlComponentId };
 }
 
 function openT2iAdapter(subject: string, table: TensorTable, { name, configs }: SdxlParts): OpenedControl {

@@ -25,21 +25,23 @@ export async function openControls(
   return runs;
 }
 
+interface CallOfStep {
+  readonly at: Parameters<typeof ofCall>[1];
+  readonly upcoming: readonly string[];
+  readonly strengths: readonly number[];
+}
+
 interface ControlRun {
   readonly stepId: string;
   look(signal: AbortSignal | undefined): Promise<void>;
-  /** `told`: of all the batch. */
-  tell(told: readonly Conditioning[], signal: AbortSignal | undefined): Promise<void>;
+  /** `told`: of all the batch. `strengths`: of the model's adapters. */
+  tell(told: readonly Conditioning[], strengths: readonly number[], signal: AbortSignal | undefined): Promise<void>;
   /** Of some calls; `additions`: of all the batch. */
-  time(calls: readonly CallRows[], signal: AbortSignal | undefined): Promise<void>;
+  time(calls: readonly CallRows[], strengths: readonly number[], signal: AbortSignal | undefined): Promise<void>;
   /** Whether it is to run before such a step of the UNet. */
   isAsked(step: number): boolean;
   /** `input`: the latent as the UNet reads it, [1, C, H, W]. */
-  step(
-    input: Float32Array,
-    at: { readonly at: Parameters<typeof ofCall>[1]; readonly upcoming: readonly string[] },
-    signal: AbortSignal | undefined,
-  ): Promise<void>;
+  step(input: Float32Array, of: CallOfStep, signal: AbortSignal | undefined): Promise<void>;
   weightInput(step: number): readonly [string, Float32Array];
 }
 
@@ -104,16 +106,20 @@ class NetRun implements ControlRun {
     await this.#phase.run(ids.hint, inputs, { signal });
   }
 
-  async tell(told: readonly Conditioning[], signal: AbortSignal | undefined): Promise<void> {
+  async tell(
+    told: readonly Conditioning[],
+    strengths: readonly number[],
+    signal: AbortSignal | undefined,
+  ): Promise<void> {
     const { ids, text, rows } = this.#control;
     if (!text) return;
     const context = concatenated(told.slice(-rows).map(({ sequences }) => sequences.get("context")!)); // [B, S, D]
-    await this.#phase.run(ids.text, new Map([["context", context]]), { signal });
+    await this.#phase.run(ids.text, withStrengths(text, new Map([["context", context]]), strengths), { signal });
   }
 
-  async time(calls: readonly CallRows[], signal: AbortSignal | undefined): Promise<void> {
+  async time(calls: readonly CallRows[], strengths: readonly number[], signal: AbortSignal | undefined): Promise<void> {
     const { times, config, rows, shape } = this.#control;
-    const { id } = times.get(calls.length)!;
+    const { id, graph } = times.get(calls.length)!;
     const own = calls.map(({ timestep, additions }) => ({ timestep, additions: additions.slice(-rows) }));
     const inputs = timeRows(own, config);
     if (config.union) {
@@ -122,7 +128,7 @@ class NetRun implements ControlRun {
       const row = timestepEmbedding(types, config.additionTimeEmbedDim, config);
       inputs.set("types", concatenated(new Array<Float32Array>(calls.length * rows).fill(row)));
     }
-    this.#times = await this.#phase.run(id, inputs, { signal });
+    this.#times = await this.#phase.run(id, withStrengths(graph, inputs, strengths), { signal });
   }
 
   /** Nothing of it counts while its weight is 0; but its results must be numbers. */
@@ -132,13 +138,13 @@ class NetRun implements ControlRun {
 
   async step(
     input: Float32Array,
-    { at, upcoming }: { readonly at: Parameters<typeof ofCall>[1]; readonly upcoming: readonly string[] },
+    { at, upcoming, strengths }: CallOfStep,
     signal: AbortSignal | undefined,
   ): Promise<void> {
     const { ids, rows, step } = this.#control;
     const latent = concatenated(new Array<Float32Array>(rows).fill(input)); // [B, C, H, W]
     const inputs = new Map<string, Float32Array>([["latent", latent], ...ofCall(this.#times, at)]);
-    await this.#phase.run(ids.step, withStrengths(step, inputs, []), { signal, upcoming });
+    await this.#phase.run(ids.step, withStrengths(step, inputs, strengths), { signal, upcoming });
     this.#ran = true;
   }
 

@@ -5,8 +5,9 @@
  */
 import type { GraphBuilder } from "../../ir/builder.ts";
 import type { Graph } from "../../ir/graph.ts";
-import { LayerBuilder } from "../layer-builder.ts";
+import { type LayerAdapters, LayerBuilder } from "../layer-builder.ts";
 import { add, conv, silu } from "../layers.ts";
+import type { ControlLora } from "./control-lora.ts";
 import { type UnionConfig, unionHinted, unionToken } from "./control-union.ts";
 import type { LatentSize } from "./unet.ts";
 import { addTextKeys, addTimes, halfStages, runDownAndMid, type UNetHalf } from "./unet-blocks.ts";
@@ -23,6 +24,8 @@ export interface ControlNetConfig extends UNetHalf {
   readonly union?: UnionConfig | undefined;
   /** As many kinds of pictures it knows; absent: it is not told which. */
   readonly modes?: number | undefined;
+  /** It is a Control-LoRA: the model's own weights, and these changes. */
+  readonly lora?: ControlLora | undefined;
 }
 
 /** Pixels of one latent cell, as the hint's convolutions have it. */
@@ -41,6 +44,8 @@ export interface ControlGraphOptions {
   readonly prefix: string;
   /** diffusers' guess_mode: early blocks count less. */
   readonly guess: boolean;
+  /** Of the model's UNet: what a Control-LoRA, which reads its weights, is a change of. */
+  readonly adapters?: LayerAdapters | undefined;
 }
 
 export interface ControlGraphs {
@@ -68,13 +73,13 @@ export function controlNetGraphs(
 export function controlNetTimeGraph(
   config: ControlNetConfig,
   rows: number,
-  options: Pick<ControlGraphOptions, "fp32" | "prefix">,
+  options: Omit<ControlGraphOptions, "guess">,
 ): Graph {
   return time(config, rows, options).build();
 }
 
-/** Every parameter and its shape. */
-export function controlNetSchema(config: ControlNetConfig): ReadonlyMap<string, readonly number[]> {
+/** Every parameter and its shape; of a Control-LoRA as if it had them all. */
+export function controlNetSchema({ lora: _, ...config }: ControlNetConfig): ReadonlyMap<string, readonly number[]> {
   const side = 2 ** config.levels.length;
   const size = { batch: 1, height: side, width: side, textTokens: 1 };
   const options = { prefix: "", guess: false };
@@ -87,12 +92,12 @@ export function controlNetSchema(config: ControlNetConfig): ReadonlyMap<string, 
   return new Map(parts.flatMap((part) => [...part.weightShapes()]));
 }
 
-function time(
-  config: ControlNetConfig,
-  rows: number,
-  options: Pick<ControlGraphOptions, "fp32" | "prefix">,
-): GraphBuilder {
-  const g = new LayerBuilder("control.time", options);
+function builder(name: string, { lora }: ControlNetConfig, { fp32, adapters }: Partial<ControlGraphOptions>) {
+  return new LayerBuilder(name, { fp32, ...lora?.builderOptions(adapters) });
+}
+
+function time(config: ControlNetConfig, rows: number, options: Omit<ControlGraphOptions, "guess">): GraphBuilder {
+  const g = builder("control.time", config, options);
   const { union, additionTimeEmbedDim } = config;
   const width = (union?.types ?? 0) * additionTimeEmbedDim;
   const further = union && { name: "types", embedding: "control_add_embedding", width };
@@ -101,13 +106,13 @@ function time(
 }
 
 function text(config: ControlNetConfig, size: ControlGraphSize, options: ControlGraphOptions): GraphBuilder {
-  const g = new LayerBuilder("control.text", options);
+  const g = builder("control.text", config, options);
   addTextKeys(g, config, halfStages(config), size, options.prefix);
   return g;
 }
 
 function hint(config: ControlNetConfig, { height, width }: LatentSize, options: ControlGraphOptions): GraphBuilder {
-  const g = new LayerBuilder("control.hint", options);
+  const g = builder("control.hint", config, options);
   const { pictureChannels, hintChannels, levels } = config;
   const scale = hintScale(config);
   const name = "controlnet_cond_embedding";
@@ -133,7 +138,7 @@ function hint(config: ControlNetConfig, { height, width }: LatentSize, options: 
 }
 
 function step(config: ControlNetConfig, size: ControlGraphSize, options: ControlGraphOptions): GraphBuilder {
-  const g = new LayerBuilder("control.step", options);
+  const g = builder("control.step", config, options);
   const { prefix, guess } = options;
   const { batch, height, width, textTokens } = size;
   const [{ channels }] = config.levels as readonly [UNetHalf["levels"][number]];

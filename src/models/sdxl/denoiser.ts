@@ -47,7 +47,7 @@ export async function openDenoiser(
     const context = concatenated(told.map(({ sequences }) => sequences.get("context")!)); // [B, S, D]
     const inputs = withStrengths(graphs.text, new Map([["context", context]]), strength);
     await phase.run(ids.text, inputs, { signal, upcoming });
-    for (const control of controls) await control.tell(told, signal);
+    for (const control of controls) await control.tell(told, strength, signal);
   };
   await tell([ids.time]);
   let timeInputs = new Map<string, Float32Array<ArrayBuffer>>();
@@ -78,7 +78,7 @@ export async function openDenoiser(
       const inputs = timeRows(rows, parts.configs.unet);
       const options = { signal, upcoming: [ids.step] };
       timeInputs = await phase.run(ids.time, withStrengths(graphs.time, inputs, strength), options);
-      for (const control of controls) await control.time(rows, signal);
+      for (const control of controls) await control.time(rows, strength, signal);
     }
     const input = scaleModelInput(x, sigma, parts.scheduler.edm?.sigmaData);
     const read = beside ? concatenated([input, beside]) : input;
@@ -88,7 +88,7 @@ export async function openDenoiser(
     const asked = controls.filter((control) => control.isAsked(step));
     for (const [i, control] of asked.entries()) {
       const following = [...asked.slice(i + 1).map((next) => next.stepId), ids.step];
-      await control.step(input, { at, upcoming: following }, signal);
+      await control.step(input, { at, upcoming: following, strengths: strength }, signal);
     }
     for (const control of controls) inputs.set(...control.weightInput(step));
     if (imagePrompt) inputs.set("ip.weight", Float32Array.of(atStep(imagePrompt.weights, step)));

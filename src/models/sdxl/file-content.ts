@@ -1,4 +1,5 @@
 /** @file What a weight file holds, for people: its networks with their dtypes, what is passed over, what it says of its training. */
+import { controlLoraWords } from "./control-lora.ts";
 import { isLeftAside, isMarker, placeOf } from "./file-parts.ts";
 import { WEIGHT_FOLDERS } from "./files.ts";
 import { foreignFile } from "./foreign-files.ts";
@@ -12,7 +13,7 @@ interface Tensor {
 /** See Family.contentOf. */
 export function contentOf(tensors: Iterable<Tensor>, metadata: Readonly<Record<string, string>>): readonly string[] {
   const all = [...tensors];
-  const foreign = foreignFile(all);
+  const foreign = controlLoraWords(all) ?? foreignFile(all);
   if (foreign !== undefined) return [`this is ${foreign}`];
   const lines = WEIGHT_FOLDERS.flatMap(({ folder }) => {
     const part = all.filter(({ name }) => !isLeftAside(name) && placeOf(name)?.folder === folder);

@@ -113,7 +113,7 @@ export function stageGraphs(configs: SdxlConfigs, size: StageSize, chunkTokens: 
   const controls = stageControls(
     {
       ...{ controls: size.controls ?? [], height, width, textTokens, fp32, pixelsPerCell: scale },
-      callsAtOnce: [callsAtOnce, ...others],
+      ...{ callsAtOnce: [callsAtOnce, ...others], adapters: options.adapters },
     },
     prefix,
   );

@@ -8,6 +8,7 @@ import type { Graph, ValueId } from "../../ir/graph.ts";
 import type { PassDescription } from "../../plan/describe.ts";
 import { elementCount } from "../../tensor/dtype.ts";
 import type { ControlShape } from "../control.ts";
+import { isStrengths, type LayerAdapters } from "../layer-builder.ts";
 import { type ControlNetConfig, controlNetGraphs, controlNetTimeGraph } from "./controlnet.ts";
 import { type T2iAdapterConfig, t2iAdapterGraph } from "./t2i-adapter.ts";
 import type { ControlLink } from "./unet.ts";
@@ -50,11 +51,13 @@ export interface ControlsSize {
   readonly fp32: boolean;
   /** All the numbers of model calls whose time embeddings are computed at once, the job's first. */
   readonly callsAtOnce: readonly number[];
+  /** Of the UNet. */
+  readonly adapters: LayerAdapters | undefined;
 }
 
 /** `idPrefix`: before the ids of all passes. */
 export function stageControls(size: ControlsSize, idPrefix: string): readonly StageControl[] {
-  const { height, width, textTokens, fp32, pixelsPerCell } = size;
+  const { height, width, textTokens, fp32, pixelsPerCell, adapters } = size;
   return size.controls.map((shape, i): StageControl => {
     // Of which kind it is was checked when it was opened by this family.
     const config = shape.network as ControlNetConfig | T2iAdapterConfig;
@@ -68,9 +71,10 @@ export function stageControls(size: ControlsSize, idPrefix: string): readonly St
       const hint = t2iAdapterGraph(config, picture, prefix, fp32);
       return { ...{ kind: "features", prefix, rows, shape, config, ids, hint }, size: picture };
     }
-    const graphs = controlNetGraphs(config, { batch: rows, height, width, textTokens }, { fp32, prefix, guess });
+    const options = { fp32, prefix, guess, adapters };
+    const graphs = controlNetGraphs(config, { batch: rows, height, width, textTokens }, options);
     const timeOf = (calls: number, at: number) => {
-      const graph = controlNetTimeGraph(config, calls * rows, { fp32, prefix });
+      const graph = controlNetTimeGraph(config, calls * rows, options);
       return [calls, { id: at === 0 ? `${id}.time` : `${id}.time-${calls}`, graph }] as const;
     };
     return {
@@ -96,23 +100,34 @@ function isNet(control: StageControl): control is StageNet {
   return control.kind === "net";
 }
 
-/** Of all of them, in the order in which a denoise phase runs them; `tellings` and `calls` as of the UNet's passes. */
+/**
+ * Of all of them, in the order in which a denoise phase runs them; `tellings` and `calls` as of the UNet's passes. `changes`: how often the strengths
+ * change that a graph reads.
+ */
 export function controlPasses(
   controls: readonly StageControl[],
-  { tellings, calls }: { readonly tellings: number; readonly calls: (callsAtOnce: number) => number },
+  {
+    tellings,
+    calls,
+    changes,
+  }: {
+    readonly tellings: number;
+    readonly calls: (callsAtOnce: number) => number;
+    readonly changes: (graph: Graph) => number;
+  },
 ): { readonly once: readonly PassDescription[]; readonly cyclic: readonly PassDescription[] } {
   const rest = { repeats: 1, cyclic: false, links: [] };
   const looks = controls.map(({ ids, shape: { component }, hint }): PassDescription => {
     return { ...rest, id: ids.hint, graph: hint, component, links: [...hint.outputs.keys()] };
   });
-  const told = controls
-    .filter(isNet)
-    .flatMap(({ ids, shape: { component }, text, times }): PassDescription[] => [
-      ...(text
-        ? [{ ...rest, id: ids.text, graph: text, component, repeats: tellings, links: [...text.outputs.keys()] }]
-        : []),
-      ...[...times].map(([atOnce, { id, graph }]) => ({ ...rest, id, graph, component, repeats: calls(atOnce) })),
-    ]);
+  const told = controls.filter(isNet).flatMap(({ ids, shape: { component }, text, times }): PassDescription[] => {
+    const timePasses = [...times].map(([atOnce, { id, graph }]) => {
+      return { ...rest, id, graph, component, repeats: calls(atOnce) + changes(graph) };
+    });
+    if (!text) return timePasses;
+    const repeats = tellings + changes(text);
+    return [{ ...rest, id: ids.text, graph: text, component, repeats, links: [...text.outputs.keys()] }, ...timePasses];
+  });
   const once = [...looks, ...told];
   const cyclic = controls.filter(isNet).map(({ ids, shape, hint, text, step }) => ({
     ...{ id: ids.step, graph: step, component: shape.component, repeats: shape.calls, cyclic: true },
@@ -121,7 +136,7 @@ export function controlPasses(
   return { once, cyclic };
 }
 
-/** Host memory while they denoise: a picture as numbers (and with its planes reversed), time embeddings, prompts' rows, the latent for each answer. */
+/** Host memory while they denoise: a picture as numbers (and with its planes reversed), time embeddings, prompts' rows, the latent for each answer, strengths. */
 export function controlHostBytes(controls: readonly StageControl[]): number {
   const bytes = ({ values }: Graph, ids: Iterable<ValueId>) =>
     4 * [...ids].reduce((sum, id) => sum + elementCount(values[id]!.shape), 0);
@@ -133,12 +148,12 @@ export function controlHostBytes(controls: readonly StageControl[]): number {
     const time = Math.max(
       ...graphs.map((graph) => bytes(graph, [...graph.inputs.values(), ...graph.outputs.values()])),
     );
-    const latent = bytes(step, [step.inputs.get("latent")!]);
+    const inputs = [...step.inputs].filter(([name]) => name === "latent" || isStrengths(name)).map(([, id]) => id);
     return (
       sum +
       (config.bgr ? 2 : 1) * bytes(hint, hint.inputs.values()) +
       time +
-      latent +
+      bytes(step, inputs) +
       (text ? bytes(text, text.inputs.values()) : 0)
     );
   }, looked);

@@ -104,7 +104,7 @@ export class SdxlStage implements DescribedStage {
     const links = [...text.outputs.keys()];
     const latentBytes = 4 * elementCount(step.values[step.inputs.get("latent")!]!.shape);
     const tellings = prompts?.tellings ?? 1;
-    const beside = controlPasses(controls, { tellings, calls: (atOnce) => Math.ceil(modelCalls / atOnce) });
+    const beside = controlPasses(controls, { tellings, changes, calls: (atOnce) => Math.ceil(modelCalls / atOnce) });
     const results = [
       ...controls.flatMap((control) => [...(control.kind === "net" ? control.step : control.hint).outputs.keys()]),
       ...(imagePrompt?.keys.links ?? []),
