@@ -6,7 +6,7 @@ import type { EncodingChoice } from "../image/picture-writer.ts";
 import { BUDGET_FIELDS, OPEN_FIELDS } from "../job/fields.ts";
 import { OUTPUT_FIELDS } from "../job/output-fields.ts";
 import { valueFromText } from "../job/text.ts";
-import type { EnlargeEvent } from "../node/enlarge.ts";
+import { UPSCALE_FIELDS, type UpscaleEvent } from "../job/upscale.ts";
 import { type CliContext, interruptible } from "../terminal/context.ts";
 import { addFields, fieldOption, type OptionValues, openRequestOf, valuesOf } from "../terminal/options.ts";
 import { checkNextOutput, checkOutput, inFormatOf, savePicture } from "../terminal/output-file.ts";
@@ -21,16 +21,14 @@ interface UpscaleFlags extends OptionValues {
   readonly json?: boolean;
 }
 
-const SCALE = { type: "decimal", min: 0.125, max: 8 } as const;
-
 export function addUpscale(program: Command, context: CliContext): void {
   const command = program
     .command("upscale")
     .description("enlarge a picture (PNG, JPEG or WebP) by an ESRGAN, Real-ESRGAN or compact upscaler")
     .argument("<picture>")
-    .requiredOption("--upscaler <file>", "the network: .safetensors, or .pth (tensors are read, nothing is run)")
-    .option("--scale <n>", "of the result, at most the network's own, the rest by Lanczos", (text) =>
-      valueFromText(SCALE, "--scale", text),
+    .requiredOption("--upscaler <file>", UPSCALE_FIELDS.upscaler.description)
+    .option("--scale <n>", `${UPSCALE_FIELDS.scale.description} (default: ${UPSCALE_FIELDS.scale.absent})`, (text) =>
+      valueFromText(UPSCALE_FIELDS.scale.kind, "--scale", text),
     )
     .addOption(fieldOption(OPEN_FIELDS.backend).helpGroup("Compute:"))
     .addOption(fieldOption(OPEN_FIELDS.adapter).helpGroup("Compute:"));
@@ -51,7 +49,7 @@ async function upscalePicture(context: CliContext, picture: string, options: Ups
   const { backend, adapter, budgets } = openRequestOf(options);
   const status = new StatusLine(context);
   const print = (event: object) => stdout.write(`${JSON.stringify(event)}\n`);
-  const tell = (event: EnlargeEvent) => {
+  const tell = (event: UpscaleEvent) => {
     if (event.type === "note") status.say(`Note: ${event.text}.`);
     else if (event.type === "tile") status.rewrite(`Enlarging: tile ${event.done}/${event.tiles}`);
     else if (planOnly) stdout.write(`${planText(event.plan)}\n`);
@@ -60,7 +58,8 @@ async function upscalePicture(context: CliContext, picture: string, options: Ups
     try {
       const { enlargePicture } = await import("../node/enlarge.ts");
       const toAbsolute = (name: string) => path.resolve(cwd, name);
-      const request = { picture, upscaler, scale, cwd, toAbsolute, backend, adapter, budgets, encoding };
+      const job = { image: picture, upscaler, ...(scale !== undefined && { scale }), ...encoding };
+      const request = { job, cwd, toAbsolute, backend, adapter, budgets };
       const made = await enlargePicture(request, { signal, onEvent: json ? print : tell, planOnly });
       if (!made) return;
       const saved = await savePicture(cwd, target, made);

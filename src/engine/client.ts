@@ -16,6 +16,9 @@ import type {
   SeriesEvent,
   SeriesOptions,
   TokenIds,
+  UpscaledPicture,
+  UpscaleJob,
+  UpscaleOptions,
   WatchOptions,
 } from "../job/types.ts";
 import type { PromptSyntax } from "../prompt/syntax.ts";
@@ -181,6 +184,24 @@ export class EngineClient implements Engine {
     const id = this.#nextId++;
     const request = { type: "plan", id, job: checkPlanJob(job), options: checkPlanOptions(options) } as const;
     return await this.#ask(id, request, undefined, (message) => (message.type === "plan" ? message.plan : undefined));
+  }
+
+  async upscale(job: UpscaleJob, { signal, onEvent }: UpscaleOptions = {}): Promise<UpscaledPicture> {
+    const { checkUpscale } = await this.#checks;
+    const request = { type: "upscale", id: this.#nextId++, job: checkUpscale(job) } as const;
+    signal?.throwIfAborted();
+    return await this.#ask(request.id, request, signal, (message) => {
+      if (message.type === "upscaling") onEvent?.(message.event);
+      return message.type === "upscaled" ? message.picture : undefined;
+    });
+  }
+
+  async planUpscale(job: UpscaleJob): Promise<PlanReport> {
+    const { checkUpscale } = await this.#checks;
+    const request = { type: "plan-upscale", id: this.#nextId++, job: checkUpscale(job) } as const;
+    return await this.#ask(request.id, request, undefined, (message) =>
+      message.type === "plan" ? message.plan : undefined,
+    );
   }
 
   async *watch({ everyMs, signal }: WatchOptions = {}): AsyncGenerator<ResidencyEvent, void, undefined> {

@@ -2,37 +2,36 @@
 import type { Device } from "../backend/device.ts";
 import type { OpenPictureWriter } from "../image/picture-writer.ts";
 import type { Budgets, CheckedEngine } from "../job/checked.ts";
-import type { ComputeName, EngineInfo, LoadEvent, PlanJob } from "../job/types.ts";
+import type { ComputeName, EngineInfo, LoadEvent } from "../job/types.ts";
 import { Ledger } from "../ledger/ledger.ts";
 import type { ArtifactEvent, ModelSource } from "../library/open.ts";
-import type { JobShape, PreviewerShape } from "../models/job-shape.ts";
+import type { JobShape } from "../models/job-shape.ts";
 import { PREVIEWER_COMPONENT } from "../models/previewing.ts";
 import type { TinyDecoderFile } from "../models/tiny-decoder-file.ts";
 import { firstTokens } from "../pipeline/prompt-script.ts";
 import { componentReader, componentReaders } from "../pipeline/readers.ts";
-import { jobShape } from "../pipeline/route.ts";
 import { Runtime } from "../pipeline/runtime.ts";
 import type { DeviceSizes } from "../plan/device-sizes.ts";
 import type { Machine } from "../plan/machine.ts";
 import type { PlanBudgets } from "../plan/plan-input.ts";
-import { makePlan } from "../plan/planner.ts";
 import type { MachineRates, RatesTable } from "../plan/rates.ts";
-import { type PlanReport, reportPlan } from "../plan/report.ts";
-import { planSideBySide } from "../plan/side-by-side.ts";
 import type { ReadWildcard } from "../prompt/wildcards.ts";
 import type { ByteSource } from "../source/source.ts";
 import type { ImportBudget } from "../store/import/import-types.ts";
 import type { Store } from "../store/store.ts";
 import { TableBlocks } from "../stream/blocks.ts";
 import { ControlFiles, type OpenControl } from "./control-files.ts";
-import { type EmbeddingFiles, learnedJob } from "./embedding-files.ts";
+import type { EmbeddingFiles } from "./embedding-files.ts";
 import { HiresUpscalers, type OpenUpscaler } from "./hires-upscalers.ts";
-import { detailSizesOf, generateImages, type ImageContext } from "./image-job.ts";
+import { generateImages } from "./image-job.ts";
 import { ImagePromptFiles, type OpenImagePrompt } from "./image-prompt-files.ts";
 import { LoraFiles, type OpenLora } from "./lora-files.ts";
 import { fileFactsOf, type HashFiles } from "./model-hashes.ts";
-import { type ReadFieldPicture, readJob } from "./read-job.ts";
+import { planJob } from "./plan-job.ts";
+import type { ReadFieldPicture } from "./read-job.ts";
 import { TurnQueue } from "./turn-queue.ts";
+import type { OpenPicture } from "./upscale-job.ts";
+import { Upscales } from "./upscales.ts";
 import { watchResidency } from "./watching.ts";
 
 /** What computes. */
@@ -66,6 +65,8 @@ export interface Host {
   readonly resolveBudgets: (budgets: Budgets, machine: Machine) => PlanBudgets;
   readonly readPicture: ReadFieldPicture;
   readonly openPictureWriter: OpenPictureWriter;
+  /** Absent: there are no files. */
+  readonly openPicture?: OpenPicture | undefined;
   /** sha256 of files, as records have it. Absent: there are no files. */
   readonly fileHashes?: HashFiles | undefined;
   /** Absent: there is no folder of wildcards. */
@@ -197,6 +198,11 @@ export async function composeEngine(
     ...{ readPicture, readWildcard, openPictureWriter, embeddings },
     fileFacts: (stop: AbortSignal | undefined) => fileFactsOf(model, host.fileHashes, stop),
   };
+  const upscales = new Upscales({
+    ...{ runtime, machine, now, pause, takeTurn, openPictureWriter, reopen: recovery.reopen },
+    ...{ openPicture: host.openPicture, openUpscaler: host.openUpscaler },
+    processBytes: host.processBytes + opened.heldBytes,
+  });
   const stack = owned.move();
   return {
     info,
@@ -216,6 +222,8 @@ export async function composeEngine(
       const opened = { host, upscalers, loraFiles, controlFiles, imagePromptFiles, previewer, provide };
       return planJob(runtime, job, opened, { machine: described, budgets: wanted, count });
     },
+    upscale: (job, options) => upscales.upscale(job, options),
+    planUpscale: (job) => upscales.plan(job),
     watch: (options) => watchResidency({ runtime, now, memory }, options),
     async setBudgets(changed) {
       using _ = await turns.take();
@@ -257,50 +265,4 @@ function tellArtifact({ now, memory }: Host, onEvent: ComposeOptions["onEvent"])
     if ("count" in event) onEvent?.({ type: "module", ...event, rssBytes: memory().rssBytes, elapsedMs });
     else onEvent?.({ type: "artifact", ...event, elapsedMs });
   };
-}
-
-/** `machine`: one that is described, in place of this one. */
-async function planJob(
-  runtime: Runtime,
-  job: PlanJob,
-  {
-    host,
-    provide,
-    previewer,
-    ...files
-  }: Pick<ImageContext, "upscalers" | "loraFiles" | "controlFiles" | "imagePromptFiles"> & {
-    readonly host: Host;
-    /** Counted as if previews were asked for. */
-    readonly previewer: PreviewerShape | undefined;
-    readonly provide: (shape: JobShape) => Promise<void>;
-  },
-  other: {
-    readonly machine: ReturnType<Host["described"]> | undefined;
-    readonly budgets: Budgets;
-    readonly count: number | undefined;
-  },
-): Promise<PlanReport> {
-  const { checkpoint } = runtime;
-  const read = await readJob({ ...host, runtime }, { prompt: "", ...job });
-  const { full, words } = await learnedJob(checkpoint, read.full, host.embeddings);
-  const { adapters, hiresAdapters } = (await files.loraFiles.ofJob(full)) ?? {};
-  const upscaler = await files.upscalers.ofJob(full);
-  const steering = await files.controlFiles.ofJob(full);
-  const imagePrompt = await files.imagePromptFiles.ofJob(full, host.readPicture);
-  const opened = {
-    upscaler,
-    adapters,
-    hiresAdapters,
-    steering,
-    imagePrompt,
-    detailSizes: detailSizesOf(read.pictures),
-    words,
-  };
-  const shape = jobShape(checkpoint, { ...full, ...opened, preview: previewer });
-  await provide(shape);
-  const { input } = runtime.planInput(shape, other.machine?.device);
-  const machine = other.machine?.machine ?? input.machine;
-  const asked = { ...input, machine, budgets: host.resolveBudgets(other.budgets, machine) };
-  const plan = planSideBySide(asked, other.count ?? 1);
-  return reportPlan(plan, input.phases, plan.lanes > 1 ? makePlan(asked) : undefined);
 }

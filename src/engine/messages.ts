@@ -13,6 +13,9 @@ import type {
   PlanReport,
   ResidencyEvent,
   TokenIds,
+  UpscaledPicture,
+  UpscaleEvent,
+  UpscaleJob,
 } from "../job/types.ts";
 import type { PromptSyntax } from "../prompt/syntax.ts";
 
@@ -39,6 +42,8 @@ export type ToEngine =
       readonly options: { readonly as?: string; readonly budgets?: Budgets; readonly count?: number };
     }
   | { readonly type: "budgets"; readonly id: number; readonly budgets: Budgets }
+  | { readonly type: "upscale"; readonly id: number; readonly job: UpscaleJob }
+  | { readonly type: "plan-upscale"; readonly id: number; readonly job: UpscaleJob }
   | { readonly type: "watch"; readonly id: number; readonly everyMs?: number }
   /** Stops one image or watch, or all of a series, or one of it; id 0 stops the opening. */
   | { readonly type: "abort"; readonly id: number; readonly index?: number }
@@ -54,6 +59,8 @@ export type FromEngine =
   | { readonly type: "tokens"; readonly id: number; readonly ids: TokenIds }
   | { readonly type: "cut"; readonly id: number; readonly cut: CutTexts }
   | { readonly type: "plan"; readonly id: number; readonly plan: PlanReport }
+  | { readonly type: "upscaling"; readonly id: number; readonly event: UpscaleEvent }
+  | { readonly type: "upscaled"; readonly id: number; readonly picture: UpscaledPicture }
   | { readonly type: "residency"; readonly id: number; readonly event: ResidencyEvent }
   | { readonly type: "done"; readonly id: number }
   | { readonly type: "failed"; readonly id: number; readonly error: ErrorMessage };

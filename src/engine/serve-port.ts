@@ -1,6 +1,7 @@
 /** @file The engine's side of the messages: opens it, runs jobs, posts events, over any port. */
 import type { CheckedEngine, OpenRequest } from "../job/checked.ts";
 import type { LoadEvent } from "../job/events.ts";
+import type { UpscaleEvent } from "../job/upscale.ts";
 import { type FromEngine, OPEN_ID, packError, type ToEngine } from "./messages.ts";
 
 /** A way to the client. */
@@ -68,6 +69,16 @@ export function serveEngine(port: EnginePort, { open, afterImage }: ServeOptions
         return port.post({ type: "cut", id, cut: await engine.cutText(message.prompt) });
       case "plan":
         return port.post({ type: "plan", id, plan: await engine.plan(message.job, message.options) });
+      case "plan-upscale":
+        return port.post({ type: "plan", id, plan: await engine.planUpscale(message.job) });
+      case "upscale":
+        try {
+          const onEvent = (event: UpscaleEvent) => port.post({ type: "upscaling", id, event });
+          port.post({ type: "upscaled", id, picture: await engine.upscale(message.job, { signal, onEvent }) });
+        } finally {
+          afterImage?.();
+        }
+        return;
       case "watch":
         for await (const event of engine.watch({ everyMs: message.everyMs, signal }))
           port.post({ type: "residency", id, event });

@@ -6,6 +6,7 @@ import type { ComputeName } from "./backends.ts";
 import type { DrawnState, GenerateEvent, ResidencyEvent } from "./events.ts";
 import type { GenerateJob, PlanJob } from "./job.ts";
 import type { BudgetOptions } from "./open.ts";
+import type { UpscaledPicture, UpscaleJob, UpscaleOptions } from "./upscale.ts";
 
 export interface EngineInfo {
   readonly model: string;
@@ -91,6 +92,13 @@ export interface Engine extends AsyncDisposable {
   ): AsyncGenerator<SeriesEvent, void, undefined>;
   /** The plan for such a job. Nothing is computed. */
   plan(job: PlanJob, options?: PlanOptions): Promise<PlanReport>;
+  /**
+   * A picture enlarged by a network, in turn with images and within the same budgets. Rejects with UsageError, ArtifactError, BudgetError
+   * or DeviceError, or the signal's reason.
+   */
+  upscale(job: UpscaleJob, options?: UpscaleOptions): Promise<UpscaledPicture>;
+  /** The plan for such a job. Nothing is computed. */
+  planUpscale(job: UpscaleJob): Promise<PlanReport>;
   /** What lies where, when it has changed, until the loop is left or the signal. Costs nothing while nobody watches. */
   watch(options?: WatchOptions): AsyncGenerator<ResidencyEvent, void, undefined>;
   /** Other budgets from the next image on. Rejects with UsageError; the old ones then stay. */

@@ -19,6 +19,7 @@ import { MAX_PICTURE_CHARS } from "./picture.ts";
 import { withNamesApart } from "./sampler-names.ts";
 import { RANDOM_SEED, seedFromDigits } from "./seed.ts";
 import { MAX_SERIES } from "./series.ts";
+import { UPSCALE_FIELDS, type UpscaleJob } from "./upscale.ts";
 
 /** A strict schema of these fields; z.toJSONSchema describes it with limits, defaults and descriptions. */
 export function schemaOf<F extends Fields>(fields: F): z.ZodType<ValuesOf<F>> {
@@ -217,6 +218,13 @@ export function checkPlanJob(job: unknown): PlanJob {
   if (job === null || typeof job !== "object") return checkJob(job);
   return checkJob({ ...job, prompt: "prompt" in job ? (job.prompt ?? "") : "" });
 }
+
+/** A picture to enlarge, from outside. Throws UsageError `E_JOB` naming the field that is wrong. */
+export const checkUpscale: (job: unknown) => UpscaleJob = checker({
+  code: "E_JOB",
+  what: "an upscale",
+  fields: UPSCALE_FIELDS,
+}) as (job: unknown) => UpscaleJob;
 
 /** Amounts of memory from outside, read. Throws UsageError naming the amount that is wrong. */
 export const checkBudgets: (budgets: unknown) => Budgets = checker({

@@ -23,3 +23,4 @@ export type {
   OpenEngineOptions,
   PrecisionName,
 } from "./open.ts";
+export type { UpscaledPicture, UpscaleEvent, UpscaleJob, UpscaleOptions } from "./upscale.ts";

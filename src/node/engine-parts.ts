@@ -1,6 +1,7 @@
 /** @file What composeEngine needs, from this machine. */
 import { WebGpuSizes } from "../backend/webgpu/lower/sizes.ts";
 import type { EngineParts, Host } from "../engine/engine.ts";
+import type { OpenPicture } from "../engine/upscale-job.ts";
 import { ArtifactError } from "../errors.ts";
 import type { OpenRequest } from "../job/checked.ts";
 import { pictureReference } from "../job/picture.ts";
@@ -40,6 +41,7 @@ export async function openNodeParts(request: OpenRequest, toAbsolute: (path: str
     const picture = await readPictureFile(bytes, { name, ...(signal && { signal }) });
     return pictureReference(field, reference).kind === "file" ? { ...picture, sha256: sha256Hex(bytes) } : picture;
   };
+  const openPicture = pictureOpener(toAbsolute("."));
   const { wildcardsDir, loraDir, embeddingsDir, controlDir, upscalerDir, onlyNames, budgets = {} } = request;
   const toPath = onlyNames ? undefined : toAbsolute;
   const embeddings = embeddingFiles(embeddingsDir === undefined ? undefined : toAbsolute(embeddingsDir), toPath);
@@ -53,6 +55,7 @@ export async function openNodeParts(request: OpenRequest, toAbsolute: (path: str
   const host = {
     ...NODE_HOST,
     readPicture,
+    openPicture,
     readWildcard,
     openUpscaler: upscalers,
     openLora,
@@ -74,6 +77,16 @@ async function previewerOf(library: LibraryHost, { previewModel }: OpenRequest, 
     if (error instanceof ArtifactError) return undefined;
     throw error;
   }
+}
+
+/** `cwd`: what relative paths are relative to. */
+export function pictureOpener(cwd: string): OpenPicture {
+  return async (field, reference, signal) => {
+    const { name, bytes } = await readPictureBytes(field, reference, { cwd, ...(signal && { signal }) });
+    const decode = (stop?: AbortSignal) =>
+      readPictureFile(bytes, { name, alpha: "apart", ...(stop && { signal: stop }) });
+    return { name, bytes, decode };
+  };
 }
 
 const NODE_HOST: Omit<Host, "readPicture"> = {

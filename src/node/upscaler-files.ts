@@ -1,11 +1,11 @@
 /** @file Files of upscalers on this machine's disk: .safetensors, and .pth by a reader that runs nothing. */
 import { stat } from "node:fs/promises";
 import path from "node:path";
-import { UsageError } from "../errors.ts";
+import { SolvayError, UsageError } from "../errors.ts";
 import { recogniseUpscaler, type UpscalerFile } from "../models/upscaler-file.ts";
 import type { ByteSource } from "../source/source.ts";
 import { openFileSource } from "./files/file.ts";
-import { filesIn } from "./named-files.ts";
+import { filesIn, stemOf } from "./named-files.ts";
 import { tensorTables } from "./tensor-file.ts";
 
 /** A recognised network whose weights are read from `source`, which the caller disposes. */
@@ -32,6 +32,36 @@ export async function upscalerNames(folder: string | undefined): Promise<readonl
   if (folder === undefined) return [];
   const files = await Array.fromAsync(filesIn(folder, ENDINGS));
   return [...new Set(files.map((file) => path.basename(file)))].toSorted();
+}
+
+/** A network as lists tell it. */
+export interface ListedUpscaler {
+  /** As jobs name it: its file without the ending. */
+  readonly name: string;
+  readonly file: string;
+  /** How many times it enlarges. */
+  readonly scale: number;
+}
+
+/** Those that can be opened. */
+export async function upscalersIn(folder: string | undefined): Promise<readonly ListedUpscaler[]> {
+  if (folder === undefined) return [];
+  const found: ListedUpscaler[] = [];
+  for (const file of (await Array.fromAsync(filesIn(folder, ENDINGS))).toSorted()) {
+    const name = path.basename(file);
+    const opened = await openUpscaler(file, name).catch((error: unknown) => {
+      if (error instanceof SolvayError) return undefined;
+      throw error;
+    });
+    await using _ = opened?.source;
+    if (opened) found.push({ name: stemOf(file), file: name, scale: opened.config.scale });
+  }
+  return found;
+}
+
+/** The file of that name, with its ending or without. */
+export function upscalerNamed(files: readonly string[], name: string): string | undefined {
+  return files.find((file) => file === name) ?? files.find((file) => stemOf(file) === name);
 }
 
 /** `folder`: of upscalers, absolute; absent: none was named. `toAbsolute`: absent where nothing is named by path. Rejects also with UsageError `E_UPSCALER`. */

@@ -279,6 +279,14 @@ export class Runtime implements PhaseHost, AsyncDisposable {
     await this.#forgetCompiled();
   }
 
+  /** Gives back all that pictures have left, on the device and beside it, for work of another kind within the same budgets. */
+  async vacate(): Promise<void> {
+    await this.releaseWeights();
+    this.#compiled.clear();
+    this.promptCache.clear();
+    await this.device.release();
+  }
+
   async #forgetCompiled(): Promise<void> {
     for (const compiled of this.#compiled.values()) compiled.whole = false;
     await this.device.release();

@@ -1,8 +1,9 @@
 /** @file What routes work with. */
 import type { OpenRequest } from "../job/checked.ts";
-import type { Engine, GenerateJob } from "../job/types.ts";
+import type { Engine, GenerateJob, UpscaleJob } from "../job/types.ts";
 import type { LibraryHost } from "../library/host.ts";
 import type { AdapterFiles } from "../node/adapter-files.ts";
+import { upscalerNamed, upscalerNames } from "../node/upscaler-files.ts";
 import type { ModelHashes } from "../terminal/remake-parts.ts";
 import { patiently } from "./away.ts";
 import type { FullQueue } from "./full-queue.ts";
@@ -20,6 +21,7 @@ import type { Imports } from "./work/imports.ts";
 import type { LiveView } from "./work/live-view.ts";
 import type { Previews } from "./work/previews.ts";
 import { newJobs } from "./work/served-job.ts";
+import { newUpscale } from "./work/served-upscale.ts";
 
 export interface FoundFiles {
   readonly adapters: AdapterFiles;
@@ -97,6 +99,24 @@ export async function askEach(
   const request = await models.requestOf(model);
   const each = await Promise.all(jobs.map((job) => newJobs(job, 1, { assets, model, request })));
   return await queue.submit(each.flat(), asking);
+}
+
+/** Puts an upscale into the queue. Rejects with UsageError, ArtifactError or Refusal. */
+export async function askUpscale(
+  { queue, fullQueue, assets, model: { upscalerDir } }: Services,
+  upscale: UpscaleJob,
+  asking: QueueAsking,
+): Promise<JobRecord> {
+  if (asking.idempotencyKey === undefined) fullQueue.requireRoom(1);
+  // Workers may have others.
+  const upscaler = upscalerNamed(await upscalerNames(upscalerDir), upscale.upscaler) ?? upscale.upscaler;
+  try {
+    const [record] = await queue.submit([await newUpscale({ ...upscale, upscaler }, assets)], asking);
+    return record!;
+  } catch (error) {
+    fullQueue.refused(1, error);
+    throw error;
+  }
 }
 
 /** Called while jobs go on. */

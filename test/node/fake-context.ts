@@ -146,6 +146,8 @@ function fakeEngine(fake: FakeContext, { fail, note, atStep }: Behaviour): Engin
       fake.budgets.push(budgets);
     },
     tokens: async (prompt) => ({ tokenizer: [1, prompt.length], tokenizer_2: [2] }),
+    upscale: () => Promise.reject(new Error("not asked for in tests")),
+    planUpscale: () => Promise.reject(new Error("not asked for in tests")),
     cutText: async (prompt): Promise<CutTexts> =>
       prompt.length > 77 ? { tokenizer: { limit: 75, tokens: 2, text: prompt.slice(-2) } } : {},
     [Symbol.asyncDispose]: async () => {},

@@ -36,6 +36,14 @@ async function inFolder(work: (folder: string) => Promise<void>): Promise<void> 
   }
 }
 
+const SMALL = [
+  "upscale",
+  "in.png",
+  "--upscaler",
+  path.join(FIXTURES, "upscalers", "compact-x2.pth"),
+  "--backend",
+  "cpu",
+];
 const RUN = ["upscale", "in.png", "--upscaler", UPSCALER, "--backend", "reference"];
 
 test("saves the larger picture with what was written in it, its alpha by Lanczos", () =>
@@ -67,16 +75,33 @@ test("saves the larger picture with what was written in it, its alpha by Lanczos
     assert.deepEqual(await readdir(folder), ["in.png", "out.png"]);
   }));
 
-test("another scale is made by Lanczos, a larger one than the network's refused", () =>
+test("another scale is made by Lanczos, a larger one than the network's by running it again", () =>
   inFolder(async (folder) => {
     const { context, out } = fakeContext({ cwd: folder });
     assert.equal(await runCli([...RUN, "--scale", "1.5"], context), 0);
     assert.equal(out(), "Saved: output_001.png\n");
     const found = await decodePng(new Uint8Array(await readFile(path.join(folder, "output_001.png"))));
     assert.deepEqual([found.width, found.height], [32, 20]);
-    const { context: other, err } = fakeContext({ cwd: folder });
-    assert.equal(await runCli([...RUN, "--scale", "6"], other), 2);
-    assert.match(err(), /E_USAGE --scale: .*enlarges 4 times \(found --scale 6\)/);
+    const twice = fakeContext({ cwd: folder });
+    assert.equal(await runCli([...SMALL, "--scale", "6", "--output", "six.png"], twice.context), 0, twice.err());
+    // By itself and once more, as two commands do it.
+    for (const [from, to] of [
+      ["in.png", "two.png"],
+      ["two.png", "four.png"],
+    ] as const) {
+      const line = ["upscale", from, ...SMALL.slice(2), "--scale", "2", "--output", to];
+      const once = fakeContext({ cwd: folder });
+      assert.equal(await runCli(line, once.context), 0, once.err());
+    }
+    const eight = fakeContext({ cwd: folder });
+    const last = ["upscale", "four.png", ...SMALL.slice(2), "--scale", "1.5", "--output", "more.png"];
+    assert.equal(await runCli(last, eight.context), 0, eight.err());
+    const pixels = async (name: string) => {
+      const { pixels: all, channels } = await decodePng(new Uint8Array(await readFile(path.join(folder, name))));
+      // Alpha is enlarged at once, not by and by.
+      return all.filter((_, i) => i % channels < 3);
+    };
+    sameBytes(await pixels("six.png"), await pixels("more.png"));
   }));
 
 test("the plan is printed before anything runs; JSON tells each step", () =>

@@ -204,6 +204,7 @@ export function pretendingEngine({
       await new Promise((resolve) => signal?.addEventListener("abort", resolve));
     },
     setBudgets: async () => {},
+    ...{ upscale: nothing, planUpscale: nothing },
     ...{ tokens: nothing, cutText: nothing },
     async [Symbol.asyncDispose]() {},
   };

@@ -237,6 +237,8 @@ function served(behaviour: { readonly openFails?: Error; readonly dispose?: () =
     plan: async () => assert.fail("nobody plans"),
     async *watch() {},
     setBudgets: async () => {},
+    upscale: () => assert.fail("not asked for"),
+    planUpscale: () => assert.fail("not asked for"),
     tokens: async () => ({}),
     cutText: async () => ({}),
     async [Symbol.asyncDispose]() {

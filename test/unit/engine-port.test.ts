@@ -7,7 +7,7 @@ import { serveEngine } from "../../src/engine/serve-port.ts";
 import type { EngineThread } from "../../src/engine/thread.ts";
 import { BudgetError, DeviceError } from "../../src/errors.ts";
 import type { CheckedEngine } from "../../src/job/checked.ts";
-import type { EngineInfo, ResidencyEvent } from "../../src/job/types.ts";
+import type { EngineInfo, PlanReport, ResidencyEvent, UpscaleEvent } from "../../src/job/types.ts";
 
 /** Messages go as a structured clone does it, each in a turn of its own. */
 function serveInMemory(open: (request: object) => Promise<CheckedEngine>) {
@@ -85,6 +85,15 @@ function fakeEngine(log: string[]): CheckedEngine {
     async setBudgets({ vram }) {
       log.push(`vram ${JSON.stringify(vram)}`);
     },
+    async upscale({ upscaler }, { signal, onEvent } = {}) {
+      onEvent?.({ type: "tile", done: 0, tiles: 2 });
+      if (upscaler === "endless") {
+        await new Promise((resolve) => signal!.addEventListener("abort", resolve));
+        signal!.throwIfAborted();
+      }
+      return { width: 2, height: 1, format: "png", bytes: Uint8Array.of(7) };
+    },
+    planUpscale: async () => ({ lanes: 1 }) as PlanReport,
     tokens: async (prompt) => ({ words: [prompt.length] }),
     cutText: async (text) => ({ words: { limit: 2, tokens: 1, text } }),
     async [Symbol.asyncDispose]() {
@@ -111,6 +120,17 @@ test("jobs, errors of their own class, aborts, budgets and the end pass over any
   await endless.next();
   stop.abort(reason);
   await assert.rejects(Array.fromAsync(endless), reason);
+  const tiles: UpscaleEvent[] = [];
+  const onEvent = (event: UpscaleEvent) => void tiles.push(event);
+  const enlarged = await client.upscale({ image: "a.png", upscaler: "x2" }, { onEvent });
+  assert.deepEqual(enlarged, { width: 2, height: 1, format: "png", bytes: Uint8Array.of(7) });
+  assert.deepEqual(tiles, [{ type: "tile", done: 0, tiles: 2 }]);
+  assert.deepEqual(await client.planUpscale({ image: "a.png", upscaler: "x2" }), { lanes: 1 });
+  const halt = new AbortController();
+  const unending = client.upscale({ image: "a.png", upscaler: "endless" }, { signal: halt.signal });
+  setTimeout(() => halt.abort(reason), 10);
+  await assert.rejects(unending, reason);
+  await assert.rejects(client.upscale({ image: "a.png", upscaler: "x", scale: 99 }), /E_JOB scale: out of range/);
   await client.setBudgets({ vram: "1G" });
   assert.deepEqual(await client.tokens("abc"), { words: [3] });
   assert.deepEqual(await client.cutText("abc"), { words: { limit: 2, tokens: 1, text: "abc" } });
@@ -119,6 +139,8 @@ test("jobs, errors of their own class, aborts, budgets and the end pass over any
     "after image",
     "after image",
     "stopped",
+    "after image",
+    "after image",
     "after image",
     'vram {"bytes":1073741824}',
     "closed",

@@ -6,6 +6,8 @@ import { decodePng, encodePng } from "../../src/image/png.ts";
 import { extraBatch, extraSingle } from "../../src/server/http/a1111/extras.ts";
 import { memorySource } from "../../src/source/memory.ts";
 
+/** A server without networks. */
+const NONE = { files: [], enlarge: () => assert.fail("no network is asked") };
 const WIDTH = 6;
 const HEIGHT = 4;
 
@@ -29,7 +31,7 @@ async function facts(image: unknown) {
 
 test("two upscalers, one laid over the other; the infotext goes along", async () => {
   const how = { upscaler_1: "Lanczos", upscaler_2: "Nearest", extras_upscaler_2_visibility: 0.25, upscaling_resize: 4 };
-  const { image, html_info } = await extraSingle({ image: await picture(), ...how });
+  const { image, html_info } = await extraSingle({ image: await picture(), ...how }, NONE);
   assert.deepEqual(await facts(image), [24, 16, [0, 43, 93, 0, 45, 95, 0, 48, 98], 140038]);
   assert.equal(html_info, "");
   const { texts } = await readPictureTexts(memorySource("made", bytesOf(image)));
@@ -39,17 +41,20 @@ test("two upscalers, one laid over the other; the infotext goes along", async ()
 test("to a size, cut to its middle; several; without an upscaler as it is", async () => {
   const image = await picture();
   const size = { resize_mode: 1, upscaling_resize_w: 16, upscaling_resize_h: 32, upscaler_1: "Lanczos" };
-  const { images } = await extraBatch({
-    imageList: [{ data: image, name: "a" }, { data: `data:image/png;base64,${image}` }],
-    ...size,
-  });
+  const { images } = await extraBatch(
+    {
+      imageList: [{ data: image, name: "a" }, { data: `data:image/png;base64,${image}` }],
+      ...size,
+    },
+    NONE,
+  );
   assert.equal((images as unknown[]).length, 2);
   for (const each of images as unknown[]) {
     assert.deepEqual(await facts(each), [16, 32, [58, 112, 135, 62, 116, 136, 67, 120, 143], 193243]);
   }
-  const whole = await extraSingle({ image, ...size, upscaling_crop: false });
+  const whole = await extraSingle({ image, ...size, upscaling_crop: false }, NONE);
   assert.deepEqual((await facts(whole.image)).slice(0, 2), [48, 32]);
-  assert.deepEqual(await facts((await extraSingle({ image })).image), await facts(image));
+  assert.deepEqual(await facts((await extraSingle({ image }, NONE)).image), await facts(image));
 });
 
 test("refused: faces, networks that are not here, results that are too large or none (E_REQUEST)", async () => {
@@ -65,7 +70,7 @@ test("refused: faces, networks that are not here, results that are too large or 
     [{ image: 7 }, /image: base64/],
   ];
   for (const [body, message] of refusals) {
-    await assert.rejects(extraSingle({ image, ...body }), { message }, JSON.stringify(body));
+    await assert.rejects(extraSingle({ image, ...body }, NONE), { message }, JSON.stringify(body));
   }
-  await assert.rejects(extraBatch({ imageList: Array(17).fill({ data: image }) }), { message: /imageList/ });
+  await assert.rejects(extraBatch({ imageList: Array(17).fill({ data: image }) }, NONE), { message: /imageList/ });
 });

@@ -13,6 +13,7 @@ import { planningRoutes } from "./api/planning.ts";
 import { recallRoutes } from "./api/recall.ts";
 import { schemaRoutes } from "./api/schema.ts";
 import { settingRoutes } from "./api/settings.ts";
+import { upscaleRoutes } from "./api/upscales.ts";
 import { dialectOf } from "./dialects.ts";
 import { failureOf, notFound, Refusal, wrongMethod } from "./failures.ts";
 import type { Keys } from "./keys.ts";
@@ -63,6 +64,7 @@ export function serverApp({ services, keys, logger, studio }: AppOptions): Hono<
     ...galleryRoutes(services),
     ...schemaRoutes(services),
     ...gridRoutes(services),
+    ...upscaleRoutes(services),
     ...planningRoutes(services),
     ...libraryRoutes(services),
     ...settingRoutes(services),

@@ -137,7 +137,7 @@ export class Claims {
     await this.#database.transaction((sql) => addEvent(sql, id, "note", { text }));
   }
 
-  /** It can't be drawn within that worker's budgets: it waits for another one (endRefused). */
+  /** It can't be done with that worker's budgets or files: it waits for another one (endRefused). */
   async refuse(claim: Claim, worker: string, error: JobError): Promise<void> {
     await this.#database.transaction(async (sql) => {
       await sql.query(

@@ -5,7 +5,7 @@
 import { randomUUID } from "node:crypto";
 import type { PgBoss } from "pg-boss";
 import { UsageError } from "../../errors.ts";
-import type { GenerateJob } from "../../job/types.ts";
+import type { GenerateJob, UpscaleJob } from "../../job/types.ts";
 import { QUEUE } from "./boss.ts";
 import type { Database, Sql } from "./database.ts";
 import { addEvent } from "./event-log.ts";
@@ -15,6 +15,8 @@ import { movedBefore, newPriorities } from "./queue-order.ts";
 export interface NewJob {
   /** Nothing is left to chance in it. */
   readonly job: GenerateJob;
+  /** Where that is what is asked for: `job` says only of what. */
+  readonly upscale?: UpscaleJob | undefined;
   /** The name of the model that draws it. */
   readonly model: string;
   /** What draws the same picture has the same one. */
@@ -72,11 +74,14 @@ export class JobQueue {
       await this.#requireRoom(sql, owner, jobs.length);
       const request = randomUUID();
       const rows: JobRow[] = [];
-      for (const [at, { job, model, hash, askedHash }] of jobs.entries()) {
+      for (const [at, { job, upscale, model, hash, askedHash }] of jobs.entries()) {
         const [row] = await sql.query<JobRow>(
-          `insert into solvay.jobs (id, hash, asked_hash, job, owner, idempotency_key, request, state, priority, model)
-           values ($1, $2, $8, $3, $4, $5, $6, 'queued', $7, $9) returning *`,
-          [randomUUID(), hash, JSON.stringify(job), owner, keys[at] ?? null, request, priority, askedHash, model],
+          `insert into solvay.jobs (id, hash, asked_hash, job, owner, idempotency_key, request, state, priority, model, upscale)
+           values ($1, $2, $8, $3, $4, $5, $6, 'queued', $7, $9, $10) returning *`,
+          [
+            ...[randomUUID(), hash, JSON.stringify(job), owner, keys[at] ?? null, request, priority, askedHash, model],
+            upscale ? JSON.stringify(upscale) : null,
+          ],
         );
         rows.push(row!);
       }

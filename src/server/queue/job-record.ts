@@ -1,5 +1,5 @@
 /** @file A job of the queue as the database has it, and as clients see it. */
-import type { GenerateJob } from "../../job/types.ts";
+import type { GenerateJob, UpscaleJob } from "../../job/types.ts";
 import type { Sql } from "./database.ts";
 
 export const JOB_STATES = ["queued", "running", "done", "failed", "cancelled"] as const;
@@ -17,8 +17,11 @@ export interface JobRecord {
   readonly number: number;
   /** What draws the same picture has the same one. */
   readonly hash: string;
+  /** Of an upscale: the prompt of the picture that is enlarged, as far as that tells it, and the picture. */
   readonly job: GenerateJob;
-  /** The name of the model that draws it. */
+  /** Undefined: the job is drawn. */
+  readonly upscale: UpscaleJob | undefined;
+  /** The name of the model that draws it; "" for an upscale. */
   readonly model: string;
   readonly owner: string;
   /** Shared by the jobs that were asked for at once. */
@@ -42,6 +45,7 @@ export interface JobRow {
   readonly hash: string;
   readonly asked_hash: string;
   readonly job: GenerateJob;
+  readonly upscale: UpscaleJob | null;
   readonly model: string;
   readonly owner: string;
   readonly request: string;
@@ -62,6 +66,7 @@ export function recordOf(row: JobRow): JobRecord {
   const { id, hash, job, model, owner, request, state, priority, step, steps, error, asset } = row;
   return {
     ...{ id, number: Number(row.number), hash, job, model, owner, request, state, priority, step },
+    upscale: row.upscale ?? undefined,
     steps: steps ?? undefined,
     error: error ?? undefined,
     asset: asset ?? undefined,

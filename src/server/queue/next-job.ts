@@ -30,7 +30,7 @@ export async function nextJob(
          select from pgboss.job b where b.name = '${QUEUE}' and b.id = j.id and b.state < 'active')))
        and j.model = any ($1::text[])
        and not exists (select from solvay.refusals r where r.job = j.id and r.worker = $3::uuid)
-     order by j.priority desc, (j.model = $2) desc, t.at nulls first, j.number limit 1
+     order by j.priority desc, (j.model = $2 or j.upscale is not null) desc, t.at nulls first, j.number limit 1
      ${lock ? "for update of j skip locked" : ""}`,
     [models, held, worker],
   );

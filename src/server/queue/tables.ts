@@ -115,6 +115,10 @@ const VERSIONS: readonly string[] = [
     primary key (owner, name)
   );
   `,
+  `
+  -- What an upscale is asked for; null where a picture is drawn. Of any model: whichever is open makes room for it.
+  alter table solvay.jobs add column upscale jsonb;
+  `,
 ];
 
 /** Held while tables are made: several processes may start at once. */

@@ -5,7 +5,14 @@ import { BudgetError, DeviceError } from "../../errors.ts";
 import { PICTURE_ENDINGS } from "../../image/picture-writer.ts";
 import type { DrawnState } from "../../job/events.ts";
 import { checkJob } from "../../job/schema.ts";
-import type { GenerateEvent, GenerateRequest } from "../../job/types.ts";
+import type {
+  Engine,
+  GenerateEvent,
+  GenerateRequest,
+  UpscaledPicture,
+  UpscaleEvent,
+  UpscaleJob,
+} from "../../job/types.ts";
 import { systemProblem } from "../../terminal/failure.ts";
 import { Away, patiently } from "../away.ts";
 import { failureOf } from "../http/failures.ts";
@@ -18,6 +25,7 @@ import type { LiveView } from "./live-view.ts";
 import type { Previews } from "./previews.ts";
 import { removeState, type SavedStates } from "./saved-states.ts";
 import { withPictures } from "./served-job.ts";
+import { withPicture } from "./served-upscale.ts";
 
 type ImageEvent = Extract<GenerateEvent, { type: "image" }>;
 
@@ -71,7 +79,7 @@ export class Drawing {
   readonly #parts: DrawingParts;
   readonly #claim: Claim;
   readonly #stop = new AbortController();
-  readonly #drawn = Promise.withResolvers<ImageEvent>();
+  readonly #drawn = Promise.withResolvers<ImageEvent | UpscaledPicture>();
   #latest: { readonly state: DrawnState; readonly steps: number } | undefined;
   #states: SavedStates | undefined;
   #sideBySide = 1;
@@ -91,14 +99,42 @@ export class Drawing {
 
   /** What the engine of its model is asked for: it is drawn from now on. Rejects where this job can't be asked for at all. */
   async request(states: SavedStates): Promise<GenerateRequest> {
-    const { assets, claims, worker, onTrouble } = this.#parts;
+    const { assets } = this.#parts;
     const { id, job } = this.#claim.record;
     this.#states = states;
-    await claims.started(this.#claim, worker).catch((error: unknown) => onTrouble("a start can't be told", error));
-    const patience = { patienceMs: PATIENCE_MS, signal: this.#stop.signal };
-    const full = checkJob(await patiently(() => withPictures(job, assets), patience));
+    await this.#started();
+    const full = checkJob(await patiently(() => withPictures(job, assets), this.#patience));
     const from = await states.read(id, job);
     return { job: full, signal: this.#stop.signal, states: true, previews: true, ...(from && { from }) };
+  }
+
+  /** Enlarges a picture in place of drawing one, with whichever model's engine is open. */
+  async upscale(engine: Pick<Engine, "upscale">, upscale: UpscaleJob): Promise<void> {
+    try {
+      await this.#started();
+      const job = await patiently(() => withPicture(upscale, this.#parts.assets), this.#patience);
+      const onEvent = (event: UpscaleEvent) => void this.#takeUpscale(event);
+      this.#drawn.resolve(await engine.upscale(job, { signal: this.#stop.signal, onEvent }));
+    } catch (error) {
+      this.fail(error);
+    }
+  }
+
+  get #patience() {
+    return { patienceMs: PATIENCE_MS, signal: this.#stop.signal };
+  }
+
+  async #started(): Promise<void> {
+    const { claims, worker, onTrouble } = this.#parts;
+    await claims.started(this.#claim, worker).catch((error: unknown) => onTrouble("a start can't be told", error));
+  }
+
+  /** Tiles are its steps. */
+  async #takeUpscale(event: UpscaleEvent): Promise<void> {
+    const { claims, live, onTrouble } = this.#parts;
+    if (event.type === "tile") return await this.#progress(event.done, event.tiles, {});
+    if (event.type === "plan") live.take(this.#claim.record.id, event);
+    else await claims.note(this.#claim, event.text).catch((error: unknown) => onTrouble("a note can't be told", error));
   }
 
   /** What the engine tells of it. */
@@ -140,7 +176,7 @@ export class Drawing {
       const image = await this.#drawn.promise;
       await this.#handIn(image);
       drawn = true;
-      onImage(image, this.#sideBySide);
+      if ("passes" in image) onImage(image, this.#sideBySide);
       await removeState(stateStore, id);
       return false;
     } catch (error) {
@@ -159,15 +195,20 @@ export class Drawing {
   }
 
   async #step({ step, steps, state, etaMs, stepMs }: Extract<GenerateEvent, { type: "step" }>): Promise<void> {
-    const { claims, onTrouble } = this.#parts;
+    const { onTrouble } = this.#parts;
     if (state) this.#latest = { state, steps };
     const nowMs = performance.now();
     if (nowMs - this.#savedMs >= (this.#claim.suspect ? SAVE_AGAIN_MS : SAVE_MS)) {
       await this.#save().catch((error: unknown) => onTrouble("a state can't be saved", error));
     }
+    await this.#progress(step, steps, { etaMs: Math.round(etaMs), stepMs: Math.round(stepMs) });
+  }
+
+  async #progress(step: number, steps: number, times: Readonly<Record<string, number>>): Promise<void> {
+    const { claims, onTrouble } = this.#parts;
+    const nowMs = performance.now();
     if (nowMs - this.#toldMs < TELL_MS && step < steps) return;
     this.#toldMs = nowMs;
-    const times = { etaMs: Math.round(etaMs), stepMs: Math.round(stepMs) };
     await claims
       .progress(this.#claim, step, steps, times)
       .catch((error: unknown) => onTrouble("a step can't be told", error));
@@ -181,7 +222,7 @@ export class Drawing {
     this.#savedMs = performance.now();
   }
 
-  async #handIn({ bytes, format, width, height }: ImageEvent): Promise<void> {
+  async #handIn({ bytes, format, width, height }: ImageEvent | UpscaledPicture): Promise<void> {
     const { claims, store, onTrouble } = this.#parts;
     const { record } = this.#claim;
     const sha256 = sha256Hex(bytes);
@@ -224,7 +265,9 @@ export class Drawing {
       await claims.giveBack(this.#claim, message, false);
       return true;
     }
-    if (error instanceof BudgetError) await claims.refuse(this.#claim, worker, { code, message });
+    // Another worker may have more memory, or the upscaler's file.
+    const isHere = !(error instanceof BudgetError) && code !== "E_UPSCALER";
+    if (!isHere) await claims.refuse(this.#claim, worker, { code, message });
     else if (error instanceof Away || error instanceof ModelNotHere) await claims.giveBack(this.#claim, message, true);
     else if (error instanceof EndedTogether) await claims.giveBack(this.#claim, message, false);
     else {

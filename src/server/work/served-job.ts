@@ -32,6 +32,11 @@ export const SERVED_LIMITS = {
   hiresScale: { min: 1, max: 4 },
 } as const satisfies Partial<Record<keyof GenerateJob, { readonly min: number; readonly max: number }>>;
 
+/** A file's name without any folder. */
+export function isFileName(text: string): boolean {
+  return /^[^/\\:.\0][^/\\:\0]*$/.test(text);
+}
+
 /** Pictures that one request may ask for. */
 export const MAX_COUNT = 10;
 
@@ -72,7 +77,7 @@ export function checkServed(value: unknown): GenerateJob {
     hiresUpscaler: job.hiresUpscaler === undefined ? undefined : [job.hiresUpscaler],
   };
   for (const [field, files] of Object.entries(named)) {
-    if (!files || files.every((file) => /^[^/\\:.\0][^/\\:\0]*$/.test(file))) continue;
+    if (!files || files.every(isFileName)) continue;
     const problem = "a server takes such files by their names alone, from the folder that it was started with";
     throw new UsageError({ code: "E_JOB", subject: field, problem, next: "give the file's name without its folder" });
   }

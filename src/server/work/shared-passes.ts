@@ -28,12 +28,13 @@ export class SharedPasses {
   /** Claims the jobs that are drawn beside the first. */
   async *neighbours(
     claims: Claims,
-    { record: { job, model }, suspect }: Claim,
+    { record: { job, model, upscale }, suspect }: Claim,
     wanted: Wanted,
   ): AsyncGenerator<Claim, void, undefined> {
-    if (suspect) return;
+    if (suspect || upscale) return;
     const shape = shapeOf(job);
-    const fits = ({ record, suspect }: NextJob) => !suspect && record.model === model && shapeOf(record.job) === shape;
+    const fits = ({ record, suspect }: NextJob) =>
+      !suspect && !record.upscale && record.model === model && shapeOf(record.job) === shape;
     // No plan is made where nobody waits.
     const next = await claims.next(wanted);
     if (!next || !fits({ record: next, suspect: false })) return;

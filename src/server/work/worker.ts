@@ -65,7 +65,8 @@ async function drawAll(parts: WorkerParts & DrawingParts, holder: ModelHolder, s
     }
     // It shows signs of life while its model is opened and its neighbours are looked for.
     const first = new Drawing(parts, claim, signal);
-    const model = claim.record.model || holder.models[0]!;
+    const { upscale } = claim.record;
+    const model = upscale ? (holder.model ?? holder.models[0]!) : claim.record.model || holder.models[0]!;
     inARow = model === holder.model ? inARow + 1 : 1;
     let held: HeldModel;
     try {
@@ -76,6 +77,11 @@ async function drawAll(parts: WorkerParts & DrawingParts, holder: ModelHolder, s
       await first.over;
       if (signal.aborted) return;
       holder.forget(model, error);
+      continue;
+    }
+    if (upscale) {
+      await first.upscale(held.engine, upscale);
+      if (await first.over) await holder.close();
       continue;
     }
     const drawings = [first, ...(await neighboursOf(parts, held.shared, claim, wanted, signal))];

@@ -2,7 +2,7 @@
 
 import { freemem, totalmem } from "node:os";
 import type { OpenRequest } from "../../../job/checked.ts";
-import { stemOf } from "../../../node/named-files.ts";
+import { upscalersIn } from "../../../node/upscaler-files.ts";
 import { SAMPLERS } from "../../../sampler/samplers.ts";
 import { SCHEDULES } from "../../../sampler/schedules.ts";
 import type { Route, RouteContext } from "../route.ts";
@@ -18,7 +18,7 @@ const UPSCALERS = ["None", ...Object.keys(PICTURE_FILTERS)];
 /** @param served what there is now */
 export function listRoutes(
   served: (context: RouteContext) => Promise<Served>,
-  { loraDir, embeddingsDir, controlDir }: OpenRequest,
+  { loraDir, embeddingsDir, controlDir, upscalerDir }: OpenRequest,
 ): readonly Route[] {
   const scripts = controlDir === undefined ? [] : ["controlnet"];
   const named = (name: string | undefined) => (name === undefined ? [] : [{ model_name: name, filename: name }]);
@@ -45,10 +45,12 @@ export function listRoutes(
     "sd-modules": async (context) => named((await served(context)).vae),
     loras: () => lorasIn(loraDir),
     embeddings: async () => ({ loaded: await embeddingsIn(embeddingsDir), skipped: {} }),
-    upscalers: async (context) => {
-      const networks = (await served(context)).upscalers.map(stemOf);
-      const unknown = { model_path: null, model_url: null, scale: 4 };
-      return [...UPSCALERS, ...networks].map((name) => ({ name, model_name: null, ...unknown }));
+    upscalers: async () => {
+      // A1111 says 4 where it doesn't know.
+      const filters = UPSCALERS.map((name) => ({ name, scale: 4 }));
+      return [...filters, ...(await upscalersIn(upscalerDir))].map(({ name, scale }) => {
+        return { name, model_name: null, model_path: null, model_url: null, scale };
+      });
     },
     "latent-upscale-modes": () =>
       Object.keys(LATENT_UPSCALERS)

@@ -13,12 +13,12 @@ import { upscalerNames } from "../../../node/upscaler-files.ts";
 import type { JsonObject } from "../../../source/json-fields.ts";
 import { memorySource } from "../../../source/memory.ts";
 import type { JobRecord } from "../../queue/job-record.ts";
-import { allOver, ask, openEngineOf, type Services } from "../../services.ts";
+import { allOver, ask, askUpscale, openEngineOf, pictureOf, type Services } from "../../services.ts";
 import { previewPng } from "../../work/previews.ts";
 import { jsonOf, MAX_JSON_BYTES, MAX_PICTURE_BODY_BYTES } from "../bodies.ts";
 import { JobFailure, Refusal } from "../failures.ts";
 import type { Route, RouteContext } from "../route.ts";
-import { extraBatch, extraSingle } from "./extras.ts";
+import { type ExtraNetworks, extraBatch, extraSingle } from "./extras.ts";
 import { timestamp, webUiAnswer } from "./info.ts";
 import { listRoutes } from "./lists.ts";
 import { webUiRequest } from "./request.ts";
@@ -26,6 +26,7 @@ import { dataUrl } from "./request-picture.ts";
 import { modelOf, options, type Served } from "./settings.ts";
 
 const PREVIEW_SCALE = 8;
+const CANCELLED = { code: "E_CANCELLED", message: "E_CANCELLED: the job was cancelled. Next: ask again." };
 const ANY_OBJECT = { schema: { type: "object", description: "as A1111's web UI 1.10 takes it" } };
 
 export function webUiRoutes(services: Services): readonly Route[] {
@@ -59,6 +60,16 @@ export function webUiRoutes(services: Services): readonly Route[] {
     const done = over.filter(({ state }) => state === "done");
     return context.json(await webUiAnswer(services, done, body, request, model));
   };
+  const networks = async (context: RouteContext): Promise<ExtraNetworks> => ({
+    files: (await served(context)).upscalers,
+    async enlarge(bytes, upscaler, size) {
+      const image = `sha256:${(await services.assets.add(bytes, "image")).sha256}`;
+      const job = await askUpscale(services, { image, upscaler, ...size }, { owner: context.get("owner") });
+      const [over] = await allOver(services, [job], context.req.raw.signal);
+      if (over?.state !== "done") throw new JobFailure(over?.error ?? CANCELLED);
+      return (await pictureOf(services, over)).bytes;
+    },
+  });
   const stop = (every: boolean) => async (context: RouteContext) => {
     const [running] = await runningOf(services);
     if (running) {
@@ -139,7 +150,8 @@ export function webUiRoutes(services: Services): readonly Route[] {
     ...Object.entries({ "extra-single-image": extraSingle, "extra-batch-images": extraBatch }).map(
       ([name, enlarge]): Route => ({
         ...{ method: "post", path: `/sdapi/v1/${name}`, summary: "A picture made larger by itself", body: ANY_OBJECT },
-        handle: async (context) => context.json(await enlarge(await jsonOf(context, MAX_PICTURE_BODY_BYTES))),
+        handle: async (context) =>
+          context.json(await enlarge(await jsonOf(context, MAX_PICTURE_BODY_BYTES), await networks(context))),
       }),
     ),
     ...["checkpoints", "vae", "loras", "embeddings"].map(

@@ -4,13 +4,14 @@ import { JOB_FIELDS } from "../../../job/fields.ts";
 import { schemaOf } from "../../../job/schema.ts";
 import type { JsonObject } from "../../../source/json-fields.ts";
 import type { EventLog, JobEvent } from "../../queue/event-log.ts";
+import type { Asking } from "../../queue/job-queue.ts";
 import { JOB_STATES, type JobRecord } from "../../queue/job-record.ts";
 import { ask, type Services } from "../../services.ts";
 import { previewPng } from "../../work/previews.ts";
 import { checkServed, MAX_COUNT, SERVED_LIMITS } from "../../work/served-job.ts";
 import { jsonOf, MAX_JSON_BYTES, MAX_PICTURE_BODY_BYTES } from "../bodies.ts";
 import { notFound, Refusal } from "../failures.ts";
-import { type Route, type RouteContext, wholeOf } from "../route.ts";
+import { type Parameter, type Route, type RouteContext, wholeOf } from "../route.ts";
 import { eventStream, type SentEvent } from "../sse.ts";
 
 const MAX_PRIORITY = 100;
@@ -34,9 +35,25 @@ export function jobView({ asset, ...record }: JobRecord): JsonObject {
   return { ...record, ...(asset !== undefined && { asset, url: `/api/assets/${asset}` }) };
 }
 
+export const PRIORITY = { type: "integer", minimum: -MAX_PRIORITY, maximum: MAX_PRIORITY, default: 0 };
+export const IDEMPOTENCY_KEY: Parameter = {
+  ...{ name: "Idempotency-Key", in: "header", description: "the same again gives the same jobs" },
+  schema: { type: "string", maxLength: MAX_KEY_CHARS },
+};
+
+/** Who asks, and how a request of jobs is put into the queue. Throws Refusal. */
+export function askingOf(context: RouteContext, priority: unknown = 0): Asking {
+  const idempotencyKey = context.req.header("idempotency-key");
+  if (idempotencyKey !== undefined && !/^[\x20-\x7e]{1,200}$/.test(idempotencyKey)) {
+    const problem = `1 to ${MAX_KEY_CHARS} characters of ASCII are wanted`;
+    throw new Refusal(400, { code: "E_IDEMPOTENCY", problem, next: "send a shorter key" });
+  }
+  const owner = context.get("owner");
+  return { owner, priority: within("priority", priority, -MAX_PRIORITY, MAX_PRIORITY), idempotencyKey };
+}
+
 export function jobRoutes(services: Services): readonly Route[] {
   const { queue, log, previews, entries } = services;
-  const priority = { type: "integer", minimum: -MAX_PRIORITY, maximum: MAX_PRIORITY, default: 0 };
   const found = async (context: RouteContext, what: (id: string) => Promise<JobRecord | undefined>) => {
     const id = context.req.param("id") ?? "";
     const record = await what(id);
@@ -51,21 +68,14 @@ export function jobRoutes(services: Services): readonly Route[] {
   return [
     {
       ...{ method: "post", path: "/api/jobs", summary: "Ask for pictures: a job each, with seeds counting up" },
-      parameters: [
-        {
-          name: "Idempotency-Key",
-          in: "header",
-          description: "the same again gives the same jobs",
-          schema: { type: "string", maxLength: MAX_KEY_CHARS },
-        },
-      ],
+      parameters: [IDEMPOTENCY_KEY],
       body: {
         schema: {
           type: "object",
           properties: {
             job: jobSchema(),
             count: { type: "integer", minimum: 1, maximum: MAX_COUNT, default: 1 },
-            priority,
+            priority: PRIORITY,
             model: { type: "string", description: "one of /api/models; the standing one where it is left out" },
           },
           required: ["job"],
@@ -73,20 +83,10 @@ export function jobRoutes(services: Services): readonly Route[] {
         },
       },
       async handle(context) {
-        const { job, count = 1, priority = 0, model, ...others } = await jsonOf(context, MAX_PICTURE_BODY_BYTES);
+        const { job, count = 1, priority, model, ...others } = await jsonOf(context, MAX_PICTURE_BODY_BYTES);
         const [unknown] = Object.keys(others);
         if (unknown !== undefined) throw unknownField(unknown);
-        const idempotencyKey = context.req.header("idempotency-key");
-        if (idempotencyKey !== undefined && !/^[\x20-\x7e]{1,200}$/.test(idempotencyKey)) {
-          const problem = `1 to ${MAX_KEY_CHARS} characters of ASCII are wanted`;
-          throw new Refusal(400, { code: "E_IDEMPOTENCY", problem, next: "send a shorter key" });
-        }
-        const asking = {
-          owner: context.get("owner"),
-          priority: within("priority", priority, -MAX_PRIORITY, MAX_PRIORITY),
-          idempotencyKey,
-          ...(model !== undefined && { model: String(model) }),
-        };
+        const asking = { ...askingOf(context, priority), ...(model !== undefined && { model: String(model) }) };
         const jobs = await ask(services, checkServed(job), within("count", count, 1, MAX_COUNT), asking);
         return context.json({ jobs: jobs.map(jobView) }, 201);
       },
@@ -153,7 +153,12 @@ export function jobRoutes(services: Services): readonly Route[] {
     {
       ...{ method: "post", path: "/api/jobs/:id/priority", summary: "Put a waiting job before or behind others" },
       body: {
-        schema: { type: "object", properties: { priority }, required: ["priority"], additionalProperties: false },
+        schema: {
+          type: "object",
+          properties: { priority: PRIORITY },
+          required: ["priority"],
+          additionalProperties: false,
+        },
       },
       async handle(context) {
         const { priority } = await jsonOf(context, MAX_JSON_BYTES);
