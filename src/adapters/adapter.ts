@@ -61,8 +61,9 @@ export async function openAdapter(file: AdapterFile, names: LayerNames, signal?:
     if (told !== undefined) numbers.set("alpha", told);
     const layer: AdaptedLayer = { file: file.name, root, layer: place.layer, tensors, numbers };
     const changes = readLayer(layer);
-    const ranks = kindsOf(tensors).map((kind) => kind.rank?.(tensors) ?? 0);
-    const scale = Math.abs((numbers.get("alpha") ?? 0) / Math.max(1, ...ranks));
+    // What has no rank isn't scaled by its alpha: LoKr of whole factors is written with one of 1e10.
+    const ranks = kindsOf(tensors).flatMap((kind) => kind.rank?.(tensors) ?? []);
+    const scale = Math.abs((numbers.get("alpha") ?? 0) / Math.max(...ranks));
     if (scale > MOST_SCALE) excess = { layers: (excess?.layers ?? 0) + 1, scale: Math.max(scale, excess?.scale ?? 0) };
     for (const kind of kindsOf(tensors)) {
       const title = titleOf(tensors, kind);
@@ -130,11 +131,14 @@ function requireFamily(
   const kind = fileKind(table.keys());
   const words = named ?? adapterFor(family ?? "a model that is not known here");
   const isOther = named === undefined && kind !== undefined && kind.id !== "adapter";
-  const looks = isModel
-    ? "it is a model itself, and no adapter"
-    : isOther
-      ? `it is ${kind.words}, and no adapter`
-      : `it looks like ${words}`;
+  const looks =
+    table.size === 0
+      ? "it holds none"
+      : isModel
+        ? "it is a model itself, and no adapter"
+        : isOther
+          ? `it is ${kind.words}, and no adapter`
+          : `it looks like ${words}`;
   const matched = isAdapter && otherWidth === undefined ? countOf(known) : 0;
   throw new ArtifactError({
     code: "E_LORA_NO_MATCH",

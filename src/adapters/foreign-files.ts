@@ -22,16 +22,21 @@ const FAMILIES: ByName = [
   [/(double_blocks_\d+_|single_blocks_\d+_|single_transformer_blocks_\d+_)/, "Flux"],
   [/joint_transformer_blocks_/, "AuraFlow"],
   [/transformer_blocks_\d+_(img_mlp|txt_mlp|img_mod|txt_mod)/, "Qwen-Image"],
-  [/(joint_blocks_\d+_|transformer_blocks_\d+_attn_add_q_proj)/, "Stable Diffusion 3"],
+  [/(joint_blocks_\d+_|transformer_blocks_\d+_attn_add_[qkv]_proj)/, "Stable Diffusion 3"],
   [
     /(llm_adapter|blocks_\d+_(self|cross)_attn_(q|k|v|output)_proj|blocks_\d+_mlp_layer[12]|adaln_modulation_)/,
     "Anima",
   ],
   [/(noise_refiner|context_refiner|layers_\d+_(attention_(qkv|to_[qkv]|out)|feed_forward_w\d|adaLN))/, "Z-Image"],
   [/blocks_\d+_(self_attn_[qkvo](_|$)|cross_attn_[qkvo](_|$)|ffn_\d)/, "Wan"],
+  [/^((base_model_model|transformer|diffusion_model|lora_unet|lora_transformer)_)?blocks_\d+_attn[12]_to_/, "Wan"],
   [
-    /(patchify_proj|lora_transformer_transformer_blocks_\d+_attn1|transformer_transformer_blocks_\d+_attn[12]_)/,
+    /(patchify_proj|^((base_model_model|transformer|lora_transformer)_)?transformer_blocks_\d+_attn[12]_)/,
     "PixArt or LTX-Video",
+  ],
+  [
+    /^((base_model_model|transformer|lora_transformer)_)?transformer_blocks_\d+_attn_to_/,
+    "Flux, Stable Diffusion 3 or Qwen-Image",
   ],
   [/(prior_unet|prior_te|clip_txt_mapper)/, "Stable Cascade"],
 ];
@@ -83,7 +88,8 @@ export function adapterFor(family: string): string {
 /** The width of the text that the file's cross-attention reads; undefined where no tensor shows it. */
 export function contextWidthOf(tensors: ReadonlyMap<string, Tensor>): number | undefined {
   for (const [name, { shape }] of tensors) {
-    if (KEY_INPUT.test(name.replaceAll(".", "_")) && shape.length >= 2) return shape[1];
+    // Files have a hundred thousand names.
+    if (name.includes("attn2") && KEY_INPUT.test(name.replaceAll(".", "_")) && shape.length >= 2) return shape[1];
   }
   return undefined;
 }

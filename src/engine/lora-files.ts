@@ -4,6 +4,7 @@ import { type OpenedAdapter, openAdapter } from "../adapters/adapter.ts";
 import { isTorchSource, readAdapterFile } from "../adapters/adapter-file.ts";
 import { AdapterSet } from "../adapters/adapter-set.ts";
 import { adviceText, followsAdvice, type SamplingAdvice, samplingAdvice } from "../adapters/few-steps.ts";
+import { quoted } from "../adapters/kinds/adapted-layer.ts";
 import { LayerNames } from "../adapters/layer-names.ts";
 import { UsageError } from "../errors.ts";
 import type { GenerateEvent } from "../job/events.ts";
@@ -221,7 +222,7 @@ function reportNotes(name: string, { tensors, unmatched, twins, excess }: Opened
     notes.push(`${name}: ${what}: the file may be damaged`);
   }
   if (first !== undefined) {
-    const what = `${unmatched.length} of its ${tensors} tensors are of layers that the model has not, the first ${first}`;
+    const what = `${unmatched.length} of its ${tensors} tensors are of layers that the model has not, the first ${quoted(first)}`;
     notes.push(`${name}: ${what}`);
   }
   if (twins.length > 0) {

@@ -7,10 +7,11 @@ import { memorySource } from "../../src/source/memory.ts";
 import { SDXL_NAMES, type Shapes, shapesFile, wholeFile } from "../support/adapter-file.ts";
 import { valuesOf } from "../support/layer-delta.ts";
 
-/** A layer of 640 by 640, without a bias; one with; a convolution [320, 320, 3, 3]; a norm of 320. */
+/** A layer of 640 by 640, without a bias; one with; one of 640 by 2560; a convolution [320, 320, 3, 3]; a norm of 320. */
 const Q = "lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn1_to_q";
 const KEY = "down_blocks_1_attentions_0_transformer_blocks_0_attn2_to_k";
 const OUT = "lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn1_to_out_0";
+const FF = "lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_ff_net_2";
 const CONV = "lora_unet_down_blocks_0_resnets_0_conv1";
 const NORM = "lora_unet_down_blocks_0_resnets_0_norm1";
 
@@ -88,6 +89,15 @@ test("E_LORA_TENSOR: shapes that don't fit, rank 0, layers that are not whole", 
       /triangles do not fit/,
     ],
     [[[`${Q}.diff`, [640, 641]]], /needs \[640,640\]/],
+    // As many values, in another order: transposed, channels last.
+    [[[`${FF}.diff`, [2560, 640]]], /\(found \[2560,640\], needs \[640,2560\]\)/],
+    [
+      [
+        [`${CONV}.lora_down.weight`, [4, 3, 3, 320]],
+        [`${CONV}.lora_up.weight`, [320, 4]],
+      ],
+      /\(found \[4,3,3,320\], needs \[4,320,3,3\]\)/,
+    ],
     [[[`${Q}.w_norm`, [640]]], /is no norm/],
     [[[`${Q}.alpha`, [2]], ...pair(Q)], /is no single number \(found \[2\]\)/],
     [[[`${Q}.weight`, [640]], ...pair(OUT)], /nothing that it belongs to|says not whether/],
@@ -122,11 +132,16 @@ test("E_LORA_NO_MATCH: files for other models are named, even where a text encod
     ],
     [["lora_unet_single_blocks_3_linear1"], /adapter for Flux\)/],
     [
-      ["lora_unet_joint_blocks_0_x_block_attn_qkv", "transformer.transformer_blocks.0.attn.add_q_proj"],
+      ["lora_unet_joint_blocks_0_x_block_attn_qkv", "transformer.transformer_blocks.0.attn.add_k_proj"],
       /Stable Diffusion 3\)/,
     ],
     [["lora_unet_blocks_0_self_attn_q_proj", "diffusion_model.blocks.0.cross_attn.k_proj"], /adapter for Anima\)/],
-    [["diffusion_model.blocks.0.cross_attn.k", "lora_unet_blocks_0_self_attn_q"], /adapter for Wan\)/],
+    [
+      ["diffusion_model.blocks.0.cross_attn.k", "lora_unet_blocks_0_self_attn_q", "transformer.blocks.0.attn1.to_q"],
+      /adapter for Wan\)/,
+    ],
+    [["base_model.model.transformer_blocks.0.attn1.to_q"], /adapter for PixArt or LTX-Video\)/],
+    [["transformer.transformer_blocks.0.attn.to_q"], /adapter for Flux, Stable Diffusion 3 or Qwen-Image\)/],
     [["diffusion_model.layers.0.attention.to_q", "lora_unet_layers_3_attention_qkv"], /adapter for Z-Image\)/],
     [["diffusion_model.double_blocks.0.img_mlp.fc1"], /adapter for HunyuanVideo\)/],
     [["transformer.transformer_blocks.0.img_mlp.net.0.proj"], /adapter for Qwen-Image\)/],
@@ -183,6 +198,20 @@ test("E_DUP_KEY: one tensor under two names", async () => {
     await refused([down, up, ...pair(dotted)], "E_DUP_KEY"),
     /are both "down_blocks\.1\.attentions\.0\.\S+to_q"/,
   );
+});
+
+test("a file without tensors says so", async () => {
+  assert.match(await refused([], "E_LORA_NO_MATCH"), /: 0 of its 0 tensors fit the model \(it holds none\)/);
+});
+
+test("an alpha beyond all use is told, but not that of LoKr's whole factors, which scales nothing", async () => {
+  const excessOf = async (tensors: Parameters<typeof wholeFile>[0]) =>
+    (await openAdapter(await wholeFile(tensors), SDXL_NAMES)).report.excess;
+  const alpha = [`${Q}.alpha`, [], 6e4] as const;
+  const down = [`${Q}.lora_down.weight`, [4, 640], 1] as const;
+  assert.deepEqual(await excessOf([down, [`${Q}.lora_up.weight`, [640, 4], 1], alpha]), { layers: 1, scale: 15_000 });
+  const whole = [[`${Q}.lokr_w1`, [8, 8], 1] as const, [`${Q}.lokr_w2`, [80, 80], 1] as const];
+  assert.equal(await excessOf([...whole, alpha]), undefined);
 });
 
 test("E_NONFINITE: an alpha that is none; a missing or zero alpha is the rank's", async () => {

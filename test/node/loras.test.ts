@@ -181,7 +181,7 @@ test("by the name that its training gave it; what is not used of it is listed; o
   const names = ["lora_unet_down_blocks_7_proj_in.lora_down.weight", "lora_unet_down_blocks_7_proj_in.lora_up.weight"];
   assert.deepEqual(unmatched, names);
   assert.deepEqual(notes, [
-    `snow-dmd2: 2 of its 10 tensors are of layers that the model has not, the first ${names[0]}`,
+    `snow-dmd2: 2 of its 10 tensors are of layers that the model has not, the first "${names[0]}"`,
     "DMD2: it draws in few steps, with --sampler lcm --schedule trailing --steps 4 --guidance 1",
   ]);
 });

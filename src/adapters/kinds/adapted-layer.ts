@@ -50,13 +50,21 @@ export function tensorOf(layer: AdaptedLayer, role: Role): TensorEntry {
   return entry;
 }
 
-/** The same values under another shape. */
+/** The same values under another shape, which joins or splits axes: values that lie in another order (transposed, channels last) are refused. */
 export function shaped(layer: AdaptedLayer, entry: TensorEntry, shape: readonly number[]): TensorEntry {
-  if (elementCount(entry.shape) !== elementCount(shape)) {
+  const [found, needed] = [axisEnds(entry.shape), axisEnds(shape)];
+  const [fewer, more] = found.size < needed.size ? [found, needed] : [needed, found];
+  if (elementCount(entry.shape) !== elementCount(shape) || [...fewer].some((end) => !more.has(end))) {
     const W = `the model's ${layer.layer.module} [${layer.layer.shape}]`;
     throw refusal(layer, `tensor ${quoted(entry.name)} does not fit ${W} (found [${entry.shape}], needs [${shape}])`);
   }
   return { ...entry, shape };
+}
+
+/** Products of the first axis, the first two, and so on: between which values axes end. Axes of 1 end nothing. */
+function axisEnds(shape: readonly number[]): ReadonlySet<number> {
+  const ends = shape.filter((side) => side !== 1);
+  return new Set(ends.map((_, i) => elementCount(ends.slice(0, i + 1))));
 }
 
 /** A layer's weight as a matrix: `taps` are a convolution's places, 1 for a linear layer. Refuses layers of one axis. */
