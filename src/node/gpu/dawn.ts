@@ -7,6 +7,7 @@ import { type OpenedGpu, openFrom } from "../../backend/webgpu/adapter/opened-gp
 import { DeviceError } from "../../errors.ts";
 import { installAdvice } from "../installation.ts";
 import { type BackendListing, backendsOf, firstLine, listBackends, openBest } from "./backends.ts";
+import { restBetweenLooks } from "./looks.ts";
 import { vulkanLoaderProblem } from "./vulkan-loader.ts";
 
 /** What of the package is used. */
@@ -72,7 +73,9 @@ export async function listAdapters(): Promise<readonly AdapterFacts[]> {
 /** `asked`: part of an adapter's name; needed for software adapters. Rejects with DeviceError. */
 export async function openDawn(asked?: string): Promise<OpenedGpu> {
   const dawn = await loadDawn();
-  return await openBest(await listingsOf(dawn), creator(dawn), asked);
+  const opened = await openBest(await listingsOf(dawn), creator(dawn), asked);
+  if (opened.facts.software) restBetweenLooks();
+  return opened;
 }
 
 /** A device that compiles and validates but computes nothing. For tests of kernels. */
