@@ -26,7 +26,7 @@ export const UPSCALER_KEYWORD = "Upscaler";
 const QUOTED_CHARS = 100;
 
 /** Undefined where no text says how the picture was made. */
-export function readPicture({ texts }: PictureTexts): PictureSettings | undefined {
+export function readPicture({ texts }: Pick<PictureTexts, "texts">): PictureSettings | undefined {
   for (const { read, keywords } of READERS) {
     for (const { keyword, text } of texts) {
       if (keywords && !keywords.includes(keyword)) continue;

@@ -104,6 +104,23 @@ test("files are named without their folders, as a server takes them", async () =
   assert.deepEqual(job?.loras, [{ file: "fur.safetensors", weight: 0.5 }]);
 });
 
+test("a text that was copied is read as if it were in a picture; one that says nothing gives nothing", async () => {
+  const ask = async (body: unknown) => {
+    const headers = { "content-type": "application/json" };
+    const answer = await fetch(`${server.url}/api/texts/read`, { method: "POST", headers, body: JSON.stringify(body) });
+    return { status: answer.status, json: (await answer.json()) as Recalled };
+  };
+  for (const { keyword, text } of recordTexts({ ...RECORD, template: "a {red|blue} boat" })) {
+    const { job, templates, remake } = (await ask({ text })).json;
+    assert.deepEqual([job?.prompt, job?.seed, job?.steps], ["a red boat", 9, 4], keyword);
+    assert.deepEqual(templates, { prompt: "a {red|blue} boat" });
+    // An infotext leaves out what our own record says.
+    assert.equal(remake?.exact, keyword === "solvay", keyword);
+  }
+  assert.deepEqual(await ask({ text: "a boat, a red one" }), { status: 200, json: { format: "text", notes: [] } });
+  assert.equal((await ask({ text: 7 })).status, 400);
+});
+
 test("A1111's infotext and ComfyUI's graph are read, and are never byte for byte", async () => {
   const infotext = "a boat\nNegative prompt: fog\nSteps: 20, Sampler: Euler a, CFG scale: 6.5, Seed: 7, Size: 512x768";
   const texts: PngText[] = [{ keyword: "parameters", text: infotext }];

@@ -1,10 +1,11 @@
 /**
- * @file What a picture says of how it was made, as a job for this server: where its prompt was drawn from a template the template stands beside it, and
- * every reason why the open model would not make the same bytes again.
+ * @file What a picture, or a text of one, says of how it was made, as a job for this server: where its prompt was drawn from a template the template
+ * stands beside it, and every reason why the open model would not make the same bytes again.
  */
-import { readPictureTexts } from "../../image/metadata/picture-texts.ts";
+import { type PictureText, readPictureTexts } from "../../image/metadata/picture-texts.ts";
 import type { OpenRequest } from "../../job/checked.ts";
 import type { EngineInfo } from "../../job/engine.ts";
+import { A1111_KEYWORD, SOLVAY_KEYWORD } from "../../job/infotext.ts";
 import { pictureReference } from "../../job/picture.ts";
 import { PICTURE_NAMES } from "../../job/picture-fields.ts";
 import type { PictureSettings } from "../../job/picture-settings.ts";
@@ -31,6 +32,9 @@ export interface RecallParts {
   readonly model: OpenRequest;
 }
 
+/** Under which ComfyUI's pictures hold their graph. */
+const COMFY_KEYWORD = "prompt";
+
 /** What a prompt was drawn from, by the prompt's own field. */
 const TEMPLATES = {
   prompt: "template",
@@ -44,11 +48,26 @@ const TEMPLATES = {
  * from. Rejects with ArtifactError for what is no picture.
  */
 export async function recallOf(bytes: Uint8Array, info: EngineInfo, parts: RecallParts): Promise<JsonObject> {
-  const texts = await readPictureTexts(memorySource("the picture", Uint8Array.from(bytes)));
-  const { format, width, height, notes } = texts;
-  const keywords = texts.texts.map(({ keyword }) => keyword);
-  const settings = readPicture(texts);
-  if (!settings) return { format, width, height, texts: keywords, notes };
+  const { texts, ...picture } = await readPictureTexts(memorySource("the picture", Uint8Array.from(bytes)));
+  const keywords = texts.map(({ keyword }) => keyword);
+  return { texts: keywords, ...picture, ...(await recallOfTexts(texts, picture.notes, info, parts)) };
+}
+
+/** A text as people copy it from elsewhere: an infotext, our own record, a graph of ComfyUI or another program's JSON. */
+export async function recallOfText(text: string, info: EngineInfo, parts: RecallParts): Promise<JsonObject> {
+  const texts = [SOLVAY_KEYWORD, A1111_KEYWORD, COMFY_KEYWORD].map((keyword) => ({ keyword, text }));
+  return { format: "text", notes: [], ...(await recallOfTexts(texts, [], info, parts)) };
+}
+
+/** Nothing where they say nothing of how it was made. */
+async function recallOfTexts(
+  texts: readonly PictureText[],
+  notes: readonly string[],
+  info: EngineInfo,
+  parts: RecallParts,
+): Promise<JsonObject> {
+  const settings = readPicture({ texts });
+  if (!settings) return {};
   const { source, tool, facts, others } = settings;
   const { job, reasons: left } = await servedJob(settings.job, parts.assets);
   const model = await offeredModel(facts.model, parts);
@@ -57,7 +76,7 @@ export async function recallOf(bytes: Uint8Array, info: EngineInfo, parts: Recal
     Object.entries(TEMPLATES).flatMap(([name, of]) => (job[of] === undefined ? [] : [[name, job[of]]])),
   );
   return {
-    ...{ format, width, height, source, tool, job: { ...job }, templates, facts: { ...facts } },
+    ...{ source, tool, job: { ...job }, templates, facts: { ...facts } },
     others: Object.fromEntries(others),
     ...(model !== undefined && { model }),
     notes: [...notes, ...settings.notes],

@@ -72,6 +72,7 @@ export const api = {
   move: (id: string, before: string | null) => ask<Job>(`/api/jobs/${id}/move`, { json: { before } }),
   plan: (job: JobFields) => ask<Plan>("/api/plan", { json: { job } }),
   readPicture: (picture: Blob) => ask<Recalled>("/api/pictures/read", { blob: picture }),
+  readText: (text: string) => ask<Recalled>("/api/texts/read", { json: { text } }),
   settingsOf: (sha256: string) => ask<Recalled>(`/api/assets/${sha256}/settings`),
   upload: (picture: Blob) => ask<Asset>("/api/assets", { blob: picture }),
 };

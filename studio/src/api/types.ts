@@ -113,11 +113,13 @@ export interface Plan {
   readonly predictedMs?: number;
 }
 
-/** What a picture says of how it was made. */
-export interface Recalled extends Size {
+/** What a picture, or a text of one, says of how it was made. */
+export interface Recalled {
   readonly format: string;
   /** Absent: it says nothing. */
   readonly job?: JobFields;
+  /** That made it, as jobs name it; absent: it is not served here. */
+  readonly model?: string;
   readonly source?: string;
   readonly tool?: string;
   /** What prompts were drawn from, by the prompt's field. */

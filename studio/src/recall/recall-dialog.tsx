@@ -9,6 +9,7 @@ import { titleOf } from "../parts/words.ts";
 import { notifyFailure } from "../shell/notices.tsx";
 import { go } from "../shell/route.ts";
 import { fill, form, withoutSeed } from "../state/form.ts";
+import { modelChoice } from "../state/loras.ts";
 import { beginWithAsset, beginWithFile } from "../state/start-picture.ts";
 import { type RecallSubject, subject } from "./recall.tsx";
 
@@ -65,18 +66,28 @@ function Reading({ picture, close }: ReadingProps) {
       api.settingsOf(picture.sha256).then(setRecalled, failed);
       return undefined;
     }
+    if ("text" in picture) {
+      api.readText(picture.text).then(setRecalled, failed);
+      return undefined;
+    }
     const url = URL.createObjectURL(picture.file);
     setAddress(url);
     api.readPicture(picture.file).then(setRecalled, failed);
     return () => URL.revokeObjectURL(url);
   }, [picture]);
   const beginWith = () => {
-    void ("sha256" in picture ? beginWithAsset(picture.sha256) : beginWithFile(picture.file));
+    if ("sha256" in picture) void beginWithAsset(picture.sha256);
+    else if ("file" in picture) void beginWithFile(picture.file);
     go("draw");
     close();
   };
-  const use = (job: JobFields) => {
-    fill(job);
+  /** `model`: that it was made with, where it is served here. */
+  const use = (job: JobFields, model?: string) => {
+    const before = modelChoice.peek();
+    if (model !== undefined) modelChoice.value = model;
+    fill(job, () => {
+      modelChoice.value = before;
+    });
     go("draw");
     close();
   };
@@ -96,10 +107,10 @@ function Reading({ picture, close }: ReadingProps) {
       <div class="actions">
         {job && (
           <>
-            <button type="button" class="primary" onClick={() => use(job)}>
+            <button type="button" class="primary" onClick={() => use(job, recalled.model)}>
               {t("draw.useAll")}
             </button>
-            <button type="button" onClick={() => use(withoutSeed(job))}>
+            <button type="button" onClick={() => use(withoutSeed(job), recalled.model)}>
               {t("recall.withoutSeed")}
             </button>
             <button type="button" onClick={() => use({ ...form.peek(), ...promptsOf(job) })}>
@@ -107,9 +118,11 @@ function Reading({ picture, close }: ReadingProps) {
             </button>
           </>
         )}
-        <button type="button" onClick={beginWith}>
-          {t("recall.begin")}
-        </button>
+        {!("text" in picture) && (
+          <button type="button" onClick={beginWith}>
+            {t("recall.begin")}
+          </button>
+        )}
       </div>
     </>
   );
@@ -181,14 +194,18 @@ function Prompt({ title, text, template }: PromptProps) {
   return (
     <div class="recalled-prompt">
       <h3>{title}</h3>
-      {template !== undefined && (
-        <p dir="auto">
-          <span class="badge">{t("recall.template")}</span> {template}
-        </p>
+      {template === undefined ? (
+        <p dir="auto">{text}</p>
+      ) : (
+        <>
+          <p dir="auto">
+            <span class="badge">{t("recall.template")}</span> {template}
+          </p>
+          <p dir="auto" class="hint">
+            <span class="badge">{t("recall.drawn")}</span> {text}
+          </p>
+        </>
       )}
-      <p dir="auto" class={template === undefined ? undefined : "hint"}>
-        {template !== undefined && <span class="badge">{t("recall.drawn")}</span>} {text}
-      </p>
     </div>
   );
 }

@@ -47,12 +47,13 @@ export function setField(name: string, value: JobValue | undefined): void {
   form.value = value === undefined ? others : { ...others, [name]: value };
 }
 
-/** All of the form is others' values, and there is a way back. */
-export function fill(fields: JobFields): void {
+/** All of the form is others' values, and there is a way back. `onUndo`: what else goes back then. */
+export function fill(fields: JobFields, onUndo?: () => void): void {
   const before = form.peek();
   form.value = fields;
   const undo = () => {
     form.value = before;
+    onUndo?.();
   };
   notify(t("draw.used"), { title: t("app.undo"), run: undo });
 }

@@ -1,7 +1,7 @@
-/** @file Our own routes that read pictures back: any program's, sent or stored here, as the settings that made them. */
-import { recallOf } from "../../pictures/recall.ts";
+/** @file Our own routes that read pictures back: any program's, sent or stored here, as the settings that made them; and texts that were in some. */
+import { recallOf, recallOfText } from "../../pictures/recall.ts";
 import { openEngineOf, type Services } from "../../services.ts";
-import { bytesOf, MAX_PICTURE_BODY_BYTES } from "../bodies.ts";
+import { bytesOf, jsonOf, MAX_JSON_BYTES, MAX_PICTURE_BODY_BYTES } from "../bodies.ts";
 import { notFound, Refusal } from "../failures.ts";
 import type { Route } from "../route.ts";
 
@@ -24,6 +24,23 @@ export function recallRoutes(services: Services): readonly Route[] {
       async handle(context) {
         requireMediaType(context.req.header("content-type"));
         return context.json(await recalled(await bytesOf(context, MAX_PICTURE_BODY_BYTES)));
+      },
+    },
+    {
+      ...{ method: "post", path: "/api/texts/read", summary: "The settings in an infotext or a graph that was copied" },
+      body: {
+        schema: {
+          ...{ type: "object", properties: { text: { type: "string" } }, required: ["text"] },
+          additionalProperties: false,
+        },
+      },
+      async handle(context) {
+        const { text } = await jsonOf(context, MAX_JSON_BYTES);
+        if (typeof text !== "string") {
+          const problem = "a text is wanted";
+          throw new Refusal(400, { code: "E_BODY", subject: "text", problem, next: 'send {"text": "..."}' });
+        }
+        return context.json(await recallOfText(text, openEngineOf(services).info, services));
       },
     },
     {
