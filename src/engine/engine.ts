@@ -233,7 +233,7 @@ export async function composeEngine(
       return firstTokens(checkpoint, prompt, syntax);
     },
     async cutText(prompt) {
-      return checkpoint.cutText(prompt);
+      return checkpoint.cutText({ text: prompt });
     },
     [Symbol.asyncDispose]: () => stack.disposeAsync(),
   };

@@ -83,8 +83,8 @@ export async function* generateImages(
     const told = group.map(
       ({ full, writer, request, jobFiles }, i) => new PictureEvents(context, full, writer, { ...request, jobFiles }, i),
     );
-    for (const [i, { index, notes, loraEvents }] of group.entries()) {
-      for (const event of told[i]!.begin(notes)) yield { index, event };
+    for (const [i, { index, job, notes, loraEvents }] of group.entries()) {
+      for (const event of told[i]!.begin(notes, job.words)) yield { index, event };
       for (const event of loraEvents) yield { index, event };
     }
     const drawn = group.map(({ job, pictures, controlPictures, request: { signal, from } }, i): PictureRequest => {

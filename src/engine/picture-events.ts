@@ -2,10 +2,11 @@
 import { latentPreview } from "../image/latent-preview.ts";
 import type { PictureWriter } from "../image/picture-writer.ts";
 import type { RgbImage } from "../image/png.ts";
-import { cutNote } from "../job/cut-text.ts";
+import { cutNote, cutPrompts } from "../job/cut-text.ts";
 import type { EngineInfo, GenerateOptions } from "../job/engine.ts";
 import type { GenerateEvent } from "../job/events.ts";
 import type { FullJob } from "../job/job.ts";
+import type { LearnedWord } from "../models/conditioning.ts";
 import type { OnClean } from "../pipeline/legs.ts";
 import type { RecoveredEvent } from "../pipeline/recovery.ts";
 import type { PlannedJob, Runtime } from "../pipeline/runtime.ts";
@@ -83,21 +84,16 @@ export class PictureEvents {
     };
   }
 
-  /** `notes`: what was done to its pictures. */
-  *begin(notes: readonly string[]): Generator<GenerateEvent, void, undefined> {
+  /** `notes`: what was done to its pictures. `words`: what its prompts call learned vectors. */
+  *begin(notes: readonly string[], words?: readonly LearnedWord[]): Generator<GenerateEvent, void, undefined> {
     const { runtime, info } = this.#context;
     const { checkpoint } = runtime;
     const full = this.#full;
     yield { type: "start", ...this.#shown, negativePrompt: full.negativePrompt ?? "", backend: info.backend };
     for (const text of notes) yield { type: "note", text };
-    const prompts = [
-      ["prompt", full.prompt],
-      ["negative prompt", checkpoint.isGuided(full.guidance) ? full.negativePrompt : undefined],
-    ] as const;
-    // A1111's prompts are as long as they are: nothing is cut.
-    for (const [what, prompt] of full.promptSyntax === "a1111" ? [] : prompts) {
-      const text = cutNote(what, checkpoint.cutText(prompt ?? ""));
-      if (text !== undefined) yield { type: "note", text };
+    for (const { what, text, second } of cutPrompts(full, checkpoint.isGuided(full.guidance))) {
+      const note = cutNote(what, checkpoint.cutText({ text, second, words }));
+      if (note !== undefined) yield { type: "note", text: note };
     }
   }
 

@@ -181,8 +181,8 @@ export interface Checkpoint extends SideNetworks, AsyncDisposable {
   readonly maxClipSkip: number;
   /** A prompt as the text encoders read it: one chunk of what is cut to fit, or in "a1111" as many as it takes. */
   promptChunks(prompt: PromptText): readonly Prompt[];
-  /** What each of them leaves out of a prompt that is too long for it, by the same names. */
-  cutText(prompt: string): CutTexts;
+  /** What each of their tokenizers leaves out of a prompt that is too long for it, by its name. */
+  cutText(prompt: Pick<PromptText, "text" | "second" | "words">): CutTexts;
   /** What a component must hold, and the names it is stored under. */
   rulesOf(component: string): ComponentRules;
   /** The graphs that a component's blocks of weights are cut by, in execution order; sizes of pictures don't matter to them. */

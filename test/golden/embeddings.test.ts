@@ -59,6 +59,16 @@ test("found by name in a folder, recorded, remade; no part of a longer word; any
   const { peak } = await engine.plan(job);
   await engine.setBudgets({ vram: peak.deviceBytes - 100_000 });
   sameBytes(await drawWithinPlan(engine, job), png);
+  // A word is as long as its vectors: of 26 with three each one falls off, though their names are short. The other encoder's prompt is its own.
+  const long = { ...job, prompt: Array(26).fill("fox-fur").join(" "), prompt2: `${"mist ".repeat(75)}mist` };
+  const notes: string[] = [];
+  for await (const event of engine.generate(long)) {
+    if (event.type === "note") notes.push(event.text);
+    if (event.type === "plan") break;
+  }
+  assert.deepEqual(notes, [
+    'The prompt is too long for tokenizer (75 tokens): 3 are left out, "fox-fur"; for tokenizer_2 (75 tokens): 1 is left out, "mist"',
+  ]);
   // Not a word of its own: read as text.
   const other = await drawWithinPlan(engine, { ...job, prompt: "misty" });
   assert.ok(other.some((value, i) => value !== png[i]));

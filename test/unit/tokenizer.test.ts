@@ -4,7 +4,7 @@ import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import fc from "fast-check";
 import { ArtifactError } from "../../src/errors.ts";
-import { cutNote } from "../../src/job/cut-text.ts";
+import { cutNote, cutPrompts } from "../../src/job/cut-text.ts";
 import { mergePairs, pairKey } from "../../src/tokenizer/byte-pairs.ts";
 import { type ClipTokenizer, type ClipTokenizerFiles, loadClipTokenizer } from "../../src/tokenizer/clip.ts";
 import { characterClass } from "../../src/tokenizer/unicode.ts";
@@ -221,4 +221,16 @@ test("the note on a cut prompt says which tokenizers left out what; nothing cut 
     /^The negative .* for a \(75 .*; for b \(77 .*1 is left/,
   );
   assert.equal(cutNote("prompt", {}), undefined);
+});
+
+test("prompts that may be cut: both encoders' and both passes', negative ones where they are read, none of A1111's", () => {
+  const job = { prompt: "a", prompt2: "b", negativePrompt: "c", negativePrompt2: "", hiresPrompt: "d" };
+  const said = (cut: ReturnType<typeof cutPrompts>) => cut.map(({ what, text, second }) => [what, text, second]);
+  assert.deepEqual(said(cutPrompts({ ...job, hiresScale: 2 }, true)), [
+    ["prompt", "a", "b"],
+    ["second pass's prompt", "d", "b"],
+    ["negative prompt", "c", undefined],
+  ]);
+  assert.deepEqual(said(cutPrompts(job, false)), [["prompt", "a", "b"]]);
+  assert.deepEqual(cutPrompts({ ...job, promptSyntax: "a1111" }, true), []);
 });

@@ -26,7 +26,7 @@ import type { FilePlace } from "../file-place.ts";
 import type { OpenedImagePrompt } from "../image-prompt.ts";
 import type { JobShape } from "../job-shape.ts";
 import { normalisedColours, SDXL_BASE_VAE, SDXL_LATENT_COLOURS } from "./base.ts";
-import { promptChunks } from "./conditioning.ts";
+import { promptChunks, wordReader } from "./conditioning.ts";
 import type { GivenWeights, SdxlConfigs, SdxlParts } from "./config.ts";
 import { openSdxlControl } from "./control-file.ts";
 import {
@@ -143,9 +143,11 @@ export class SdxlCheckpoint implements Checkpoint {
     return promptChunks(this.parts, prompt);
   }
 
-  cutText(prompt: string): CutTexts {
-    const { tokenizer, tokenizer2 } = this.parts;
-    const cut = { tokenizer: tokenizer.cut(prompt), tokenizer_2: tokenizer2.cut(prompt) };
+  cutText({ text, second = text, words }: Parameters<Checkpoint["cutText"]>[0]): CutTexts {
+    const [tokenizer, tokenizer2] = [this.parts.tokenizer, this.parts.tokenizer2].map((each) =>
+      wordReader(each, words),
+    );
+    const cut = { tokenizer: tokenizer!.cut(text), tokenizer_2: tokenizer2!.cut(second) };
     return Object.fromEntries(Object.entries(cut).flatMap(([name, text]) => (text ? [[name, text]] : [])));
   }
 

@@ -20,10 +20,15 @@ export function tokenChunks(
   tokenizer: ClipTokenizer,
   words: readonly LearnedWord[] = [],
 ): readonly TokenChunk[] {
-  const vectors = vectorsOf(words);
-  const reader = words.length === 0 ? tokenizer : tokenizer.withWords(vectors.named);
+  const reader = wordReader(tokenizer, words);
   const chunks = syntax === "plain" ? [{ ids: reader.encode(text) }] : weightedChunks(text, reader);
-  return chunks.map((chunk) => withLearned(chunk, vectors.byId));
+  const { byId } = vectorsOf(words);
+  return chunks.map((chunk) => withLearned(chunk, byId));
+}
+
+/** The tokenizer, to which the words' names are their vectors. */
+export function wordReader(tokenizer: ClipTokenizer, words: readonly LearnedWord[] = []): ClipTokenizer {
+  return words.length === 0 ? tokenizer : tokenizer.withWords(vectorsOf(words).named);
 }
 
 /** Ids for the vectors, from -1 down; words are apart by one, so that none seems to go on as the next. */
