@@ -1,6 +1,6 @@
 /** @file The one way to the server: requests to `/api`, their answers as JSON, and their failures in the server's words. */
 import { signal } from "@preact/signals";
-import type { Asset, Job, JobFields, ModelInfo, Plan, Recalled, Schema } from "./types.ts";
+import type { Asset, Job, JobFields, ModelInfo, Plan, Recalled, Schema, Upscale, Upscaler } from "./types.ts";
 
 /** What the server refused, or why it didn't answer (code "E_OFFLINE"). */
 export class ApiError extends Error {
@@ -71,6 +71,9 @@ export const api = {
   /** `before`: the job that comes next; null: none does. */
   move: (id: string, before: string | null) => ask<Job>(`/api/jobs/${id}/move`, { json: { before } }),
   plan: (job: JobFields) => ask<Plan>("/api/plan", { json: { job } }),
+  upscalers: async () => (await ask<{ readonly upscalers: readonly Upscaler[] }>("/api/upscalers")).upscalers,
+  upscale: async (upscale: Upscale) => (await ask<{ readonly job: Job }>("/api/upscales", { json: { upscale } })).job,
+  planUpscale: (upscale: Upscale) => ask<Plan>("/api/upscales/plan", { json: { upscale } }),
   readPicture: (picture: Blob) => ask<Recalled>("/api/pictures/read", { blob: picture }),
   readText: (text: string) => ask<Recalled>("/api/texts/read", { json: { text } }),
   settingsOf: (sha256: string) => ask<Recalled>(`/api/assets/${sha256}/settings`),

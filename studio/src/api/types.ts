@@ -11,6 +11,8 @@ export interface Job {
   /** In the order of asking. */
   readonly number: number;
   readonly job: JobFields;
+  /** The job enlarges a picture; absent: it draws one. */
+  readonly upscale?: Upscale;
   /** Shared by jobs that were asked for at once. */
   readonly request: string;
   readonly state: JobState;
@@ -28,6 +30,20 @@ export interface Job {
   readonly finishedAt?: string;
   /** Milliseconds, as the latest step told: to its last step. */
   readonly etaMs?: number;
+}
+
+/** A picture that a network enlarges by itself. */
+export interface Upscale {
+  /** "sha256:" and the picture's. */
+  readonly image: string;
+  readonly upscaler: string;
+  readonly scale?: number;
+}
+
+export interface Upscaler {
+  readonly name: string;
+  /** How many times it enlarges. */
+  readonly scale: number;
 }
 
 export interface FieldKind {

@@ -94,7 +94,7 @@ function Reading({ picture, close }: ReadingProps) {
   const job = recalled?.job;
   return (
     <>
-      <div class="recall-head">
+      <div class="dialog-head">
         <h2>{t("recall.title")}</h2>
         <button type="button" class="quiet icon-only" aria-label={t("app.close")} onClick={close}>
           <Icon name="close" />

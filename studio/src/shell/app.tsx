@@ -3,6 +3,7 @@
 import type { ComponentType } from "preact";
 import { useEffect, useErrorBoundary, useState } from "preact/hooks";
 import { online } from "../api/client.ts";
+import { Enlarge } from "../enlarge/enlarge.tsx";
 import { t } from "../messages/translate.ts";
 import { Icon } from "../parts/icon.tsx";
 import { Recall } from "../recall/recall.tsx";
@@ -42,6 +43,7 @@ export function App() {
       <Notices />
       <Palette />
       <Recall />
+      <Enlarge />
     </div>
   );
 }

@@ -12,7 +12,9 @@ const MAX_SHAPES = 24;
 const predicted = signal<ReadonlyMap<string, number | undefined>>(new Map());
 
 /** Equal for jobs whose plans are. A prompt counts by its length in chunks of about 75 words' worth of characters. */
-function shapeOf(job: JobFields): string {
+function shapeOf({ job, upscale }: Pick<Job, "job" | "upscale">): string {
+  // Of one picture.
+  if (upscale) return JSON.stringify(upscale);
   const fields = (schema.value?.fields ?? []).filter(({ shapesPlan }) => shapesPlan);
   return JSON.stringify(
     fields.map(({ name, kind }) => {
@@ -31,23 +33,23 @@ let asking = false;
 effect(() => {
   if (!schema.value || asking) return;
   const open = [...running.value, ...waiting.value];
-  const unknown = open.find(({ job }) => !predicted.value.has(shapeOf(job)));
+  const unknown = open.find((job) => !predicted.value.has(shapeOf(job)));
   if (!unknown || predicted.value.size >= MAX_SHAPES) return;
   asking = true;
-  const shape = shapeOf(unknown.job);
+  const shape = shapeOf(unknown);
   const { seed: _, ...job } = unknown.job as JobFields & { readonly seed?: unknown };
   const set = (ms: number | undefined) => {
     asking = false;
     predicted.value = new Map(predicted.peek()).set(shape, ms);
   };
-  api.plan(job as JobFields).then(
+  (unknown.upscale ? api.planUpscale(unknown.upscale) : api.plan(job as JobFields)).then(
     ({ predictedMs }) => set(predictedMs),
     () => set(undefined),
   );
 });
 
 /** Milliseconds of one such job; undefined: not known. */
-export function predictedMs({ job }: Job): number | undefined {
+export function predictedMs(job: Job): number | undefined {
   return predicted.value.get(shapeOf(job));
 }
 

@@ -2,17 +2,23 @@
 import assert from "node:assert/strict";
 import { rm } from "node:fs/promises";
 import { test } from "node:test";
+import { fileURLToPath } from "node:url";
 import { openEngine } from "../../../src/node.ts";
 import { pretendingServer, serverFolder } from "../../support/server.ts";
-import type { StudioUnderTest } from "./harness.ts";
+import { assertAccessible, type StudioUnderTest } from "./harness.ts";
 import { drop } from "./recall.ts";
+
+const UPSCALERS = fileURLToPath(new URL("../../../fixtures/upscalers", import.meta.url));
 
 export function firstMinuteTests(studio: () => StudioUnderTest): void {
   test("the demo model draws what was asked for, stops within a step, and goes on after its server was away", async (t) => {
     const folder = await serverFolder();
     t.after(() => rm(folder, { recursive: true, force: true }));
     const start = (port = 0) =>
-      pretendingServer({ folder, port, studio: true, engine: () => openEngine({ backend: "cpu" }) });
+      pretendingServer({
+        ...{ folder, port, studio: true, models: new Map([["demo", { upscalerDir: UPSCALERS }]]) },
+        engine: () => openEngine({ backend: "cpu", upscalerDir: UPSCALERS }),
+      });
     let server = await start();
     t.after(() => server[Symbol.asyncDispose]());
     const { url } = server;
@@ -37,6 +43,21 @@ export function firstMinuteTests(studio: () => StudioUnderTest): void {
     await drop(page, "mine.png", new Uint8Array(await (await fetch(url + address)).arrayBuffer()));
     await page.getByRole("dialog").getByText("Will be remade byte for byte").waitFor();
     await page.keyboard.press("Escape");
+
+    // Enlarged by a network, it is a picture like the others, and tells the same.
+    await page.getByRole("button", { name: "Enlarge", exact: true }).click();
+    const dialog = page.getByRole("dialog", { name: "Enlarge the picture" });
+    await dialog.getByLabel("By", { exact: true }).selectOption("compact-x2");
+    await dialog.getByText(/256 × 256 · about/).waitFor();
+    await assertAccessible(page);
+    await dialog.getByRole("button", { name: "Enlarge", exact: true }).click();
+    await page.waitForFunction((before) => {
+      const shown = document.querySelector<HTMLImageElement>(".large img");
+      return shown && shown.getAttribute("src") !== before && shown.naturalWidth === 256;
+    }, address);
+    await page.getByRole("button", { name: "Use all" }).click();
+    await page.getByText("The form has it now").waitFor();
+    assert.equal(await page.locator(".chosen").count(), 0);
 
     const asked = await page.evaluate(async () => {
       const ask = async (prompt: string, steps: number) => {

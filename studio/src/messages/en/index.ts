@@ -1,6 +1,7 @@
 /** @file English, whose keys are everybody's. A view adds its own file here, and in each other language. */
 import { control } from "./control.ts";
 import { draw } from "./draw.ts";
+import { enlarge } from "./enlarge.ts";
 import { gallery } from "./gallery.ts";
 import { grid } from "./grid.ts";
 import { models } from "./models.ts";
@@ -14,6 +15,7 @@ export const en = {
   ...shell,
   ...draw,
   ...control,
+  ...enlarge,
   ...queue,
   ...recall,
   ...gallery,

@@ -2,6 +2,7 @@
 import type { Catalogue } from "../translate.ts";
 import { control } from "./control.ts";
 import { draw } from "./draw.ts";
+import { enlarge } from "./enlarge.ts";
 import { gallery } from "./gallery.ts";
 import { grid } from "./grid.ts";
 import { models } from "./models.ts";
@@ -15,6 +16,7 @@ export const he: Catalogue = {
   ...shell,
   ...draw,
   ...control,
+  ...enlarge,
   ...queue,
   ...recall,
   ...gallery,

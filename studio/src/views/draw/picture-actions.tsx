@@ -1,5 +1,7 @@
 /** @file What can be done with a picture that was drawn. */
-import type { Job } from "../../api/types.ts";
+import { useEffect, useState } from "preact/hooks";
+import { api } from "../../api/client.ts";
+import type { Job, JobFields } from "../../api/types.ts";
 import { t } from "../../messages/translate.ts";
 import { Icon } from "../../parts/icon.tsx";
 import { notify, notifyFailure } from "../../shell/notices.tsx";
@@ -8,7 +10,13 @@ import { drawVariations, useAll, useFields } from "./drawing.ts";
 import { PictureTools } from "./picture-tools.tsx";
 import { linkOf } from "./shared-link.ts";
 
-export function PictureActions({ job: { job, url, id, asset } }: { readonly job: Job }) {
+export function PictureActions({ job: { job: asked, url, id, asset, upscale } }: { readonly job: Job }) {
+  const [recalled, setRecalled] = useState<JobFields>();
+  // A larger copy tells itself how its picture was made.
+  useEffect(() => {
+    if (upscale) api.settingsOf(asset!).then((found) => setRecalled(found.job), notifyFailure);
+  }, []);
+  const job = recalled ?? asked;
   const share = () => {
     const link = linkOf(job, schema.peek()?.fields ?? []);
     // Pages without a certificate have no clipboard: the address then shows the link.

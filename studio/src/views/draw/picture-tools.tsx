@@ -1,5 +1,6 @@
-/** @file What can be made of a picture that was drawn: begin with it, draw a part of it anew, draw it larger. */
+/** @file What can be made of a picture that was drawn: begin with it, draw a part of it anew, draw it larger, enlarge it by a network. */
 import type { JobFields } from "../../api/types.ts";
+import { openEnlarge } from "../../enlarge/enlarge.tsx";
 import { t } from "../../messages/translate.ts";
 import { go } from "../../shell/route.ts";
 import { beginWithAsset } from "../../state/start-picture.ts";
@@ -28,6 +29,15 @@ export function PictureTools({ asset, job, leave = () => {} }: PictureToolsProps
       </button>
       <button type="button" onClick={inForm(() => drawLarger(job))}>
         {t("start.larger")}
+      </button>
+      <button
+        type="button"
+        onClick={() => {
+          leave();
+          openEnlarge(asset);
+        }}
+      >
+        {t("enlarge.open")}
       </button>
     </>
   );

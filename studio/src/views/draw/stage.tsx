@@ -72,10 +72,11 @@ function Stopped({ job: { id, job, state, step, steps = 0, error } }: { readonly
 }
 
 function Caption({ job }: { readonly job: Job }) {
-  const { state, step, steps = 0, etaMs } = job;
-  if (state === "done") return <PictureActions job={job} />;
+  const { state, step, steps = 0, etaMs, upscale } = job;
+  if (state === "done") return <PictureActions key={job.id} job={job} />;
   if (state === "failed" || state === "cancelled") return <Stopped job={job} />;
-  const words = state === "running" ? t("draw.step", { step, steps }) : t("draw.waiting");
+  const made = upscale ? "enlarge.step" : "draw.step";
+  const words = state === "running" ? t(made, { step, steps }) : t("draw.waiting");
   return (
     <p class="caption">
       <span>{words}</span>

@@ -2,6 +2,7 @@
 import type { ComponentType } from "preact";
 import { useEffect, useState } from "preact/hooks";
 import type { Size } from "../../api/types.ts";
+import { openEnlarge } from "../../enlarge/enlarge.tsx";
 import { t } from "../../messages/translate.ts";
 import { Field } from "../../parts/field.tsx";
 import { Icon } from "../../parts/icon.tsx";
@@ -47,6 +48,10 @@ function Chosen({ address }: { readonly address: string }) {
           >
             <Icon name="brush" />
             {t("start.edit")}
+          </button>
+          <button type="button" class="quiet" onClick={() => openEnlarge(address.replace("/api/assets/", ""))}>
+            <Icon name="zoom" />
+            {t("enlarge.open")}
           </button>
           <button type="button" class="quiet" onClick={endStartPicture}>
             <Icon name="close" />

@@ -17,7 +17,8 @@ interface Order {
 
 export function QueueRow({ job, order }: { readonly job: Job; readonly order?: Order }) {
   const { id, state, error } = job;
-  const words = { prompt: String(job.job.prompt ?? "").slice(0, 80) };
+  const title = job.upscale ? t("enlarge.job", { prompt: String(job.job.prompt ?? "") }) : String(job.job.prompt ?? "");
+  const words = { prompt: title.slice(0, 80) };
   const isOpen = state === "queued" || state === "running";
   const does = (what: (id: string) => Promise<Job>) => () =>
     void what(id).then((changed) => learnJobs([changed]), notifyFailure);
@@ -26,7 +27,7 @@ export function QueueRow({ job, order }: { readonly job: Job; readonly order?: O
       {order && <Handle id={id} order={order} />}
       <JobPicture job={job} small />
       <div class="about">
-        <p dir="auto">{String(job.job.prompt ?? "")}</p>
+        <p dir="auto">{title}</p>
         <p class={error ? "wrong" : "hint"}>{error?.message ?? stateWords(job)}</p>
       </div>
       <div class="row-actions">
@@ -40,10 +41,10 @@ export function QueueRow({ job, order }: { readonly job: Job; readonly order?: O
   );
 }
 
-function stateWords({ id, state, step, steps = 0, etaMs }: Job): string {
+function stateWords({ id, state, step, steps = 0, etaMs, upscale }: Job): string {
   if (state === "running") {
     const left = etaMs === undefined ? "" : ` · ${t("draw.left", { time: duration(etaMs) })}`;
-    return t("draw.step", { step, steps }) + left;
+    return t(upscale ? "enlarge.step" : "draw.step", { step, steps }) + left;
   }
   if (state !== "queued") return t(`queue.${state}`);
   const ms = readyMs.value.get(id);
