@@ -52,6 +52,13 @@ export async function serverFolder(): Promise<string> {
   return folder;
 }
 
+/** Of an engine that needs nothing. */
+const PRETENDED_PLAN: PlanReport = {
+  ...{ machine: "pretended", basis: "made up", predictedMs: 60_000, loadedBytes: 0, weightBytes: 0 },
+  ...{ budgets: { deviceBytes: 0, ramBytes: 0 }, peak: { deviceBytes: 0, ramBytes: 0 } },
+  ...{ overheadBytes: 0, processBytes: 0, keepsAll: true, phases: [], lanes: 1 },
+};
+
 export interface RunningServer extends AsyncDisposable {
   readonly url: string;
   /** What it wrote to stderr. */
@@ -198,7 +205,7 @@ export function pretendingEngine({
       onSeries?.(requests.map(({ job }) => job.prompt));
       return pretendMany(requests);
     },
-    plan: plan ?? (async () => ({ lanes, predictedMs: 60_000 }) as PlanReport),
+    plan: plan ?? (async () => ({ ...PRETENDED_PLAN, lanes })),
     async *watch({ signal } = {}) {
       yield* moments;
       await new Promise((resolve) => signal?.addEventListener("abort", resolve));

@@ -59,6 +59,13 @@ export function wrongMethod(method: string, allowed: readonly string[]): Refusal
   return new Refusal(405, { code: "E_METHOD", problem, next: "use one of those" }, allowed);
 }
 
+/** A field beside a job that there is not. */
+export function unknownBeside(name: string, allowed: readonly string[]): Refusal {
+  const problem = `there is no such field beside a job (there are ${allowed.join(", ")})`;
+  const next = "leave it out, or put it into job";
+  return new Refusal(400, { code: "E_JOB", subject: name.slice(0, 60), problem, next });
+}
+
 export function notReady(problem: string): Refusal {
   return new Refusal(503, { code: "E_NOT_READY", problem, next: "try again in a moment" });
 }

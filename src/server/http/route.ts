@@ -1,5 +1,6 @@
 /** @file A route: one row from which both the server and its OpenAPI document are made. */
 import type { Context } from "hono";
+import type * as z from "zod";
 import type { JsonObject } from "../../source/json-fields.ts";
 import { Refusal } from "./failures.ts";
 
@@ -29,6 +30,10 @@ export interface Route {
   readonly body?: { readonly schema: JsonObject } | { readonly mediaTypes: readonly string[] };
   /** What an answer is: "application/json" unless it says otherwise. */
   readonly answers?: string;
+  /** What it holds, where it is JSON. */
+  readonly answer?: z.ZodType;
+  /** Of an answer: 200 unless it says otherwise. */
+  readonly status?: 201 | 202;
   readonly handle: (context: RouteContext) => Response | Promise<Response>;
 }
 

@@ -1,4 +1,5 @@
 /** @file Our own routes for the gallery: found, listed by day, marked, deleted and brought back; small pictures of it. */
+
 import type { JsonObject } from "../../../source/json-fields.ts";
 import {
   assetOf,
@@ -11,6 +12,7 @@ import {
   searchGallery,
 } from "../../pictures/gallery.ts";
 import type { Services } from "../../services.ts";
+import { CHANGED, GALLERY, GALLERY_INDEX } from "../answers.ts";
 import { jsonOf, MAX_JSON_BYTES } from "../bodies.ts";
 import { notFound, Refusal } from "../failures.ts";
 import { type Parameter, type Route, type RouteContext, wholeOf } from "../route.ts";
@@ -44,7 +46,7 @@ export function galleryRoutes(services: Services): readonly Route[] {
     summary: string,
     what: (ids: readonly number[], body: JsonObject) => Promise<JsonObject>,
   ) => ({
-    ...({ method: "post", path: `/api/gallery/${name}`, summary } as const),
+    ...({ method: "post", path: `/api/gallery/${name}`, summary, answer: CHANGED } as const),
     async handle(context: RouteContext) {
       const body = await jsonOf(context, MAX_JSON_BYTES);
       return context.json(await what(idsOf(body.ids), body));
@@ -59,6 +61,7 @@ export function galleryRoutes(services: Services): readonly Route[] {
   return [
     {
       ...{ method: "get", path: "/api/gallery", summary: "The pictures that were drawn, the newest first" },
+      answer: GALLERY,
       parameters: [
         ...FILTER,
         { name: "ids", in: "query", description: "only these, with commas between", schema: { type: "string" } },
@@ -79,6 +82,7 @@ export function galleryRoutes(services: Services): readonly Route[] {
     },
     {
       ...{ method: "get", path: "/api/gallery/index", summary: "The numbers of all pictures that match, by day" },
+      answer: GALLERY_INDEX,
       parameters: [
         ...FILTER,
         {

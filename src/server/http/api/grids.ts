@@ -1,4 +1,5 @@
 /** @file Our own route for grids: one job with values of up to three fields, a cell each, asked for at once so that cells share passes over the weights. */
+
 import { UsageError } from "../../../errors.ts";
 import { JOB_FIELDS } from "../../../job/fields.ts";
 import { type GridAxis, parseAxis, requireApart } from "../../../job/grid-axis.ts";
@@ -6,6 +7,7 @@ import { drawSeed } from "../../../job/seed.ts";
 import type { GenerateJob } from "../../../job/types.ts";
 import { askEach, type Services } from "../../services.ts";
 import { checkServed } from "../../work/served-job.ts";
+import { GRID } from "../answers.ts";
 import { jsonOf, MAX_PICTURE_BODY_BYTES } from "../bodies.ts";
 import { Refusal } from "../failures.ts";
 import type { Route } from "../route.ts";
@@ -25,6 +27,7 @@ export function gridRoutes(services: Services): readonly Route[] {
         method: "post",
         path: "/api/grids",
         summary: "Ask for a grid: a picture for each pair of values, of one seed",
+        ...{ answer: GRID, status: 201 },
       },
       body: {
         schema: {

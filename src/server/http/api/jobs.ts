@@ -1,4 +1,5 @@
 /** @file Our own routes for jobs: asked for, looked at, cancelled, asked for again; and what happens to them, as it happens. */
+
 import * as z from "zod";
 import { JOB_FIELDS } from "../../../job/fields.ts";
 import { schemaOf } from "../../../job/schema.ts";
@@ -9,8 +10,9 @@ import { JOB_STATES, type JobRecord } from "../../queue/job-record.ts";
 import { ask, type Services } from "../../services.ts";
 import { previewPng } from "../../work/previews.ts";
 import { checkServed, MAX_COUNT, SERVED_LIMITS } from "../../work/served-job.ts";
+import { JOB, JOBS, WORKERS } from "../answers.ts";
 import { jsonOf, MAX_JSON_BYTES, MAX_PICTURE_BODY_BYTES } from "../bodies.ts";
-import { notFound, Refusal } from "../failures.ts";
+import { notFound, Refusal, unknownBeside } from "../failures.ts";
 import { type Parameter, type Route, type RouteContext, wholeOf } from "../route.ts";
 import { eventStream, type SentEvent } from "../sse.ts";
 
@@ -68,6 +70,7 @@ export function jobRoutes(services: Services): readonly Route[] {
   return [
     {
       ...{ method: "post", path: "/api/jobs", summary: "Ask for pictures: a job each, with seeds counting up" },
+      ...{ answer: JOBS, status: 201 },
       parameters: [IDEMPOTENCY_KEY],
       body: {
         schema: {
@@ -85,14 +88,14 @@ export function jobRoutes(services: Services): readonly Route[] {
       async handle(context) {
         const { job, count = 1, priority, model, ...others } = await jsonOf(context, MAX_PICTURE_BODY_BYTES);
         const [unknown] = Object.keys(others);
-        if (unknown !== undefined) throw unknownField(unknown);
+        if (unknown !== undefined) throw unknownBeside(unknown, ["job", "count", "priority", "model"]);
         const asking = { ...askingOf(context, priority), ...(model !== undefined && { model: String(model) }) };
         const jobs = await ask(services, checkServed(job), within("count", count, 1, MAX_COUNT), asking);
         return context.json({ jobs: jobs.map(jobView) }, 201);
       },
     },
     {
-      ...{ method: "get", path: "/api/jobs", summary: "The jobs, the newest first" },
+      ...{ method: "get", path: "/api/jobs", summary: "The jobs, the newest first", answer: JOBS },
       parameters: [
         { name: "state", in: "query", description: "only those", schema: { type: "string", enum: [...JOB_STATES] } },
         {
@@ -115,10 +118,11 @@ export function jobRoutes(services: Services): readonly Route[] {
     },
     {
       ...{ method: "get", path: "/api/workers", summary: "The workers that live, and the models that each can open" },
+      answer: WORKERS,
       handle: async (context) => context.json({ workers: await entries.living() }),
     },
     {
-      ...{ method: "get", path: "/api/jobs/:id", summary: "One job" },
+      ...{ method: "get", path: "/api/jobs/:id", summary: "One job", answer: JOB },
       handle: (context) => found(context, (id) => queue.get(id)),
     },
     {
@@ -143,15 +147,18 @@ export function jobRoutes(services: Services): readonly Route[] {
         method: "post",
         path: "/api/jobs/:id/cancel",
         summary: "Take a job out of the queue, or stop it within a step",
+        answer: JOB,
       },
       handle: (context) => found(context, (id) => queue.cancel(id)),
     },
     {
       ...{ method: "post", path: "/api/jobs/:id/retry", summary: "Put a failed or cancelled job into the queue again" },
+      answer: JOB,
       handle: (context) => found(context, (id) => queue.retry(id)),
     },
     {
       ...{ method: "post", path: "/api/jobs/:id/priority", summary: "Put a waiting job before or behind others" },
+      answer: JOB,
       body: {
         schema: {
           type: "object",
@@ -168,6 +175,7 @@ export function jobRoutes(services: Services): readonly Route[] {
     },
     {
       ...{ method: "post", path: "/api/jobs/:id/move", summary: "Put a waiting job right before another one" },
+      answer: JOB,
       body: {
         schema: {
           type: "object",
@@ -230,14 +238,4 @@ function within(subject: string, value: unknown, min: number, max: number): numb
   if (typeof value === "number" && Number.isInteger(value) && value >= min && value <= max) return value;
   const problem = `a whole number from ${min} to ${max} is wanted`;
   throw new Refusal(400, { code: "E_JOB", subject, problem, next: `give ${subject} such a value` });
-}
-
-function unknownField(name: string): Refusal {
-  const problem = "there is no such field beside a job (there are job, count, priority, model)";
-  return new Refusal(400, {
-    code: "E_JOB",
-    subject: name.slice(0, 60),
-    problem,
-    next: "leave it out, or put it into job",
-  });
 }

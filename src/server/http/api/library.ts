@@ -4,6 +4,7 @@ import { modelNamed } from "../../../library/model-name.ts";
 import { type CachedModel, cachedModels } from "../../../node/hub/cached-models.ts";
 import { smallPicture } from "../../pictures/thumbnails.ts";
 import type { Services } from "../../services.ts";
+import { IMPORT, LIBRARY } from "../answers.ts";
 import { jsonOf, MAX_JSON_BYTES } from "../bodies.ts";
 import { notFound, Refusal } from "../failures.ts";
 import type { Route } from "../route.ts";
@@ -14,6 +15,7 @@ export function libraryRoutes(services: Services): readonly Route[] {
   return [
     {
       ...{ method: "get", path: "/api/library", summary: "Models and adapters that lie on this machine" },
+      answer: LIBRARY,
       async handle(context) {
         const { signal } = context.req.raw;
         const [names, hub, adapters] = await Promise.all([
@@ -45,6 +47,7 @@ export function libraryRoutes(services: Services): readonly Route[] {
     },
     {
       ...{ method: "post", path: "/api/library/import", summary: "Put a model of the cache into the block store" },
+      ...{ answer: IMPORT, status: 202 },
       body: {
         schema: {
           ...{ type: "object", properties: { model: { type: "string" } }, required: ["model"] },
@@ -63,6 +66,7 @@ export function libraryRoutes(services: Services): readonly Route[] {
     },
     {
       ...{ method: "post", path: "/api/library/imports/:id/cancel", summary: "Stop an import; it can go on later" },
+      answer: IMPORT,
       handle(context) {
         const id = context.req.param("id") ?? "";
         const state = imports.cancel(id);

@@ -1,6 +1,8 @@
 /** @file Our own routes for pictures and models: assets by their hash, and what is served. */
+
 import { modelNamed } from "../../../library/model-name.ts";
 import { openEngineOf, type Services } from "../../services.ts";
+import { ASSET, MODELS } from "../answers.ts";
 import { bytesOf, MAX_PICTURE_BODY_BYTES } from "../bodies.ts";
 import { notFound } from "../failures.ts";
 import type { Route } from "../route.ts";
@@ -11,6 +13,7 @@ export function pictureRoutes(services: Services): readonly Route[] {
   return [
     {
       ...{ method: "post", path: "/api/assets", summary: "Upload a picture; jobs name it by sha256: and its hash" },
+      ...{ answer: ASSET, status: 201 },
       body: { mediaTypes: MEDIA_TYPES },
       async handle(context) {
         requireMediaType(context.req.header("content-type"));
@@ -34,7 +37,7 @@ export function pictureRoutes(services: Services): readonly Route[] {
       },
     },
     {
-      ...{ method: "get", path: "/api/models", summary: "What is served" },
+      ...{ method: "get", path: "/api/models", summary: "What is served", answer: MODELS },
       async handle(context) {
         // Of the one that is open here more is known than its name.
         const info = services.worker ? openEngineOf(services).info : undefined;

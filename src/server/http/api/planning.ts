@@ -1,12 +1,14 @@
 /** @file Our own routes for plans and what becomes of them: a job's plan, the same on other budgets and cards, and what the engine does right now. */
+
 import { checkPlanJob, checkPlanOptions } from "../../../job/schema.ts";
 import type { PlanJob, PlanOptions, PlanReport } from "../../../job/types.ts";
 import { DESCRIBED_MACHINES, describedMachine } from "../../../plan/machine.ts";
 import { isJsonObject, type JsonObject } from "../../../source/json-fields.ts";
 import { openEngineOf, type Services } from "../../services.ts";
 import { checkServed, withPictures } from "../../work/served-job.ts";
+import { PLANNED, TELEMETRY } from "../answers.ts";
 import { jsonOf, MAX_PICTURE_BODY_BYTES } from "../bodies.ts";
-import { failureOf, Refusal } from "../failures.ts";
+import { failureOf, Refusal, unknownBeside } from "../failures.ts";
 import type { Route } from "../route.ts";
 import { eventStream } from "../sse.ts";
 import { jobSchema } from "./jobs.ts";
@@ -33,6 +35,7 @@ export function planningRoutes(services: Services): readonly Route[] {
         method: "post",
         path: "/api/plan",
         summary: "What a job would take here and on other cards, without drawing it",
+        answer: PLANNED,
       },
       body: {
         schema: {
@@ -43,14 +46,18 @@ export function planningRoutes(services: Services): readonly Route[] {
             brief: { type: "boolean", description: "without the maps of blocks" },
           },
           required: ["job"],
+          additionalProperties: false,
         },
       },
       async handle(context) {
-        const { job, variants, brief = false } = await jsonOf(context, MAX_PICTURE_BODY_BYTES);
+        const { job, variants, brief = false, ...others } = await jsonOf(context, MAX_PICTURE_BODY_BYTES);
+        const [unknown] = Object.keys(others);
+        if (unknown !== undefined) throw unknownBeside(unknown, ["job", "variants", "brief"]);
+        if (typeof brief !== "boolean") throw refusal("brief", "true or false is wanted");
         const checked = checkPlanJob(job);
         const served = await withPictures(checkServed({ ...checked, prompt: checked.prompt ?? "" }), assets);
         const engine = openEngineOf(services);
-        const shown = (plan: PlanReport) => (brief === true ? withoutMaps(plan) : plan);
+        const shown = (plan: PlanReport) => (brief ? withoutMaps(plan) : plan);
         if (variants === undefined) return context.json(shown(await engine.plan(served)));
         const plans: unknown[] = [];
         for (const options of optionsOf(variants))
@@ -73,6 +80,7 @@ export function planningRoutes(services: Services): readonly Route[] {
         method: "get",
         path: "/api/telemetry",
         summary: "The plan that is carried out, and what the last picture took",
+        answer: TELEMETRY,
       },
       handle: (context) => context.json({ info: openEngineOf(services).info, ...live.latest }),
     },

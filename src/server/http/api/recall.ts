@@ -1,6 +1,7 @@
 /** @file Our own routes that read pictures back: any program's, sent or stored here, as the settings that made them; and texts that were in some. */
 import { recallOf, recallOfText } from "../../pictures/recall.ts";
 import { openEngineOf, type Services } from "../../services.ts";
+import { RECALLED } from "../answers.ts";
 import { bytesOf, jsonOf, MAX_JSON_BYTES, MAX_PICTURE_BODY_BYTES } from "../bodies.ts";
 import { notFound, Refusal } from "../failures.ts";
 import type { Route } from "../route.ts";
@@ -20,6 +21,7 @@ export function recallRoutes(services: Services): readonly Route[] {
   return [
     {
       ...{ method: "post", path: "/api/pictures/read", summary: "The settings that a picture of any program holds" },
+      answer: RECALLED,
       body: { mediaTypes: MEDIA_TYPES },
       async handle(context) {
         requireMediaType(context.req.header("content-type"));
@@ -28,6 +30,7 @@ export function recallRoutes(services: Services): readonly Route[] {
     },
     {
       ...{ method: "post", path: "/api/texts/read", summary: "The settings in an infotext or a graph that was copied" },
+      answer: RECALLED,
       body: {
         schema: {
           ...{ type: "object", properties: { text: { type: "string" } }, required: ["text"] },
@@ -45,6 +48,7 @@ export function recallRoutes(services: Services): readonly Route[] {
     },
     {
       ...{ method: "get", path: "/api/assets/:sha256/settings", summary: "The settings that a stored picture holds" },
+      answer: RECALLED,
       async handle(context) {
         const sha256 = context.req.param("sha256") ?? "";
         const read = /^[0-9a-f]{64}$/.test(sha256) ? await services.assets.read(sha256) : undefined;

@@ -6,6 +6,7 @@ import { upscalerNamed, upscalerNames, upscalersIn } from "../../../node/upscale
 import type { JsonObject } from "../../../source/json-fields.ts";
 import { askUpscale, openEngineOf, type Services } from "../../services.ts";
 import { checkServedUpscale, withPicture } from "../../work/served-upscale.ts";
+import { PLAN, UPSCALE, UPSCALERS } from "../answers.ts";
 import { jsonOf, MAX_PICTURE_BODY_BYTES } from "../bodies.ts";
 import { Refusal } from "../failures.ts";
 import type { Route } from "../route.ts";
@@ -22,10 +23,12 @@ export function upscaleRoutes(services: Services): readonly Route[] {
   return [
     {
       ...{ method: "get", path: "/api/upscalers", summary: "The networks of this machine that enlarge pictures" },
+      answer: UPSCALERS,
       handle: async (context) => context.json({ upscalers: await upscalersIn(upscalerDir) }),
     },
     {
       ...{ method: "post", path: "/api/upscales", summary: "Ask for a picture to be enlarged: a job as others are" },
+      ...{ answer: UPSCALE, status: 201 },
       parameters: [IDEMPOTENCY_KEY],
       body: body({ priority: PRIORITY }),
       async handle(context) {
@@ -37,6 +40,7 @@ export function upscaleRoutes(services: Services): readonly Route[] {
     },
     {
       ...{ method: "post", path: "/api/upscales/plan", summary: "What it would take, without doing it" },
+      answer: PLAN,
       body: body({}),
       async handle(context) {
         const { upscale, ...others } = await jsonOf(context, MAX_PICTURE_BODY_BYTES);

@@ -5,6 +5,7 @@ import type { JsonObject } from "../../../source/json-fields.ts";
 import type { JobRecord } from "../../queue/job-record.ts";
 import { allOver, ask, pictureOf, type Services } from "../../services.ts";
 import { previewPng } from "../../work/previews.ts";
+import { OPENAI_MODELS, OPENAI_PICTURES } from "../answers.ts";
 import { jsonOf, MAX_PICTURE_BODY_BYTES } from "../bodies.ts";
 import { JobFailure, Refusal } from "../failures.ts";
 import type { Route, RouteContext } from "../route.ts";
@@ -22,11 +23,13 @@ export function openAiRoutes(services: Services): readonly Route[] {
   return [
     {
       ...{ method: "get", path: "/v1/models", summary: "The models that are served, as OpenAI lists models" },
+      answer: OPENAI_MODELS,
       handle: async (context) =>
         context.json({ object: "list", data: (await services.models.names()).map((name) => model(name)) }),
     },
     {
       ...{ method: "post", path: "/v1/images/generations", summary: "Pictures from a prompt, as OpenAI's API has it" },
+      answer: OPENAI_PICTURES,
       body: {
         schema: {
           type: "object",
@@ -52,6 +55,7 @@ export function openAiRoutes(services: Services): readonly Route[] {
     },
     {
       ...{ method: "post", path: "/v1/images/edits", summary: "Pictures from a picture, with a mask or without" },
+      answer: OPENAI_PICTURES,
       body: { mediaTypes: ["multipart/form-data"] },
       async handle(context) {
         const body = await formBody(context);
@@ -60,6 +64,7 @@ export function openAiRoutes(services: Services): readonly Route[] {
     },
     {
       ...{ method: "post", path: "/v1/images/variations", summary: "Other pictures like a picture" },
+      answer: OPENAI_PICTURES,
       body: { mediaTypes: ["multipart/form-data"] },
       async handle(context) {
         const body = await formBody(context);
