@@ -168,6 +168,26 @@ test("a purge takes what was deleted long ago, and only files that nothing else 
     await database.query("update solvay.gallery set deleted_at = now() - make_interval(days => 31) where id = 2");
     // 4 has the same file.
     assert.deepEqual(await purgeDeleted(database), []);
+    // Jobs that wait read pictures by whichever field: these two are named by a control and an upscale alone, the third by none.
+    const [asset, control, upscale] = ["a", "b", "c"].map((letter) => letter.repeat(64));
+    await database.query(
+      `insert into solvay.assets select sha256, 'x', 'image/png', 1, 1, 1 from unnest(string_to_array($1, ',')) sha256`,
+      [`${asset},${control},${upscale}`],
+    );
+    await database.query(
+      `insert into solvay.jobs (id, hash, asked_hash, job, owner, request, state, priority, upscale)
+       select gen_random_uuid(), '', '', job, '', gen_random_uuid(), 'queued', 0, upscale from (values
+         ($1::jsonb, null::jsonb), ('{}', $2::jsonb), ('{}', null)) asked (job, upscale)`,
+      [JSON.stringify({ controls: [{ image: `sha256:${control}` }] }), JSON.stringify({ image: `sha256:${upscale}` })],
+    );
+    await database.query(
+      `insert into solvay.gallery (job, asset, infotext, deleted_at)
+       select j.id, a.sha256, '', now() - make_interval(days => 31)
+       from (select id, row_number() over (order by number) as n from solvay.jobs where hash = '') j
+       join (select sha256, row_number() over (order by sha256) as n from solvay.assets where name = 'x') a using (n)`,
+    );
+    assert.deepEqual(await purgeDeleted(database), [asset]);
+    await database.query("delete from solvay.jobs where hash = ''");
     await database.query("update solvay.gallery set deleted_at = now() - make_interval(days => 31) where id in (1, 3)");
   }
   const before = globSync("images/filled/*.png", { cwd: folder }).length;

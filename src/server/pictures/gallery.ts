@@ -121,7 +121,7 @@ export async function assetOf(database: Database, id: number): Promise<string | 
 
 /**
  * Forgets what was deleted more than `days` ago. Resolves to the pictures that nothing names any more, no other picture of the gallery and no job that
- * begins with them, by hash: their files may go.
+ * reads them, by hash: their files may go.
  */
 export async function purgeDeleted(database: Database, days = KEPT_DAYS): Promise<readonly string[]> {
   return await database.transaction(async (sql) => {
@@ -133,7 +133,7 @@ export async function purgeDeleted(database: Database, days = KEPT_DAYS): Promis
       `select a.sha256 from solvay.assets a where a.sha256 = any($1::text[])
        and not exists (select from solvay.gallery g where g.asset = a.sha256)
        and not exists (select from solvay.jobs j where j.state in ('queued', 'running')
-         and 'sha256:' || a.sha256 in (j.job->>'initImage', j.job->>'maskImage'))`,
+         and position('sha256:' || a.sha256 in concat(j.job, j.upscale)) > 0)`,
       [arrayOf([...new Set(gone.map(({ asset }) => asset))])],
     );
     return rows.map(({ sha256 }) => sha256);

@@ -60,7 +60,7 @@ async function pruneUploads(database: Database, store: PictureStore): Promise<vo
          where a.name like 'uploads/%' and a.created_at < now() - make_interval(days => $1)
            and not exists (select from solvay.gallery g where g.asset = a.sha256)
        ), named as materialized (
-         select distinct found[1] as sha256 from solvay.jobs, regexp_matches(job::text, 'sha256:([0-9a-f]{64})', 'g') found
+         select distinct found[1] as sha256 from solvay.jobs, regexp_matches(concat(job, upscale), 'sha256:([0-9a-f]{64})', 'g') found
          where exists (select from old)
        )
        delete from solvay.assets where sha256 in (
