@@ -1,0 +1,52 @@
+/** @file What reading adapters' tensors takes of host memory is in the plan, and a reading that failed is made again. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { AdapterSet } from "../../src/adapters/adapter-set.ts";
+import { gainTensor } from "../../src/adapters/gain.ts";
+import type { LowRankChange, MagnitudeChange } from "../../src/adapters/layer-change.ts";
+import { WORKSPACE_BYTES } from "../../src/adapters/made/product-kernel.ts";
+import type { TensorEntry } from "../../src/container/table.ts";
+import { drawer, tensorOf, valuesOf } from "../support/adapters.ts";
+
+const [OUT, IN, RANK] = [48, 32, 8];
+const draw = drawer(3);
+const drawn = (name: string, ...shape: number[]) => tensorOf(name, shape, draw(shape, 1), "f16");
+const change: LowRankChange = {
+  ...{ kind: "low-rank", scale: 1 },
+  ...{ down: drawn("down", RANK, IN), up: drawn("up", OUT, RANK) },
+};
+const magnitude: MagnitudeChange = { kind: "magnitude", change, magnitude: drawn("magnitude", OUT), onInput: false };
+const weight = drawn("layer.weight", OUT, IN);
+const gainOf = (of: TensorEntry) => gainTensor(magnitude.magnitude, of, change, false);
+
+test("a gain whose first reading failed is made by the next one", async () => {
+  let fails = true;
+  const source: TensorEntry["source"] = {
+    ...weight.source,
+    async read(at, into) {
+      if (fails) throw new Error("unplugged");
+      await weight.source.read(at, into);
+    },
+  };
+  const gain = gainOf({ ...weight, source });
+  await assert.rejects(valuesOf(gain), /unplugged/);
+  fails = false;
+  assert.deepEqual(await valuesOf(gain), await valuesOf(gainOf(weight)));
+});
+
+test("factors in fp32 and what is kept of a gain are counted: by the tensor, and eight readings of them by the set", () => {
+  const gain = gainOf(weight);
+  const factorBytes = 4 * RANK * (IN + OUT);
+  assert.ok(gain.source.readingBytes! >= 3 * factorBytes + 4 * 2 ** 20);
+  const layers = new Map([["unet", new Map([["layer", [magnitude]]])]]);
+  const set = new AdapterSet([{ id: "a", layers }], () => new Map([[weight.name, weight]]));
+  const made = Math.max(
+    ...[...set.components.get("unet")!.table.values()].map(({ source }) => source.readingBytes ?? 0),
+  );
+  assert.equal(set.hostBytes, 8 * made + 4 * OUT + WORKSPACE_BYTES);
+  const plain = new AdapterSet(
+    [{ id: "b", layers: new Map([["unet", new Map([["layer", [change]]])]]) }],
+    () => new Map(),
+  );
+  assert.equal(plain.hostBytes, 0);
+});
