@@ -55,6 +55,7 @@ test("what is no grid is refused", async () => {
     [{ job: { prompt: "a" }, x: "steps=1-30", y: "guidance=1-30" }, "E_GRID"],
     [{ job: { prompt: "a" }, x: "model=a,b" }, "E_GRID"],
     [{ job: { prompt: "a" }, w: "steps=1,2" }, "E_GRID"],
+    [{ job: { prompt: "a" }, x: "steps=1,2", from: -1 }, "E_GRID"],
     [{ job: { prompt: "a" }, x: "steps=1,1000" }, "E_JOB"],
   ] as const) {
     const { status, json } = await grid(body);

@@ -175,14 +175,16 @@ export class JobQueue {
     await addEvent(sql, id, "queued", { priority });
   }
 
-  async #requireRoom(sql: Sql, owner: string, more: number): Promise<void> {
-    const [row] = await sql.query<{ all: number; own: number }>(
-      `select count(*)::int as all, (count(*) filter (where owner = $1))::int as own from solvay.jobs
-       where state in ('queued', 'running')`,
-      [owner],
-    );
+  /** How many jobs it would take now of this owner. */
+  async room(owner: string): Promise<number> {
     const { open, openOfOne } = this.#limits;
-    const { all = 0, own = 0 } = row ?? {};
+    const { all, own } = await openJobs(this.#database, owner);
+    return Math.max(0, Math.min(open - all, owner === "" ? open : openOfOne - own));
+  }
+
+  async #requireRoom(sql: Sql, owner: string, more: number): Promise<void> {
+    const { open, openOfOne } = this.#limits;
+    const { all, own } = await openJobs(sql, owner);
     if (all + more > open) {
       const problem = `the queue is full (found ${all} jobs and ${more} more, allowed ${open})`;
       throw new UsageError({ code: "E_QUEUE_FULL", problem, next: "try again later" });
@@ -210,4 +212,14 @@ async function setPriority(sql: Sql, id: string, priority: number): Promise<void
   const text = "update solvay.jobs set priority = $2 where id = $1 and state = 'queued' returning id";
   const [row] = await sql.query(text, [id, priority]);
   if (row) await addEvent(sql, id, "queued", { priority });
+}
+
+/** That wait or run: everybody's, and the owner's. */
+async function openJobs(sql: Sql | Database, owner: string): Promise<{ readonly all: number; readonly own: number }> {
+  const [row] = await sql.query<{ all: number; own: number }>(
+    `select count(*)::int as all, (count(*) filter (where owner = $1))::int as own from solvay.jobs
+     where state in ('queued', 'running')`,
+    [owner],
+  );
+  return { all: row?.all ?? 0, own: row?.own ?? 0 };
 }

@@ -54,7 +54,7 @@ async function open(): Promise<Filled> {
   mkdirSync(controls);
   writeFileSync(`${controls}/edges.safetensors`, "");
   const server = await pretendingServer({
-    ...{ home, env: { HOME: home } },
+    ...{ home, env: { HOME: home }, queueLimit: 12 },
     models: new Map([["pretence", { loraDir: loras, controlDir: controls, store: `${folder}/store` }]]),
     ...{ folder, studio: true, moments: [moment(1, KEYS.slice(0, 2)), moment(2, KEYS.slice(1, 3))] },
     plan: async (_, options) => planFor(options),

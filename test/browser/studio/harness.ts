@@ -5,11 +5,13 @@ import { rm } from "node:fs/promises";
 import { createRequire } from "node:module";
 import type { TestContext } from "node:test";
 import type { Browser, BrowserContextOptions, Page } from "playwright-core";
+import { StudioFiles } from "../../../src/server/studio/studio-files.ts";
 import { pretendingServer, type RunningServer, serverFolder } from "../../support/server.ts";
 import { launchChromium } from "../chromium.ts";
 
 /** For what comes at once on a machine that does nothing else. */
 const PATIENCE_MS = 30_000 * Number(process.env.SOLVAY_TEST_PATIENCE ?? 1);
+const BUILD_MS = 300_000;
 
 export interface PageOptions extends BrowserContextOptions {
   /** Where it opens. Default: "/". */
@@ -33,6 +35,8 @@ export class StudioUnderTest implements AsyncDisposable {
 
   static async open(): Promise<StudioUnderTest> {
     const folder = await serverFolder();
+    // Built once: no page waits for it then, however busy the machine is.
+    await StudioFiles.open(AbortSignal.timeout(BUILD_MS));
     const [browser, server] = await Promise.all([launchChromium(), pretendingServer({ folder, studio: true })]);
     return new StudioUnderTest(browser, folder, server);
   }

@@ -21,6 +21,11 @@ export function gridRoutes(services: Services): readonly Route[] {
     type: "string",
     description: 'a field and values: "steps=10,20-40:10", "sampler=euler,dpm++ 2m", "prompt-sr=cat,dog"',
   };
+  const from = {
+    ...{ type: "integer", minimum: 0, maximum: MAX_CELLS },
+    description:
+      "only as many cells as the queue has room for, after so many that were asked for; next says where to go on",
+  };
   return [
     {
       ...{
@@ -32,27 +37,52 @@ export function gridRoutes(services: Services): readonly Route[] {
       body: {
         schema: {
           type: "object",
-          properties: { job: jobSchema(), model: { type: "string" }, x: axis, y: axis, z: axis },
+          properties: { job: jobSchema(), model: { type: "string" }, x: axis, y: axis, z: axis, from },
           required: ["job", "x"],
           additionalProperties: false,
         },
       },
       async handle(context) {
-        const { job, model, ...others } = await jsonOf(context, MAX_PICTURE_BODY_BYTES);
+        const { job, model, from, ...others } = await jsonOf(context, MAX_PICTURE_BODY_BYTES);
         const axes = axesOf(others);
         const asked = checkServed(job);
         const cells = cellsOf({ ...asked, seed: asked.seed ?? drawSeed() }, axes);
+        const owner = context.get("owner");
         const order = sharingOrder(axes);
+        const begin = beginOf(from);
+        const room = from === undefined ? order.length : await services.queue.room(owner);
+        const part = order.slice(begin, begin + fitting(order.length - begin, room));
         const jobs = await askEach(
           services,
-          order.map((cell) => cells[cell]!),
-          { owner: context.get("owner"), ...(model !== undefined && { model: String(model) }) },
+          part.map((cell) => cells[cell]!),
+          { owner, ...(model !== undefined && { model: String(model) }) },
         );
-        const byCell = cells.map((_, cell) => jobView(jobs[order.indexOf(cell)]!));
-        return context.json({ axes: axes.map(({ name, texts }) => ({ name, texts })), jobs: byCell }, 201);
+        const found = new Map(part.map((cell, at) => [cell, jobView(jobs[at]!)]));
+        const end = begin + part.length;
+        return context.json(
+          {
+            axes: axes.map(({ name, texts }) => ({ name, texts })),
+            jobs: cells.map((_, cell) => found.get(cell) ?? null),
+            ...(from !== undefined && { next: end < order.length ? end : null }),
+          },
+          201,
+        );
       },
     },
   ];
+}
+
+/** Throws Refusal. */
+function beginOf(from: unknown): number {
+  if (from === undefined) return 0;
+  if (typeof from === "number" && Number.isInteger(from) && from >= 0 && from <= MAX_CELLS) return from;
+  const problem = `a whole number from 0 to ${MAX_CELLS} is wanted`;
+  throw new Refusal(400, { code: "E_GRID", subject: "from", problem, next: "give the next of the answer before" });
+}
+
+/** Of so many cells: all, or as many as leave an eighth of the room for others. */
+function fitting(cells: number, room: number): number {
+  return cells <= room ? Math.max(0, cells) : Math.ceil((room * 7) / 8);
 }
 
 /** Throws UsageError `E_GRID`, or Refusal. */

@@ -16,4 +16,9 @@ export const grid = {
   "grid.addOne": "Dazu ...",
   "grid.done": { one: "{done} von {count} Bild", other: "{done} von {count} Bildern" },
   "grid.size": "Größe der Felder",
+  "grid.later": {
+    one: "{count} weiteres wartet auf Platz in der Warteschlange",
+    other: "{count} weitere warten auf Platz in der Warteschlange",
+  },
+  "grid.leaveOut": "Weglassen",
 } as const;

@@ -16,4 +16,6 @@ export const grid = {
   "grid.addOne": "Add ...",
   "grid.done": { one: "{done} of {count} picture", other: "{done} of {count} pictures" },
   "grid.size": "Size of the cells",
+  "grid.later": { one: "{count} more waits for room in the queue", other: "{count} more wait for room in the queue" },
+  "grid.leaveOut": "Leave them out",
 } as const;

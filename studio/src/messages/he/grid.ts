@@ -16,4 +16,10 @@ export const grid = {
   "grid.addOne": "הוספה ...",
   "grid.done": { one: "{done} מתוך תמונה אחת", two: "{done} מתוך שתי תמונות", other: "{done} מתוך {count} תמונות" },
   "grid.size": "גודל התאים",
+  "grid.later": {
+    one: "עוד אחת מחכה למקום בתור",
+    two: "עוד שתיים מחכות למקום בתור",
+    other: "עוד {count} מחכות למקום בתור",
+  },
+  "grid.leaveOut": "לוותר עליהן",
 } as const;

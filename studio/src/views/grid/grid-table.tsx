@@ -5,24 +5,33 @@ import { maybe, t } from "../../messages/translate.ts";
 import { JobPicture } from "../../parts/job-picture.tsx";
 import { titleOf } from "../../parts/words.ts";
 import { go } from "../../shell/route.ts";
-import type { Grid } from "../../state/grids.ts";
+import { endGrid, type Grid } from "../../state/grids.ts";
 import { jobs } from "../../state/jobs.ts";
 import { selected } from "../draw/drawing.ts";
 
 const NO_AXIS: Grid["axes"][number] = { name: "", texts: [""] };
 const CELL_REM = { min: 5, max: 24, start: 11 };
 
-export function GridTable({ grid: { axes, cells, prompt } }: { readonly grid: Grid }) {
+export function GridTable({ grid: { axes, cells, prompt, rest } }: { readonly grid: Grid }) {
   const [x = NO_AXIS, y = NO_AXIS, z = NO_AXIS] = axes;
   const [rem, setRem] = useState(CELL_REM.start);
-  const done = cells.filter((id) => jobs.value.get(id)?.state === "done").length;
+  const done = cells.filter((id) => id !== null && jobs.value.get(id)?.state === "done").length;
+  const later = cells.filter((id) => id === null).length;
   const cellOf = (column: number, row: number, sheet: number) =>
-    jobs.value.get(cells[column + x.texts.length * (row + y.texts.length * sheet)]!);
+    jobs.value.get(cells[column + x.texts.length * (row + y.texts.length * sheet)] ?? "");
   return (
     <section class="grid" style={{ "--cell": `${rem}rem` }} aria-label={t("nav.grid")}>
       <div class="part-head">
         <h2 dir="auto">{prompt}</h2>
         <span class="hint">{t("grid.done", { done, count: cells.length })}</span>
+        {rest && (
+          <>
+            <span class="hint">{t("grid.later", { count: later })}</span>
+            <button type="button" class="quiet" onClick={endGrid}>
+              {t("grid.leaveOut")}
+            </button>
+          </>
+        )}
         <label class="grid-size">
           <span class="hidden">{t("grid.size")}</span>
           <input

@@ -24,9 +24,9 @@ export default function GridView() {
   const known = jobsKnown.value;
   // Cells of long ago are no longer in the list of jobs.
   useEffect(() => {
-    const missing = known && shown ? shown.cells.filter((id) => !jobs.peek().has(id)) : [];
+    const missing = known && shown ? shown.cells.filter((id) => id !== null && !jobs.peek().has(id)) : [];
     for (const id of missing)
-      api.job(id).then(
+      api.job(id!).then(
         (job) => learnJobs([job]),
         () => {},
       );
