@@ -18,7 +18,7 @@ export interface FileResult {
   readonly failures: readonly { readonly where: string; readonly error: string }[];
   readonly skips: readonly { readonly where: string; readonly reason: string }[];
   readonly elapsedMs: number;
-  /** Of its own process, without what it started; undefined where it didn't come to its end. */
+  /** With what it started and saw end; undefined where it didn't come to its end. */
   readonly cpuSeconds: number | undefined;
 }
 

@@ -38,6 +38,14 @@ test("tests that pass, fail and are skipped are counted and placed; suites are n
   assert.ok(found.cpuSeconds! > 0);
 });
 
+test("a file's CPU time is that of the processes it started too", { skip: process.platform !== "linux" }, async () => {
+  const spin = "for (let used = 0; used < 6e5; used = process.cpuUsage().user + process.cpuUsage().system);";
+  const found = await resultOf(`import { spawnSync } from "node:child_process";
+    test("a", () => { spawnSync(process.execPath, ["-e", ${JSON.stringify(spin)}]); });`);
+  assert.deepEqual(found.failures, []);
+  assert.ok(found.cpuSeconds! >= 0.6);
+});
+
 test("a test that never lets go of the thread is killed and named", async () => {
   const found = await resultOf(`test("outer", async (t) => { await t.test("spins", () => { for (;;); }); });`, 4000);
   assert.deepEqual(
