@@ -99,6 +99,9 @@ if (files.length > 0) {
     SOLVAY_STATE: mkdtempSync(path.join(folder, "state-")),
     // Hundreds of engines' threads and commands load the same files: their types are stripped once.
     NODE_COMPILE_CACHE: path.join(folder, "compiled"),
+    // What imports are found by, in processes and threads that they start, too.
+    NODE_OPTIONS:
+      `${process.env.NODE_OPTIONS ?? ""} --import=${new URL("test/module-places.mjs", import.meta.url).href}`.trim(),
   };
   await Promise.all(Array.from({ length: AT_ONCE }, () => runNext(env)));
 }

@@ -61,7 +61,11 @@ export default async function* report(source: AsyncIterable<RunnerEvent>): Async
 async function childrensCpuSeconds(): Promise<number> {
   const stat = await readFile("/proc/self/stat", "utf8").catch(() => "");
   // Behind the name in brackets, which may hold anything: fields 16 and 17 of proc_pid_stat(5), in ticks.
-  const [user = 0, system = 0] = stat.slice(stat.lastIndexOf(")") + 2).split(" ").slice(13, 15).map(Number);
+  const [user = 0, system = 0] = stat
+    .slice(stat.lastIndexOf(")") + 2)
+    .split(" ")
+    .slice(13, 15)
+    .map(Number);
   return (user + system) / TICKS_PER_SECOND;
 }
 
