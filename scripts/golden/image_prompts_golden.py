@@ -10,8 +10,9 @@ import shutil
 import numpy as np
 import torch
 from diffusers import StableDiffusionXLPipeline
+from diffusers.image_processor import IPAdapterMaskProcessor
 from diffusers.models.embeddings import ImageProjection, IPAdapterPlusImageProjection
-from PIL import Image
+from PIL import Image, ImageDraw
 from pipeline_golden import CONFIGS
 from safetensors.torch import save_file
 from tiny_sdxl import OUT as MODELS
@@ -30,6 +31,12 @@ JOBS = [
     {**COMMON, "name": "plus-two", "seed": 4, "adapter": "plus.bin", "images": ["soft.png", "init.png"], "weight": 0.5},
     {**COMMON, "name": "unguided", "seed": 5, "guidance": 1, "adapter": "plus.bin", "images": ["init.png"], "weight": 0.6},
     {**COMMON, "name": "part", "seed": 6, "steps": 5, "adapter": "base.safetensors", "images": ["init.png"], "weight": 0.9, "start": 0.2, "end": 0.8},
+    {**COMMON, "name": "base-masked", "seed": 7, "adapter": "base.safetensors", "images": ["init.png", "soft.png"], "masks": ["left.png", "disc.png"], "weight": 0.9},
+    {**COMMON, "name": "plus-masked", "seed": 8, "negative": "fog", "adapter": "plus.bin", "images": ["init.png", "soft.png"], "masks": ["disc.png", "left.png"], "weight": 0.8},
+    {**COMMON, "name": "several", "seed": 9, "adapter": "base.safetensors", "images": ["init.png"], "weight": 0.6,
+     "further": [{"adapter": "plus.bin", "images": ["soft.png", "init.png"], "weight": 0.4}]},
+    {**COMMON, "name": "several-masked", "seed": 10, "adapter": "plus.bin", "images": ["init.png"], "masks": ["left.png"], "weight": 0.7,
+     "further": [{"adapter": "base.safetensors", "images": ["soft.png"], "masks": ["disc.png"], "weight": 0.9, "end": 0.5}]},
 ]  # fmt: skip
 
 
@@ -86,8 +93,27 @@ def make_plus(unet) -> None:
     torch.save({"image_proj": state, "ip_adapter": keys(unet, 86)}, OUT / "plus.bin")
 
 
+def make_masks() -> None:
+    """One of the pictures' size, hard; one of another size, in colours that turn to grey."""
+    left = Image.new("L", (64, 48), 0)
+    ImageDraw.Draw(left).rectangle((0, 0, 27, 47), fill=255)
+    left.save(OUT / "left.png")
+    disc = Image.new("RGB", (96, 90), (20, 60, 40))
+    ImageDraw.Draw(disc).ellipse((40, 20, 88, 76), fill=(200, 160, 220))
+    disc.save(OUT / "disc.png")
+
+
 def opened(name: str) -> Image.Image:
     return Image.open(PICTURES / name).convert("RGB")
+
+
+def mask_of(uses: list[dict], size: tuple[int, int]) -> list:
+    """One tensor [1, pictures, height, width] an adapter; None where it has none."""
+    width, height = size
+    read = lambda names: [Image.open(OUT / name) for name in names]
+    processor = IPAdapterMaskProcessor()
+    made = [processor.preprocess(read(use["masks"]), height=height, width=width) if "masks" in use else None for use in uses]
+    return [mask if mask is None else mask.reshape(1, mask.shape[0], mask.shape[2], mask.shape[3]) for mask in made]
 
 
 def picture(job: dict) -> np.ndarray:
@@ -99,19 +125,23 @@ def picture(job: dict) -> np.ndarray:
         force_zeros_for_empty_prompt=base.config.force_zeros_for_empty_prompt,
     )  # fmt: skip
     pipe.set_progress_bar_config(disable=True)
-    pipe.load_ip_adapter(str(OUT), subfolder="", weight_name=job["adapter"], image_encoder_folder=None)
-    weight, steps = job["weight"], job["steps"]
-    counts = lambda step: weight if step / steps >= job.get("start", 0) and (step + 1) / steps <= job.get("end", 1) else 0.0
+    uses, steps = [job, *job.get("further", [])], job["steps"]
+    pipe.load_ip_adapter(str(OUT), subfolder=[""] * len(uses), weight_name=[use["adapter"] for use in uses], image_encoder_folder=None)
+    counts = lambda use, step: use["weight"] if step / steps >= use.get("start", 0) and (step + 1) / steps <= use.get("end", 1) else 0.0
+    weigh = lambda step: pipe.set_ip_adapter_scale([counts(use, step) for use in uses])
 
     def before_next(pipe, step, timestep, given):
-        pipe.set_ip_adapter_scale(counts(step + 1))
+        weigh(step + 1)
         return given
 
-    pipe.set_ip_adapter_scale(counts(0))
+    weigh(0)
+    masks = mask_of(uses, (job["width"], job["height"]))
+    masked = any(mask is not None for mask in masks)
     return np.asarray(pipe(
         job["prompt"], negative_prompt=job.get("negative"), num_inference_steps=steps, guidance_scale=job["guidance"],
-        width=job["width"], height=job["height"], ip_adapter_image=[[opened(name) for name in job["images"]]],
+        width=job["width"], height=job["height"], ip_adapter_image=[[opened(name) for name in use["images"]] for use in uses],
         generator=torch.Generator("cpu").manual_seed(job["seed"]), callback_on_step_end=before_next,
+        cross_attention_kwargs={"ip_adapter_masks": masks} if masked else None,
     ).images[0])  # fmt: skip
 
 
@@ -122,6 +152,7 @@ def main() -> None:
     make_encoder()
     make_base(unet)
     make_plus(unet)
+    make_masks()
     for file in OUT.rglob("*.safetensors"):
         file.chmod(0o644)
     write_pictures(OUT, JOBS, "name", picture)

@@ -231,11 +231,17 @@ function jobHere(job: GenerateJob, then: string, now: string): GenerateJob {
   };
   const files = <Use extends { readonly file: string }>(uses: readonly Use[] | undefined) =>
     uses?.map((use) => ({ ...use, file: whole(use.file) }));
-  const { loras, hiresLoras, controls, embeddings, hiresUpscaler } = job;
+  const { loras, hiresLoras, controls, ipAdapters, embeddings, hiresUpscaler } = job;
   const own = {
     ...(loras && { loras: files(loras) }),
     ...(hiresLoras && { hiresLoras: files(hiresLoras) }),
     ...(controls && { controls: files(controls) }),
+    ...(ipAdapters && {
+      ipAdapters: files(ipAdapters)!.map((use) => ({
+        ...use,
+        ...(use.encoder !== undefined && { encoder: whole(use.encoder) }),
+      })),
+    }),
     ...(embeddings && { embeddings: embeddings.map(whole) }),
     ...(hiresUpscaler !== undefined && { hiresUpscaler: whole(hiresUpscaler) }),
   };

@@ -118,11 +118,12 @@ async function readRequest(context: ImageContext, request: GenerateRequest, inde
   const { full, words } = await learnedJob(runtime.checkpoint, read, context.embeddings, signal);
   const loras = await loraFiles.ofJob(full, signal);
   const { adapters, hiresAdapters, hashes: loraHashes, notes: told = [] } = loras ?? {};
-  const jobFiles = { loraHashes, pictureHashes };
   // Who asks for previews pays for them.
   const colours = runtime.checkpoint.latentColours && ("colours" as const);
   const preview = request.previews ? (context.previewer ?? colours) : undefined;
-  const imagePrompt = await context.imagePromptFiles.ofJob(full, context.readPicture, signal);
+  const images = await context.imagePromptFiles.ofJob(full, context.readPicture, signal);
+  const hashes = [...pictureHashes, ...(images?.hashes ?? [])];
+  const jobFiles = { loraHashes, pictureHashes: hashes.length > 0 ? hashes.join(", ") : undefined };
   const steering = await controlFiles.ofJob(full, signal);
   const upscaler = await upscalers.ofJob(full, signal);
   const job = {
@@ -131,7 +132,7 @@ async function readRequest(context: ImageContext, request: GenerateRequest, inde
     adapters,
     hiresAdapters,
     steering,
-    imagePrompt,
+    imagePrompts: images?.adapters,
     detailSizes: detailSizesOf(pictures),
     words,
     preview,
@@ -148,7 +149,12 @@ async function readRequest(context: ImageContext, request: GenerateRequest, inde
     loraEvents: loras?.events ?? [],
     pictures,
     controlPictures,
-    notes: [...notes, ...told, ...(steering && runtime.checkpoint.refiner ? [CONTROLS_REFINED] : [])],
+    notes: [
+      ...notes,
+      ...told,
+      ...(images?.notes ?? []),
+      ...(steering && runtime.checkpoint.refiner ? [CONTROLS_REFINED] : []),
+    ],
     writer,
     shape,
   };

@@ -2,12 +2,19 @@
 import type { TensorTable } from "../container/table.ts";
 import { UsageError } from "../errors.ts";
 import type { FullJob } from "../job/job.ts";
-import { imagePromptPicture } from "../job/named-pictures.ts";
+import { adapterPicture } from "../job/named-pictures.ts";
 import type { FilePlace } from "../models/file-place.ts";
-import { type JobImagePrompt, seeingBytes, seenPicture } from "../pipeline/job-image-prompt.ts";
+import {
+  type JobImagePrompt,
+  type JobMask,
+  maskingBytes,
+  pictureMask,
+  seeingBytes,
+  seenPicture,
+} from "../pipeline/job-image-prompt.ts";
 import type { Runtime } from "../pipeline/runtime.ts";
 import { TableBlocks } from "../stream/blocks.ts";
-import type { ReadFieldPicture } from "./read-job.ts";
+import { type FieldPicture, passSizes, type ReadFieldPicture } from "./read-job.ts";
 
 /** Opens an adapter's file and its encoder's folder; `owned` gets what is opened. Rejects as files do. */
 export type OpenImagePrompt = (
@@ -17,12 +24,23 @@ export type OpenImagePrompt = (
   signal?: AbortSignal,
 ) => Promise<{ readonly tables: ReadonlyMap<string, TensorTable>; readonly encoder: FilePlace }>;
 
-type Known = Omit<JobImagePrompt, "pictures">;
+type Known = Pick<JobImagePrompt, "network" | "encoder" | "adapter">;
+
+/** All adapters of a job. */
+export interface ReadImagePrompts {
+  readonly adapters: readonly JobImagePrompt[];
+  /** "ipAdapters.0.images.0: 0123...": sha256 of the files of pictures and masks. */
+  readonly hashes: readonly string[];
+  /** What was done to them that their maker may not expect. */
+  readonly notes: readonly string[];
+}
 
 export class ImagePromptFiles implements AsyncDisposable {
   readonly #runtime: Runtime;
   readonly #open: OpenImagePrompt | undefined;
   readonly #known = new Map<string, Known>();
+  /** Components by what they hold: adapters that were trained with one encoder share it. */
+  readonly #components = new Map<string, string>();
   readonly #sources = new AsyncDisposableStack();
 
   /** `open`: absent where there are no files. */
@@ -32,27 +50,48 @@ export class ImagePromptFiles implements AsyncDisposable {
   }
 
   /** What the job is told of its pictures; undefined where it names no adapter. Rejects with UsageError, and as SideNetworks.openImagePrompt. */
-  async ofJob(job: FullJob, read: ReadFieldPicture, signal?: AbortSignal): Promise<JobImagePrompt | undefined> {
-    const { ipAdapter, imageEncoder, ipImages = [] } = job;
-    if (ipAdapter === undefined) return undefined;
-    const known = await this.#files(ipAdapter, imageEncoder!, signal);
-    const pictures: Float32Array[] = [];
-    for (const [i, reference] of ipImages.entries()) {
-      const picture = await read(imagePromptPicture(i), reference, signal);
-      using _ = this.#runtime.ledger.reserve(
-        "ram",
-        seeingBytes(picture, known.network),
-        "a picture, until an encoder sees it",
-      );
-      pictures.push(seenPicture(picture, known.network));
+  async ofJob(job: FullJob, read: ReadFieldPicture, signal?: AbortSignal): Promise<ReadImagePrompts | undefined> {
+    const { ipAdapters = [] } = job;
+    if (ipAdapters.length === 0) return undefined;
+    const { checkpoint, ledger } = this.#runtime;
+    const [first, hires] = passSizes(checkpoint, job);
+    const hashes: string[] = [];
+    const notes: string[] = [];
+    const pictureOf = async (name: string, reference: string): Promise<FieldPicture> => {
+      const picture = await read(name, reference, signal);
+      if (picture.sha256 !== undefined) hashes.push(`${name}: ${picture.sha256}`);
+      notes.push(...picture.notes.map((text) => `${name}: ${text}`));
+      return picture;
+    };
+    const adapters: JobImagePrompt[] = [];
+    let standing = "";
+    for (const [i, use] of ipAdapters.entries()) {
+      const { file, encoder = standing, images = [], masks = [] } = use;
+      standing = encoder;
+      const known = await this.#files(file, encoder, signal);
+      const pictures: Float32Array[] = [];
+      for (const [j, reference] of images.entries()) {
+        const picture = await pictureOf(adapterPicture(i, "images", j), reference);
+        const bytes = seeingBytes(picture, known.network);
+        using _ = ledger.reserve("ram", bytes, "a picture, until an encoder sees it");
+        pictures.push(seenPicture(picture, known.network));
+      }
+      const placed: JobMask[] = [];
+      for (const [j, reference] of masks.entries()) {
+        const picture = await pictureOf(adapterPicture(i, "masks", j), reference);
+        using _ = ledger.reserve("ram", maskingBytes(picture, hires ?? first), "a mask, until it has the job's size");
+        const at = { first: pictureMask(picture, first) };
+        placed.push(hires ? { ...at, hires: pictureMask(picture, hires) } : at);
+      }
+      adapters.push({ ...known, use, pictures, masks: placed });
     }
-    return { ...known, pictures };
+    return { adapters, hashes, notes };
   }
 
   async #files(adapter: string, encoder: string, signal?: AbortSignal): Promise<Known> {
     if (!this.#open) {
       const problem = "files can't be read here (found one, allowed none)";
-      throw new UsageError({ code: "E_JOB", subject: "ipAdapter", problem, next: "leave it out" });
+      throw new UsageError({ code: "E_JOB", subject: "ipAdapters", problem, next: "leave it out" });
     }
     await using owned = new AsyncDisposableStack();
     const place = await this.#open(adapter, encoder, owned, signal);
@@ -60,22 +99,40 @@ export class ImagePromptFiles implements AsyncDisposable {
     const opened = await checkpoint.openImagePrompt({ subject: adapter, tables: place.tables }, place.encoder, {
       ...{ sources: owned, signal },
     });
-    const stamps = [...opened.adapter.values(), ...opened.encoder.values()].map(({ source: { file, name } }) =>
-      JSON.stringify([file?.path ?? name, file?.stamp]),
-    );
-    const key = JSON.stringify([adapter, encoder, ...new Set(stamps)]);
+    const keys = {
+      encoder: JSON.stringify(["encoder", encoder, ...stampsOf(opened.encoder)]),
+      adapter: JSON.stringify(["adapter", adapter, ...stampsOf(opened.adapter)]),
+    };
+    const key = JSON.stringify(keys);
     const known = this.#known.get(key);
     if (known) return known;
-    const number = this.#known.size + 1;
-    const fresh = { network: opened.network, encoder: `image-encoder-${number}`, adapter: `ip-adapter-${number}` };
-    this.#runtime.provide(fresh.encoder, new TableBlocks(fresh.encoder, opened.encoder));
-    this.#runtime.provide(fresh.adapter, new TableBlocks(fresh.adapter, opened.adapter));
+    const fresh = {
+      network: opened.network,
+      encoder: this.#component(keys.encoder, "image-encoder", opened.encoder),
+      adapter: this.#component(keys.adapter, "ip-adapter", opened.adapter),
+    };
     this.#known.set(key, fresh);
     this.#sources.use(owned.move());
     return fresh;
   }
 
+  #component(key: string, kind: string, table: TensorTable): string {
+    const known = this.#components.get(key);
+    if (known !== undefined) return known;
+    const component = `${kind}-${this.#components.size + 1}`;
+    this.#runtime.provide(component, new TableBlocks(component, table));
+    this.#components.set(key, component);
+    return component;
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#sources.disposeAsync();
   }
+}
+
+/** A file that was changed is another one. */
+function stampsOf(table: TensorTable): ReadonlySet<string> {
+  return new Set(
+    [...table.values()].map(({ source: { file, name } }) => JSON.stringify([file?.path ?? name, file?.stamp])),
+  );
 }

@@ -46,13 +46,13 @@ export async function planJob(
   const { adapters, hiresAdapters } = (await files.loraFiles.ofJob(full)) ?? {};
   const upscaler = await files.upscalers.ofJob(full);
   const steering = await files.controlFiles.ofJob(full);
-  const imagePrompt = await files.imagePromptFiles.ofJob(full, host.readPicture);
+  const images = await files.imagePromptFiles.ofJob(full, host.readPicture);
   const opened = {
     upscaler,
     adapters,
     hiresAdapters,
     steering,
-    imagePrompt,
+    imagePrompts: images?.adapters,
     detailSizes: detailSizesOf(read.pictures),
     words,
   };

@@ -4,10 +4,11 @@ import { UsageError } from "../errors.ts";
 import type { RgbPicture } from "../image/mask.ts";
 import type { Picture } from "../image/picture.ts";
 import { resampleBytes } from "../image/resample.ts";
-import { completeJob, type FullJob, type GenerateJob, requireLatent } from "../job/job.ts";
+import { completeJob, type FullJob, type GenerateJob, type PictureSize, requireLatent } from "../job/job.ts";
 import { controlImage, namedPictures, withNamedPictures } from "../job/named-pictures.ts";
 import { pictureReference } from "../job/picture.ts";
 import type { Ledger } from "../ledger/ledger.ts";
+import type { Checkpoint } from "../models/family.ts";
 import { withDrawnPrompts } from "../pipeline/drawn-prompts.ts";
 import { type ControlPictures, preparationBytes as controlBytes, controlPictures } from "../pipeline/job-controls.ts";
 import { type JobPictures, naturalSize, preparePictures, type ReadPictures } from "../pipeline/job-pictures.ts";
@@ -31,8 +32,8 @@ export interface ReadJob {
   readonly pictures: JobPictures | undefined;
   /** Of the job's controls, in their order. */
   readonly controlPictures: readonly ControlPictures[];
-  /** "initImage: 0123...": sha256 of the files that it names, as records tell them. */
-  readonly pictureHashes: string | undefined;
+  /** "initImage: 0123...": sha256 of the files that it names, but for those of image prompts. */
+  readonly pictureHashes: readonly string[];
   /** What was done to the pictures that their maker may not expect. */
   readonly notes: readonly string[];
 }
@@ -77,7 +78,7 @@ export async function readJob(
   requireLatent(full, pixelsPerCell);
   const pictures = source && prepared(ledger, source, full);
   const controlled: ControlPictures[] = [];
-  const sizes = [sizeInCells(checkpoint, full), full.hiresScale ? hiresSize(checkpoint, full) : undefined] as const;
+  const sizes = passSizes(checkpoint, full);
   for (const [i, use] of (full.controls ?? []).entries()) {
     // Of a part, the part: a picture that a control names is one of it already.
     const own = use.image === undefined && pictures?.detail ? pictures : undefined;
@@ -89,8 +90,15 @@ export async function readJob(
     );
     controlled.push(controlPictures(picture, use, ...sizes));
   }
-  const pictureHashes = hashes.length > 0 ? hashes.join(", ") : undefined;
-  return { full, pictures, controlPictures: controlled, pictureHashes, notes };
+  return { full, pictures, controlPictures: controlled, pictureHashes: hashes, notes };
+}
+
+/** Of the first pass, and of a second one. */
+export function passSizes(
+  checkpoint: Checkpoint,
+  full: FullJob,
+): readonly [first: PictureSize, hires: PictureSize | undefined] {
+  return [sizeInCells(checkpoint, full), full.hiresScale ? hiresSize(checkpoint, full) : undefined];
 }
 
 function prepared(ledger: Ledger, source: ReadPictures, full: FullJob): JobPictures {

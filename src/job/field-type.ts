@@ -4,10 +4,10 @@
  */
 import type { Budget } from "../ledger/budget.ts";
 import type { NameTable } from "../sampler/name-table.ts";
-import { type ControlUse, MAX_CONTROLS } from "./control-use.ts";
 import { type LoraUse, MAX_LORA_WEIGHT, MAX_LORAS } from "./lora-use.ts";
 import type { PairSeparator } from "./pair.ts";
 import type { Seed } from "./seed.ts";
+import { type UsesByKind, type UsesType, useTable } from "./use-tables.ts";
 
 /** What values a field takes. Bounds are inclusive. */
 export type Kind =
@@ -27,8 +27,8 @@ export type Kind =
   | { readonly type: "loras" }
   /** Several pictures, each as above; as text a list (list-text.ts). A flag may come again. */
   | { readonly type: "pictures"; readonly maxCount: number }
-  /** Networks that steer by pictures (control-use.ts); as text one or several. A flag may come again, those of its parts follow it. */
-  | { readonly type: "controls" }
+  /** Files with settings of their own (use-tables.ts); as text one or several. A flag may come again, those of its parts follow it. */
+  | { readonly type: UsesType }
   /** Files, as paths or names; as text one or several (list-text.ts). A flag may come again. */
   | { readonly type: "files"; readonly maxCount: number }
   /** Memory: text such as "6G", a number of bytes, or a Budget, which the others become. */
@@ -40,7 +40,7 @@ export type FieldValue =
   | boolean
   | Budget
   | readonly LoraUse[]
-  | readonly ControlUse[]
+  | readonly UsesByKind[UsesType][]
   | readonly string[];
 
 /** An option of the command line. */
@@ -76,6 +76,8 @@ export interface InfotextEntry {
    * @param entries all of the infotext, for a name that means different things beside others
    */
   readonly read?: (text: string, entries: ReadonlyMap<string, string>) => Readonly<Record<string, unknown>> | undefined;
+  /** Names of further entries that `read` reads, too. */
+  readonly beside?: readonly string[];
   /** Of a list: an entry for each item, "NAME 0" and so on, in place of one for all. `read` as above, of one item. */
   readonly each?: {
     readonly write: (item: unknown) => string;
@@ -116,8 +118,8 @@ type KindValue<K> = K extends { readonly type: "text" | "picture" | "named" | "p
           ? Seed
           : K extends { readonly type: "loras" }
             ? readonly LoraUse[]
-            : K extends { readonly type: "controls" }
-              ? readonly ControlUse[]
+            : K extends { readonly type: infer Type extends UsesType }
+              ? readonly UsesByKind[Type][]
               : K extends { readonly type: "files" | "pictures" }
                 ? readonly string[]
                 : Budget;
@@ -162,7 +164,10 @@ export function allowed(kind: Kind): string {
     case "loras":
       return `up to ${MAX_LORAS} files, each with weights from -${MAX_LORA_WEIGHT} to ${MAX_LORA_WEIGHT} and shares of steps from 0 to 1, as in FILE:0.8 or FILE:te=0.5:unet=1:to=0.6`;
     case "controls":
-      return `up to ${MAX_CONTROLS} files, each with its settings, as in FILE:image=edges.png:weight=0.8:start=0:end=0.5`;
+    case "ipAdapters": {
+      const { max, example } = useTable(kind)!;
+      return `up to ${max} files, each with its settings, as in ${example}`;
+    }
     case "files":
       return `up to ${kind.maxCount} files`;
     case "amount":
@@ -193,6 +198,6 @@ export function explained(...fields: readonly [Field, ...Field[]]): string {
 }
 
 /** The flag without its value: "--steps". */
-export function flagName(flag: Flag): string {
+export function flagName(flag: Pick<Flag, "usage">): string {
   return flag.usage.split(" ", 1)[0]!;
 }

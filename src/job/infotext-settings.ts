@@ -42,9 +42,14 @@ export function settingsOfInfotext(text: string, fields: Fields = JOB_FIELDS): P
     ? []
     : Object.entries(A1111_ABSENT).filter(([entry]) => ofEntry.has(entry) && !entries.has(entry));
   const items = itemsOf(fields, entries);
+  const beside = new Set(
+    Object.values(fields).flatMap(({ infotext }) =>
+      infotext?.beside && entries.has(infotext.name) ? infotext.beside : [],
+    ),
+  );
   for (const [name, read] of items.values) found.take(name, read);
   for (const [entry, value] of [...entries, ...absent]) {
-    if (items.read.has(entry)) continue;
+    if (items.read.has(entry) || beside.has(entry)) continue;
     const name = ofEntry.get(entry);
     if (name !== undefined) takeField(found, fields[name]!.infotext!, name, value, entries);
     else takeOther(found, entry, value);

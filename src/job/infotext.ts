@@ -8,6 +8,7 @@ import { JOB_FIELDS } from "./fields.ts";
 import { infotextRank } from "./infotext-order.ts";
 import type { FullJob } from "./job.ts";
 import { textOfValue } from "./text.ts";
+import { useTable } from "./use-tables.ts";
 
 /** All that is needed to make the picture again. */
 export interface ImageRecord extends FullJob {
@@ -146,7 +147,7 @@ function itemEntries(entry: InfotextEntry | undefined, value: unknown) {
 /** As the infotext has it; a decimal number as Python prints a float: 5 is "5.0". */
 function ownText({ kind }: Field, value: unknown): string | undefined {
   // They have an entry each.
-  if (kind.type === "controls") return undefined;
+  if (useTable(kind)) return undefined;
   if (kind.type === "loras" || kind.type === "files" || kind.type === "pictures")
     return value === undefined ? undefined : textOfValue(kind, value);
   const pythonFloat = kind.type === "decimal" && Number.isInteger(value);

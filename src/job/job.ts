@@ -8,6 +8,7 @@ import type { ScheduleName } from "../sampler/schedules.ts";
 import type { ControlUse } from "./control-use.ts";
 import type { Field } from "./field-type.ts";
 import { JOB_FIELDS } from "./fields.ts";
+import type { IpAdapterUse } from "./ip-adapter-use.ts";
 import type { LoraUse } from "./lora-use.ts";
 import { drawSeed, type Seed } from "./seed.ts";
 
@@ -99,16 +100,8 @@ export interface GenerateJob {
   readonly embeddings?: readonly string[];
   /** LoRAs and their relatives, with their strengths. */
   readonly loras?: readonly LoraUse[];
-  /** An IP-Adapter's file, with the folder of its image encoder and the pictures that it tells the model of. */
-  readonly ipAdapter?: string;
-  readonly imageEncoder?: string;
-  /** As `initImage` each. */
-  readonly ipImages?: readonly string[];
-  /** 0..10. Default 1. */
-  readonly ipWeight?: number;
-  /** Shares of the steps, 0..1, between which they count. Default: all of them. */
-  readonly ipStart?: number;
-  readonly ipEnd?: number;
+  /** IP-Adapters, each with its image encoder and the pictures that it tells the model of. */
+  readonly ipAdapters?: readonly IpAdapterUse[];
   /** ControlNets, each with the picture that it looks at. */
   readonly controls?: readonly ControlUse[];
 }
@@ -123,9 +116,7 @@ export type PlanJob = Pick<
       GenerateJob,
       | "loras"
       | "controls"
-      | "ipAdapter"
-      | "imageEncoder"
-      | "ipImages"
+      | "ipAdapters"
       | "embeddings"
       | "prompt"
       | "prompt2"

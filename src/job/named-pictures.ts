@@ -1,4 +1,5 @@
 /** @file The pictures that a job names, wherever in it they are: each with what messages call it. Pure. */
+import type { IpAdapterUse } from "./ip-adapter-use.ts";
 import type { GenerateJob } from "./job.ts";
 import { PICTURE_NAMES } from "./picture-fields.ts";
 
@@ -9,13 +10,17 @@ export interface NamedPicture {
   readonly reference: string;
 }
 
-type Pictures = Pick<GenerateJob, (typeof PICTURE_NAMES)[number] | "controls" | "ipImages">;
+type Pictures = Pick<GenerateJob, (typeof PICTURE_NAMES)[number] | "controls" | "ipAdapters">;
 
 export function namedPictures(job: Pictures): readonly NamedPicture[] {
   return [
     ...PICTURE_NAMES.map((name) => ({ name, reference: job[name] })),
     ...(job.controls ?? []).map(({ image }, i) => ({ name: controlImage(i), reference: image })),
-    ...(job.ipImages ?? []).map((reference, i) => ({ name: imagePromptPicture(i), reference })),
+    ...(job.ipAdapters ?? []).flatMap((use, i) =>
+      ADAPTER_PICTURES.flatMap((part) =>
+        (use[part] ?? []).map((reference, j) => ({ name: adapterPicture(i, part, j), reference })),
+      ),
+    ),
   ].flatMap(({ name, reference }) => (reference === undefined ? [] : [{ name, reference }]));
 }
 
@@ -23,11 +28,19 @@ export function namedPictures(job: Pictures): readonly NamedPicture[] {
 export function withNamedPictures<Job extends Pictures>(job: Job, references: ReadonlyMap<string, string>): Job {
   if (references.size === 0) return job;
   const own = PICTURE_NAMES.flatMap((name) => (references.has(name) ? [[name, references.get(name)!]] : []));
-  const { controls, ipImages } = job;
+  const { controls, ipAdapters } = job;
   return {
     ...job,
     ...Object.fromEntries(own),
-    ...(ipImages && { ipImages: ipImages.map((own, i) => references.get(imagePromptPicture(i)) ?? own) }),
+    ...(ipAdapters && {
+      ipAdapters: ipAdapters.map((use, i): IpAdapterUse => {
+        const parts = ADAPTER_PICTURES.flatMap((part) => {
+          const named = use[part]?.map((before, j) => references.get(adapterPicture(i, part, j)) ?? before);
+          return named ? [[part, named] as const] : [];
+        });
+        return { ...use, ...Object.fromEntries(parts) };
+      }),
+    }),
     ...(controls && {
       controls: controls.map((control, i) => {
         const image = references.get(controlImage(i));
@@ -37,9 +50,11 @@ export function withNamedPictures<Job extends Pictures>(job: Job, references: Re
   };
 }
 
-/** What messages call one of the pictures that a job is told of. */
-export function imagePromptPicture(index: number): string {
-  return `ipImages.${index}`;
+const ADAPTER_PICTURES = ["images", "masks"] as const;
+
+/** What messages call one of the pictures that an IP-Adapter of a job tells of, or of their masks. */
+export function adapterPicture(adapter: number, part: (typeof ADAPTER_PICTURES)[number], index: number): string {
+  return `ipAdapters.${adapter}.${part}.${index}`;
 }
 
 /** What messages call the picture of one of a job's controls. */

@@ -1,11 +1,12 @@
 /** @file What a picture says of how it was made, as far as it is understood here: values of fields, each checked, and notes of the rest. */
 import { UsageError } from "../errors.ts";
-import { controlsFromJson } from "./control-use.ts";
 import { allowed, type Field, type Fields, type FieldValue } from "./field-type.ts";
 import { JOB_FIELDS } from "./fields.ts";
 import type { GenerateJob } from "./job.ts";
 import { lorasFromJson } from "./lora-use.ts";
-import { controlPartReader, valueFromText } from "./text.ts";
+import { type UseTable, usesFromJson } from "./parted-use.ts";
+import { usePartReader, valueFromText } from "./text.ts";
+import { useTable } from "./use-tables.ts";
 
 export interface PictureSettings {
   /** The kind of text that they were read from. */
@@ -94,7 +95,8 @@ export class SettingsFound {
 function fieldValue({ kind }: Field, called: string, value: unknown): FieldValue | undefined | Refusal {
   const loras = kind.type === "loras" ? lorasFromJson(value) : undefined;
   if (loras) return loras;
-  if (kind.type === "controls") return controlsOf(kind, called, value);
+  const table = useTable(kind);
+  if (table) return usesOf(kind, table, called, value);
   if (
     (kind.type === "files" || kind.type === "pictures") &&
     Array.isArray(value) &&
@@ -117,10 +119,10 @@ function fieldValue({ kind }: Field, called: string, value: unknown): FieldValue
   }
 }
 
-function controlsOf(kind: Extract<Field["kind"], { type: "controls" }>, called: string, value: unknown) {
+function usesOf(kind: Field["kind"], table: UseTable, called: string, value: unknown) {
   try {
-    const controls = controlsFromJson(value, controlPartReader(called));
-    return controls ?? { refused: `${called} must be ${allowed(kind)} (found ${shown(value)})` };
+    const uses = usesFromJson(table, value, usePartReader(called));
+    return uses ?? { refused: `${called} must be ${allowed(kind)} (found ${shown(value)})` };
   } catch (error) {
     if (error instanceof UsageError) return { refused: error.problem };
     throw error;

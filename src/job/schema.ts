@@ -6,20 +6,22 @@ import * as z from "zod";
 import { UsageError } from "../errors.ts";
 import { type Budget, parseBudget } from "../ledger/budget.ts";
 import type { Budgets, OpenRequest } from "./checked.ts";
-import { CONTROL_PARTS, type ControlUse, hasSteps, MAX_CONTROL_CHARS, MAX_CONTROLS } from "./control-use.ts";
 import type { GenerateOptions, GenerateRequest, PlanOptions, SeriesOptions } from "./engine.ts";
 import type { DrawnState } from "./events.ts";
 import { allowed, type Field, type Fields, flagName, hasRange, nearestOf, type ValuesOf } from "./field-type.ts";
 import { BUDGET_FIELDS, JOB_FIELDS, OPEN_FIELDS } from "./fields.ts";
+import { withListedAdapters } from "./ip-adapter-use.ts";
 import type { GenerateJob, PlanJob } from "./job.ts";
 import { MAX_LORA_CHARS, MAX_LORA_WEIGHT, MAX_LORAS } from "./lora-use.ts";
 import type { OpenEngineOptions } from "./open.ts";
 import { pairOf } from "./pair.ts";
+import { MAX_USE_CHARS } from "./parted-use.ts";
 import { MAX_PICTURE_CHARS } from "./picture.ts";
 import { withNamesApart } from "./sampler-names.ts";
 import { RANDOM_SEED, seedFromDigits } from "./seed.ts";
 import { MAX_SERIES } from "./series.ts";
 import { UPSCALE_FIELDS, type UpscaleJob } from "./upscale.ts";
+import { useTable } from "./use-tables.ts";
 
 /** A strict schema of these fields; z.toJSONSchema describes it with limits, defaults and descriptions. */
 export function schemaOf<F extends Fields>(fields: F): z.ZodType<ValuesOf<F>> {
@@ -91,16 +93,18 @@ function valueSchema(name: string, { kind, flag }: Field): z.ZodType {
         .max(MAX_LORAS)
         .refine((uses) => uses.every(({ from = 0, to = 1 }) => from <= to));
     }
-    case "controls": {
-      const parts = Object.entries(CONTROL_PARTS).map(([part, { kind: each, description }]) => {
+    case "controls":
+    case "ipAdapters": {
+      const { parts, max, fits } = useTable(kind)!;
+      const told = Object.entries(parts).map(([part, { kind: each, description }]) => {
         return [part, valueSchema(part, { kind: each, description }).optional().meta({ description })] as const;
       });
-      const file = z.string().min(1).max(MAX_CONTROL_CHARS);
-      const use = z.strictObject({ file, ...Object.fromEntries(parts) });
+      const file = z.string().min(1).max(MAX_USE_CHARS);
+      const use = z.strictObject({ file, ...Object.fromEntries(told) });
       return z
         .array(use)
-        .max(MAX_CONTROLS)
-        .refine((uses) => (uses as readonly ControlUse[]).every(hasSteps));
+        .max(max)
+        .refine((uses) => uses.every(fits));
     }
     case "pictures":
       return z.array(z.string().min(1).max(MAX_PICTURE_CHARS)).max(kind.maxCount);
@@ -210,7 +214,7 @@ const checkJobFields: (job: unknown) => GenerateJob = checker({
 
 /** A job from outside, its sampler and its schedule apart. Throws UsageError `E_JOB` naming the field that is wrong. */
 export function checkJob(job: unknown): GenerateJob {
-  return withNamesApart(checkJobFields(job));
+  return withNamesApart(checkJobFields(job !== null && typeof job === "object" ? withListedAdapters(job) : job));
 }
 
 /** What a plan depends on, from outside; other fields of a job may be there. Throws UsageError `E_JOB`. */

@@ -2,6 +2,7 @@
 import { parsePythonJson } from "../source/python-json.ts";
 import type { Fields } from "./field-type.ts";
 import { JOB_FIELDS } from "./fields.ts";
+import { withListedAdapters } from "./ip-adapter-use.ts";
 import { type PictureSettings, SettingsFound } from "./picture-settings.ts";
 
 /** The settings of a text of `solvayJson`; undefined of what is none. */
@@ -9,7 +10,7 @@ export function settingsOfSolvayJson(text: string, fields: Fields = JOB_FIELDS):
   const record = jsonObject(text);
   if (!record || typeof record.version !== "string") return undefined;
   const found = new SettingsFound(fields);
-  for (const [name, value] of Object.entries(record)) {
+  for (const [name, value] of Object.entries(withListedAdapters(record))) {
     // A picture made without a negative prompt has an empty one, too.
     if (name === "negativePrompt" && value === "" && record.emptyNegativePrompt !== true) continue;
     if (found.knows(name)) found.take(name, value);

@@ -1,13 +1,14 @@
 /** @file Values of fields from text: flags, the loop's lines. Refusals name them as the user wrote them. */
 import { UsageError } from "../errors.ts";
 import { type Budget, describeBudget, parseBudget } from "../ledger/budget.ts";
-import { type ControlUse, controlsFromText, controlsText, type ReadControlPart } from "./control-use.ts";
 import { allowed, type FieldValue, hasRange, type Kind, nearestOf } from "./field-type.ts";
 import { itemsOfText, textOfItems } from "./list-text.ts";
 import { type LoraUse, lorasFromText, lorasText } from "./lora-use.ts";
 import { pairOf } from "./pair.ts";
+import { type ReadUsePart, usesFromText, usesText } from "./parted-use.ts";
 import { pictureReference } from "./picture.ts";
 import { RANDOM_SEED, seedFromDigits } from "./seed.ts";
+import { useTable } from "./use-tables.ts";
 
 /** The value that `text` stands for; undefined for one that is left to chance. Throws UsageError naming `name`, such as "--steps" or ":steps". */
 export function valueFromText(kind: Kind, name: string, text: string): FieldValue | undefined {
@@ -48,7 +49,8 @@ export function valueFromText(kind: Kind, name: string, text: string): FieldValu
     case "loras":
       return lorasFromText(text) ?? refuse(kind, name, JSON.stringify(text));
     case "controls":
-      return controlsFromText(text, controlPartReader(name)) ?? refuse(kind, name, JSON.stringify(text));
+    case "ipAdapters":
+      return usesFromText(useTable(kind)!, text, usePartReader(name)) ?? refuse(kind, name, JSON.stringify(text));
     case "pictures": {
       const items = itemsOfText(text);
       if (!items || items.length > kind.maxCount) return refuse(kind, name, JSON.stringify(text.slice(0, 80)));
@@ -69,13 +71,14 @@ export function valueFromText(kind: Kind, name: string, text: string): FieldValu
 /** A value as people read it. */
 export function textOfValue(kind: Kind, value: unknown): string {
   if (kind.type === "amount") return describeBudget(value as Budget);
-  if (kind.type === "controls") return controlsText(value as readonly ControlUse[]);
+  const table = useTable(kind);
+  if (table) return usesText(table, value as Parameters<typeof usesText>[1]);
   if (kind.type === "files" || kind.type === "pictures") return textOfItems(value as readonly string[]);
   return kind.type === "loras" ? lorasText(value as readonly LoraUse[]) : String(value);
 }
 
-/** Reads what a control is told; it throws UsageError naming `name`. */
-export function controlPartReader(name: string): ReadControlPart {
+/** Reads what one of a list is told; it throws UsageError naming `name`. */
+export function usePartReader(name: string): ReadUsePart {
   return (kind, text) => valueFromText(kind, name, text);
 }
 

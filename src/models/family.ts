@@ -22,7 +22,7 @@ import type { CutTexts } from "../tokenizer/cut-text.ts";
 import type { Conditioning, Guide, LearnedWord, Prompt, PromptText, Strengths } from "./conditioning.ts";
 import type { ControlInput } from "./control.ts";
 import type { FilePlace } from "./file-place.ts";
-import type { DescribedImagePrompt, ImagePromptInput } from "./image-prompt.ts";
+import type { DescribedImagePrompts, ImagePromptInput } from "./image-prompt.ts";
 import type { JobShape } from "./job-shape.ts";
 import type { Previewing } from "./previewing.ts";
 import type { NetworkInFile, RecognisedNetwork } from "./recognised.ts";
@@ -234,7 +234,7 @@ export interface DenoiserOptions {
   readonly strengths?: Strengths | undefined;
   /** Where the stage has such networks. */
   readonly controls?: readonly ControlInput[] | undefined;
-  readonly imagePrompt?: ImagePromptInput | undefined;
+  readonly imagePrompts?: readonly ImagePromptInput[] | undefined;
   /** What a network for inpainting reads beside the latent: mask and masked picture, [1, C, H, W]. */
   readonly beside?: Float32Array | undefined;
   readonly signal?: AbortSignal | undefined;
@@ -274,8 +274,8 @@ export interface DescribedJob extends DescribedStage {
   readonly phaseOf: DescribedStage["phaseOf"] & { readonly encode: string };
   /** The second pass, where the job's shape has one: then it makes the picture. */
   readonly hires?: DescribedStage | undefined;
+  readonly imagePrompts?: DescribedImagePrompts | undefined;
   /** What makes the second pass's picture of the first's, where a network does. */
-  readonly imagePrompt?: DescribedImagePrompt | undefined;
   readonly enlarging?: { readonly phase: string; readonly upscaling: Upscaling } | undefined;
   /** The refiner's steps, where the job's shape has some. */
   readonly refined?: RefinedStage | undefined;

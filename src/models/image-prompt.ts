@@ -17,6 +17,8 @@ export interface ImagePromptShape {
   readonly encoder: string;
   readonly adapter: string;
   readonly pictures: number;
+  /** Each of its pictures counts where its mask says. */
+  readonly masked: boolean;
   /** How many of the batch are told of a negative prompt. */
   readonly negatives: number;
 }
@@ -28,17 +30,31 @@ export interface ImagePrompt {
   readonly negative: Float32Array;
 }
 
-export interface DescribedImagePrompt {
+/** Of all adapters of a job. */
+export interface DescribedImagePrompts {
   readonly phase: string;
-  /** In that phase; `pictures`: [1, 3, side, side] each, normalised. Rejects with the signal's reason on abort. */
-  encode(phase: PhaseRun, pictures: readonly Float32Array[], signal?: AbortSignal): Promise<ImagePrompt>;
+  /** In that phase; `pictures`: of each adapter, [1, 3, side, side] each, normalised. Rejects with the signal's reason on abort. */
+  encode(
+    phase: PhaseRun,
+    pictures: readonly (readonly Float32Array[])[],
+    signal?: AbortSignal,
+  ): Promise<readonly ImagePrompt[]>;
 }
 
-/** What a denoiser takes of it. */
+/** [height, width] of a stage's picture, 1 where a picture counts and 0 elsewhere. */
+export interface PictureMask {
+  readonly width: number;
+  readonly height: number;
+  readonly bytes: Uint8Array;
+}
+
+/** What a denoiser takes of one. */
 export interface ImagePromptInput {
   readonly prompt: ImagePrompt;
   /** By step, from 0; the last holds for all later steps. */
   readonly weights: readonly number[];
+  /** One for each picture, where the shape is masked. */
+  readonly masks?: readonly PictureMask[] | undefined;
 }
 
 /** Tables by canonical names. */

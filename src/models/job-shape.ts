@@ -36,7 +36,7 @@ export interface JobShape {
   /** Networks beside the model's own that steer it by pictures. */
   readonly controls?: readonly ControlShape[] | undefined;
   /** Pictures that the model is told of beside the prompt. */
-  readonly imagePrompt?: ImagePromptShape | undefined;
+  readonly imagePrompts?: readonly ImagePromptShape[] | undefined;
   /** How previews are made, where they are asked for: by the latent's colours, or by a network. */
   readonly preview?: "colours" | PreviewerShape | undefined;
   /** Host memory of whoever encodes the picture, see `encoderBytesPerPixel`. Absent: as for PNG. No graph depends on it. */

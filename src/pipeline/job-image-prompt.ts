@@ -1,33 +1,64 @@
-/** @file A job's pictures as prompts: how much they count when, and as an image encoder sees them (transformers' CLIPImageProcessor). Pure. */
+/** @file A job's pictures as prompts: how much they count when and where, and as an image encoder sees them (transformers' CLIPImageProcessor). Pure. */
 import type { RgbPicture } from "../image/mask.ts";
 import { resample, resampleBytes } from "../image/resample.ts";
-import type { GenerateJob } from "../job/job.ts";
-import type { ImagePrompt, ImagePromptInput, ImagePromptNetwork, ImagePromptShape } from "../models/image-prompt.ts";
+import type { IpAdapterUse } from "../job/ip-adapter-use.ts";
+import type { PictureSize } from "../job/job.ts";
+import type {
+  ImagePrompt,
+  ImagePromptInput,
+  ImagePromptNetwork,
+  ImagePromptShape,
+  PictureMask,
+} from "../models/image-prompt.ts";
 import type { Course } from "./denoising.ts";
+import { greyAt } from "./job-pictures.ts";
 
-/** Opened: components of the runtime, and pictures as the encoder sees them, [1, 3, side, side]. */
-export interface JobImagePrompt extends Omit<ImagePromptShape, "pictures" | "negatives"> {
+/** One adapter, opened: components of the runtime, pictures as the encoder sees them, [1, 3, side, side], and their masks, if it has any. */
+export interface JobImagePrompt extends Pick<ImagePromptShape, "network" | "encoder" | "adapter"> {
+  readonly use: IpAdapterUse;
   readonly pictures: readonly Float32Array[];
+  readonly masks: readonly JobMask[];
 }
 
-export function imagePromptShape(
-  { network, encoder, adapter, pictures }: JobImagePrompt,
-  negatives: number,
-): ImagePromptShape {
-  return { network, encoder, adapter, pictures: pictures.length, negatives };
+/** At the sizes of a job's passes. */
+export interface JobMask {
+  readonly first: PictureMask;
+  readonly hires?: PictureMask | undefined;
+}
+
+export function imagePromptShapes(adapters: readonly JobImagePrompt[], negatives: number): readonly ImagePromptShape[] {
+  return adapters.map(({ network, encoder, adapter, pictures, masks }) => ({
+    ...{ network, encoder, adapter, negatives },
+    pictures: pictures.length,
+    masked: masks.length > 0,
+  }));
 }
 
 /** Of a leg's steps: as a share of those that are made, as controls count them. */
-export function imagePromptInput(
-  prompt: ImagePrompt,
-  { ipWeight = 1, ipStart = 0, ipEnd = 1 }: Pick<GenerateJob, "ipWeight" | "ipStart" | "ipEnd">,
+export function imagePromptInputs(
+  prompts: readonly ImagePrompt[],
+  adapters: readonly JobImagePrompt[],
   { firstStep, endStep }: Course,
-): ImagePromptInput {
+  pass: keyof JobMask,
+): readonly ImagePromptInput[] {
   const share = (step: number) => (step - firstStep) / (endStep - firstStep);
-  const weights = Array.from({ length: endStep }, (_, step) =>
-    share(step) >= ipStart && share(step + 1) <= ipEnd ? ipWeight : 0,
-  );
-  return { prompt, weights };
+  return adapters.map(({ use: { weight = 1, start = 0, end = 1 }, masks }, i) => ({
+    prompt: prompts[i]!,
+    weights: Array.from({ length: endStep }, (_, step) =>
+      share(step) >= start && share(step + 1) <= end ? weight : 0,
+    ),
+    masks: masks.map((mask) => mask[pass]!),
+  }));
+}
+
+/** Resized and made grey as diffusers' IPAdapterMaskProcessor does, then 1 from the middle grey on. */
+export function pictureMask(picture: RgbPicture, size: PictureSize): PictureMask {
+  return { ...size, bytes: greyAt(picture, size).map((grey) => (grey >= 128 ? 1 : 0)) };
+}
+
+/** Host memory of `pictureMask` beside what it gives. */
+export function maskingBytes(picture: RgbPicture, size: PictureSize): number {
+  return picture.rgb.length + resampleBytes({ ...picture, channels: 3 }, size) + 4 * size.width * size.height;
 }
 
 /** The shorter side to the encoder's, the middle of the longer one, colours by their mean and deviation. */

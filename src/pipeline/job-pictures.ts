@@ -76,7 +76,7 @@ function preparedMask(
 }
 
 /** Resized in colour and then made grey, as diffusers does. */
-function greyAt(picture: RgbPicture, { width, height }: PictureSize): Uint8Array<ArrayBuffer> {
+export function greyAt(picture: RgbPicture, { width, height }: PictureSize): Uint8Array<ArrayBuffer> {
   const rgb = resample({ ...picture, channels: 3, bytes: picture.rgb }, { width, height }, "lanczos");
   return greyOf({ rgb, width, height });
 }

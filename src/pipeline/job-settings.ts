@@ -101,7 +101,7 @@ export function requireJobFits({ inpaints, name, refiner }: Checkpoint, job: Gen
     const next = "give it an image (--control-image), or a picture to begin with (--init-image)";
     throw refusal("controls", `number ${blind + 1} has no picture to look at`, next);
   }
-  requireImagePromptFits(job);
+  requireAdaptersFit(job);
   requireDetailFits(job);
   requireEncodingFits(job);
   if (job.maskBlur && !isMasked(job)) throw refusal("maskBlur", "there is no mask", "give maskImage, or leave it out");
@@ -133,25 +133,18 @@ function requireDetailFits({ detail, detailPadding, maskImage, outpaint }: Gener
   throw refusal("detail", problem, "give a box x,y,w,h, or mask with maskImage (--mask-image)");
 }
 
-function requireImagePromptFits({
-  ipAdapter,
-  imageEncoder,
-  ipImages,
-  ipWeight,
-  ipStart = 0,
-  ipEnd = 1,
-}: GenerateJob): void {
-  if (ipAdapter === undefined) {
-    const stray = Object.entries({ imageEncoder, ipImages, ipWeight }).find(([, value]) => value !== undefined);
-    if (stray) throw refusal(stray[0], "there is no IP-Adapter", "give ipAdapter (--ip-adapter), or leave it out");
-    return;
+function requireAdaptersFit({ ipAdapters = [] }: GenerateJob): void {
+  if (ipAdapters[0] && ipAdapters[0].encoder === undefined) {
+    throw refusal("ipAdapters", "an IP-Adapter needs its image encoder", "name its folder (--image-encoder)");
   }
-  if (!ipImages?.length)
-    throw refusal("ipImages", "an IP-Adapter has no picture to tell of", "give it one (--ip-image)");
-  if (imageEncoder === undefined) {
-    throw refusal("imageEncoder", "an IP-Adapter needs its image encoder", "name its folder (--image-encoder)");
+  for (const [i, { images = [], masks = [] }] of ipAdapters.entries()) {
+    const which = `number ${i + 1}`;
+    if (images.length === 0)
+      throw refusal("ipAdapters", `${which} has no picture to tell of`, "give it one (--ip-image)");
+    if (masks.length === 0 || masks.length === images.length) continue;
+    const problem = `${which} has as many masks as pictures or none (found ${masks.length}, allowed 0 or ${images.length})`;
+    throw refusal("ipAdapters", problem, "give a mask for each picture, in their order (--ip-mask)");
   }
-  if (ipStart > ipEnd) throw refusal("ipStart", `${ipStart} is behind ipEnd ${ipEnd}`, "give them in their order");
 }
 
 function refusal(subject: string, problem: string, next: string): UsageError {

@@ -19,7 +19,7 @@ import { type Course, denoise } from "./denoising.ts";
 import { besideLatent, noisyLatent, type Spared, sparing } from "./inpainting.ts";
 import { type JobAdapters, strengthsOf } from "./job-adapters.ts";
 import { type ControlPictures, controlInputs, type JobControl } from "./job-controls.ts";
-import { imagePromptInput } from "./job-image-prompt.ts";
+import { imagePromptInputs, type JobImagePrompt } from "./job-image-prompt.ts";
 import { decodedFromImage, type JobPictures } from "./job-pictures.ts";
 import { hiresUpscaler, strengthOf } from "./job-settings.ts";
 import { type Looked, latentsOf, lookAtPictures } from "./looking.ts";
@@ -48,7 +48,9 @@ export interface LegsContext {
   readonly controls?:
     | { readonly steering: readonly JobControl[]; readonly pictures: readonly ControlPictures[] }
     | undefined;
-  readonly imagePrompt?: ImagePrompt | undefined;
+  readonly images?:
+    | { readonly adapters: readonly JobImagePrompt[]; readonly prompts: readonly ImagePrompt[] }
+    | undefined;
   readonly adapters?: JobAdapters | undefined;
   readonly guide: Guide;
   /** The same of a second pass. */
@@ -228,12 +230,11 @@ async function* draw(
   // Of the course: it counts the steps of its schedule.
   const skipped = course.firstStep - stepsBefore;
   const controls = controlsFor(context, stage, course);
-  const told = context.imagePrompt && stage !== planned.described.refined;
-  const imagePrompt = told ? imagePromptInput(context.imagePrompt, context.job, course) : undefined;
+  const imagePrompts = imagesFor(context, stage, course);
   const states = denoise(
     {
       latentShape: stage.latentShape,
-      denoiser: (run, options) => stage.denoiser(run, { ...options, beside, controls, imagePrompt }),
+      denoiser: (run, options) => stage.denoiser(run, { ...options, beside, controls, imagePrompts }),
     },
     phase,
     spared ? { ...course, sampler: sparing(course.sampler, spared, course.endStep) } : course,
@@ -262,6 +263,12 @@ function controlsFor({ controls, planned: { described } }: LegsContext, stage: D
   const { steering, pictures } = controls;
   const own = pictures.map(({ first, hires }) => (stage === described.hires ? hires! : first));
   return controlInputs(steering, own, course);
+}
+
+/** None of a refiner's steps. */
+function imagesFor({ images, planned: { described } }: LegsContext, stage: DescribedStage, course: Course) {
+  if (!images || stage === described.refined) return undefined;
+  return imagePromptInputs(images.prompts, images.adapters, course, stage === described.hires ? "hires" : "first");
 }
 
 function unitNoise({ latentShape }: DescribedStage, { places }: Leg, noise: NoiseSource): Float32Array<ArrayBuffer> {

@@ -11,7 +11,7 @@ import type { DetailSizes, JobShape, UpscalerShape } from "../models/job-shape.t
 import { type Course, courseOf } from "./denoising.ts";
 import { adaptersShape, type JobAdapters } from "./job-adapters.ts";
 import { controlShapes, type JobControl } from "./job-controls.ts";
-import { imagePromptShape, type JobImagePrompt } from "./job-image-prompt.ts";
+import { imagePromptShapes, type JobImagePrompt } from "./job-image-prompt.ts";
 import { isMasked } from "./job-pictures.ts";
 import { hiresSize, hiresUpscaler, REFINER_START, strengthOf } from "./job-settings.ts";
 import { type PassScripts, type PromptScript, passScripts, textShapeOf } from "./prompt-script.ts";
@@ -106,10 +106,11 @@ export function stepsUpTo({ stepsBefore, course }: Leg): number {
 export type ShapedJob = FullJob & {
   readonly upscaler?: UpscalerShape | undefined;
   readonly adapters?: JobAdapters | undefined;
-  /** What its `controls` name. */
-  readonly imagePrompt?: JobImagePrompt | undefined;
+  /** What its `ipAdapters` name; absent: none. */
+  readonly imagePrompts?: readonly JobImagePrompt[] | undefined;
   /** Sizes of what a part is laid back over, and of that part in it. */
   readonly detailSizes?: DetailSizes | undefined;
+  /** What its `controls` name. */
   readonly steering?: readonly JobControl[] | undefined;
   /** Of a second pass that has others. */
   readonly hiresAdapters?: JobAdapters | undefined;
@@ -134,7 +135,7 @@ export function jobShape(checkpoint: Checkpoint, job: ShapedJob): JobShape {
   return {
     batch: batchOf(script),
     ...controlsOf(first, script),
-    ...(job.imagePrompt && { imagePrompt: imagePromptShape(job.imagePrompt, negativesOf(script)) }),
+    ...(job.imagePrompts && { imagePrompts: imagePromptShapes(job.imagePrompts, negativesOf(script)) }),
     width: job.width,
     height: job.height,
     modelCalls: first.course.calls.length,

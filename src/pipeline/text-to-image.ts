@@ -72,8 +72,9 @@ export async function* textToImage(
     };
     const { pictures, steering, controlPictures } = job;
     const controls = steering && { steering, pictures: controlPictures! };
-    if (job.imagePrompt) yield { type: "phase", phase: "encode", title: "encode pictures" };
-    const imagePrompt = job.imagePrompt && (await seenPrompt(runtime, planned, job.imagePrompt, signal));
+    const { imagePrompts: telling } = job;
+    if (telling) yield { type: "phase", phase: "encode", title: "encode pictures" };
+    const images = telling && { adapters: telling, prompts: await seenPrompts(runtime, planned, telling, signal) };
     state = yield* drawLegs(
       {
         runtime,
@@ -82,7 +83,7 @@ export async function* textToImage(
         route,
         pictures,
         controls,
-        imagePrompt,
+        images,
         adapters,
         guide,
         hires,
@@ -107,13 +108,17 @@ export async function* textToImage(
 }
 
 /** What the model is told of a job's pictures. */
-async function seenPrompt(
+async function seenPrompts(
   runtime: PhaseHost,
   planned: PlannedJob,
-  { pictures }: JobImagePrompt,
+  adapters: readonly JobImagePrompt[],
   signal: AbortSignal | undefined,
-): Promise<ImagePrompt> {
-  const described = planned.described.imagePrompt!;
+): Promise<readonly ImagePrompt[]> {
+  const described = planned.described.imagePrompts!;
   await using phase = await runtime.openPhase(planned, described.phase, signal);
-  return await described.encode(phase, pictures, signal);
+  return await described.encode(
+    phase,
+    adapters.map(({ pictures }) => pictures),
+    signal,
+  );
 }

@@ -4,6 +4,7 @@ import { homedir } from "node:os";
 import path from "node:path";
 import type { Fields } from "../job/field-type.ts";
 import { JOB_FIELDS } from "../job/fields.ts";
+import { useTable } from "../job/use-tables.ts";
 
 /** Commands whose argument is a file. */
 const FILE_COMMANDS = ["load", "model", "hires-upscaler"];
@@ -23,7 +24,7 @@ export function completion(
   const field = Object.values<Fields[string]>(JOB_FIELDS).find(({ loop }) => loop?.word === name);
   const kind = field?.kind;
   if (FILE_COMMANDS.includes(name) || kind?.type === "picture") return [filesLike(typed, cwd), typed];
-  if (kind?.type === "loras" || kind?.type === "files" || kind?.type === "pictures" || kind?.type === "controls") {
+  if (kind?.type === "loras" || kind?.type === "files" || kind?.type === "pictures" || (kind && useTable(kind))) {
     // The last of a list; none of them stands for all.
     const last = /[^,]*$/u.exec(typed)![0].trimStart();
     const none = last === typed && "none".startsWith(typed) ? ["none"] : [];

@@ -182,7 +182,7 @@ export class KeptState {
 function fullJob(start: Extract<GenerateEvent, { type: "start" }>, job: GenerateJob): GenerateJob {
   const told: Readonly<Record<string, unknown>> = { ...start };
   const values = Object.keys(JOB_FIELDS).map((name) => [name, told[name]] as const);
-  const asked = ["negativePrompt", "controls", "ipImages", ...PICTURE_NAMES] as const;
+  const asked = ["negativePrompt", "controls", "ipAdapters", ...PICTURE_NAMES] as const;
   return {
     ...(Object.fromEntries(values.filter(([, value]) => value !== undefined)) as unknown as GenerateJob),
     ...Object.fromEntries(asked.map((name) => [name, job[name]])),

@@ -2,12 +2,12 @@
 import { type Command, Option } from "commander";
 import { UsageError } from "../errors.ts";
 import type { Budgets, OpenRequest } from "../job/checked.ts";
-import { CONTROL_PARTS, type ControlUse } from "../job/control-use.ts";
 import { explained, type Field, type Fields, type Flag, flagName } from "../job/field-type.ts";
 import { BUDGET_FIELDS, JOB_FIELDS, OPEN_FIELDS } from "../job/fields.ts";
 import type { GenerateJob, PlanJob } from "../job/job.ts";
 import { MAX_SERIES } from "../job/series.ts";
 import { valueFromText, wholeFromText } from "../job/text.ts";
+import { useTable } from "../job/use-tables.ts";
 import { PREVIEW_CHOICES, type PreviewChoice } from "./picture-kind.ts";
 
 /** What commander read, by the flag's name in camel case. */
@@ -30,7 +30,7 @@ export function fieldOption(field: FlagField, description = explained(field)): O
   if (field.default !== undefined && !omitsDefault) option.default(field.default);
   const read = (value: string) => valueFromText(kind, flagName(flag), value);
   if (kind.type === "choice") return option.choices(kind.values);
-  if (kind.type === "loras" || ["files", "pictures", "controls"].includes(kind.type)) {
+  if (kind.type === "loras" || ["files", "pictures"].includes(kind.type) || useTable(kind)) {
     // One at a time: commas are its file's.
     const quoted = (value: string) => `"${value.replaceAll('"', '""')}"`;
     return option.argParser<unknown>((value, before) => [...listOf(before), ...listOf(read(quoted(value)))]);
@@ -82,7 +82,7 @@ export function previewOf(options: OptionValues): PreviewChoice {
 /** Adds an option for each of the fields that has a flag, under its heading. */
 export function addFields(command: Command, fields: Fields): Command {
   for (const [, field] of withFlags(fields)) {
-    const options = [fieldOption(field), ...(field.kind.type === "controls" ? partOptions(field) : [])];
+    const options = [fieldOption(field), ...partOptions(field)];
     for (const option of options) command.addOption(option.helpGroup(`${field.flag.group}:`));
   }
   return command;
@@ -91,17 +91,23 @@ export function addFields(command: Command, fields: Fields): Command {
 /** The flags behind one of a list, which say more of its last item: they are read into the list itself, in their order. */
 function partOptions(field: FlagField): readonly Option[] {
   const own = fieldOption(field);
-  return Object.entries(CONTROL_PARTS).map(([part, { kind, usage, description }]) => {
-    const name = `${flagName(field.flag)}-${part}`;
-    const option = new Option(`${name} ${usage}`.trimEnd(), description);
+  return Object.entries(useTable(field.kind)?.parts ?? {}).map(([part, { kind, usage, description }]) => {
+    const name = flagName({ usage });
+    const option = new Option(usage, description);
     option.attributeName = () => own.attributeName();
+    const several = kind.type === "pictures";
     const read = (value: unknown, before: unknown) => {
-      const list = listOf(before) as readonly ControlUse[];
+      const list = listOf(before) as readonly Readonly<Record<string, unknown>>[];
       const last = list.at(-1);
       if (!last) throw misplaced(name, `there is no ${flagName(field.flag)} before it`, field.flag);
-      if (Object.hasOwn(last, part)) throw misplaced(name, `it is said twice of ${last.file}`, field.flag);
-      const found = kind.type === "switch" ? true : valueFromText(kind, name, String(value));
-      return [...list.slice(0, -1), { ...last, [part]: found }];
+      const said = last[part];
+      if (said !== undefined && !several) throw misplaced(name, `it is said twice of ${String(last.file)}`, field.flag);
+      const items = listOf(said);
+      if (several && items.length >= kind.maxCount)
+        throw misplaced(name, `it is said more than ${kind.maxCount} times of ${String(last.file)}`, field.flag);
+      const found =
+        kind.type === "switch" ? true : valueFromText(several ? { type: "picture" } : kind, name, String(value));
+      return [...list.slice(0, -1), { ...last, [part]: several ? [...items, found] : found }];
     };
     return kind.type === "switch" ? option.preset(true).argParser<unknown>(read) : option.argParser<unknown>(read);
   });

@@ -51,11 +51,10 @@ export async function pictureContents(job: GenerateJob, cwd: string): Promise<Re
     if (pictureReference(field, text).kind !== "file") continue;
     contents[field] = sha256Hex((await readPictureBytes(field, text, { cwd })).bytes);
   }
-  const { controls = [], ipAdapter, imageEncoder } = job;
+  const { controls = [], ipAdapters = [] } = job;
   const named = [
     ...controls.map(({ file }) => ["control", file] as const),
-    ["ipAdapter", ipAdapter],
-    ["imageEncoder", imageEncoder],
+    ...ipAdapters.flatMap(({ file, encoder }) => [["ipAdapter", file] as const, ["imageEncoder", encoder] as const]),
   ] as const;
   for (const [what, file] of named) {
     if (file === undefined) continue;

@@ -1,15 +1,19 @@
 /**
- * @file IP-Adapters against diffusers in fp32 on the same weights (scripts/golden/image_prompts_golden.py): base and Plus, one picture and two, a part
- * of the steps. Every pixel within 2/255, PSNR at least 50 dB.
+ * @file IP-Adapters against diffusers in fp32 on the same weights (scripts/golden/image_prompts_golden.py): base and Plus, one picture and two, masks,
+ * several adapters, a part of the steps. Every pixel within 2/255, PSNR at least 50 dB.
  */
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
+import { sha256Hex } from "#hash";
 import { settingsOfInfotext } from "../../src/job/infotext-settings.ts";
+import { namedPictures } from "../../src/job/named-pictures.ts";
+import { settingsOfSolvayJson } from "../../src/job/solvay-record.ts";
 import { openFileFolder } from "../../src/node/files/file-folder.ts";
 import type { GenerateJob } from "../../src/node.ts";
+import { findTestAdapter } from "../backend/software-vulkan.ts";
 import { openSdxlFolder } from "../sdxl-folder.ts";
 import { drawWithinPlan } from "../support/draw-within-plan.ts";
 import { writtenTexts } from "../support/picture-files.ts";
@@ -17,13 +21,21 @@ import { requireSamePicture } from "../support/same-picture.ts";
 import { sharedEngine } from "../support/shared-engine.ts";
 import { searched } from "../support/thorough.ts";
 
-interface GoldenJob extends Pick<GenerateJob, "prompt" | "seed" | "steps" | "guidance" | "width" | "height"> {
-  readonly negative?: string;
+interface GoldenUse {
   readonly adapter: string;
   readonly images: readonly string[];
+  readonly masks?: readonly string[];
   readonly weight: number;
   readonly start?: number;
   readonly end?: number;
+}
+
+interface GoldenJob
+  extends GoldenUse,
+    Pick<GenerateJob, "prompt" | "seed" | "steps" | "guidance" | "width" | "height"> {
+  readonly negative?: string;
+  /** Adapters behind the first. */
+  readonly further?: readonly GoldenUse[];
   readonly name: string;
   readonly file: string;
 }
@@ -32,38 +44,55 @@ const fixtures = new URL("../../fixtures/", import.meta.url);
 const pathOf = (name: string) => fileURLToPath(new URL(name, fixtures));
 const jobs = JSON.parse(readFileSync(pathOf("image-prompts/manifest.json"), "utf8")) as readonly GoldenJob[];
 
-function jobOf({ negative, adapter, images, weight, start, end, name: _, file: __, ...job }: GoldenJob): GenerateJob {
+function jobOf({
+  prompt,
+  negative,
+  seed,
+  steps,
+  guidance,
+  width,
+  height,
+  further = [],
+  ...first
+}: GoldenJob): GenerateJob {
   return {
-    ...job,
+    ...{ prompt, seed, steps, guidance, width, height },
     ...(negative !== undefined && { negativePrompt: negative }),
-    ipAdapter: pathOf(`image-prompts/${adapter}`),
-    imageEncoder: pathOf("image-prompts/image_encoder"),
-    ipImages: images.map((image) => pathOf(`from-pictures/${image}`)),
-    ipWeight: weight,
-    ...(start !== undefined && { ipStart: start }),
-    ...(end !== undefined && { ipEnd: end }),
-  };
+    ipAdapters: [first, ...further].map(({ adapter, images, masks, weight, start, end }, i) => ({
+      file: pathOf(`image-prompts/${adapter}`),
+      ...(i === 0 && { encoder: pathOf("image-prompts/image_encoder") }),
+      images: images.map((image) => pathOf(`from-pictures/${image}`)),
+      ...(masks && { masks: masks.map((mask) => pathOf(`image-prompts/${mask}`)) }),
+      weight,
+      ...(start !== undefined && { start }),
+      ...(end !== undefined && { end }),
+    })),
+  } as GenerateJob;
 }
 
 const engineOf = sharedEngine();
 
 test("the same picture for every budget, within the plan; told in the picture and read back; another one without", async () => {
   const engine = await engineOf({ model: pathOf("golden/deep"), backend: "cpu" });
-  const job = { ...jobOf(jobs.find(({ name }) => name === "plus-two")!), steps: 1 };
+  const job = { ...jobOf(jobs.find(({ name }) => name === "several-masked")!), steps: 1 };
   const picture = await drawWithinPlan(engine, job);
   await engine.setBudgets({ vram: "226M" });
   const small = await drawWithinPlan(engine, job);
   await engine.setBudgets({ vram: "1G" });
   assert.deepEqual(small, picture);
   const texts = new Map((await writtenTexts(Buffer.from(picture))).map(({ keyword, text }) => [keyword, text]));
-  const { ipAdapter, imageEncoder, ipImages, ipWeight } = job;
-  const told = settingsOfInfotext(texts.get("parameters")!)!.job;
-  assert.deepEqual(
-    [told.ipAdapter, told.imageEncoder, told.ipImages, told.ipWeight],
-    [ipAdapter, imageEncoder, ipImages, ipWeight],
-  );
-  const { ipAdapter: _, imageEncoder: __, ipImages: ___, ipWeight: ____, ...plain } = job;
+  assert.deepEqual(settingsOfInfotext(texts.get("parameters")!)!.job.ipAdapters, job.ipAdapters);
+  const { job: read, facts } = settingsOfSolvayJson(texts.get("solvay")!)!;
+  assert.deepEqual(read.ipAdapters, job.ipAdapters);
+  const hashOf = (file: string) => sha256Hex(new Uint8Array(readFileSync(file)));
+  for (const { name, reference } of namedPictures(job)) {
+    assert.ok(facts.pictureHashes!.includes(`${name}: ${hashOf(reference)}`), name);
+  }
+  assert.deepEqual(await drawWithinPlan(engine, { ...job, ...read } as GenerateJob), picture);
+  const { ipAdapters, ...plain } = job;
   assert.notDeepEqual(pixels(await drawWithinPlan(engine, plain)), pixels(picture));
+  const unmasked = ipAdapters!.map(({ masks: _, ...use }) => use);
+  assert.notDeepEqual(pixels(await drawWithinPlan(engine, { ...plain, ipAdapters: unmasked })), pixels(picture));
 });
 
 function pixels(png: Uint8Array): Buffer {
@@ -108,12 +137,15 @@ test("what is no IP-Adapter for the model is refused by what it is; jobs that ar
   }
   const engine = await engineOf({ model: pathOf("golden/deep"), backend: "cpu" });
   const whole = jobOf(jobs[0]!);
-  for (const [job, words] of [
-    [{ ...whole, ipImages: [] }, /E_JOB ipImages: an IP-Adapter has no picture/],
-    [{ ...whole, imageEncoder: undefined }, /E_JOB imageEncoder: an IP-Adapter needs its image encoder/],
-    [{ ...whole, ipAdapter: undefined }, /E_JOB imageEncoder: there is no IP-Adapter/],
-    [{ ...whole, ipStart: 0.5, ipEnd: 0.25 }, /E_JOB ipStart: 0.5 is behind ipEnd 0.25/],
+  const [use] = whole.ipAdapters!;
+  for (const [ipAdapters, words] of [
+    [[{ ...use, images: [] }], /E_JOB ipAdapters: number 1 has no picture/],
+    [[{ ...use, encoder: undefined }], /E_JOB ipAdapters: an IP-Adapter needs its image encoder/],
+    [[{ ...use, start: 0.5, end: 0.25 }], /E_JOB ipAdapters: up to 4 files, each with its settings/],
+    [[use, { ...use, masks: ["a.png", "b.png"] }], /E_JOB ipAdapters: number 2 .*found 2, allowed 0 or 1/],
+    [[{ ...use, masks: [pathOf("image-prompts/manifest.json")] }], /E_IMAGE_KIND .*manifest\.json/],
   ] as const) {
+    const job = { ...whole, ipAdapters };
     const drawn = async () => {
       for await (const _event of engine.generate(job as GenerateJob));
     };
@@ -122,20 +154,33 @@ test("what is no IP-Adapter for the model is refused by what it is; jobs that ar
 });
 
 /** What others show as well. */
-const SHOWN_BY_OTHERS = ["base", "plus", "unguided"];
+const SHOWN_BY_OTHERS = ["base", "plus", "unguided", "base-two", "several"];
 const drawn = searched(
   jobs.filter(({ name }) => !SHOWN_BY_OTHERS.includes(name)),
   jobs,
 );
+const card = await findTestAdapter();
+/** On a software card, which is slow: base, Plus and masks in one. */
+const onCard = searched(
+  jobs.filter(({ name }) => name === "several-masked"),
+  jobs,
+);
 
-for (const job of drawn) {
-  test(`${job.file} equals diffusers' picture`, async () => {
-    const engine = await engineOf({ model: pathOf("golden/deep"), backend: "cpu" });
-    for await (const event of engine.generate(jobOf(job))) {
-      if (event.type !== "image") continue;
-      const expected = new Uint8Array(await readFile(pathOf(`image-prompts/${job.file}`)));
-      return await requireSamePicture(new Uint8Array(event.bytes), expected);
-    }
-    throw new Error("the job ended without a picture");
-  });
+for (const [backend, these] of [
+  ["cpu", drawn],
+  ["webgpu", onCard],
+] as const) {
+  for (const job of these) {
+    const skip = backend === "webgpu" ? card.skip : undefined;
+    test(`${job.file} equals diffusers' picture on ${backend}`, { skip }, async () => {
+      const named = backend === "webgpu" && card.skip === undefined ? { adapter: card.name } : {};
+      const engine = await engineOf({ model: pathOf("golden/deep"), backend, ...named });
+      for await (const event of engine.generate(jobOf(job))) {
+        if (event.type !== "image") continue;
+        const expected = new Uint8Array(await readFile(pathOf(`image-prompts/${job.file}`)));
+        return await requireSamePicture(new Uint8Array(event.bytes), expected);
+      }
+      throw new Error("the job ended without a picture");
+    });
+  }
 }

@@ -273,6 +273,24 @@ function anyValue({ kind }: Field): fc.Arbitrary<unknown> {
         ),
         { minLength: 1, maxLength: 3 },
       );
+    case "ipAdapters":
+      return fc.array(
+        fc.record(
+          {
+            file: fc.constantFrom("plus", "C:\\a b, c.safetensors", 'x"y.bin', "dir/é: 2"),
+            encoder: fc.constantFrom("vit-h", "C:\\d, e"),
+            images: fc.array(fc.constantFrom("a.png", "C:\\a, b.webp", 'c"d.png', `sha256:${"0f".repeat(32)}`), {
+              minLength: 1,
+            }),
+            masks: fc.array(fc.constantFrom("a.png", "C:\\a, b.webp"), { minLength: 1, maxLength: 3 }),
+            weight: fc.integer({ min: 0, max: 99 }).map((n) => n / 100),
+            start: fc.constantFrom(0.1, 0.25),
+            end: fc.constantFrom(0.5, 0.75),
+          },
+          { requiredKeys: ["file", "images"], noNullPrototype: true },
+        ),
+        { minLength: 1, maxLength: 3 },
+      );
     case "pictures":
     case "files":
       return fc.array(fc.constantFrom("fox", "C:\\a b, c.pt", 'x"y.safetensors', "dir/é: 2"), {

@@ -32,6 +32,7 @@ const NAMING: { readonly [Type in Kind["type"]]: ((file: string) => unknown) | u
   picture: (file) => file,
   loras: (file) => [{ file }],
   controls: (file) => [{ file, image: `sha256:${"0".repeat(64)}` }],
+  ipAdapters: (file) => [{ file, images: [`sha256:${"0".repeat(64)}`] }],
   files: (file) => [file],
   pictures: (file) => [file],
   ...{ whole: undefined, decimal: undefined, choice: undefined, named: undefined, switch: undefined },

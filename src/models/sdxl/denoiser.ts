@@ -10,18 +10,17 @@ import { atStep, type Conditioning, type Guide, type PictureOrigin } from "../co
 import { timestepEmbedding } from "../embedding.ts";
 import type { DenoiserOptions } from "../family.ts";
 import { requireFiniteResult } from "../finite.ts";
-import type { ImagePromptInput } from "../image-prompt.ts";
 import { readsStrengths, withStrengths } from "../layer-builder.ts";
 import type { SdxlParts } from "./config.ts";
 import { openControls } from "./control-runs.ts";
 import type { StageGraphs, StageSize } from "./graphs.ts";
-import type { StageImagePrompt } from "./image-prompts.ts";
+import { openImages } from "./image-runs.ts";
 import { concatenated, ofCall, timeRows } from "./step-inputs.ts";
 
 /** Runs the text pass; the time pass follows in groups, as calls come to them. Calls must be asked in their order. */
 export async function openDenoiser(
   parts: SdxlParts,
-  graphs: Pick<StageGraphs, "callsAtOnce" | "ids" | "text" | "time" | "step" | "controls" | "imagePrompt">,
+  graphs: Pick<StageGraphs, "callsAtOnce" | "ids" | "text" | "time" | "step" | "controls" | "imagePrompts">,
   shape: StageSize,
   phase: PhaseRun,
   {
@@ -31,15 +30,15 @@ export async function openDenoiser(
     firstCall,
     strengths = [[]],
     controls: inputsOfControls,
-    imagePrompt,
+    imagePrompts = [],
     beside,
     signal,
   }: DenoiserOptions,
 ): Promise<Denoise> {
   const { callsAtOnce, ids } = graphs;
   const controls = await openControls(graphs.controls, inputsOfControls ?? [], phase, signal);
-  if (graphs.imagePrompt) await tellPictures(graphs.imagePrompt, imagePrompt!, shape.batch, phase, signal);
   const { batch } = shape;
+  const images = await openImages(graphs, imagePrompts, batch, phase, signal);
   let told = conditionings(guide, calls[firstCall]!.step);
   let strength = atStep(strengths, calls[firstCall]!.step);
   const adapted = { text: readsStrengths(graphs.text), time: readsStrengths(graphs.time) };
@@ -91,7 +90,7 @@ export async function openDenoiser(
       await control.step(input, { at, upcoming: following, strengths: strength }, signal);
     }
     for (const control of controls) inputs.set(...control.weightInput(step));
-    if (imagePrompt) inputs.set("ip.weight", Float32Array.of(atStep(imagePrompt.weights, step)));
+    for (const image of images) for (const told of image(step)) inputs.set(...told);
     const after = calls[call + 1];
     const willTell =
       after &&
@@ -111,18 +110,6 @@ export async function openDenoiser(
     const { predictionType, edm } = parts.scheduler;
     return denoisedFrom(guided, x, sigma, predictionType, edm?.sigmaData);
   };
-}
-
-/** Keys and values of image prompts, for all steps; the negative's rows lead. */
-async function tellPictures(
-  { keys, shape }: StageImagePrompt,
-  { prompt }: ImagePromptInput,
-  batch: number,
-  phase: PhaseRun,
-  signal: AbortSignal | undefined,
-): Promise<void> {
-  const rows = Array.from({ length: batch }, (_, i) => (i < shape.negatives ? prompt.negative : prompt.positive));
-  await phase.run(keys.id, new Map([["context", concatenated(rows)]]), { signal });
 }
 
 /** What the model is told in a step, the negative prompt first. */

@@ -16,7 +16,7 @@ import { type ClipConfig, clipGraph } from "../clip.ts";
 import type { JobShape } from "../job-shape.ts";
 import type { SdxlConfigs, UNetConfig } from "./config.ts";
 import type { SdxlComponentId } from "./files.ts";
-import { type StageImagePrompt, stageImagePrompt } from "./image-prompts.ts";
+import { type StageImagePrompt, stageImagePrompts } from "./image-prompts.ts";
 import { type StageControl, stageControls } from "./stage-controls.ts";
 import { unetStepGraph, unetTextGraph, unetTimeGraph } from "./unet.ts";
 
@@ -45,7 +45,7 @@ export interface StageGraphs {
   readonly step: Graph;
   /** What runs before each step. */
   readonly controls: readonly StageControl[];
-  readonly imagePrompt: StageImagePrompt | undefined;
+  readonly imagePrompts: readonly StageImagePrompt[];
   /** The decoder in bands. */
   readonly decoder: BandProgram;
   /** The encoder in bands, where pictures are looked at. */
@@ -72,7 +72,7 @@ export interface StageSize
     | "text"
     | "adapters"
     | "controls"
-    | "imagePrompt"
+    | "imagePrompts"
     | "preview"
   > {
   /** How many pictures are encoded. */
@@ -117,9 +117,9 @@ export function stageGraphs(configs: SdxlConfigs, size: StageSize, chunkTokens: 
     },
     prefix,
   );
-  const imagePrompt = size.imagePrompt && stageImagePrompt(size.imagePrompt, configs.unet, { batch, fp32 }, prefix);
+  const imagePrompts = stageImagePrompts(size.imagePrompts ?? [], configs.unet, { batch, fp32 }, prefix);
   return {
-    ...{ controls, imagePrompt },
+    ...{ controls, imagePrompts },
     ids: { text: `${prefix}${PASS.text}`, time: `${prefix}${PASS.time}`, step: `${prefix}${PASS.step}` },
     text: unetTextGraph(configs.unet, batch, textTokens, options),
     time: time(callsAtOnce),
@@ -131,7 +131,7 @@ export function stageGraphs(configs: SdxlConfigs, size: StageSize, chunkTokens: 
     })),
     step: unetStepGraph(configs.unet, { batch, height, width }, textTokens, {
       ...{ ...options, controls },
-      imageTokens: imagePrompt?.tokens,
+      images: imagePrompts.map(({ link }) => link),
     }),
     decoder: decoderProgram(configs.vae, height, width, prefix),
     encoder: size.looks > 0 ? encoderProgram(configs.vae, height, width, prefix) : undefined,

@@ -36,17 +36,22 @@ export function imageTokensGraph(config: IpAdapterConfig, context: number, fp32 
   return imageTokens(config, context, fp32).build();
 }
 
-/** Input "context" [B, S, D]; outputs, per transformer block of the UNet, "ip.<block>.k" and "ip.<block>.v" [B, S, C]. */
-export function imageKeysGraph(
-  unet: UNetConfig,
-  { batch, tokens, fp32 = false }: { readonly batch: number; readonly tokens: number; readonly fp32?: boolean },
-): Graph {
-  return imageKeys(unet, batch, tokens, fp32).build();
+interface KeysOptions {
+  readonly batch: number;
+  readonly tokens: number;
+  readonly fp32?: boolean;
+  /** Before the names of outputs. */
+  readonly prefix?: string;
+}
+
+/** Input "context" [B, S, D]; outputs, per transformer block of the UNet, "<prefix><block>.k" and "<prefix><block>.v" [B, S, C]. */
+export function imageKeysGraph(unet: UNetConfig, { batch, tokens, fp32 = false, prefix = "" }: KeysOptions): Graph {
+  return imageKeys(unet, { batch, tokens, fp32, prefix }).build();
 }
 
 /** Every parameter and its shape. */
 export function ipAdapterSchema(config: IpAdapterConfig, unet: UNetConfig): ReadonlyMap<string, readonly number[]> {
-  const parts = [imageTokens(config, unet.crossAttentionDim, false), imageKeys(unet, 1, 1, false)];
+  const parts = [imageTokens(config, unet.crossAttentionDim, false), imageKeys(unet, { batch: 1, tokens: 1 })];
   return new Map(parts.flatMap((part) => [...part.weightShapes()]));
 }
 
@@ -100,15 +105,15 @@ function resample(g: GraphBuilder, read: Tensor, latents: Tensor, name: string, 
 /** Channels of each head of a resampler. */
 export const HEAD = 64;
 
-function imageKeys(unet: UNetConfig, batch: number, tokens: number, fp32: boolean): GraphBuilder {
+function imageKeys(unet: UNetConfig, { batch, tokens, fp32 = false, prefix = "" }: KeysOptions): GraphBuilder {
   const g = new LayerBuilder("ip.keys", { fp32 });
   const context = g.input("context", [batch, tokens, unet.crossAttentionDim]);
   // Numbers count all attentions in the order of diffusers' processors, of which each second one reads the text.
   attentionStages(unet).forEach(({ name, channels }, i) => {
     const own = `ip_adapter.${2 * i + 1}`;
     g.segment(own, () => {
-      g.output(`ip.${name}.k`, linear(g, context, `${own}.to_k_ip`, channels, false));
-      g.output(`ip.${name}.v`, linear(g, context, `${own}.to_v_ip`, channels, false));
+      g.output(`${prefix}${name}.k`, linear(g, context, `${own}.to_k_ip`, channels, false));
+      g.output(`${prefix}${name}.v`, linear(g, context, `${own}.to_v_ip`, channels, false));
     });
   });
   return g;

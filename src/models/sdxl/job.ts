@@ -22,7 +22,7 @@ import { Upscaling } from "../upscaling.ts";
 import { encodePrompt } from "./conditioning.ts";
 import type { SdxlParts } from "./config.ts";
 import { PASS, type TextGraphs, textGraphs } from "./graphs.ts";
-import { imagePromptBytes, SdxlImagePrompt } from "./image-prompts.ts";
+import { imagePromptBytes, SdxlImagePrompts } from "./image-prompts.ts";
 import { SdxlRefinedStage, type SdxlRefiner } from "./refiner.ts";
 import { inputElements, outputElements, passOf, SdxlStage, type StageHost } from "./stage.ts";
 
@@ -35,7 +35,7 @@ export class SdxlJob implements DescribedJob {
   readonly hires: SdxlStage | undefined;
   readonly enlarging: DescribedJob["enlarging"];
   readonly refined: SdxlRefinedStage | undefined;
-  readonly imagePrompt: SdxlImagePrompt | undefined;
+  readonly imagePrompts: SdxlImagePrompts | undefined;
   readonly #parts: SdxlParts;
   readonly #graphs: TextGraphs;
   readonly #first: SdxlStage;
@@ -57,7 +57,8 @@ export class SdxlJob implements DescribedJob {
     this.refined =
       refined && refiner && new SdxlRefinedStage(parts, refiner, { ...shape, ...refined, otherCalls: undefined });
     const { crossAttentionDim } = configs.unet;
-    this.imagePrompt = shape.imagePrompt && new SdxlImagePrompt(shape.imagePrompt, crossAttentionDim, shape.fp32);
+    const { imagePrompts } = shape;
+    this.imagePrompts = imagePrompts && new SdxlImagePrompts(imagePrompts, crossAttentionDim, shape.fp32);
     this.phases = describePhases(this.#graphs, shape, this.#first, this, crossAttentionDim);
   }
 
@@ -107,7 +108,12 @@ function describePhases(
   { clip, clip2 }: TextGraphs,
   shape: JobShape,
   first: SdxlStage,
-  { hires: second, enlarging, refined, imagePrompt }: Pick<SdxlJob, "hires" | "enlarging" | "refined" | "imagePrompt">,
+  {
+    hires: second,
+    enlarging,
+    refined,
+    imagePrompts,
+  }: Pick<SdxlJob, "hires" | "enlarging" | "refined" | "imagePrompts">,
   context: number,
 ): readonly PhaseDescription[] {
   const { batch, text, pictures, hires } = shape;
@@ -127,7 +133,8 @@ function describePhases(
   const sizes = [...(shape.controls ? [first] : []), ...(hires?.controls && second ? [second] : [])];
   const controlBytes =
     sizes.reduce((sum, { width, height }) => sum + 3 * width * height, 0) * (shape.controls?.length ?? 0);
-  const seenBytes = shape.imagePrompt ? imagePromptBytes(shape.imagePrompt, context) : 0;
+  const stages = second ? [first, second] : [first];
+  const seenBytes = imagePromptBytes(shape.imagePrompts ?? [], context, stages);
   const rowBytes = (asked: number, long: number) => Math.max(2, asked) * long * chunkBytes;
   const promptBytes = rowBytes(batch, chunks);
   const secondPromptBytes = rowBytes(hires?.batch ?? batch, hires?.text?.chunks ?? chunks);
@@ -163,7 +170,7 @@ function describePhases(
     spilledBytes: 0,
     laneBytes,
   };
-  const seen = imagePrompt ? [imagePrompt.describe(host.alwaysBytes, laneBytes)] : [];
+  const seen = imagePrompts ? [imagePrompts.describe(host.alwaysBytes, laneBytes)] : [];
   const drawn = [...seen, ...first.lookPhases("look", host), first.denoisePhase("denoise", host)];
   if (!second || !hires)
     return [

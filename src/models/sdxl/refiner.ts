@@ -208,7 +208,7 @@ export class SdxlRefinedStage extends SdxlStage implements RefinedStage {
     // Adapters, controls and image prompts are for the base model.
     super(
       parts,
-      { ...size, looks: 0, adapters: undefined, controls: undefined, imagePrompt: undefined },
+      { ...size, looks: 0, adapters: undefined, controls: undefined, imagePrompts: undefined },
       chunkTokens,
       "refiner.",
       UNET.id,

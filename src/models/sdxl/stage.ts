@@ -19,6 +19,7 @@ import type { SdxlParts } from "./config.ts";
 import { openDenoiser } from "./denoiser.ts";
 import type { SdxlComponentId } from "./files.ts";
 import { callsAtOnceOf, type StageGraphs, type StageSize, stageGraphs } from "./graphs.ts";
+import { imageHostBytes } from "./image-runs.ts";
 import { controlHostBytes, controlPasses } from "./stage-controls.ts";
 
 /** Host memory that a job holds in every phase, and what it adds where latents are. */
@@ -98,7 +99,7 @@ export class SdxlStage implements DescribedStage {
   }
 
   denoisePhase(title: string, { alwaysBytes, promptBytes, furtherLatents, laneBytes }: StageHost): PhaseDescription {
-    const { ids, text, time, step, callsAtOnce, otherTimes, controls, imagePrompt } = this.graphs;
+    const { ids, text, time, step, callsAtOnce, otherTimes, controls, imagePrompts } = this.graphs;
     const { modelCalls, text: prompts, adapters } = this.#size;
     const changes = (graph: Graph) => (adapters && readsStrengths(graph) ? adapters.changes : 0);
     const links = [...text.outputs.keys()];
@@ -107,7 +108,7 @@ export class SdxlStage implements DescribedStage {
     const beside = controlPasses(controls, { tellings, changes, calls: (atOnce) => Math.ceil(modelCalls / atOnce) });
     const results = [
       ...controls.flatMap((control) => [...(control.kind === "net" ? control.step : control.hint).outputs.keys()]),
-      ...(imagePrompt?.keys.links ?? []),
+      ...imagePrompts.flatMap(({ keys }) => keys.links),
     ];
     const timeBytes = 4 * [...time.outputs.keys()].reduce((sum, name) => sum + outputElements(time, name), 0);
     const workBytes =
@@ -116,7 +117,7 @@ export class SdxlStage implements DescribedStage {
       (8 + furtherLatents) * latentBytes +
       this.#previewBytes +
       controlHostBytes(controls) +
-      4 * inputElements(imagePrompt?.keys.graph, "context");
+      imageHostBytes(imagePrompts, step);
     return {
       id: this.phaseOf.denoise,
       title,
@@ -127,12 +128,12 @@ export class SdxlStage implements DescribedStage {
           passOf(id, graph, this.#unet, { repeats: Math.ceil(modelCalls / calls) + changes(graph) }),
         ),
         ...beside.once,
-        ...(imagePrompt ? [imagePrompt.keys] : []),
+        ...imagePrompts.map(({ keys }) => keys),
         ...beside.cyclic,
         passOf(ids.step, step, this.#unet, { repeats: modelCalls, cyclic: true, links: [...links, ...results] }),
         ...(this.previewing?.passes(modelCalls) ?? []),
       ],
-      // The latent in its roles (sample, scaled, doubled, prediction, guided, clean), further ones, the prompts' rows together, a preview, controls.
+      // The latent in its roles (sample, scaled, doubled, prediction, guided, clean), further ones, the prompts' rows together, a preview, controls, masks.
       hostBytes: alwaysBytes + workBytes,
       spilledBytes: 0,
       laneBytes: laneBytes + workBytes,

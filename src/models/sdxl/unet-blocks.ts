@@ -5,6 +5,7 @@
 import type { GraphBuilder, Tensor } from "../../ir/builder.ts";
 import { add, conv, groupNorm, layerNorm, linear, resnet, silu } from "../layers.ts";
 import type { UNetConfig } from "./config.ts";
+import type { AttendPictures, imageLinks } from "./image-links.ts";
 
 /** The half of a UNet up to its middle. */
 export type UNetHalf = Omit<UNetConfig, "outChannels" | "sampleSize" | "upLevels">;
@@ -141,8 +142,8 @@ export interface StepInputs {
   readonly textTokens: number;
   /** Before the names of inputs that the time and the text graph give. */
   readonly prefix?: string;
-  /** Tokens of pictures that are read beside the text's, and how much they count [1]. */
-  readonly image?: { readonly tokens: number; readonly weight: Tensor } | undefined;
+  /** Pictures that are read beside the text. */
+  readonly images?: ReturnType<typeof imageLinks>;
 }
 
 /** A ResNet block with what is concatenated before it, then its attention: x [B, C, H, W] -> [B, C', H, W]. */
@@ -200,7 +201,7 @@ function transformer(
   x: Tensor,
   place: AttentionPlace,
   config: UNetHalf,
-  { textTokens, prefix = "", image }: StepInputs,
+  { textTokens, prefix = "", images }: StepInputs,
 ): Tensor {
   const { name, channels, heads, depth } = place;
   const [batch, outer, height, width] = x.shape;
@@ -213,11 +214,8 @@ function transformer(
     const block = `${name}.transformer_blocks.${i}`;
     const k = g.input(`${prefix}${block}.attn2.k`, [batch!, textTokens, channels]);
     const v = g.input(`${prefix}${block}.attn2.v`, [batch!, textTokens, channels]);
-    const seen = image && {
-      k: g.input(`ip.${block}.attn2.k`, [batch!, image.tokens, channels]),
-      v: g.input(`ip.${block}.attn2.v`, [batch!, image.tokens, channels]),
-      weight: image.weight,
-    };
+    const grid = { height: height!, width: width! };
+    const seen = images?.(`${block}.attn2`, { batch: batch!, channels, heads }, grid);
     h = transformerBlock(g, h, block, { k, v, heads, seen });
   }
   return g.segment(`${name}.proj_out`, () => {
@@ -233,8 +231,7 @@ interface CrossAttention {
   readonly k: Tensor;
   readonly v: Tensor;
   readonly heads: number;
-  /** Of pictures. */
-  readonly seen?: { readonly k: Tensor; readonly v: Tensor; readonly weight: Tensor } | undefined;
+  readonly seen?: AttendPictures | undefined;
 }
 
 /** BasicTransformerBlock: x [B, T, C] -> same. */
@@ -249,11 +246,8 @@ function transformerBlock(g: GraphBuilder, x: Tensor, name: string, { k, v, head
     let h = add(g, x, linear(g, self, `${name}.attn1.to_out.0`, channels));
     // Cross-attention
     const q = linear(g, layerNorm(g, h, `${name}.norm2`, eps), `${name}.attn2.to_q`, channels, false);
-    let cross = g.node("attention", [q, k, v], { heads, causal: false });
-    if (seen) {
-      const beside = g.node("attention", [q, seen.k, seen.v], { heads, causal: false });
-      cross = add(g, cross, g.node("affine", [beside, seen.weight], {}));
-    }
+    const text = g.node("attention", [q, k, v], { heads, causal: false });
+    const cross = seen ? seen(g, q, text) : text;
     h = add(g, h, linear(g, cross, `${name}.attn2.to_out.0`, channels));
     // Feed-forward
     const inner = linear(g, layerNorm(g, h, `${name}.norm3`, eps), `${name}.ff.net.0.proj`, 8 * channels); // [B, T, 8 C]

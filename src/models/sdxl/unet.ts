@@ -9,6 +9,7 @@ import type { Graph } from "../../ir/graph.ts";
 import { LayerBuilder } from "../layer-builder.ts";
 import { add, conv, groupNorm, silu, upsample } from "../layers.ts";
 import type { UNetConfig } from "./config.ts";
+import { type ImageLink, imageLinks } from "./image-links.ts";
 import {
   addTextKeys,
   addTimes,
@@ -34,8 +35,8 @@ export interface UNetGraphOptions {
   readonly adapters?: ComponentAdapters | undefined;
   /** Networks beside it whose results a step adds to its own. */
   readonly controls?: readonly ControlLink[] | undefined;
-  /** Tokens of image prompts, whose keys and values are read beside the text's, times an input "ip.weight" [1]. */
-  readonly imageTokens?: number | undefined;
+  /** Image prompts, whose keys and values are read beside the text's. */
+  readonly images?: readonly ImageLink[] | undefined;
 }
 
 /** A ControlNet's results as a step reads them: "<prefix><i>" for each skip of the way down, then the middle's, and "<prefix>weight" [1]. */
@@ -126,9 +127,7 @@ function step(config: UNetConfig, size: LatentSize, textTokens: number, options:
   const { groups, normEps } = config;
   const { batch } = size;
   const g = new LayerBuilder("unet.step", options);
-  const { imageTokens } = options;
-  const image = imageTokens === undefined ? undefined : { tokens: imageTokens, weight: g.input("ip.weight", [1]) };
-  const inputs = { batch, textTokens, image };
+  const inputs = { batch, textTokens, images: imageLinks(g, options.images ?? []) };
   const latent = g.input("latent", [batch, config.inChannels, size.height, size.width]);
   const first = g.segment("conv_in", () => conv(g, latent, "conv_in", config.levels[0]!.channels, { kernel: 3 }));
   const { controls = [] } = options;

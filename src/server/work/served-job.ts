@@ -72,6 +72,7 @@ export function checkServed(value: unknown): GenerateJob {
     loras: filesOf(job.loras),
     hiresLoras: filesOf(job.hiresLoras),
     controls: filesOf(job.controls),
+    ipAdapters: job.ipAdapters?.flatMap(({ file, encoder }) => (encoder === undefined ? [file] : [file, encoder])),
     embeddings: job.embeddings,
     // What enlarges without a file has such a name too.
     hiresUpscaler: job.hiresUpscaler === undefined ? undefined : [job.hiresUpscaler],
@@ -80,11 +81,6 @@ export function checkServed(value: unknown): GenerateJob {
     if (!files || files.every(isFileName)) continue;
     const problem = "a server takes such files by their names alone, from the folder that it was started with";
     throw new UsageError({ code: "E_JOB", subject: field, problem, next: "give the file's name without its folder" });
-  }
-  for (const field of ["ipAdapter", "imageEncoder"] as const) {
-    if (job[field] === undefined) continue;
-    const problem = "a server takes no IP-Adapters";
-    throw new UsageError({ code: "E_JOB", subject: field, problem, next: "leave it out" });
   }
   return job;
 }

@@ -1,7 +1,7 @@
 /** @file What a form is drawn from: a job's fields with a server's limits, and what suits the model that is served. */
-import { CONTROL_PARTS } from "../../../job/control-use.ts";
 import type { Field, Kind } from "../../../job/field-type.ts";
 import { JOB_FIELDS } from "../../../job/fields.ts";
+import { useTable } from "../../../job/use-tables.ts";
 import type { EngineInfo } from "../../../job/types.ts";
 import type { JsonObject } from "../../../source/json-fields.ts";
 import { openEngineOf, type Services } from "../../services.ts";
@@ -52,8 +52,9 @@ function fieldView(
 function kindView(name: string, kind: Kind, networks: readonly string[]): JsonObject {
   const { min, max } = SERVED_LIMITS[name as keyof typeof SERVED_LIMITS] ?? {};
   if (kind.type === "text") return { ...kind, maxChars: Math.min(kind.maxChars, max ?? kind.maxChars) };
-  if (kind.type === "controls") {
-    const parts = Object.entries(CONTROL_PARTS).map(([part, { kind: each, description }]) => ({
+  const table = useTable(kind);
+  if (table) {
+    const parts = Object.entries(table.parts).map(([part, { kind: each, description }]) => ({
       ...{ name: part, kind: each, description },
     }));
     return { type: kind.type, files: networks, parts };
