@@ -16,13 +16,13 @@ import type { Runtime } from "../pipeline/runtime.ts";
 import { TableBlocks } from "../stream/blocks.ts";
 import { type FieldPicture, passSizes, type ReadFieldPicture } from "./read-job.ts";
 
-/** Opens an adapter's file and its encoder's folder; `owned` gets what is opened. Rejects as files do. */
+/** Opens an adapter's file and its encoder's folder, or those among which one fits it; `owned` gets what is opened. Rejects as files do. */
 export type OpenImagePrompt = (
   adapter: string,
-  encoder: string,
+  encoder: string | undefined,
   owned: AsyncDisposableStack,
   signal?: AbortSignal,
-) => Promise<{ readonly tables: ReadonlyMap<string, TensorTable>; readonly encoder: FilePlace }>;
+) => Promise<{ readonly tables: ReadonlyMap<string, TensorTable>; readonly encoders: readonly FilePlace[] }>;
 
 type Known = Pick<JobImagePrompt, "network" | "encoder" | "adapter">;
 
@@ -64,7 +64,7 @@ export class ImagePromptFiles implements AsyncDisposable {
       return picture;
     };
     const adapters: JobImagePrompt[] = [];
-    let standing = "";
+    let standing: string | undefined;
     for (const [i, use] of ipAdapters.entries()) {
       const { file, encoder = standing, images = [], masks = [] } = use;
       standing = encoder;
@@ -88,7 +88,7 @@ export class ImagePromptFiles implements AsyncDisposable {
     return { adapters, hashes, notes };
   }
 
-  async #files(adapter: string, encoder: string, signal?: AbortSignal): Promise<Known> {
+  async #files(adapter: string, encoder: string | undefined, signal?: AbortSignal): Promise<Known> {
     if (!this.#open) {
       const problem = "files can't be read here (found one, allowed none)";
       throw new UsageError({ code: "E_JOB", subject: "ipAdapters", problem, next: "leave it out" });
@@ -96,12 +96,12 @@ export class ImagePromptFiles implements AsyncDisposable {
     await using owned = new AsyncDisposableStack();
     const place = await this.#open(adapter, encoder, owned, signal);
     const { checkpoint } = this.#runtime;
-    const opened = await checkpoint.openImagePrompt({ subject: adapter, tables: place.tables }, place.encoder, {
+    const opened = await checkpoint.openImagePrompt({ subject: adapter, tables: place.tables }, place.encoders, {
       ...{ sources: owned, signal },
     });
     const keys = {
-      encoder: JSON.stringify(["encoder", encoder, ...stampsOf(opened.encoder)]),
-      adapter: JSON.stringify(["adapter", adapter, ...stampsOf(opened.adapter)]),
+      encoder: JSON.stringify(["encoder", ...stampsOf(opened.encoder)]),
+      adapter: JSON.stringify(["adapter", ...stampsOf(opened.adapter)]),
     };
     const key = JSON.stringify(keys);
     const known = this.#known.get(key);

@@ -184,6 +184,13 @@ export const OPEN_FIELDS = {
     flag: { usage: "--control-dir <dir>", group: "From a picture" },
     aliases: ["control_dir"],
   },
+  ipAdapterDir: {
+    kind: PATH,
+    description:
+      "folder, with those in it, where IP-Adapters are found by name, and folders of image encoders, of which one that fits is taken where none is named",
+    flag: { usage: "--ip-adapter-dir <dir>", group: "From a picture" },
+    aliases: ["ip_adapter_dir"],
+  },
   upscalerDir: {
     kind: PATH,
     description: "folder, with those in it, where upscalers are found by name: --hires-upscaler 4x-net",
@@ -192,7 +199,8 @@ export const OPEN_FIELDS = {
   },
   onlyNames: {
     kind: { type: "switch" },
-    description: "jobs name LoRAs, embeddings, ControlNets and upscalers by name in the folders of them, never by path",
+    description:
+      "jobs name LoRAs, embeddings, ControlNets, IP-Adapters and upscalers by name in the folders of them, never by path",
     default: false,
   },
   store: {

@@ -32,9 +32,11 @@ export interface OpenEngineOptions {
   readonly embeddingsDir?: string;
   /** Folder where ControlNets are found by name: those of a job's `controls`. */
   readonly controlDir?: string;
+  /** Folder where IP-Adapters and their image encoders are found by name, in it or deeper: those of a job's `ipAdapters`. */
+  readonly ipAdapterDir?: string;
   /** Folder where upscalers are found by name, in it or deeper: those of a job's `hiresUpscaler`. */
   readonly upscalerDir?: string;
-  /** LoRAs, embeddings, ControlNets and upscalers are found by name in these folders alone, whatever lies at a path of that name. For jobs of others. Default false. */
+  /** LoRAs, embeddings, ControlNets, IP-Adapters and upscalers are found by name in these folders alone, whatever lies at a path of that name. For jobs of others. Default false. */
   readonly onlyNames?: boolean;
   /**
    * Folder of the block store, which large artifacts are imported into once; `model` may be "store:ID" too. Default:

@@ -11,10 +11,10 @@ export interface SideNetworks {
    * `sources` gets what it opens beside the place's own file. Rejects with ArtifactError `E_CONTROL`, `E_SCHEMA`, or as files do.
    */
   openControl(place: FilePlace, options: OpenWeightsOptions): Promise<OpenedControl>;
-  /** As openControl, of an IP-Adapter's tables (by path within its file) and its image encoder. Rejects with ArtifactError `E_IP_ADAPTER`. */
+  /** As openControl, of an IP-Adapter's tables (by path within its file) and the first image encoder that fits it. Rejects with ArtifactError `E_IP_ADAPTER`. */
   openImagePrompt(
     adapter: { readonly subject: string; readonly tables: ReadonlyMap<string, TensorTable> },
-    encoder: FilePlace,
+    encoders: readonly FilePlace[],
     options: OpenWeightsOptions,
   ): Promise<OpenedImagePrompt>;
 }

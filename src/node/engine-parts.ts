@@ -42,12 +42,14 @@ export async function openNodeParts(request: OpenRequest, toAbsolute: (path: str
     return pictureReference(field, reference).kind === "file" ? { ...picture, sha256: sha256Hex(bytes) } : picture;
   };
   const openPicture = pictureOpener(toAbsolute("."));
-  const { wildcardsDir, loraDir, embeddingsDir, controlDir, upscalerDir, onlyNames, budgets = {} } = request;
+  const { wildcardsDir, loraDir, embeddingsDir, controlDir, ipAdapterDir, upscalerDir, onlyNames } = request;
+  const { budgets = {} } = request;
   const toPath = onlyNames ? undefined : toAbsolute;
   const embeddings = embeddingFiles(embeddingsDir === undefined ? undefined : toAbsolute(embeddingsDir), toPath);
   const openLora = loraOpener(loraDir === undefined ? undefined : toAbsolute(loraDir), toPath);
   const controls = controlDir === undefined ? undefined : toAbsolute(controlDir);
-  const openImagePrompt = imagePromptOpener(library);
+  const imagePrompts = ipAdapterDir === undefined ? undefined : toAbsolute(ipAdapterDir);
+  const openImagePrompt = imagePromptOpener(library, imagePrompts, onlyNames === true);
   const openControl = controlOpener(library, controls, onlyNames === true);
   const upscalers = upscalerOpener(upscalerDir === undefined ? undefined : toAbsolute(upscalerDir), toPath);
   const readWildcard = wildcardsDir === undefined ? undefined : wildcardReader(toAbsolute(wildcardsDir));

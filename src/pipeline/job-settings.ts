@@ -133,10 +133,8 @@ function requireDetailFits({ detail, detailPadding, maskImage, outpaint }: Gener
   throw refusal("detail", problem, "give a box x,y,w,h, or mask with maskImage (--mask-image)");
 }
 
-function requireAdaptersFit({ ipAdapters = [] }: GenerateJob): void {
-  if (ipAdapters[0] && ipAdapters[0].encoder === undefined) {
-    throw refusal("ipAdapters", "an IP-Adapter needs its image encoder", "name its folder (--image-encoder)");
-  }
+/** Throws UsageError `E_JOB`. */
+export function requireAdaptersFit({ ipAdapters = [] }: Pick<GenerateJob, "ipAdapters">): void {
   for (const [i, { images = [], masks = [] }] of ipAdapters.entries()) {
     const which = `number ${i + 1}`;
     if (images.length === 0)

@@ -14,7 +14,10 @@ import { readPictureBytes } from "../node/picture-files.ts";
 /** Parts of a request that name files. */
 const PLACES = ["model", "vae", "config", "base", "artifact", "refiner"] as const;
 /** Those that the model does not depend on. */
-const FOLDERS = ["previewModel", "wildcardsDir", "loraDir", "embeddingsDir", "controlDir", "upscalerDir"] as const;
+const FOLDERS = [
+  ...(["previewModel", "wildcardsDir", "loraDir", "embeddingsDir", "controlDir", "ipAdapterDir"] as const),
+  "upscalerDir",
+] as const;
 
 /** One of a picture's files, where it would be half of one and half of another. `picture`: its unfinished file. */
 export function changedSince(picture: string, what: string): ArtifactError {

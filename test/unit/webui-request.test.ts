@@ -6,7 +6,7 @@ import { options, type Served } from "../../src/server/http/a1111/settings.ts";
 
 const SERVED: Served = {
   ...{ model: "mill", models: ["mill", "lake"] },
-  ...{ vae: "soft.safetensors", refiner: "fine", hasControls: true, upscalers: ["4x-Sharp.pth"] },
+  ...{ vae: "soft.safetensors", refiner: "fine", hasControls: true, hasAdapters: true, upscalers: ["4x-Sharp.pth"] },
 };
 const PLAIN: Served = {
   model: "mill",
@@ -14,6 +14,7 @@ const PLAIN: Served = {
   vae: undefined,
   refiner: undefined,
   hasControls: false,
+  hasAdapters: false,
   upscalers: [],
 };
 
@@ -106,6 +107,40 @@ test("units of ControlNet are a job's controls, with what says nothing to us by 
   refused(controlNet({ ...unit, model: "../x" }), /^E_JOB controls: .*by their names/);
   refused(controlNet("unit"), /a unit of ControlNet must be an object/);
   refused({ alwayson_scripts: { ControlNet: { args: "x" } } }, /the args of "ControlNet" must be a list/);
+});
+
+test("units of IP-Adapters are a job's ipAdapters, wherever the extension or Forge tells them by", () => {
+  const image = "iVBORw0KGgo=";
+  const units = (...args: unknown[]) => ({ alwayson_scripts: { ControlNet: { args } } });
+  const unit = { module: "ip-adapter_clip_h", model: "ip-adapter-plus_sdxl_vit-h [f1f19f7d]", image };
+  const url = `data:image/png;base64,${image}`;
+  const { job, ignored } = asked(
+    units(
+      { ...unit, weight: 0.6, guidance_start: 0.1, guidance_end: 0.8, effective_region_mask: image, resize_mode: 1 },
+      { module: "None", model: "ip-adapter_xl", image: { image, mask: null }, control_mode: "Balanced" },
+      { module: "CLIP-ViT-H (IPAdapter)", model: "plus", input_image: image },
+      { model: "edges", image },
+    ),
+  );
+  assert.deepEqual(job.ipAdapters, [
+    { file: "ip-adapter-plus_sdxl_vit-h", images: [url], masks: [url], weight: 0.6, start: 0.1, end: 0.8 },
+    { file: "ip-adapter_xl", images: [url] },
+    { file: "plus", images: [url] },
+  ]);
+  assert.deepEqual(
+    [job.controls, ignored],
+    [[{ file: "edges", image: url }], ["alwayson_scripts.ControlNet.resize_mode"]],
+  );
+  refused(units(unit), /started without a folder of IP-Adapters \(found "ip-adapter-plus_sdxl_vit-h"\)/, PLAIN);
+  refused(units({ ...unit, module: "ip-adapter_face_id" }), /FaceID and the like read faces/);
+  refused(units({ ...unit, module: "InsightFace+CLIP-H (IPAdapter)" }), /FaceID and the like read faces/);
+  refused(units({ ...unit, model: "ip-adapter-faceid_sdxl" }), /FaceID and the like read faces/);
+  refused(units({ ...unit, module: "ip-adapter_other" }), /module "ip-adapter_other" is not here/);
+  refused(units({ ...unit, image: null }), /an IP-Adapter's unit has no image/);
+  refused(units({ ...unit, model: "None" }), /an IP-Adapter's unit names no model/);
+  refused(units({ ...unit, mask: image }), /is its effective_region_mask/);
+  refused(units({ ...unit, control_mode: 2 }), /control_mode of an IP-Adapter/);
+  refused(units({ ...unit, model: "../x" }), /^E_JOB ipAdapters: .*by their names/);
 });
 
 test("other scripts are refused where they would do something, and listed where they are switched off", () => {

@@ -169,10 +169,10 @@ export class SdxlCheckpoint implements Checkpoint {
 
   openImagePrompt(
     adapter: Parameters<typeof openSdxlImagePrompt>[0],
-    encoder: FilePlace,
+    encoders: readonly FilePlace[],
     options: OpenWeightsOptions,
   ): Promise<OpenedImagePrompt> {
-    return openSdxlImagePrompt(adapter, encoder, this.parts, options);
+    return openSdxlImagePrompt(adapter, encoders, this.parts, options);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -28,17 +28,13 @@ const DEVIATION = [0.26862954, 0.26130258, 0.27577711];
 /** See SideNetworks.openImagePrompt. `base`: the model that is told of pictures. */
 export async function openSdxlImagePrompt(
   adapter: { readonly subject: string; readonly tables: ReadonlyMap<string, TensorTable> },
-  encoder: FilePlace,
+  encoders: readonly FilePlace[],
   base: SdxlParts,
   options: OpenWeightsOptions,
 ): Promise<OpenedImagePrompt> {
   const { subject } = adapter;
   const stored = plainTable(adapter.tables);
   requireKnownKind(subject, stored);
-  if (encoder.kind === "file") {
-    throw refusal(encoder.path, "an image encoder is a folder with config.json and model.safetensors", NEXT_ENCODER);
-  }
-  const { vision, table, ...colours } = await openEncoder(encoder.folder, options);
   const { unet } = base.configs;
   const width = unet.crossAttentionDim;
   const found = projectionOf(stored);
@@ -46,15 +42,8 @@ export async function openSdxlImagePrompt(
     const problem = `it gives ${found.context} channels of context, and ${base.name} reads ${width}`;
     throw refusal(subject, problem, "take an IP-Adapter for SDXL");
   }
-  const gives = found.plus ? vision.hiddenSize : vision.projectionDim;
-  if (found.sees !== gives) {
-    const problem = `it reads ${found.sees} channels of an image encoder, and ${encoder.folder.name} gives ${gives}`;
-    throw refusal(
-      subject,
-      problem,
-      "name its own encoder with --image-encoder: ViT-H for those with vit-h in their names and Plus, else ViT-bigG",
-    );
-  }
+  const { folder, vision } = await fittingEncoder(subject, encoders, found);
+  const { table, ...colours } = await openEncoder(folder, vision, options);
   const { tokens, plus } = found;
   const network: IpAdapterConfig = { kind: "ip-adapter", side: vision.imageSize, ...colours, vision, tokens, plus };
   const rules = {
@@ -130,14 +119,42 @@ function projectionOf(table: TensorTable) {
   return { context: shapeOf("proj_out.weight")[0] ?? 0, sees: shapeOf("proj_in.weight")[1] ?? 0, tokens, plus };
 }
 
-async function openEncoder(
-  folder: Folder,
-  options: OpenWeightsOptions,
-): Promise<{ vision: ClipVisionConfig; table: TensorTable; mean: readonly number[]; deviation: readonly number[] }> {
+/** The first that gives as much as the adapter reads. */
+async function fittingEncoder(
+  subject: string,
+  encoders: readonly FilePlace[],
+  { sees, plus }: Pick<ReturnType<typeof projectionOf>, "sees" | "plus">,
+): Promise<{ readonly folder: Folder; readonly vision: ClipVisionConfig }> {
+  const given: string[] = [];
+  for (const place of encoders) {
+    const { folder, vision } = await visionOf(place);
+    const gives = plus ? vision.hiddenSize : vision.projectionDim;
+    if (gives === sees) return { folder, vision };
+    given.push(`${folder.name} gives ${gives}`);
+  }
+  throw refusal(
+    subject,
+    `it reads ${sees} channels of an image encoder, and ${given.join(", ")}`,
+    "name its own encoder with --image-encoder: ViT-H for those with vit-h in their names and Plus, else ViT-bigG",
+  );
+}
+
+async function visionOf(place: FilePlace): Promise<{ readonly folder: Folder; readonly vision: ClipVisionConfig }> {
+  if (place.kind === "file") {
+    throw refusal(place.path, "an image encoder is a folder with config.json and model.safetensors", NEXT_ENCODER);
+  }
+  const { folder } = place;
   const text = await folder.readText("config.json", MAX_CONFIG_BYTES);
   if (text === undefined)
     throw refusal(folder.name, "there is no config.json, so it is no folder of an image encoder", NEXT_ENCODER);
-  const vision = clipVisionConfig(new JsonConfig(`${folder.name}/config.json`, text));
+  return { folder, vision: clipVisionConfig(new JsonConfig(`${folder.name}/config.json`, text)) };
+}
+
+async function openEncoder(
+  folder: Folder,
+  vision: ClipVisionConfig,
+  options: OpenWeightsOptions,
+): Promise<{ table: TensorTable; mean: readonly number[]; deviation: readonly number[] }> {
   const stored = await openWeights(folder, "", weightFiles("model", ["fp16", "none"]), options);
   // A row of a table of one.
   const shaped = [...stored.values()].map((entry) => {
@@ -160,7 +177,6 @@ async function openEncoder(
     throw told!.wrong(field, values, "three numbers");
   };
   return {
-    vision,
     table: requireSchema(new Map(shaped), rules, folder.name),
     mean: three("image_mean", MEAN),
     deviation: three("image_std", DEVIATION),

@@ -10,7 +10,7 @@ import { checkJob } from "../../job/schema.ts";
 import { seriesOf } from "../../job/series.ts";
 import type { GenerateJob } from "../../job/types.ts";
 import { dataUrlOf } from "../../node/base64.ts";
-import { hiresUpscaler } from "../../pipeline/job-settings.ts";
+import { hiresUpscaler, requireAdaptersFit } from "../../pipeline/job-settings.ts";
 import { SOLVAY_VERSION } from "../../version.ts";
 import type { Asset, Assets } from "../pictures/assets.ts";
 import type { NewJob } from "../queue/job-queue.ts";
@@ -60,6 +60,7 @@ export function checkServed(value: unknown): GenerateJob {
   requireEncodingFits(job);
   // Refused before it waits in the queue.
   if (job.hiresUpscaler !== undefined) hiresUpscaler(job);
+  requireAdaptersFit(job);
   for (const { name: field, reference } of namedPictures(job)) {
     if (pictureReference(field, reference).kind === "file") {
       const problem = "a server reads no files by their names";

@@ -1,8 +1,11 @@
 /** @file Units of A1111's ControlNet extension (sd-webui-controlnet and Forge, their API's names, old ones included) as a job's controls. */
 import type { ControlUse } from "../../../job/control-use.ts";
+import type { IpAdapterUse } from "../../../job/ip-adapter-use.ts";
 import { isJsonObject, type JsonObject } from "../../../source/json-fields.ts";
+import { ADAPTER_READ, adapterOf, isAdapterUnit } from "./adapter-units.ts";
 import { NEUTRAL, wrong } from "./refusals.ts";
 import { dataUrl } from "./request-picture.ts";
+import { fileOf, share } from "./unit-values.ts";
 
 /** Its preprocessors that need no network of their own. */
 const MODULES: Readonly<Record<string, ControlUse["preprocess"]>> = {
@@ -38,6 +41,7 @@ const OURS: JsonObject = { resize_mode: "Just Resize", pixel_perfect: true, hr_o
 
 export interface ControlUnits {
   readonly controls: readonly ControlUse[];
+  readonly ipAdapters: readonly IpAdapterUse[];
   /** Names of a unit's settings that say nothing to us. */
   readonly ignored: readonly string[];
 }
@@ -47,17 +51,24 @@ export function controlUnits(units: readonly unknown[]): ControlUnits {
   const on = units.filter(isOn);
   const ignored = on.flatMap((unit) =>
     Object.keys(unit).filter(
-      (name) => !READ.includes(name) && !NEUTRAL.includes(unit[name]) && OURS[name] !== unit[name],
+      (name) =>
+        !READ.includes(name) &&
+        !(isAdapterUnit(unit) && ADAPTER_READ.includes(name)) &&
+        !NEUTRAL.includes(unit[name]) &&
+        OURS[name] !== unit[name],
     ),
   );
-  return { controls: on.map(controlOf), ignored: [...new Set(ignored)] };
+  const adapters = on.filter(isAdapterUnit);
+  const controls = on.filter((unit) => !adapters.includes(unit)).map(controlOf);
+  return { controls, ipAdapters: adapters.map(adapterOf), ignored: [...new Set(ignored)] };
 }
 
 /** The web UI sends units that nobody filled in. Throws Refusal for what is none. */
 function isOn(unit: unknown): unit is JsonObject {
   if (NEUTRAL.includes(unit)) return false;
   if (!isJsonObject(unit)) throw wrong("alwayson_scripts", "a unit of ControlNet must be an object");
-  return unit.enabled !== false && !(NEUTRAL.includes(unit.model) && NEUTRAL.includes(pictureOf(unit)));
+  if (unit.enabled === false) return false;
+  return isAdapterUnit(unit) || !(NEUTRAL.includes(unit.model) && NEUTRAL.includes(pictureOf(unit)));
 }
 
 function controlOf(unit: JsonObject): ControlUse {
@@ -75,8 +86,7 @@ function controlOf(unit: JsonObject): ControlUse {
   const kind = named("union_control_type", unit.union_control_type, KINDS, "Unknown");
   const picture = pictureOf(unit);
   return {
-    // With the beginning of its hash behind it, as the extension lists it.
-    file: model.replace(/ \[[0-9a-f]{8}\]$/, ""),
+    file: fileOf(model),
     ...(!NEUTRAL.includes(picture) && { image: dataUrl("alwayson_scripts", picture) }),
     ...(weight !== null && weight !== 1 && { weight: share("weight", weight, 10) }),
     ...(start !== null && start !== 0 && { start: share("guidance_start", start, 1) }),
@@ -109,9 +119,4 @@ function named<Value>(name: string, value: unknown, table: Readonly<Record<strin
   if (Object.hasOwn(table, text)) return table[text]!;
   const allowed = Object.keys(table).join(", ");
   throw wrong("alwayson_scripts", `${name} ${JSON.stringify(text.slice(0, 60))} is not here (allowed ${allowed})`);
-}
-
-function share(name: string, value: unknown, max: number): number {
-  if (typeof value === "number" && value >= 0 && value <= max) return value;
-  throw wrong("alwayson_scripts", `${name} must be a number from 0 to ${max}`);
 }

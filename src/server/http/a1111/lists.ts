@@ -2,10 +2,12 @@
 
 import { freemem, totalmem } from "node:os";
 import type { OpenRequest } from "../../../job/checked.ts";
+import { imagePromptNames, imagePromptsIn } from "../../../node/image-prompt-files.ts";
 import { upscalersIn } from "../../../node/upscaler-files.ts";
 import { SAMPLERS } from "../../../sampler/samplers.ts";
 import { SCHEDULES } from "../../../sampler/schedules.ts";
 import type { Route, RouteContext } from "../route.ts";
+import { ADAPTER_MODULES } from "./adapter-units.ts";
 import { CONTROL_MODULES } from "./control-units.ts";
 import { PICTURE_FILTERS } from "./extras.ts";
 import { controlNetsIn, embeddingsIn, lorasIn } from "./files.ts";
@@ -18,9 +20,9 @@ const UPSCALERS = ["None", ...Object.keys(PICTURE_FILTERS)];
 /** @param served what there is now */
 export function listRoutes(
   served: (context: RouteContext) => Promise<Served>,
-  { loraDir, embeddingsDir, controlDir, upscalerDir }: OpenRequest,
+  { loraDir, embeddingsDir, controlDir, ipAdapterDir, upscalerDir }: OpenRequest,
 ): readonly Route[] {
-  const scripts = controlDir === undefined ? [] : ["controlnet"];
+  const scripts = controlDir === undefined && ipAdapterDir === undefined ? [] : ["controlnet"];
   const named = (name: string | undefined) => (name === undefined ? [] : [{ model_name: name, filename: name }]);
   const lists: Readonly<Record<string, (context: RouteContext) => unknown>> = {
     samplers: () =>
@@ -72,8 +74,13 @@ export function listRoutes(
   /** Of the ControlNet extension. */
   const controls: Readonly<Record<string, () => unknown>> = {
     version: () => ({ version: 3 }),
-    model_list: async () => ({ model_list: await controlNetsIn(controlDir) }),
-    module_list: () => ({ module_list: CONTROL_MODULES }),
+    model_list: async () => ({
+      model_list: [
+        ...(await controlNetsIn(controlDir)),
+        ...imagePromptNames(await imagePromptsIn(ipAdapterDir)).adapters,
+      ],
+    }),
+    module_list: () => ({ module_list: [...CONTROL_MODULES, ...(ipAdapterDir === undefined ? [] : ADAPTER_MODULES)] }),
   };
   return Object.entries({ "sdapi/v1": lists, controlnet: controls }).flatMap(([start, each]) =>
     Object.entries(each).map(([name, list]) => ({

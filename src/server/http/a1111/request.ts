@@ -88,7 +88,7 @@ const OURS: JsonObject = { inpainting_fill: 1, resize_mode: 0, inpaint_full_res:
 /** Throws Refusal, or UsageError `E_JOB`. */
 export function webUiRequest(body: JsonObject, fromPicture: boolean, served: Served): WebUiRequest {
   const { steps, cfg_scale, denoising_strength, hr_scale, mask_blur } = { ...DEFAULTS, ...given(body) };
-  const { controls, ignored: unused } = scriptsOf(body, served);
+  const { controls, ipAdapters, ignored: unused } = scriptsOf(body, served);
   const hires = body.enable_hr === true && !fromPicture;
   const sizes = given({ width: body.width, height: body.height });
   const second = hires
@@ -110,6 +110,7 @@ export function webUiRequest(body: JsonObject, fromPicture: boolean, served: Ser
       ...{ steps, guidance: cfg_scale, ...sizes, ...samplerOf(body), ...second, ...picture },
       ...fields,
       ...(controls.length > 0 && { controls }),
+      ...(ipAdapters.length > 0 && { ipAdapters }),
       ...refinerOf(body, served),
     }),
   );

@@ -34,7 +34,7 @@ export function webUiRoutes(services: Services): readonly Route[] {
   /** By the key that chose: A1111's clients choose first, and ask then. */
   const chosen = new Map<string, string>();
   const served = async (context: RouteContext): Promise<Served> => {
-    const { vae, refiner, controlDir, upscalerDir } = services.model;
+    const { vae, refiner, controlDir, ipAdapterDir, upscalerDir } = services.model;
     const models = await services.models.names();
     const choice = chosen.get(context.get("owner")) ?? "";
     return {
@@ -43,6 +43,7 @@ export function webUiRoutes(services: Services): readonly Route[] {
       vae: vae === undefined ? undefined : modelNamed(vae).model,
       refiner: refiner === undefined ? undefined : modelNamed(refiner).model,
       hasControls: controlDir !== undefined,
+      hasAdapters: ipAdapterDir !== undefined,
       upscalers: await upscalerNames(upscalerDir),
     };
   };

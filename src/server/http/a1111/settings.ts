@@ -13,6 +13,8 @@ export interface Served {
   readonly refiner: string | undefined;
   /** There is a folder of ControlNets. */
   readonly hasControls: boolean;
+  /** There is a folder of IP-Adapters. */
+  readonly hasAdapters: boolean;
   /** Files of networks that enlarge between two passes. A1111 names them without their endings. */
   readonly upscalers: readonly string[];
 }

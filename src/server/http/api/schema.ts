@@ -1,8 +1,11 @@
 /** @file What a form is drawn from: a job's fields with a server's limits, and what suits the model that is served. */
+
+import type { OpenRequest } from "../../../job/checked.ts";
 import type { Field, Kind } from "../../../job/field-type.ts";
 import { JOB_FIELDS } from "../../../job/fields.ts";
-import { useTable } from "../../../job/use-tables.ts";
 import type { EngineInfo } from "../../../job/types.ts";
+import { type UsesType, useTable } from "../../../job/use-tables.ts";
+import { imagePromptNames, imagePromptsIn } from "../../../node/image-prompt-files.ts";
 import type { JsonObject } from "../../../source/json-fields.ts";
 import { openEngineOf, type Services } from "../../services.ts";
 import { MAX_COUNT, SERVED_LIMITS } from "../../work/served-job.ts";
@@ -19,8 +22,8 @@ export function schemaRoutes(services: Services): readonly Route[] {
       ...{ method: "get", path: "/api/schema", summary: "A job's fields for a form, and what suits the model" },
       handle: async (context) => {
         const { info } = openEngineOf(services);
-        const networks = await controlNetsIn(services.model.controlDir).catch(() => []);
-        const fields = Object.entries<Field>(JOB_FIELDS).map(([name, field]) => fieldView(name, field, networks));
+        const names = await namesIn(services.model);
+        const fields = Object.entries<Field>(JOB_FIELDS).map(([name, field]) => fieldView(name, field, names));
         return context.json({
           fields,
           maxCount: MAX_COUNT,
@@ -31,16 +34,28 @@ export function schemaRoutes(services: Services): readonly Route[] {
   ];
 }
 
-/** `networks`: what a list of controls may name. */
+/** What lists of files may name, by their kind, and what parts of their items may. */
+interface ServedNames {
+  readonly files: Readonly<Record<UsesType, readonly string[]>>;
+  readonly parts: Readonly<Partial<Record<UsesType, Readonly<Record<string, readonly string[]>>>>>;
+}
+
+async function namesIn({ controlDir, ipAdapterDir }: OpenRequest): Promise<ServedNames> {
+  const controls = await controlNetsIn(controlDir).catch(() => []);
+  const found = await imagePromptsIn(ipAdapterDir).catch(() => ({ adapters: [], encoders: [] }));
+  const { adapters, encoders } = imagePromptNames(found);
+  return { files: { controls, ipAdapters: adapters }, parts: { ipAdapters: { encoder: encoders } } };
+}
+
 function fieldView(
   name: string,
   { kind, description, default: standing, absent, flag, ...field }: Field,
-  networks: readonly string[],
+  names: ServedNames,
 ): JsonObject {
   // What the table asks for beside its flags is a prompt's: without a flag, programs write it.
   const group = flag?.group ?? (field.required ? "Prompts" : undefined);
   return {
-    ...{ name, kind: kindView(name, kind, networks), description },
+    ...{ name, kind: kindView(name, kind, names), description },
     ...(group !== undefined && { group }),
     ...(standing !== undefined && { default: standing }),
     ...(absent !== undefined && { absent }),
@@ -49,15 +64,17 @@ function fieldView(
   };
 }
 
-function kindView(name: string, kind: Kind, networks: readonly string[]): JsonObject {
+function kindView(name: string, kind: Kind, { files, parts }: ServedNames): JsonObject {
   const { min, max } = SERVED_LIMITS[name as keyof typeof SERVED_LIMITS] ?? {};
   if (kind.type === "text") return { ...kind, maxChars: Math.min(kind.maxChars, max ?? kind.maxChars) };
   const table = useTable(kind);
   if (table) {
-    const parts = Object.entries(table.parts).map(([part, { kind: each, description }]) => ({
-      ...{ name: part, kind: each, description },
-    }));
-    return { type: kind.type, files: networks, parts };
+    const type = kind.type as UsesType;
+    const told = Object.entries(table.parts).map(([part, { kind: own, description }]) => {
+      const values = parts[type]?.[part];
+      return { name: part, kind: values ? { type: "choice", values } : own, description };
+    });
+    return { type, files: files[type], parts: told };
   }
   if (kind.type === "named") return { type: kind.type, values: kind.table.names };
   return { ...kind, ...(min !== undefined && { min, max }) };
