@@ -2,6 +2,7 @@
  * @file Collects what images have left behind. V8 waits for tens of megabytes of it, memory that no budget has: an image every few
  * seconds would make the process grow by 40 MB before the first collection.
  */
+import { performance } from "node:perf_hooks";
 import v8 from "node:v8";
 import { runInNewContext } from "node:vm";
 
@@ -16,6 +17,21 @@ export function createGarbageCollector(usedBytes = usedByThread, collect = colle
     collect();
     keptBytes = usedBytes();
   };
+}
+
+/** Busier than this, a thread has no time for a collection: V8 sees to it, in smaller pieces. */
+const IDLE_SHARE = 0.3;
+
+/** Collects every so often, where this thread had little to do since the last time: all that comes meanwhile waits for it. Until it is disposed. */
+export function collectWhenIdle(everyMs: number): Disposable {
+  const collect = createGarbageCollector();
+  let before = performance.eventLoopUtilization();
+  const timer = setInterval(() => {
+    const { utilization } = performance.eventLoopUtilization(before);
+    before = performance.eventLoopUtilization();
+    if (utilization < IDLE_SHARE) collect();
+  }, everyMs);
+  return { [Symbol.dispose]: () => clearInterval(timer) };
 }
 
 function usedByThread(): number {

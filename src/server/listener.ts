@@ -1,8 +1,9 @@
 /** @file The socket of a server: taken first, so that a port in use is said at once, with its guard before every request. */
-import { createServer } from "node:http";
+import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { getRequestListener } from "@hono/node-server";
 import { DeviceError } from "../errors.ts";
+import { Admission } from "./admission.ts";
 import { failed } from "./http/app.ts";
 import { answerClientError } from "./http/client-errors.ts";
 import { notReady } from "./http/failures.ts";
@@ -15,7 +16,8 @@ const LIMITS = {
   connectionsCheckingInterval: 2_000,
 };
 const MAX_CONNECTIONS = 128;
-/** Whoever answers is alive. */
+const HEALTH = "/healthz";
+/** Whoever answers is alive: at once, before what waits to be begun, and told in no log. */
 const HEALTHY = JSON.stringify({ ok: true });
 
 type Fetch = (request: Request) => Response | Promise<Response>;
@@ -37,19 +39,25 @@ export interface ListenOptions {
 export async function listen({ host, port, allowedHosts }: ListenOptions): Promise<Listening> {
   let bound = port;
   let listener: ReturnType<typeof getRequestListener> | undefined;
-  const server = createServer({ ...LIMITS, requireHostHeader: false }, async (request, response) => {
+  const admission = new Admission(setImmediate);
+  const server = createServer({ ...LIMITS, requireHostHeader: false }, (request, response) => {
+    if (request.url === HEALTH) void answer(request, response);
+    else admission.begin(() => void answer(request, response));
+  });
+  const answer = async (request: IncomingMessage, response: ServerResponse) => {
     setAnswerHeaders(response);
     try {
       guard(request, { allowedHosts, port: () => bound });
+      const looks = request.method === "GET" || request.method === "HEAD";
+      if (looks && request.url === HEALTH) {
+        response.setHeader("content-type", "application/json");
+        response.end(HEALTHY);
+        return;
+      }
       const page = !listener && request.method === "GET" ? waitingPage(request.url ?? "") : undefined;
       if (page) {
         response.writeHead(page.status, Object.fromEntries(page.headers));
         response.end(await page.text());
-        return;
-      }
-      if (!listener && request.url === "/healthz") {
-        response.setHeader("content-type", "application/json");
-        response.end(HEALTHY);
         return;
       }
       if (!listener) throw notReady("the database is being opened");
@@ -60,7 +68,7 @@ export async function listen({ host, port, allowedHosts }: ListenOptions): Promi
       return;
     }
     await listener(request, response);
-  });
+  };
   server.maxConnections = MAX_CONNECTIONS;
   server.on("clientError", (error, socket) => void answerClientError(error, socket));
   const { promise, resolve, reject } = Promise.withResolvers<void>();

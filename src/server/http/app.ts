@@ -41,7 +41,6 @@ export function serverApp({ services, keys, logger, studio }: AppOptions): Hono<
     metrics.request(method, status);
     logger.info({ method, path, status, ms: Math.round(performance.now() - beganMs) }, "answered");
   });
-  app.get("/healthz", (context) => context.json({ ok: true }));
   const ready = () => !worker || engine() !== undefined;
   app.get("/readyz", (context) => context.json({ ready: ready() }, ready() ? 200 : 503));
   app.use(async (context, next) => {

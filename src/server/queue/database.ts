@@ -35,10 +35,8 @@ export async function openEmbedded(folder: string): Promise<Database> {
   const { fromPglite } = await import("pg-boss");
   const pglite = await openPglite(folder);
   const turns = new TurnQueue();
-  /** Its WebAssembly runs in this thread, and its promises hand one statement on to the next: without a pause the socket would wait for all of them. */
   const inTurn = async <T>(work: () => Promise<T>): Promise<T> => {
     using _ = await turns.take();
-    await setImmediate();
     return await work();
   };
   const query = statements(pglite);
@@ -61,14 +59,22 @@ export async function openEmbedded(folder: string): Promise<Database> {
 
 type Statements = Pick<PGlite, "query" | "exec">;
 
+/**
+ * The WebAssembly runs in this thread, and its promises hand one statement on to the next: a pause before each lets the socket be looked at, which
+ * would wait for a whole transaction (20 ms) without it.
+ */
 function statements(open: Statements): Sql["query"] {
-  return async <Row>(text: string, values: readonly unknown[] = []) => (await open.query<Row>(text, [...values])).rows;
+  return async <Row>(text: string, values: readonly unknown[] = []) => {
+    await setImmediate();
+    return (await open.query<Row>(text, [...values])).rows;
+  };
 }
 
 /** pg-boss sends several statements at once where they have no values. */
 function bossOf(open: Statements): BossDatabase {
   return {
     async executeSql(text, values) {
+      await setImmediate();
       if (values && values.length > 0) return await open.query(text, values);
       const results = await open.exec(text);
       return { rows: results.flatMap(({ rows }) => rows) };
