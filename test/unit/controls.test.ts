@@ -7,16 +7,19 @@ import { Command } from "commander";
 import { HostDevice } from "../../src/backend/host-device.ts";
 import { createReferenceBackend } from "../../src/backend/reference/backend.ts";
 import { WebGpuSizes } from "../../src/backend/webgpu/lower/sizes.ts";
+import type { TensorEntry } from "../../src/container/table.ts";
 import { CONTROL_PREPROCESSORS, controlPicture } from "../../src/image/control-picture.ts";
 import { JOB_FIELDS } from "../../src/job/fields.ts";
 import { a1111Parameters, type ImageRecord } from "../../src/job/infotext.ts";
 import { settingsOfInfotext } from "../../src/job/infotext-settings.ts";
 import { checkJob } from "../../src/job/schema.ts";
-import type { ControlShape } from "../../src/models/control.ts";
 import type { JobShape } from "../../src/models/job-shape.ts";
 import { SDXL_BASE_CLIP_BIG_G, SDXL_BASE_CLIP_L, SDXL_BASE_UNET, SDXL_BASE_VAE } from "../../src/models/sdxl/base.ts";
+import { ControlLora } from "../../src/models/sdxl/control-lora.ts";
 import { type ControlNetConfig, controlNetSchema } from "../../src/models/sdxl/controlnet.ts";
+import { unetWeightGraphs } from "../../src/models/sdxl/graphs.ts";
 import { SdxlJob } from "../../src/models/sdxl/job.ts";
+import { unetSchema } from "../../src/models/sdxl/unet.ts";
 import { readPicture } from "../../src/node/pictures.ts";
 import type { JobControl } from "../../src/pipeline/job-controls.ts";
 import { componentReaders } from "../../src/pipeline/readers.ts";
@@ -27,8 +30,10 @@ import { describePhase } from "../../src/plan/describe.ts";
 import type { Plan } from "../../src/plan/plan.ts";
 import { makePlan } from "../../src/plan/planner.ts";
 import { smallestDeviceBytes } from "../../src/plan/requirements.ts";
+import { memorySource } from "../../src/source/memory.ts";
+import { BasedBlocks } from "../../src/stream/based-blocks.ts";
 import { TableBlocks } from "../../src/stream/blocks.ts";
-import { elementCount, tensorBytes } from "../../src/tensor/dtype.ts";
+import { elementCount } from "../../src/tensor/dtype.ts";
 import { addFields, valuesOf } from "../../src/terminal/options.ts";
 import { TEST_MACHINE } from "../graph-run.ts";
 import { openSdxlFolder } from "../sdxl-folder.ts";
@@ -43,51 +48,78 @@ const FULL: ControlNetConfig = {
   ...{ ...HALF, kind: "controlnet", pictureChannels: 3, hintChannels: [16, 32, 96, 256], bgr: false },
 };
 
+/** Of 128, as Stability's "rank128" files: fp16, biases and norms whole. */
+function controlLora(rank: number): ControlNetConfig {
+  const schema = controlNetSchema(FULL);
+  const stored = [...schema].flatMap(([name, shape]) => {
+    const [out, ...inner] = shape as [number, ...number[]];
+    if (name.startsWith("controlnet_") || inner.length === 0) return [entryOf(name, shape)];
+    const own = Math.min(rank, out, inner[0]!);
+    const layer = name.replace(/\.weight$/, "");
+    return [entryOf(`${layer}.up`, [out, own]), entryOf(`${layer}.down`, [own, ...inner])];
+  });
+  const table = new Map(stored.map((entry) => [entry.name, entry]));
+  const lora = ControlLora.read(table, schema, "full", (why) => new Error(why));
+  return { ...FULL, lora };
+}
+
+/** Of a file that nobody reads. */
+function entryOf(name: string, shape: readonly number[]): TensorEntry {
+  return {
+    name,
+    dtype: "f16",
+    shape,
+    source: memorySource("none", new Uint8Array()),
+    startByte: 0,
+    endByte: 2 * elementCount(shape),
+  };
+}
+
+const DEVICE = new WebGpuSizes();
+
+/** Of SDXL's steps at 1024x1024, with such a network beside it. */
+function plannedSteps(network: ControlNetConfig | undefined, deviceBytes: number): Plan {
+  const controls = network && [{ component: "control-1", network, guess: false, rows: 2, calls: 30 }];
+  const shape: JobShape = {
+    ...{ batch: 2, width: 1024, height: 1024, modelCalls: 30, historyLength: 0, fp32: false },
+    ...(controls && { controls }),
+  };
+  const configs = {
+    ...{ unet: SDXL_BASE_UNET, vae: SDXL_BASE_VAE },
+    ...{ textEncoder: SDXL_BASE_CLIP_L, textEncoder2: SDXL_BASE_CLIP_BIG_G },
+  };
+  const { phases } = new SdxlJob({ configs, tokenizer: { modelMaxLength: 77 } } as never, shape);
+  const tableOf = (schema: ReadonlyMap<string, readonly number[]>) =>
+    new Map([...schema].map(([name, dims]) => [name, entryOf(name, dims)]));
+  const unet = new TableBlocks("unet", tableOf(unetSchema(SDXL_BASE_UNET)));
+  const beside = network?.lora
+    ? new BasedBlocks("control-1", network.lora.table, () => unet, unetWeightGraphs(SDXL_BASE_UNET))
+    : new TableBlocks("control-1", tableOf(controlNetSchema(FULL)));
+  const catalogOf = (component: string) => {
+    const reader = component === "unet" ? unet : beside;
+    return reader.blocks.bind(reader);
+  };
+  const denoise = phases.filter(({ id }) => id === "denoise").map((phase) => describePhase(DEVICE, phase, catalogOf));
+  return makePlan({
+    device: { name: "test", alignmentBytes: DEVICE.alignmentBytes, overheadBytes: 0, sharesHostMemory: false },
+    machine: TEST_MACHINE,
+    budgets: { deviceBytes, ramBytes: 64 * 2 ** 30 },
+    ...{ processBytes: 0, phases: denoise, lanes: 1 },
+  });
+}
+
+const GiB = 2 ** 30;
+/** In each step. */
+const moved = (plan: Plan) =>
+  plan.phases[0]!.passes.filter(({ repeats }) => repeats === 30).reduce((sum, { movedBytes }) => sum + movedBytes, 0);
+
 test("a ControlNet of 2.5 GB beside SDXL within 3 GiB: it plans, both stream, and each step's price is both networks'", () => {
   const parameters = [...controlNetSchema(FULL).values()].reduce((sum, shape) => sum + elementCount(shape), 0);
   assert.equal(parameters, 1_251_014_160);
-  const device = new WebGpuSizes();
-  const planned = (controls: readonly ControlShape[] | undefined, deviceBytes: number) => {
-    const shape: JobShape = {
-      ...{ batch: 2, width: 1024, height: 1024, modelCalls: 30, historyLength: 0, fp32: false },
-      ...(controls && { controls }),
-    };
-    const configs = {
-      ...{ unet: SDXL_BASE_UNET, vae: SDXL_BASE_VAE },
-      ...{ textEncoder: SDXL_BASE_CLIP_L, textEncoder2: SDXL_BASE_CLIP_BIG_G },
-    };
-    const { phases } = new SdxlJob({ configs, tokenizer: { modelMaxLength: 77 } } as never, shape);
-    const catalogOf = (component: string) => (segment: string, names: readonly string[]) => {
-      const graphs = phases.flatMap(({ passes }) => passes.flatMap(({ graph }) => graph.values));
-      const shapes = new Map(graphs.map(({ name, shape: dims, kind }) => [kind === "weight" ? name : "", dims]));
-      const tensors = names.map((name) => ({
-        name,
-        stored: { dtype: "f16", shape: shapes.get(name)! } as const,
-        offsetBytes: 0,
-      }));
-      return [
-        {
-          key: `${component}/${segment}`,
-          storedBytes: tensors.reduce((sum, { stored }) => sum + tensorBytes(stored), 0),
-          tensors,
-        },
-      ];
-    };
-    const denoise = phases.filter(({ id }) => id === "denoise").map((phase) => describePhase(device, phase, catalogOf));
-    return makePlan({
-      device: { name: "test", alignmentBytes: device.alignmentBytes, overheadBytes: 0, sharesHostMemory: false },
-      machine: TEST_MACHINE,
-      budgets: { deviceBytes, ramBytes: 64 * 2 ** 30 },
-      ...{ processBytes: 0, phases: denoise, lanes: 1 },
-    });
-  };
-  const control: ControlShape = { component: "control-1", network: FULL, guess: false, rows: 2, calls: 30 };
-  const [beside, alone] = [planned([control], 3 * 2 ** 30), planned(undefined, 3 * 2 ** 30)];
-  assert.ok(beside.peak.deviceBytes <= 3 * 2 ** 30);
+  const [beside, alone] = [plannedSteps(FULL, 3 * GiB), plannedSteps(undefined, 3 * GiB)];
+  assert.ok(beside.peak.deviceBytes <= 3 * GiB);
   const keys = [...beside.phases[0]!.residency.pinned, ...beside.phases[0]!.residency.streamed].map(({ key }) => key);
   for (const component of ["unet/", "control-1/"]) assert.ok(keys.some((key) => key.startsWith(component)));
-  const moved = (plan: Plan) =>
-    plan.phases[0]!.passes.filter(({ repeats }) => repeats === 30).reduce((sum, { movedBytes }) => sum + movedBytes, 0);
   // What is no longer pinned, and the ControlNet's own weights, pass through in each step.
   assert.ok(moved(beside) - moved(alone) > 2e9, `${moved(beside)} after ${moved(alone)}`);
   assert.deepEqual(
@@ -108,13 +140,27 @@ test("a ControlNet of 2.5 GB beside SDXL within 3 GiB: it plans, both stream, an
   );
 });
 
+test("a Control-LoRA of rank 128 beside SDXL: what its file has, and nothing of the model's a second time", () => {
+  const network = controlLora(128);
+  const own = [...network.lora!.table.values()].reduce((sum, { shape }) => sum + 2 * elementCount(shape), 0);
+  // Stability's files of rank 128 are told to have 396 MB.
+  assert.equal(own, 395_558_208);
+  const [beside, alone] = [network, undefined].map((net) => plannedSteps(net, 16 * GiB)) as [Plan, Plan];
+  const more = beside.weightBytes - alone.weightBytes;
+  assert.ok(more >= own && more < own + 1e5, `${more}`);
+  // Where a card of 6 GB holds all of its steps, a ControlNet would stream.
+  assert.equal(moved(plannedSteps(network, 5.25 * GiB)), 0);
+  assert.ok(moved(plannedSteps(FULL, 5.25 * GiB)) > 1.8e9);
+  assert.ok(moved(plannedSteps(network, 3 * GiB)) < 0.7 * moved(plannedSteps(FULL, 3 * GiB)));
+});
+
 const checkpoint = await openSdxlFolder(pathOf("golden/flat"));
 const { outChannels: _o, sampleSize: _s, upLevels: _u, ...half } = checkpoint.parts.configs.unet;
 /** Five levels of the hint: a cell of flat's is 16 pixels. */
 const NETWORK: ControlNetConfig = {
   ...{ ...half, kind: "controlnet", pictureChannels: 3, hintChannels: [2, 3, 4, 5, 6], bgr: false },
 };
-const PLENTY = 2 ** 30;
+const PLENTY = GiB;
 
 function controlTable(seed: number) {
   const draw = drawer(seed);
