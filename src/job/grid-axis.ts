@@ -3,6 +3,7 @@
  * A1111's X/Y/Z plot: `1-5`, `1-10 (+3)`, `1-10 [4]` for so many values; `20-40:10` is `20-40 (+10)`.
  */
 import { UsageError } from "../errors.ts";
+import { CONTROL_PARTS } from "./control-use.ts";
 import { type Field, type Fields, flagName, type InfotextEntry } from "./field-type.ts";
 import { JOB_FIELDS } from "./fields.ts";
 import type { GenerateJob } from "./job.ts";
@@ -42,6 +43,8 @@ const ENTRIES_OF_MANY = ["size"];
 const COUNTED_OTHERWISE = ["clipSkip"];
 /** No grid has more values on one axis. */
 const MAX_VALUES = 200;
+/** "control-weight"; "control-weight 2" of the second; as A1111's extension has it, "[ControlNet] Guidance Start". */
+const CONTROL_AXIS = new RegExp(`^control(?:net|netguidance)?(${Object.keys(CONTROL_PARTS).join("|")})(\\d?)$`);
 const NUMBER = String.raw`([+-]?\d*\.?\d+)`;
 const RANGE = new RegExp(
   `^${NUMBER}\\s*-\\s*${NUMBER}(?:\\s*\\(([+-]?\\d*\\.?\\d+)\\)|:(\\d*\\.?\\d+)|\\s*\\[(\\d+)\\])?$`,
@@ -49,7 +52,7 @@ const RANGE = new RegExp(
 
 /** `text`: "steps=10,20-40:10". `flag`: how the user gave it. Throws UsageError. */
 export function parseAxis(flag: string, text: string, fields: Fields = JOB_FIELDS): GridAxis {
-  const [, name = "", list = ""] = /^\s*([\w ./-]+?)\s*=(.*)$/s.exec(text) ?? [];
+  const [, name = "", list = ""] = /^\s*([\w ./[\]-]+?)\s*=(.*)$/s.exec(text) ?? [];
   const values = csvValues(list);
   if (name === "" || list.trim() === "") {
     throw refusal(
@@ -65,9 +68,14 @@ export function parseAxis(flag: string, text: string, fields: Fields = JOB_FIELD
     return { name, texts, apply: (job) => job, opens: (i) => ({ [opened]: values[i]! }) };
   }
   if (SEARCH_AND_REPLACE.includes(name.toLowerCase())) return searchAndReplace(flag, name, values);
+  const control = CONTROL_AXIS.exec(plain(name));
+  if (control) return controlAxis(flag, name, values, control[1] as ControlPartName, Number(control[2] || 1));
   const key = fieldNamed(name, fields);
   if (key === undefined) {
-    const known = Object.entries(fields).flatMap(([each, { flag: own }]) => (own ? [flagName(own).slice(2)] : [each]));
+    const known = [
+      ...Object.entries(fields).flatMap(([each, { flag: own }]) => (own ? [flagName(own).slice(2)] : [each])),
+      ...Object.keys(CONTROL_PARTS).map((part) => `control-${part}`),
+    ];
     const problem = `there is no field ${JSON.stringify(name)} (allowed ${[...known, SEARCH_AND_REPLACE[0]].join(", ")})`;
     throw refusal(flag, problem, "name one of them");
   }
@@ -89,6 +97,38 @@ export function parseAxis(flag: string, text: string, fields: Fields = JOB_FIELD
     texts: read.map((value) => textOfValue(kind, value)),
     field: key,
     apply: (job, i) => ({ ...job, [key]: read[i] }),
+  };
+}
+
+type ControlPartName = keyof typeof CONTROL_PARTS;
+
+/** A setting of one of the job's ControlNets: `number`, from 1. */
+function controlAxis(
+  flag: string,
+  name: string,
+  values: readonly string[],
+  part: ControlPartName,
+  number: number,
+): GridAxis {
+  const { kind } = CONTROL_PARTS[part];
+  const texts = kind.type === "decimal" ? values.flatMap((value) => ranged(flag, value, false)) : values;
+  if (texts.length > MAX_VALUES) throw tooMany(flag, texts.length);
+  const read = texts.map((text) => valueFromText(kind, `${flag} ${name}`, text));
+  return {
+    name,
+    texts,
+    field: `controls.${number - 1}.${part}`,
+    apply(job, i) {
+      const { controls = [] } = job;
+      if (controls.length < number) {
+        const problem = `the job has no ControlNet number ${number} (found ${controls.length})`;
+        throw refusal(flag, problem, "name it with --control");
+      }
+      return {
+        ...job,
+        controls: controls.map((each, at) => (at === number - 1 ? { ...each, [part]: read[i] } : each)),
+      };
+    },
   };
 }
 
@@ -201,7 +241,7 @@ function csvValues(list: string): string[] {
 
 /** Letters and digits, whatever is between them. */
 function plain(text: string): string {
-  return text.replace(/[-_ .]/g, "").toLowerCase();
+  return text.replace(/[-_ .[\]]/g, "").toLowerCase();
 }
 
 function tooMany(flag: string, count: number): UsageError {

@@ -36,6 +36,28 @@ for (const [text, values] of [
   });
 }
 
+test("a setting of one of the job's ControlNets, by our name and A1111's extension's", () => {
+  const job = { ...JOB, controls: [{ file: "a", weight: 0.5 }, { file: "b" }] };
+  const made = (text: string) => {
+    const axis = parseAxis("--x", text);
+    return axis.texts.map((_, i) => axis.apply(job, i).controls);
+  };
+  const [, second] = job.controls;
+  assert.deepEqual(
+    made("control-weight=0-1:0.5"),
+    [0, 0.5, 1].map((weight) => [{ file: "a", weight }, second]),
+  );
+  assert.deepEqual(made("[ControlNet] Guidance End=0.4"), [[{ file: "a", weight: 0.5, end: 0.4 }, second]]);
+  assert.deepEqual(made("control-mode 2=depth"), [[job.controls[0], { file: "b", mode: "depth" }]]);
+  assert.throws(() => parseAxis("--x", "control-weight=11"), /--x control-weight must be a number from 0 to 10/);
+  assert.throws(
+    () => parseAxis("--x", "control-weight=1").apply(JOB, 0),
+    /E_GRID --x: the job has no ControlNet number 1/,
+  );
+  const [x, y] = ["control-weight=1", "ControlNet weight=2"].map((text) => parseAxis("--x", text));
+  assert.throws(() => requireApart({ "--x": x!, "--y": y! }), /E_GRID --y: --x is over controls\.0\.weight already/);
+});
+
 test("Size says width and height", () => {
   const axis = parseAxis("--x", "Size=512x768, 64x16");
   assert.deepEqual(axis.texts, ["512x768", "64x16"]);
