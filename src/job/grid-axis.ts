@@ -3,12 +3,13 @@
  * A1111's X/Y/Z plot: `1-5`, `1-10 (+3)`, `1-10 [4]` for so many values; `20-40:10` is `20-40 (+10)`.
  */
 import { UsageError } from "../errors.ts";
-import { CONTROL_PARTS } from "./control-use.ts";
 import { type Field, type Fields, flagName, type InfotextEntry } from "./field-type.ts";
 import { JOB_FIELDS } from "./fields.ts";
 import type { GenerateJob } from "./job.ts";
+import type { UsePart } from "./parted-use.ts";
 import { drawSeed } from "./seed.ts";
 import { textOfValue, valueFromText } from "./text.ts";
+import { useTable } from "./use-tables.ts";
 
 export interface GridAxis {
   /** As the user named it. */
@@ -43,8 +44,6 @@ const ENTRIES_OF_MANY = ["size"];
 const COUNTED_OTHERWISE = ["clipSkip"];
 /** No grid has more values on one axis. */
 const MAX_VALUES = 200;
-/** "control-weight"; "control-weight 2" of the second; as A1111's extension has it, "[ControlNet] Guidance Start". */
-const CONTROL_AXIS = new RegExp(`^control(?:net|netguidance)?(${Object.keys(CONTROL_PARTS).join("|")})(\\d?)$`);
 const NUMBER = String.raw`([+-]?\d*\.?\d+)`;
 const RANGE = new RegExp(
   `^${NUMBER}\\s*-\\s*${NUMBER}(?:\\s*\\(([+-]?\\d*\\.?\\d+)\\)|:(\\d*\\.?\\d+)|\\s*\\[(\\d+)\\])?$`,
@@ -68,13 +67,13 @@ export function parseAxis(flag: string, text: string, fields: Fields = JOB_FIELD
     return { name, texts, apply: (job) => job, opens: (i) => ({ [opened]: values[i]! }) };
   }
   if (SEARCH_AND_REPLACE.includes(name.toLowerCase())) return searchAndReplace(flag, name, values);
-  const control = CONTROL_AXIS.exec(plain(name));
-  if (control) return controlAxis(flag, name, values, control[1] as ControlPartName, Number(control[2] || 1));
+  const part = partNamed(name, fields);
+  if (part) return partAxis(flag, name, values, part);
   const key = fieldNamed(name, fields);
   if (key === undefined) {
     const known = [
       ...Object.entries(fields).flatMap(([each, { flag: own }]) => (own ? [flagName(own).slice(2)] : [each])),
-      ...Object.keys(CONTROL_PARTS).map((part) => `control-${part}`),
+      ...listedParts(fields).map(({ shown }) => shown),
     ];
     const problem = `there is no field ${JSON.stringify(name)} (allowed ${[...known, SEARCH_AND_REPLACE[0]].join(", ")})`;
     throw refusal(flag, problem, "name one of them");
@@ -100,34 +99,52 @@ export function parseAxis(flag: string, text: string, fields: Fields = JOB_FIELD
   };
 }
 
-type ControlPartName = keyof typeof CONTROL_PARTS;
+/** A setting of one of a job's ControlNets, or of its like. */
+interface ListedPart {
+  /** The field that lists them. */
+  readonly list: string;
+  readonly part: string;
+  readonly kind: Exclude<UsePart["kind"], { readonly type: "pictures" }>;
+  /** Its flag's name. */
+  readonly shown: string;
+}
 
-/** A setting of one of the job's ControlNets: `number`, from 1. */
-function controlAxis(
+function listedParts(fields: Fields): readonly ListedPart[] {
+  return Object.entries(fields).flatMap(([list, field]) =>
+    Object.entries(useTable(field.kind)?.parts ?? {}).flatMap(([part, { kind, usage }]) =>
+      kind.type === "pictures" ? [] : [{ list, part, kind, shown: flagName({ usage }).slice(2) }],
+    ),
+  );
+}
+
+/** "control-weight" of the first, "control-weight 2" of the second; A1111's extension's "[ControlNet] Guidance Start". */
+function partNamed(name: string, fields: Fields): (ListedPart & { readonly index: number }) | undefined {
+  const [, text = "", number] = /^(.*?)(\d?)$/.exec(plain(name)) ?? [];
+  const own = text.replace(/^controlnet(guidance)?/, "control");
+  const found = listedParts(fields).find(({ shown }) => plain(shown) === own);
+  return found && { ...found, index: Number(number || 1) - 1 };
+}
+
+function partAxis(
   flag: string,
   name: string,
   values: readonly string[],
-  part: ControlPartName,
-  number: number,
+  { list, part, kind, index }: ListedPart & { readonly index: number },
 ): GridAxis {
-  const { kind } = CONTROL_PARTS[part];
   const texts = kind.type === "decimal" ? values.flatMap((value) => ranged(flag, value, false)) : values;
   if (texts.length > MAX_VALUES) throw tooMany(flag, texts.length);
   const read = texts.map((text) => valueFromText(kind, `${flag} ${name}`, text));
   return {
     name,
     texts,
-    field: `controls.${number - 1}.${part}`,
+    field: `${list}.${index}.${part}`,
     apply(job, i) {
-      const { controls = [] } = job;
-      if (controls.length < number) {
-        const problem = `the job has no ControlNet number ${number} (found ${controls.length})`;
-        throw refusal(flag, problem, "name it with --control");
+      const uses = (job[list as keyof GenerateJob] ?? []) as readonly { readonly file: string }[];
+      if (!uses[index]) {
+        const problem = `it is of number ${index + 1} of the job's ${list} (found ${uses.length})`;
+        throw refusal(flag, problem, `name it in the job first`);
       }
-      return {
-        ...job,
-        controls: controls.map((each, at) => (at === number - 1 ? { ...each, [part]: read[i] } : each)),
-      };
+      return { ...job, [list]: uses.map((use, at) => (at === index ? { ...use, [part]: read[i] } : use)) };
     },
   };
 }

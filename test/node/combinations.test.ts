@@ -10,6 +10,7 @@ import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import type { ControlUse } from "../../src/job/control-use.ts";
 import { settingsOfInfotext } from "../../src/job/infotext-settings.ts";
+import type { IpAdapterUse } from "../../src/job/ip-adapter-use.ts";
 import type { GenerateJob } from "../../src/job/job.ts";
 import type { LoraUse } from "../../src/job/lora-use.ts";
 import { settingsOfSolvayJson } from "../../src/job/solvay-record.ts";
@@ -78,6 +79,16 @@ function lora(): LoraUse {
   };
 }
 
+function imagePrompt(): IpAdapterUse {
+  return {
+    file: pathOf(`image-prompts/${pick("base.safetensors", "plus.bin")}`),
+    encoder: pathOf("image-prompts/image_encoder"),
+    images: ["soft", ...some(1, () => "init")].map(pictureOf),
+    ...maybe(0.5, () => ({ weight: 0.6 })),
+    ...maybe(0.3, () => ({ end: 0.5 })),
+  };
+}
+
 function drawnJob(refines: boolean): GenerateJob {
   const begins = random() < 0.4;
   const twice = !begins && random() < 0.5;
@@ -96,13 +107,7 @@ function drawnJob(refines: boolean): GenerateJob {
     ...maybe(twice ? 1 : 0, () => ({ hiresScale: pick(1.5, 2), hiresStrength: pick(0.5, 1), hiresSteps: 2 })),
     ...maybe(twice ? 0.5 : 0, () => ({ hiresUpscaler: "lanczos" })),
     ...maybe(twice ? 0.5 : 0, () => ({ hiresLoras: some(2, lora) })),
-    ...maybe(0.35, () => ({
-      ...{ ipAdapter: pathOf(`image-prompts/${pick("base.safetensors", "plus.bin")}`), ipWeight: pick(0.6, 1.2) },
-      ...{
-        imageEncoder: pathOf("image-prompts/image_encoder"),
-        ipImages: ["soft", ...some(1, () => "init")].map(pictureOf),
-      },
-    })),
+    ...maybe(0.35, () => ({ ipAdapters: [imagePrompt()] })),
     ...maybe(refines ? 1 : 0, () => ({ refinerStart: 0.5 })),
     ...maybe(0.2, () => ({ subseed: 5, subseedStrength: 0.3 })),
   };

@@ -52,8 +52,10 @@ test("a setting of one of the job's ControlNets, by our name and A1111's extensi
   assert.throws(() => parseAxis("--x", "control-weight=11"), /--x control-weight must be a number from 0 to 10/);
   assert.throws(
     () => parseAxis("--x", "control-weight=1").apply(JOB, 0),
-    /E_GRID --x: the job has no ControlNet number 1/,
+    /E_GRID --x: it is of number 1 of the job's controls \(found 0\)/,
   );
+  const adapters = parseAxis("--x", "ip-weight=0.6").apply({ ...JOB, ipAdapters: [{ file: "a" }] }, 0).ipAdapters;
+  assert.deepEqual(adapters, [{ file: "a", weight: 0.6 }]);
   const [x, y] = ["control-weight=1", "ControlNet weight=2"].map((text) => parseAxis("--x", text));
   assert.throws(() => requireApart({ "--x": x!, "--y": y! }), /E_GRID --y: --x is over controls\.0\.weight already/);
 });
