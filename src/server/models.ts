@@ -29,6 +29,11 @@ export class OfferedModels {
     return [...new Set([...this.#own.keys(), ...living.flatMap(({ models }) => models)])];
   }
 
+  /** How this process opens it; undefined: it is none of its own. */
+  ownRequest(name: string): OpenRequest | undefined {
+    return this.#own.get(name);
+  }
+
   /** What opens it, for the hash of its jobs. Throws Refusal `E_MODEL`. */
   async requestOf(name: string): Promise<OpenRequest> {
     const own = this.#own.get(name);

@@ -2,7 +2,8 @@
 import { randomUUID } from "node:crypto";
 import { TurnQueue } from "../../engine/turn-queue.ts";
 import type { LibraryHost } from "../../library/host.ts";
-import { importNamedModel } from "../../library/import.ts";
+import { type ImportModelRequest, importNamedModel } from "../../library/import.ts";
+import type { ModelParts } from "../../library/model-files.ts";
 import { failureOf } from "../http/failures.ts";
 import type { JobError } from "../queue/job-record.ts";
 
@@ -41,8 +42,8 @@ export class Imports {
     return [...this.#states.values()].reverse();
   }
 
-  /** Begins one; one of the same model that is open stands for it. */
-  begin(model: string): ImportState {
+  /** Begins one; one of the same model that is open stands for it. `parts`: where its files are, if not by its name, and what stands in for some. */
+  begin(model: string, parts: ModelParts & { readonly model?: string | undefined } = {}): ImportState {
     const open = this.all.find(
       (each) => each.model === model && (each.state === "waiting" || each.state === "running"),
     );
@@ -51,7 +52,7 @@ export class Imports {
     this.#states.set(begun.id, begun);
     const stop = new AbortController();
     this.#stops.set(begun.id, stop);
-    void this.#run(begun, AbortSignal.any([stop.signal, this.#closing]));
+    void this.#run(begun, { model, ...parts }, AbortSignal.any([stop.signal, this.#closing]));
     for (const { id, state } of [...this.#states.values()]) {
       if (this.#states.size > MAX_KEPT && state !== "waiting" && state !== "running") this.#states.delete(id);
     }
@@ -66,14 +67,18 @@ export class Imports {
     return this.#states.get(id);
   }
 
-  async #run({ id, model }: ImportState, signal: AbortSignal): Promise<void> {
+  async #run(
+    { id }: ImportState,
+    parts: Pick<ImportModelRequest, "model" | keyof ModelParts>,
+    signal: AbortSignal,
+  ): Promise<void> {
     using _ = await this.#turns.take();
     try {
       signal.throwIfAborted();
       this.#change(id, { state: "running" });
       const { id: stored, plainBytes } = await importNamedModel(
         this.#library,
-        { model, packed: "auto", store: this.#store },
+        { ...parts, packed: "auto", store: this.#store },
         {
           signal,
           onEvent: (event) => {

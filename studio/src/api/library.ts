@@ -8,6 +8,8 @@ export interface LibraryModel {
   /** Meant where none is named. */
   readonly standing?: boolean;
   readonly open?: boolean;
+  /** It can be put into the block store. */
+  readonly importable: boolean;
   /** Why it can't be used. */
   readonly problem?: string;
 }

@@ -9,7 +9,7 @@ import { Icon } from "../parts/icon.tsx";
 import { Recall } from "../recall/recall.tsx";
 import { followJobs } from "../state/jobs.ts";
 import { followServer } from "../state/server.ts";
-import { followPrompts } from "../state/shared-prompts.ts";
+import { followSettings } from "../state/shared-settings.ts";
 import { VIEWS, type View } from "../views.ts";
 import { installKeys } from "./keys.ts";
 import { Notices, notifyFailure } from "./notices.tsx";
@@ -20,7 +20,7 @@ export function App() {
   useEffect(installKeys, []);
   useEffect(() => followServer(notifyFailure), []);
   useEffect(() => followJobs(notifyFailure), []);
-  useEffect(followPrompts, []);
+  useEffect(followSettings, []);
   const { view } = route.value;
   const title = t(view.title);
   useEffect(() => {

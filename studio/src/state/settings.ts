@@ -1,4 +1,4 @@
-/** @file What a person sets once, in this browser. */
+/** @file What a person sets once. */
 import { computed, signal } from "@preact/signals";
 import { oneOf, persisted } from "./persisted.ts";
 
@@ -6,13 +6,13 @@ export const LANGUAGES = { en: "English", de: "Deutsch", he: "עברית" } as c
 export type Language = keyof typeof LANGUAGES;
 export const THEMES = ["system", "light", "dark"] as const;
 
+/** Of what was kept; undefined: it is none. */
+export const languageOf = oneOf(["system", ...(Object.keys(LANGUAGES) as Language[])]);
+export const themeOf = oneOf(THEMES);
+
 /** "system": the first of the browser's that there is. */
-export const languageSetting = persisted<Language | "system">(
-  "language",
-  "system",
-  oneOf(["system", ...(Object.keys(LANGUAGES) as Language[])]),
-);
-export const theme = persisted("theme", "system" as (typeof THEMES)[number], oneOf(THEMES));
+export const languageSetting = persisted<Language | "system">("language", "system", languageOf);
+export const theme = persisted("theme", "system" as (typeof THEMES)[number], themeOf);
 const chosenMode = persisted<"simple" | "advanced">("mode", "simple", oneOf(["simple", "advanced"]));
 
 const narrow = matchMedia("(width < 50rem)");

@@ -7,7 +7,7 @@ import type { ControlUse } from "../../../src/job/control-use.ts";
 import { readPicture } from "../../../src/node/pictures.ts";
 import { controlPictures } from "../../../src/pipeline/job-controls.ts";
 import type { RunningServer } from "../../support/server.ts";
-import { filledServer } from "./filled-server.ts";
+import { EVIL_NAME, filledServer } from "./filled-server.ts";
 import { assertAccessible, type StudioUnderTest } from "./harness.ts";
 
 const PICTURE = new URL("../../../fixtures/controls/grey.png", import.meta.url);
@@ -22,10 +22,10 @@ export function controlTests(studio: () => StudioUnderTest): void {
   test("a ControlNet's picture is shown as the network will get it, to the byte, while thresholds move by keys", async (t) => {
     const page = await studio().visit(t, { url: server.url });
     await page.getByLabel("What should the picture show?").fill("a tower");
-    await page.getByRole("button", { name: "Follow a picture's shapes" }).click();
     const buffer = await readFile(PICTURE);
-    const place = page.getByLabel("Picture to follow: Drop or choose a picture");
+    const place = page.getByLabel("Drop a picture to follow its shapes");
     await place.setInputFiles({ name: "grey.png", mimeType: "image/png", buffer });
+    await page.getByLabel("Network", { exact: true }).selectOption("edges");
     const source = await readPicture(new Uint8Array(buffer), { name: "grey.png" });
     const assertShows = async (use: Omit<ControlUse, "file">) => {
       const { rgb } = controlPictures(source, { file: "", ...use }, SIZE, undefined).first;
@@ -34,6 +34,10 @@ export function controlTests(studio: () => StudioUnderTest): void {
     await assertShows({});
     await page.getByLabel("What it looks at").selectOption("Its outlines");
     await assertShows({ preprocess: "canny" });
+    // Whatever a network is called, it is a word of the list.
+    await page.getByLabel("Network", { exact: true }).selectOption(EVIL_NAME);
+    await page.getByLabel("Network", { exact: true }).selectOption("edges");
+    assert.equal(await page.evaluate(() => "hacked" in window), false);
     const low = page.getByRole("slider", { name: "Faint lines: from" });
     await low.focus();
     for (let times = 0; times < 3; times++) await page.keyboard.press("PageDown");

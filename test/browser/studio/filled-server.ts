@@ -1,12 +1,16 @@
 /** @file A second server for views that need much: thousands of pictures, a plan of some blocks, an engine whose blocks come and go, adapters and a cache. */
 import { mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
 import { UsageError } from "../../../src/errors.ts";
 import type { PlanOptions, PlanReport, ResidencyEvent } from "../../../src/job/types.ts";
 import { fillGallery } from "../../support/gallery.ts";
-import { libraryFolder } from "../../support/library-folder.ts";
+import { libraryFolder, loraOfWidth } from "../../support/library-folder.ts";
 import { pretendingServer, type RunningServer, serverFolder } from "../../support/server.ts";
 
+const DEEP = fileURLToPath(new URL("../../../fixtures/golden/deep", import.meta.url));
 const PICTURES = 5000;
+/** A name that a file may have: of a model, a LoRA with its words, a ControlNet. */
+export const EVIL_NAME = '"><img src=x onerror=window.hacked=1><svg onload=window.hacked=1>';
 const PROMPTS = [
   "a lighthouse at dusk",
   "a red fox",
@@ -53,9 +57,17 @@ async function open(): Promise<Filled> {
   const controls = `${folder}/controls`;
   mkdirSync(controls);
   writeFileSync(`${controls}/edges.safetensors`, "");
+  writeFileSync(`${controls}/${EVIL_NAME}.safetensors`, "");
+  const words = { "modelspec.trigger_phrase": EVIL_NAME, "modelspec.title": EVIL_NAME };
+  writeFileSync(`${loras}/${EVIL_NAME}.safetensors`, loraOfWidth(2048, words));
   const server = await pretendingServer({
     ...{ home, env: { HOME: home }, queueLimit: 12 },
-    models: new Map([["pretence", { loraDir: loras, controlDir: controls, store: `${folder}/store` }]]),
+    models: new Map([
+      ["pretence", { loraDir: loras, controlDir: controls, store: `${folder}/store` }],
+      // As --models-dir finds one.
+      ["deep", { model: DEEP, store: `${folder}/store` }],
+      [EVIL_NAME, {}],
+    ]),
     ...{ folder, studio: true, moments: [moment(1, KEYS.slice(0, 2)), moment(2, KEYS.slice(1, 3))] },
     plan: async (_, options) => planFor(options),
   });

@@ -50,6 +50,29 @@ export function habitTests(studio: () => StudioUnderTest): void {
     assert.equal(await page.getByLabel("מה תראה התמונה?").inputValue(), "בית");
   });
 
+  test("language and appearance are set by keys, and are the next browser's too", async (t) => {
+    const set = async (settings: object) => {
+      const headers = { "content-type": "application/json" };
+      await fetch(`${studio().url}/api/settings`, { method: "POST", headers, body: JSON.stringify({ settings }) });
+    };
+    t.after(() => set({ language: null, theme: null }));
+    const page = await studio().visit(t, { path: "/#/settings" });
+    const told = page.waitForResponse(
+      (answer) => answer.url().endsWith("/api/settings") && answer.request().method() === "POST",
+    );
+    await page.getByRole("group", { name: "Language" }).getByRole("radio").first().focus();
+    for (let times = 0; times < 2; times++) await page.keyboard.press("ArrowDown");
+    await page.getByRole("heading", { name: "Einstellungen" }).waitFor();
+    await page.getByRole("radio", { name: "Dunkel" }).press("Space");
+    assert.equal(await page.evaluate(() => document.documentElement.dataset.theme), "dark");
+    await assertAccessible(page);
+    await told;
+    const next = await studio().visit(t, { path: "/#/settings", viewport: { width: 390, height: 844 } });
+    await next.getByRole("heading", { name: "Einstellungen" }).waitFor();
+    await next.waitForFunction(() => document.documentElement.dataset.theme === "dark");
+    await assertAccessible(next);
+  });
+
   test("a link holds a picture's settings, and words in it that are script stay words", async (t) => {
     const evil = `<img src=x onerror="window.hacked=1">`;
     const query = new URLSearchParams({

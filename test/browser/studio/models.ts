@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { before, test } from "node:test";
 import type { RunningServer } from "../../support/server.ts";
-import { filledServer } from "./filled-server.ts";
+import { EVIL_NAME, filledServer } from "./filled-server.ts";
 import { assertAccessible, type StudioUnderTest } from "./harness.ts";
 
 export function modelsTests(studio: () => StudioUnderTest): void {
@@ -17,6 +17,15 @@ export function modelsTests(studio: () => StudioUnderTest): void {
     await card("old").getByText("this is an adapter for Stable Diffusion 1.5").waitFor();
     assert.ok(await page.getByRole("button", { name: "Use old" }).isDisabled());
     await assertAccessible(page);
+    // Names and words that are markup are words.
+    await page.getByRole("button", { name: `Use ${EVIL_NAME}` }).click();
+    await page.getByRole("slider", { name: EVIL_NAME }).waitFor();
+    await page.getByRole("radio", { name: EVIL_NAME }).waitFor();
+    await page.getByRole("button", { name: EVIL_NAME, exact: true }).click();
+    await page.getByText(`In the prompt now: ${EVIL_NAME}`).waitFor();
+    await page.getByRole("button", { name: `Use ${EVIL_NAME} no more` }).click();
+    assert.equal(await page.evaluate(() => "hacked" in window), false);
+    assert.equal(await page.locator("[onerror], [onload]").count(), 0);
     await page.getByRole("searchbox").fill("soft fluffy");
     await page.getByText("1 file", { exact: true }).waitFor();
     await page.getByRole("button", { name: "Use fur" }).click();
@@ -30,21 +39,43 @@ export function modelsTests(studio: () => StudioUnderTest): void {
     const asked = page.waitForResponse((answer) => answer.url().endsWith("/api/jobs") && answer.status() === 201);
     await page.getByRole("button", { name: "Draw", exact: true }).click();
     const { jobs } = (await (await asked).json()) as { jobs: { job: { prompt: string; loras: unknown } }[] };
-    assert.deepEqual([jobs[0]!.job.prompt, jobs[0]!.job.loras], ["furry", [{ file: "fur", weight: 0.8 }]]);
+    assert.deepEqual(
+      [jobs[0]!.job.prompt, jobs[0]!.job.loras],
+      [`${EVIL_NAME}, furry`, [{ file: "fur", weight: 0.8 }]],
+    );
     // The next browser has the prompt, too.
     await page.waitForResponse(
       (answer) => answer.url().endsWith("/api/settings") && answer.request().method() === "POST",
     );
     const next = await studio().visit(t, { url: server.url });
     await next.getByRole("button", { name: "Earlier prompts" }).click();
-    await next.getByRole("button", { name: "furry", exact: true }).waitFor();
+    await next.getByRole("button", { name: `${EVIL_NAME}, furry`, exact: true }).waitFor();
   });
 
-  test("a model of the cache is imported, and its progress is seen", async (t) => {
+  test("models of the cache and of a folder are imported; progress is seen, and can be stopped", async (t) => {
     const page = await studio().visit(t, { url: server.url, path: "/#/models" });
     await page.getByText("this is FluxPipeline").waitFor();
     await page.getByRole("button", { name: "Import org/flat" }).click();
-    await page.getByText("Imported", { exact: true }).waitFor();
+    await page.getByRole("button", { name: "Import deep" }).click();
+    await page.getByText("Imported", { exact: true }).nth(1).waitFor();
     await assertAccessible(page);
+    // One that takes long, as the server would tell it.
+    await page.route("**/api/library", async (route) => {
+      const answer = await route.fetch();
+      const library = (await answer.json()) as { imports: { model: string }[] };
+      const imports = library.imports.map((each) =>
+        each.model === "deep" ? { ...each, id: "long", state: "running", doneBytes: 3, totalBytes: 4 } : each,
+      );
+      await route.fulfill({ response: answer, json: { ...library, imports } });
+    });
+    const stopped = page.waitForRequest((request) => request.url().endsWith("/api/library/imports/long/cancel"));
+    await page.reload();
+    const progress = page.getByRole("progressbar", { name: "Importing deep" });
+    assert.equal(await progress.getAttribute("value"), "0.75");
+    await page.getByText("75%").waitFor();
+    await assertAccessible(page);
+    await page.getByRole("button", { name: "Cancel the import of deep" }).click();
+    await stopped;
+    await page.unrouteAll({ behavior: "ignoreErrors" });
   });
 }

@@ -12,6 +12,11 @@ import type { Route } from "../route.ts";
 export function libraryRoutes(services: Services): readonly Route[] {
   const { found, imports } = services;
   const cached = async (): Promise<readonly CachedModel[]> => await cachedModels(found.env);
+  // Of a model that lies in the store already, or comes with the program, there is nothing to import.
+  const ownFiles = (name: string) => {
+    const { model, vae, config, base, prediction } = services.models.ownRequest(name) ?? {};
+    return model === undefined || model.startsWith("store:") ? undefined : { model, vae, config, base, prediction };
+  };
   return [
     {
       ...{ method: "get", path: "/api/library", summary: "Models and adapters that lie on this machine" },
@@ -27,10 +32,14 @@ export function libraryRoutes(services: Services): readonly Route[] {
         const opened = open === undefined ? undefined : modelNamed(open).model;
         const served = names.map((name) => ({
           ...{ name, served: true, standing: name === services.models.standing, open: name === opened },
+          importable: ownFiles(name) !== undefined,
         }));
         const others = hub
           .filter(({ id }) => !names.includes(id))
-          .map(({ id, problem }) => ({ name: id, served: false, ...(problem !== undefined && { problem }) }));
+          .map(({ id, problem }) => ({
+            ...{ name: id, served: false, importable: problem === undefined },
+            ...(problem !== undefined && { problem }),
+          }));
         return context.json({ models: [...served, ...others], adapters, imports: imports.all });
       },
     },
@@ -46,7 +55,7 @@ export function libraryRoutes(services: Services): readonly Route[] {
       },
     },
     {
-      ...{ method: "post", path: "/api/library/import", summary: "Put a model of the cache into the block store" },
+      ...{ method: "post", path: "/api/library/import", summary: "Put a model of /api/library into the block store" },
       ...{ answer: IMPORT, status: 202 },
       body: {
         schema: {
@@ -56,10 +65,12 @@ export function libraryRoutes(services: Services): readonly Route[] {
       },
       async handle(context) {
         const { model } = await jsonOf(context, MAX_JSON_BYTES);
+        const own = typeof model === "string" ? ownFiles(model) : undefined;
+        if (own) return context.json(imports.begin(String(model), own), 202);
         const known = (await cached()).find(({ id }) => id === model);
         if (known && known.problem === undefined) return context.json(imports.begin(known.id), 202);
         // Paths are for who runs the server.
-        const problem = known?.problem ?? "there is no such model in the Hugging Face cache";
+        const problem = known?.problem ?? "there is no such model to import";
         const subject = typeof model === "string" ? model.slice(0, 80) : "model";
         throw new Refusal(404, { code: "E_MODEL", subject, problem, next: "name one of /api/library" });
       },

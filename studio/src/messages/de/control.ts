@@ -1,7 +1,7 @@
 /** @file Worte der Netze, die nach Bildern steuern. */
 export const control = {
   "control.title": "Einem Bild folgen",
-  "control.add": "Den Formen eines Bildes folgen",
+  "control.add": "Bild ablegen, dessen Formen gelten",
   "control.another": "Noch einem Bild folgen",
   "control.none":
     "Dafür wurden keine Netze gefunden. Starte den Server mit --control-dir und einem Ordner von ControlNets.",
@@ -26,4 +26,5 @@ export const control = {
   "control.part.end": "Bis zu diesem Anteil der Schritte",
   "control.part.guess": "Das Netz zählt mehr als der Prompt",
   "control.part.mode": "Art des Bildes (ControlNet Union)",
+  "control.addStart": "Dem Bild folgen, mit dem begonnen wird",
 } as const;

@@ -28,4 +28,5 @@ export const models = {
   "models.drop": "{name} nicht mehr nutzen",
   "models.weightOf": "Gewicht von {name}",
   "models.addName": "Name eines LoRA",
+  "models.cancelImport": "Abbrechen: Import von {name}",
 } as const;

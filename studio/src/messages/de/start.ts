@@ -7,7 +7,7 @@ export const start = {
   "start.mask": "Maske",
   "start.grows": "Es wächst an den Seiten",
   "start.begin": "Damit beginnen",
-  "start.larger": "Größer, mit mehr Einzelheiten",
+  "start.larger": "Größer malen",
   "editor.title": "Maske, Ausschnitt, Ränder",
   "editor.board": "Bild zum Bemalen",
   "editor.picture": "Bild, mit dem begonnen wird",

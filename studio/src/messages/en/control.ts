@@ -1,7 +1,7 @@
 /** @file Words of networks that steer by pictures. */
 export const control = {
   "control.title": "Follow a picture",
-  "control.add": "Follow a picture's shapes",
+  "control.add": "Drop a picture to follow its shapes",
   "control.another": "Follow another picture",
   "control.none": "No networks for this were found. Start the server with --control-dir and a folder of ControlNets.",
   "control.network": "Network",
@@ -25,4 +25,5 @@ export const control = {
   "control.part.end": "To this share of the steps",
   "control.part.guess": "The network matters more than the prompt",
   "control.part.mode": "Kind of picture (ControlNet Union)",
+  "control.addStart": "Follow the picture to begin with",
 } as const;

@@ -26,4 +26,5 @@ export const models = {
   "models.drop": "Use {name} no more",
   "models.weightOf": "Weight of {name}",
   "models.addName": "Name of a LoRA",
+  "models.cancelImport": "Cancel the import of {name}",
 } as const;

@@ -7,7 +7,7 @@ export const start = {
   "start.mask": "Mask",
   "start.grows": "It grows at its sides",
   "start.begin": "Begin with it",
-  "start.larger": "Larger, with more detail",
+  "start.larger": "Draw larger",
   "editor.title": "Mask, part, edges",
   "editor.board": "Picture to paint on",
   "editor.picture": "Picture to begin with",

@@ -1,7 +1,7 @@
 /** @file מילים של רשתות שמכוונות לפי תמונות. */
 export const control = {
   "control.title": "לעקוב אחרי תמונה",
-  "control.add": "לעקוב אחרי הצורות של תמונה",
+  "control.add": "שחרר תמונה כדי לעקוב אחרי צורותיה",
   "control.another": "לעקוב אחרי תמונה נוספת",
   "control.none": "לא נמצאו רשתות לכך. הפעל את השרת עם ‎--control-dir ותיקייה של ControlNet.",
   "control.network": "רשת",
@@ -25,4 +25,5 @@ export const control = {
   "control.part.end": "עד חלק זה של הצעדים",
   "control.part.guess": "הרשת חשובה מההנחיה",
   "control.part.mode": "סוג התמונה (ControlNet Union)",
+  "control.addStart": "לעקוב אחרי התמונה שממנה מתחילים",
 } as const;

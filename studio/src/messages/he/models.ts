@@ -26,4 +26,5 @@ export const models = {
   "models.drop": "הפסקת השימוש ב־{name}",
   "models.weightOf": "משקל של {name}",
   "models.addName": "שם של LoRA",
+  "models.cancelImport": "ביטול הייבוא של {name}",
 } as const;

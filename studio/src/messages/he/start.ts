@@ -7,7 +7,7 @@ export const start = {
   "start.mask": "מסכה",
   "start.grows": "התמונה גדלה בצדדיה",
   "start.begin": "להתחיל ממנה",
-  "start.larger": "גדולה יותר, עם יותר פרטים",
+  "start.larger": "לצייר גדול יותר",
   "editor.title": "מסכה, חלק, שוליים",
   "editor.board": "תמונה לצביעה",
   "editor.picture": "התמונה שממנה מתחילים",

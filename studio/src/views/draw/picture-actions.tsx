@@ -37,13 +37,14 @@ export function PictureActions({ job: { job: asked, url, id, asset, upscale } }:
       <button type="button" onClick={() => void drawVariations(job)}>
         {t("draw.variations")}
       </button>
-      <PictureTools asset={asset!} job={job} />
       <a class="button icon-only" href={url} download={`solvay-${id.slice(0, 8)}`} aria-label={t("draw.download")}>
         <Icon name="download" />
       </a>
       <button type="button" class="icon-only" aria-label={t("draw.share")} onClick={share}>
         <Icon name="link" />
       </button>
+      <span class="row-end" />
+      <PictureTools asset={asset!} job={job} />
     </div>
   );
 }

@@ -16,7 +16,12 @@ export function Models({ library: { models, imports } }: { readonly library: Lib
       <fieldset class="served">
         <legend class="hint">{t("models.served")}</legend>
         {served.map((model) => (
-          <Served key={model.name} model={model} isOnly={served.length === 1} />
+          <Served
+            key={model.name}
+            model={model}
+            isOnly={served.length === 1}
+            state={imports.find((each) => each.model === model.name)}
+          />
         ))}
       </fieldset>
       {cached.length > 0 && (
@@ -34,7 +39,11 @@ export function Models({ library: { models, imports } }: { readonly library: Lib
   );
 }
 
-function Served({ model, isOnly }: { readonly model: LibraryModel; readonly isOnly: boolean }) {
+interface ServedProps extends ImportingProps {
+  readonly isOnly: boolean;
+}
+
+function Served({ model, state, isOnly }: ServedProps) {
   const { name, standing = false, open = false } = model;
   const id = useId();
   const isChosen = isOnly || modelChoice.value === name || (modelChoice.value === "" && standing);
@@ -53,14 +62,18 @@ function Served({ model, isOnly }: { readonly model: LibraryModel; readonly isOn
         {name}
       </label>
       {open && <span class="badge">{t("models.open")}</span>}
+      <Importing {...{ model, state }} />
     </div>
   );
 }
 
-function Cached({ model, state }: { readonly model: LibraryModel; readonly state: ImportState | undefined }) {
+interface ImportingProps {
+  readonly model: LibraryModel;
+  readonly state: ImportState | undefined;
+}
+
+function Cached({ model, state }: ImportingProps) {
   const { name, problem } = model;
-  const does = (work: Promise<unknown>) => void work.then(refreshLibrary).catch(notifyFailure);
-  const isOpen = state?.state === "waiting" || state?.state === "running";
   return (
     <li class={problem === undefined ? "cached-model" : "cached-model unfit"}>
       <span dir="auto">{name}</span>
@@ -69,31 +82,49 @@ function Cached({ model, state }: { readonly model: LibraryModel; readonly state
           {problem}
         </span>
       )}
-      {isOpen && <Progress state={state} />}
-      {state?.state === "done" && (
-        <span class="done">
-          <Icon name="check" />
-          {t("models.imported")}
-        </span>
-      )}
+      <Importing {...{ model, state }} />
+    </li>
+  );
+}
+
+/** How far its import is, with a way to stop it; or a way to begin one. Nothing where there is nothing to import. */
+function Importing({ model: { name, importable }, state }: ImportingProps) {
+  const does = (work: Promise<unknown>) => void work.then(refreshLibrary).catch(notifyFailure);
+  if (state?.state === "waiting" || state?.state === "running") {
+    return (
+      <>
+        <Progress state={state} />
+        <button
+          type="button"
+          aria-label={t("models.cancelImport", { name })}
+          onClick={() => does(cancelImport(state.id))}
+        >
+          {t("app.cancel")}
+        </button>
+      </>
+    );
+  }
+  if (state?.state === "done") {
+    return (
+      <span class="done">
+        <Icon name="check" />
+        {t("models.imported")}
+      </span>
+    );
+  }
+  return (
+    <>
       {state?.state === "failed" && (
         <span class="wrong" lang="en" dir="ltr">
           {state.error?.message}
         </span>
       )}
-      {isOpen ? (
-        <button type="button" onClick={() => does(cancelImport(state.id))}>
-          {t("app.cancel")}
+      {importable && (
+        <button type="button" aria-label={t("models.importName", { name })} onClick={() => does(beginImport(name))}>
+          {t("models.import")}
         </button>
-      ) : (
-        problem === undefined &&
-        state?.state !== "done" && (
-          <button type="button" aria-label={t("models.importName", { name })} onClick={() => does(beginImport(name))}>
-            {t("models.import")}
-          </button>
-        )
       )}
-    </li>
+    </>
   );
 }
 
