@@ -136,6 +136,20 @@ test("a LoRA over a single file and over the store's model: the folder's picture
   assert.equal(again.error, "The same file, byte for byte.");
 });
 
+test("a file that is changed between two images of an engine is another LoRA", async () => {
+  await using engine = await openEngine({ model: FLAT, backend: "reference" });
+  const draw = async (file: string) => {
+    const loras = [{ file: path.join(cwd, file) }];
+    const job = { prompt: "a lake", seed: 1, steps: 1, guidance: 1, width: 16, height: 16, loras };
+    for await (const event of engine.generate(job)) if (event.type === "image") return pixels(event.bytes);
+    throw new Error("the job ended without a picture");
+  };
+  writeFileSync(path.join(cwd, "changed.safetensors"), loraFile(1));
+  assert.equal(await draw("changed.safetensors"), await draw("loras/style/fur.safetensors"));
+  writeFileSync(path.join(cwd, "changed.safetensors"), loraFile(2));
+  assert.equal(await draw("changed.safetensors"), await draw("loras/fog.safetensors"));
+});
+
 test("what can't be had is refused by its name", async () => {
   const toAbsolute = (file: string) => path.resolve(cwd, file);
   const open = loraOpener(path.join(cwd, "loras"), toAbsolute);

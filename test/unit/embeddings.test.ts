@@ -8,6 +8,7 @@ import { fileURLToPath } from "node:url";
 import { readEmbedding } from "../../src/adapters/embedding-file.ts";
 import { runCli } from "../../src/cli/program.ts";
 import type { TensorEntry, TensorTable } from "../../src/container/table.ts";
+import { learnedJob } from "../../src/engine/embedding-files.ts";
 import type { LearnedWord } from "../../src/models/conditioning.ts";
 import { promptChunks, tokenChunks } from "../../src/models/sdxl/conditioning.ts";
 import { embeddingFiles } from "../../src/node/embedding-files.ts";
@@ -17,6 +18,7 @@ import { loadClipTokenizer } from "../../src/tokenizer/clip.ts";
 import { wordSplitter } from "../../src/tokenizer/learned-words.ts";
 import { fakeContext } from "../node/fake-context.ts";
 import { encodeSafetensors } from "../safetensors-writer.ts";
+import { tensorOf } from "../support/adapters.ts";
 
 const SDXL = [
   { folder: "text_encoder", width: 768 },
@@ -50,6 +52,7 @@ test("vectors for both encoders, by kohya's and diffusers' names", () => {
       ],
     );
   }
+  assert.equal(readEmbedding(tablesOf({ clip_l: [75, 768], clip_g: [75, 1280] }), SDXL, "fox").count, 75);
   const flat = readEmbedding(tablesOf({ clip_l: [768], clip_g: [1280] }, { dtype: "bf16" }), SDXL, "fox");
   assert.deepEqual([flat.count, flat.vectors.get("text_encoder")!.shape], [1, [1, 768]]);
 });
@@ -203,4 +206,26 @@ test("inspect tells an embedding by its vectors", async () => {
     assert.equal(await runCli(["inspect", "fox.safetensors"], fake.context), 0, fake.err());
     assert.equal(fake.out().split("\n").at(-3), line);
   }
+});
+
+test("names of the folder are found in each of a job's prompts, and told by the job", async () => {
+  const prompts = ["prompt", "prompt2", "negativePrompt", "negativePrompt2", "hiresPrompt", "hiresNegativePrompt"];
+  const checkpoint = { family: { encoderWidths: () => [{ folder: "text_encoder", width: 2 }] } };
+  const files = {
+    names: async () => [...prompts.map((name) => `w-${name}`), "w-other"],
+    open: async (name: string) => {
+      const vectors = tensorOf("clip_l", [1, 2], [1, 2]);
+      return { source: vectors.source, tables: new Map([["", new Map([["clip_l", vectors]])]]), name };
+    },
+  };
+  const job = Object.fromEntries(prompts.map((name) => [name, `a w-${name}`]));
+  const { full, words } = await learnedJob(checkpoint as never, job as never, files as never);
+  assert.deepEqual(
+    full.embeddings,
+    prompts.map((name) => `w-${name}`),
+  );
+  assert.deepEqual(
+    words.map(({ name }) => name),
+    full.embeddings,
+  );
 });

@@ -1,0 +1,38 @@
+/** @file ControlNets' files: modes that a network has, a file that was changed between two jobs; and where black and white part. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { ControlFiles } from "../../src/engine/control-files.ts";
+import { controlPicture } from "../../src/image/control-picture.ts";
+
+/** Of a union of six kinds, whose file's stamp is `stamp()`. */
+function unions(stamp: () => string): ControlFiles {
+  const openControl = async () => {
+    const source = { name: "union", file: { path: "/union", stamp: stamp() } };
+    return { network: { kind: "union", modes: 6 }, table: new Map([["x", { name: "x", source }]]) };
+  };
+  const runtime = { checkpoint: { openControl }, provide() {} };
+  return new ControlFiles(runtime as never, async () => ({}) as never);
+}
+
+test("a mode is one of those that the network has, counted from 0", async () => {
+  const files = unions(() => "1");
+  const ofMode = (mode: string) => files.ofJob({ controls: [{ file: "union", mode }] } as never);
+  assert.equal((await ofMode("5"))![0]!.use.mode, "5");
+  await assert.rejects(ofMode("6"), /E_CONTROL union: it knows 6 kinds of pictures \(found mode 6, number 6\)/);
+});
+
+test("a file that was changed is another network, the same file the same one", async () => {
+  let stamp = "1";
+  const files = unions(() => stamp);
+  const component = async () =>
+    (await files.ofJob({ controls: [{ file: "union", mode: "1" }] } as never))![0]!.component;
+  const first = await component();
+  assert.equal(await component(), first);
+  stamp = "2";
+  assert.notEqual(await component(), first);
+});
+
+test("threshold: what is brighter becomes white, as OpenCV's THRESH_BINARY", () => {
+  const picture = { width: 2, height: 1, rgb: Uint8Array.from([127, 127, 127, 128, 128, 128]) };
+  assert.deepEqual([...controlPicture(picture, "threshold")], [0, 0, 0, 255, 255, 255]);
+});
