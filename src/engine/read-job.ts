@@ -85,7 +85,7 @@ export async function readJob(
     const picture = own ?? (await read(controlImage(i), use.image ?? full.initImage!));
     using _ = ledger.reserve(
       "ram",
-      controlBytes(picture, sizes[1] ?? sizes[0]),
+      controlBytes(picture, use, sizes[1] ?? sizes[0]),
       "a control's picture, until it has the job's size",
     );
     controlled.push(controlPictures(picture, use, ...sizes));

@@ -1,4 +1,5 @@
 /** @file The field of a job that names networks which steer it by pictures. Part of fields.ts. */
+import type { PictureFit } from "../image/picture-fit.ts";
 import type { ControlUse } from "./control-use.ts";
 import type { Fields } from "./field-type.ts";
 import { parseInfotext } from "./infotext-text.ts";
@@ -26,16 +27,23 @@ export const CONTROL_FIELDS = {
 } as const satisfies Fields;
 
 const THRESHOLDS = { low: "Threshold A", high: "Threshold B" } as const;
+/** By the extension's names. */
+const RESIZE_MODES = {
+  stretch: "Just Resize",
+  crop: "Crop and Resize",
+  fill: "Resize and Fill",
+} as const satisfies Record<PictureFit, string>;
 const GUESSES = "ControlNet is more important";
 
 /** As sd-webui-controlnet writes a unit (internal_controlnet/external_code.py), and the picture's name, which it has not. */
 function controlEntry(control: ControlUse): string {
   const { file, image, weight = 1, start = 0, end = 1, guess, mode, preprocess = "none", low, high } = control;
+  const { fit = "stretch" } = control;
   const entries = {
     Module: preprocess,
     Model: file,
     Weight: weight,
-    "Resize Mode": "Just Resize",
+    "Resize Mode": RESIZE_MODES[fit],
     "Guidance Start": start,
     "Guidance End": end,
     "Control Mode": guess ? GUESSES : "Balanced",
@@ -57,6 +65,7 @@ function controlOfEntry(text: string, entries: ReadonlyMap<string, string>): unk
   if (!entries.get("Version")?.startsWith("Solvay ")) return undefined;
   const found = parseInfotext(text).entries;
   const [module, image, mode] = ["Module", "Image", "Union Control Type"].map((name) => found.get(name));
+  const [fit] = Object.entries(RESIZE_MODES).find(([, name]) => name === found.get("Resize Mode")) ?? [];
   return {
     file: found.get("Model"),
     ...(image !== undefined && { image }),
@@ -66,6 +75,7 @@ function controlOfEntry(text: string, entries: ReadonlyMap<string, string>): unk
     ...(found.get("Control Mode") === GUESSES && { guess: true }),
     ...(mode !== undefined && { mode }),
     ...(module !== undefined && module !== "none" && { preprocess: module }),
+    ...(fit !== undefined && fit !== "stretch" && { fit }),
     ...numberOf(found, THRESHOLDS.low, "low"),
     ...numberOf(found, THRESHOLDS.high, "high"),
   };

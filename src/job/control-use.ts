@@ -1,5 +1,6 @@
 /** @file The networks that steer a job by pictures (ControlNets), each with its settings. Pure. */
 import { CONTROL_PREPROCESSORS, CONTROL_THRESHOLDS, type ControlPreprocessor } from "../image/control-picture.ts";
+import { PICTURE_FITS, type PictureFit } from "../image/picture-fit.ts";
 import { hasSteps, type UsePart, type UseTable } from "./parted-use.ts";
 
 /** One network, and what it is told. */
@@ -19,6 +20,8 @@ export interface ControlUse {
   readonly mode?: string;
   /** What is made of the picture first. Default "none". */
   readonly preprocess?: ControlPreprocessor;
+  /** How it comes to the job's shape. Default "stretch". */
+  readonly fit?: PictureFit;
   /** 0..255. Of canny (default 100) and of threshold (default 127). */
   readonly low?: number;
   /** 0..255. Of canny (default 200). */
@@ -75,6 +78,12 @@ const PARTS = {
     kind: { type: "choice", values: CONTROL_PREPROCESSORS },
     usage: "--control-preprocess <name>",
     description: "what is made of its picture first; depth, pose and other maps are given as pictures (default: none)",
+  },
+  fit: {
+    kind: { type: "choice", values: PICTURE_FITS },
+    usage: "--control-fit <name>",
+    description:
+      "how its picture comes to the job's shape: stretch, crop to its middle, fill around it (default: stretch)",
   },
   low: {
     kind: { type: "decimal", min: 0, max: MAX_THRESHOLD },

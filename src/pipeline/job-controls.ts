@@ -1,6 +1,7 @@
 /** @file A job's ControlNets over its steps: how much each counts when, what of it the plan depends on, and what it looks at. Pure. */
 import { controlPicture, controlPictureBytes } from "../image/control-picture.ts";
 import type { RgbPicture } from "../image/mask.ts";
+import { fittedSize, laidInto } from "../image/picture-fit.ts";
 import { resample, resampleBytes } from "../image/resample.ts";
 import { type ControlUse, controlMode } from "../job/control-use.ts";
 import type { PictureSize } from "../job/job.ts";
@@ -58,21 +59,25 @@ export function controlInputs(
 /** At each of the sizes, as diffusers' control_image_processor resizes it, then what its preprocessor makes of it. */
 export function controlPictures(
   source: RgbPicture,
-  { preprocess = "none", low, high }: ControlUse,
+  { preprocess = "none", low, high, fit = "stretch" }: ControlUse,
   first: PictureSize,
   hires: PictureSize | undefined,
 ): ControlPictures {
   const at = (size: PictureSize): RgbPicture => {
-    const rgb = resample({ ...source, channels: 3, bytes: source.rgb }, size, "lanczos");
-    return { ...size, rgb: controlPicture({ ...size, rgb }, preprocess, { low, high }) };
+    const fitted = fittedSize(source, size, fit);
+    const rgb = resample({ ...source, channels: 3, bytes: source.rgb }, fitted, "lanczos");
+    const made = { ...fitted, rgb: controlPicture({ ...fitted, rgb }, preprocess, { low, high }) };
+    return { ...size, rgb: laidInto(made, size) };
   };
   return { first: at(first), ...(hires && { hires: at(hires) }) };
 }
 
 /** Most host memory that `controlPictures` takes beside what it gives. */
-export function preparationBytes(source: RgbPicture, largest: PictureSize): number {
-  const resized = resampleBytes({ ...source, channels: 3 }, largest);
-  return source.rgb.length + resized + controlPictureBytes(largest);
+export function preparationBytes(source: RgbPicture, { fit = "stretch" }: ControlUse, largest: PictureSize): number {
+  const fitted = fittedSize(source, largest, fit);
+  const resized = resampleBytes({ ...source, channels: 3 }, fitted);
+  const laid = fit === "stretch" ? 0 : 3 * largest.width * largest.height;
+  return source.rgb.length + resized + controlPictureBytes(fitted) + laid;
 }
 
 /** [height, width, 3] bytes -> [1, 3, height, width] in 0..1. */

@@ -80,14 +80,23 @@ test("units of ControlNet are a job's controls, with what says nothing to us by 
     controlNet(whole, { ...unit, enabled: false }, null, { model: "None", module: "none" }),
   );
   assert.deepEqual(job.controls, [
-    { file: "diffusers_xl_canny", image, weight: 0.8, start: 0.1, end: 0.9, guess: true, preprocess: "canny" },
+    {
+      file: "diffusers_xl_canny",
+      image,
+      weight: 0.8,
+      start: 0.1,
+      end: 0.9,
+      guess: true,
+      fit: "fill",
+      preprocess: "canny",
+    },
   ]);
   const start = "alwayson_scripts.ControlNet.";
-  assert.deepEqual(ignored, [`${start}resize_mode`, `${start}processor_res`]);
+  assert.deepEqual(ignored, [`${start}processor_res`]);
   // Forge's Union; a picture beside a mask that is none; without one it is the picture to begin with.
   const union = { model: "union", image: { image: png, mask: null }, union_control_type: "Soft Edge", module: "None" };
-  assert.deepEqual(asked(controlNet(union)).job.controls, [{ file: "union", image, mode: "softedge" }]);
-  assert.deepEqual(asked(controlNet({ model: "union" })).job.controls, [{ file: "union" }]);
+  assert.deepEqual(asked(controlNet(union)).job.controls, [{ file: "union", image, mode: "softedge", fit: "crop" }]);
+  assert.deepEqual(asked(controlNet({ model: "union" })).job.controls, [{ file: "union", fit: "crop" }]);
   assert.deepEqual(asked({ alwayson_scripts: { controlnet: { args: { "0": union } } } }).job.controls?.length, 1);
 
   assert.deepEqual(asked(controlNet({ ...unit, enabled: false })).ignored, ["alwayson_scripts.ControlNet"]);
@@ -97,10 +106,15 @@ test("units of ControlNet are a job's controls, with what says nothing to us by 
   refused(controlNet({ ...unit, control_mode: "My prompt is more important" }), /prompt is more important is not here/);
   const thresholds = { module: "canny", threshold_a: 30, threshold_b: -1 };
   assert.deepEqual(asked(controlNet({ ...unit, ...thresholds })).job.controls, [
-    { file: "diffusers_xl_canny", image, preprocess: "canny", low: 30 },
+    { file: "diffusers_xl_canny", image, fit: "crop", preprocess: "canny", low: 30 },
   ]);
   refused(controlNet({ ...unit, ...thresholds, threshold_b: 300 }), /threshold_b must be a number from 0 to 255/);
   refused(controlNet({ ...unit, mask: png }), /a unit's mask is not taken/);
+  const fits = [0, "Just Resize", 1, "Scale to Fit (Inner Fit)", 2, "Envelope (Outer Fit)"].map(
+    (mode) => asked(controlNet({ ...unit, resize_mode: mode })).job.controls?.[0]?.fit,
+  );
+  assert.deepEqual(fits, [undefined, undefined, "crop", "crop", "fill", "fill"]);
+  refused(controlNet({ ...unit, resize_mode: "Tile" }), /resize_mode "tile" is not here \(allowed .*just resize/);
   refused(controlNet({ ...unit, weight: "1" }), /weight must be a number from 0 to 10/);
   refused(controlNet({ image: png, module: "canny" }), /names no model/);
   refused(controlNet({ ...unit, image: "http://127.0.0.1/a.png" }), /E_PICTURE controls.0.image/);
@@ -129,7 +143,7 @@ test("units of IP-Adapters are a job's ipAdapters, wherever the extension or For
   ]);
   assert.deepEqual(
     [job.controls, ignored],
-    [[{ file: "edges", image: url }], ["alwayson_scripts.ControlNet.resize_mode"]],
+    [[{ file: "edges", image: url, fit: "crop" }], ["alwayson_scripts.ControlNet.resize_mode"]],
   );
   refused(units(unit), /started without a folder of IP-Adapters \(found "ip-adapter-plus_sdxl_vit-h"\)/, PLAIN);
   refused(units({ ...unit, module: "ip-adapter_face_id" }), /FaceID and the like read faces/);

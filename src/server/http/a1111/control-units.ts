@@ -1,4 +1,6 @@
 /** @file Units of A1111's ControlNet extension (sd-webui-controlnet and Forge, their API's names, old ones included) as a job's controls. */
+
+import type { PictureFit } from "../../../image/picture-fit.ts";
 import type { ControlUse } from "../../../job/control-use.ts";
 import type { IpAdapterUse } from "../../../job/ip-adapter-use.ts";
 import { isJsonObject, type JsonObject } from "../../../source/json-fields.ts";
@@ -36,6 +38,15 @@ const READ = [
   ...["enabled", "module", "model", "weight", "image", "input_image", "guidance_start", "guidance_end", "control_mode"],
   ...["guessmode", "union_control_type", "threshold_a", "threshold_b", "lowvram", "low_vram", "save_detected_map"],
 ];
+/** Of units that steer, beside those. */
+const CONTROL_READ = ["resize_mode"];
+/** By names, old ones included, and numbers; the fourth is A1111's own for latents. */
+const RESIZE_MODES: Readonly<Record<string, PictureFit>> = {
+  ...{ "just resize": "stretch", "crop and resize": "crop", "resize and fill": "fill" },
+  ...{ "scale to fit (inner fit)": "crop", "inner fit (scale to fit)": "crop" },
+  ...{ "envelope (outer fit)": "fill", "outer fit (shrink to fit)": "fill" },
+  ...{ "0": "stretch", "1": "crop", "2": "fill", "3": "stretch" },
+};
 /** Which our own way is. */
 const OURS: JsonObject = { resize_mode: "Just Resize", pixel_perfect: true, hr_option: "Both" };
 
@@ -53,7 +64,7 @@ export function controlUnits(units: readonly unknown[]): ControlUnits {
     Object.keys(unit).filter(
       (name) =>
         !READ.includes(name) &&
-        !(isAdapterUnit(unit) && ADAPTER_READ.includes(name)) &&
+        !(isAdapterUnit(unit) ? ADAPTER_READ : CONTROL_READ).includes(name) &&
         !NEUTRAL.includes(unit[name]) &&
         OURS[name] !== unit[name],
     ),
@@ -83,6 +94,7 @@ function controlOf(unit: JsonObject): ControlUse {
   const importance = named("control_mode", unit.control_mode, CONTROL_MODES, "Balanced");
   if (importance === "prompt")
     throw wrong("alwayson_scripts", "control_mode: that the prompt is more important is not here");
+  const fit = named("resize_mode", unit.resize_mode, RESIZE_MODES, "Crop and Resize");
   const kind = named("union_control_type", unit.union_control_type, KINDS, "Unknown");
   const picture = pictureOf(unit);
   return {
@@ -93,6 +105,7 @@ function controlOf(unit: JsonObject): ControlUse {
     ...(end !== null && end !== 1 && { end: share("guidance_end", end, 1) }),
     ...((importance === "network" || unit.guessmode === true) && { guess: true }),
     ...(kind !== undefined && { mode: kind }),
+    ...(fit !== "stretch" && { fit }),
     ...(preprocess !== undefined && { preprocess, ...thresholdsOf(unit, preprocess) }),
   };
 }

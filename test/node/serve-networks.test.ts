@@ -1,11 +1,15 @@
-/** @file Pictures that networks enlarge, asked of a server: jobs of the queue, in turn with those that are drawn, within the same budgets; and A1111's extras. */
+/**
+ * @file Networks of files behind a server: pictures that upscalers enlarge, as jobs of the queue within the same budgets, by our own API and A1111's extras;
+ * and a picture that ControlNets steer, asked for as A1111's clients do.
+ */
 import assert from "node:assert/strict";
 import { readFileSync, rmSync } from "node:fs";
 import { after, before, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { decodePng, encodePng } from "../../src/image/png.ts";
 import { resample } from "../../src/image/resample.ts";
-import { openEngine } from "../../src/node.ts";
+import type { ControlUse } from "../../src/job/control-use.ts";
+import { type GenerateJob, openEngine } from "../../src/node.ts";
 import { pretendingServer, type RunningServer, serverFolder } from "../support/server.ts";
 
 const FIXTURES = fileURLToPath(new URL("../../fixtures/", import.meta.url));
@@ -21,6 +25,7 @@ const { width, height } = golden;
 const bytesOf = (text: string) => new Uint8Array(Buffer.from(text, "base64"));
 const RGB = bytesOf(golden.rgb);
 const MiB = 2 ** 20;
+const OPEN = { model: `${FIXTURES}golden/deep`, upscalerDir: UPSCALERS, controlDir: `${FIXTURES}controls` };
 
 interface Job {
   readonly id: string;
@@ -36,11 +41,10 @@ let server: RunningServer;
 
 before(async () => {
   folder = await serverFolder();
-  const open = { model: `${FIXTURES}golden/flat`, upscalerDir: UPSCALERS };
   server = await pretendingServer({
     folder,
-    models: new Map([["flat", open]]),
-    engine: (options) => openEngine({ ...options, backend: "reference", budgets: { vram: "64M", ram: "800M" } }),
+    models: new Map([["deep", OPEN]]),
+    engine: (options) => openEngine({ ...options, backend: "cpu", budgets: { vram: "512M", ram: "800M" } }),
   });
 });
 after(async () => {
@@ -93,7 +97,7 @@ test("an upscale is a job: planned, done in turn with pictures, PyTorch's pixels
   const { jobs: first } = await ask<{ jobs: Job[] }>("/api/jobs", { job: drawn }, 201);
   const upscale = { image: await upload(await source()), upscaler: "x4" };
   const plan = await ask<{ peak: { deviceBytes: number; ramBytes: number } }>("/api/upscales/plan", { upscale });
-  assert.ok(plan.peak.deviceBytes > 0 && plan.peak.deviceBytes <= 64 * MiB, JSON.stringify(plan.peak));
+  assert.ok(plan.peak.deviceBytes > 0 && plan.peak.deviceBytes <= 512 * MiB, JSON.stringify(plan.peak));
   const { job } = await ask<{ job: Job }>("/api/upscales", { upscale }, 201);
   assert.deepEqual([job.upscale?.upscaler, job.job.prompt], ["x4.pth", "a mill"]);
   const { jobs: last } = await ask<{ jobs: Job[] }>("/api/jobs", { job: drawn }, 201);
@@ -180,4 +184,33 @@ test("A1111's extras by networks: listed, alone, one laid over the other, to a s
   const smaller = await extra({ upscaler_1: "compact-x2", upscaling_resize: 0.8 });
   near(smaller.pixels, resample({ width, height, channels: 3, bytes: RGB }, { width: 16, height: 8 }, "lanczos"), 0);
   await ask("/sdapi/v1/extra-single-image", { image, upscaler_1: "swinir2" }, 422);
+});
+
+test("ControlNets through A1111's API: the engine's own picture, which equals diffusers' (test/golden/controls.test.ts)", async () => {
+  const pathOf = (name: string) => `${FIXTURES}from-pictures/${name}`;
+  const base64Of = (name: string) => readFileSync(pathOf(name)).toString("base64");
+  const unit = { module: "none", guidance_start: 0, guidance_end: 1 };
+  const args = [
+    { ...unit, model: "edges", image: base64Of("init.png"), weight: 0.5, resize_mode: "Just Resize" },
+    // Its own way where none is said: the middle, cut out.
+    { ...unit, model: "light [0a1b2c3d]", image: base64Of("soft.png"), weight: 1.25 },
+  ];
+  const size = { width: 64, height: 64, steps: 2, seed: 2, prompt: "a mill" };
+  const body = { ...size, cfg_scale: 3, sampler_name: "Euler", alwayson_scripts: { ControlNet: { args } } };
+  const { images, info } = await ask<{ images: string[]; info: string }>("/sdapi/v1/txt2img", body);
+  const { infotexts } = JSON.parse(info) as { readonly infotexts: readonly string[] };
+  assert.match(infotexts[0]!, /ControlNet 1: "Module: none, Model: light, Weight: 1.25, Resize Mode: Crop and Resize/);
+  await using engine = await openEngine({ ...OPEN, backend: "cpu" });
+  const drawn = async (...controls: ControlUse[]) => {
+    const job: GenerateJob = { ...size, guidance: 3, promptSyntax: "a1111", sampler: "euler", controls };
+    for await (const event of engine.generate(job))
+      if (event.type === "image") return (await decodePng(new Uint8Array(event.bytes))).pixels;
+    throw new Error("no picture");
+  };
+  const edges = { file: "edges", image: pathOf("init.png"), weight: 0.5 };
+  const light = { file: "light", image: pathOf("soft.png"), weight: 1.25 };
+  const found = (await decodePng(bytesOf(images[0]!))).pixels;
+  near(found, await drawn(edges, { ...light, fit: "crop" }), 0);
+  const stretched = await drawn(edges, light);
+  assert.throws(() => near(found, stretched, 0), /255 off/);
 });
