@@ -128,16 +128,30 @@ export async function machines(): Promise<readonly DescribedMachine[]> {
   return (await ask<{ readonly machines: readonly DescribedMachine[] }>("/api/machines")).machines;
 }
 
-/** Returns what ends it. */
+/** While the page is in sight: browsers have few connections to a server, and nobody looks at others. Returns what ends it. */
 export function followEngine(listener: LiveListener): () => void {
-  const source = new EventSource("/api/telemetry/live");
-  source.addEventListener("open", listener.onOpen);
-  const on = (type: string, take: (data: never) => void) => {
-    source.addEventListener(type, ({ data }: MessageEvent<string>) => take(JSON.parse(data) as never));
+  let source: EventSource | undefined;
+  const connect = () => {
+    const opened = new EventSource("/api/telemetry/live");
+    source = opened;
+    opened.addEventListener("open", listener.onOpen);
+    const on = (type: string, take: (data: never) => void) => {
+      opened.addEventListener(type, ({ data }: MessageEvent<string>) => take(JSON.parse(data) as never));
+    };
+    on("plan", listener.onPlan);
+    on("progress", listener.onProgress);
+    on("measured", listener.onMeasured);
+    on("moment", listener.onMoment);
   };
-  on("plan", listener.onPlan);
-  on("progress", listener.onProgress);
-  on("measured", listener.onMeasured);
-  on("moment", listener.onMoment);
-  return () => source.close();
+  const look = () => {
+    source?.close();
+    source = undefined;
+    if (!document.hidden) connect();
+  };
+  look();
+  document.addEventListener("visibilitychange", look);
+  return () => {
+    document.removeEventListener("visibilitychange", look);
+    source?.close();
+  };
 }

@@ -8,7 +8,9 @@ export function titleOf(name: string): string {
   return maybe(`field.${name}`) ?? words.charAt(0).toUpperCase() + words.slice(1);
 }
 
+/** In the language's own words where there are some, else the server's. */
 export function hintOf({ name, description, absent }: Pick<SchemaField, "name" | "description" | "absent">): string {
-  const words = maybe(`hint.${name}`) ?? description;
-  return absent === undefined ? words : `${words} (${t("draw.standing", { value: absent })})`;
+  const own = maybe(`hint.${name}`);
+  if (own !== undefined) return own;
+  return absent === undefined ? description : `${description} (${t("draw.standing", { value: absent })})`;
 }

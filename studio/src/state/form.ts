@@ -71,8 +71,18 @@ export function withoutSeed(job: JobFields): JobFields {
 }
 
 /** What counts where nobody gave a value; undefined: the field's own words say it (`absent`). */
-export function standingOf({ name, default: standing }: SchemaField): JobValue | undefined {
-  return schema.value?.model.advice[name] ?? standing;
+export function standingOf({ name, default: standing, absent = "" }: SchemaField): JobValue | undefined {
+  const advised = schema.value?.model.advice[name] ?? standing;
+  // "0.7", or words.
+  const read = /^[\d.]+$/.test(absent) ? Number(absent) : undefined;
+  return advised ?? (name === "strength" ? standingStrength() : read);
+}
+
+/** How much of the picture to begin with is drawn anew where nobody says it: as the engine has it (pipeline/job-settings.ts). */
+function standingStrength(): number {
+  const { detail, maskImage, outpaint } = form.value;
+  if (detail !== undefined) return 0.4;
+  return maskImage !== undefined || outpaint !== undefined ? 1 : 0.3;
 }
 
 /** What Draw asks for: only fields that the server knows. */

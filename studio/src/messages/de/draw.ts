@@ -44,13 +44,4 @@ export const draw = {
   "uses.add": "Hinzufügen",
   "field.range": "Von {min} bis {max}",
   "field.default": "Vorgabe",
-  "field.prompt": "Prompt",
-  "field.negativePrompt": "Weglassen",
-  "field.seed": "Seed",
-  "field.steps": "Schritte",
-  "field.guidance": "Guidance",
-  "field.width": "Breite",
-  "field.height": "Höhe",
-  "field.sampler": "Sampler",
-  "field.schedule": "Zeitplan",
 } as const;

@@ -3,6 +3,7 @@ import type { Catalogue } from "../translate.ts";
 import { control } from "./control.ts";
 import { draw } from "./draw.ts";
 import { enlarge } from "./enlarge.ts";
+import { fields } from "./fields.ts";
 import { gallery } from "./gallery.ts";
 import { grid } from "./grid.ts";
 import { models } from "./models.ts";
@@ -17,6 +18,7 @@ export const de: Catalogue = {
   ...draw,
   ...control,
   ...enlarge,
+  ...fields,
   ...queue,
   ...recall,
   ...gallery,

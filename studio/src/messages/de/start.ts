@@ -28,7 +28,6 @@ export const start = {
   "editor.top": "Nach oben wachsen",
   "editor.right": "Nach rechts wachsen",
   "editor.bottom": "Nach unten wachsen",
-  "field.strength": "Wie viel neu gemalt wird",
   "start.part": "Ausschnitt neu malen",
   "start.partPrompt": "Was soll dieser Ausschnitt zeigen?",
   "start.partPromptHint": "Was der Prompt sagt",

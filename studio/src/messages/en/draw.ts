@@ -44,13 +44,4 @@ export const draw = {
   "uses.add": "Add",
   "field.range": "From {min} to {max}",
   "field.default": "Default",
-  "field.prompt": "Prompt",
-  "field.negativePrompt": "Leave out",
-  "field.seed": "Seed",
-  "field.steps": "Steps",
-  "field.guidance": "Guidance",
-  "field.width": "Width",
-  "field.height": "Height",
-  "field.sampler": "Sampler",
-  "field.schedule": "Schedule",
 } as const;

@@ -2,6 +2,7 @@
 import { control } from "./control.ts";
 import { draw } from "./draw.ts";
 import { enlarge } from "./enlarge.ts";
+import { fields } from "./fields.ts";
 import { gallery } from "./gallery.ts";
 import { grid } from "./grid.ts";
 import { models } from "./models.ts";
@@ -16,6 +17,7 @@ export const en = {
   ...draw,
   ...control,
   ...enlarge,
+  ...fields,
   ...queue,
   ...recall,
   ...gallery,

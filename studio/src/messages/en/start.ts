@@ -28,7 +28,6 @@ export const start = {
   "editor.top": "Grow upwards",
   "editor.right": "Grow to the right",
   "editor.bottom": "Grow downwards",
-  "field.strength": "How much is drawn anew",
   "start.part": "Redraw a part",
   "start.partPrompt": "What should this part show?",
   "start.partPromptHint": "As the prompt says",

@@ -44,13 +44,4 @@ export const draw = {
   "uses.add": "הוספה",
   "field.range": "מ־{min} עד {max}",
   "field.default": "ברירת מחדל",
-  "field.prompt": "הנחיה",
-  "field.negativePrompt": "להשמיט",
-  "field.seed": "זרע",
-  "field.steps": "צעדים",
-  "field.guidance": "היצמדות",
-  "field.width": "רוחב",
-  "field.height": "גובה",
-  "field.sampler": "דוגם",
-  "field.schedule": "לוח זמנים",
 } as const;

@@ -28,7 +28,6 @@ export const start = {
   "editor.top": "להגדיל למעלה",
   "editor.right": "להגדיל ימינה",
   "editor.bottom": "להגדיל למטה",
-  "field.strength": "כמה יצויר מחדש",
   "start.part": "לצייר חלק מחדש",
   "start.partPrompt": "מה יראה החלק הזה?",
   "start.partPromptHint": "כמו שאומרת ההנחיה",

@@ -4,8 +4,9 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { api } from "../../api/client.ts";
 import type { GalleryPicture } from "../../api/gallery.ts";
 import type { JobFields, Recalled } from "../../api/types.ts";
-import { language, maybe, t } from "../../messages/translate.ts";
+import { language, t } from "../../messages/translate.ts";
 import { Icon } from "../../parts/icon.tsx";
+import { titleOf } from "../../parts/words.ts";
 import { notifyFailure } from "../../shell/notices.tsx";
 import { withoutSeed } from "../../state/form.ts";
 import { drawVariations, useAll, useFields } from "../draw/drawing.ts";
@@ -188,10 +189,10 @@ function About({ picture }: { readonly picture: GalleryPicture }) {
         <Fact name={t("gallery.when")} value={when.format(new Date(picture.createdAt))} />
         <Fact name={t("draw.size")} value={t("draw.sizeOf", { width: picture.width, height: picture.height })} />
         {others.map(([name, value]) => (
-          <Fact key={name} name={maybe(`field.${name}`) ?? name} value={textOf(value)} />
+          <Fact key={name} name={titleOf(name)} value={textOf(value)} />
         ))}
         {Object.entries(recalled?.facts ?? {}).map(([name, value]) => (
-          <Fact key={name} name={name} value={value} />
+          <Fact key={name} name={titleOf(name)} value={value} />
         ))}
       </dl>
       <details>
