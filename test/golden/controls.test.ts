@@ -8,6 +8,7 @@ import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import type { ControlUse } from "../../src/job/control-use.ts";
 import type { GenerateJob } from "../../src/node.ts";
+import { findTestAdapter } from "../backend/software-vulkan.ts";
 import { requireSamePicture } from "../support/same-picture.ts";
 import { sharedEngine } from "../support/shared-engine.ts";
 import { searched } from "../support/thorough.ts";
@@ -79,14 +80,29 @@ const drawn = searched(
   jobs,
 );
 
-for (const job of drawn) {
-  test(`${job.file} equals diffusers' picture`, async () => {
-    const engine = await engineOf({ model: pathOf("golden/deep"), backend: "cpu" });
-    for await (const event of engine.generate(jobOf(job))) {
-      if (event.type !== "image") continue;
-      const expected = new Uint8Array(await readFile(pathOf(`controls/${job.file}`)));
-      return await requireSamePicture(new Uint8Array(event.bytes), expected);
-    }
-    throw new Error("the job ended without a picture");
-  });
+const card = await findTestAdapter();
+/** A software card is slow. */
+const ON_CARD = ["features", "union", "control-lora-and-lora"];
+const onCard = searched(
+  [],
+  jobs.filter(({ name }) => ON_CARD.includes(name)),
+);
+
+for (const [backend, these] of [
+  ["cpu", drawn],
+  ["webgpu", onCard],
+] as const) {
+  for (const job of these) {
+    const skip = backend === "webgpu" ? card.skip : undefined;
+    test(`${job.file} equals diffusers' picture on ${backend}`, { skip }, async () => {
+      const named = backend === "webgpu" && card.skip === undefined ? { adapter: card.name } : {};
+      const engine = await engineOf({ model: pathOf("golden/deep"), backend, ...named });
+      for await (const event of engine.generate(jobOf(job))) {
+        if (event.type !== "image") continue;
+        const expected = new Uint8Array(await readFile(pathOf(`controls/${job.file}`)));
+        return await requireSamePicture(new Uint8Array(event.bytes), expected);
+      }
+      throw new Error("the job ended without a picture");
+    });
+  }
 }
