@@ -92,10 +92,13 @@ function imagePrompt(): IpAdapterUse {
 function drawnJob(refines: boolean): GenerateJob {
   const begins = random() < 0.4;
   const twice = !begins && random() < 0.5;
+  const controls = [control(begins), ...some(1, () => control(begins))];
+  // A T2I-Adapter's sides are multiples of 16.
+  const wide = controls.some(({ file }) => file.endsWith("features"));
   return {
     ...{ prompt: "a mill", seed: Math.floor(random() * 1e6), steps: refines ? 3 : pick(2, 3), guidance: pick(1, 3) },
     ...{ width: pick(16, 32), height: pick(16, 32) },
-    controls: [control(begins), ...some(1, () => control(begins))],
+    controls,
     ...maybe(0.5, () => ({ negativePrompt: "fog" })),
     ...maybe(0.5, () => ({ sampler: pick("dpmpp-2m", "euler-a", "heun", "ddim", "lcm", "dpmpp-sde") })),
     ...maybe(0.2, () => ({ promptSyntax: "a1111" as const, prompt: "a (mill:1.2) [fog:rain:0.5] AND a lake" })),
@@ -104,7 +107,11 @@ function drawnJob(refines: boolean): GenerateJob {
       pick<Partial<GenerateJob>>({ maskImage: pictureOf("mask"), maskBlur: pick(1, 4) }, { detail: "20,20,30,20" }),
     ),
     ...maybe(0.6, () => ({ loras: [lora(), ...some(1, lora)] })),
-    ...maybe(twice ? 1 : 0, () => ({ hiresScale: pick(1.5, 2), hiresStrength: pick(0.5, 1), hiresSteps: 2 })),
+    ...maybe(twice ? 1 : 0, () => ({
+      hiresScale: wide ? 2 : pick(1.5, 2),
+      hiresStrength: pick(0.5, 1),
+      hiresSteps: 2,
+    })),
     ...maybe(twice ? 0.5 : 0, () => ({ hiresUpscaler: "lanczos" })),
     ...maybe(twice ? 0.5 : 0, () => ({ hiresLoras: some(2, lora) })),
     ...maybe(0.35, () => ({ ipAdapters: [imagePrompt()] })),
