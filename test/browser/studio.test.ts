@@ -9,6 +9,7 @@ import { galleryTests } from "./studio/gallery.ts";
 import { gridTests } from "./studio/grid.ts";
 import { habitTests } from "./studio/habits.ts";
 import { StudioUnderTest } from "./studio/harness.ts";
+import { likenessTests } from "./studio/likeness.ts";
 import { modelsTests } from "./studio/models.ts";
 import { queueTests } from "./studio/queue.ts";
 import { recallTests } from "./studio/recall.ts";
@@ -30,6 +31,7 @@ else {
   galleryTests(() => studio);
   startPictureTests(() => studio);
   controlTests(() => studio);
+  likenessTests(() => studio);
   solvayTests(() => studio);
   modelsTests(() => studio);
   gridTests(() => studio);

@@ -203,7 +203,7 @@ export function pretendingEngine({
     generateMany: (requests) => {
       for (const { job, ...options } of requests) asked?.(job, options);
       onSeries?.(requests.map(({ job }) => job.prompt));
-      return pretendMany(requests);
+      return pretendMany(requests, plan);
     },
     plan: plan ?? (async () => ({ ...PRETENDED_PLAN, lanes })),
     async *watch({ signal } = {}) {
@@ -218,7 +218,10 @@ export function pretendingEngine({
 }
 
 /** Step by step of each in turn. "collapse" ends all at once after step 2. */
-async function* pretendMany(requests: readonly GenerateRequest[]): AsyncGenerator<SeriesEvent, void, undefined> {
+async function* pretendMany(
+  requests: readonly GenerateRequest[],
+  planOf: Engine["plan"] | undefined,
+): AsyncGenerator<SeriesEvent, void, undefined> {
   const open = new Map(requests.map(({ job, ...options }, index) => [index, pretend(job, options)]));
   while (open.size > 0) {
     for (const [index, events] of open) {
@@ -226,7 +229,7 @@ async function* pretendMany(requests: readonly GenerateRequest[]): AsyncGenerato
         const { done, value } = await events.next();
         if (done) open.delete(index);
         else {
-          const plan = { lanes: requests.length } as PlanReport;
+          const plan = { ...(await planOf?.(requests[index]!.job)), lanes: requests.length } as PlanReport;
           if (value.type === "step" && value.step === 1) yield { index, event: { type: "plan", plan } };
           yield { index, event: value };
         }

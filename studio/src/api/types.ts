@@ -59,6 +59,7 @@ export interface FieldKind {
     | "picture"
     | "loras"
     | "controls"
+    | "ipAdapters"
     | "pictures"
     | "files";
   /** Names that its items may have. */

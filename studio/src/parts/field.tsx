@@ -1,6 +1,7 @@
 /** @file One field of a job as its schema says: which control it has follows from its kind, so a new field needs nothing here. */
 import type { JobValue, SchemaField } from "../api/types.ts";
 import { ControlsField } from "../controls/controls-field.tsx";
+import { LikenessField } from "../likeness/likeness-field.tsx";
 import { form, setField, standingOf } from "../state/form.ts";
 import { LoraWeights } from "./lora-weights.tsx";
 import { PictureSlot } from "./picture-slot.tsx";
@@ -37,6 +38,8 @@ function Control({ field }: { readonly field: SchemaField }) {
       return <LoraWeights name={name} adds />;
     case "controls":
       return <ControlsField field={field} />;
+    case "ipAdapters":
+      return <LikenessField field={field} />;
     case "pictures":
       return <PicturesField {...{ label, hint, kind, value, onChange }} />;
     default:

@@ -58,12 +58,16 @@ async function open(): Promise<Filled> {
   mkdirSync(controls);
   writeFileSync(`${controls}/edges.safetensors`, "");
   writeFileSync(`${controls}/${EVIL_NAME}.safetensors`, "");
+  const adapters = `${folder}/adapters`;
+  mkdirSync(`${adapters}/vit-h`, { recursive: true });
+  writeFileSync(`${adapters}/plus.safetensors`, "");
+  writeFileSync(`${adapters}/vit-h/config.json`, '{"model_type":"clip_vision_model"}');
   const words = { "modelspec.trigger_phrase": EVIL_NAME, "modelspec.title": EVIL_NAME };
   writeFileSync(`${loras}/${EVIL_NAME}.safetensors`, loraOfWidth(2048, words));
   const server = await pretendingServer({
     ...{ home, env: { HOME: home }, queueLimit: 12 },
     models: new Map([
-      ["pretence", { loraDir: loras, controlDir: controls, store: `${folder}/store` }],
+      ["pretence", { loraDir: loras, controlDir: controls, ipAdapterDir: adapters, store: `${folder}/store` }],
       // As --models-dir finds one.
       ["deep", { model: DEEP, store: `${folder}/store` }],
       [EVIL_NAME, {}],

@@ -6,6 +6,7 @@ import { enlarge } from "./enlarge.ts";
 import { fields } from "./fields.ts";
 import { gallery } from "./gallery.ts";
 import { grid } from "./grid.ts";
+import { likeness } from "./likeness.ts";
 import { models } from "./models.ts";
 import { queue } from "./queue.ts";
 import { recall } from "./recall.ts";
@@ -17,6 +18,7 @@ export const de: Catalogue = {
   ...shell,
   ...draw,
   ...control,
+  ...likeness,
   ...enlarge,
   ...fields,
   ...queue,

@@ -5,6 +5,7 @@ import { enlarge } from "./enlarge.ts";
 import { fields } from "./fields.ts";
 import { gallery } from "./gallery.ts";
 import { grid } from "./grid.ts";
+import { likeness } from "./likeness.ts";
 import { models } from "./models.ts";
 import { queue } from "./queue.ts";
 import { recall } from "./recall.ts";
@@ -16,6 +17,7 @@ export const en = {
   ...shell,
   ...draw,
   ...control,
+  ...likeness,
   ...enlarge,
   ...fields,
   ...queue,

@@ -14,7 +14,7 @@ import { SizePicker } from "./size-picker.tsx";
 import { StartPicture } from "./start-picture.tsx";
 
 /** They have places of their own. */
-const PLACED = ["prompt", "width", "height", "initImage", "maskImage", "strength", "controls", "loras"];
+const PLACED = ["prompt", "width", "height", "initImage", "maskImage", "strength", "controls", "ipAdapters", "loras"];
 
 export function DrawForm() {
   const known = schema.value;
@@ -43,7 +43,7 @@ export function DrawForm() {
         <SizePicker />
         <StartPicture />
         {known?.fields
-          .filter(({ name }) => name === "controls")
+          .filter(({ name }) => name === "controls" || name === "ipAdapters")
           .map((field) => (
             <Field key={field.name} field={field} />
           ))}

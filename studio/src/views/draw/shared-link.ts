@@ -37,6 +37,7 @@ export function fieldsOfQuery(query: URLSearchParams, fields: readonly SchemaFie
       case "picture":
       case "loras":
       case "controls":
+      case "ipAdapters":
       case "pictures":
       case "files":
         return [];

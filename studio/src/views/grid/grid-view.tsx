@@ -14,7 +14,7 @@ import { GridTable } from "./grid-table.tsx";
 
 const WORDS = "prompt-sr";
 /** Fields of which a grid of values makes no sense. */
-const UNFIT = ["picture", "loras", "files", "controls", "pictures"];
+const UNFIT = ["picture", "loras", "files", "controls", "ipAdapters", "pictures"];
 /** In the table's order. */
 const AXIS_TITLES = ["grid.x", "grid.y", "grid.z"] as const;
 

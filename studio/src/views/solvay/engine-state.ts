@@ -1,5 +1,5 @@
 /** @file What the engine does, as signals: its plan, where it is, which blocks are on the device, and how that went over the last minutes. */
-import { signal } from "@preact/signals";
+import { effect, signal, untracked } from "@preact/signals";
 import { ApiError } from "../../api/client.ts";
 import { followEngine, type Measured, type Moment, type Plan, type Progress, planOf } from "../../api/machine.ts";
 import { jobOfForm, schema } from "../../state/form.ts";
@@ -83,9 +83,10 @@ export function followWork(onFailure: (error: unknown) => void): () => void {
     },
     onMoment: take,
   });
-  // Nothing was drawn yet: what would be.
-  if (schema.peek() && !plan.peek()) {
-    planOf(jobOfForm()).then(
+  // Nothing was drawn yet: what would be, as soon as the form's fields are known.
+  const stop = effect(() => {
+    if (!schema.value || plan.peek()) return;
+    planOf(untracked(jobOfForm)).then(
       (found) => {
         refusal.value = undefined;
         plan.value ??= found;
@@ -95,6 +96,9 @@ export function followWork(onFailure: (error: unknown) => void): () => void {
         else onFailure(error);
       },
     );
-  }
-  return end;
+  });
+  return () => {
+    stop();
+    end();
+  };
 }
