@@ -4,15 +4,15 @@ import { test } from "node:test";
 import fc from "fast-check";
 import { movedBefore, newPriorities, type Waiting } from "../../src/server/queue/queue-order.ts";
 
-/** As pg-boss claims: by priority, then by when it was put there, which a new priority makes now. */
+/** As next-job.ts claims: by priority, then in the order of asking, whatever priority came since. */
 function claimOrder(order: readonly Waiting[], changed: ReadonlyMap<string, number>): string {
   const rows = order.map(({ id, number, priority }) => ({
     id,
     priority: changed.get(id) ?? priority,
-    put: changed.has(id) ? 1e6 : number,
+    number,
   }));
   return rows
-    .toSorted((a, b) => b.priority - a.priority || a.put - b.put)
+    .toSorted((a, b) => b.priority - a.priority || a.number - b.number)
     .map(({ id }) => id)
     .join("");
 }

@@ -23,8 +23,8 @@ export function movedBefore(waiting: readonly Waiting[], id: string, before: str
 }
 
 /**
- * By id, of those that need another priority for `order` to be that of claims. One that gets a new priority is claimed after all others of the same, so it
- * gets one that nobody behind it has.
+ * By id, of those that need another priority for `order` to be that of claims. One that gets a new priority gets one that nobody behind it has: whichever was
+ * asked for first, it comes before them.
  */
 export function newPriorities(order: readonly Waiting[]): ReadonlyMap<string, number> {
   const changed = new Map<string, number>();
