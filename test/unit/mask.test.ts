@@ -61,3 +61,10 @@ test("a job without a size takes the picture's own, with its margins, cut to who
     assert.throws(() => marginsOf(wrong), /E_JOB outpaint: four numbers of pixels/, wrong);
   }
 });
+
+test("a blur of an odd number reaches as far as A1111's: 2 int(2.5 blur + 0.5) + 1 taps", () => {
+  const line = new Uint8Array(9);
+  line[4] = 255;
+  // exp(-d^2 / 2) for d up to 3, of their sum 2.50596.
+  assert.deepEqual([...blurredMask(line, 9, 1, 1)], [0, 1, 14, 62, 102, 62, 14, 1, 0]);
+});
