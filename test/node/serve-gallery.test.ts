@@ -67,6 +67,7 @@ test("search: words by their beginnings, phrases, without, settings by field", a
     ["dawn", [3, 1]],
     ["", [4, 3, 2, 1]],
     ["steps:30", [1]],
+    ["steps:4", [3]],
     ["steps:>4", [4, 2, 1]],
     ["steps:4-12", [4, 3]],
     ["-steps:4-12", [2, 1]],

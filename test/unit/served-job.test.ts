@@ -9,7 +9,7 @@ import { checkJob } from "../../src/job/schema.ts";
 import { embeddingFiles } from "../../src/node/embedding-files.ts";
 import { loraOpener } from "../../src/node/lora-files.ts";
 import { upscalerNames, upscalerOpener } from "../../src/node/upscaler-files.ts";
-import { checkServed } from "../../src/server/work/served-job.ts";
+import { checkServed, newJobs, SERVED_LIMITS } from "../../src/server/work/served-job.ts";
 
 /** Texts that are only read as texts. */
 const PLAIN_TEXTS = [
@@ -85,4 +85,41 @@ test("where only names count, a file of that name in the working folder is none 
   assert.ok((await upscalerNames(upscalers)).includes("x4.safetensors"));
   for (const away of ["../x4.pth", "upscalers/x4.pth", "x4"])
     await assert.rejects(upscalerOpener(upscalers)(away), { code: "E_UPSCALER" });
+});
+
+test("a job has the same hash under other budgets, in which it is the same picture, and another one where anything else differs", async () => {
+  const hashOf = async (job: Parameters<typeof newJobs>[0], request: object) =>
+    (await newJobs(job, 1, { assets: undefined as never, model: "m", request: request as never }))[0]!.hash;
+  const job = { prompt: "a lake", seed: 1 };
+  const hash = await hashOf(job, { model: "m", budgets: { vram: "6G" } });
+  assert.equal(await hashOf(job, { budgets: { vram: "4G" }, model: "m" }), hash);
+  assert.notEqual(await hashOf({ ...job, seed: 2 }, { model: "m" }), hash);
+  assert.notEqual(await hashOf(job, { model: "n" }), hash);
+});
+
+test("a server's limits are inclusive, and what lies beyond them is refused by its field (E_JOB)", () => {
+  for (const [name, { min, max }] of Object.entries(SERVED_LIMITS)) {
+    const isText = JOB_FIELDS[name as keyof typeof SERVED_LIMITS].kind.type === "text";
+    const jobOf = (size: number) => ({ prompt: "x", hiresScale: 2, [name]: isText ? "x".repeat(size) : size });
+    checkServed(jobOf(min));
+    checkServed(jobOf(max));
+    assert.throws(() => checkServed(jobOf(max + 8)), new RegExp(`^UsageError: E_JOB ${name}: `), name);
+  }
+});
+
+test("a picture gives the sides that a job doesn't name: too large a one is refused (E_PICTURE)", async () => {
+  const initImage = `sha256:${"0".repeat(64)}`;
+  const ask = async (size: object, width: number, height: number) => {
+    const assets = { find: async () => ({ sha256: "0".repeat(64), width, height }) };
+    return await newJobs({ prompt: "x", seed: 1, initImage, ...size }, 1, { assets, model: "m", request: {} } as never);
+  };
+  for (const [size, width, height] of [
+    [{}, 64, 2056],
+    [{ width: 512 }, 64, 2056],
+    [{ height: 512 }, 2056, 64],
+  ] as const) {
+    await assert.rejects(ask(size, width, height), /^UsageError: E_PICTURE initImage: .*found 2056 pixels/);
+  }
+  assert.equal((await ask({ width: 512, height: 512 }, 2056, 2056)).length, 1);
+  assert.equal((await ask({ width: 512 }, 4096, 2048)).length, 1);
 });
