@@ -20,7 +20,7 @@ import { brotliCompressSync, constants, gzipSync } from "node:zlib";
 const ROOT = path.resolve(import.meta.dirname, "..");
 const SOURCES = path.join(ROOT, "studio");
 /** What of the program's own the studio has in it: pure code that pages run as well. */
-const SHARED = path.join(ROOT, "src", "image");
+const SHARED = ["image", "tensor"].map((room) => path.join(ROOT, "src", room));
 const CACHE = path.join(ROOT, "node_modules", ".cache", "solvay-studio");
 /** Builds of other sources that stay: of branches between which one goes back and forth. */
 const KEPT_BUILDS = 4;
@@ -64,7 +64,7 @@ process.stdout.write(`${target}\n`);
 
 function contentHash(): string {
   const hash = createHash("sha256");
-  const inputs = [...[SOURCES, SHARED].flatMap(filesIn), import.meta.filename];
+  const inputs = [...[SOURCES, ...SHARED].flatMap(filesIn), import.meta.filename];
   for (const file of [...inputs, path.join(ROOT, "package-lock.json")]) {
     hash.update(path.relative(ROOT, file)).update("\0").update(readFileSync(file)).update("\0");
   }

@@ -3,6 +3,7 @@
  * cv2.Canny on a grey picture), its negative, its brightness, black and white, and a picture without detail. Pure: pages preview by the same code.
  */
 import { greyOf } from "./picture.ts";
+import { fittedSize, laidInto, type PictureFit } from "./picture-fit.ts";
 import { resample } from "./resample.ts";
 
 export const CONTROL_PREPROCESSORS = ["none", "canny", "invert", "grey", "threshold", "tile"] as const;
@@ -10,9 +11,12 @@ export type ControlPreprocessor = (typeof CONTROL_PREPROCESSORS)[number];
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
-interface Rgb {
+interface Size {
   readonly width: number;
   readonly height: number;
+}
+
+interface Rgb extends Size {
   /** [height, width, 3] */
   readonly rgb: Bytes;
 }
@@ -29,6 +33,28 @@ export interface ControlThresholds {
 
 /** What is smaller than so many pixels is lost. */
 const TILE_PIXELS = 4;
+
+/** How a picture is prepared for a network. */
+export interface ControlPreparation extends ControlThresholds {
+  readonly preprocess?: ControlPreprocessor | undefined;
+  readonly fit?: PictureFit | undefined;
+}
+
+/** At a size, as diffusers' control_image_processor resizes it: what `preparedPicture` takes. */
+export function fittedPicture(source: Rgb, size: Size, { fit = "stretch" }: ControlPreparation): Rgb {
+  const fitted = fittedSize(source, size, fit);
+  return { ...fitted, rgb: resample({ ...source, channels: 3, bytes: source.rgb }, fitted, "lanczos") };
+}
+
+/** What the network looks at, of that size. */
+export function preparedPicture(
+  fitted: Rgb,
+  { width, height }: Size,
+  { preprocess = "none", ...thresholds }: ControlPreparation,
+): Rgb {
+  const made = { ...fitted, rgb: controlPicture(fitted, preprocess, thresholds) };
+  return { width, height, rgb: laidInto(made, { width, height }) };
+}
 
 /** Of the same size. */
 export function controlPicture(

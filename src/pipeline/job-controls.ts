@@ -1,8 +1,8 @@
 /** @file A job's ControlNets over its steps: how much each counts when, what of it the plan depends on, and what it looks at. Pure. */
-import { controlPicture, controlPictureBytes } from "../image/control-picture.ts";
+import { controlPictureBytes, fittedPicture, preparedPicture } from "../image/control-picture.ts";
 import type { RgbPicture } from "../image/mask.ts";
-import { fittedSize, laidInto } from "../image/picture-fit.ts";
-import { resample, resampleBytes } from "../image/resample.ts";
+import { fittedSize } from "../image/picture-fit.ts";
+import { resampleBytes } from "../image/resample.ts";
 import { type ControlUse, controlMode } from "../job/control-use.ts";
 import type { PictureSize } from "../job/job.ts";
 import { atStep } from "../models/conditioning.ts";
@@ -56,19 +56,14 @@ export function controlInputs(
   return controls.map(({ use }, i) => ({ picture: planesOf(pictures[i]!), weights: weightsOf(use, course) }));
 }
 
-/** At each of the sizes, as diffusers' control_image_processor resizes it, then what its preprocessor makes of it. */
+/** At each of the sizes. */
 export function controlPictures(
   source: RgbPicture,
-  { preprocess = "none", low, high, fit = "stretch" }: ControlUse,
+  use: ControlUse,
   first: PictureSize,
   hires: PictureSize | undefined,
 ): ControlPictures {
-  const at = (size: PictureSize): RgbPicture => {
-    const fitted = fittedSize(source, size, fit);
-    const rgb = resample({ ...source, channels: 3, bytes: source.rgb }, fitted, "lanczos");
-    const made = { ...fitted, rgb: controlPicture({ ...fitted, rgb }, preprocess, { low, high }) };
-    return { ...size, rgb: laidInto(made, size) };
-  };
+  const at = (size: PictureSize): RgbPicture => preparedPicture(fittedPicture(source, size, use), size, use);
   return { first: at(first), ...(hires && { hires: at(hires) }) };
 }
 

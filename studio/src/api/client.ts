@@ -9,10 +9,15 @@ export class ApiError extends Error {
   readonly status: number;
 
   constructor(status: number, code: string, message: string) {
-    super(message);
+    super(plainWords(message));
     this.status = status;
     this.code = code;
   }
+}
+
+/** A failure as people read it: without the code that programs know it by. */
+export function plainWords(message: string): string {
+  return message.replace(/^E_[A-Z0-9_]+:? /, "");
 }
 
 /** Whether the server answered last time. */

@@ -3,7 +3,7 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { t } from "../messages/translate.ts";
 import { type Preparation, Preparations } from "./preparation.ts";
 
-export function ControlPreview({ address, width, height, preprocess, low, high }: Preparation) {
+export function ControlPreview({ address, width, height, preprocess, low, high, fit }: Preparation) {
   const canvas = useRef<HTMLCanvasElement>(null);
   const preparations = useRef<Preparations | undefined>(undefined);
   const [failed, setFailed] = useState(false);
@@ -20,8 +20,8 @@ export function ControlPreview({ address, width, height, preprocess, low, high }
     return () => made.end();
   }, []);
   useEffect(() => {
-    preparations.current?.ask({ address, width, height, preprocess, low, high });
-  }, [address, width, height, preprocess, low, high]);
+    preparations.current?.ask({ address, width, height, preprocess, low, high, fit });
+  }, [address, width, height, preprocess, low, high, fit]);
   return (
     <figure class="control-preview">
       <canvas

@@ -1,6 +1,10 @@
 /** @file One network and what it is told: which it is, its picture beside what will be made of it, thresholds, how much it counts; in Advanced the rest that the schema has. */
 import { useId } from "preact/hooks";
-import { CONTROL_THRESHOLDS, type ControlPreprocessor } from "../../../src/image/control-picture.ts";
+import {
+  CONTROL_THRESHOLDS,
+  type ControlPreparation,
+  type ControlPreprocessor,
+} from "../../../src/image/control-picture.ts";
 import type { FieldKind, JobValue } from "../api/types.ts";
 import { maybe, t } from "../messages/translate.ts";
 import { Icon } from "../parts/icon.tsx";
@@ -12,19 +16,16 @@ import { pictureAddress } from "../state/start-picture.ts";
 import { ControlPreview } from "./control-preview.tsx";
 
 /** As the API has it; which parts there are, the schema says. */
-export interface ControlUse {
+export interface ControlUse extends ControlPreparation {
   readonly file: string;
   readonly image?: string | undefined;
   readonly weight?: number | undefined;
-  readonly preprocess?: ControlPreprocessor | undefined;
-  readonly low?: number | undefined;
-  readonly high?: number | undefined;
 }
 
 /** Shares of the steps where nobody gave them. */
 const STANDING: Readonly<Record<string, number>> = { start: 0, end: 1 };
 /** They have places of their own. */
-const PLACED = ["image", "preprocess", "low", "high", "weight"];
+const PLACED = ["image", "preprocess", "low", "high", "fit", "weight"];
 /** Of people's; the API takes more. */
 const MOST_WEIGHT = 2;
 
@@ -88,6 +89,17 @@ export function ControlRow({ use, kind: { files = [], parts = [] }, onChange }: 
           ))}
         </select>
       </div>
+      {part("fit") && (
+        <ValueControl
+          label={t("control.fit")}
+          hint=""
+          kind={part("fit")!.kind}
+          value={use.fit}
+          standing="stretch"
+          wordsOf={(fit) => maybe(`control.fit.${fit}`) ?? fit}
+          onChange={(value) => change("fit", value)}
+        />
+      )}
       {Object.entries(thresholdsOf(use)).map(([name, standing]) => (
         <ValueControl
           key={name}
@@ -146,12 +158,12 @@ function Pictures({
   const { initImage, width, height } = form.value;
   const [own] = schema.value?.model.sizes ?? [];
   const address = pictureAddress(use.image ?? initImage);
-  const { preprocess = "none", low, high } = use;
+  const { preprocess, low, high, fit } = use;
   const size = { width: Number(width ?? own?.width ?? 64), height: Number(height ?? own?.height ?? 64) };
   return (
     <div class="control-pictures">
       <PictureSlot label={t("control.picture")} value={use.image} onChange={onImage} />
-      {address !== undefined && <ControlPreview {...{ address, preprocess, low, high, ...size }} />}
+      {address !== undefined && <ControlPreview {...{ address, preprocess, low, high, fit, ...size }} />}
       {use.image === undefined && (
         <p class="hint">{t(initImage === undefined ? "control.needsPicture" : "control.startPicture")}</p>
       )}

@@ -2,9 +2,8 @@
  * @file Makes of a picture what a network will look at, beside the page: the very code of the engine (src/image/), at the job's own size. The picture
  * and its resized copy are kept while thresholds move.
  */
-import { controlPicture } from "../../../src/image/control-picture.ts";
+import { fittedPicture, preparedPicture } from "../../../src/image/control-picture.ts";
 import { overWhite } from "../../../src/image/picture.ts";
-import { resample } from "../../../src/image/resample.ts";
 import type { Preparation, Prepared } from "./preparation.ts";
 
 interface Rgb {
@@ -42,13 +41,12 @@ async function decoded(address: string): Promise<Rgb> {
   return { width, height, rgb };
 }
 
-async function prepared({ address, width, height, preprocess, low, high }: Preparation): Promise<Prepared> {
+async function prepared({ address, width, height, ...how }: Preparation): Promise<Prepared> {
   const size = { width, height };
-  const { rgb } = await once("resized", `${address} ${width} ${height}`, async () => {
-    const picture = await once("picture", address, () => decoded(address));
-    return { ...size, rgb: resample({ ...picture, channels: 3, bytes: picture.rgb }, size, "lanczos") };
-  });
-  const made = controlPicture({ ...size, rgb }, preprocess, { low, high });
+  const fitted = await once("resized", `${address} ${width} ${height} ${how.fit}`, async () =>
+    fittedPicture(await once("picture", address, () => decoded(address)), size, how),
+  );
+  const { rgb: made } = preparedPicture(fitted, size, how);
   const rgba = new Uint8ClampedArray(4 * width * height).fill(255);
   for (let from = 0, to = 0; from < made.length; from += 3, to += 4) rgba.set(made.subarray(from, from + 3), to);
   return { image: new ImageData(rgba, width, height) };

@@ -1,15 +1,12 @@
 /** @file What a network will get to see of a picture, asked of a worker: of requests that come while it works, only the last is answered. */
-import type { ControlPreprocessor } from "../../../src/image/control-picture.ts";
+import type { ControlPreparation } from "../../../src/image/control-picture.ts";
 
-export interface Preparation {
+export interface Preparation extends ControlPreparation {
   /** Of the picture, on the server. */
   readonly address: string;
   /** The job's size. */
   readonly width: number;
   readonly height: number;
-  readonly preprocess: ControlPreprocessor;
-  readonly low?: number | undefined;
-  readonly high?: number | undefined;
 }
 
 /** Without an image: it can't be read. */

@@ -58,10 +58,13 @@ export function controlTests(studio: () => StudioUnderTest): void {
       await page.getByLabel("What it looks at").selectOption(words);
       await assertShows({ preprocess });
     }
+    // A picture of another shape: its middle.
+    await page.getByLabel("Where its shape differs").selectOption("Its middle");
+    await assertShows({ preprocess: "tile", fit: "crop" });
     // The same one in Advanced.
     await page.getByRole("radio", { name: "Advanced" }).check();
     await page.getByLabel("To this share of the steps").last().fill("0.5");
-    assert.deepEqual(await askedControls(page), [{ file: "edges", preprocess: "tile", end: 0.5 }]);
+    assert.deepEqual(await askedControls(page), [{ file: "edges", preprocess: "tile", fit: "crop", end: 0.5 }]);
     await assertAccessible(page);
   });
 }

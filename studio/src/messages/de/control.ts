@@ -27,4 +27,8 @@ export const control = {
   "control.part.guess": "Das Netz zählt mehr als der Prompt",
   "control.part.mode": "Art des Bildes (ControlNet Union)",
   "control.addStart": "Dem Bild folgen, mit dem begonnen wird",
+  "control.fit": "Wo seine Form abweicht",
+  "control.fit.stretch": "Gestreckt",
+  "control.fit.crop": "Seine Mitte",
+  "control.fit.fill": "Alles, in einem Rahmen",
 } as const;

@@ -26,4 +26,8 @@ export const control = {
   "control.part.guess": "The network matters more than the prompt",
   "control.part.mode": "Kind of picture (ControlNet Union)",
   "control.addStart": "Follow the picture to begin with",
+  "control.fit": "Where its shape differs",
+  "control.fit.stretch": "Stretched",
+  "control.fit.crop": "Its middle",
+  "control.fit.fill": "All of it, in a frame",
 } as const;

@@ -26,4 +26,8 @@ export const control = {
   "control.part.guess": "הרשת חשובה מההנחיה",
   "control.part.mode": "סוג התמונה (ControlNet Union)",
   "control.addStart": "לעקוב אחרי התמונה שממנה מתחילים",
+  "control.fit": "כשצורתה שונה",
+  "control.fit.stretch": "נמתחת",
+  "control.fit.crop": "האמצע שלה",
+  "control.fit.fill": "כולה, במסגרת",
 } as const;

@@ -1,5 +1,5 @@
 /** @file The large picture with what can be done with it, and the latest ones in a row. */
-import { api } from "../../api/client.ts";
+import { api, plainWords } from "../../api/client.ts";
 import type { Job } from "../../api/types.ts";
 import { duration, t } from "../../messages/translate.ts";
 import { Icon } from "../../parts/icon.tsx";
@@ -12,8 +12,10 @@ import { PictureActions } from "./picture-actions.tsx";
 const STRIP = 24;
 
 export function Stage() {
-  // One that was stopped keeps its place as long as there is something to see of it.
-  const finished = over.value.filter(({ state, preview }) => state === "done" || preview !== undefined);
+  // One that was stopped keeps its place as long as there is something to see of it, one that failed until something else ends.
+  const finished = over.value.filter(
+    ({ state, preview }, at) => state === "done" || preview !== undefined || (state === "failed" && at === 0),
+  );
   const chosen = selected.value === undefined ? undefined : jobs.value.get(selected.value);
   const shown = chosen ?? running.value[0] ?? finished[0];
   const strip = [...running.value, ...finished].slice(0, STRIP);
@@ -54,7 +56,8 @@ export function Stage() {
 }
 
 function Stopped({ job: { id, job, state, step, steps = 0, error } }: { readonly job: Job }) {
-  const words = state === "failed" ? (error?.message ?? t("queue.failed")) : t("draw.stopped", { step, steps });
+  const words =
+    state === "failed" ? (error ? plainWords(error.message) : t("queue.failed")) : t("draw.stopped", { step, steps });
   return (
     <div class="caption">
       <p class={state === "failed" ? "wrong" : undefined} dir="auto">

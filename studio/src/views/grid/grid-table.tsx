@@ -1,5 +1,6 @@
 /** @file A grid's cells as a table, one for each value of its third axis. */
 import { useState } from "preact/hooks";
+import { plainWords } from "../../api/client.ts";
 import type { Job } from "../../api/types.ts";
 import { maybe, t } from "../../messages/translate.ts";
 import { JobPicture } from "../../parts/job-picture.tsx";
@@ -88,7 +89,7 @@ function nameOf(name: string): string {
 
 function Cell({ job }: { readonly job: Job | undefined }) {
   if (!job) return <div class="picture small" />;
-  if (job.state === "failed") return <p class="wrong">{job.error?.message}</p>;
+  if (job.state === "failed") return <p class="wrong">{plainWords(job.error?.message ?? t("queue.failed"))}</p>;
   return (
     <button
       type="button"

@@ -1,5 +1,6 @@
 /** @file The models: those that are served, of which one draws, and those that lie in the cache, with imports and their progress. */
 import { useId } from "preact/hooks";
+import { plainWords } from "../../api/client.ts";
 import { beginImport, cancelImport, type ImportState, type Library, type LibraryModel } from "../../api/library.ts";
 import { number, t } from "../../messages/translate.ts";
 import { Icon } from "../../parts/icon.tsx";
@@ -116,7 +117,7 @@ function Importing({ model: { name, importable }, state }: ImportingProps) {
     <>
       {state?.state === "failed" && (
         <span class="wrong" lang="en" dir="ltr">
-          {state.error?.message}
+          {plainWords(state.error?.message ?? "")}
         </span>
       )}
       {importable && (

@@ -1,6 +1,6 @@
 /** @file One job of the queue: its picture, how far it is, and what can be done with it; dragged by its handle where its place can change. */
 import { useRef, useState } from "preact/hooks";
-import { api } from "../../api/client.ts";
+import { api, plainWords } from "../../api/client.ts";
 import type { Job } from "../../api/types.ts";
 import { duration, t } from "../../messages/translate.ts";
 import { Icon, type IconName } from "../../parts/icon.tsx";
@@ -28,7 +28,7 @@ export function QueueRow({ job, order }: { readonly job: Job; readonly order?: O
       <JobPicture job={job} small />
       <div class="about">
         <p dir="auto">{title}</p>
-        <p class={error ? "wrong" : "hint"}>{error?.message ?? stateWords(job)}</p>
+        <p class={error ? "wrong" : "hint"}>{error ? plainWords(error.message) : stateWords(job)}</p>
       </div>
       <div class="row-actions">
         {order && <Moves id={id} order={order} prompt={words.prompt} />}
