@@ -79,7 +79,9 @@ export async function serve(options: ServeOptions, signal: AbortSignal): Promise
   const live = new LiveView(() => engine);
   const failure = new AbortController();
   const stop = AbortSignal.any([signal, failure.signal]);
-  const models = new OfferedModels(options.models, entries);
+  // A database inside this process has no other one that could mean another model by its name.
+  const contentOf = database.shared ? options.modelContent : async () => undefined;
+  const models = new OfferedModels({ own: options.models, entries, contentOf, draws: options.worker });
   const studio = new Studio(options.openStudio(stop), (error) => onTrouble("studio", error));
   const { loraDir, embeddingsDir, store: storeFolder } = models.standingRequest;
   const folders = {
@@ -104,6 +106,7 @@ export async function serve(options: ServeOptions, signal: AbortSignal): Promise
         {
           ...{ claims, log, assets, store, stateStore, previews, live, entries, touchMs: heartbeat.touchMs, onTrouble },
           models: [...options.models.keys()],
+          contents: () => models.ownContents(),
           async open(model) {
             engine = undefined;
             return await open(model);

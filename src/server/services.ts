@@ -1,13 +1,13 @@
 /** @file What routes work with. */
 import type { OpenRequest } from "../job/checked.ts";
-import type { Engine, GenerateJob, UpscaleJob } from "../job/types.ts";
+import type { Engine, EngineInfo, GenerateJob, UpscaleJob } from "../job/types.ts";
 import type { LibraryHost } from "../library/host.ts";
 import type { AdapterFiles } from "../node/adapter-files.ts";
 import { upscalerNamed, upscalerNames } from "../node/upscaler-files.ts";
 import type { ModelHashes } from "../terminal/remake-parts.ts";
 import { patiently } from "./away.ts";
 import type { FullQueue } from "./full-queue.ts";
-import { notFound, notReady } from "./http/failures.ts";
+import { notFound, notReady, Refusal } from "./http/failures.ts";
 import type { Metrics } from "./http/metrics.ts";
 import type { OfferedModels } from "./models.ts";
 import type { Asset, Assets } from "./pictures/assets.ts";
@@ -64,7 +64,16 @@ export interface Services {
 export function openEngineOf({ engine, worker }: Services): Engine {
   const open = engine();
   if (open) return open;
-  throw notReady(worker ? "the model is being opened" : "this server has no engine of its own: its workers draw");
+  if (worker) throw notReady("the model is being opened");
+  const problem = "this server was started with --no-worker: it has no engine that could tell";
+  const next = "ask a server that draws, or give the same to solvay on a worker's machine";
+  throw new Refusal(503, { code: "E_NO_ENGINE", problem, next });
+}
+
+/** What draws here, or where this process has no engine of its own, what a worker has said of its own; undefined where none has. Throws Refusal while it is opened. */
+export async function drawingInfo(services: Services): Promise<EngineInfo | undefined> {
+  if (services.worker) return openEngineOf(services).info;
+  return await services.models.announced();
 }
 
 /** Whose jobs, and which model draws them: the standing one where none is named. */
@@ -81,9 +90,9 @@ export async function ask(
 ): Promise<readonly JobRecord[]> {
   // What was taken before is given back by its key, however full the queue is.
   if (asking.idempotencyKey === undefined) fullQueue.requireRoom(count);
-  const request = await models.requestOf(model);
+  const meant = await models.meant(model);
   try {
-    return await queue.submit(await newJobs(job, count, { assets, model, request }), asking);
+    return await queue.submit(await newJobs(job, count, { assets, ...meant }), asking);
   } catch (error) {
     fullQueue.refused(count, error);
     throw error;
@@ -96,8 +105,8 @@ export async function askEach(
   jobs: readonly GenerateJob[],
   { model = models.standing, ...asking }: Asking,
 ): Promise<readonly JobRecord[]> {
-  const request = await models.requestOf(model);
-  const each = await Promise.all(jobs.map((job) => newJobs(job, 1, { assets, model, request })));
+  const meant = await models.meant(model);
+  const each = await Promise.all(jobs.map((job) => newJobs(job, 1, { assets, ...meant })));
   return await queue.submit(each.flat(), asking);
 }
 

@@ -3,6 +3,7 @@ import type { DestinationStream } from "pino";
 import type { Engine } from "../job/types.ts";
 import { type BackingOptions, openBacking } from "./backing.ts";
 import { openLogger } from "./logger.ts";
+import { OfferedModels } from "./models.ts";
 import { LiveView } from "./work/live-view.ts";
 import { type EngineOptions, modelOpener } from "./work/open-model.ts";
 import { Previews } from "./work/previews.ts";
@@ -19,6 +20,8 @@ export async function runWorker(options: WorkerOptions, signal: AbortSignal): Pr
   const logger = openLogger(options.logs);
   await using backing = await openBacking(options, logger, signal);
   const { database, claims, log, store, stateStore, assets, entries } = backing;
+  const { modelContent: contentOf } = options;
+  const models = new OfferedModels({ own: options.models, entries, contentOf, draws: true });
   await work(
     {
       ...{ claims, log, assets, store, stateStore, entries, previews: new Previews() },
@@ -26,6 +29,7 @@ export async function runWorker(options: WorkerOptions, signal: AbortSignal): Pr
       live: new LiveView(() => undefined),
       touchMs: options.heartbeat.touchMs,
       models: [...options.models.keys()],
+      contents: () => models.ownContents(),
       open: modelOpener({ ...options, stateStore, ownBytes: database.ownBytes }, signal),
       onOpened: options.onReady,
       onImage: ({ elapsedMs }) => options.onDrawn(elapsedMs),

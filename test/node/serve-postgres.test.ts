@@ -30,7 +30,7 @@ import { sameBytes } from "../support/same.ts";
 import { seededRandom } from "../support/seed.ts";
 import { pretendingEngine } from "../support/server.ts";
 import { searched } from "../support/thorough.ts";
-import { ask, call, type JobJson, Machines, over, type Place, QUICK } from "../support/workers.ts";
+import { ask, call, type JobJson, LOST_AFTER_S, Machines, over, type Place, QUICK } from "../support/workers.ts";
 import { fakeContext } from "./fake-context.ts";
 
 const skip = NO_POSTGRES ?? false;
@@ -331,20 +331,22 @@ test("claims: priorities first, then the model that is held, then keys in turn, 
 }, async () => {
   const { server, place } = await machines.taking("ordered");
   await using _ = server;
+  // Nobody shows signs of life here: a slow machine's claims stay theirs.
+  await machines.postgres.query("update pgboss.queue set heartbeat_seconds = 600", [], place.database);
   await using database = await openPostgres(place.database, { onTrouble() {} });
   const boss = await openBoss(database, QUICK, () => {});
   try {
     const queue = new JobQueue(database, boss, { open: 1000, openOfOne: 1000 });
     const claims = new Claims(database, boss);
-    const id = await new WorkerEntries(database).enter(["a", "b"]);
-    const add = async (owner: string, prompt: string, { model = "a", priority = 0 } = {}) => {
-      const job = { job: { prompt }, model, hash: prompt, askedHash: prompt };
+    const id = await new WorkerEntries(database).enter({ models: ["a", "b"], contents: { a: "one" } });
+    const add = async (owner: string, prompt: string, { model = "a", priority = 0, content = "" } = {}) => {
+      const job = { job: { prompt }, model, content, hash: prompt, askedHash: prompt };
       await queue.submit([job], { owner, priority });
     };
     const order = async (models: readonly string[], held: string | undefined) => {
       const prompts: string[] = [];
       for (;;) {
-        const claim = await claims.claim({ models, held, worker: id });
+        const claim = await claims.claim({ models, contents: { a: "one" }, held, worker: id });
         if (!claim) return prompts;
         prompts.push(claim.record.job.prompt);
       }
@@ -357,8 +359,23 @@ test("claims: priorities first, then the model that is held, then keys in turn, 
     await add("ann", "first of all", { priority: 1 });
     await add("ann", "later", { priority: -1 });
     await add("dan", "nobody's", { model: "c" });
+    await add("dan", "another of the name", { content: "two", priority: 2 });
+    await add("eve", "the very model", { content: "one", priority: -2 });
+    await add("eve", "of a model whose files nobody looked at", { model: "b", content: "two", priority: -3 });
     const found = await order(["a", "b"], "a");
-    assert.deepEqual(found, ["first of all", "ben1", "cat1", "ann1", "ben2", "ann2", "ann3", "other model", "later"]);
+    assert.deepEqual(found, [
+      "first of all",
+      "ben1",
+      "cat1",
+      "ann1",
+      "ben2",
+      "ann2",
+      "ann3",
+      "other model",
+      "later",
+      "the very model",
+      "of a model whose files nobody looked at",
+    ]);
 
     // As many at once as there are connections: each is claimed by one.
     for (let at = 0; at < 60; at++) await add(`key ${at % 7}`, `many ${at}`);
@@ -371,6 +388,62 @@ test("claims: priorities first, then the model that is held, then keys in turn, 
   } finally {
     await boss.stop({ graceful: false });
   }
+});
+
+test("a server without an engine answers what needs none, and what a worker says of its own; jobs are for workers that have the very model", {
+  skip,
+}, async () => {
+  const { server, place } = await machines.taking("announced");
+  await using _ = server;
+  const { url } = server;
+  const get = async (route: string, body?: object) => {
+    const headers = { "content-type": "application/json" };
+    const sent = body && { method: "POST", body: JSON.stringify(body), headers };
+    const answer = await fetch(`${url}${route}`, sent);
+    return { status: answer.status, json: (await answer.json()) as Record<string, never> };
+  };
+  const sizes = async () => (await call<{ model: { sizes: object[] } }>(`${url}/api/schema`)).model.sizes;
+  const text = "a mill\nSteps: 3, Sampler: Euler, Seed: 4";
+  const recalled = async () => (await get("/api/texts/read", { text })).json as { remake?: { reasons: string[] } };
+  assert.deepEqual(await sizes(), []);
+  assert.match((await recalled()).remake!.reasons.join(), /no worker has said it/);
+  assert.equal((await get("/api/settings")).status, 200);
+  const asked = async () => await get("/api/jobs", { job: { prompt: "x", steps: 1 } });
+  const refusals = async () => {
+    const all = [await get("/api/telemetry"), await get("/api/plan", { job: { prompt: "x" } })];
+    return all.map(({ status, json }) => [status, (json as { error?: { code: string } }).error?.code]);
+  };
+  assert.deepEqual(await refusals(), [
+    [503, "E_NOT_READY"],
+    [503, "E_NO_ENGINE"],
+  ]);
+
+  let wrong = 0;
+  await using other = machines.worker(place, { pretence: () => wrong++ }, undefined, "of the same name");
+  await other.ready;
+  const refused = await asked();
+  assert.deepEqual([refused.status, (refused.json as { error?: { code: string } }).error?.code], [409, "E_MODEL"]);
+  await using right = machines.worker(place, { pretence: () => {} });
+  await right.ready;
+  while ((await sizes()).length === 0) await delay(50);
+  assert.deepEqual((await sizes())[0], { width: 64, height: 64 });
+  assert.equal((await get("/api/telemetry")).status, 200);
+  for (let at = 0; at < 3; at++) {
+    const [job] = await ask(url, { prompt: `very ${at}`, steps: 1 });
+    assert.equal((await over(url, job!.id)).state, "done");
+  }
+  assert.equal(wrong, 0);
+  // A job that takes as long as three heartbeats are missed in is nobody else's.
+  const [long] = await ask(url, { prompt: "wait", steps: 3 });
+  await delay(3 * LOST_AFTER_S * 1000);
+  assert.equal((await call<JobJson>(`${url}/api/jobs/${long!.id}`)).state, "running");
+  const told = await machines.postgres.query<{ type: string }>(
+    `select type from solvay.events where job = '${long!.id}' and type in ('started', 'returned')`,
+    [],
+    place.database,
+  );
+  assert.deepEqual(told, [{ type: "started" }]);
+  await call(`${url}/api/jobs/${long!.id}/cancel`, {});
 });
 
 test("a folder that takes no picture: the job is kept, tried again and says so; what is old is pruned, what is in use is not", {

@@ -59,6 +59,9 @@ const PRETENDED_PLAN: PlanReport = {
   ...{ overheadBytes: 0, processBytes: 0, keepsAll: true, phases: [], lanes: 1 },
 };
 
+/** What the files of models hold that nobody has. */
+export const SAME_CONTENT = "the same";
+
 export interface RunningServer extends AsyncDisposable {
   readonly url: string;
   /** What it wrote to stderr. */
@@ -151,7 +154,7 @@ export async function pretendingServer({
       await opening?.(await listening.promise);
       return await engine(options);
     },
-    modelContent: async () => "none",
+    modelContent: async () => SAME_CONTENT,
     library: nodeLibraryHost((name) => path.resolve(folder, name), { HOME: home }),
     hashes: { of: async () => undefined, fileWith: async () => undefined },
     openStudio: (signal) => (studio ? StudioFiles.open(signal) : new Promise(() => {})),

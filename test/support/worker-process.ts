@@ -1,7 +1,7 @@
 /** @file A worker as a process of its own, whose engine only pretends: WORKER is JSON of what it stands on. Ends by SIGTERM. */
 import "../../src/node/disposal.ts";
 import { runWorker, type WorkerOptions } from "../../src/server/worker-process.ts";
-import { pretendingEngine } from "./server.ts";
+import { pretendingEngine, SAME_CONTENT } from "./server.ts";
 
 type Told = Pick<WorkerOptions, "database" | "images" | "stateFolder" | "heartbeat">;
 
@@ -13,7 +13,7 @@ await runWorker(
     env: {},
     models: new Map([["pretence", {}]]),
     openEngine: async () => pretendingEngine(),
-    modelContent: async () => "none",
+    modelContent: async () => SAME_CONTENT,
     logs: { write: (line) => void process.stderr.write(line) },
     onReady: () => process.stdout.write("ready\n"),
     onDrawn: () => {},

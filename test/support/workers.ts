@@ -9,12 +9,12 @@ import { fileURLToPath } from "node:url";
 import type { Engine, GenerateJob } from "../../src/job/types.ts";
 import { runWorker } from "../../src/server/worker-process.ts";
 import { TestPostgres } from "./postgres.ts";
-import { pretendingEngine, pretendingServer, type RunningServer } from "./server.ts";
+import { pretendingEngine, pretendingServer, type RunningServer, SAME_CONTENT } from "./server.ts";
 
 const WORKER = fileURLToPath(new URL("./worker-process.ts", import.meta.url));
 /** Workers that die are missed soon. */
 export const QUICK = { touchMs: 400, lostAfterS: 10, monitorS: 1 };
-const LOST_AFTER_S = 2;
+export const LOST_AFTER_S = 2;
 
 export interface JobJson {
   readonly id: string;
@@ -76,6 +76,7 @@ export class Machines implements AsyncDisposable {
     place: Place,
     models: Record<string, (asked: GenerateJob) => void>,
     engine: (model: string) => Promise<Engine> = async (model) => pretendingEngine({ asked: models[model] }),
+    content = SAME_CONTENT,
   ): RunningWorker {
     const stop = new AbortController();
     const ready = Promise.withResolvers<string>();
@@ -84,7 +85,7 @@ export class Machines implements AsyncDisposable {
         ...{ env: {}, ...place, heartbeat: QUICK, stateFolder: path.join(this.folder, "state") },
         models: new Map(Object.keys(models).map((model) => [model, { model }])),
         openEngine: ({ model }) => engine(String(model)),
-        modelContent: async () => "the same",
+        modelContent: async () => content,
         logs: { write() {} },
         onReady: (_, model) => ready.resolve(model),
         onDrawn() {},

@@ -48,11 +48,6 @@ export const GRID = z.looseObject({
   jobs: z.array(JOB).meta({ description: "a cell each, the first axis counting fastest" }),
 });
 
-const WORKER = z.looseObject({
-  ...{ id: z.uuid(), name: text, models: z.array(text), startedAt: moment, seenAt: moment },
-}) satisfies z.ZodType<WorkerEntry>;
-export const WORKERS = z.looseObject({ workers: z.array(WORKER) });
-
 export const ASSET = z.looseObject({
   ...{ sha256, mediaType: text, bytes: whole, width: whole, height: whole },
 }) satisfies z.ZodType<Asset>;
@@ -75,6 +70,11 @@ const ENGINE = z.looseObject({
   ...{ backend: z.enum(["cpu", "webgpu", "reference"]), adapter: text.optional(), precision: text },
   ...{ defaultWidth: whole, defaultHeight: whole },
 }) satisfies z.ZodType<EngineInfo>;
+const WORKER = z.looseObject({
+  ...{ id: z.uuid(), name: text, models: z.array(text), contents: z.record(z.string(), text), info: ENGINE.optional() },
+  ...{ startedAt: moment, seenAt: moment },
+}) satisfies z.ZodType<WorkerEntry>;
+export const WORKERS = z.looseObject({ workers: z.array(WORKER) });
 /** Of the one that is open here more is told than its name. */
 export const MODELS = z.looseObject({ models: z.array(z.looseObject({ name: text, ...ENGINE.partial().shape })) });
 export const TELEMETRY = z.looseObject({ info: ENGINE });

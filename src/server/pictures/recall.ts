@@ -44,17 +44,25 @@ const TEMPLATES = {
 } as const satisfies Partial<Record<keyof GenerateJob, keyof GenerateJob>>;
 
 /**
- * `bytes`: a PNG, JPEG or WebP. `info`: of the open engine. The job is what made the picture; `templates` holds the texts that its prompts were drawn
+ * `bytes`: a PNG, JPEG or WebP. `info`: of the open engine, where that is known. The job is what made the picture; `templates` holds the texts that its prompts were drawn
  * from. Rejects with ArtifactError for what is no picture.
  */
-export async function recallOf(bytes: Uint8Array, info: EngineInfo, parts: RecallParts): Promise<JsonObject> {
+export async function recallOf(
+  bytes: Uint8Array,
+  info: EngineInfo | undefined,
+  parts: RecallParts,
+): Promise<JsonObject> {
   const { texts, ...picture } = await readPictureTexts(memorySource("the picture", Uint8Array.from(bytes)));
   const keywords = texts.map(({ keyword }) => keyword);
   return { texts: keywords, ...picture, ...(await recallOfTexts(texts, picture.notes, info, parts)) };
 }
 
 /** A text as people copy it from elsewhere: an infotext, our own record, a graph of ComfyUI or another program's JSON. */
-export async function recallOfText(text: string, info: EngineInfo, parts: RecallParts): Promise<JsonObject> {
+export async function recallOfText(
+  text: string,
+  info: EngineInfo | undefined,
+  parts: RecallParts,
+): Promise<JsonObject> {
   const texts = [SOLVAY_KEYWORD, A1111_KEYWORD, COMFY_KEYWORD].map((keyword) => ({ keyword, text }));
   return { format: "text", notes: [], ...(await recallOfTexts(texts, [], info, parts)) };
 }
@@ -63,7 +71,7 @@ export async function recallOfText(text: string, info: EngineInfo, parts: Recall
 async function recallOfTexts(
   texts: readonly PictureText[],
   notes: readonly string[],
-  info: EngineInfo,
+  info: EngineInfo | undefined,
   parts: RecallParts,
 ): Promise<JsonObject> {
   const settings = readPicture({ texts });
@@ -126,10 +134,11 @@ async function offeredModel(told: string | undefined, { models }: RecallParts): 
 /** Whatever differs between what made the picture and what would draw it here: `offered`, if that is a model of this server. */
 async function reasonsAgainst(
   settings: PictureSettings,
-  info: EngineInfo,
+  info: EngineInfo | undefined,
   { library, hashes, models, model: standing }: RecallParts,
   offered: string | undefined,
 ): Promise<string[]> {
+  if (!info) return [...makerReasons(settings), "what would draw it here is not known: no worker has said it"];
   const open = modelNamed(info.model);
   const isOpen = offered === undefined || plainName(offered) === plainName(open.model);
   const model = isOpen ? standing : await models.requestOf(offered);

@@ -9,7 +9,7 @@ import type { Database, Sql } from "./database.ts";
 import { addEvent, type EventType, type JobEvent } from "./event-log.ts";
 import { type JobError, type JobRecord, type JobRow, type JobState, jobRows, recordOf } from "./job-record.ts";
 import { fetchJob, nextJob, type Wanted } from "./next-job.ts";
-import { LIVING } from "./workers.ts";
+import { FITS_MODEL, LIVING } from "./workers.ts";
 
 /** Claims of one job in a row that end without a step drawn further than ever: it may be the job that ends them. */
 const MAX_CLAIMS = 5;
@@ -155,7 +155,7 @@ export class Claims {
     const rows = await this.#database.query<{ id: string; error: JobError }>(
       `select j.id, (select r.error from solvay.refusals r where r.job = j.id limit 1) as error from solvay.jobs j
        where j.state = 'queued' and exists (select from solvay.refusals r where r.job = j.id)
-         and not exists (select from solvay.workers w where ${LIVING} and (w.models ? j.model or j.model = '')
+         and not exists (select from solvay.workers w where ${LIVING} and ${FITS_MODEL}
            and not exists (select from solvay.refusals r where r.job = j.id and r.worker = w.id))`,
     );
     for (const { id, error } of rows) {

@@ -19,6 +19,8 @@ export interface NewJob {
   readonly upscale?: UpscaleJob | undefined;
   /** The name of the model that draws it. */
   readonly model: string;
+  /** What the model's files hold; undefined: whichever has the name. */
+  readonly content?: string | undefined;
   /** What draws the same picture has the same one. */
   readonly hash: string;
   /** The same of what was asked for, before seeds were drawn. */
@@ -74,13 +76,13 @@ export class JobQueue {
       await this.#requireRoom(sql, owner, jobs.length);
       const request = randomUUID();
       const rows: JobRow[] = [];
-      for (const [at, { job, upscale, model, hash, askedHash }] of jobs.entries()) {
+      for (const [at, { job, upscale, model, content = "", hash, askedHash }] of jobs.entries()) {
         const [row] = await sql.query<JobRow>(
-          `insert into solvay.jobs (id, hash, asked_hash, job, owner, idempotency_key, request, state, priority, model, upscale)
-           values ($1, $2, $8, $3, $4, $5, $6, 'queued', $7, $9, $10) returning *`,
+          `insert into solvay.jobs (id, hash, asked_hash, job, owner, idempotency_key, request, state, priority, model, upscale, content)
+           values ($1, $2, $8, $3, $4, $5, $6, 'queued', $7, $9, $10, $11) returning *`,
           [
             ...[randomUUID(), hash, JSON.stringify(job), owner, keys[at] ?? null, request, priority, askedHash, model],
-            upscale ? JSON.stringify(upscale) : null,
+            ...[upscale ? JSON.stringify(upscale) : null, content],
           ],
         );
         rows.push(row!);

@@ -11,6 +11,8 @@ import type { JobRow } from "./job-record.ts";
 export interface Wanted {
   /** Names of models; "" stands for jobs of a time when they had none. */
   readonly models: readonly string[];
+  /** What their files hold, where that is known: a job that means another model of the same name is for others. */
+  readonly contents: Readonly<Record<string, string>>;
   /** The model that is open: its jobs come first. */
   readonly held?: string | undefined;
   /** Its number in the table of workers. */
@@ -20,7 +22,7 @@ export interface Wanted {
 /** The job that comes next; `lock`: no other transaction gets it as long as this one lasts. */
 export async function nextJob(
   sql: Sql,
-  { models, held = "", worker }: Wanted,
+  { models, contents, held = "", worker }: Wanted,
   { lock }: { readonly lock: boolean },
 ): Promise<JobRow | undefined> {
   const [row] = await sql.query<JobRow>(
@@ -29,10 +31,11 @@ export async function nextJob(
          -- Its worker has shown no sign of life: pg-boss took the claim back.
          select from pgboss.job b where b.name = '${QUEUE}' and b.id = j.id and b.state < 'active')))
        and j.model = any ($1::text[])
+       and (j.content = '' or coalesce($4::jsonb->>j.model, j.content) = j.content)
        and not exists (select from solvay.refusals r where r.job = j.id and r.worker = $3::uuid)
      order by j.priority desc, (j.model = $2 or j.upscale is not null) desc, t.at nulls first, j.number limit 1
      ${lock ? "for update of j skip locked" : ""}`,
-    [models, held, worker],
+    [models, held, worker, JSON.stringify(contents)],
   );
   return row;
 }

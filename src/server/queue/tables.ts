@@ -119,6 +119,13 @@ const VERSIONS: readonly string[] = [
   -- What an upscale is asked for; null where a picture is drawn. Of any model: whichever is open makes room for it.
   alter table solvay.jobs add column upscale jsonb;
   `,
+  `
+  -- What the model's files hold, where servers and workers of several machines might mean different ones by its name; '' where that isn't known.
+  alter table solvay.jobs add column content text not null default '';
+  -- The same by names of models, and what the worker has said of the model that it has open.
+  alter table solvay.workers add column contents jsonb not null default '{}';
+  alter table solvay.workers add column info jsonb;
+  `,
 ];
 
 /** Held while tables are made: several processes may start at once. */

@@ -1,5 +1,5 @@
 /** @file The one model that a worker has open, and those that it could open in its place. */
-import type { Engine } from "../../job/types.ts";
+import type { Engine, EngineInfo } from "../../job/types.ts";
 import type { Assets } from "../pictures/assets.ts";
 import type { SavedStates } from "./saved-states.ts";
 import { SharedPasses } from "./shared-passes.ts";
@@ -43,6 +43,11 @@ export class ModelHolder implements AsyncDisposable {
   /** The name of the one that is open. */
   get model(): string | undefined {
     return this.#held?.model;
+  }
+
+  /** Of the one that is open. */
+  get info(): EngineInfo | undefined {
+    return this.#held?.engine.info;
   }
 
   /** Opens it where another is open: never two at once. Rejects where it can't be opened. */

@@ -12,6 +12,7 @@ import type { GenerateJob } from "../../job/types.ts";
 import { dataUrlOf } from "../../node/base64.ts";
 import { hiresUpscaler, requireAdaptersFit } from "../../pipeline/job-settings.ts";
 import { SOLVAY_VERSION } from "../../version.ts";
+import type { MeantModel } from "../models.ts";
 import type { Asset, Assets } from "../pictures/assets.ts";
 import type { NewJob } from "../queue/job-queue.ts";
 import { isStorable } from "../storable-text.ts";
@@ -93,7 +94,7 @@ export function checkServed(value: unknown): GenerateJob {
 export async function newJobs(
   job: GenerateJob,
   count: number,
-  { assets, model, request }: { readonly assets: Assets; readonly model: string; readonly request: OpenRequest },
+  { assets, model, request, content }: MeantModel & { readonly assets: Assets },
 ): Promise<readonly NewJob[]> {
   const pictures = new Map<string, string>();
   for (const { name: field, reference: text } of namedPictures(job)) {
@@ -111,7 +112,7 @@ export async function newJobs(
   }
   const asked = withNamedPictures(job, pictures);
   const askedHash = hashOf(asked, request);
-  return seriesOf(asked, count).map((each) => ({ job: each, model, hash: hashOf(each, request), askedHash }));
+  return seriesOf(asked, count).map((each) => ({ job: each, model, content, hash: hashOf(each, request), askedHash }));
 }
 
 /** Without a size of its own the job has the picture's. */

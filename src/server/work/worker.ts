@@ -7,7 +7,7 @@ import type { Engine, GenerateRequest } from "../../job/types.ts";
 import { patiently } from "../away.ts";
 import type { Claim } from "../queue/claims.ts";
 import type { Wanted } from "../queue/next-job.ts";
-import type { WorkerEntries } from "../queue/workers.ts";
+import type { WorkerEntries, WorkerOffer } from "../queue/workers.ts";
 import { Drawing, type DrawingParts, ModelNotHere } from "./drawing.ts";
 import { type HeldModel, ModelHolder, type OpenModel } from "./model-holder.ts";
 import type { SharedPasses } from "./shared-passes.ts";
@@ -23,6 +23,8 @@ export interface WorkerParts extends Omit<DrawingParts, "worker"> {
   readonly entries: WorkerEntries;
   /** Names of the models that it can open; the first is opened at once. */
   readonly models: readonly string[];
+  /** What their files hold, as far as that matters. */
+  readonly contents: () => Promise<WorkerOffer["contents"]>;
   readonly open: OpenModel;
   readonly onOpened: (engine: Engine, model: string) => void;
 }
@@ -31,21 +33,30 @@ export interface WorkerParts extends Omit<DrawingParts, "worker"> {
 export async function work(parts: WorkerParts, signal: AbortSignal): Promise<void> {
   const { entries, claims, touchMs, onTrouble } = parts;
   await using holder = new ModelHolder(parts);
-  const id = await patiently(() => entries.enter(holder.models), { patienceMs: PATIENCE_MS, signal });
+  const contents = await parts.contents();
+  const offer = (): WorkerOffer => ({ models: holder.models, contents, info: holder.info });
+  const id = await patiently(() => entries.enter(offer()), { patienceMs: PATIENCE_MS, signal });
   const beat = setInterval(() => {
-    const seen = entries.seen(id, holder.models).then(() => claims.endRefused());
+    const seen = entries.seen(id, offer()).then(() => claims.endRefused());
     seen.catch((error: unknown) => onTrouble("no sign of life can be given", error));
   }, touchMs);
   try {
     await holder.hold(holder.models[0]!);
-    await drawAll({ ...parts, worker: id }, holder, signal);
+    // Whoever looks learns at once what is open.
+    await entries.seen(id, offer()).catch((error: unknown) => onTrouble("no sign of life can be given", error));
+    await drawAll({ ...parts, worker: id }, holder, contents, signal);
   } finally {
     clearInterval(beat);
     await entries.leave(id).catch(() => {});
   }
 }
 
-async function drawAll(parts: WorkerParts & DrawingParts, holder: ModelHolder, signal: AbortSignal): Promise<void> {
+async function drawAll(
+  parts: WorkerParts & DrawingParts,
+  holder: ModelHolder,
+  contents: WorkerOffer["contents"],
+  signal: AbortSignal,
+): Promise<void> {
   const { claims, log, worker, onTrouble } = parts;
   let inARow = 0;
   while (!signal.aborted) {
@@ -53,7 +64,7 @@ async function drawAll(parts: WorkerParts & DrawingParts, holder: ModelHolder, s
     const jobs = log.waiting;
     const wanted = (): Wanted => {
       const held = inARow < MOST_IN_A_ROW ? holder.model : undefined;
-      return { models: [...holder.models, ""], held, worker };
+      return { models: [...holder.models, ""], contents, held, worker };
     };
     const claim = await claims.claim(wanted()).catch((error: unknown) => onTrouble("no job can be claimed", error));
     if (!claim) {

@@ -1,7 +1,7 @@
 /** @file Our own routes for pictures and models: assets by their hash, and what is served. */
 
 import { modelNamed } from "../../../library/model-name.ts";
-import { openEngineOf, type Services } from "../../services.ts";
+import { drawingInfo, type Services } from "../../services.ts";
 import { ASSET, MODELS } from "../answers.ts";
 import { bytesOf, MAX_PICTURE_BODY_BYTES } from "../bodies.ts";
 import { notFound } from "../failures.ts";
@@ -40,7 +40,7 @@ export function pictureRoutes(services: Services): readonly Route[] {
       ...{ method: "get", path: "/api/models", summary: "What is served", answer: MODELS },
       async handle(context) {
         // Of the one that is open here more is known than its name.
-        const info = services.worker ? openEngineOf(services).info : undefined;
+        const info = await drawingInfo(services);
         const names = await services.models.names();
         const open = info && modelNamed(info.model).model;
         return context.json({ models: names.map((name) => ({ name, ...(name === open && info) })) });

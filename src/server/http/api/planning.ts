@@ -4,11 +4,11 @@ import { checkPlanJob, checkPlanOptions } from "../../../job/schema.ts";
 import type { PlanJob, PlanOptions, PlanReport } from "../../../job/types.ts";
 import { DESCRIBED_MACHINES, describedMachine } from "../../../plan/machine.ts";
 import { isJsonObject, type JsonObject } from "../../../source/json-fields.ts";
-import { openEngineOf, type Services } from "../../services.ts";
+import { drawingInfo, openEngineOf, type Services } from "../../services.ts";
 import { checkServed, withPictures } from "../../work/served-job.ts";
 import { PLANNED, TELEMETRY } from "../answers.ts";
 import { jsonOf, MAX_PICTURE_BODY_BYTES } from "../bodies.ts";
-import { failureOf, Refusal, unknownBeside } from "../failures.ts";
+import { failureOf, notReady, Refusal, unknownBeside } from "../failures.ts";
 import type { Route } from "../route.ts";
 import { eventStream } from "../sse.ts";
 import { jobSchema } from "./jobs.ts";
@@ -82,7 +82,11 @@ export function planningRoutes(services: Services): readonly Route[] {
         summary: "The plan that is carried out, and what the last picture took",
         answer: TELEMETRY,
       },
-      handle: (context) => context.json({ info: openEngineOf(services).info, ...live.latest }),
+      async handle(context) {
+        const info = await drawingInfo(services);
+        if (!info) throw notReady("no worker has said yet what it has open");
+        return context.json({ info, ...live.latest });
+      },
     },
     {
       ...{ method: "get", path: "/api/telemetry/live", summary: "What lies where, as it changes" },

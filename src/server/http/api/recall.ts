@@ -1,6 +1,6 @@
 /** @file Our own routes that read pictures back: any program's, sent or stored here, as the settings that made them; and texts that were in some. */
 import { recallOf, recallOfText } from "../../pictures/recall.ts";
-import { openEngineOf, type Services } from "../../services.ts";
+import { drawingInfo, type Services } from "../../services.ts";
 import { RECALLED } from "../answers.ts";
 import { bytesOf, jsonOf, MAX_JSON_BYTES, MAX_PICTURE_BODY_BYTES } from "../bodies.ts";
 import { notFound, Refusal } from "../failures.ts";
@@ -17,7 +17,7 @@ export function requireMediaType(type = "none"): void {
 }
 
 export function recallRoutes(services: Services): readonly Route[] {
-  const recalled = async (bytes: Uint8Array) => await recallOf(bytes, openEngineOf(services).info, services);
+  const recalled = async (bytes: Uint8Array) => await recallOf(bytes, await drawingInfo(services), services);
   return [
     {
       ...{ method: "post", path: "/api/pictures/read", summary: "The settings that a picture of any program holds" },
@@ -43,7 +43,7 @@ export function recallRoutes(services: Services): readonly Route[] {
           const problem = "a text is wanted";
           throw new Refusal(400, { code: "E_BODY", subject: "text", problem, next: 'send {"text": "..."}' });
         }
-        return context.json(await recallOfText(text, openEngineOf(services).info, services));
+        return context.json(await recallOfText(text, await drawingInfo(services), services));
       },
     },
     {

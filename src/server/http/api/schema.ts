@@ -7,7 +7,7 @@ import type { EngineInfo } from "../../../job/types.ts";
 import { type UsesType, useTable } from "../../../job/use-tables.ts";
 import { imagePromptNames, imagePromptsIn } from "../../../node/image-prompt-files.ts";
 import type { JsonObject } from "../../../source/json-fields.ts";
-import { openEngineOf, type Services } from "../../services.ts";
+import { drawingInfo, type Services } from "../../services.ts";
 import { MAX_COUNT, SERVED_LIMITS } from "../../work/served-job.ts";
 import { controlNetsIn } from "../a1111/files.ts";
 import type { Route } from "../route.ts";
@@ -21,13 +21,14 @@ export function schemaRoutes(services: Services): readonly Route[] {
     {
       ...{ method: "get", path: "/api/schema", summary: "A job's fields for a form, and what suits the model" },
       handle: async (context) => {
-        const { info } = openEngineOf(services);
+        const info = await drawingInfo(services);
         const names = await namesIn(services.model);
         const fields = Object.entries<Field>(JOB_FIELDS).map(([name, field]) => fieldView(name, field, names));
         return context.json({
           fields,
           maxCount: MAX_COUNT,
-          model: { sizes: sizesOf(info), ...modelAdvice(info.model) },
+          // Where no worker has said yet what it has open, the name alone says something.
+          model: { sizes: info ? sizesOf(info) : [], ...modelAdvice(info?.model ?? services.models.standing) },
         });
       },
     },
