@@ -89,7 +89,9 @@ test("where only names count, a file of that name in the working folder is none 
 
 test("a job has the same hash under other budgets, in which it is the same picture, and another one where anything else differs", async () => {
   const hashOf = async (job: Parameters<typeof newJobs>[0], request: object) =>
-    (await newJobs(job, 1, { assets: undefined as never, model: "m", request: request as never }))[0]!.hash;
+    (
+      await newJobs(job, 1, { assets: undefined as never, model: "m", content: undefined, request: request as never })
+    )[0]!.hash;
   const job = { prompt: "a lake", seed: 1 };
   const hash = await hashOf(job, { model: "m", budgets: { vram: "6G" } });
   assert.equal(await hashOf(job, { budgets: { vram: "4G" }, model: "m" }), hash);
