@@ -8,18 +8,20 @@ import { fileURLToPath } from "node:url";
 import { runCli } from "../../src/cli/program.ts";
 import { decodePng, encodePng } from "../../src/image/png.ts";
 import { readPicture } from "../../src/node/pictures.ts";
-import { openEngine } from "../../src/node.ts";
 import { SOLVAY_VERSION } from "../../src/version.ts";
+import { keptEngines } from "../support/shared-engine.ts";
 import { fakeContext } from "./fake-context.ts";
 
 const folder = () => mkdtempSync(path.join(tmpdir(), "solvay-again-"));
 const UPSCALER = fileURLToPath(new URL("../../fixtures/upscalers/compact-x2.pth", import.meta.url));
 const FLAT = fileURLToPath(new URL("../../fixtures/golden/flat", import.meta.url));
 
-/** Runs with the true engine, and what it printed. */
+const kept = keptEngines();
+
+/** Runs with a true engine, and what it printed. */
 async function run(cwd: string, ...line: string[]): Promise<{ rc: number; out: string; err: string }> {
   const fake = fakeContext({ cwd });
-  const rc = await runCli(line, { ...fake.context, openEngine });
+  const rc = await runCli(line, { ...fake.context, openEngine: kept });
   return { rc, out: fake.out(), err: fake.err() };
 }
 

@@ -29,6 +29,7 @@ import { type CliContext, libraryOf } from "../../src/terminal/context.ts";
 import { KeptState } from "../../src/terminal/kept-state.ts";
 import { anchored } from "../../src/terminal/unfinished.ts";
 import { encodeSafetensors } from "../safetensors-writer.ts";
+import { keptEngines } from "../support/shared-engine.ts";
 import { searched } from "../support/thorough.ts";
 import { fakeContext } from "./fake-context.ts";
 
@@ -41,20 +42,23 @@ const files = (cwd: string) => readdirSync(cwd).toSorted();
 
 type Open = CliContext["openEngine"];
 
-/** Runs with the true engine, and what it printed. `onEngine` may stand between. */
+const kept = keptEngines();
+
+/** Runs with the true engine, and what it printed. `wrap` may stand between; `open`: for an engine that has drawn nothing. */
 async function run(
   cwd: string,
   line: readonly string[],
   wrap?: (engine: Engine, interrupt: () => void) => Engine,
   input = "",
+  open: Open = kept,
 ) {
   const fake = fakeContext({ cwd, input });
-  const open: Open = async (options) => {
-    const engine = await openEngine(options);
+  const opened: Open = async (options) => {
+    const engine = await open(options);
     return wrap ? wrap(engine, fake.interrupt) : engine;
   };
   const env = { SOLVAY_STATE: path.join(cwd, "state") };
-  const rc = await runCli(line, { ...fake.context, env, openEngine: open });
+  const rc = await runCli(line, { ...fake.context, env, openEngine: opened });
   return { rc, out: fake.out(), err: fake.err() };
 }
 
@@ -120,7 +124,7 @@ for (const sampler of searched(["dpmpp-2m", "euler-a"], ["euler", "dpmpp-2m", "e
     await killed(cwd, [...line, "--save-every", "2"]);
     const left = files(cwd).filter((name) => !name.endsWith(".partial"));
     assert.deepEqual(left, ["output_001.resume", "whole.png"]);
-    const { rc, out, err } = await run(cwd, ["resume"]);
+    const { rc, out, err } = await run(cwd, ["resume"], undefined, "", openEngine);
     assert.equal(rc, 0, err);
     assert.match(err, /Going on after step (?:2|4|6|8|10) of 12: a lake\n/);
     assert.equal(out, "Saved: output_001.png\n");
@@ -294,7 +298,7 @@ test("another model or picture is refused, another precision is told", async () 
   const weights = path.join(model, "unet/config.json");
   const before = readFileSync(weights);
   appendFileSync(weights, " ");
-  const changed = await run(cwd, ["resume"]);
+  const changed = await run(cwd, ["resume"], undefined, "", openEngine);
   assert.equal(changed.rc, 3);
   assert.match(changed.err, /^E_RESUME_CHANGED output_001\.resume: the model .* is not what it was/);
   writeFileSync(weights, before);

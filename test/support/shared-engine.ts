@@ -1,4 +1,4 @@
-/** @file An engine for the tests of one file that ask for the same, one after the other. */
+/** @file Engines for the tests of one file that ask for the same, one after the other. */
 import { after } from "node:test";
 import type { OpenEngineOptions } from "../../src/job/types.ts";
 import { type Engine, openEngine } from "../../src/node.ts";
@@ -20,4 +20,41 @@ export function sharedEngine(): (options: OpenEngineOptions) => Promise<Engine> 
     }
     return opened.engine;
   };
+}
+
+/** How many are open at most. */
+const KEPT = 3;
+
+/**
+ * For commands, which open an engine and close it: gives one that was opened with such options before, and closes it after all tests.
+ * Opening takes longer than what small models draw. Whoever opens it later gets no events of its opening.
+ */
+export function keptEngines(): (options: OpenEngineOptions) => Promise<Engine> {
+  const kept = new Map<string, Engine>();
+  after(async () => {
+    for (const engine of kept.values()) await engine[Symbol.asyncDispose]();
+  });
+  return async ({ signal, onEvent, ...asked }) => {
+    const key = JSON.stringify([process.cwd(), asked]);
+    const engine =
+      kept.get(key) ?? (await openEngine({ ...asked, ...(signal && { signal }), ...(onEvent && { onEvent }) }));
+    kept.delete(key);
+    kept.set(key, engine);
+    for (const [oldest, closed] of kept) {
+      if (kept.size <= KEPT) break;
+      kept.delete(oldest);
+      await closed[Symbol.asyncDispose]();
+    }
+    return withoutEnd(engine);
+  };
+}
+
+function withoutEnd(engine: Engine): Engine {
+  return new Proxy(engine, {
+    get: (target, key) => {
+      if (key === Symbol.asyncDispose) return async () => {};
+      const value: unknown = Reflect.get(target, key, target);
+      return typeof value === "function" ? value.bind(target) : value;
+    },
+  });
 }
