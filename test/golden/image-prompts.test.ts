@@ -8,9 +8,11 @@ import { readFile } from "node:fs/promises";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { sha256Hex } from "#hash";
+import { readSafetensorsHeader } from "../../src/container/safetensors.ts";
 import { settingsOfInfotext } from "../../src/job/infotext-settings.ts";
 import { namedPictures } from "../../src/job/named-pictures.ts";
 import { settingsOfSolvayJson } from "../../src/job/solvay-record.ts";
+import { openFileSource } from "../../src/node/files/file.ts";
 import { openFileFolder } from "../../src/node/files/file-folder.ts";
 import type { GenerateJob } from "../../src/node.ts";
 import { findTestAdapter } from "../backend/software-vulkan.ts";
@@ -135,6 +137,17 @@ test("what is no IP-Adapter for the model is refused by what it is; jobs that ar
     await using sources = new AsyncDisposableStack();
     await assert.rejects(checkpoint.openImagePrompt({ subject: "odd", tables }, [encoder], { sources }), words);
   }
+  // Of several encoders the one that fits is taken; a text encoder's folder has a config of the same words.
+  const other = { kind: "folder", folder: await openFileFolder(pathOf("golden/deep/text_encoder")) } as const;
+  await using sources = new AsyncDisposableStack();
+  const source = sources.use(await openFileSource(pathOf("image-prompts/base.safetensors")));
+  const tables = new Map([["", (await readSafetensorsHeader(source)).table]]);
+  const opened = await checkpoint.openImagePrompt({ subject: "base", tables }, [other, encoder], { sources });
+  assert.equal(opened.network.side, 28);
+  await assert.rejects(
+    checkpoint.openImagePrompt({ subject: "base", tables }, [other, other], { sources }),
+    /E_IP_ADAPTER base: it reads 16 channels of an image encoder, and text_encoder gives \d+, text_encoder gives/,
+  );
   const engine = await engineOf({ model: pathOf("golden/deep"), backend: "cpu" });
   const whole = jobOf(jobs[0]!);
   const [use] = whole.ipAdapters!;

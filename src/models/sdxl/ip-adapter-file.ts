@@ -130,7 +130,8 @@ async function fittingEncoder(
     const { folder, vision } = await visionOf(place);
     const gives = plus ? vision.hiddenSize : vision.projectionDim;
     if (gives === sees) return { folder, vision };
-    given.push(`${folder.name} gives ${gives}`);
+    // Whoever asks a server is told no folders.
+    given.push(`${folder.name.replace(/^.*[\\/]/, "")} gives ${gives}`);
   }
   throw refusal(
     subject,
