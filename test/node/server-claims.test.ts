@@ -1,0 +1,131 @@
+/** @file Claims and events of a queue by themselves, over the embedded database: who may still speak of a job, when it is parked, and that no listener misses anything. */
+import assert from "node:assert/strict";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { test } from "node:test";
+import { HEARTBEAT, openBoss } from "../../src/server/queue/boss.ts";
+import { type Claim, Claims } from "../../src/server/queue/claims.ts";
+import { openEmbedded } from "../../src/server/queue/database.ts";
+import { addEvent, EventLog } from "../../src/server/queue/event-log.ts";
+import { JobQueue } from "../../src/server/queue/job-queue.ts";
+import { prepareTables } from "../../src/server/queue/tables.ts";
+import { WorkerEntries } from "../../src/server/queue/workers.ts";
+
+test("claims and events", async (t) => {
+  const folder = mkdtempSync(path.join(tmpdir(), "solvay-claims-"));
+  await using owned = new AsyncDisposableStack();
+  owned.defer(() => rmSync(folder, { recursive: true, force: true }));
+  const database = owned.use(await openEmbedded(path.join(folder, "database")));
+  await prepareTables(database);
+  const boss = await openBoss(database, HEARTBEAT, () => {});
+  owned.defer(() => boss.stop({ graceful: false }));
+  const queue = new JobQueue(database, boss, { open: 100, openOfOne: 3 });
+  const claims = new Claims(database, boss);
+  const worker = await new WorkerEntries(database).enter(["a"]);
+  const add = async (owner: string, prompt: string, more = 1) => {
+    const job = { job: { prompt }, model: "a", hash: prompt, askedHash: prompt };
+    return (await queue.submit(Array(more).fill(job), { owner }))[0]!.id;
+  };
+  const next = async () => await claims.claim({ models: ["a"], worker });
+  const stateOf = async (id: string) => (await queue.get(id))!.state;
+  /** Claims it so often, and gives it back: the states it comes to. */
+  const tried = async (id: string, times: number, blameless: boolean, then: (claim: Claim) => Promise<void>) => {
+    for (let i = 0; i < times; i++) {
+      const claim = await next();
+      if (!claim) break;
+      await then(claim);
+      await claims.giveBack(claim, "it broke", blameless);
+    }
+    return await stateOf(id);
+  };
+
+  await t.test(
+    "a job that ends six claims without a step further than ever is parked; blameless ends don't count",
+    async () => {
+      const stuck = await add("", "stuck");
+      // The same step each time is none further.
+      const sameStep = async (claim: Claim) => await claims.progress(claim, 2, 9, {});
+      assert.equal(await tried(stuck, 5, false, sameStep), "queued");
+      assert.equal(await tried(stuck, 9, false, sameStep), "failed");
+      assert.equal((await queue.get(stuck))!.error!.code, "E_POISON_JOB");
+      const innocent = await add("", "innocent");
+      assert.equal(await tried(innocent, 9, true, async () => {}), "queued");
+      let step = 0;
+      assert.equal(
+        await tried(innocent, 9, false, async (claim) => await claims.progress(claim, ++step, 9, {})),
+        "queued",
+      );
+      await queue.cancel(innocent);
+    },
+  );
+
+  await t.test("only the latest claim may say anything of a job", async () => {
+    const id = await add("", "fenced");
+    const old = (await next())!;
+    await claims.giveBack(old, "lost", true);
+    const latest = (await next())!;
+    const picture = { sha256: "0", name: "x", mediaType: "image/png", bytes: 1, width: 1, height: 1, infotext: "" };
+    assert.deepEqual([await claims.touch(old), await claims.touch(latest)], [false, true]);
+    assert.equal(await claims.finish(old, picture), false);
+    await claims.fail(old, { code: "E_X", message: "x" });
+    await claims.giveBack(old, "again", true);
+    assert.equal(await stateOf(id), "running");
+    // A later fence than there is says nothing either.
+    assert.equal(await claims.finish({ ...latest, fence: latest.fence + 1 }, picture), false);
+    assert.equal(await claims.finish(latest, picture), true);
+    assert.equal(await stateOf(id), "done");
+  });
+
+  await t.test("a job that every worker refused can be asked for again, of the same worker", async () => {
+    const id = await add("", "refused");
+    await claims.refuse((await next())!, worker, { code: "E_VRAM", message: "too small" });
+    assert.equal(await stateOf(id), "failed");
+    await queue.retry(id);
+    assert.equal((await next())!.record.id, id);
+    await queue.cancel(id);
+  });
+
+  await t.test(
+    "keys take turns, whoever asked first; a key has its share, which is inclusive (E_QUEUE_SHARE)",
+    async () => {
+      await add("ann", "ann", 3);
+      await assert.rejects(add("ann", "ann"), { code: "E_QUEUE_SHARE" });
+      await add("ben", "ben", 2);
+      await assert.rejects(add("ben", "ben", 2), { code: "E_QUEUE_SHARE" });
+      const order: string[] = [];
+      for (let claim = await next(); claim; claim = await next()) order.push(claim.record.owner);
+      assert.deepEqual(order, ["ann", "ben", "ann", "ben", "ann"]);
+    },
+  );
+
+  await t.test(
+    "a listener that was away gets what came before the log's memory, and more than a page at once",
+    async () => {
+      const [row] = await database.query<{ last: number }>("select max(seq)::int as last from solvay.events");
+      const log = await EventLog.open(database);
+      const id = "00000000-0000-0000-0000-000000000000";
+      const seen = async (after: number, count: number) => {
+        const stop = AbortSignal.timeout(20_000);
+        const found: number[] = [];
+        for await (const { seq } of log.since(after, stop)) if (found.push(seq) >= count) break;
+        return found;
+      };
+      await database.transaction((sql) => addEvent(sql, id, "note"));
+      // In memory there is the last one alone.
+      const last = row!.last;
+      assert.equal((await seen(last, 1)).length, 1);
+      assert.deepEqual((await seen(last - 1, 2))[0], last);
+      const text =
+        "insert into solvay.events (job, type, data) select $1::uuid, 'note', '{}' from generate_series(1, 1200)";
+      await database.query(text, [id]);
+      await database.transaction((sql) => addEvent(sql, id, "note"));
+      const all = await seen(last, 1202);
+      assert.equal(new Set(all).size, 1202);
+      assert.deepEqual(
+        all,
+        all.toSorted((a, b) => a - b),
+      );
+    },
+  );
+});
