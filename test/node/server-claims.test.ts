@@ -22,12 +22,12 @@ test("claims and events", async (t) => {
   owned.defer(() => boss.stop({ graceful: false }));
   const queue = new JobQueue(database, boss, { open: 100, openOfOne: 3 });
   const claims = new Claims(database, boss);
-  const worker = await new WorkerEntries(database).enter(["a"]);
+  const worker = await new WorkerEntries(database).enter({ models: ["a"], contents: {} });
   const add = async (owner: string, prompt: string, more = 1) => {
     const job = { job: { prompt }, model: "a", hash: prompt, askedHash: prompt };
     return (await queue.submit(Array(more).fill(job), { owner }))[0]!.id;
   };
-  const next = async () => await claims.claim({ models: ["a"], worker });
+  const next = async () => await claims.claim({ models: ["a"], contents: {}, worker });
   const stateOf = async (id: string) => (await queue.get(id))!.state;
   /** Claims it so often, and gives it back: the states it comes to. */
   const tried = async (id: string, times: number, blameless: boolean, then: (claim: Claim) => Promise<void>) => {
