@@ -50,6 +50,9 @@ const SHOTS: readonly Shot[] = [
   { name: "settings", address: "#/settings" },
   { name: "recall", address: "#/draw", prepare: recall },
   { name: "mask", address: "#/draw", prepare: paint },
+  { name: "part", address: "#/draw", prepare: part },
+  { name: "control", address: "#/draw", prepare: control },
+  { name: "enlarge", address: "#/draw", prepare: enlarge },
   { name: "grid", address: "#/grid", prepare: grid },
   {
     name: "palette",
@@ -109,6 +112,32 @@ async function paint(page: Page, base: string): Promise<void> {
   await page.mouse.move(...at(0.4, 0.7));
 }
 
+async function part(page: Page): Promise<void> {
+  await page.getByRole("button", { name: "Redraw a part" }).click();
+  const sheet = (await page.locator(".sheet canvas").boundingBox())!;
+  const at = (x: number, y: number) => [sheet.x + sheet.width * x, sheet.y + sheet.height * y] as const;
+  await page.mouse.move(...at(0.35, 0.3));
+  await page.mouse.down();
+  await page.mouse.move(...at(0.8, 0.65), { steps: 6 });
+  await page.mouse.up();
+  await page.getByLabel("What should this part show?").fill("a boat with a white sail");
+}
+
+async function control(page: Page, base: string): Promise<void> {
+  const picture = Buffer.from(await (await fetch(`${base}/api/assets/${await newest(base)}`)).arrayBuffer());
+  const place = page.getByLabel("Drop a picture to follow its shapes");
+  await place.setInputFiles({ name: "a.png", mimeType: "image/png", buffer: picture });
+  await page.getByLabel("What it looks at").selectOption("Its outlines");
+  await page.getByRole("slider", { name: "Faint lines: from" }).fill("20");
+  await page.getByRole("slider", { name: "Clear lines: from" }).fill("60");
+  await page.locator(".controls").scrollIntoViewIfNeeded();
+}
+
+async function enlarge(page: Page): Promise<void> {
+  await page.getByRole("button", { name: "Enlarge", exact: true }).click();
+  await page.getByRole("dialog").getByText(/about/).waitFor();
+}
+
 async function grid(page: Page): Promise<void> {
   await page.getByLabel("Prompt", { exact: true }).fill("a lake at dawn");
   await page.getByLabel("Across: values").fill("4, 8, 16");
@@ -148,7 +177,9 @@ const asked = process.argv.slice(2);
 const wanted = SHOTS.filter(({ name }) => asked.length === 0 || asked.includes(name));
 const state = mkdtempSync(path.join(tmpdir(), "solvay-pictures-"));
 renameSync(await serverFolder(), path.join(state, "serve"));
-const server = new ServerProcess(state);
+const FIXTURES = path.resolve(import.meta.dirname, "..", "fixtures");
+const networks = ["--control-dir", path.join(FIXTURES, "controls"), "--upscaler-dir", path.join(FIXTURES, "upscalers")];
+const server = new ServerProcess(state, networks);
 const browser = await launchChromium();
 try {
   mkdirSync(INTO, { recursive: true });

@@ -30,7 +30,6 @@ else {
   recallTests(() => studio);
   galleryTests(() => studio);
   startPictureTests(() => studio);
-  // Before anything is drawn there: the engine that pretends draws without a plan.
   solvayTests(() => studio);
   controlTests(() => studio);
   likenessTests(() => studio);

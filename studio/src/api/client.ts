@@ -17,7 +17,8 @@ export class ApiError extends Error {
 
 /** A failure as people read it: without the code that programs know it by. */
 export function plainWords(message: string): string {
-  return message.replace(/^E_[A-Z0-9_]+:? /, "");
+  const words = message.replace(/^E_[A-Z0-9_]+:? /, "");
+  return words.charAt(0).toUpperCase() + words.slice(1);
 }
 
 /** Whether the server answered last time. */

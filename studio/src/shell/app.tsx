@@ -34,7 +34,7 @@ export function App() {
       <Navigation />
       {!online.value && (
         <p class="offline" role="status">
-          {t("app.offline")}
+          {t("error.E_OFFLINE")}
         </p>
       )}
       <main id="content" class={`view view-${view.name}`} tabIndex={-1} aria-label={title}>

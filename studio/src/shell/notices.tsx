@@ -1,7 +1,7 @@
 /** @file Short notices at the edge: what was done, with a way to undo it, and what went wrong. */
 import { signal } from "@preact/signals";
 import { ApiError } from "../api/client.ts";
-import { t } from "../messages/translate.ts";
+import { maybe, t } from "../messages/translate.ts";
 import { Icon } from "../parts/icon.tsx";
 
 interface Notice {
@@ -20,11 +20,11 @@ export function notify(text: string, action?: Notice["action"]): void {
   add({ text, isError: false, ...(action && { action }) });
 }
 
-/** For people: what the server says of it, without its code. */
+/** For people: in the language's own words where it has some for the code, else what the server says of it. */
 export function notifyFailure(error: unknown): void {
   if (error instanceof DOMException && error.name === "AbortError") return;
-  const offline = error instanceof ApiError && error.status === 0;
-  add({ text: offline ? t("app.offline") : error instanceof Error ? error.message : String(error), isError: true });
+  const own = error instanceof ApiError ? maybe(`error.${error.code}`) : undefined;
+  add({ text: own ?? (error instanceof Error ? error.message : String(error)), isError: true });
 }
 
 function add(notice: Omit<Notice, "id">): void {

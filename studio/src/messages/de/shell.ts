@@ -2,7 +2,6 @@
 export const shell = {
   "app.skip": "Zum Inhalt springen",
   "app.navigation": "Ansichten",
-  "app.offline": "Der Server antwortet nicht. Neuer Versuch ...",
   "app.loading": "Wird geladen ...",
   "app.failed": "Diese Ansicht konnte nicht geladen werden.",
   "app.again": "Noch einmal",
@@ -33,4 +32,7 @@ export const shell = {
   "keys.draw": "Malen",
   "keys.go": "Zu einer Ansicht mit ihrer Nummer",
   "keys.close": "Offenes schließen",
+  "error.E_OFFLINE": "Der Server antwortet nicht. Neuer Versuch ...",
+  "error.E_QUEUE_FULL": "Die Warteschlange ist voll. Frag wieder, wenn etwas davon gemalt ist.",
+  "error.E_QUEUE_SHARE": "Du hast viele Bilder in der Warteschlange. Frag wieder, wenn einige gemalt sind.",
 } as const;

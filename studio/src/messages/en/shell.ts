@@ -2,7 +2,6 @@
 export const shell = {
   "app.skip": "Skip to the content",
   "app.navigation": "Views",
-  "app.offline": "The server does not answer. Trying again ...",
   "app.loading": "Loading ...",
   "app.failed": "This view could not be loaded.",
   "app.again": "Try again",
@@ -33,4 +32,7 @@ export const shell = {
   "keys.draw": "Draw",
   "keys.go": "Go to a view by its number",
   "keys.close": "Close what is open",
+  "error.E_OFFLINE": "The server does not answer. Trying again ...",
+  "error.E_QUEUE_FULL": "The queue is full. Ask again when some of it is drawn.",
+  "error.E_QUEUE_SHARE": "You have many pictures in the queue. Ask again when some of them are drawn.",
 } as const;

@@ -2,7 +2,6 @@
 export const shell = {
   "app.skip": "דילוג לתוכן",
   "app.navigation": "תצוגות",
-  "app.offline": "השרת אינו עונה. מנסה שוב ...",
   "app.loading": "טוען ...",
   "app.failed": "לא ניתן לטעון את התצוגה.",
   "app.again": "נסה שוב",
@@ -33,4 +32,7 @@ export const shell = {
   "keys.draw": "ציור",
   "keys.go": "מעבר לתצוגה לפי מספרה",
   "keys.close": "סגירת מה שפתוח",
+  "error.E_OFFLINE": "השרת אינו עונה. מנסה שוב ...",
+  "error.E_QUEUE_FULL": "התור מלא. בקש שוב כשחלק ממנו יצויר.",
+  "error.E_QUEUE_SHARE": "יש לך הרבה תמונות בתור. בקש שוב כשחלקן יצוירו.",
 } as const;

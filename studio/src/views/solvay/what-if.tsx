@@ -1,6 +1,7 @@
 /** @file What the form's job would take with other budgets and on other cards: the planner answers while the sliders move. */
 import { signal } from "@preact/signals";
 import { useEffect, useId, useState } from "preact/hooks";
+import { plainWords } from "../../api/client.ts";
 import {
   type DescribedMachine,
   machines,
@@ -132,7 +133,7 @@ function Answer({ answer }: { readonly answer: Plan | PlanRefused }) {
   if (isRefused(answer)) {
     return (
       <p class="wrong" role="status" lang="en" dir="ltr">
-        {answer.error.message}
+        {plainWords(answer.error.message)}
       </p>
     );
   }
