@@ -360,6 +360,7 @@ test("files that anybody may have changed: one line each, and no more memory tha
     [Buffer.from("x"), /E_RESUME_FILE bad\.resume: it ends too soon/],
     [Buffer.alloc(100), /E_RESUME_FILE bad\.resume: it does not begin as/],
     [good.subarray(0, good.length - 5), /E_RESUME_FILE bad\.resume: its latents are cut/],
+    [Buffer.concat([good, Buffer.alloc(4)]), /E_RESUME_FILE bad\.resume: its latents are cut/],
     [flipped, /E_RESUME_FILE bad\.resume: its content is not what was written/],
     [huge, /E_RESUME_FILE bad\.resume: its header's length is wrong \(found 4294967295 bytes/],
     [made({ values: 2 ** 22, latents: 8 }), /E_RESUME_FILE bad\.resume: its latents are cut/],
