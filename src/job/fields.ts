@@ -203,6 +203,11 @@ export const OPEN_FIELDS = {
       "jobs name LoRAs, embeddings, ControlNets, IP-Adapters and upscalers by name in the folders of them, never by path",
     default: false,
   },
+  givesWay: {
+    kind: { type: "switch" },
+    description: "what computes leaves processors to whoever wants them beside it, as a server's answers (Linux)",
+    default: false,
+  },
   store: {
     kind: PATH,
     description: "block store for large artifacts",

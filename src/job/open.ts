@@ -38,6 +38,8 @@ export interface OpenEngineOptions {
   readonly upscalerDir?: string;
   /** LoRAs, embeddings, ControlNets, IP-Adapters and upscalers are found by name in these folders alone, whatever lies at a path of that name. For jobs of others. Default false. */
   readonly onlyNames?: boolean;
+  /** What computes on processors leaves them to whoever wants them beside it, so that a server answers at once. On Linux. Default false. */
+  readonly givesWay?: boolean;
   /**
    * Folder of the block store, which large artifacts are imported into once; `model` may be "store:ID" too. Default:
    * `$SOLVAY_STORE`, or `solvay/store` in the user's cache folder.

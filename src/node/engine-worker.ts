@@ -6,6 +6,7 @@ import { composeEngine } from "../engine/engine.ts";
 import { serveEngine } from "../engine/serve-port.ts";
 import { openNodeParts } from "./engine-parts.ts";
 import { createGarbageCollector } from "./garbage.ts";
+import { giveWay } from "./give-way.ts";
 
 const port = parentPort;
 if (!port) throw new Error("engine-worker runs as a worker thread");
@@ -17,7 +18,11 @@ serveEngine(
     close: () => port.close(),
   },
   {
-    open: async (request, options) => composeEngine(await openNodeParts(request, resolve), options),
+    async open(request, options) {
+      // Before what computes starts threads of its own.
+      if (request.givesWay) giveWay();
+      return composeEngine(await openNodeParts(request, resolve), options);
+    },
     afterImage: createGarbageCollector(),
   },
 );

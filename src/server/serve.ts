@@ -100,7 +100,7 @@ export async function serve(options: ServeOptions, signal: AbortSignal): Promise
   options.onListening(http.url);
   if (!options.worker) options.onReady(undefined, database.ownBytes);
 
-  const open = modelOpener({ ...options, stateStore, ownBytes: database.ownBytes }, stop);
+  const open = modelOpener({ ...options, stateStore, givesWay: true, ownBytes: database.ownBytes }, stop);
   const working = options.worker
     ? work(
         {

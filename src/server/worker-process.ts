@@ -30,7 +30,7 @@ export async function runWorker(options: WorkerOptions, signal: AbortSignal): Pr
       touchMs: options.heartbeat.touchMs,
       models: [...options.models.keys()],
       contents: () => models.ownContents(),
-      open: modelOpener({ ...options, stateStore, ownBytes: database.ownBytes }, signal),
+      open: modelOpener({ ...options, stateStore, givesWay: false, ownBytes: database.ownBytes }, signal),
       onOpened: options.onReady,
       onImage: ({ elapsedMs }) => options.onDrawn(elapsedMs),
       onTrouble: (what, error) => logger.error({ err: error }, what),

@@ -16,16 +16,18 @@ export interface EngineOptions {
 
 export interface OpenerParts extends EngineOptions {
   readonly stateStore: PictureStore;
+  /** Answers of this process come before what is drawn. */
+  readonly givesWay: boolean;
   /** Memory of this process that is the database's. */
   readonly ownBytes: number;
 }
 
 /** Its models are opened until the signal. */
 export function modelOpener(parts: OpenerParts, signal: AbortSignal): OpenModel {
-  const { models, openEngine, modelContent, stateStore, ownBytes } = parts;
+  const { models, openEngine, modelContent, stateStore, givesWay, ownBytes } = parts;
   return async (model) => {
     const request = withoutDatabase(models.get(model)!, ownBytes);
-    const engine = await openEngine({ ...request, onlyNames: true, signal });
+    const engine = await openEngine({ ...request, onlyNames: true, givesWay, signal });
     const content = await modelContent(request);
     return {
       engine,
