@@ -78,6 +78,7 @@ JOBS = [
     {**COMMON, "name": "features", "seed": 11, "steps": 5, "negative": "fog", "controls": [{"net": "features", "image": "init.png", "weight": 0.9, "end": 0.6}]},
     {**COMMON, "name": "control-lora", "seed": 12, "negative": "fog", "controls": [{"net": "sketch", "image": "init.png", "weight": 0.8}, {**LIGHT, "weight": 0.5}]},
     {**COMMON, "name": "control-lora-and-lora", "seed": 13, "steps": 3, "fur": 0.7, "controls": [{"net": "sketch", "image": "soft.png"}]},
+    {**COMMON, "name": "passes", "seed": 14, "steps": 3, "hires": {"scale": 1.5, "strength": 0.7, "steps": 4}, "controls": [{**EDGES, "pass": "first"}, {**LIGHT, "pass": "second", "weight": 0.8}]},
 ]  # fmt: skip
 
 
@@ -215,6 +216,8 @@ def picture(job: dict) -> np.ndarray:
     nets = [lora_net(state) if control["net"] in LORAS else net(control["net"], 60 + names.index(control["net"])).float() for control in job["controls"]]
     if job["controls"][0]["net"] in ADAPTERS:
         return featured(job, base, nets[0])
+    if any("pass" in control for control in job["controls"]):
+        return in_passes(job, base, nets)
     union = any(control["net"] in UNIONS for control in job["controls"])
     kind = StableDiffusionXLControlNetUnionPipeline if union else (
         StableDiffusionXLControlNetInpaintPipeline if "mask" in job else StableDiffusionXLControlNetImg2ImgPipeline if "init" in job else StableDiffusionXLControlNetPipeline
@@ -264,6 +267,26 @@ def lora_net(base: dict) -> ControlNetModel:
     model = ControlNetModel(**LORAS["sketch"])
     model.load_state_dict(control_lora(base, 70)[0])
     return model
+
+
+def in_passes(job: dict, base, nets: list) -> np.ndarray:
+    """The first pass steered by the first network, the second by the second."""
+    hires, (first, second) = job["hires"], job["controls"]
+    told = {"prompt": job["prompt"], "guidance_scale": job["guidance"], "generator": torch.Generator("cpu").manual_seed(job["seed"])}
+    one = StableDiffusionXLControlNetPipeline(**base.components, controlnet=nets[0], force_zeros_for_empty_prompt=base.config.force_zeros_for_empty_prompt)
+    two = StableDiffusionXLControlNetImg2ImgPipeline(**base.components, controlnet=nets[1], force_zeros_for_empty_prompt=base.config.force_zeros_for_empty_prompt)
+    for pipe in (one, two):
+        pipe.set_progress_bar_config(disable=True)
+    small = one(
+        image=opened(first["image"]), num_inference_steps=job["steps"], width=job["width"], height=job["height"], output_type="latent", **told,
+    ).images  # fmt: skip
+    larger = [int(side // base.vae_scale_factor * hires["scale"]) for side in (job["height"], job["width"])]
+    image = torch.nn.functional.interpolate(small, size=larger, mode="bilinear", antialias=False)
+    height, width = (side * base.vae_scale_factor for side in larger)
+    return np.asarray(two(
+        image=image, control_image=opened(second["image"]), strength=hires["strength"], num_inference_steps=hires["steps"], height=height, width=width,
+        controlnet_conditioning_scale=second["weight"], **told,
+    ).images[0])  # fmt: skip
 
 
 def featured(job: dict, base, adapter: T2IAdapter) -> np.ndarray:

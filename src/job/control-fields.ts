@@ -1,6 +1,6 @@
 /** @file The field of a job that names networks which steer it by pictures. Part of fields.ts. */
 import type { PictureFit } from "../image/picture-fit.ts";
-import type { ControlUse } from "./control-use.ts";
+import type { ControlPass, ControlUse } from "./control-use.ts";
 import type { Fields } from "./field-type.ts";
 import { parseInfotext } from "./infotext-text.ts";
 
@@ -33,12 +33,19 @@ const RESIZE_MODES = {
   crop: "Crop and Resize",
   fill: "Resize and Fill",
 } as const satisfies Record<PictureFit, string>;
+const PASS = "Hr Option";
+/** By the extension's names. */
+const PASSES = {
+  both: "Both",
+  first: "Low res only",
+  second: "High res only",
+} as const satisfies Record<ControlPass, string>;
 const GUESSES = "ControlNet is more important";
 
 /** As sd-webui-controlnet writes a unit (internal_controlnet/external_code.py), and the picture's name, which it has not. */
 function controlEntry(control: ControlUse): string {
   const { file, image, weight = 1, start = 0, end = 1, guess, mode, preprocess = "none", low, high } = control;
-  const { fit = "stretch" } = control;
+  const { fit = "stretch", pass = "both" } = control;
   const entries = {
     Module: preprocess,
     Model: file,
@@ -47,6 +54,7 @@ function controlEntry(control: ControlUse): string {
     "Guidance Start": start,
     "Guidance End": end,
     "Control Mode": guess ? GUESSES : "Balanced",
+    ...(pass !== "both" && { [PASS]: PASSES[pass] }),
     ...(low !== undefined && { [THRESHOLDS.low]: low }),
     ...(high !== undefined && { [THRESHOLDS.high]: high }),
     // As ControlNet Union has it in Forge.
@@ -66,6 +74,7 @@ function controlOfEntry(text: string, entries: ReadonlyMap<string, string>): unk
   const found = parseInfotext(text).entries;
   const [module, image, mode] = ["Module", "Image", "Union Control Type"].map((name) => found.get(name));
   const [fit] = Object.entries(RESIZE_MODES).find(([, name]) => name === found.get("Resize Mode")) ?? [];
+  const [pass] = Object.entries(PASSES).find(([, name]) => name === found.get(PASS)) ?? [];
   return {
     file: found.get("Model"),
     ...(image !== undefined && { image }),
@@ -76,6 +85,7 @@ function controlOfEntry(text: string, entries: ReadonlyMap<string, string>): unk
     ...(mode !== undefined && { mode }),
     ...(module !== undefined && module !== "none" && { preprocess: module }),
     ...(fit !== undefined && fit !== "stretch" && { fit }),
+    ...(pass !== undefined && pass !== "both" && { pass }),
     ...numberOf(found, THRESHOLDS.low, "low"),
     ...numberOf(found, THRESHOLDS.high, "high"),
   };

@@ -22,10 +22,20 @@ export interface ControlUse {
   readonly preprocess?: ControlPreprocessor;
   /** How it comes to the job's shape. Default "stretch". */
   readonly fit?: PictureFit;
+  /** Of a job with a second pass: which of both it steers. Default "both". */
+  readonly pass?: ControlPass;
   /** 0..255. Of canny (default 100) and of threshold (default 127). */
   readonly low?: number;
   /** 0..255. Of canny (default 200). */
   readonly high?: number;
+}
+
+const PASSES = ["both", "first", "second"] as const;
+export type ControlPass = (typeof PASSES)[number];
+
+/** Whether it steers such a pass. `twice`: the job has a second one; else there is nothing to choose, as in A1111's extension. */
+export function steersPass({ pass = "both" }: ControlUse, which: "first" | "second", twice: boolean): boolean {
+  return !twice || pass === "both" || pass === which;
 }
 
 /** As xinsir's ControlNet Union numbers them; the last two are ProMax's. */
@@ -84,6 +94,11 @@ const PARTS = {
     usage: "--control-fit <name>",
     description:
       "how its picture comes to the job's shape: stretch, crop to its middle, fill around it (default: stretch)",
+  },
+  pass: {
+    kind: { type: "choice", values: PASSES },
+    usage: "--control-pass <name>",
+    description: "which passes of a job with --hires-scale the --control before it steers (default: both)",
   },
   low: {
     kind: { type: "decimal", min: 0, max: MAX_THRESHOLD },

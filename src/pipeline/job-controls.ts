@@ -3,7 +3,7 @@ import { controlPictureBytes, fittedPicture, preparedPicture } from "../image/co
 import type { RgbPicture } from "../image/mask.ts";
 import { fittedSize } from "../image/picture-fit.ts";
 import { resampleBytes } from "../image/resample.ts";
-import { type ControlUse, controlMode } from "../job/control-use.ts";
+import { type ControlUse, controlMode, steersPass } from "../job/control-use.ts";
 import type { PictureSize } from "../job/job.ts";
 import { atStep } from "../models/conditioning.ts";
 import type { ControlInput, ControlNetwork, ControlShape } from "../models/control.ts";
@@ -16,9 +16,9 @@ export interface JobControl {
   readonly network: ControlNetwork;
 }
 
-/** What one of them looks at, at the sizes of a job's passes: [height, width, 3] bytes each. */
+/** What one of them looks at, at the sizes of the passes that it steers: [height, width, 3] bytes each. */
 export interface ControlPictures {
-  readonly first: RgbPicture;
+  readonly first?: RgbPicture | undefined;
   readonly hires?: RgbPicture | undefined;
 }
 
@@ -64,7 +64,8 @@ export function controlPictures(
   hires: PictureSize | undefined,
 ): ControlPictures {
   const at = (size: PictureSize): RgbPicture => preparedPicture(fittedPicture(source, size, use), size, use);
-  return { first: at(first), ...(hires && { hires: at(hires) }) };
+  const steers = (pass: "first" | "second") => steersPass(use, pass, hires !== undefined);
+  return { ...(steers("first") && { first: at(first) }), ...(hires && steers("second") && { hires: at(hires) }) };
 }
 
 /** Most host memory that `controlPictures` takes beside what it gives. */

@@ -261,8 +261,16 @@ async function* draw(
 function controlsFor({ controls, planned: { described } }: LegsContext, stage: DescribedStage, course: Course) {
   if (!controls || stage === described.refined) return undefined;
   const { steering, pictures } = controls;
-  const own = pictures.map(({ first, hires }) => (stage === described.hires ? hires! : first));
-  return controlInputs(steering, own, course);
+  const looked = steering.flatMap((control, i) => {
+    const picture = pictures[i]![stage === described.hires ? "hires" : "first"];
+    return picture ? [{ control, picture }] : [];
+  });
+  const own = looked.map(({ picture }) => picture);
+  return controlInputs(
+    looked.map(({ control }) => control),
+    own,
+    course,
+  );
 }
 
 /** None of a refiner's steps. */

@@ -4,6 +4,7 @@
  */
 import { UsageError } from "../errors.ts";
 import { encoderBytesPerPixel } from "../image/picture-writer.ts";
+import { steersPass } from "../job/control-use.ts";
 import type { FullJob } from "../job/job.ts";
 import type { LearnedWord } from "../models/conditioning.ts";
 import type { Checkpoint } from "../models/family.ts";
@@ -128,13 +129,14 @@ export function jobShape(checkpoint: Checkpoint, job: ShapedJob): JobShape {
   const { first: script, second } = scriptsOf(checkpoint, job, hires);
   const { format = "png", lossless, adapters, hiresAdapters = adapters, steering } = job;
   const told = second && { text: textShapeOf(second, script), batch: batchOf(second) };
-  const controlsOf = ({ course }: Leg, prompts: PromptScript) =>
-    steering && {
-      controls: controlShapes(steering, course, { batch: batchOf(prompts), negatives: negativesOf(prompts) }),
-    };
+  const controlsOf = ({ course }: Leg, prompts: PromptScript, pass: "first" | "second") => {
+    const own = steering?.filter(({ use }) => steersPass(use, pass, Boolean(job.hiresScale)));
+    if (!own || own.length === 0) return undefined;
+    return { controls: controlShapes(own, course, { batch: batchOf(prompts), negatives: negativesOf(prompts) }) };
+  };
   return {
     batch: batchOf(script),
-    ...controlsOf(first, script),
+    ...controlsOf(first, script, "first"),
     ...(job.imagePrompts && { imagePrompts: imagePromptShapes(job.imagePrompts, negativesOf(script)) }),
     width: job.width,
     height: job.height,
@@ -163,7 +165,7 @@ export function jobShape(checkpoint: Checkpoint, job: ShapedJob): JobShape {
         modelCalls: hires.course.calls.length,
         ...(hiresAdapters && { adapters: adaptersShape(hiresAdapters, hires.course) }),
         ...told,
-        ...controlsOf(hires, second ?? script),
+        ...controlsOf(hires, second ?? script, "second"),
         enlarges: hires.places.sample === undefined ? "latent" : "picture",
         ...(job.upscaler && { upscaler: job.upscaler }),
       },

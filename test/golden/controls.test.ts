@@ -74,7 +74,7 @@ test("a union that is not told the kind of its picture, or one that it doesn't k
 });
 
 /** What others show as well. */
-const SHOWN_BY_OTHERS = ["one", "unguided", "img2img", "union", "control-lora"];
+const SHOWN_BY_OTHERS = ["one", "unguided", "img2img", "union", "control-lora", "hires"];
 const drawn = searched(
   jobs.filter(({ name }) => !SHOWN_BY_OTHERS.includes(name)),
   jobs,

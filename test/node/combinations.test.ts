@@ -55,8 +55,8 @@ const MOSS_TENSORS = [
 
 const NETS = ["sketch.safetensors", "edges", "lines.safetensors", "light.safetensors", "union", "features"];
 
-/** `begins`: with a picture, which controls look at where they have none. */
-function control(begins: boolean): ControlUse {
+/** `begins`: with a picture, which controls look at where they have none. `twice`: the job has a second pass. */
+function control(begins: boolean, twice: boolean): ControlUse {
   const net = pick(...NETS);
   return {
     file: pathOf(`controls/${net}`),
@@ -66,6 +66,7 @@ function control(begins: boolean): ControlUse {
     ...maybe(0.3, () => ({ end: pick(0.5, 0.8) })),
     ...maybe(net === "features" ? 0 : 0.25, () => ({ guess: true })),
     ...maybe(net === "union" ? 1 : 0, () => ({ mode: pick("depth", "canny", "7") })),
+    ...maybe(twice ? 0.4 : 0, () => ({ pass: pick("first", "second") })),
     ...maybe(0.2, () => ({ preprocess: pick("canny", "invert", "grey", "threshold", "tile") })),
   };
 }
@@ -92,25 +93,25 @@ function imagePrompt(): IpAdapterUse {
 function drawnJob(refines: boolean): GenerateJob {
   const begins = random() < 0.4;
   const twice = !begins && random() < 0.5;
-  const controls = [control(begins), ...some(1, () => control(begins))];
+  const controls = [control(begins, twice), ...some(1, () => control(begins, twice))];
   // A T2I-Adapter's sides are multiples of 16.
   const wide = controls.some(({ file }) => file.endsWith("features"));
   return {
-    ...{ prompt: "a mill", seed: Math.floor(random() * 1e6), steps: refines ? 3 : pick(2, 3), guidance: pick(1, 3) },
+    ...{ prompt: "a mill", seed: Math.floor(random() * 1e6), steps: refines ? 6 : pick(2, 3), guidance: pick(1, 3) },
     ...{ width: pick(16, 32), height: pick(16, 32) },
     controls,
     ...maybe(0.5, () => ({ negativePrompt: "fog" })),
     ...maybe(0.5, () => ({ sampler: pick("dpmpp-2m", "euler-a", "heun", "ddim", "lcm", "dpmpp-sde") })),
     ...maybe(0.2, () => ({ promptSyntax: "a1111" as const, prompt: "a (mill:1.2) [fog:rain:0.5] AND a lake" })),
-    ...maybe(begins ? 1 : 0, () => ({ initImage: pictureOf("init"), strength: pick(0.7, 0.9) })),
+    ...maybe(begins ? 1 : 0, () => ({ initImage: pictureOf("init"), strength: refines ? 0.9 : pick(0.7, 0.9) })),
     ...maybe(begins ? 0.5 : 0, () =>
       pick<Partial<GenerateJob>>({ maskImage: pictureOf("mask"), maskBlur: pick(1, 4) }, { detail: "20,20,30,20" }),
     ),
     ...maybe(0.6, () => ({ loras: [lora(), ...some(1, lora)] })),
     ...maybe(twice ? 1 : 0, () => ({
       hiresScale: wide ? 2 : pick(1.5, 2),
-      hiresStrength: pick(0.5, 1),
-      hiresSteps: 2,
+      hiresStrength: refines ? 1 : pick(0.5, 1),
+      hiresSteps: refines ? 6 : 2,
     })),
     ...maybe(twice ? 0.5 : 0, () => ({ hiresUpscaler: "lanczos" })),
     ...maybe(twice ? 0.5 : 0, () => ({ hiresLoras: some(2, lora) })),
@@ -170,7 +171,7 @@ for (const refines of searched([false], [false, true])) {
     writeFileSync(MOSS, encodeSafetensors(MOSS_TENSORS));
     const refiner = refines ? { refiner: pathOf("from-pictures/refiner") } : {};
     await using engine = await openEngine({ model: pathOf("golden/deep"), backend: "reference", ...refiner });
-    for (let i = 0; i < searched(1, 40); i++) {
+    for (let i = 0; i < searched(1, refines ? 15 : 40); i++) {
       const job = drawnJob(refines);
       await requireSameHoweverDrawn(engine, job).catch((error: Error) => {
         throw new Error(`${JSON.stringify(job)}: ${error.message}`, { cause: error });

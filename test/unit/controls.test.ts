@@ -236,12 +236,21 @@ test("flags are read into the control before them, in their order; the texts of 
   const read = (line: string) => valuesOf(JOB_FIELDS, command.parse(line.split(" "), { from: "user" }).opts()).controls;
   const controls = [
     { file: "a", image: "x.png", weight: 0.5, guess: true },
-    { file: "b.safetensors", image: "y.png", start: 0.25, end: 0.75, preprocess: "canny", low: 30, high: 90.5 },
+    {
+      file: "b.safetensors",
+      image: "y.png",
+      start: 0.25,
+      end: 0.75,
+      preprocess: "canny",
+      pass: "first",
+      low: 30,
+      high: 90.5,
+    },
   ] as const;
   const line =
     "--control a --control-image x.png --control-weight 0.5 --control-guess " +
     "--control b.safetensors --control-end 0.75 --control-image y.png --control-start 0.25 --control-preprocess canny " +
-    "--control-high 90.5 --control-low 30";
+    "--control-pass first --control-high 90.5 --control-low 30";
   assert.deepEqual(read(line), controls);
   for (const [wrong, words] of [
     ["--control-image x.png --control a", /E_USAGE --control-image: there is no --control before it/],

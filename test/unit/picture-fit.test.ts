@@ -39,7 +39,7 @@ test("a control's picture is prepared before its frame: the frame is no edge", (
   const row = [255, 255, 255, 255, 0, 0, 0, 0];
   // As many of each at the edge: the median of 0 and 255 is 127.5.
   const frame = Array(8).fill(127);
-  assert.deepEqual(greyOf(first.rgb), [frame, frame, row, row, row, row, frame, frame].flat());
+  assert.deepEqual(greyOf(first!.rgb), [frame, frame, row, row, row, row, frame, frame].flat());
   const crop = controlPictures(source, { file: "c", fit: "crop" }, { width: 4, height: 4 }, undefined);
-  assert.deepEqual(greyOf(crop.first.rgb), Array(4).fill([0, 0, 255, 255]).flat());
+  assert.deepEqual(greyOf(crop.first!.rgb), Array(4).fill([0, 0, 255, 255]).flat());
 });

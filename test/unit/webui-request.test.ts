@@ -74,7 +74,7 @@ test("units of ControlNet are a job's controls, with what says nothing to us by 
   const whole = {
     ...{ ...unit, mask: null, module: "canny", weight: 0.8, resize_mode: "Resize and Fill", low_vram: false },
     ...{ processor_res: 512, threshold_a: 64, threshold_b: 64, guidance_start: 0.1, guidance_end: 0.9 },
-    ...{ control_mode: 2, pixel_perfect: false, guessmode: null, hr_option: "Both", enabled: true },
+    ...{ control_mode: 2, pixel_perfect: false, guessmode: null, hr_option: "High res only", enabled: true },
   };
   const { job, ignored } = asked(
     controlNet(whole, { ...unit, enabled: false }, null, { model: "None", module: "none" }),
@@ -88,6 +88,7 @@ test("units of ControlNet are a job's controls, with what says nothing to us by 
       end: 0.9,
       guess: true,
       fit: "fill",
+      pass: "second",
       preprocess: "canny",
     },
   ]);

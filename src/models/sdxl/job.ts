@@ -48,8 +48,10 @@ export class SdxlJob implements DescribedJob {
     this.#graphs = textGraphs(configs, chunkTokens, shape);
     this.#first = new SdxlStage(parts, { ...shape, looks: shape.pictures?.encoded ?? 0 }, chunkTokens, "");
     const looks = hires?.enlarges === "picture" ? 1 : 0;
+    const { controls } = hires ?? {};
     this.hires =
-      hires && new SdxlStage(parts, { ...shape, ...hires, otherCalls: undefined, looks }, chunkTokens, "hires.");
+      hires &&
+      new SdxlStage(parts, { ...shape, ...hires, controls, otherCalls: undefined, looks }, chunkTokens, "hires.");
     if (hires?.upscaler)
       this.enlarging = { phase: ENLARGE, upscaling: new Upscaling(hires.upscaler.config, this.#first) };
     this.phaseOf = { encode: ENCODE, ...this.#first.phaseOf };
@@ -130,9 +132,14 @@ function describePhases(
   const wholeBytes = detail ? 4 * detail.whole.width * detail.whole.height : 0;
   const pictureBytes = pictures ? (pictures.masked ? 4 : 3) * first.width * first.height + wholeBytes : 0;
   // What controls look at, at each size.
-  const sizes = [...(shape.controls ? [first] : []), ...(hires?.controls && second ? [second] : [])];
-  const controlBytes =
-    sizes.reduce((sum, { width, height }) => sum + 3 * width * height, 0) * (shape.controls?.length ?? 0);
+  const looked = [
+    { size: first, controls: shape.controls },
+    { size: second, controls: hires?.controls },
+  ];
+  const controlBytes = looked.reduce(
+    (sum, { size, controls }) => sum + 3 * (size ? size.width * size.height : 0) * (controls?.length ?? 0),
+    0,
+  );
   const stages = second ? [first, second] : [first];
   const seenBytes = imagePromptBytes(shape.imagePrompts ?? [], context, stages);
   const rowBytes = (asked: number, long: number) => Math.max(2, asked) * long * chunkBytes;

@@ -28,7 +28,7 @@ export function controlTests(studio: () => StudioUnderTest): void {
     await page.getByLabel("Network", { exact: true }).selectOption("edges");
     const source = await readPicture(new Uint8Array(buffer), { name: "grey.png" });
     const assertShows = async (use: Omit<ControlUse, "file">) => {
-      const { rgb } = controlPictures(source, { file: "", ...use }, SIZE, undefined).first;
+      const { rgb } = controlPictures(source, { file: "", ...use }, SIZE, undefined).first!;
       await page.waitForFunction(isShown, Buffer.from(rgb).toString("base64"));
     };
     await assertShows({});

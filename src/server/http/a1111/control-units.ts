@@ -1,7 +1,7 @@
 /** @file Units of A1111's ControlNet extension (sd-webui-controlnet and Forge, their API's names, old ones included) as a job's controls. */
 
 import type { PictureFit } from "../../../image/picture-fit.ts";
-import type { ControlUse } from "../../../job/control-use.ts";
+import type { ControlPass, ControlUse } from "../../../job/control-use.ts";
 import type { IpAdapterUse } from "../../../job/ip-adapter-use.ts";
 import { isJsonObject, type JsonObject } from "../../../source/json-fields.ts";
 import { ADAPTER_READ, adapterOf, isAdapterUnit } from "./adapter-units.ts";
@@ -39,7 +39,7 @@ const READ = [
   ...["guessmode", "union_control_type", "threshold_a", "threshold_b", "lowvram", "low_vram", "save_detected_map"],
 ];
 /** Of units that steer, beside those. */
-const CONTROL_READ = ["resize_mode"];
+const CONTROL_READ = ["resize_mode", "hr_option"];
 /** By names, old ones included, and numbers; the fourth is A1111's own for latents. */
 const RESIZE_MODES: Readonly<Record<string, PictureFit>> = {
   ...{ "just resize": "stretch", "crop and resize": "crop", "resize and fill": "fill" },
@@ -47,8 +47,13 @@ const RESIZE_MODES: Readonly<Record<string, PictureFit>> = {
   ...{ "envelope (outer fit)": "fill", "outer fit (shrink to fit)": "fill" },
   ...{ "0": "stretch", "1": "crop", "2": "fill", "3": "stretch" },
 };
+/** By names, and numbers. */
+const PASSES: Readonly<Record<string, ControlPass>> = {
+  ...{ both: "both", "low res only": "first", "high res only": "second" },
+  ...{ "0": "both", "1": "first", "2": "second" },
+};
 /** Which our own way is. */
-const OURS: JsonObject = { resize_mode: "Just Resize", pixel_perfect: true, hr_option: "Both" };
+const OURS: JsonObject = { resize_mode: "Just Resize", pixel_perfect: true };
 
 export interface ControlUnits {
   readonly controls: readonly ControlUse[];
@@ -95,6 +100,7 @@ function controlOf(unit: JsonObject): ControlUse {
   if (importance === "prompt")
     throw wrong("alwayson_scripts", "control_mode: that the prompt is more important is not here");
   const fit = named("resize_mode", unit.resize_mode, RESIZE_MODES, "Crop and Resize");
+  const pass = named("hr_option", unit.hr_option, PASSES, "Both");
   const kind = named("union_control_type", unit.union_control_type, KINDS, "Unknown");
   const picture = pictureOf(unit);
   return {
@@ -106,6 +112,7 @@ function controlOf(unit: JsonObject): ControlUse {
     ...((importance === "network" || unit.guessmode === true) && { guess: true }),
     ...(kind !== undefined && { mode: kind }),
     ...(fit !== "stretch" && { fit }),
+    ...(pass !== "both" && { pass }),
     ...(preprocess !== undefined && { preprocess, ...thresholdsOf(unit, preprocess) }),
   };
 }
