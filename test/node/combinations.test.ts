@@ -81,10 +81,12 @@ function lora(): LoraUse {
 }
 
 function imagePrompt(): IpAdapterUse {
+  const images = ["soft", ...some(1, () => "init")].map(pictureOf);
   return {
     file: pathOf(`image-prompts/${pick("base.safetensors", "plus.bin")}`),
     encoder: pathOf("image-prompts/image_encoder"),
-    images: ["soft", ...some(1, () => "init")].map(pictureOf),
+    images,
+    ...maybe(0.5, () => ({ masks: images.map(() => pictureOf("mask")) })),
     ...maybe(0.5, () => ({ weight: 0.6 })),
     ...maybe(0.3, () => ({ end: 0.5 })),
   };
@@ -115,7 +117,7 @@ function drawnJob(refines: boolean): GenerateJob {
     })),
     ...maybe(twice ? 0.5 : 0, () => ({ hiresUpscaler: "lanczos" })),
     ...maybe(twice ? 0.5 : 0, () => ({ hiresLoras: some(2, lora) })),
-    ...maybe(0.35, () => ({ ipAdapters: [imagePrompt()] })),
+    ...maybe(0.35, () => ({ ipAdapters: [imagePrompt(), ...some(1, imagePrompt)] })),
     ...maybe(refines ? 1 : 0, () => ({ refinerStart: 0.5 })),
     ...maybe(0.2, () => ({ subseed: 5, subseedStrength: 0.3 })),
   };
