@@ -376,3 +376,14 @@ test("our JSON with values that can't be: each is left out with a note, the othe
   assert.equal(settingsOfSolvayJson('{"prompt":"x"}'), undefined);
   assert.equal(settingsOfSolvayJson('{"version":"1","seed":18446744073709551615}')!.job.seed, "18446744073709551615");
 });
+
+test("what would change the picture and isn't understood is told and taken by nothing: a seed's shift, a list with one bad item", () => {
+  const read = (more: string) =>
+    settingsOfInfotext(
+      `a lake\nSteps: 20, Sampler: Euler a, CFG scale: 7, Seed: 1, Size: 512x512, ${more}, Version: v1.10.1`,
+    )!;
+  assert.deepEqual(read("ENSD: 0").notes, []);
+  assert.deepEqual(read("ENSD: 31337").notes, ["ENSD: 31337 is not understood here: left out"]);
+  const { job, notes } = read('ControlNet 0: "nonsense"');
+  assert.deepEqual([job.controls, notes], [undefined, ["ControlNet 0: nonsense is not understood here: left out"]]);
+});
