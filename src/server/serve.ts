@@ -25,6 +25,7 @@ import { Imports } from "./work/imports.ts";
 import { LiveView } from "./work/live-view.ts";
 import { type EngineOptions, modelOpener } from "./work/open-model.ts";
 import { Previews } from "./work/previews.ts";
+import { SharedPreviews } from "./work/shared-previews.ts";
 import { work } from "./work/worker.ts";
 
 export interface ServeOptions extends BackingOptions, EngineOptions {
@@ -73,7 +74,8 @@ export async function serve(options: ServeOptions, signal: AbortSignal): Promise
     }
   };
   owned.use(keepPruned({ database, store, stateStore, purge, onTrouble }));
-  const previews = new Previews();
+  const now = () => performance.now();
+  const previews = new Previews(database.shared ? new SharedPreviews({ database, now, onTrouble }) : undefined);
   const metrics = new Metrics(queue, database.ownBytes);
   let engine: Engine | undefined;
   const live = new LiveView(() => engine);
@@ -93,7 +95,7 @@ export async function serve(options: ServeOptions, signal: AbortSignal): Promise
     imports: new Imports(library, storeFolder, stop),
     ...{ database, queue, log, assets, thumbnails, previews, live, metrics, library, hashes, models, entries },
     ...{ model: models.standingRequest, worker: options.worker, engine: () => engine, closing: stop },
-    fullQueue: new FullQueue(() => performance.now()),
+    fullQueue: new FullQueue(now),
     onFailure: (error) => onTrouble("failed", error),
   };
   http.serve(serverApp({ services, keys, logger, studio }).fetch);

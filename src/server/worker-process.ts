@@ -7,6 +7,7 @@ import { OfferedModels } from "./models.ts";
 import { LiveView } from "./work/live-view.ts";
 import { type EngineOptions, modelOpener } from "./work/open-model.ts";
 import { Previews } from "./work/previews.ts";
+import { SharedPreviews } from "./work/shared-previews.ts";
 import { work } from "./work/worker.ts";
 
 export interface WorkerOptions extends BackingOptions, EngineOptions {
@@ -21,10 +22,12 @@ export async function runWorker(options: WorkerOptions, signal: AbortSignal): Pr
   await using backing = await openBacking(options, logger, signal);
   const { database, claims, log, store, stateStore, assets, entries } = backing;
   const { modelContent: contentOf } = options;
+  const onTrouble = (what: string, error: unknown) => logger.error({ err: error }, what);
+  const previews = new Previews(new SharedPreviews({ database, now: () => performance.now(), onTrouble }));
   const models = new OfferedModels({ own: options.models, entries, contentOf, draws: true });
   await work(
     {
-      ...{ claims, log, assets, store, stateStore, entries, previews: new Previews() },
+      ...{ claims, log, assets, store, stateStore, entries, previews },
       // Nobody watches here.
       live: new LiveView(() => undefined),
       touchMs: options.heartbeat.touchMs,
@@ -33,7 +36,7 @@ export async function runWorker(options: WorkerOptions, signal: AbortSignal): Pr
       open: modelOpener({ ...options, stateStore, givesWay: false, ownBytes: database.ownBytes }, signal),
       onOpened: options.onReady,
       onImage: ({ elapsedMs }) => options.onDrawn(elapsedMs),
-      onTrouble: (what, error) => logger.error({ err: error }, what),
+      onTrouble,
     },
     signal,
   );

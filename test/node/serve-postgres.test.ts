@@ -11,7 +11,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { runCli } from "../../src/cli/program.ts";
 import { BudgetError } from "../../src/errors.ts";
-import { encodePng } from "../../src/image/png.ts";
+import { decodePng, encodePng } from "../../src/image/png.ts";
 import type { GenerateJob } from "../../src/job/types.ts";
 import { openEngine } from "../../src/node.ts";
 import { Assets } from "../../src/server/pictures/assets.ts";
@@ -437,6 +437,10 @@ test("a server without an engine answers what needs none, and what a worker says
   const [long] = await ask(url, { prompt: "wait", steps: 3 });
   await delay(3 * LOST_AFTER_S * 1000);
   assert.equal((await call<JobJson>(`${url}/api/jobs/${long!.id}`)).state, "running");
+  // What it looks like is seen where it isn't drawn: the worker's preview of 8 pixels, 4 times its size.
+  const preview = await fetch(`${url}/api/jobs/${long!.id}/preview`);
+  const seen = await decodePng(new Uint8Array(await preview.arrayBuffer()));
+  assert.deepEqual([preview.status, seen.width, seen.height, seen.pixels[0]! <= 2], [200, 32, 32, true]);
   const told = await machines.postgres.query<{ type: string }>(
     `select type from solvay.events where job = '${long!.id}' and type in ('started', 'returned')`,
     [],
@@ -444,6 +448,7 @@ test("a server without an engine answers what needs none, and what a worker says
   );
   assert.deepEqual(told, [{ type: "started" }]);
   await call(`${url}/api/jobs/${long!.id}/cancel`, {});
+  while ((await fetch(`${url}/api/jobs/${long!.id}/preview`)).status !== 404) await delay(50);
 });
 
 test("a folder that takes no picture: the job is kept, tried again and says so; what is old is pruned, what is in use is not", {

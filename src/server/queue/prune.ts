@@ -41,6 +41,10 @@ export async function prune({ database, store, stateStore, purge }: Omit<PrunePa
     `delete from solvay.jobs where state in ('failed', 'cancelled') and finished_at < now() - make_interval(days => $1)`,
     [KEPT_DAYS],
   );
+  // Of workers that died.
+  await database.query(
+    "delete from solvay.previews p where not exists (select from solvay.jobs j where j.id = p.job and j.state = 'running')",
+  );
   await pruneUploads(database, store);
   for await (const name of stateStore.list("unfinished")) {
     const [, id] = /^unfinished\/([0-9a-f-]{36})\.solvay$/.exec(name) ?? [];

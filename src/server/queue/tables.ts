@@ -126,6 +126,18 @@ const VERSIONS: readonly string[] = [
   alter table solvay.workers add column contents jsonb not null default '{}';
   alter table solvay.workers add column info jsonb;
   `,
+  `
+  -- What jobs that run look like, for other processes; nothing is lost with it.
+  create unlogged table solvay.previews (
+    job uuid primary key,
+    step int not null,
+    steps int not null,
+    width int not null,
+    height int not null,
+    -- height x width x 3
+    rgb bytea not null
+  );
+  `,
 ];
 
 /** Held while tables are made: several processes may start at once. */

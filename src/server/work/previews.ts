@@ -16,6 +16,15 @@ export interface StepTimes {
   readonly etaMs: number;
 }
 
+/** The previews of several processes. */
+export interface PreviewSharing {
+  put(job: string, preview: Preview): void;
+  /** The job is over. */
+  remove(job: string): void;
+  /** What another process has told of it. */
+  read(job: string): Promise<Preview | undefined>;
+}
+
 /** Of jobs that were stopped; the oldest go first. */
 const MAX_STOPPED = 64;
 const MAX_STOPPED_BYTES = 16 * 1024 ** 2;
@@ -25,6 +34,12 @@ export class Previews {
   readonly #times = new Map<string, StepTimes>();
   /** Of those whose jobs are over. */
   readonly #stopped = new Set<string>();
+  readonly #shared: PreviewSharing | undefined;
+
+  /** `shared`: where other processes have theirs; undefined: there are none. */
+  constructor(shared?: PreviewSharing) {
+    this.#shared = shared;
+  }
 
   step(job: string, { step, steps, stepMs, etaMs }: StepTimes): void {
     this.#times.set(job, { step, steps, stepMs, etaMs });
@@ -37,6 +52,12 @@ export class Previews {
   set(job: string, preview: Preview): void {
     this.#stopped.delete(job);
     this.#previews.set(job, preview);
+    this.#shared?.put(job, preview);
+  }
+
+  /** This process's own, else what another one has told. */
+  async find(job: string): Promise<Preview | undefined> {
+    return this.#previews.get(job) ?? (await this.#shared?.read(job));
   }
 
   get(job: string): Preview | undefined {
@@ -46,6 +67,7 @@ export class Previews {
   /** The job is over. `drawn`: there is a picture in its place; else what was seen last stays for a while. */
   end(job: string, drawn: boolean): void {
     this.#times.delete(job);
+    this.#shared?.remove(job);
     if (drawn) this.#previews.delete(job);
     else if (this.#previews.has(job)) this.#stopped.add(job);
     let bytes = 0;

@@ -184,7 +184,7 @@ async function progress(services: Services, skipImage: boolean): Promise<JsonObj
   const done = jobs.filter((job) => job.state !== "queued" && job.state !== "running").length;
   // Several may be drawn side by side.
   const drawn = all.filter(({ request }) => request === running.request);
-  const preview = previews.get(running.id);
+  const preview = await previews.find(running.id);
   const { step = running.step, steps = running.steps ?? 0, etaMs = 0, stepMs = 0 } = previews.times(running.id) ?? {};
   const shares = drawn.map(({ id, ...job }) => previews.times(id) ?? { step: job.step, steps: job.steps ?? 0 });
   const shareDone = shares.reduce((sum, each) => sum + (each.steps > 0 ? each.step / each.steps : 0), 0);

@@ -6,7 +6,7 @@ import { schemaOf } from "../../../job/schema.ts";
 import type { JsonObject } from "../../../source/json-fields.ts";
 import type { EventLog, JobEvent } from "../../queue/event-log.ts";
 import type { Asking } from "../../queue/job-queue.ts";
-import { JOB_STATES, type JobRecord } from "../../queue/job-record.ts";
+import { isJobId, JOB_STATES, type JobRecord } from "../../queue/job-record.ts";
 import { ask, type Services } from "../../services.ts";
 import { previewPng } from "../../work/previews.ts";
 import { checkServed, MAX_COUNT, SERVED_LIMITS } from "../../work/served-job.ts";
@@ -134,7 +134,7 @@ export function jobRoutes(services: Services): readonly Route[] {
       },
       async handle(context) {
         const id = context.req.param("id") ?? "";
-        const preview = previews.get(id);
+        const preview = isJobId(id) ? await previews.find(id) : undefined;
         if (!preview) throw notFound(id);
         const { png } = await previewPng(preview, PREVIEW_SCALE);
         return new Response(png, {

@@ -131,9 +131,10 @@ async function* streamed(
   const sent = new Map<string, number>();
   const onStep = async ({ id }: JobRecord, step: number, steps: number) => {
     const due = Math.floor((step / steps) * (partialImages + 1));
-    const preview = services.previews.get(id);
     const before = sent.get(id) ?? 0;
-    if (!preview || due <= before || before >= partialImages) return;
+    if (due <= before || before >= partialImages) return;
+    const preview = await services.previews.find(id);
+    if (!preview) return;
     sent.set(id, before + 1);
     const { png, width, height } = await previewPng(preview, PARTIAL_SCALE);
     const b64_json = base64(png);
