@@ -127,7 +127,7 @@ function requireFamily(
   const isAdapter = known.some(({ tensors }) => [...tensors.keys()].some((role) => role !== "weight"));
   if (isAdapter && otherWidth === undefined && named === undefined) return;
   const family = otherWidth === undefined ? familyOfMetadata(metadata) : familyOfContext(otherWidth);
-  const isModel = known.length > 0 && !isAdapter;
+  const isModel = known.length > 0 && !isAdapter && named === undefined;
   const kind = fileKind(table.keys());
   const words = named ?? adapterFor(family ?? "a model that is not known here");
   const isOther = named === undefined && kind !== undefined && kind.id !== "adapter";
@@ -144,7 +144,8 @@ function requireFamily(
     code: "E_LORA_NO_MATCH",
     subject: name,
     problem: `${matched} of its ${table.size} tensors fit the model (${looks})`,
-    next: (isOther ? kind.next : undefined) ?? "use an adapter that was made for this model",
+    next:
+      (isOther || kind?.id === "controlnet" ? kind?.next : undefined) ?? "use an adapter that was made for this model",
   });
 }
 

@@ -8,7 +8,8 @@ type ByName = readonly (readonly [name: RegExp, words: string])[];
 
 /** Names with dots as underscores. Of several that fit the first counts. */
 const OTHER_FILES: ByName = [
-  [/(^|_)(lllite_|lora_controlnet|control_model_|controlnet_)/, "a ControlNet"],
+  [/^lora_controlnet$/, "a Control-LoRA"],
+  [/(^|_)(lllite_|control_model_|controlnet_)/, "a ControlNet"],
   [/^(image_proj|ip_adapter)_/, "an IP-Adapter"],
   [/^(clip_[lg]$|emb_params$|string_to_param)/, "a textual inversion embedding"],
   [/motion_modules_/, "an AnimateDiff motion model"],

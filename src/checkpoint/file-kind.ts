@@ -30,11 +30,12 @@ const UNET_START = /^((model\.)?diffusion_model|unet)\./;
 
 /** Of several that fit the first counts: files hold parts of other kinds, a checkpoint a VAE. */
 const KINDS: readonly (FileKind & { readonly names: RegExp })[] = [
+  { id: "controlnet", words: "a Control-LoRA", next: "give it with --control", names: /^lora_controlnet$/ },
   {
     id: "controlnet",
     words: "a ControlNet or T2I-Adapter",
     names:
-      /(^|_)lllite_|^lora_controlnet$|^(control_model|controlnet_\w+|zero_convs|input_hint_block)\.|^adapter\.(body|conv_in)\.|^body\.\d+\.(resnets|block[12])\./,
+      /(^|_)lllite_|^(control_model|controlnet_\w+|zero_convs|input_hint_block)\.|^adapter\.(body|conv_in)\.|^body\.\d+\.(resnets|block[12])\./,
   },
   {
     id: "adapter",

@@ -52,6 +52,7 @@ const KINDS: readonly Kind[] = [
     taken: ["--embedding"],
   },
   { file: written("steers", "controlnet_cond_embedding.conv_in.weight"), words: /a ControlNet/ },
+  { file: at("controls/sketch.safetensors"), words: /a Control-LoRA/, next: /--control/ },
   { file: written("looks", "image_proj.proj.weight"), words: /an IP-Adapter/ },
   { file: written("sees", "vision_model.post_layernorm.weight"), words: /an image encoder/ },
   { file: at("golden/flat/text_encoder/model.safetensors"), words: /a text encoder by itself/ },
