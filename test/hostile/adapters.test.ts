@@ -214,6 +214,16 @@ test("an alpha beyond all use is told, but not that of LoKr's whole factors, whi
   assert.equal(await excessOf([...whole, alpha]), undefined);
 });
 
+test("LoKr is scaled by its alpha where either factor has a rank", async () => {
+  const first = [`${Q}.lokr_w1_a`, [8, 2], 1] as const;
+  const tensors = [first, [`${Q}.lokr_w1_b`, [2, 8], 1] as const, [`${Q}.lokr_w2`, [80, 80], 1] as const];
+  const { adapter } = await openAdapter(await wholeFile([...tensors, [`${Q}.alpha`, [], 0.5]]), SDXL_NAMES);
+  const [change] = [...adapter.layers.get("unet")!.values()][0]!;
+  assert.ok(change?.kind === "difference");
+  // 1 * 1 + 1 * 1 of rank 2, times 1, times alpha / rank.
+  assert.equal((await valuesOf(change.weight))[7], 0.5);
+});
+
 test("E_NONFINITE: an alpha that is none; a missing or zero alpha is the rank's", async () => {
   const tensors = (alpha: number) => [
     [`${Q}.lora_down.weight`, [4, 640], 1] as const,

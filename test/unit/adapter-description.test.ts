@@ -148,6 +148,8 @@ test("alphas in diffusers' metadata: the network's, a module's own, by the root 
   assert.equal(await scaleOf({ "unet.lora_alpha": 8, "unet.use_rslora": true }), 4);
   assert.equal(await scaleOf({ "unet.lora_alpha": 8, "unet.alpha_pattern": { "attentions.0.proj_in": 2 } }), 0.5);
   assert.equal(await scaleOf({ "unet.lora_alpha": 8, "unet.alpha_pattern": { xproj_in: 2 } }), 2);
+  // The end of a name begins behind a dot.
+  assert.equal(await scaleOf({ "unet.lora_alpha": 8, "unet.alpha_pattern": { roj_in: 2 } }), 2);
   assert.equal(await scaleOf({ "text_encoder.lora_alpha": 8 }), 1);
   for (const bad of ["{", "[]", { "unet.lora_alpha": "8" }])
     await assert.rejects(scaleOf(bad), { code: "E_LORA_TENSOR" });
