@@ -29,6 +29,7 @@ import { TableBlocks } from "../../src/stream/blocks.ts";
 import { toFloat32 } from "../../src/tensor/dtype.ts";
 import { runBandProgram, runGraph, TEST_MACHINE } from "../graph-run.ts";
 import { openSdxlFolder } from "../sdxl-folder.ts";
+import { searched } from "../support/thorough.ts";
 
 const TOLERANCE = 5e-5;
 const MODELS = ["deep", "nested"] as const;
@@ -130,7 +131,9 @@ for (const component of ["textEncoder", "textEncoder2", "unet", "vae"] as const)
     const { golden, checkpoint } = loaded.get("nested")!;
     const { table } = checkpoint.components.get(component)!;
     const kinds = new Map([...table.keys()].map((key) => [key.replace(/\d+/g, "N"), key]));
-    for (const key of kinds.values()) {
+    // What is tried here are the fixtures, not the networks: of the largest network a third.
+    const every = component === "unet" ? searched(3, 1) : 1;
+    for (const key of [...kinds.values()].filter((_, i) => i % every === 0)) {
       // Of the first encoder the states before the last layer are read; its final norm and last layer are not.
       const unread = component === "textEncoder" && /final_layer_norm|layers\.1\./.test(key);
       const mutated = new Map(table).set(key, await scaled(table.get(key)!, 1.5));
