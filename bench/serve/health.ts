@@ -107,7 +107,7 @@ async function burst(requests: number): Promise<void> {
 
 async function measure(): Promise<void> {
   const state = mkdtempSync(path.join(tmpdir(), "solvay-health-"));
-  const line = [MAIN, "serve", "--backend", "cpu", "--port", "0", ...positionals];
+  const line = [...process.execArgv, MAIN, "serve", "--backend", "cpu", "--port", "0", ...positionals];
   const server = spawn(process.execPath, line, {
     env: { ...process.env, SOLVAY_STATE: state },
     stdio: ["ignore", "pipe", "ignore"],
