@@ -110,9 +110,9 @@ test("the picture beside a file is made small; what is no picture is refused, ot
 test("models of the Hugging Face cache, those of other families with the reason", async () => {
   const { models } = await library();
   assert.deepEqual(models, [
-    { name: "pretence", served: true, standing: true, open: true },
-    { name: "org/flat", served: false },
-    { name: "org/other", served: false, problem: "this is FluxPipeline" },
+    { name: "pretence", served: true, standing: true, open: true, importable: false },
+    { name: "org/flat", served: false, importable: true },
+    { name: "org/other", served: false, importable: false, problem: "this is FluxPipeline" },
   ]);
 });
 

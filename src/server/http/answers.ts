@@ -32,6 +32,9 @@ export const JOB = z.looseObject({
   priority: whole,
   step: whole,
   steps: whole.optional(),
+  preview: text
+    .optional()
+    .meta({ description: "address of what it looks like so far, or looked like when it was stopped" }),
   error: ERROR.optional(),
   asset: sha256.optional(),
   url: text.optional().meta({ description: "of its picture" }),
@@ -45,7 +48,10 @@ const UPSCALER = z.looseObject({ name: text, file: text, scale: whole }) satisfi
 export const UPSCALERS = z.looseObject({ upscalers: z.array(UPSCALER) });
 export const GRID = z.looseObject({
   axes: z.array(z.looseObject({ name: text, texts: z.array(text) })),
-  jobs: z.array(JOB).meta({ description: "a cell each, the first axis counting fastest" }),
+  jobs: z
+    .array(JOB.nullable())
+    .meta({ description: "a cell each, the first axis counting fastest; null: not asked for in this part" }),
+  next: whole.nullable().optional().meta({ description: "where from says to go on; null: nothing is left" }),
 });
 
 export const ASSET = z.looseObject({
@@ -84,7 +90,9 @@ export const IMPORT = z.looseObject({
   ...{ doneBytes: whole, totalBytes: whole, error: ERROR.optional(), result: text.optional() },
 }) satisfies z.ZodType<ImportState>;
 export const LIBRARY = z.looseObject({
-  models: z.array(z.looseObject({ name: text, served: z.boolean(), problem: text.optional() })),
+  models: z.array(
+    z.looseObject({ name: text, served: z.boolean(), importable: z.boolean(), problem: text.optional() }),
+  ),
   adapters: z.array(z.looseObject({ id: text, kind: text, name: text, problem: text.optional() })),
   imports: z.array(IMPORT),
 });
