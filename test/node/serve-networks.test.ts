@@ -213,4 +213,12 @@ test("ControlNets through A1111's API: the engine's own picture, which equals di
   near(found, await drawn(edges, { ...light, fit: "crop" }), 0);
   const stretched = await drawn(edges, light);
   assert.throws(() => near(found, stretched, 0), /255 off/);
+  // What pictures leave on the device is given back before another picture is enlarged: one budget holds for both.
+  const resident = async () => {
+    for await (const moment of engine.watch()) return moment.resident.length;
+    return 0;
+  };
+  assert.ok((await resident()) > 0);
+  await engine.upscale({ image: pathOf("init.png"), upscaler: `${UPSCALERS}/compact-x2.pth` });
+  assert.equal(await resident(), 0);
 });
