@@ -55,10 +55,10 @@ export function firstFailure(error: unknown): unknown {
   return first;
 }
 
-/** Text without control characters: those of hostile names never reach a terminal. */
+/** Text without control characters, line separators and marks that turn what follows around: those of hostile names never reach a terminal. */
 export function printable(text: string): string {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: stripping them is the point
-  return text.replace(/[\u0000-\u001f\u007f-\u009f]+/g, " ");
+  return text.replace(/[\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]+/g, " ");
 }
 
 function oneLine(text: string): string {

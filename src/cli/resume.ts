@@ -5,12 +5,11 @@ import type { Command } from "commander";
 import { printable, UsageError } from "../errors.ts";
 import type { OpenRequest } from "../job/checked.ts";
 import { BUDGET_FIELDS, OPEN_FIELDS } from "../job/fields.ts";
-import { namedPictures, withNamedPictures } from "../job/named-pictures.ts";
-import { pictureReference } from "../job/picture.ts";
 import { type PlaceInSeries, type ReadUnfinished, readUnfinished } from "../job/resume-file.ts";
 import type { EngineInfo, GenerateJob } from "../job/types.ts";
 import { type CliContext, interruptible, libraryOf } from "../terminal/context.ts";
 import { isSeriesFile, KeptSeries, readSeries, seriesIn } from "../terminal/kept-series.ts";
+import { hashesHere, jobHere } from "../terminal/moved-job.ts";
 import {
   addFields,
   type OptionValues,
@@ -215,49 +214,6 @@ async function list(context: CliContext, files: readonly string[], json: boolean
     }
   }
   if (files.length === 0 && !json) context.stdout.write("No unfinished picture is here.\n");
-}
-
-/** Files that the job names lie where they lay; one whose path means another file here is named by its whole path. */
-function jobHere(job: GenerateJob, then: string, now: string): GenerateJob {
-  const moved = new Map<string, string>();
-  for (const { name, reference: text } of namedPictures(job)) {
-    if (pictureReference(name, text).kind !== "file") continue;
-    if (path.resolve(then, text) !== path.resolve(now, text)) moved.set(name, path.resolve(then, text));
-  }
-  // What is no file there is a name, which means the same everywhere.
-  const whole = (file: string) => {
-    const there = path.resolve(then, file);
-    return there !== path.resolve(now, file) && existsSync(there) ? there : file;
-  };
-  const files = <Use extends { readonly file: string }>(uses: readonly Use[] | undefined) =>
-    uses?.map((use) => ({ ...use, file: whole(use.file) }));
-  const { loras, hiresLoras, controls, ipAdapters, embeddings, hiresUpscaler } = job;
-  const own = {
-    ...(loras && { loras: files(loras) }),
-    ...(hiresLoras && { hiresLoras: files(hiresLoras) }),
-    ...(controls && { controls: files(controls) }),
-    ...(ipAdapters && {
-      ipAdapters: files(ipAdapters)!.map((use) => ({
-        ...use,
-        ...(use.encoder !== undefined && { encoder: whole(use.encoder) }),
-      })),
-    }),
-    ...(embeddings && { embeddings: embeddings.map(whole) }),
-    ...(hiresUpscaler !== undefined && { hiresUpscaler: whole(hiresUpscaler) }),
-  };
-  return withNamedPictures({ ...job, ...own } as GenerateJob, moved);
-}
-
-/** What its files held, by the names that they have now. */
-function hashesHere({ pictures }: ReadUnfinished, then: GenerateJob, now: GenerateJob): ReadUnfinished["pictures"] {
-  const hashes: Record<string, string> = { ...pictures };
-  for (const field of ["loras", "hiresLoras"] as const) {
-    for (const [i, { file }] of (then[field] ?? []).entries()) {
-      const hash = pictures[`lora ${file}`];
-      if (hash !== undefined) hashes[`lora ${now[field]![i]!.file}`] = hash;
-    }
-  }
-  return hashes;
 }
 
 /** In the format that another name asks for. */

@@ -49,6 +49,6 @@ function notFinite(what: string, { length }: Float32Array, index: number, segmen
   return new DeviceError({
     code: "E_NAN",
     problem: `${what} is not a number at element ${index} of ${length}${where}`,
-    next: "check the weights with: solvay verify MODEL",
+    next: "check the weights with: solvay verify MODEL; or draw without LoRAs and other files beside the model, one of which may overflow",
   });
 }

@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
+import { printable } from "../../src/errors.ts";
 
 const MAIN = fileURLToPath(new URL("../../src/cli/main.ts", import.meta.url));
 const noShell = process.platform === "win32" && "needs a POSIX shell";
@@ -45,4 +46,10 @@ test("a working folder that is gone", { skip: noShell }, () => {
     "E_NO_FOLDER: the working folder does not exist any more. Next: change to a folder that exists.\n",
   );
   assert.equal(status, 2);
+});
+
+test("names that would turn a line around, or break it, are told in one straight line", () => {
+  assert.equal(printable("a\u202egnp.exe b\u2066c\u2069 d\u2028e\nf"), "a gnp.exe b c  d e f");
+  // What Hebrew and Arabic are written with stays.
+  assert.equal(printable("שלום\u200f!"), "שלום\u200f!");
 });

@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import * as z from "zod";
 import { UsageError } from "../../src/errors.ts";
+import { schemaOf } from "../../src/job/field-schema.ts";
 import type { Field, ValuesOf } from "../../src/job/field-type.ts";
 import { BUDGET_FIELDS, JOB_FIELDS, type OPEN_FIELDS } from "../../src/job/fields.ts";
 import { completeJob, type FullJob, type GenerateJob, type PlanJob } from "../../src/job/job.ts";
@@ -15,7 +16,6 @@ import {
   checkPlanJob,
   checkPlanOptions,
   fieldMeant,
-  schemaOf,
 } from "../../src/job/schema.ts";
 import { seedAfter } from "../../src/job/seed.ts";
 import { valueFromText } from "../../src/job/text.ts";

@@ -1,8 +1,8 @@
 /** @file Our own routes for jobs: asked for, looked at, cancelled, asked for again; and what happens to them, as it happens. */
 
 import * as z from "zod";
+import { schemaOf } from "../../../job/field-schema.ts";
 import { JOB_FIELDS } from "../../../job/fields.ts";
-import { schemaOf } from "../../../job/schema.ts";
 import type { JsonObject } from "../../../source/json-fields.ts";
 import type { EventLog, JobEvent } from "../../queue/event-log.ts";
 import type { Asking } from "../../queue/job-queue.ts";

@@ -1,6 +1,6 @@
 /** @file Our own routes for pictures that a network enlarges by themselves: jobs of the same queue, within the same budgets. */
 import * as z from "zod";
-import { schemaOf } from "../../../job/schema.ts";
+import { schemaOf } from "../../../job/field-schema.ts";
 import { UPSCALE_FIELDS } from "../../../job/upscale.ts";
 import { upscalerNamed, upscalerNames, upscalersIn } from "../../../node/upscaler-files.ts";
 import type { JsonObject } from "../../../source/json-fields.ts";
