@@ -2,7 +2,7 @@
 import { ArtifactError, BudgetError, DeviceError, printable, SolvayError, UsageError } from "../errors.ts";
 import { type CliContext, Interrupted } from "./context.ts";
 
-/** The process's exit codes; README lists them. */
+/** The process's exit codes; docs/guide/commands.md lists them. */
 export const EXIT = { ok: 0, internal: 1, usage: 2, artifact: 3, budget: 4, device: 5, interrupted: 130 } as const;
 
 /** Machine name, full line and exit code of whatever was thrown. */
