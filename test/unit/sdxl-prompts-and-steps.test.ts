@@ -78,6 +78,7 @@ async function denoiser(guide: Guide, batch: number, firstCall = 0, predictionTy
     time: without,
     step: without,
     controls: [],
+    imagePrompts: [],
   } as unknown as StageGraphs;
   const options = { guide, schedule: SCHEDULE, calls: CALLS, firstCall, signal: SIGNAL };
   return { ask: await openDenoiser(parts, graphs, shape, phase, options), asked, dim };
