@@ -27,8 +27,12 @@ const models = new URL("../../fixtures/golden/", import.meta.url);
 const jobs = JSON.parse(readFileSync(new URL("manifest.json", folder), "utf8")) as readonly GoldenJob[];
 
 const engineOf = sharedEngine();
+const DEEP = { model: fileURLToPath(new URL("deep", models)), backend: "cpu" } as const;
 
-for (const { model, negative, negative2, originalSize, crop, file, ...job } of jobs) {
+/** One engine for all pictures of a model. */
+const byModel = jobs.toSorted((a, b) => a.model.localeCompare(b.model));
+
+for (const { model, negative, negative2, originalSize, crop, file, ...job } of byModel) {
   test(`${file}: ${JSON.stringify(job.prompt.slice(0, 40))} equals diffusers' picture`, async () => {
     const engine = await engineOf({ model: fileURLToPath(new URL(model, models)), backend: "cpu" });
     const png = await drawWithinPlan(engine, {
@@ -49,7 +53,7 @@ test("three chunks, AND, what changes by step: the same picture under any budget
     promptSyntax: "a1111",
     ...{ clipSkip: 1, seed: 3, steps: 3, width: 64, height: 64 },
   };
-  await using engine = await openEngine({ backend: "cpu" });
+  await using engine = await openEngine(DEEP);
   const wide = await drawWithinPlan(engine, job);
   const { phases, peak } = await engine.plan(job);
   const passes = phases.flatMap((phase) => phase.passes);
@@ -65,7 +69,7 @@ test("three chunks, AND, what changes by step: the same picture under any budget
 });
 
 test("what can't be is refused before anything is computed", async () => {
-  await using engine = await openEngine({ backend: "cpu" });
+  const engine = await engineOf(DEEP);
   const refused = async (job: Partial<GenerateJob>, code: string) =>
     assert.rejects(
       drawWithinPlan(engine, { prompt: "a", steps: 1, promptSyntax: "a1111", ...job }),

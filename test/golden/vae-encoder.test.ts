@@ -81,7 +81,7 @@ before(async () => {
 after(() => opened.disposeAsync());
 
 /** On a software driver, which compiles each one's kernels for seconds. */
-const ON_CARD = searched(["ninths", "deep"], [...OWN, ...MODELS] as readonly string[]);
+const ON_CARD = searched(["ninths"], [...OWN, ...MODELS] as readonly string[]);
 
 for (const name of [...OWN, ...MODELS]) {
   for (const device of Object.keys(SKIP) as DeviceName[]) {
@@ -93,9 +93,11 @@ for (const name of [...OWN, ...MODELS]) {
   }
 }
 
-const BAND_BYTES = [1, 8192, Number.POSITIVE_INFINITY];
+/** One band is the whole, which is compared above. Each takes a session of ONNX Runtime's. */
+const BAND_BYTES = searched([1, 8192], [1, 8192, Number.POSITIVE_INFINITY]);
+const IN_BANDS = searched(["ninths", "levels", "odd"], [...OWN, ...MODELS]);
 
-for (const name of [...OWN, ...MODELS]) {
+for (const name of IN_BANDS) {
   test(`the VAE encoder of ${name} in bands of rows equals diffusers'`, async () => {
     const image = golden.get(`${name}/image`)!;
     const { config, table } = vaes.get(name)!;
@@ -137,10 +139,11 @@ test("exchanging two tensors of an encoder is seen", async () => {
 /** A key's bias adds the same to all scores of a query, which softmax takes away again. */
 const WITHOUT_EFFECT = "encoder.mid_block.attentions.0.to_k.bias";
 
-test("half as much again in any tensor of an encoder is seen", async () => {
+test(`half as much again in any ${searched("third ", "")}tensor of an encoder is seen`, async () => {
   for (const name of ["ninths", "plain"]) {
     const { table } = vaes.get(name)!;
-    for (const [key, entry] of table) {
+    for (const [i, [key, entry]] of [...table].entries()) {
+      if (i % searched(3, 1) !== 0) continue;
       const error = await encodingError(name, devices.get("cpu")!, new Map(table).set(key, await scaled(entry, 1.5)));
       if (key !== WITHOUT_EFFECT) assert.ok(error > TOLERANCE, `${name} ${key}: error only ${error}`);
     }
