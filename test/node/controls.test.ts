@@ -8,7 +8,6 @@ import { fileURLToPath } from "node:url";
 import { runCli } from "../../src/cli/program.ts";
 import { controlNetSchema } from "../../src/models/sdxl/controlnet.ts";
 import { readPicture } from "../../src/node/pictures.ts";
-import { openEngine } from "../../src/node.ts";
 import type { SamplerState } from "../../src/sampler/sampler.ts";
 import { memorySource } from "../../src/source/memory.ts";
 import { elementCount } from "../../src/tensor/dtype.ts";
@@ -17,6 +16,7 @@ import { encodeSafetensors, type SafetensorsTensor } from "../safetensors-writer
 import { openSdxlFolder } from "../sdxl-folder.ts";
 import { drawer } from "../support/adapters.ts";
 import { writtenTexts } from "../support/picture-files.ts";
+import { openThreadlessEngine } from "../support/threadless-engine.ts";
 import { fakeContext } from "./fake-context.ts";
 
 const fixtures = new URL("../../fixtures/", import.meta.url);
@@ -58,7 +58,7 @@ function tensors(seed: number): SafetensorsTensor[] {
 
 async function run(...line: string[]) {
   const fake = fakeContext({ cwd });
-  const rc = await runCli(line, { ...fake.context, openEngine });
+  const rc = await runCli(line, { ...fake.context, openEngine: openThreadlessEngine });
   return { rc, out: fake.out(), error: fake.err().trimEnd().split("\n").at(-1)! };
 }
 
@@ -89,7 +89,7 @@ test("by flags, by name in a folder, told in the picture; made again to the byte
 });
 
 test("a picture that goes on from any step is the same; its bytes in the job are told by their hash; a changed file is noticed", async () => {
-  await using engine = await openEngine({ model: FLAT, backend: "reference" });
+  await using engine = await openThreadlessEngine({ model: FLAT, backend: "reference" });
   const data = `data:image/png;base64,${readFileSync(PICTURE).toString("base64")}`;
   const file = path.join(cwd, "edges.safetensors");
   const job = {
@@ -178,7 +178,7 @@ test("files of other networks, and damaged ones, are refused by what they are", 
 });
 
 test("refused: a control without a picture, a folder of another class, an absent file, names alone where a server asks", async () => {
-  await using engine = await openEngine({
+  await using engine = await openThreadlessEngine({
     model: FLAT,
     backend: "reference",
     onlyNames: true,

@@ -7,11 +7,12 @@ import { after, before, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { runCli } from "../../src/cli/program.ts";
 import { decodePng } from "../../src/image/png.ts";
-import { type DrawnState, type Engine, type GenerateJob, openEngine } from "../../src/node.ts";
+import type { DrawnState, Engine, GenerateJob } from "../../src/node.ts";
 import { encodeSafetensors } from "../safetensors-writer.ts";
 import { drawer } from "../support/adapters.ts";
 import { writtenTexts } from "../support/picture-files.ts";
 import { sameBytes } from "../support/same.ts";
+import { openThreadlessEngine } from "../support/threadless-engine.ts";
 import { fakeContext } from "./fake-context.ts";
 
 const MODEL = fileURLToPath(new URL("../../fixtures/golden/flat", import.meta.url));
@@ -50,7 +51,7 @@ const LONG = `${"a tall tower, ".repeat(20)}at night`;
 
 let engine: Engine;
 before(async () => {
-  engine = await openEngine({
+  engine = await openThreadlessEngine({
     ...{ backend: "reference", model: MODEL, loraDir: cwd },
     budgets: { vram: "1G", ram: "1G" },
   });
@@ -125,7 +126,7 @@ for (const [what, own, throughout] of CASES) {
 test("told in the picture as A1111 does, and made again", async () => {
   const run = async (...line: string[]) => {
     const fake = fakeContext({ cwd });
-    const rc = await runCli(line, { ...fake.context, openEngine });
+    const rc = await runCli(line, { ...fake.context, openEngine: openThreadlessEngine });
     assert.equal(rc, 0, fake.err());
     return fake.err();
   };
@@ -139,6 +140,6 @@ test("told in the picture as A1111 does, and made again", async () => {
   assert.match(await run("again", "a.png", "--model", MODEL), /The same file, byte for byte\.\n$/);
   const alone = ["generate", "a", ...small, "--hires-prompt", "b"];
   const fake = fakeContext({ cwd });
-  assert.equal(await runCli(alone, { ...fake.context, openEngine }), 2);
+  assert.equal(await runCli(alone, { ...fake.context, openEngine: openThreadlessEngine }), 2);
   assert.match(fake.err(), /E_JOB hiresPrompt: there is no second pass\. Next: give hiresScale/);
 });

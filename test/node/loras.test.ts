@@ -9,13 +9,13 @@ import { runCli } from "../../src/cli/program.ts";
 import { readSafetensorsHeader } from "../../src/container/safetensors.ts";
 import { sha256Hex } from "../../src/node/hash.ts";
 import { loraOpener } from "../../src/node/lora-files.ts";
-import { openEngine } from "../../src/node.ts";
 import { lorasOfPrompt } from "../../src/pipeline/prompt-loras.ts";
 import { memorySource } from "../../src/source/memory.ts";
 
 import { encodeSafetensors, type SafetensorsTensor } from "../safetensors-writer.ts";
 import { drawer } from "../support/adapters.ts";
 import { writtenTexts } from "../support/picture-files.ts";
+import { openThreadlessEngine } from "../support/threadless-engine.ts";
 import { fakeContext } from "./fake-context.ts";
 
 const FLAT = fileURLToPath(new URL("../../fixtures/golden/flat", import.meta.url));
@@ -63,7 +63,7 @@ function loraFile(
 
 async function run(...line: string[]) {
   const fake = fakeContext({ cwd });
-  const rc = await runCli(line, { ...fake.context, openEngine });
+  const rc = await runCli(line, { ...fake.context, openEngine: openThreadlessEngine });
   return { rc, out: fake.out(), error: fake.err().trimEnd().split("\n").at(-1)! };
 }
 
@@ -137,7 +137,7 @@ test("a LoRA over a single file and over the store's model: the folder's picture
 });
 
 test("a file that is changed between two images of an engine is another LoRA", async () => {
-  await using engine = await openEngine({ model: FLAT, backend: "reference" });
+  await using engine = await openThreadlessEngine({ model: FLAT, backend: "reference" });
   const draw = async (file: string) => {
     const loras = [{ file: path.join(cwd, file) }];
     const job = { prompt: "a lake", seed: 1, steps: 1, guidance: 1, width: 16, height: 16, loras };
@@ -182,7 +182,11 @@ test("by the name that its training gave it; what is not used of it is listed; o
   const open = loraOpener(path.join(cwd, "loras"), (file) => path.resolve(cwd, file));
   await using source = await open("snow-dmd2", true);
   assert.equal(source.name, "v3-000012.safetensors");
-  await using engine = await openEngine({ model: FLAT, backend: "reference", loraDir: path.join(cwd, "loras") });
+  await using engine = await openThreadlessEngine({
+    model: FLAT,
+    backend: "reference",
+    loraDir: path.join(cwd, "loras"),
+  });
   const notes: string[] = [];
   const unmatched: string[] = [];
   const size = { steps: 1, width: 16, height: 16 };

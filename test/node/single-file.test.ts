@@ -7,10 +7,11 @@ import { after, before, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { runCli } from "../../src/cli/program.ts";
 import { decodePng } from "../../src/image/png.ts";
-import { openEngine } from "../../src/node.ts";
+import type { OpenEngineOptions } from "../../src/node.ts";
 import { encodeSafetensors, type SafetensorsTensor } from "../safetensors-writer.ts";
 import { sameBytes } from "../support/same.ts";
 import { demoTensors, originalDemo, small, widened } from "../support/single-file.ts";
+import { openThreadlessEngine } from "../support/threadless-engine.ts";
 import { fakeContext } from "./fake-context.ts";
 
 const DEMO = fileURLToPath(new URL("../../models/demo", import.meta.url));
@@ -40,9 +41,9 @@ async function written(name: string, tensors: readonly SafetensorsTensor[]): Pro
 }
 
 /** Of the PNG, whose record names the model. */
-async function picture(options: Parameters<typeof openEngine>[0]): Promise<{ pixels: Uint8Array; notes: string[] }> {
+async function picture(options: OpenEngineOptions): Promise<{ pixels: Uint8Array; notes: string[] }> {
   const notes: string[] = [];
-  await using engine = await openEngine({
+  await using engine = await openThreadlessEngine({
     backend: "cpu",
     ...options,
     onEvent: (event) => void (event.type === "note" && notes.push(event.text)),

@@ -10,14 +10,15 @@ import { createReferenceBackend } from "../../src/backend/reference/backend.ts";
 import { runCli } from "../../src/cli/program.ts";
 import { openStoredCheckpoint } from "../../src/library/stored.ts";
 import { nodeStore } from "../../src/node/disk/node-store.ts";
-import { ArtifactError, openEngine } from "../../src/node.ts";
+import { ArtifactError, type OpenEngineOptions } from "../../src/node.ts";
 import { type BlockCatalog, describePhase } from "../../src/plan/describe.ts";
 import { StoredBlocks } from "../../src/stream/stored-blocks.ts";
 import { sameBytes } from "../support/same.ts";
+import { openThreadlessEngine } from "../support/threadless-engine.ts";
 import { fakeContext } from "./fake-context.ts";
 
 const DEMO = fileURLToPath(new URL("../../models/demo", import.meta.url));
-const JOB = { prompt: "a lake at dawn", seed: 3, steps: 2 };
+const JOB = { prompt: "a lake at dawn", seed: 3, steps: 2, width: 128, height: 64 };
 let folder: string;
 before(async () => {
   folder = await mkdtemp(join(tmpdir(), "solvay-stored-"));
@@ -32,9 +33,12 @@ async function importDemo(store: string, packed: "on" | "off"): Promise<string> 
   return done.id;
 }
 
-async function picture(options: Parameters<typeof openEngine>[0]): Promise<Uint8Array> {
-  await using engine = await openEngine({ backend: "cpu", ...options });
-  for await (const event of engine.generate(JOB)) if (event.type === "image") return event.bytes;
+async function picture(options: OpenEngineOptions, streams = false): Promise<Uint8Array> {
+  await using engine = await openThreadlessEngine({ backend: "cpu", ...options });
+  for await (const event of engine.generate(JOB)) {
+    if (event.type === "plan") assert.equal(event.plan.keepsAll, !streams);
+    if (event.type === "image") return event.bytes;
+  }
   throw new Error("no image");
 }
 
@@ -43,9 +47,13 @@ test("in place, stored plain, stored packed; resident and streamed: the same PNG
   for (const packed of ["off", "on"] as const) {
     const store = join(folder, packed);
     const id = await importDemo(store, packed);
-    for (const vram of ["4G", "240M"]) {
+    for (const [vram, streams] of [
+      ["4G", false],
+      ["240M", true],
+    ] as const) {
       const budgets = { vram, ram: "1G" };
-      sameBytes(await picture({ model: `store:${id}`, store, budgets }), expected, `packed ${packed}, ${vram}`);
+      const found = await picture({ model: `store:${id}`, store, budgets }, streams);
+      sameBytes(found, expected, `packed ${packed}, ${vram}`);
     }
   }
 });

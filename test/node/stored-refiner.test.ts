@@ -6,8 +6,9 @@ import { join } from "node:path";
 import { after, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { runCli } from "../../src/cli/program.ts";
-import { openEngine } from "../../src/node.ts";
+import type { OpenEngineOptions } from "../../src/node.ts";
 import { sameBytes } from "../support/same.ts";
+import { openThreadlessEngine } from "../support/threadless-engine.ts";
 import { fakeContext } from "./fake-context.ts";
 
 const fixtures = fileURLToPath(new URL("../../fixtures", import.meta.url));
@@ -26,8 +27,8 @@ async function cli(...args: string[]): Promise<{ rc: number; out: string; err: s
   return { rc, out: fake.out(), err: fake.err() };
 }
 
-async function picture(options: Parameters<typeof openEngine>[0]): Promise<Uint8Array> {
-  await using engine = await openEngine({ backend: "cpu", model: MODEL, store, ...options });
+async function picture(options: OpenEngineOptions): Promise<Uint8Array> {
+  await using engine = await openThreadlessEngine({ backend: "cpu", model: MODEL, store, ...options });
   for await (const event of engine.generate(JOB)) if (event.type === "image") return event.bytes;
   throw new Error("no image");
 }
@@ -70,7 +71,7 @@ test("it is listed as a refiner, repaired from its files, and no model; a model 
 
   assert.match((await cli("verify", refiner)).out, /^\d+ tensors of an SDXL refiner in .*: all sound\n$/);
 
-  const model = openEngine({ backend: "cpu", model: `store:${id}`, store });
+  const model = openThreadlessEngine({ backend: "cpu", model: `store:${id}`, store });
   await assert.rejects(model, /E_NOT_SDXL .*this is a refiner, which goes on from a base model's picture/);
   const other = await imported(MODEL);
   await assert.rejects(picture({ refiner: `store:${other}` }), /E_NOT_SDXL .*this is no refiner for that model/);

@@ -45,8 +45,16 @@ const WEIGHTS: Readonly<Record<string, string>> = {
   text_encoder_2: "model.fp16.safetensors",
 };
 
-/** The demo model's tensors of a folder, by diffusers' names. */
-export function demoTensors(folder: string): Map<string, SafetensorsTensor> {
+const readFolders = new Map<string, ReadonlyMap<string, SafetensorsTensor>>();
+
+/** The demo model's tensors of a folder, by diffusers' names. Read once: nobody may change them. */
+export function demoTensors(folder: string): ReadonlyMap<string, SafetensorsTensor> {
+  const tensors = readFolders.get(folder) ?? readTensors(folder);
+  readFolders.set(folder, tensors);
+  return tensors;
+}
+
+function readTensors(folder: string): Map<string, SafetensorsTensor> {
   const file = Uint8Array.from(readFileSync(join(DEMO, folder, WEIGHTS[folder]!)));
   const headerBytes = Number(new DataView(file.buffer).getBigUint64(0, true));
   const header = JSON.parse(new TextDecoder().decode(file.subarray(8, 8 + headerBytes))) as Record<
@@ -66,8 +74,15 @@ export function demoTensors(folder: string): Map<string, SafetensorsTensor> {
   );
 }
 
-/** All of the demo model in the original layout. */
-export function originalDemo(): SafetensorsTensor[] {
+let original: readonly SafetensorsTensor[] | undefined;
+
+/** All of the demo model in the original layout. Made once: nobody may change what they hold. */
+export function originalDemo(): readonly SafetensorsTensor[] {
+  original ??= makeOriginal();
+  return original;
+}
+
+function makeOriginal(): SafetensorsTensor[] {
   const tensors = new Map<string, SafetensorsTensor>();
   const thirds = new Map<string, SafetensorsTensor[]>();
   const stored = new Map(Object.keys(WEIGHTS).map((folder) => [folder, demoTensors(folder)]));
