@@ -17,6 +17,14 @@ import { parseArgs } from "node:util";
 
 const SELF = fileURLToPath(import.meta.url);
 const MAIN = fileURLToPath(new URL("../../src/cli/main.ts", import.meta.url));
+/** As the command starts its process (bin/launch.mjs). */
+const MEMORY_SETTINGS = new URL("../../bin/memory-settings.json", import.meta.url);
+
+interface MemorySettings {
+  readonly malloc: Readonly<Record<string, string>>;
+  readonly nodeOptions: readonly string[];
+}
+
 /** Between two probes. */
 const PROBE_EVERY_MS = 20;
 /** As many as a server takes, but for those of probe and metrics. */
@@ -107,9 +115,10 @@ async function burst(requests: number): Promise<void> {
 
 async function measure(): Promise<void> {
   const state = mkdtempSync(path.join(tmpdir(), "solvay-health-"));
-  const line = [...process.execArgv, MAIN, "serve", "--backend", "cpu", "--port", "0", ...positionals];
+  const { malloc, nodeOptions } = JSON.parse(readFileSync(MEMORY_SETTINGS, "utf8")) as MemorySettings;
+  const line = [...nodeOptions, ...process.execArgv, MAIN, "serve", "--backend", "cpu", "--port", "0", ...positionals];
   const server = spawn(process.execPath, line, {
-    env: { ...process.env, SOLVAY_STATE: state },
+    env: { ...malloc, ...process.env, SOLVAY_STATE: state },
     stdio: ["ignore", "pipe", "ignore"],
   });
   try {

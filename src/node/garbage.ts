@@ -19,6 +19,14 @@ export function createGarbageCollector(usedBytes = usedByThread, collect = colle
   };
 }
 
+/** Of the old generation since its last collection, in hundredths. By V8's own rule a burst of requests makes it three times as large first. */
+const GROWTH_PERCENT = 20;
+
+/** From now on this process's threads collect their old generations early, in V8's small pieces beside the work. */
+export function collectEarly(): void {
+  v8.setFlagsFromString(`--heap-growing-percent=${GROWTH_PERCENT}`);
+}
+
 /** Busier than this, a thread has no time for a collection: V8 sees to it, in smaller pieces. */
 const IDLE_SHARE = 0.3;
 

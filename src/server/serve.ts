@@ -4,7 +4,7 @@ import { UsageError } from "../errors.ts";
 import type { Engine } from "../job/types.ts";
 import type { LibraryHost } from "../library/host.ts";
 import { AdapterFiles } from "../node/adapter-files.ts";
-import { collectWhenIdle } from "../node/garbage.ts";
+import { collectEarly, collectWhenIdle } from "../node/garbage.ts";
 import type { ModelHashes } from "../terminal/remake-parts.ts";
 import { type BackingOptions, openBacking } from "./backing.ts";
 import { FullQueue } from "./full-queue.ts";
@@ -65,6 +65,7 @@ export async function serve(options: ServeOptions, signal: AbortSignal): Promise
   const { database, boss, claims, log, store, stateStore, assets, entries } = backing;
   const queue = new JobQueue(database, boss, { open: queueLimit, openOfOne: KEY_SHARE });
   const onTrouble = (what: string, error: unknown) => logger.error({ err: error }, what);
+  collectEarly();
   owned.use(collectWhenIdle(COLLECT_MS));
   const thumbnails = new Thumbnails(assets, store);
   const purge = async () => {
