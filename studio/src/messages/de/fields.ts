@@ -57,6 +57,8 @@ export const fields = {
   "hint.negativePrompt2": "Leer: dasselbe wie beim ersten.",
   "hint.clipSkip": "Wie diffusers zählt.",
   "hint.embeddings": "Namen von Textual Inversions, die dort wirken, wo sie im Prompt stehen; mit Kommas dazwischen.",
+  "hint.controls": "Ein ControlNet folgt Umrissen, Tiefe oder Posen eines Bildes.",
+  "hint.ipAdapters": "Ein IP-Adapter übernimmt Aussehen und Motiv eines Bildes.",
   "hint.originalSize": "Größe in Pixeln, die das Bild laut Angabe hatte. Leer: seine eigene.",
   "hint.crop": "Pixel, die laut Angabe links und oben abgeschnitten wurden.",
   "hint.sampler": "Wie aus Rauschen Schritt um Schritt ein Bild wird.",

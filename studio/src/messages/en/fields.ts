@@ -57,6 +57,8 @@ export const fields = {
   "hint.negativePrompt2": "Empty: the same as the first.",
   "hint.clipSkip": "As diffusers counts them.",
   "hint.embeddings": "Names of textual inversions, used where they stand in a prompt; commas between them.",
+  "hint.controls": "A ControlNet follows outlines, depth or poses of a picture.",
+  "hint.ipAdapters": "An IP-Adapter takes over the look and the subject of a picture.",
   "hint.originalSize": "Size in pixels that the model is told the picture had. Empty: the picture's.",
   "hint.crop": "Pixels that the model is told were cut off at the left and the top.",
   "hint.sampler": "How noise becomes a picture, step by step.",

@@ -57,6 +57,8 @@ export const fields = {
   "hint.negativePrompt2": "ריק: כמו הראשונה.",
   "hint.clipSkip": "כפי ש־diffusers סופר.",
   "hint.embeddings": "שמות של Textual Inversion, פועלות היכן שהן כתובות בהנחיה; פסיקים ביניהן.",
+  "hint.controls": "רשת ControlNet עוקבת אחר קווי מתאר, עומק או תנוחות של תמונה.",
+  "hint.ipAdapters": "IP-Adapter לוקח מתמונה את המראה ואת הנושא שלה.",
   "hint.originalSize": "הגודל בפיקסלים שנאמר למודל שהיה לתמונה. ריק: שלה.",
   "hint.crop": "פיקסלים שנאמר למודל שנחתכו משמאל ומלמעלה.",
   "hint.sampler": "איך הרעש הופך לתמונה, צעד אחר צעד.",
