@@ -1,7 +1,6 @@
 /** @file Claims and events of a queue by themselves, over the embedded database: who may still speak of a job, when it is parked, and that no listener misses anything. */
 import assert from "node:assert/strict";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { rmSync } from "node:fs";
 import path from "node:path";
 import { test } from "node:test";
 import { HEARTBEAT, openBoss } from "../../src/server/queue/boss.ts";
@@ -11,9 +10,10 @@ import { addEvent, EventLog } from "../../src/server/queue/event-log.ts";
 import { JobQueue } from "../../src/server/queue/job-queue.ts";
 import { prepareTables } from "../../src/server/queue/tables.ts";
 import { WorkerEntries } from "../../src/server/queue/workers.ts";
+import { serverFolder } from "../support/server.ts";
 
 test("claims and events", async (t) => {
-  const folder = mkdtempSync(path.join(tmpdir(), "solvay-claims-"));
+  const folder = await serverFolder();
   await using owned = new AsyncDisposableStack();
   owned.defer(() => rmSync(folder, { recursive: true, force: true }));
   const database = owned.use(await openEmbedded(path.join(folder, "database")));

@@ -1,8 +1,9 @@
 /** @file Servers for tests: in this process over an engine that only pretends, and as processes of their own. */
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
+import { createHash } from "node:crypto";
 import { once } from "node:events";
-import { cpSync, existsSync, mkdirSync, mkdtempSync, renameSync, rmSync } from "node:fs";
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
@@ -23,32 +24,52 @@ import type {
 import { nodeLibraryHost } from "../../src/node/library-host.ts";
 import { EMBEDDED } from "../../src/server/backing.ts";
 import type { Keys } from "../../src/server/http/keys.ts";
-import { HEARTBEAT } from "../../src/server/queue/boss.ts";
+import { HEARTBEAT, openBoss } from "../../src/server/queue/boss.ts";
 import { openEmbedded } from "../../src/server/queue/database.ts";
+import { prepareTables } from "../../src/server/queue/tables.ts";
 import { type ServeOptions, serve } from "../../src/server/serve.ts";
 import { StudioFiles } from "../../src/server/studio/studio-files.ts";
 
 const MAIN = fileURLToPath(new URL("../../src/cli/main.ts", import.meta.url));
 
-/** An empty database of PGlite's, made once for all test files: that takes 5 s of a processor. */
-const MADE_DATABASE = fileURLToPath(new URL("../../node_modules/.cache/solvay-pglite-0.5.16", import.meta.url));
+/**
+ * A database of PGlite's with a queue's empty tables, made once for all test files: that takes 5 s of a processor, and the tables half a second.
+ * Whatever makes them changes its name.
+ */
+function madeDatabase(): string {
+  const root = new URL("../../", import.meta.url);
+  const queue = new URL("src/server/queue/", root);
+  const sources = readdirSync(queue)
+    .filter((name) => name.endsWith(".ts"))
+    .toSorted()
+    .map((name) => new URL(name, queue));
+  const hash = createHash("sha256");
+  for (const file of [...sources, new URL("package.json", root)]) hash.update(readFileSync(file));
+  return fileURLToPath(new URL(`node_modules/.cache/solvay-database-${hash.digest("hex").slice(0, 16)}`, root));
+}
 
-/** A folder for a server, with an empty database in it, as if it had been opened once. */
+/** A folder for a server, with an empty database in it, as if a server had been there once. */
 export async function serverFolder(): Promise<string> {
   const folder = mkdtempSync(path.join(tmpdir(), "solvay-serve-"));
-  if (!existsSync(MADE_DATABASE)) {
+  const ready = madeDatabase();
+  if (!existsSync(ready)) {
     const made = path.join(folder, "made");
-    await (await openEmbedded(made))[Symbol.asyncDispose]();
-    mkdirSync(path.dirname(MADE_DATABASE), { recursive: true });
+    await using owned = new AsyncDisposableStack();
+    const database = owned.use(await openEmbedded(made));
+    await prepareTables(database);
+    const boss = await openBoss(database, HEARTBEAT, () => {});
+    await boss.stop({ graceful: false });
+    await owned.disposeAsync();
+    mkdirSync(path.dirname(ready), { recursive: true });
     // Another test file may have been faster.
-    cpSync(made, `${MADE_DATABASE}.${process.pid}`, { recursive: true });
+    cpSync(made, `${ready}.${process.pid}`, { recursive: true });
     try {
-      renameSync(`${MADE_DATABASE}.${process.pid}`, MADE_DATABASE);
+      renameSync(`${ready}.${process.pid}`, ready);
     } catch {
-      rmSync(`${MADE_DATABASE}.${process.pid}`, { recursive: true });
+      rmSync(`${ready}.${process.pid}`, { recursive: true });
     }
   }
-  cpSync(MADE_DATABASE, path.join(folder, "database"), { recursive: true });
+  cpSync(ready, path.join(folder, "database"), { recursive: true });
   return folder;
 }
 
