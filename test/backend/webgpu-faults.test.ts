@@ -12,6 +12,7 @@ import { BudgetError, DeviceError } from "../../src/errors.ts";
 import { GraphBuilder } from "../../src/ir/builder.ts";
 import { openDawn } from "../../src/node/gpu/dawn.ts";
 import { sameOutputs, sameValues } from "../support/same.ts";
+import { searched } from "../support/thorough.ts";
 import { computeGraph, drawData, segmentGraph } from "./conformance.ts";
 import { deviceBackend } from "./device-backend.ts";
 import { dropDispatches, fallSilent, limitMemory, watchAwaits } from "./faulty-gpu.ts";
@@ -35,38 +36,44 @@ const compute = (device: WebGpuDevice) => computeGraph(deviceBackend(device), gr
 const nothing = () => undefined;
 const hasCode = (code: string) => (error: unknown) => error instanceof DeviceError && error.code === code;
 
-test("a device lost at any await ends the work with E_GPU_LOST; a new one gives the same bits", options, async () => {
-  const whole = await open(nothing);
-  const expected = await compute(whole);
-  await whole[Symbol.asyncDispose]();
-  let lost = 0;
-  for (let at = 0; ; at++) {
-    let reached = false;
-    const device = await open((opened) =>
-      watchAwaits(opened, (call) => {
-        if (call !== at) return;
-        reached = true;
-        opened.device.destroy();
-      }),
-    );
-    const outcome = await compute(device).then(
-      () => undefined,
-      (error: unknown) => error,
-    );
-    // The last waits belong to work that is already complete.
-    if (outcome !== undefined) {
-      assert.ok(hasCode("E_GPU_LOST")(outcome), `await ${at}: ${outcome}`);
-      assert.equal(device.pacing.caution, 0.5);
-      lost++;
+test(
+  `a device lost at any ${searched("third ", "")}await ends the work with E_GPU_LOST; a new one gives the same bits`,
+  options,
+  async () => {
+    const whole = await open(nothing);
+    const expected = await compute(whole);
+    await whole[Symbol.asyncDispose]();
+    let lost = 0;
+    // Each device compiles its kernels. The kinds of awaits follow each other in no turn of three.
+    const stride = searched(3, 1);
+    for (let at = 0; ; at += stride) {
+      let reached = false;
+      const device = await open((opened) =>
+        watchAwaits(opened, (call) => {
+          if (call !== at) return;
+          reached = true;
+          opened.device.destroy();
+        }),
+      );
+      const outcome = await compute(device).then(
+        () => undefined,
+        (error: unknown) => error,
+      );
+      // The last waits belong to work that is already complete.
+      if (outcome !== undefined) {
+        assert.ok(hasCode("E_GPU_LOST")(outcome), `await ${at}: ${outcome}`);
+        assert.equal(device.pacing.caution, 0.5);
+        lost++;
+      }
+      await device[Symbol.asyncDispose]();
+      if (!reached) break;
     }
-    await device[Symbol.asyncDispose]();
-    if (!reached) break;
-  }
-  assert.ok(lost >= 10, `${lost} losses`);
-  const again = await open(nothing);
-  sameOutputs(await compute(again), expected);
-  await again[Symbol.asyncDispose]();
-});
+    assert.ok(lost >= 10 / stride, `${lost} losses`);
+    const again = await open(nothing);
+    sameOutputs(await compute(again), expected);
+    await again[Symbol.asyncDispose]();
+  },
+);
 
 test(
   "a device that never answers ends the work with E_GPU_SILENT and smaller work the next time",
@@ -271,7 +278,7 @@ test("tiles, cuts of submits and cuts of tensors move no bit", options, async ()
 });
 
 test(
-  "a hundred devices and three engines started and stopped in a process, which then ends by itself",
+  `${searched("thirty devices and an engine", "a hundred devices and three engines")} started and stopped in a process, which then ends by itself`,
   options,
   async () => {
     const url = (name: string) => JSON.stringify(new URL(`../../src/${name}`, import.meta.url).href);
@@ -281,7 +288,7 @@ test(
     const { openEngine } = await import(${url("node.ts")});
     // Far more than a start takes, also where software compiles the kernels of the self-test on a loaded machine: a hang.
     const watchdog = setInterval(() => process.exit(9), 60_000);
-    for (let i = 0; i < 100; i++) {
+    for (let i = 0; i < ${searched(30, 100)}; i++) {
       const device = await createWebGpuDevice(await openDawn(${name}), { staging: ${JSON.stringify(STAGING)} });
       if (i % 10 === 0) gc();
       (await device.createArena(4096, "a"))[Symbol.dispose]();
@@ -289,7 +296,7 @@ test(
       await device[Symbol.asyncDispose]();
       watchdog.refresh();
     }
-    for (let i = 0; i < 3; i++) {
+    for (let i = 0; i < ${searched(1, 3)}; i++) {
       await using engine = await openEngine({ backend: "webgpu", adapter: ${name} });
       watchdog.refresh();
     }

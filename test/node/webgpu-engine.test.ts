@@ -27,7 +27,7 @@ const adapter = await findTestAdapter();
 const options = adapter.skip === undefined ? {} : { skip: `skipped: ${adapter.skip}` };
 // SwiftShader takes minutes to compile the demo model's kernels, and 25 s of CPU for a step and the decode of its own 256.
 const MODEL = searched({ model: fileURLToPath(new URL("../../fixtures/golden/deep", import.meta.url)) }, {});
-const SIDE = searched(64, 256);
+const SIDE = searched(32, 256);
 const JOB = { prompt: "a lake at dawn, mountains", seed: 7, steps: 2, width: SIDE, height: SIDE };
 
 async function picture(engine: Engine, onStep = (_: number, __: number) => {}): Promise<Uint8Array<ArrayBuffer>> {
@@ -58,10 +58,10 @@ test("webgpu: within 2/255 and 50 dB of the CPU, one PNG for all budgets", optio
   assert.ok(refusal instanceof BudgetError && refusal.code === "E_VRAM", String(refusal));
   const leastMiB = Number(/--vram (\d+)M/.exec(refusal.message)![1]);
   const reads: number[] = [];
-  for (const [vramMiB, ram, onStep] of [
-    [leastMiB, "1G", (_: number, readBytes: number) => reads.push(readBytes)],
-    [leastMiB + 6, "231M", undefined],
-  ] as const) {
+  const tight = [leastMiB, "1G", (_: number, readBytes: number) => reads.push(readBytes)] as const;
+  // On the CPU budgets.test.ts has many more.
+  const others = searched([], [[leastMiB + 6, "231M", undefined] as const]);
+  for (const [vramMiB, ram, onStep] of [tight, ...others]) {
     await gpu.setBudgets({ vram: `${vramMiB}M`, ram });
     sameBytes(await picture(gpu, onStep), resident, `--vram ${vramMiB}M --ram ${ram}`);
   }
