@@ -5,13 +5,13 @@ import { chromiumPackageProblem, unpackChromium } from "../support/chromium-pack
 /** Why there is no browser here; undefined where there is one. */
 export const noBrowser = chromiumPackageProblem();
 
-/** Headless. It may show nothing but pages of 127.0.0.1 that a test serves: it has no sandbox, which root can't have. */
-export async function launchChromium(): Promise<Browser> {
+/** Headless. It may show nothing but pages of 127.0.0.1 that a test serves: it has no sandbox, which root can't have. `more`: of its options. */
+export async function launchChromium(...more: readonly string[]): Promise<Browser> {
   const { executable, env } = await unpackChromium();
   return await chromium.launch({
     executablePath: executable,
     chromiumSandbox: false,
-    args: ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"],
+    args: ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader", ...more],
     env: { ...process.env, ...env },
   });
 }

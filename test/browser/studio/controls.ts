@@ -8,7 +8,7 @@ import { readPicture } from "../../../src/node/pictures.ts";
 import { controlPictures } from "../../../src/pipeline/job-controls.ts";
 import type { RunningServer } from "../../support/server.ts";
 import { EVIL_NAME, filledServer } from "./filled-server.ts";
-import { assertAccessible, type StudioUnderTest } from "./harness.ts";
+import { assertAccessible, assertAlsoAccessible, type StudioUnderTest } from "./harness.ts";
 
 const PICTURE = new URL("../../../fixtures/controls/grey.png", import.meta.url);
 const SIZE = { width: 64, height: 64 };
@@ -65,7 +65,7 @@ export function controlTests(studio: () => StudioUnderTest): void {
     await page.getByRole("radio", { name: "Advanced" }).check();
     await page.getByLabel("To this share of the steps").last().fill("0.5");
     assert.deepEqual(await askedControls(page), [{ file: "edges", preprocess: "tile", fit: "crop", end: 0.5 }]);
-    await assertAccessible(page);
+    await assertAlsoAccessible(page);
   });
 }
 

@@ -3,10 +3,11 @@ import assert from "node:assert/strict";
 import { before, test } from "node:test";
 import type { Page } from "playwright-core";
 import type { RunningServer } from "../../support/server.ts";
+import { searched } from "../../support/thorough.ts";
 import { filledServer } from "./filled-server.ts";
 import { assertAccessible, type StudioUnderTest } from "./harness.ts";
 
-const SCROLLS = 60;
+const SCROLLS = searched(20, 60);
 const LONG_TASK_MS = 100;
 
 interface TraceEvent {
@@ -46,7 +47,7 @@ export function galleryTests(studio: () => StudioUnderTest): void {
   const labels = async (page: Page) =>
     await cells(page).evaluateAll((all) => all.map((each) => Number(each.getAttribute("data-id"))));
 
-  test("5,000 pictures: 60 scroll steps without a long task, nothing shifts, few cells at a time", async (t) => {
+  test(`5,000 pictures: ${SCROLLS} scroll steps without a long task, nothing shifts, few cells at a time`, async (t) => {
     const page = await visit(t);
     await page.evaluate(() => {
       const shifts: number[] = [];

@@ -1,7 +1,7 @@
 /** @file Tests of what holds for all of the studio: keys alone, right to left, a phone, links, no script but its own, nothing lost on a reload. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { assertAccessible, type StudioUnderTest } from "./harness.ts";
+import { assertAccessible, assertAlsoAccessible, type StudioUnderTest } from "./harness.ts";
 
 export function habitTests(studio: () => StudioUnderTest): void {
   test("with keys alone: a prompt is written and drawn, a view is found by the palette", async (t) => {
@@ -70,7 +70,7 @@ export function habitTests(studio: () => StudioUnderTest): void {
     const next = await studio().visit(t, { path: "/#/settings", viewport: { width: 390, height: 844 } });
     await next.getByRole("heading", { name: "Einstellungen" }).waitFor();
     await next.waitForFunction(() => document.documentElement.dataset.theme === "dark");
-    await assertAccessible(next);
+    await assertAlsoAccessible(next);
   });
 
   test("a link holds a picture's settings, and words in it that are script stay words", async (t) => {

@@ -7,6 +7,7 @@ import type { TestContext } from "node:test";
 import type { Browser, BrowserContextOptions, Page } from "playwright-core";
 import { StudioFiles } from "../../../src/server/studio/studio-files.ts";
 import { pretendingServer, type RunningServer, serverFolder } from "../../support/server.ts";
+import { searched } from "../../support/thorough.ts";
 import { launchChromium } from "../chromium.ts";
 
 /** For what comes at once on a machine that does nothing else. */
@@ -37,7 +38,11 @@ export class StudioUnderTest implements AsyncDisposable {
     const folder = await serverFolder();
     // Built once: no page waits for it then, however busy the machine is.
     await StudioFiles.open(AbortSignal.timeout(BUILD_MS));
-    const [browser, server] = await Promise.all([launchChromium(), pretendingServer({ folder, studio: true })]);
+    // Nothing here computes on WebGPU, and a compositor on SwiftShader takes the CPU's time.
+    const [browser, server] = await Promise.all([
+      launchChromium("--disable-gpu"),
+      pretendingServer({ folder, studio: true }),
+    ]);
     return new StudioUnderTest(browser, folder, server);
   }
 
@@ -95,6 +100,9 @@ export async function assertAccessible(page: Page): Promise<void> {
   });
   assert.deepEqual(found, []);
 }
+
+/** ... of a view that a test has had looked at in another state: in thorough runs. */
+export const assertAlsoAccessible: (page: Page) => Promise<void> = searched(async () => {}, assertAccessible);
 
 interface AxeViolation {
   readonly id: string;

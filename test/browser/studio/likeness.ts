@@ -5,7 +5,7 @@ import { before, test } from "node:test";
 import type { IpAdapterUse } from "../../../src/job/ip-adapter-use.ts";
 import type { RunningServer } from "../../support/server.ts";
 import { filledServer } from "./filled-server.ts";
-import { assertAccessible, type StudioUnderTest } from "./harness.ts";
+import { assertAccessible, assertAlsoAccessible, type StudioUnderTest } from "./harness.ts";
 
 const FOLDER = new URL("../../../fixtures/", import.meta.url);
 
@@ -41,7 +41,7 @@ export function likenessTests(studio: () => StudioUnderTest): void {
     await page.keyboard.press("PageDown");
     const found = Number(await weight.inputValue());
     assert.ok(found < 1, String(found));
-    await assertAccessible(page);
+    await assertAlsoAccessible(page);
     await page.getByRole("radio", { name: "Advanced" }).check();
     await page.getByLabel("Image encoder").selectOption("vit-h");
     await page.getByLabel("It counts to this share of the steps").last().fill("0.5");

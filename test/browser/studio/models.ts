@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { before, test } from "node:test";
 import type { RunningServer } from "../../support/server.ts";
 import { EVIL_NAME, filledServer } from "./filled-server.ts";
-import { assertAccessible, type StudioUnderTest } from "./harness.ts";
+import { assertAccessible, assertAlsoAccessible, type StudioUnderTest } from "./harness.ts";
 
 export function modelsTests(studio: () => StudioUnderTest): void {
   let server: RunningServer;
@@ -58,7 +58,7 @@ export function modelsTests(studio: () => StudioUnderTest): void {
     await page.getByRole("button", { name: "Import org/flat" }).click();
     await page.getByRole("button", { name: "Import deep" }).click();
     await page.getByText("Imported", { exact: true }).nth(1).waitFor();
-    await assertAccessible(page);
+    await assertAlsoAccessible(page);
     // One that takes long, as the server would tell it.
     await page.route("**/api/library", async (route) => {
       const answer = await route.fetch();

@@ -4,7 +4,7 @@ import { before, test } from "node:test";
 import type { Page } from "playwright-core";
 import type { RunningServer } from "../../support/server.ts";
 import { filledServer } from "./filled-server.ts";
-import { assertAccessible, type StudioUnderTest } from "./harness.ts";
+import { assertAccessible, assertAlsoAccessible, type StudioUnderTest } from "./harness.ts";
 
 export function solvayTests(studio: () => StudioUnderTest): void {
   let server: RunningServer;
@@ -29,7 +29,7 @@ export function solvayTests(studio: () => StudioUnderTest): void {
     // A rate is of two moments.
     await page.locator(".graph", { hasText: "Weights to the device" }).filter({ hasText: "4 GB/s" }).waitFor();
     await page.getByText("3 of 4 blocks stay").first().waitFor();
-    await assertAccessible(page);
+    await assertAlsoAccessible(page);
   });
 
   test("what if: sliders and cards are answered by the planner, by keys too, and a refusal says why", async (t) => {
