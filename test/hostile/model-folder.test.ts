@@ -18,6 +18,7 @@ import type { Folder } from "../../src/source/folder.ts";
 import { memorySource } from "../../src/source/memory.ts";
 import { elementCount } from "../../src/tensor/dtype.ts";
 import { encodeSafetensors } from "../safetensors-writer.ts";
+import { searched } from "../support/thorough.ts";
 
 type Files = ReadonlyMap<string, Uint8Array<ArrayBuffer>>;
 type Json = null | boolean | number | string | Json[] | { [key: string]: Json };
@@ -208,7 +209,7 @@ test("random damage to any file: a picture or an error of ours", async () => {
   const pick = <T>(items: readonly T[]): T => items[Math.floor(random() * items.length)]!;
   const names = [...FILES.keys()];
   const outcomes = { drawn: 0, refused: 0 };
-  for (let round = 0; round < 200; round++) {
+  for (let round = 0; round < searched(120, 200); round++) {
     const file = pick(names);
     const whole = FILES.get(file)!;
     const damaged = file.endsWith(".json") && random() < 0.8 ? changeJson(whole, random) : changeBytes(whole, random);
