@@ -64,16 +64,19 @@ function drawAlone(args: readonly string[], { traced = false, homeless = false }
   }
 }
 
+const untraced = straceProblem();
+
 for (const [who, args] of [
   ["the command", [MAIN, ...DRAW, "--output", "lake.png"]],
   ["the library", ["draw.mjs"]],
 ] as const) {
   test(`${who} leaves nothing but the picture`, () => {
-    assert.deepEqual(drawAlone(args).left, ["work/lake.png"]);
+    // Where it is traced, that run shows this, too.
+    if (untraced) assert.deepEqual(drawAlone(args).left, ["work/lake.png"]);
     assert.deepEqual(drawAlone(args, { homeless: true }).left, ["work/lake.png"]);
   });
 
-  test(`${who} opens no socket and makes no file elsewhere`, { skip: straceProblem() ?? false }, () => {
+  test(`${who} opens no socket and makes no file elsewhere`, { skip: untraced ?? false }, () => {
     const { left, calls, scratch } = drawAlone(args, { traced: true });
     assert.deepEqual(left, ["work/lake.png"]);
     assert.ok(calls.length > 100, "nothing was traced");
