@@ -60,7 +60,13 @@ export async function serverFolder(): Promise<string> {
     const boss = await openBoss(database, HEARTBEAT, () => {});
     await boss.stop({ graceful: false });
     await owned.disposeAsync();
-    mkdirSync(path.dirname(ready), { recursive: true });
+    const kept = path.dirname(ready);
+    mkdirSync(kept, { recursive: true });
+    // Those of other versions are 40 MB each.
+    for (const name of readdirSync(kept)) {
+      const isOther = /^solvay-(database|pglite)-/.test(name) && !name.startsWith(path.basename(ready));
+      if (isOther) rmSync(path.join(kept, name), { recursive: true, force: true });
+    }
     // Another test file may have been faster.
     cpSync(made, `${ready}.${process.pid}`, { recursive: true });
     try {
