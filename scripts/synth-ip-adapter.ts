@@ -4,23 +4,14 @@
  */
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { parseArgs } from "node:util";
 import { JsonConfig } from "../src/checkpoint/json-config.ts";
 import { CLASS_EMBEDDING, clipVisionConfig, clipVisionSchema } from "../src/models/clip-vision.ts";
 import { SDXL_BASE_UNET } from "../src/models/sdxl/base.ts";
 import { ipAdapterSchema, type ResamplerConfig } from "../src/models/sdxl/ip-adapter.ts";
+import { outAndSeed } from "./synth-sdxl/arguments.ts";
 import { RandomTensors, type Schema } from "./synth-sdxl/random-tensors.ts";
 
-const { values, positionals } = parseArgs({
-  allowPositionals: true,
-  options: { seed: { type: "string", default: "0" } },
-});
-const out = positionals[0];
-const seed = Number(values.seed);
-if (out === undefined || !Number.isSafeInteger(seed)) {
-  console.error("Usage: node scripts/synth-ip-adapter.ts OUT_DIR [--seed N]");
-  process.exit(2);
-}
+const { out, seed } = outAndSeed("synth-ip-adapter.ts");
 
 // The published config.json of both, as far as they say anything.
 const COMMON = {

@@ -4,25 +4,16 @@
  */
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { parseArgs } from "node:util";
 import { vaeDecoderSchema, vaeEncoderSchema } from "../src/models/autoencoder.ts";
 import { clipSchema } from "../src/models/clip.ts";
 import { SDXL_BASE_CLIP_BIG_G, SDXL_BASE_CLIP_L, SDXL_BASE_UNET, SDXL_BASE_VAE } from "../src/models/sdxl/base.ts";
 import { SDXL_BASE_FILES } from "../src/models/sdxl/base-files.ts";
 import { unetSchema } from "../src/models/sdxl/unet.ts";
+import { outAndSeed } from "./synth-sdxl/arguments.ts";
 import { RandomTensors, type Schema } from "./synth-sdxl/random-tensors.ts";
 import { tokenizerFiles } from "./synth-sdxl/tokenizer.ts";
 
-const { values, positionals } = parseArgs({
-  allowPositionals: true,
-  options: { seed: { type: "string", default: "0" } },
-});
-const out = positionals[0];
-const seed = Number(values.seed);
-if (out === undefined || !Number.isSafeInteger(seed)) {
-  console.error("Usage: node scripts/synth-sdxl.ts OUT_DIR [--seed N]");
-  process.exit(2);
-}
+const { out, seed } = outAndSeed("synth-sdxl.ts");
 
 const startedMs = performance.now();
 for (const [file, content] of [...Object.entries(SDXL_BASE_FILES), ...tokenizerFiles()]) {

@@ -7,11 +7,10 @@ import {
 } from "../../../src/image/control-picture.ts";
 import type { FieldKind, JobValue } from "../api/types.ts";
 import { maybe, t } from "../messages/translate.ts";
-import { Icon } from "../parts/icon.tsx";
 import { PictureSlot } from "../parts/picture-slot.tsx";
+import { OtherParts, UseHead, withPart } from "../parts/use-row.tsx";
 import { ValueControl } from "../parts/value-control.tsx";
 import { form, schema } from "../state/form.ts";
-import { mode } from "../state/settings.ts";
 import { pictureAddress } from "../state/start-picture.ts";
 import { ControlPreview } from "./control-preview.tsx";
 
@@ -39,38 +38,11 @@ interface ControlRowProps {
 export function ControlRow({ use, kind: { files = [], parts = [] }, onChange }: ControlRowProps) {
   const id = useId();
   const part = (name: string) => parts.find((each) => each.name === name);
-  const change = (name: string, value: JobValue | undefined) => {
-    const { [name]: _, ...others } = use as unknown as Readonly<Record<string, unknown>>;
-    onChange((value === undefined ? others : { ...others, [name]: value }) as unknown as ControlUse);
-  };
-  const names = files.includes(use.file) ? files : [use.file, ...files];
+  const change = (name: string, value: JobValue | undefined) => onChange(withPart(use, name, value));
   const choices = (part("preprocess")?.kind.values ?? []).map((each) => [each, wordsOf(each)] as const);
   return (
     <div class="control">
-      <div class="control-head">
-        <label for={id} class="hidden">
-          {t("control.network")}
-        </label>
-        <select
-          id={id}
-          value={use.file}
-          onChange={({ currentTarget }) => onChange({ ...use, file: currentTarget.value })}
-        >
-          {names.map((each) => (
-            <option key={each} value={each}>
-              {each}
-            </option>
-          ))}
-        </select>
-        <button
-          type="button"
-          class="quiet icon-only"
-          aria-label={t("draw.clear", { name: use.file })}
-          onClick={() => onChange(undefined)}
-        >
-          <Icon name="close" />
-        </button>
-      </div>
+      <UseHead use={use} label={t("control.network")} files={files} onChange={onChange} />
       <Pictures use={use} onImage={(image) => change("image", image)} />
       <div class="field">
         <label for={`${id}-prepare`}>{t("control.prepare")}</label>
@@ -120,20 +92,14 @@ export function ControlRow({ use, kind: { files = [], parts = [] }, onChange }: 
         standing={1}
         onChange={(value) => change("weight", value)}
       />
-      {mode.value === "advanced" &&
-        parts
-          .filter(({ name }) => !PLACED.includes(name))
-          .map((each) => (
-            <ValueControl
-              key={each.name}
-              label={maybe(`control.part.${each.name}`) ?? each.name}
-              hint={maybe(`control.part.${each.name}`) === undefined ? each.description : ""}
-              kind={each.kind}
-              value={(use as unknown as Readonly<Record<string, JobValue>>)[each.name]}
-              standing={STANDING[each.name]}
-              onChange={(value) => change(each.name, value)}
-            />
-          ))}
+      <OtherParts
+        use={use}
+        parts={parts}
+        placed={PLACED}
+        words="control.part"
+        standing={STANDING}
+        onChange={onChange}
+      />
     </div>
   );
 }

@@ -1,12 +1,10 @@
 /** @file One IP-Adapter and what it is told: which it is, its pictures with their masks, how much they count; in Advanced the rest that the schema has. */
-import { useId } from "preact/hooks";
 import type { FieldKind, JobValue } from "../api/types.ts";
-import { maybe, t } from "../messages/translate.ts";
-import { Icon } from "../parts/icon.tsx";
+import { t } from "../messages/translate.ts";
 import { PictureSlot } from "../parts/picture-slot.tsx";
+import { OtherParts, UseHead, withPart } from "../parts/use-row.tsx";
 import { ValueControl } from "../parts/value-control.tsx";
 import { notifyFailure } from "../shell/notices.tsx";
-import { mode } from "../state/settings.ts";
 import { masksWith } from "./masks.ts";
 
 /** As the API has it; which parts there are, the schema says. */
@@ -32,38 +30,9 @@ interface LikenessRowProps extends Required<Pick<FieldKind, "files" | "parts">> 
 }
 
 export function LikenessRow({ use, files, parts, onChange }: LikenessRowProps) {
-  const id = useId();
-  const change = (name: string, value: JobValue | undefined) => {
-    const { [name]: _, ...others } = use as unknown as Readonly<Record<string, unknown>>;
-    onChange((value === undefined ? others : { ...others, [name]: value }) as unknown as Likeness);
-  };
-  const names = files.includes(use.file) ? files : [use.file, ...files];
   return (
     <div class="control">
-      <div class="control-head">
-        <label for={id} class="hidden">
-          {t("likeness.adapter")}
-        </label>
-        <select
-          id={id}
-          value={use.file}
-          onChange={({ currentTarget }) => onChange({ ...use, file: currentTarget.value })}
-        >
-          {names.map((each) => (
-            <option key={each} value={each}>
-              {each}
-            </option>
-          ))}
-        </select>
-        <button
-          type="button"
-          class="quiet icon-only"
-          aria-label={t("draw.clear", { name: use.file })}
-          onClick={() => onChange(undefined)}
-        >
-          <Icon name="close" />
-        </button>
-      </div>
+      <UseHead use={use} label={t("likeness.adapter")} files={files} onChange={onChange} />
       <Pictures
         use={use}
         most={parts.find(({ name }) => name === "images")?.kind.maxCount ?? 1}
@@ -75,22 +44,16 @@ export function LikenessRow({ use, files, parts, onChange }: LikenessRowProps) {
         kind={{ type: "decimal", min: 0, max: MOST_WEIGHT }}
         value={use.weight}
         standing={1}
-        onChange={(value) => change("weight", value)}
+        onChange={(value) => onChange(withPart(use, "weight", value))}
       />
-      {mode.value === "advanced" &&
-        parts
-          .filter(({ name }) => !PLACED.includes(name))
-          .map(({ name, kind, description }) => (
-            <ValueControl
-              key={name}
-              label={maybe(`likeness.part.${name}`) ?? name}
-              hint={maybe(`likeness.part.${name}`) === undefined ? description : ""}
-              kind={kind}
-              value={(use as unknown as Readonly<Record<string, JobValue>>)[name]}
-              standing={name === "encoder" ? t("likeness.fitting") : STANDING[name]}
-              onChange={(value) => change(name, value)}
-            />
-          ))}
+      <OtherParts
+        use={use}
+        parts={parts}
+        placed={PLACED}
+        words="likeness.part"
+        standing={{ ...STANDING, encoder: t("likeness.fitting") }}
+        onChange={onChange}
+      />
     </div>
   );
 }
