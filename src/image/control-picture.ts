@@ -3,23 +3,13 @@
  * cv2.Canny on a grey picture), its negative, its brightness, black and white, and a picture without detail. Pure: pages preview by the same code.
  */
 import { greyOf } from "./picture.ts";
-import { fittedSize, laidInto, type PictureFit } from "./picture-fit.ts";
+import { fittedSize, laidInto, type PictureFit, type Rgb, type Size } from "./picture-fit.ts";
 import { resample } from "./resample.ts";
 
 export const CONTROL_PREPROCESSORS = ["none", "canny", "invert", "grey", "threshold", "tile"] as const;
 export type ControlPreprocessor = (typeof CONTROL_PREPROCESSORS)[number];
 
 type Bytes = Uint8Array<ArrayBuffer>;
-
-interface Size {
-  readonly width: number;
-  readonly height: number;
-}
-
-interface Rgb extends Size {
-  /** [height, width, 3] */
-  readonly rgb: Bytes;
-}
 
 /** Where nobody gave them: of Canny's gradients, and of what becomes white. */
 export const CONTROL_THRESHOLDS = { canny: { low: 100, high: 200 }, threshold: { low: 127 } } as const;

@@ -9,12 +9,12 @@ export type PictureFit = (typeof PICTURE_FITS)[number];
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
-interface Size {
+export interface Size {
   readonly width: number;
   readonly height: number;
 }
 
-interface Rgb extends Size {
+export interface Rgb extends Size {
   /** [height, width, 3] */
   readonly rgb: Bytes;
 }
