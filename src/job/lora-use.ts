@@ -27,7 +27,7 @@ const SHARES = ["from", "to"] as const;
 const LAST = /^(.+):(?:(unet|te|from|to)=)?([+-]?(?:\d+\.?\d*|\.\d+))$/s;
 
 /** `file:0.8`, `C:\a.safetensors:te=0.5:unet=1:to=0.6`; undefined where a number is out of range or said twice. */
-export function loraFromText(text: string): LoraUse | undefined {
+function loraFromText(text: string): LoraUse | undefined {
   const numbers: Record<string, number> = {};
   let file = text.trim();
   for (let match = LAST.exec(file); match; match = LAST.exec(file)) {

@@ -5,7 +5,7 @@ import type { Fields } from "./field-type.ts";
 export const PROMPT = { type: "text", maxChars: 65536 } as const;
 
 /** Of a job. */
-export const MAX_EMBEDDINGS = 64;
+const MAX_EMBEDDINGS = 64;
 
 /** Layers that A1111 counts where nothing is passed over: SDXL reads the last but one. */
 const A1111_CLIP_SKIP = 2;

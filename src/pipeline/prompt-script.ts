@@ -47,7 +47,7 @@ export interface PromptScript {
 type PromptReader = Pick<Checkpoint, "name" | "isGuided" | "maxClipSkip" | "promptChunks" | "zerosForAbsentPrompt">;
 
 /** `leastChunks`: all texts are filled up to so many. Pure. Throws UsageError `E_PROMPT` for what can't be read, and `E_LORA` for networks that others than the prompt ask for. */
-export function promptScript(checkpoint: PromptReader, job: PromptJob, leastChunks = 1): PromptScript {
+function promptScript(checkpoint: PromptReader, job: PromptJob, leastChunks = 1): PromptScript {
   const {
     prompt: written,
     prompt2,

@@ -16,7 +16,7 @@ import { LOHA, LOKR } from "./products.ts";
 import { OFT, PEFT_OFT } from "./rotations.ts";
 import { FULL, IA3, NORM, PEFT_IA3 } from "./whole.ts";
 
-export const KINDS: readonly AdapterKind[] = [LORA, LOHA, LOKR, GLORA, IA3, PEFT_IA3, OFT, PEFT_OFT, FULL, NORM];
+const KINDS: readonly AdapterKind[] = [LORA, LOHA, LOKR, GLORA, IA3, PEFT_IA3, OFT, PEFT_OFT, FULL, NORM];
 
 /** A magnitude beside any of them makes it one that is told by direction and magnitude apart: DoRA. */
 const MAGNITUDES: readonly Role[] = ["doraScale", "magnitudeVector"];

@@ -7,7 +7,7 @@ import type { Assets } from "./assets.ts";
 import type { PictureStore } from "./picture-store.ts";
 
 /** The longer side in pixels: a cell of a gallery, on a screen of two pixels a point. */
-export const THUMBNAIL_SIDE = 384;
+const THUMBNAIL_SIDE = 384;
 const QUALITY = 78;
 const EFFORT = 2;
 

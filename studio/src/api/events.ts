@@ -4,7 +4,7 @@
  */
 import { online } from "./client.ts";
 
-export const EVENT_TYPES = ["queued", "started", "step", "note", "done", "failed", "cancelled", "returned"] as const;
+const EVENT_TYPES = ["queued", "started", "step", "note", "done", "failed", "cancelled", "returned"] as const;
 export type EventType = (typeof EVENT_TYPES)[number];
 
 export interface ServerEvent {

@@ -10,12 +10,11 @@ export interface Margins {
   readonly bottom: number;
 }
 
-export const NO_MARGINS: Margins = { left: 0, top: 0, right: 0, bottom: 0 };
 const SIDES = ["left", "top", "right", "bottom"] as const;
 type Side = (typeof SIDES)[number];
 const STEP = 8;
 const LARGE_STEP = 64;
-export const MAX_MARGIN = 2048;
+const MAX_MARGIN = 2048;
 
 /** "left,top,right,bottom"; undefined: it grows nowhere. */
 export function textOfMargins(margins: Margins): string | undefined {

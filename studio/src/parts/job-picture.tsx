@@ -9,7 +9,7 @@ import { pictureAddress } from "../state/start-picture.ts";
 const ALIKE = 0.02;
 
 /** As far as it is known before it is drawn. */
-export function sizeOf({ job }: Pick<Job, "job">): Size {
+function sizeOf({ job }: Pick<Job, "job">): Size {
   const { defaultWidth = 1, defaultHeight = 1 } = model.value ?? {};
   const scale = Number(job.hiresScale ?? 1);
   return { width: Number(job.width ?? defaultWidth) * scale, height: Number(job.height ?? defaultHeight) * scale };

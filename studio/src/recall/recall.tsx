@@ -24,7 +24,7 @@ const MAX_TEXT_CHARS = 500_000;
 const SETTINGS_LINE = /^Steps: \d+, /m;
 const JSON_NAMES = /"(?:class_type|prompt|version)"\s*:/;
 
-export function openRecall(picture: RecallSubject): void {
+function openRecall(picture: RecallSubject): void {
   subject.value = picture;
 }
 

@@ -49,7 +49,7 @@ effect(() => {
 });
 
 /** Milliseconds of one such job; undefined: not known. */
-export function predictedMs(job: Job): number | undefined {
+function predictedMs(job: Job): number | undefined {
   return predicted.value.get(shapeOf(job));
 }
 

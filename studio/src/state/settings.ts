@@ -4,7 +4,7 @@ import { oneOf, persisted } from "./persisted.ts";
 
 export const LANGUAGES = { en: "English", de: "Deutsch", he: "עברית" } as const;
 export type Language = keyof typeof LANGUAGES;
-export const THEMES = ["system", "light", "dark"] as const;
+const THEMES = ["system", "light", "dark"] as const;
 
 /** Of what was kept; undefined: it is none. */
 export const languageOf = oneOf(["system", ...(Object.keys(LANGUAGES) as Language[])]);

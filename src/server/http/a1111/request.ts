@@ -23,7 +23,7 @@ export interface WebUiRequest {
   readonly invertMask: boolean;
 }
 
-export const MAX_IMAGES = 16;
+const MAX_IMAGES = 16;
 /** What A1111 calls what enlarges between two passes. */
 export const LATENT_UPSCALERS: Readonly<Record<string, string>> = {
   Latent: "latent",

@@ -18,7 +18,7 @@ export async function draw(): Promise<void> {
   await submit(job, count.peek());
 }
 
-export async function submit(job: JobFields, pictures: number): Promise<void> {
+async function submit(job: JobFields, pictures: number): Promise<void> {
   try {
     learnJobs(await api.submit(job, pictures, 0, modelChoice.peek()));
     selected.value = undefined;

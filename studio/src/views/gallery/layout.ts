@@ -2,8 +2,8 @@
 import type { GalleryDay } from "../../api/gallery.ts";
 
 /** Pixels. */
-export const GAP = 6;
-export const HEADING = 52;
+const GAP = 6;
+const HEADING = 52;
 const MIN_CELL = 148;
 /** On a phone three stand side by side. */
 const MIN_COLUMNS = 3;

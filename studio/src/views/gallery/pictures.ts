@@ -38,7 +38,7 @@ export const details = signal<ReadonlyMap<number, GalleryPicture>>(new Map());
 
 let asked = 0;
 
-export async function refresh(): Promise<void> {
+async function refresh(): Promise<void> {
   const number = ++asked;
   const filter = { words: words.peek().trim(), favourite: onlyFavourites.peek(), deleted: showsDeleted.peek() };
   try {

@@ -20,7 +20,7 @@ interface Owner {
 }
 
 /** Each block once, by whose weights they are. */
-export function ownersOf(plan: Plan): readonly Owner[] {
+function ownersOf(plan: Plan): readonly Owner[] {
   const seen = new Map<string, Block>();
   for (const { passes } of plan.phases ?? [])
     for (const { map } of passes) for (const block of map) if (!seen.has(block.key)) seen.set(block.key, block);
