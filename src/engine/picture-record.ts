@@ -5,8 +5,10 @@ import { A1111_KEYWORD, a1111Parameters, type ImageRecord, SOLVAY_KEYWORD, solva
 import type { FullJob } from "../job/job.ts";
 import { modelNamed } from "../library/model-name.ts";
 import type { Checkpoint } from "../models/family.ts";
+import { SCHEDULE_TABLE } from "../sampler/names.ts";
 import { SAMPLERS } from "../sampler/samplers.ts";
-import { SCHEDULES } from "../sampler/schedules.ts";
+import { isModelsOwn } from "../sampler/schedule.ts";
+import { SCHEDULES, type ScheduleName } from "../sampler/schedules.ts";
 import { SOLVAY_VERSION } from "../version.ts";
 
 interface Picture {
@@ -43,6 +45,7 @@ export function recordOf(
     ...(job.hiresScale === undefined && job.detail === undefined && { width, height }),
     samplerName: SAMPLERS[job.sampler].title,
     scheduleType: job.schedule === undefined ? checkpoint.scheduleTitle : SCHEDULES[job.schedule].title,
+    ...(job.schedule === undefined && !isTold(checkpoint, job) && { modelSchedule: true }),
     ...modelNamed(info.model),
     ...files,
     artifact: info.artifact,
@@ -55,6 +58,14 @@ export function recordOf(
     encoder,
     version: SOLVAY_VERSION,
   };
+}
+
+/** Whether a schedule of the title that stands for the models' own would make the picture again: of the model and of its refiner. */
+function isTold({ scheduleTitle, scheduler, refiner }: Checkpoint, { sampler }: FullJob): boolean {
+  const schedule = SCHEDULE_TABLE.meaning(scheduleTitle) as ScheduleName | undefined;
+  const { placement } = SAMPLERS[sampler];
+  const models = refiner ? [scheduler, refiner.scheduler] : [scheduler];
+  return schedule !== undefined && models.every((model) => isModelsOwn(model, schedule, placement));
 }
 
 export function recordTexts(record: ImageRecord): readonly PngText[] {

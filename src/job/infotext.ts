@@ -7,6 +7,7 @@ import type { Field, Fields, InfotextEntry } from "./field-type.ts";
 import { JOB_FIELDS } from "./fields.ts";
 import { infotextRank } from "./infotext-order.ts";
 import type { FullJob } from "./job.ts";
+import { MODEL_SCHEDULE } from "./sampling-fields.ts";
 import { textOfValue } from "./text.ts";
 import { useTable } from "./use-tables.ts";
 
@@ -17,6 +18,8 @@ export interface ImageRecord extends FullJob {
   readonly samplerName: string;
   /** A1111's name of the schedule, e.g. "DDIM" or "Karras" (`scheduleTypeName`). */
   readonly scheduleType: string;
+  /** It is the model's own, and no name of a schedule means the same: `scheduleType` is the nearest that others know. */
+  readonly modelSchedule?: true;
   /** The job names a negative prompt, and that is empty: another picture than without one, for models that set apart the two. */
   readonly emptyNegativePrompt?: boolean;
   /** Name of the model folder or its Hugging Face id. */
@@ -89,6 +92,8 @@ const FACTS: Readonly<Record<string, InfotextEntry | undefined>> = {
   encoder: undefined,
   version: { name: "Version", write: ({ version }) => `Solvay ${version}` },
   emptyNegativePrompt: undefined,
+  // Read by the schedule's entry.
+  modelSchedule: { name: MODEL_SCHEDULE, write: ({ modelSchedule }) => (modelSchedule ? "True" : undefined) },
 };
 const FACT_OF_ENTRY = new Map(Object.entries(FACTS).flatMap(([name, entry]) => (entry ? [[entry.name, name]] : [])));
 

@@ -3,6 +3,9 @@ import { COURSE_TABLE, SAMPLER_TABLE, SCHEDULE_TABLE } from "../sampler/names.ts
 import { RNG_TABLE } from "../sampler/noise-source.ts";
 import type { Fields } from "./field-type.ts";
 
+/** An infotext's entry: the schedule is the model's own, and its title only the nearest to it. */
+export const MODEL_SCHEDULE = "Model schedule";
+
 export const SAMPLING_FIELDS = {
   sampler: {
     kind: { type: "named", table: SAMPLER_TABLE },
@@ -23,7 +26,8 @@ export const SAMPLING_FIELDS = {
     infotext: {
       name: "Schedule type",
       write: ({ scheduleType }) => text(scheduleType),
-      read: (schedule) => ({ schedule }),
+      read: (schedule, entries) => (entries.has(MODEL_SCHEDULE) ? {} : { schedule }),
+      beside: [MODEL_SCHEDULE],
     },
     omitsDefault: true,
     aliases: ["schedule_type"],

@@ -112,6 +112,16 @@ export function noiseSchedule(
   };
 }
 
+/** Whether the schedule of such a name is the very one that the model's own settings make for such a sampler. */
+export function isModelsOwn(model: SchedulerConfig, schedule: ScheduleName, placement: Placement): boolean {
+  if (schedule === "default") return true;
+  const entry: ScheduleEntry = SCHEDULES[schedule];
+  // What was distilled has timesteps of its own.
+  if (entry.levels || placement === "lcm") return false;
+  const settings = Object.entries(settingsOf(entry)) as [keyof SchedulerConfig, unknown][];
+  return settings.every(([name, value]) => model[name] === value);
+}
+
 /** Of a model that was trained on noise levels: its latents are clean ones plus noise for every sampler. */
 function continuousPlacement(placement: Placement): Placement {
   if (placement === "kdpm2") return placement;

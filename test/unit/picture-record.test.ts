@@ -1,13 +1,27 @@
 /** @file What a picture says of how it was made: every field, in the PNG itself, and what follows from a retry. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { isDeepStrictEqual } from "node:util";
+import { parseSchedulerConfig, scheduleTypeName } from "../../src/checkpoint/scheduler-config.ts";
 import { recordOf, recordTexts } from "../../src/engine/picture-record.ts";
 import { decodePng, encodePng } from "../../src/image/png.ts";
 import type { EngineInfo } from "../../src/job/engine.ts";
 import { a1111Parameters, type ImageRecord, solvayJson } from "../../src/job/infotext.ts";
+import { settingsOfInfotext } from "../../src/job/infotext-settings.ts";
 import type { Checkpoint } from "../../src/models/family.ts";
+import { courseOf } from "../../src/pipeline/denoising.ts";
+import { SCHEDULE_TABLE } from "../../src/sampler/names.ts";
+import type { SamplerName } from "../../src/sampler/samplers.ts";
+import type { ScheduleName } from "../../src/sampler/schedules.ts";
 import { SOLVAY_VERSION } from "../../src/version.ts";
 import { writtenTexts } from "../support/picture-files.ts";
+
+/** A model of such a scheduler_config.json. */
+function modelOf(json: object, refiner?: object): Checkpoint {
+  const { config: scheduler } = parseSchedulerConfig(JSON.stringify(json));
+  const drawsLast = refiner && { refiner: { scheduler: parseSchedulerConfig(JSON.stringify(refiner)).config } };
+  return { scheduler, scheduleTitle: scheduleTypeName(scheduler), ...drawsLast } as unknown as Checkpoint;
+}
 
 const JOB = {
   ...{ prompt: "a cat", negativePrompt: "blurry", seed: 9, steps: 30, guidance: 7, width: 24, height: 16 },
@@ -17,7 +31,7 @@ const INFO: EngineInfo = {
   ...{ model: "/models/org/my-model/", demo: false, artifact: "a.lzr2", backend: "webgpu", adapter: "Card 7" },
   ...{ precision: "fp16 (shader-f16)", defaultWidth: 1024, defaultHeight: 1024 },
 };
-const CHECKPOINT = { scheduleTitle: "Karras" } as Checkpoint;
+const CHECKPOINT = modelOf({ use_karras_sigmas: true });
 const PICTURE = { rgb: Uint8Array.from({ length: 18 }, (_, i) => i), width: 3, height: 2 };
 const RECORD: ImageRecord = {
   ...JOB,
@@ -96,4 +110,63 @@ test("the PNG holds both texts and these very pixels", async () => {
   const { width, height, pixels } = await decodePng(png);
   assert.deepEqual([width, height], [3, 2]);
   assert.deepEqual(Buffer.from(pixels), Buffer.from(PICTURE.rgb));
+});
+
+/** What is searched for a noise level. */
+const FEW = { num_train_timesteps: 100 };
+const OWN_SCHEDULES: readonly object[] = [
+  ...["linspace", "leading", "trailing"].flatMap((timestep_spacing) =>
+    [{}, { use_karras_sigmas: true }, { use_exponential_sigmas: true }, { use_beta_sigmas: true }].flatMap((levels) => [
+      { timestep_spacing, ...levels },
+      { timestep_spacing, ...levels, rescale_betas_zero_snr: true, prediction_type: "v_prediction", steps_offset: 1 },
+    ]),
+  ),
+  { timestep_spacing: "trailing", timestep_type: "continuous", prediction_type: "v_prediction" },
+  { final_sigmas_type: "sigma_min", use_karras_sigmas: true, sigma_min: 0.1, sigma_max: 9 },
+  { _class_name: "LCMScheduler", original_inference_steps: 20 },
+  { _class_name: "EDMEulerScheduler", sigma_max: 120 },
+  { _class_name: "EDMEulerScheduler", sigma_schedule: "exponential" },
+];
+
+/** One of each way to place timesteps. */
+const PLACING: readonly SamplerName[] = ["euler", "dpm2", "dpmpp-2m", "deis", "ddim", "pndm", "lcm"];
+
+/** The noise levels and timesteps of a job, or why there are none. */
+function coursesOf({ scheduler, refiner }: Checkpoint, job: { sampler: SamplerName; schedule?: ScheduleName }) {
+  return [scheduler, ...(refiner ? [refiner.scheduler] : [])].map((own) => {
+    try {
+      const { schedule } = courseOf({ scheduler: own }, { ...job, steps: 7 });
+      const { timestepOf: _, levelAt: __, ...values } = schedule;
+      return values;
+    } catch (error) {
+      return String(error);
+    }
+  });
+}
+
+test("a model's own schedule is drawn again from the infotext alone, by a title that others know", () => {
+  const marked: string[] = [];
+  for (const sampler of PLACING) {
+    for (const model of [
+      ...OWN_SCHEDULES.map((json) => modelOf({ ...FEW, ...json })),
+      ...OWN_SCHEDULES.slice(0, 6).map((json) => modelOf({ ...FEW, timestep_spacing: "leading" }, { ...FEW, ...json })),
+    ]) {
+      const infotext = a1111Parameters(recordOf({ ...JOB, sampler }, { width: 64, height: 64 }, INFO, model));
+      const { job, notes } = settingsOfInfotext(infotext)!;
+      assert.deepEqual(notes, []);
+      const remade = coursesOf(model, job as { sampler: SamplerName; schedule?: ScheduleName });
+      assert.deepEqual(remade, coursesOf(model, { sampler }), infotext);
+      const isMarked = infotext.includes(", Model schedule: True,");
+      if (isMarked) marked.push(sampler);
+      // No mark where the title says it all, as in the pictures before there was one.
+      const titled = { sampler, schedule: SCHEDULE_TABLE.meaning(model.scheduleTitle) as ScheduleName };
+      const [own, named] = [coursesOf(model, { sampler }), coursesOf(model, titled)];
+      const isDrawn = own.every((course) => typeof course !== "string");
+      if (isDrawn) assert.equal(isMarked, !isDeepStrictEqual(named, own), infotext);
+    }
+  }
+  assert.ok(marked.includes("euler") && marked.includes("lcm"));
+  // Pictures from before the mark are read as they were.
+  const old = settingsOfInfotext("x\nSteps: 4, Sampler: Euler, Schedule type: SGM Uniform, Version: Solvay 0.1.0")!;
+  assert.equal(old.job.schedule, "sgm-uniform");
 });

@@ -1,10 +1,13 @@
 /** @file What a picture's record says of its model and its negative prompt. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { parseSchedulerConfig } from "../../src/checkpoint/scheduler-config.ts";
 import { recordOf } from "../../src/engine/picture-record.ts";
 import { a1111Parameters, solvayJson } from "../../src/job/infotext.ts";
 import type { Checkpoint } from "../../src/models/family.ts";
 
+const { config: scheduler } = parseSchedulerConfig('{"timestep_spacing":"leading"}');
+const CHECKPOINT = { scheduleTitle: "DDIM", scheduler } as Checkpoint;
 const COMMIT = "0123456789abcdef0123456789abcdef01234567";
 
 function recordFor(model: string, negativePrompt?: string) {
@@ -18,7 +21,7 @@ function recordFor(model: string, negativePrompt?: string) {
     defaultWidth: 8,
     defaultHeight: 8,
   } as const;
-  return recordOf({ ...job, sampler: "euler" }, picture, info, { scheduleTitle: "DDIM" } as Checkpoint);
+  return recordOf({ ...job, sampler: "euler" }, picture, info, CHECKPOINT);
 }
 
 for (const [path, id] of [
