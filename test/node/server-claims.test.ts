@@ -77,6 +77,28 @@ test("claims and events", async (t) => {
     assert.equal(await stateOf(id), "done");
   });
 
+  await t.test(
+    "a job that pg-boss has lost is claimed all the same, waiting or running, and never given up",
+    async () => {
+      const waiting = await add("", "lost while it waits");
+      const [kept] = await database.query<{ years: number }>(
+        "select extract(years from age(keep_until, now()))::int as years from pgboss.job where id = $1",
+        [waiting],
+      );
+      assert.ok(kept!.years >= 60, `${kept!.years} years`);
+      await database.query("delete from pgboss.job where id = $1", [waiting]);
+      const first = (await next())!;
+      assert.equal(first.record.id, waiting);
+      await database.query("delete from pgboss.job where id = $1", [waiting]);
+      assert.equal((await next())!.record.id, waiting);
+      assert.equal(await claims.touch(first), false);
+      await database.query("update pgboss.job set state = 'failed' where id = $1", [waiting]);
+      assert.equal((await next())!.record.id, waiting);
+      await queue.cancel(waiting);
+      assert.equal(await next(), undefined);
+    },
+  );
+
   await t.test("a job that every worker refused can be asked for again, of the same worker", async () => {
     const id = await add("", "refused");
     await claims.refuse((await next())!, worker, { code: "E_VRAM", message: "too small" });

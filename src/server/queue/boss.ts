@@ -19,6 +19,8 @@ export const HEARTBEAT: Heartbeat = { touchMs: 5_000, lostAfterS: 15, monitorS: 
 const RETRIES = 1_000_000;
 /** As long as pg-boss allows: signs of life count, not how long a picture takes. */
 const LONGEST_S = 23 * 3600;
+/** pg-boss removes what waits for longer, after two weeks if it isn't told: a job may wait for its worker as long as it takes. */
+const KEPT_S = 2 ** 31 - 1;
 
 /** Held while pg-boss makes its tables: of several processes that start at once it lets only one live. */
 const STARTING_LOCK = 0x50_1a_13;
@@ -50,7 +52,13 @@ async function startedBoss(
   });
   boss.on("error", onError);
   await boss.start();
-  const lasting = { heartbeatSeconds: lostAfterS, expireInSeconds: LONGEST_S, retryLimit: RETRIES, retryDelay: 0 };
-  if (!(await boss.getQueue(QUEUE))) await boss.createQueue(QUEUE, lasting);
+  const lasting = {
+    ...{ heartbeatSeconds: lostAfterS, expireInSeconds: LONGEST_S, retentionSeconds: KEPT_S },
+    ...{ retryLimit: RETRIES, retryDelay: 0 },
+  };
+  const queue = await boss.getQueue(QUEUE);
+  if (!queue) await boss.createQueue(QUEUE, lasting);
+  // Made by a program of the past.
+  else if (queue.retentionSeconds !== KEPT_S) await boss.updateQueue(QUEUE, lasting);
   return boss;
 }

@@ -8,7 +8,7 @@ import { QUEUE } from "./boss.ts";
 import type { Database, Sql } from "./database.ts";
 import { addEvent, type EventType, type JobEvent } from "./event-log.ts";
 import { type JobError, type JobRecord, type JobRow, type JobState, jobRows, recordOf } from "./job-record.ts";
-import { fetchJob, nextJob, type Wanted } from "./next-job.ts";
+import { fetchJob, nextJob, offerLost, type Wanted } from "./next-job.ts";
 import { FITS_MODEL, LIVING } from "./workers.ts";
 
 /** Claims of one job in a row that end without a step drawn further than ever: it may be the job that ends them. */
@@ -82,8 +82,11 @@ export class Claims {
     const suspect = next.claims > 0;
     if (!fits({ record: recordOf(next), suspect })) throw new LeftWaiting();
     const retryCount = await fetchJob(this.#boss, sql, Number(next.number));
-    // Another one claimed it between the two.
-    if (retryCount === undefined) return "passed over";
+    if (retryCount === undefined) {
+      // Unless another one claimed it between the two.
+      await offerLost(this.#boss, sql, next);
+      return "passed over";
+    }
     const [row] = await sql.query<JobRow>(
       `update solvay.jobs set state = 'running', fence = coalesce(fence, 0) + 1, claims = claims + 1, step = 0,
        started_at = null where id = $1 returning *`,

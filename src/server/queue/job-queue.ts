@@ -10,6 +10,7 @@ import { QUEUE } from "./boss.ts";
 import type { Database, Sql } from "./database.ts";
 import { addEvent } from "./event-log.ts";
 import { isJobId, type JobRecord, type JobRow, type JobState, jobRows, recordOf } from "./job-record.ts";
+import { offerJob } from "./next-job.ts";
 import { movedBefore, newPriorities } from "./queue-order.ts";
 
 export interface NewJob {
@@ -171,10 +172,9 @@ export class JobQueue {
     return await this.get(id);
   }
 
-  async #send(sql: Sql, { id, number, priority }: JobRow): Promise<void> {
-    // By it a worker fetches this very job (next-job.ts).
-    await this.#boss.send(QUEUE, null, { id, priority: Number(number), db: sql.boss });
-    await addEvent(sql, id, "queued", { priority });
+  async #send(sql: Sql, row: JobRow): Promise<void> {
+    await offerJob(this.#boss, sql, row);
+    await addEvent(sql, row.id, "queued", { priority: row.priority });
   }
 
   /** How many jobs it would take now of this owner. */

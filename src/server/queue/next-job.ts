@@ -27,9 +27,9 @@ export async function nextJob(
 ): Promise<JobRow | undefined> {
   const [row] = await sql.query<JobRow>(
     `select j.* from solvay.jobs j left join solvay.turns t on t.owner = j.owner
-     where (j.state = 'queued' or (j.state = 'running' and exists (
+     where (j.state = 'queued' or (j.state = 'running' and not exists (
          -- Its worker has shown no sign of life: pg-boss took the claim back.
-         select from pgboss.job b where b.name = '${QUEUE}' and b.id = j.id and b.state < 'active')))
+         select from pgboss.job b where b.name = '${QUEUE}' and b.id = j.id and b.state = 'active')))
        and j.model = any ($1::text[])
        and (j.content = '' or coalesce($4::jsonb->>j.model, j.content) = j.content)
        and not exists (select from solvay.refusals r where r.job = j.id and r.worker = $3::uuid)
@@ -40,7 +40,20 @@ export async function nextJob(
   return row;
 }
 
-/** Claims it from pg-boss, whose priority of a job is its number. Undefined: it is somebody's already. */
+/** Lets pg-boss have it, whose priority of a job is its number: by that a worker fetches this very one. */
+export async function offerJob(boss: PgBoss, sql: Sql, { id, number }: Pick<JobRow, "id" | "number">): Promise<void> {
+  await boss.send(QUEUE, null, { id, priority: Number(number), db: sql.boss });
+}
+
+/** Offers a job again that pg-boss doesn't have any more, or has ended: its row is what counts. */
+export async function offerLost(boss: PgBoss, sql: Sql, job: Pick<JobRow, "id" | "number">): Promise<void> {
+  const kept = `select from pgboss.job where name = '${QUEUE}' and id = $1 and state <= 'active'`;
+  if ((await sql.query(kept, [job.id])).length > 0) return;
+  await boss.deleteJob(QUEUE, job.id, { db: sql.boss });
+  await offerJob(boss, sql, job);
+}
+
+/** Claims it from pg-boss. Undefined: it is somebody's already, or pg-boss has lost it. */
 export async function fetchJob(boss: PgBoss, sql: Sql, number: number): Promise<number | undefined> {
   const just = { minPriority: number, maxPriority: number };
   const [taken] = await boss.fetch(QUEUE, { includeMetadata: true, db: sql.boss, ...just });
