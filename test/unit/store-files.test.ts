@@ -1,10 +1,13 @@
 /** @file How the store reads and writes its files: to the last byte, past the cache only where pages meet, and closed whatever becomes of it. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { type DirectWriter, PAGE_BYTES, readFully, type StoreFile } from "../../src/store/fs.ts";
-import { CHUNK_BYTES } from "../../src/store/pack/block-layout.ts";
+import { crc32 } from "node:zlib";
+import { memorySource } from "../../src/source/memory.ts";
+import { type DirectWriter, PAGE_BYTES, readFully, type StoreFile, writeFully } from "../../src/store/fs.ts";
+import { CHUNK_BYTES, layoutBlock } from "../../src/store/pack/block-layout.ts";
 import { Pack } from "../../src/store/pack/pack.ts";
 import { PartFile } from "../../src/store/pack/part-file.ts";
+import { PlacedFile } from "../../src/store/pack/placed-file.ts";
 import { openPack } from "../../src/store/store.ts";
 import { sameBytes } from "../support/same.ts";
 import { MemoryFs, memoryStore } from "./memory-store-fs.ts";
@@ -60,6 +63,120 @@ test("a write that fails is told once the others, which read the same memory, ha
   await assert.rejects(part.write(memory.subarray(100, 100 + 2 * PAGE_BYTES), 100), { code: "EIO" });
   assert.deepEqual(log, [`pages ${PAGE_BYTES} ${PAGE_BYTES}`]);
 });
+
+test("whatever part of a write is cut short, what is told as written is, and the rest is written again", async () => {
+  for (const short of ["head", "pages", "tail"] as const) {
+    const memory = new Uint8Array(4 * PAGE_BYTES);
+    const [from, length] = [100, 2 * PAGE_BYTES];
+    for (const i of memory.keys()) memory[i] = i % 251;
+    const disk = new Uint8Array(4 * PAGE_BYTES);
+    let cuts = 0;
+    const write = (how: string) => async (bytes: Uint8Array, at: number) => {
+      const isCut = how === short && cuts++ === 0;
+      // A page, or a few bytes.
+      const kept = isCut ? (how === "pages" ? 0 : Math.floor(bytes.byteLength / 2)) : bytes.byteLength;
+      disk.set(bytes.subarray(0, kept), at);
+      return kept;
+    };
+    const direct: DirectWriter = { memory, write: write("pages"), close: async () => {} };
+    const plain = async (bytes: Uint8Array, at: number) =>
+      await write(at % PAGE_BYTES === 0 ? "tail" : "head")(bytes, at);
+    const part = new PartFile({ write: plain } as unknown as StoreFile, direct);
+    const bytes = memory.subarray(from, from + length);
+    // What was told comes first; the rest is asked for again.
+    const told = await part.write(bytes, from);
+    sameBytes(disk.subarray(from, from + told), bytes.subarray(0, told), short);
+    assert.ok(told < length, short);
+    for (let done = told; done < length; ) {
+      const more = await part.write(bytes.subarray(done), from + done);
+      assert.ok(more > 0, short);
+      done += more;
+    }
+    sameBytes(disk.subarray(from, from + length), bytes, short);
+    assert.equal(disk[from + length], 0);
+  }
+});
+
+test("a part's places: what spans chunks is compared, copied and zeroed to its last byte, and its neighbours stay", async () => {
+  const f16 = (name: string, elements: number) => ({ name, dtype: "f16", shape: [elements] }) as const;
+  const layouts = [
+    layoutBlock({ graph: "g", label: "before", tensors: [f16("a", 9)] }),
+    // It begins within a chunk and ends in the third.
+    layoutBlock({ graph: "g", label: "long", tensors: [f16("lead", 1000), f16("w", CHUNK_BYTES + 5000)] }),
+    layoutBlock({ graph: "g", label: "behind", tensors: [f16("z", 9)] }),
+  ];
+  const fs = new MemoryFs();
+  const file = await fs.open("part", "create");
+  const placed = new PlacedFile(file, layouts);
+  const { tensor, startByte } = placed.places.get("w")!;
+  const bytes = new Uint8Array(tensor.shape[0]! * 2);
+  for (let i = 0; i < bytes.length; i++) bytes[i] = (i * 31) % 255;
+  await file.truncate(placed.endByte);
+  fs.bytes("part").fill(7);
+  // From a file in which it lies behind something else.
+  const source = memorySource("weights", Uint8Array.from([1, 2, 3, ...bytes]));
+  const entry = { ...f16("w", tensor.shape[0]!), source, startByte: 3, endByte: 3 + bytes.length };
+  await placed.copy("w", new Map([["w", entry]]));
+  sameBytes(fs.bytes("part").subarray(startByte, startByte + bytes.length), bytes, "copied");
+  assert.deepEqual([fs.bytes("part")[startByte - 1], fs.bytes("part")[startByte + bytes.length]], [7, 7]);
+
+  // Pieces end where the block's chunks do.
+  const first = CHUNK_BYTES - tensor.offsetBytes;
+  const ends = [first, first + CHUNK_BYTES, bytes.length];
+  const crcs = ends.map((end, i) => crc32(bytes.subarray(ends[i - 1] ?? 0, end)));
+  const place = placed.places.get("w")!;
+  assert.ok(await placed.hasPieces(place, bytes.length, crcs));
+  for (const end of ends) {
+    fs.bytes("part")[startByte + end - 1]! ^= 1;
+    assert.ok(!(await placed.hasPieces(place, bytes.length, crcs)), `a flipped bit before ${end}`);
+    fs.bytes("part")[startByte + end - 1]! ^= 1;
+  }
+
+  await writeFully(file, Uint8Array.of(5), placed.starts[1]! - 1);
+  await placed.zero(1);
+  const whole = fs.bytes("part");
+  const zeros = new Uint8Array(placed.starts[2]! - placed.starts[1]!);
+  sameBytes(whole.subarray(placed.starts[1]!, placed.starts[2]!), zeros, "zeroed");
+  assert.deepEqual([whole[placed.starts[1]! - 1], whole[placed.starts[2]!]], [5, 7]);
+});
+
+for (const packed of ["off", "on"] as const) {
+  test(`a flipped bit in any chunk of a block is found by whoever reads it, whole or in part: packed ${packed}`, async () => {
+    const fs = new MemoryFs();
+    const store = memoryStore(fs);
+    const long = componentOf("u", { b: { w: ["f16", [CHUNK_BYTES + 5000]] } }, 3);
+    const expected = long.bytes;
+    await importAndCheck(store, { request: { name: "m", components: [long], packed }, expected });
+    const [path] = fs.paths().filter((name) => name.endsWith(".pack"));
+    const name = /([0-9a-f]{64})\.pack$/.exec(path!)![1]!;
+    await using sound = await openPack(store, name);
+    const [block] = sound.blocks;
+    const wanted = expected.get("w")!;
+    let at = block!.startByte;
+    for (const [chunk] of block!.crcs.entries()) {
+      const byte = at + 1000;
+      at += block!.sizes?.[chunk] ?? CHUNK_BYTES;
+      fs.bytes(path!)[byte]! ^= 4;
+      const ranges = [
+        [0, block!.plainBytes],
+        [chunk * CHUNK_BYTES + 10, chunk * CHUNK_BYTES + 20],
+      ] as const;
+      for (const [from, to] of ranges) {
+        await using pack = await openPack(store, name);
+        const into = new Uint8Array(to - from);
+        await assert.rejects(
+          pack.readPlain(block!.id, from, into, "b"),
+          { code: "E_STORE_DAMAGED" },
+          `${chunk} ${from}`,
+        );
+      }
+      fs.bytes(path!)[byte]! ^= 4;
+    }
+    const into = new Uint8Array(wanted.length - 100);
+    await sound.readPlain(block!.id, 100, into, "b");
+    sameBytes(into, wanted.subarray(100));
+  });
+}
 
 class CountingFs extends MemoryFs {
   openFiles = 0;

@@ -6,7 +6,10 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { companionComponent, originComponent } from "../../src/store/companion.ts";
 import { Field } from "../../src/store/fields.ts";
+import type { StoreFile } from "../../src/store/fs.ts";
 import { importModel } from "../../src/store/import/import.ts";
+import { Journal } from "../../src/store/import/journal.ts";
+import { SavePoint } from "../../src/store/import/save-point.ts";
 import { decodePackBlock, extentBytes } from "../../src/store/pack/pack-format.ts";
 import { cleanStore, removeModel } from "../../src/store/removal.ts";
 import { listModels, modelIds } from "../../src/store/store.ts";
@@ -65,6 +68,54 @@ test("the journal's lines name bytes that were synced, in any prefix of the work
     }
   }
   assert.ok(lines > 10, `${lines}`);
+});
+
+test("a save point in the midst of the work: its writes end, then the lock is looked at, the part synced, its lines written", async () => {
+  const log: string[] = [];
+  const slowly = async (what: string) => {
+    await new Promise((resolve) => setImmediate(resolve));
+    log.push(what);
+  };
+  const fs = new MemoryFs();
+  const journal = await Journal.open(fs, "s/journal");
+  fs.hook = (op) => {
+    if (op === "write") log.push("journal");
+    return undefined;
+  };
+  const part = { sync: () => slowly("sync") } as unknown as StoreFile;
+  const savePoint = new SavePoint(part, journal, () => slowly("lock"));
+  const HALF = 150 * 1024 ** 2;
+  savePoint.add({ key: "a" }, HALF);
+  await savePoint.flushIfDue(() => slowly("too soon"));
+  assert.deepEqual(log, []);
+  savePoint.add({ key: "b" }, HALF);
+  await savePoint.flushIfDue(() => slowly("written"));
+  await savePoint.settle();
+  assert.deepEqual(log, ["written", "lock", "sync", "journal"]);
+  const lines = Buffer.from(fs.bytes("s/journal")).toString().trim().split("\n");
+  assert.deepEqual(
+    lines.map((line) => line.slice(9)),
+    ['{"key":"a"}', '{"key":"b"}'],
+  );
+});
+
+test("a save point that fails writes none of its lines, and nothing is saved after it", async () => {
+  for (const failing of ["written", "lock", "sync"]) {
+    const fs = new MemoryFs();
+    const journal = await Journal.open(fs, "s/journal");
+    const step = async (what: string) => {
+      if (what === failing) throw new Error(`${what} failed`);
+    };
+    const part = { sync: () => step("sync") } as unknown as StoreFile;
+    const savePoint = new SavePoint(part, journal, () => step("lock"));
+    savePoint.add({ key: "a" }, 2 ** 30);
+    await savePoint.flushIfDue(() => step("written"));
+    await assert.rejects(savePoint.settle(), { message: `${failing} failed` });
+    savePoint.add({ key: "b" }, 2 ** 30);
+    await assert.rejects(savePoint.flushIfDue(), { message: `${failing} failed` });
+    await assert.rejects(savePoint.flush(), { message: `${failing} failed` });
+    assert.equal(fs.bytes("s/journal").byteLength, 0, failing);
+  }
 });
 
 test("removal: the model's name goes for good before its packs do; crashes leave whole models only", async () => {
