@@ -14,7 +14,7 @@ export interface FileRunOptions {
 
 export interface FileResult {
   readonly passed: number;
-  /** "LINE NAME" and the error's text; LINE is 0 where the file as a whole failed. */
+  /** "LINE NAME" and the error's text; LINE is 0 where none is known, as of the file as a whole. */
   readonly failures: readonly { readonly where: string; readonly error: string }[];
   readonly skips: readonly { readonly where: string; readonly reason: string }[];
   readonly elapsedMs: number;

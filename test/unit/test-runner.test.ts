@@ -68,3 +68,17 @@ test("a file that ends in the middle, or before its first test, has failed", asy
   const broken = await resultOf("throw new Error('no such module');");
   assert.ok(broken.failures.length > 0);
 });
+
+test("a rejection that nobody handles, and an error out of a timer, fail the test that runs", async () => {
+  const found = await resultOf(`const rest = () => new Promise((resolve) => setTimeout(resolve, 20));
+    test("a", async () => { void (async () => { await null; throw new Error("stray 1"); })(); await rest(); });
+    test("b", async () => { setTimeout(() => { throw new Error("stray 2"); }); await rest(); });
+    test("c", rest);`);
+  assert.deepEqual(
+    found.failures.map(({ where, error }) => [where, /stray \d/.exec(error)?.[0]]),
+    [
+      ["0 a", "stray 1"],
+      ["4 b", "stray 2"],
+    ],
+  );
+});
