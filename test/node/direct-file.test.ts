@@ -1,6 +1,6 @@
-/** @file Writes past the page cache on this machine's file system, where it has them. */
+/** @file The store's file operations on this machine's disk: what they promise of names and stamps, and writes past the page cache where there are any. */
 import assert from "node:assert/strict";
-import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, readFile, rename, rm, utimes, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
@@ -11,6 +11,48 @@ import { ringBytes, WeightRing } from "../../src/store/import/weight-ring.ts";
 import { layoutBlock } from "../../src/store/pack/block-layout.ts";
 import { PartFile } from "../../src/store/pack/part-file.ts";
 import { PlacedFile } from "../../src/store/pack/placed-file.ts";
+
+test("a stamp differs where the file was changed or replaced, be its size and time the same", async () => {
+  await inFolder(async (path) => {
+    const at = new Date("2026-01-02T03:04:05Z");
+    const stampNow = async () => {
+      const file = await NODE_FS.open(path, "read");
+      const open = await file.stat();
+      await file.close();
+      const named = await NODE_FS.stat(path);
+      assert.deepEqual(open, named);
+      return named!.stamp;
+    };
+    await writeFile(path, "123");
+    await utimes(path, at, at);
+    const first = await stampNow();
+    assert.equal(await stampNow(), first);
+    await utimes(path, at, new Date(at.getTime() + 1));
+    const later = await stampNow();
+    await writeFile(`${path}.other`, "456");
+    await utimes(`${path}.other`, at, at);
+    await rename(`${path}.other`, path);
+    const replaced = await stampNow();
+    await writeFile(path, "4567");
+    await utimes(path, at, at);
+    assert.equal(new Set([first, later, replaced, await stampNow()]).size, 4);
+  });
+});
+
+test("what isn't there is nothing, but a folder whose names can't be made to last is an error", async () => {
+  await inFolder(async (path) => {
+    const gone = `${path}-gone`;
+    assert.deepEqual([await NODE_FS.stat(gone), await NODE_FS.list(gone)], [undefined, []]);
+    assert.equal(await NODE_FS.usedBytes(gone), 0);
+    await NODE_FS.remove(gone);
+    await NODE_FS.removeFolder(gone);
+    assert.ok((await NODE_FS.freeBytes(`${gone}/a/b`)) > 0);
+    if (process.platform !== "win32") await assert.rejects(NODE_FS.syncFolder(gone), { code: "ENOENT" });
+    await assert.rejects(NODE_FS.open(gone, "edit"), { code: "ENOENT" });
+    await assert.rejects(NODE_FS.rename(gone, path), { code: "ENOENT" });
+    assert.equal(await readFile(path, "utf8"), "");
+  });
+});
 
 /** In an order of their own; sizes that begin and end within pages, and one that fills none. */
 const SHAPES = [[3000], [5], [2048], [7001], [1, 31], [40_000]];

@@ -6,6 +6,7 @@ import { chooseCodec } from "../../src/store/import/codec-choice.ts";
 import { importModel } from "../../src/store/import/import.ts";
 import type { ImportEvent } from "../../src/store/import/import-types.ts";
 import { BLOCK_ALIGNMENT_BYTES, CHUNK_BYTES, layoutBlock } from "../../src/store/pack/block-layout.ts";
+import { CHUNKS_BYTES } from "../../src/store/pack/pack-writer.ts";
 import { cleanStore, removeModel } from "../../src/store/removal.ts";
 import { openStoredModel } from "../../src/store/stored-model.ts";
 import { verifyModel } from "../../src/store/verify.ts";
@@ -339,6 +340,41 @@ test("an import's bytes pass the ledger: room on the disk, and its buffers", asy
       [],
     );
   }
+});
+
+test("room on the disk: all blocks once, and those that an artifact is decoded to once more where they are packed from there", async () => {
+  // By components, in pages: text 2 + 1, UNet 1 + 2 + 1, VAE 1 + 1.
+  const [all, unet] = [9, 4].map((pages) => pages * BLOCK_ALIGNMENT_BYTES) as [number, number];
+  for (const [packed, artifact, wanted] of [
+    ["off", false, all],
+    ["off", true, all],
+    ["on", false, all],
+    ["on", true, all + unet],
+  ] as const) {
+    const ledger = new Ledger({ device: 0, ram: 2 ** 30, disk: 2 ** 30 });
+    const { request } = fixture({ packed, artifact });
+    await importModel(memoryStore(new MemoryFs()), request, { budget: { ledger, memory: "ram" } });
+    assert.equal(ledger.state("disk").peakBytes, wanted, `${packed} ${artifact}`);
+  }
+});
+
+test("an import's buffers: what decodes an artifact, and the thread that hashes it, are counted", async () => {
+  const peakOf = async (artifact: boolean, threadBytes?: number) => {
+    const ledger = new Ledger({ device: 0, ram: 2 ** 30, disk: 2 ** 30 });
+    const store = memoryStore(new MemoryFs());
+    const threads = { threadBytes: threadBytes!, start: () => assert.fail("the component is small") };
+    const { request } = fixture({ artifact });
+    await importModel({ ...store, ...(threadBytes !== undefined && { hashThreads: threads }) }, request, {
+      budget: { ledger, memory: "ram" },
+    });
+    return ledger.state("ram").peakBytes;
+  };
+  assert.equal(await peakOf(false), CHUNKS_BYTES);
+  assert.equal(await peakOf(false, 5000), CHUNKS_BYTES);
+  const decoding = await peakOf(true);
+  // Two tensors of the largest size: 6000 bytes, whole pages, and a page more.
+  assert.ok(decoding >= CHUNKS_BYTES + 2 * 3 * 4096, `${decoding}`);
+  assert.equal(await peakOf(true, 5000), decoding + 5000);
 });
 
 test("removing a model removes what only it needs", async () => {
