@@ -1,8 +1,12 @@
-/** @file The ring of memory that decoded tensors pass through. */
+/** @file The ring of memory that decoded tensors pass through, and who holds its parts: the disk and the checksums. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { PAGE_BYTES } from "../../src/store/fs.ts";
+import { PAGE_BYTES, type StoreFile } from "../../src/store/fs.ts";
+import { TensorIntake } from "../../src/store/import/tensor-intake.ts";
 import { ringBytes, WeightRing } from "../../src/store/import/weight-ring.ts";
+import { layoutBlock } from "../../src/store/pack/block-layout.ts";
+import type { PieceSum } from "../../src/store/pack/hasher.ts";
+import { PlacedFile } from "../../src/store/pack/placed-file.ts";
 import { randomOf } from "./store-fixture.ts";
 
 test("parts never overlap, stay where they are until they are given back, and lie in the ring's memory", () => {
@@ -46,4 +50,53 @@ test("an empty ring takes the largest tensor twice, and what is larger gets memo
   ring.give(first);
   assert.equal(ring.hasRoom, true);
   assert.throws(() => ring.give(first), /given back twice/);
+});
+
+/** A write and a checksum that end when they are told to. */
+class Slow<T> {
+  readonly begun: PromiseWithResolvers<T>[] = [];
+
+  readonly begin = (): Promise<T> => {
+    this.begun.push(Promise.withResolvers<T>());
+    return this.begun.at(-1)!.promise;
+  };
+}
+
+const turns = async () => {
+  for (let turn = 0; turn < 3; turn++) await new Promise((resolve) => setImmediate(resolve));
+};
+
+test("a tensor's memory is free once it is both written and hashed, in either order, and not before", async () => {
+  for (const order of [
+    ["write", "hash"],
+    ["hash", "write"],
+    ["hash"], // its bytes are in place already
+  ]) {
+    const tensors = ["a", "b", "c"].map((name) => ({ name, dtype: "f16" as const, shape: [5000] }));
+    const [writes, hashes] = [new Slow<number>(), new Slow<readonly PieceSum[]>()];
+    const file = { write: () => writes.begin() } as unknown as StoreFile;
+    const placed = new PlacedFile(file, [layoutBlock({ graph: "g", label: "l", tensors })]);
+    const ring = new WeightRing(10_000, new Uint8Array(ringBytes(10_000)));
+    const hasher = { sums: () => hashes.begin(), async [Symbol.asyncDispose]() {} };
+    const intake = new TensorIntake(placed, ring, hasher);
+    for (const name of ["a", "b"]) {
+      void intake.take(placed.places.get(name)!, intake.allocate(5000, name), !order.includes("write"));
+    }
+    let [hasRoom, isSettled] = [false, false];
+    const room = intake.room().then(() => (hasRoom = true));
+    const settled = intake.settled().then(() => (isSettled = true));
+    for (const [i, what] of order.entries()) {
+      await turns();
+      assert.equal(hasRoom, false, `before ${what} of ${order}`);
+      if (what === "write") writes.begun[0]!.resolve(10_000);
+      else hashes.begun[0]!.resolve([{ crc: i }]);
+    }
+    await room;
+    assert.equal(writes.begun.length, order.includes("write") ? 2 : 0);
+    await turns();
+    assert.equal(isSettled, false, "the second is under way");
+    hashes.begun[1]!.resolve([{ crc: 1 }]);
+    writes.begun[1]?.resolve(10_000);
+    await settled;
+  }
 });
