@@ -45,6 +45,12 @@ export class JobFailure extends Error {
   }
 }
 
+/** Of a job that was cancelled while its picture was waited for. */
+export const CANCELLED: JobError = {
+  code: "E_CANCELLED",
+  message: "E_CANCELLED: the job was cancelled. Next: ask again.",
+};
+
 export function notFound(subject: string): Refusal {
   return new Refusal(404, {
     code: "E_NOT_FOUND",

@@ -16,7 +16,7 @@ import type { JobRecord } from "../../queue/job-record.ts";
 import { allOver, ask, askUpscale, openEngineOf, pictureOf, type Services } from "../../services.ts";
 import { previewPng } from "../../work/previews.ts";
 import { jsonOf, MAX_JSON_BYTES, MAX_PICTURE_BODY_BYTES } from "../bodies.ts";
-import { JobFailure, Refusal } from "../failures.ts";
+import { CANCELLED, JobFailure, Refusal } from "../failures.ts";
 import type { Route, RouteContext } from "../route.ts";
 import { type ExtraNetworks, extraBatch, extraSingle } from "./extras.ts";
 import { timestamp, webUiAnswer } from "./info.ts";
@@ -26,7 +26,6 @@ import { dataUrl } from "./request-picture.ts";
 import { modelOf, options, type Served } from "./settings.ts";
 
 const PREVIEW_SCALE = 8;
-const CANCELLED = { code: "E_CANCELLED", message: "E_CANCELLED: the job was cancelled. Next: ask again." };
 const ANY_OBJECT = { schema: { type: "object", description: "as A1111's web UI 1.10 takes it" } };
 
 export function webUiRoutes(services: Services): readonly Route[] {

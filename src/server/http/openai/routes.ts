@@ -7,7 +7,7 @@ import { allOver, ask, pictureOf, type Services } from "../../services.ts";
 import { previewPng } from "../../work/previews.ts";
 import { OPENAI_MODELS, OPENAI_PICTURES } from "../answers.ts";
 import { jsonOf, MAX_PICTURE_BODY_BYTES } from "../bodies.ts";
-import { JobFailure, Refusal } from "../failures.ts";
+import { CANCELLED, JobFailure, Refusal } from "../failures.ts";
 import type { Route, RouteContext } from "../route.ts";
 import { eventStream, type SentEvent } from "../sse.ts";
 import { formBody } from "./forms.ts";
@@ -201,8 +201,6 @@ async function described(services: Services, [first]: readonly JobRecord[]): Pro
 function requireDone({ state, error }: JobRecord): void {
   if (state !== "done") throw new JobFailure(error ?? CANCELLED);
 }
-
-const CANCELLED = { code: "E_CANCELLED", message: "E_CANCELLED: the job was cancelled. Next: ask again." };
 
 function seconds(): number {
   return Math.floor(Date.now() / 1000);
