@@ -272,6 +272,13 @@ test("an uploaded picture is an asset that jobs name; too many bytes are refused
   const [job] = await ask(server.url, { prompt: "from it", steps: 1, initImage: `sha256:${asset.sha256}` });
   await finished(server.url, job!.id);
   assert.equal(asked.at(-1)?.initImage, `data:image/png;base64,${Buffer.from(png).toString("base64")}`);
+  // What it says where a file is gone helps.
+  const { sha256 } = asset;
+  rmSync(path.join(state, "images", "uploads", sha256.slice(0, 2), `${sha256}.png`));
+  const read = async () => (await fetch(`${server.url}/api/assets/${sha256}`)).status;
+  assert.equal(await read(), 404);
+  await upload(png);
+  assert.equal(await read(), 200);
   const large = await upload(new Uint8Array(33 * 2 ** 20));
   assert.equal(large.status, 413);
   assert.match(await large.text(), /E_BODY_SIZE/);

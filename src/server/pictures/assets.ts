@@ -31,21 +31,20 @@ export class Assets {
     this.#store = store;
   }
 
-  /** Keeps a picture that a client sent. Rejects with ArtifactError for what is none. */
+  /** Keeps a picture that a client sent, from now on; its file comes back where it was gone or damaged. Rejects with ArtifactError for what is none. */
   async add(bytes: Uint8Array, subject: string): Promise<Asset> {
     const { format, width, height } = readPictureHeader(bytes, subject);
     const sha256 = sha256Hex(bytes);
     const mediaType = MEDIA_TYPES[format];
     const name = `uploads/${sha256.slice(0, 2)}/${sha256}.${ENDINGS[format]}`;
-    const asset = { sha256, mediaType, bytes: bytes.length, width, height };
-    if (await this.#row(sha256)) return asset;
-    await this.#store.put(name, [bytes]);
+    const row = await this.#row(sha256);
+    if (!row || !(await this.read(sha256))) await this.#store.put(row?.name ?? name, [bytes]);
     await this.#database.query(
       `insert into solvay.assets (sha256, name, media_type, bytes, width, height) values ($1, $2, $3, $4, $5, $6)
-       on conflict do nothing`,
+       on conflict (sha256) do update set created_at = now()`,
       [sha256, name, mediaType, bytes.length, width, height],
     );
-    return asset;
+    return { sha256, mediaType, bytes: bytes.length, width, height };
   }
 
   /** Undefined: there is no such picture, or its file is gone. */
