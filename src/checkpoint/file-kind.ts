@@ -64,7 +64,12 @@ const KINDS: readonly (FileKind & { readonly names: RegExp })[] = [
     next: "give it with --preview-model",
     names: /^(taesd_)?(de|en)coder\.(layers\.)?\d+\.(conv\.\d+\.)?weight$|^\d+\.conv\.\d+\.weight$/,
   },
-  { id: "image-encoder", words: "an image encoder", names: /^(vision_model|visual)\./ },
+  {
+    id: "image-encoder",
+    words: "an image encoder",
+    next: "give it with --image-encoder, to an IP-Adapter",
+    names: /^(vision_model|visual)\./,
+  },
   { id: "motion-model", words: "an AnimateDiff motion model", names: /(^|\.)motion_modules\./ },
   { id: "checkpoint", words: "a whole checkpoint", next: "give it with --model", names: UNET_START },
   {

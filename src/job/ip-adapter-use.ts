@@ -4,7 +4,7 @@ import { hasSteps, MAX_USE_CHARS, type UsePart, type UseTable } from "./parted-u
 export interface IpAdapterUse {
   /** Base or Plus, of SDXL: .safetensors, .bin. */
   readonly file: string;
-  /** Folder of its image encoder. Default: that of the adapter before it, else one that fits in the folder of IP-Adapters. */
+  /** Folder or file of its image encoder. Default: that of the adapter before it, else one that fits in the folder of IP-Adapters. */
   readonly encoder?: string;
   /** Each a file, a data: URL, or sha256: and an asset's hash. */
   readonly images?: readonly string[];
@@ -23,9 +23,9 @@ const MAX_PICTURES = 16;
 const PARTS = {
   encoder: {
     kind: { type: "text", maxChars: MAX_USE_CHARS },
-    usage: "--image-encoder <dir|hub-id>",
+    usage: "--image-encoder <path|hub-id>",
     description:
-      "folder of the image encoder of the --ip-adapter before it: ViT-H or ViT-bigG, whichever it was trained with (default: that of the one before, else what fits in --ip-adapter-dir)",
+      "image encoder, a folder or a file, of the --ip-adapter before it: ViT-H or ViT-bigG, whichever it was trained with (default: that of the one before, else what fits in --ip-adapter-dir)",
   },
   images: {
     kind: { type: "pictures", maxCount: MAX_PICTURES },

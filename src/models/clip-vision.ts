@@ -23,7 +23,7 @@ export type VisionOutput = "embeds" | "hidden";
 const MAX_WIDTH = 16384;
 const MAX_LAYERS = 256;
 /** No encoder sees larger pictures, or has more patches. */
-const MAX_IMAGE_SIDE = 2048;
+export const MAX_IMAGE_SIDE = 2048;
 
 /** Of its config.json. Throws ArtifactError `E_CONFIG`. */
 export function clipVisionConfig(json: JsonConfig): ClipVisionConfig {

@@ -1,17 +1,20 @@
 /**
- * @file Files of IP-Adapters (.safetensors, .bin by a reader that runs nothing) and folders of their image encoders on this machine: by path, or by name
- * in the folder that the user has named for them.
+ * @file Files of IP-Adapters (.safetensors, .bin by a reader that runs nothing) and their image encoders, folders or files, on this machine: by path, or by
+ * name in the folder that the user has named for them.
  */
 import { readFile, stat } from "node:fs/promises";
 import path from "node:path";
+import { kindOfTables } from "../checkpoint/file-kind.ts";
 import { MAX_CONFIG_BYTES } from "../checkpoint/json-config.ts";
+import { tensorTables } from "../checkpoint/tensor-file.ts";
 import type { OpenImagePrompt } from "../engine/image-prompt-files.ts";
 import { UsageError } from "../errors.ts";
 import type { LibraryHost } from "../library/host.ts";
 import { locateFiles } from "../library/locate.ts";
 import { openPlace } from "../library/model-files.ts";
+import { isVisionFile } from "../models/clip-vision-file.ts";
+import { openFileSource } from "./files/file.ts";
 import { filesIn, stemOf } from "./named-files.ts";
-import { tensorTables } from "./tensor-file.ts";
 
 /** Where a name stands for several files, the first counts. */
 const ENDINGS = [".safetensors", ".bin"];
@@ -34,7 +37,7 @@ export function imagePromptOpener(host: LibraryHost, folder: string | undefined,
 export interface FoundImagePrompts {
   /** Absolute paths, sorted by name. */
   readonly adapters: readonly string[];
-  /** Folders of CLIP vision encoders. */
+  /** Of CLIP vision encoders: folders with a config.json, and single files. */
   readonly encoders: readonly string[];
 }
 
@@ -47,7 +50,12 @@ export async function imagePromptsIn(folder: string | undefined, signal?: AbortS
   for (const file of configs) if (await isVision(file)) encoders.push(path.dirname(file));
   // Files beside a config are parts of a model.
   const models = new Set(configs.map((file) => path.dirname(file)));
-  const adapters = files.filter((file) => ENDINGS.includes(path.extname(file)) && !models.has(path.dirname(file)));
+  const adapters: string[] = [];
+  for (const file of files.filter((each) => ENDINGS.includes(path.extname(each)) && !models.has(path.dirname(each)))) {
+    const use = await useOf(file, signal);
+    if (use === "encoder") encoders.push(file);
+    else if (use === "adapter") adapters.push(file);
+  }
   const byName = (a: string, b: string) =>
     path.basename(a) < path.basename(b) || (path.basename(a) === path.basename(b) && a < b) ? -1 : 1;
   return { adapters: adapters.toSorted(byName), encoders: encoders.toSorted(byName) };
@@ -57,8 +65,37 @@ export async function imagePromptsIn(folder: string | undefined, signal?: AbortS
 export function imagePromptNames({ adapters, encoders }: FoundImagePrompts) {
   return {
     adapters: [...new Set(adapters.map(stemOf))],
-    encoders: [...new Set(encoders.map((each) => path.basename(each)))],
+    encoders: [...new Set(encoders.map(nameOf))],
   };
+}
+
+/** A folder's name, or a file's without its ending. */
+function nameOf(encoder: string): string {
+  return ENDINGS.includes(path.extname(encoder)) ? stemOf(encoder) : path.basename(encoder);
+}
+
+type Use = "adapter" | "encoder" | "none";
+/** What headers have told, by file and state. */
+const USES = new Map<string, Use>();
+const MAX_USES = 10_000;
+
+/** A file that tells nothing counts as an adapter: who names it learns what is wrong with it. */
+async function useOf(file: string, signal?: AbortSignal): Promise<Use> {
+  try {
+    await using source = await openFileSource(file);
+    const key = JSON.stringify(source.file);
+    const known = USES.get(key);
+    if (known) return known;
+    const tables = await tensorTables(source, signal);
+    const isOther = kindOfTables(tables)?.id === "image-encoder";
+    const use = isVisionFile(tables) ? "encoder" : isOther ? "none" : "adapter";
+    if (USES.size >= MAX_USES) USES.clear();
+    USES.set(key, use);
+    return use;
+  } catch {
+    signal?.throwIfAborted();
+    return "adapter";
+  }
 }
 
 async function isVision(config: string): Promise<boolean> {
@@ -93,7 +130,7 @@ async function encodersNamed(
   name: string | undefined,
   { folder, onlyNames }: { readonly folder: string | undefined; readonly onlyNames: boolean },
 ): Promise<readonly string[]> {
-  const named = encoders.filter((each) => name === undefined || path.basename(each) === name);
+  const named = encoders.filter((each) => name === undefined || [path.basename(each), nameOf(each)].includes(name));
   if (named.length > 0) return named;
   if (name !== undefined && !onlyNames) return [await locateFiles(host, name)];
   if (name !== undefined) throw unnamed(name, "image encoder", folder);
@@ -101,7 +138,12 @@ async function encodersNamed(
     folder === undefined
       ? "an IP-Adapter needs its image encoder"
       : "an IP-Adapter needs its image encoder, and none is in the folder of IP-Adapters";
-  throw new UsageError({ code: "E_JOB", subject: "ipAdapters", problem, next: "name its folder (--image-encoder)" });
+  throw new UsageError({
+    code: "E_JOB",
+    subject: "ipAdapters",
+    problem,
+    next: "name its file or folder (--image-encoder)",
+  });
 }
 
 function unnamed(subject: string, what: string, folder: string | undefined): UsageError {

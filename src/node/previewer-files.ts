@@ -1,12 +1,12 @@
 /** @file Where the decoder of a tiny autoencoder lies that previews are made with: as the user names it, or beside the model under its usual name. */
 import path from "node:path";
+import { tensorTables } from "../checkpoint/tensor-file.ts";
 import type { PreviewerFile } from "../engine/engine.ts";
 import { ArtifactError } from "../errors.ts";
 import type { LibraryHost } from "../library/host.ts";
 import { locateFiles } from "../library/locate.ts";
 import { recogniseTinyDecoder } from "../models/tiny-decoder-file.ts";
 import { openFileSource } from "./files/file.ts";
-import { tensorTables } from "./tensor-file.ts";
 
 /** SDXL's, as its author, ComfyUI and A1111's web UI name it. */
 const FILES = ["taesdxl_decoder.safetensors", "taesdxl_decoder.pth"];

@@ -1,12 +1,12 @@
 /** @file Files of upscalers on this machine's disk: .safetensors, and .pth by a reader that runs nothing. */
 import { stat } from "node:fs/promises";
 import path from "node:path";
+import { tensorTables } from "../checkpoint/tensor-file.ts";
 import { SolvayError, UsageError } from "../errors.ts";
 import { recogniseUpscaler, type UpscalerFile } from "../models/upscaler-file.ts";
 import type { ByteSource } from "../source/source.ts";
 import { openFileSource } from "./files/file.ts";
 import { filesIn, stemOf } from "./named-files.ts";
-import { tensorTables } from "./tensor-file.ts";
 
 /** A recognised network whose weights are read from `source`, which the caller disposes. */
 export interface OpenedUpscaler extends UpscalerFile {

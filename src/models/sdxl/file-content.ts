@@ -1,4 +1,5 @@
 /** @file What a weight file holds, for people: its networks with their dtypes, what is passed over, what it says of its training. */
+import { visionWords } from "../clip-vision-file.ts";
 import { controlLoraWords } from "./control-lora.ts";
 import { isLeftAside, isMarker, placeOf } from "./file-parts.ts";
 import { WEIGHT_FOLDERS } from "./files.ts";
@@ -13,7 +14,7 @@ interface Tensor {
 /** See Family.contentOf. */
 export function contentOf(tensors: Iterable<Tensor>, metadata: Readonly<Record<string, string>>): readonly string[] {
   const all = [...tensors];
-  const foreign = controlLoraWords(all) ?? foreignFile(all);
+  const foreign = controlLoraWords(all) ?? visionWords(all) ?? foreignFile(all);
   if (foreign !== undefined) return [`this is ${foreign}`];
   const lines = WEIGHT_FOLDERS.flatMap(({ folder }) => {
     const part = all.filter(({ name }) => !isLeftAside(name) && placeOf(name)?.folder === folder);

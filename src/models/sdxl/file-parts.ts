@@ -4,8 +4,8 @@
  */
 import type { TensorEntry, TensorTable } from "../../container/table.ts";
 import { ArtifactError } from "../../errors.ts";
+import { isOpenClip, openClipTensors } from "../open-clip.ts";
 import { WEIGHT_FOLDERS, type WeightFolder } from "./files.ts";
-import { isOpenClip, openClipTensors } from "./original-clip.ts";
 import { isOriginalUnet, originalUnetNames } from "./original-unet.ts";
 import { isOriginalVae, originalVaeNames } from "./original-vae.ts";
 

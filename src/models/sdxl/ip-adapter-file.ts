@@ -1,29 +1,17 @@
 /**
- * @file Files of IP-Adapters for SDXL, .safetensors ("image_proj.proj.weight") and .bin (two tables), and folders of their image encoders. Base and Plus
- * are told by their names; others are refused by what they are.
+ * @file Files of IP-Adapters for SDXL, .safetensors ("image_proj.proj.weight") and .bin (two tables). Base and Plus are told by their names; others are refused by
+ * what they are.
  */
-import { JsonConfig, MAX_CONFIG_BYTES } from "../../checkpoint/json-config.ts";
 import { requireSchema } from "../../checkpoint/schema.ts";
-import { type OpenWeightsOptions, openWeights } from "../../checkpoint/weight-folder.ts";
+import type { OpenWeightsOptions } from "../../checkpoint/weight-folder.ts";
 import type { TensorEntry, TensorTable } from "../../container/table.ts";
 import { ArtifactError } from "../../errors.ts";
-import type { Folder } from "../../source/folder.ts";
-import {
-  CLASS_EMBEDDING,
-  type ClipVisionConfig,
-  canonicalVisionName,
-  clipVisionConfig,
-  clipVisionSchema,
-} from "../clip-vision.ts";
+import { visionTitle } from "../clip-vision-file.ts";
 import type { FilePlace } from "../file-place.ts";
 import type { OpenedImagePrompt } from "../image-prompt.ts";
 import type { SdxlParts } from "./config.ts";
-import { weightFiles } from "./files.ts";
+import { type ImageEncoderPlace, imageEncoderAt } from "./image-encoder.ts";
 import { HEAD, type IpAdapterConfig, ipAdapterSchema, type ResamplerConfig } from "./ip-adapter.ts";
-
-/** OpenAI's, which CLIPImageProcessor takes where nothing is said. */
-const MEAN = [0.48145466, 0.4578275, 0.40821073];
-const DEVIATION = [0.26862954, 0.26130258, 0.27577711];
 
 /** See SideNetworks.openImagePrompt. `base`: the model that is told of pictures. */
 export async function openSdxlImagePrompt(
@@ -42,8 +30,8 @@ export async function openSdxlImagePrompt(
     const problem = `it gives ${found.context} channels of context, and ${base.name} reads ${width}`;
     throw refusal(subject, problem, "take an IP-Adapter for SDXL");
   }
-  const { folder, vision } = await fittingEncoder(subject, encoders, found);
-  const { table, ...colours } = await openEncoder(folder, vision, options);
+  const { vision, open } = await fittingEncoder(subject, encoders, found, options);
+  const { table, ...colours } = await open();
   const { tokens, plus } = found;
   const network: IpAdapterConfig = { kind: "ip-adapter", side: vision.imageSize, ...colours, vision, tokens, plus };
   const rules = {
@@ -95,9 +83,6 @@ function requireKnownKind(subject: string, table: TensorTable): void {
 
 const NEXT =
   "name an IP-Adapter for SDXL: ip-adapter_sdxl_vit-h.safetensors, ip-adapter-plus_sdxl_vit-h.safetensors, ip-adapter_sdxl.safetensors";
-const NEXT_ENCODER =
-  "name the folder image_encoder that comes with IP-Adapters, or another CLIP vision model in diffusers' layout";
-
 /** Tokens of each picture, fixed where nothing but a projection makes them. */
 const BASE_TOKENS = 4;
 const MAX_DEPTH = /^image_proj\.layers\.(\d{1,2})\./;
@@ -124,64 +109,23 @@ async function fittingEncoder(
   subject: string,
   encoders: readonly FilePlace[],
   { sees, plus }: Pick<ReturnType<typeof projectionOf>, "sees" | "plus">,
-): Promise<{ readonly folder: Folder; readonly vision: ClipVisionConfig }> {
+  options: OpenWeightsOptions,
+): Promise<ImageEncoderPlace> {
   const given: string[] = [];
   for (const place of encoders) {
-    const { folder, vision } = await visionOf(place);
+    const encoder = await imageEncoderAt(place, options);
+    const { vision, name } = encoder;
     const gives = plus ? vision.hiddenSize : vision.projectionDim;
-    if (gives === sees) return { folder, vision };
+    if (gives === sees) return encoder;
+    const title = visionTitle(vision);
     // Whoever asks a server is told no folders.
-    given.push(`${folder.name.replace(/^.*[\\/]/, "")} gives ${gives}`);
+    given.push(`${name.replace(/^.*[\\/]/, "")}${title === undefined ? "" : ` (${title})`} gives ${gives}`);
   }
   throw refusal(
     subject,
     `it reads ${sees} channels of an image encoder, and ${given.join(", ")}`,
     "name its own encoder with --image-encoder: ViT-H for those with vit-h in their names and Plus, else ViT-bigG",
   );
-}
-
-async function visionOf(place: FilePlace): Promise<{ readonly folder: Folder; readonly vision: ClipVisionConfig }> {
-  if (place.kind === "file") {
-    throw refusal(place.path, "an image encoder is a folder with config.json and model.safetensors", NEXT_ENCODER);
-  }
-  const { folder } = place;
-  const text = await folder.readText("config.json", MAX_CONFIG_BYTES);
-  if (text === undefined)
-    throw refusal(folder.name, "there is no config.json, so it is no folder of an image encoder", NEXT_ENCODER);
-  return { folder, vision: clipVisionConfig(new JsonConfig(`${folder.name}/config.json`, text)) };
-}
-
-async function openEncoder(
-  folder: Folder,
-  vision: ClipVisionConfig,
-  options: OpenWeightsOptions,
-): Promise<{ table: TensorTable; mean: readonly number[]; deviation: readonly number[] }> {
-  const stored = await openWeights(folder, "", weightFiles("model", ["fp16", "none"]), options);
-  // A row of a table of one.
-  const shaped = [...stored.values()].map((entry) => {
-    const isRow = canonicalVisionName(entry.name) === CLASS_EMBEDDING && entry.shape.length === 1;
-    return [entry.name, isRow ? { ...entry, shape: [1, ...entry.shape] } : entry] as const;
-  });
-  const rules = {
-    component: "image_encoder",
-    schema: clipVisionSchema(vision),
-    canonical: canonicalVisionName,
-    ignored: (name: string) => name.endsWith(".position_ids"),
-    familiar: () => true,
-  };
-  const how = await folder.readText("preprocessor_config.json", MAX_CONFIG_BYTES);
-  const told = how === undefined ? undefined : new JsonConfig(`${folder.name}/preprocessor_config.json`, how);
-  const three = (field: string, standing: readonly number[]) => {
-    const values = told?.numbers(field) ?? standing;
-    if (values.length === 3 && values.every((value) => Number.isFinite(value) && (field === "image_mean" || value > 0)))
-      return values;
-    throw told!.wrong(field, values, "three numbers");
-  };
-  return {
-    table: requireSchema(new Map(shaped), rules, folder.name),
-    mean: three("image_mean", MEAN),
-    deviation: three("image_std", DEVIATION),
-  };
 }
 
 function refusal(subject: string, problem: string, next: string): ArtifactError {

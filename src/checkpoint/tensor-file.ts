@@ -1,12 +1,13 @@
 /** @file Tensors of a small network's file: .safetensors, or what torch.save has written, by a reader that runs nothing. */
-import { readSafetensorsHeader, requireKnownDTypes } from "../container/safetensors.ts";
+import { readSafetensorsHeader } from "../container/safetensors.ts";
 import type { TensorTable } from "../container/table.ts";
 import { isTorchFile, readTorchFile } from "../container/torch-file.ts";
 import type { ByteSource } from "../source/source.ts";
+import { weightTable } from "./weight-header.ts";
 
 const HEAD_BYTES = 16;
 
-/** By path within the file; a .safetensors file has one table, "". Weights are not read. Rejects with ArtifactError. */
+/** By path within the file; a .safetensors file has one table, "", with 8-bit floats widened. Weights are not read. Rejects with ArtifactError. */
 export async function tensorTables(
   source: ByteSource,
   signal?: AbortSignal,
@@ -15,5 +16,5 @@ export async function tensorTables(
   await source.read(0, head, signal);
   if (isTorchFile(head)) return await readTorchFile(source, signal);
   const header = await readSafetensorsHeader(source, signal);
-  return new Map([["", requireKnownDTypes(header, source.name, "weights")]]);
+  return new Map([["", await weightTable(header, source.name, signal)]]);
 }
