@@ -136,6 +136,26 @@ test("two artifacts over one base share the blocks that they leave alone", async
   assert.equal(writtenBytes, 2 * 4096);
 });
 
+test("a block that the store has is read before it is shared: one that is damaged there is stored anew", async () => {
+  for (const packed of ["off", "on"] as const) {
+    const fs = new MemoryFs();
+    const store = memoryStore(fs);
+    const base = await importAndCheck(store, fixture({ artifact: false, packed }));
+    await using model = await openStoredModel(store, base);
+    // The artifact leaves it alone.
+    const { id } = model.block("unet", "unet", "b1")!;
+    const path = packs(fs).find((name) => Buffer.from(fs.bytes(name)).includes(id))!;
+    const index = Buffer.from(fs.bytes(path)).toString("latin1");
+    const at = Number(/"startByte":(\d+)/.exec(index.slice(index.indexOf(id)))![1]) + 100;
+    fs.bytes(path)[at]! ^= 1;
+    const over = fixture({ packed });
+    const imported = await importModel(store, over.request);
+    await checkModel(store, imported.id, over.expected);
+    assert.deepEqual(await verifyModel(store, imported.id), []);
+    assert.equal((await verifyModel(store, base)).length, 1);
+  }
+});
+
 test("a block that stands twice is stored once", async () => {
   const fs = new MemoryFs();
   const store = memoryStore(fs);
