@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { timestepEmbedding } from "../../src/models/embedding.ts";
-import { combineGuidance } from "../../src/sampler/guidance.ts";
+import { combineGuidance, mixedParts } from "../../src/sampler/guidance.ts";
 import { euler, eulerStep } from "../../src/sampler/methods/euler.ts";
 import { denoisedFrom, type PredictionType, scaleModelInput } from "../../src/sampler/prediction.ts";
 import type { SamplerState } from "../../src/sampler/sampler.ts";
@@ -37,6 +37,24 @@ for (const { predictionType, scale, trajectory } of golden.steps) {
     }
   });
 }
+
+test("parts of a prompt: each by its weight, one alone too; of weight 1 it is its own answer", () => {
+  const uncond = array([1, 2]);
+  const [one, other] = [array([3, 6]), array([0, 4])];
+  assert.equal(mixedParts(uncond, [one], [1]), one);
+  assert.deepEqual(mixedParts(uncond, [one], [2]), array([5, 10]));
+  assert.deepEqual(mixedParts(uncond, [one], [0]), uncond);
+  assert.deepEqual(mixedParts(uncond, [one, other], [0.5, -1]), array([1 + 1 + 1, 2 + 2 - 2]));
+  assert.deepEqual(uncond, array([1, 2]), "what was given is left alone");
+});
+
+test("rescaled guidance has the prompt's own deviation, or as much of it as is asked for", () => {
+  const [uncond, cond] = [array([0, 0]), array([1, 3])];
+  const guided = (rescale: number) => [...combineGuidance(uncond, cond, 4, rescale)].map((value) => +value.toFixed(5));
+  assert.deepEqual(guided(0), [4, 12]);
+  assert.deepEqual(guided(1), [1, 3]);
+  assert.deepEqual(guided(0.5), [2.5, 7.5]);
+});
 
 /** torch takes exp from MKL, which is at times one fp32 rounding off; the angle carries it `t` times. */
 const FREQUENCY_ROUNDING = 2 ** -23;
