@@ -8,7 +8,18 @@ import { type TestContext, test } from "node:test";
 import { DeviceError } from "../../src/errors.ts";
 import { hubRepoDir } from "../../src/node/hub/cache.ts";
 import { MODEL } from "./fake-hub.ts";
-import { assertWhole, bench, failure, type Handle, handles, SMALL, UNET, VAE } from "./pull-bench.ts";
+import {
+  assertWhole,
+  bench,
+  bytesOf,
+  distinct,
+  failure,
+  type Handle,
+  handles,
+  SMALL,
+  UNET,
+  VAE,
+} from "./pull-bench.ts";
 
 test("the token goes to the hub alone, comes from the known places, and is in no message", async (t) => {
   const b = await bench(t);
@@ -135,7 +146,12 @@ test("a full disk is seen before the pull, and named during it", async (t) => {
   const b = await bench(t);
   const freeBytes = async () => 1_000_000;
   await assert.rejects(b.pull({ freeBytes }), failure("E_DISK_FULL", /needs \d+ MB, 1 MB are free/));
-  assert.equal(b.hub.fetched().length, 1);
+  const [first, ...others] = b.hub.fetched();
+  assert.deepEqual(others, []);
+  // What is not here yet, each content once, and 64 MiB for everything else on the disk.
+  const needed = bytesOf(distinct(SMALL), SMALL) - SMALL.get(first!)!.length + 64 * 2 ** 20;
+  await assert.rejects(b.pull({ freeBytes: async () => needed - 1 }), failure("E_DISK_FULL", /needs/));
+  assert.deepEqual(b.hub.fetched(), [first]);
 
   const write = handles.write;
   t.mock.method(handles, "write", function (this: Handle, ...args: Parameters<typeof write>) {
@@ -143,7 +159,8 @@ test("a full disk is seen before the pull, and named during it", async (t) => {
     if (position < 100_000) return write.apply(this, args);
     return Promise.reject(Object.assign(new Error("no space"), { code: "ENOSPC" }));
   });
-  await assert.rejects(b.pull(), failure("E_DISK_FULL", /goes on where it stopped/));
+  const pull = b.pull({ freeBytes: async () => needed });
+  await assert.rejects(pull, failure("E_DISK_FULL", /goes on where it stopped/));
   t.mock.restoreAll();
   assert.ok(statSync(`${b.blob(UNET)}.incomplete`).size > 0);
   await b.pull();
