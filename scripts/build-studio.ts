@@ -1,9 +1,10 @@
 /**
- * @file Builds the studio (studio/README.md) and writes to stdout where it lies: `build-studio.ts [DIR]`. Without DIR in a folder of
- * node_modules/.cache that is named for what it is made of, so that it is built once; complete or not there.
+ * @file Builds the studio (studio/README.md) and writes to stdout where it lies: `build-studio.ts [DIR]`. It is a folder of
+ * node_modules/.cache that is named for what it is made of, so that it is built once; complete or not there. Into DIR it is copied.
  */
 import { createHash } from "node:crypto";
 import {
+  cpSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
@@ -45,22 +46,23 @@ const TYPES: Readonly<Record<string, string>> = {
 };
 
 const [asked] = process.argv.slice(2);
-const target = asked === undefined ? path.join(CACHE, contentHash()) : path.resolve(asked);
-if (!existsSync(target)) {
-  mkdirSync(path.dirname(target), { recursive: true });
-  const partial = mkdtempSync(`${target}-partial-`);
+const built = path.join(CACHE, contentHash());
+if (!existsSync(built)) {
+  mkdirSync(CACHE, { recursive: true });
+  const partial = mkdtempSync(`${built}-partial-`);
   try {
     await make(partial);
-    renameSync(partial, target);
+    renameSync(partial, built);
   } catch (error) {
     // Another process may have been faster.
-    if (!existsSync(target)) throw error;
+    if (!existsSync(built)) throw error;
   } finally {
     rmSync(partial, { recursive: true, force: true });
   }
-  if (asked === undefined) forgetOldBuilds();
+  forgetOldBuilds();
 }
-process.stdout.write(`${target}\n`);
+if (asked !== undefined) cpSync(built, asked, { recursive: true });
+process.stdout.write(`${asked === undefined ? built : path.resolve(asked)}\n`);
 
 function contentHash(): string {
   const hash = createHash("sha256");
