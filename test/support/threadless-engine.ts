@@ -11,9 +11,11 @@ import type { EngineThread } from "../../src/engine/thread.ts";
 import type { OpenEngineOptions } from "../../src/job/types.ts";
 import { openNodeParts } from "../../src/node/engine-parts.ts";
 import type { Engine } from "../../src/node.ts";
+import { keepSessions } from "./kept-sessions.ts";
 
 /** As openEngine (src/node.ts) does. */
 export async function openThreadlessEngine(options: OpenEngineOptions = {}): Promise<Engine> {
+  if (options.backend === "cpu") await keepSessions();
   return await EngineClient.open(startThreadless(), options);
 }
 
