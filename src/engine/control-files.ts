@@ -9,14 +9,24 @@ import type { JobControl } from "../pipeline/job-controls.ts";
 import type { Runtime } from "../pipeline/runtime.ts";
 import { BasedBlocks } from "../stream/based-blocks.ts";
 import { type BlockReader, TableBlocks } from "../stream/blocks.ts";
+import { type NetworkFile, networkFile } from "./model-hashes.ts";
 
 /** Finds a file or a folder; `owned` gets what is opened. Rejects with UsageError `E_CONTROL`, or as files do. */
 export type OpenControl = (reference: string, owned: AsyncDisposableStack, signal?: AbortSignal) => Promise<FilePlace>;
 
+interface OpenedControls {
+  readonly controls: readonly JobControl[];
+  readonly files: readonly NetworkFile[];
+}
+
+interface Known extends Pick<JobControl, "component" | "network"> {
+  readonly table: TensorTable;
+}
+
 export class ControlFiles implements AsyncDisposable {
   readonly #runtime: Runtime;
   readonly #open: OpenControl | undefined;
-  readonly #known = new Map<string, Pick<JobControl, "component" | "network">>();
+  readonly #known = new Map<string, Known>();
   readonly #sources = new AsyncDisposableStack();
 
   /** `open`: absent where there are no files. */
@@ -29,18 +39,20 @@ export class ControlFiles implements AsyncDisposable {
    * Those that the job names, their weights provided to the runtime; undefined where there are none. A file that was changed is another one. Rejects
    * with UsageError `E_CONTROL`, and as Checkpoint.openControl.
    */
-  async ofJob({ controls }: FullJob, signal?: AbortSignal): Promise<readonly JobControl[] | undefined> {
+  async ofJob({ controls }: FullJob, signal?: AbortSignal): Promise<OpenedControls | undefined> {
     if (!controls || controls.length === 0) return undefined;
     const opened: JobControl[] = [];
-    for (const use of controls) {
-      const known = await this.#file(use.file, signal);
-      requireMode(use, known.network);
-      opened.push({ use, ...known });
+    const files: NetworkFile[] = [];
+    for (const [i, use] of controls.entries()) {
+      const { component, network, table } = await this.#file(use.file, signal);
+      requireMode(use, network);
+      opened.push({ use, component, network });
+      files.push(...networkFile(`controls.${i}`, table));
     }
-    return opened;
+    return { controls: opened, files };
   }
 
-  async #file(reference: string, signal?: AbortSignal): Promise<Pick<JobControl, "component" | "network">> {
+  async #file(reference: string, signal?: AbortSignal): Promise<Known> {
     if (!this.#open) {
       const problem = "files can't be read here (found one, allowed none)";
       throw new UsageError({ code: "E_CONTROL", subject: reference, problem, next: "leave it out" });
@@ -56,9 +68,10 @@ export class ControlFiles implements AsyncDisposable {
     if (known) return known;
     const component = `control-${this.#known.size + 1}`;
     this.#runtime.provide(component, this.#blocks(component, table, over));
-    this.#known.set(key, { component, network });
+    const fresh = { component, network, table };
+    this.#known.set(key, fresh);
     this.#sources.use(owned.move());
-    return { component, network };
+    return fresh;
   }
 
   /** `over`: see OpenedControl. */

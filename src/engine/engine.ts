@@ -26,7 +26,7 @@ import { HiresUpscalers, type OpenUpscaler } from "./hires-upscalers.ts";
 import { generateImages } from "./image-job.ts";
 import { ImagePromptFiles, type OpenImagePrompt } from "./image-prompt-files.ts";
 import { LoraFiles, type OpenLora } from "./lora-files.ts";
-import { fileFactsOf, type HashFiles } from "./model-hashes.ts";
+import { fileFactsOf, type HashFiles, type NetworkFile } from "./model-hashes.ts";
 import { planJob } from "./plan-job.ts";
 import type { ReadFieldPicture } from "./read-job.ts";
 import { TurnQueue } from "./turn-queue.ts";
@@ -196,7 +196,8 @@ export async function composeEngine(
       takeTurn,
     },
     ...{ readPicture, readWildcard, openPictureWriter, embeddings },
-    fileFacts: (stop: AbortSignal | undefined) => fileFactsOf(model, host.fileHashes, stop),
+    fileFacts: (networks: readonly NetworkFile[], stop: AbortSignal | undefined) =>
+      fileFactsOf(model, networks, host.fileHashes, stop),
   };
   const upscales = new Upscales({
     ...{ runtime, machine, now, pause, takeTurn, openPictureWriter, reopen: recovery.reopen },

@@ -17,6 +17,7 @@ import { type EmbeddingFiles, learnedJob } from "./embedding-files.ts";
 import type { HiresUpscalers } from "./hires-upscalers.ts";
 import type { ImagePromptFiles } from "./image-prompt-files.ts";
 import type { LoraFiles, OpenedLoras } from "./lora-files.ts";
+import type { NetworkFile } from "./model-hashes.ts";
 import { type PictureContext, PictureEvents } from "./picture-events.ts";
 import { openWriter } from "./picture-file.ts";
 import type { JobFileFacts } from "./picture-record.ts";
@@ -45,6 +46,7 @@ interface ReadRequest {
   readonly full: FullJob;
   readonly job: ShapedJob;
   readonly jobFiles: JobFileFacts;
+  readonly networkFiles: readonly NetworkFile[];
   readonly loraEvents: OpenedLoras["events"];
   readonly pictures: JobPictures | undefined;
   readonly controlPictures: readonly ControlPictures[];
@@ -80,9 +82,9 @@ export async function* generateImages(
     if (group.length === 0) continue;
     runtime.telemetry.clear();
     runtime.ledger.restartPeaks();
-    const told = group.map(
-      ({ full, writer, request, jobFiles }, i) => new PictureEvents(context, full, writer, { ...request, jobFiles }, i),
-    );
+    const told = group.map(({ full, writer, request, jobFiles, networkFiles }, i) => {
+      return new PictureEvents(context, full, writer, { ...request, jobFiles, networkFiles }, i);
+    });
     for (const [i, { index, job, notes, loraEvents }] of group.entries()) {
       for (const event of told[i]!.begin(notes, job.words)) yield { index, event };
       for (const event of loraEvents) yield { index, event };
@@ -131,7 +133,7 @@ async function readRequest(context: ImageContext, request: GenerateRequest, inde
     upscaler,
     adapters,
     hiresAdapters,
-    steering,
+    steering: steering?.controls,
     imagePrompts: images?.adapters,
     detailSizes: detailSizesOf(pictures),
     words,
@@ -146,6 +148,7 @@ async function readRequest(context: ImageContext, request: GenerateRequest, inde
     full,
     job,
     jobFiles,
+    networkFiles: [...(steering?.files ?? []), ...(images?.files ?? [])],
     loraEvents: loras?.events ?? [],
     pictures,
     controlPictures,

@@ -14,6 +14,7 @@ import {
 } from "../pipeline/job-image-prompt.ts";
 import type { Runtime } from "../pipeline/runtime.ts";
 import { TableBlocks } from "../stream/blocks.ts";
+import { type NetworkFile, networkFile } from "./model-hashes.ts";
 import { type FieldPicture, passSizes, type ReadFieldPicture } from "./read-job.ts";
 
 /** Opens an adapter's file and its encoder's folder, or those among which one fits it; `owned` gets what is opened. Rejects as files do. */
@@ -24,13 +25,16 @@ export type OpenImagePrompt = (
   signal?: AbortSignal,
 ) => Promise<{ readonly tables: ReadonlyMap<string, TensorTable>; readonly encoders: readonly FilePlace[] }>;
 
-type Known = Pick<JobImagePrompt, "network" | "encoder" | "adapter">;
+interface Known extends Pick<JobImagePrompt, "network" | "encoder" | "adapter"> {
+  readonly tables: Readonly<Record<"encoder" | "adapter", TensorTable>>;
+}
 
 /** All adapters of a job. */
 export interface ReadImagePrompts {
   readonly adapters: readonly JobImagePrompt[];
   /** "ipAdapters.0.images.0: 0123...": sha256 of the files of pictures and masks. */
   readonly hashes: readonly string[];
+  readonly files: readonly NetworkFile[];
   /** What was done to them that their maker may not expect. */
   readonly notes: readonly string[];
 }
@@ -64,11 +68,14 @@ export class ImagePromptFiles implements AsyncDisposable {
       return picture;
     };
     const adapters: JobImagePrompt[] = [];
+    const files: NetworkFile[] = [];
     let standing: string | undefined;
     for (const [i, use] of ipAdapters.entries()) {
       const { file, encoder = standing, images = [], masks = [] } = use;
       standing = encoder;
-      const known = await this.#files(file, encoder, signal);
+      const { tables, ...known } = await this.#files(file, encoder, signal);
+      files.push(...networkFile(`ipAdapters.${i}`, tables.adapter));
+      files.push(...networkFile(`ipAdapters.${i}.encoder`, tables.encoder));
       const pictures: Float32Array[] = [];
       for (const [j, reference] of images.entries()) {
         const picture = await pictureOf(adapterPicture(i, "images", j), reference);
@@ -85,7 +92,7 @@ export class ImagePromptFiles implements AsyncDisposable {
       }
       adapters.push({ ...known, use, pictures, masks: placed });
     }
-    return { adapters, hashes, notes };
+    return { adapters, hashes, files, notes };
   }
 
   async #files(adapter: string, encoder: string | undefined, signal?: AbortSignal): Promise<Known> {
@@ -108,6 +115,7 @@ export class ImagePromptFiles implements AsyncDisposable {
     if (known) return known;
     const fresh = {
       network: opened.network,
+      tables: { encoder: opened.encoder, adapter: opened.adapter },
       encoder: this.#component(keys.encoder, "image-encoder", opened.encoder),
       adapter: this.#component(keys.adapter, "ip-adapter", opened.adapter),
     };

@@ -13,6 +13,7 @@ import type { PlannedJob, Runtime } from "../pipeline/runtime.ts";
 import { SlowdownWatch } from "../pipeline/slowdown.ts";
 import { type MachineRates, measuredRates, workSize } from "../plan/rates.ts";
 import { reportPlan } from "../plan/report.ts";
+import type { NetworkFile } from "./model-hashes.ts";
 import { encoded } from "./picture-file.ts";
 import { type FileFacts, type JobFileFacts, recordOf, recordTexts } from "./picture-record.ts";
 import { shownPictures } from "./read-job.ts";
@@ -20,7 +21,10 @@ import { StepClock } from "./step-times.ts";
 
 export interface PictureContext {
   /** Takes seconds where they are not known yet: `tell` says so. */
-  readonly fileFacts: (signal: AbortSignal | undefined) => AsyncGenerator<GenerateEvent, FileFacts, undefined>;
+  readonly fileFacts: (
+    networks: readonly NetworkFile[],
+    signal: AbortSignal | undefined,
+  ) => AsyncGenerator<GenerateEvent, FileFacts, undefined>;
   readonly runtime: Runtime;
   readonly info: EngineInfo;
   /** What the image's steps say of the machine. */
@@ -33,6 +37,7 @@ export interface PictureContext {
 
 interface Asked extends Pick<GenerateOptions, "telemetry" | "states" | "previews" | "from" | "signal"> {
   readonly jobFiles: JobFileFacts;
+  readonly networkFiles: readonly NetworkFile[];
 }
 type StepEvent = Extract<RecoveredEvent, { type: "step" }>;
 type PixelsEvent = Extract<RecoveredEvent, { type: "pixels" }>;
@@ -137,7 +142,8 @@ export class PictureEvents {
   async *#image(event: PixelsEvent): AsyncGenerator<GenerateEvent, void, undefined> {
     const { runtime, info, onRates, memory } = this.#context;
     const { telemetry, ledger, checkpoint } = runtime;
-    const files = yield* this.#context.fileFacts(this.#asked.signal);
+    const { networkFiles, signal } = this.#asked;
+    const files = yield* this.#context.fileFacts(networkFiles, signal);
     const record = recordOf(
       this.#shown,
       { ...event, jobFiles: this.#asked.jobFiles, files },

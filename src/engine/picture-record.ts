@@ -21,8 +21,11 @@ interface Picture {
   readonly files?: FileFacts | undefined;
 }
 
-/** The files that the model is opened from. */
-export type FileFacts = Pick<ImageRecord, "modelHash" | "vaeHash" | "vae" | "config" | "base" | "prediction">;
+/** The files that the model, and networks beside it, are opened from. */
+export type FileFacts = Pick<
+  ImageRecord,
+  "modelHash" | "vaeHash" | "vae" | "config" | "base" | "prediction" | "networkHashes"
+>;
 
 /** The files that a job names: hashes of its adapters, as A1111 records them, and of its pictures. */
 export interface JobFileFacts {

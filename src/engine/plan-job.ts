@@ -51,7 +51,7 @@ export async function planJob(
     upscaler,
     adapters,
     hiresAdapters,
-    steering,
+    steering: steering?.controls,
     imagePrompts: images?.adapters,
     detailSizes: detailSizesOf(read.pictures),
     words,

@@ -44,6 +44,8 @@ export interface ImageRecord extends FullJob {
   readonly loraHashes?: string;
   /** sha256 of the files of pictures that the job names: "initImage: 0123..., maskImage: 4567...". */
   readonly pictureHashes?: string;
+  /** As `modelHash`, of ControlNets, IP-Adapters and their image encoders: "controls.0: 0123456789, ipAdapters.0.encoder: ...". */
+  readonly networkHashes?: string | undefined;
   readonly backend: string;
   /** The graphics card's name, where one computed. */
   readonly adapter?: string;
@@ -82,6 +84,7 @@ const FACTS: Readonly<Record<string, InfotextEntry | undefined>> = {
   refiner: { name: "Refiner" },
   loraHashes: { name: "Lora hashes" },
   pictureHashes: undefined,
+  networkHashes: undefined,
   backend: undefined,
   adapter: undefined,
   precision: {

@@ -12,7 +12,7 @@ const ENDING = ".safetensors";
 /** `folder`: of ControlNets, absolute; absent: none was named. `onlyNames`: nothing is named by path. */
 export function controlOpener(host: LibraryHost, folder: string | undefined, onlyNames: boolean): OpenControl {
   return async (reference, owned) => {
-    const named = folder === undefined ? undefined : await nameIn(folder, reference);
+    const named = folder === undefined ? undefined : await controlNamed(folder, reference);
     if (named !== undefined) return await openPlace(host, named, owned);
     if (!onlyNames) return await openPlace(host, await locateFiles(host, reference), owned);
     throw new UsageError({
@@ -28,7 +28,7 @@ export function controlOpener(host: LibraryHost, folder: string | undefined, onl
 }
 
 /** A file, or a folder of diffusers, that lies in the folder itself. */
-async function nameIn(folder: string, name: string): Promise<string | undefined> {
+export async function controlNamed(folder: string, name: string): Promise<string | undefined> {
   if (!/^[^/\\:.\0][^/\\:\0]*$/.test(name)) return undefined;
   for (const each of [name, `${name}${ENDING}`]) {
     const place = path.join(folder, each);

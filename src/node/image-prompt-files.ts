@@ -115,7 +115,7 @@ async function isVision(config: string): Promise<boolean> {
 }
 
 /** With its ending or without. */
-function adapterNamed({ adapters }: FoundImagePrompts, name: string): string | undefined {
+export function adapterNamed({ adapters }: FoundImagePrompts, name: string): string | undefined {
   if (!NAME.test(name)) return undefined;
   const whole = adapters.find((file) => path.basename(file) === name);
   if (whole !== undefined) return whole;
@@ -123,14 +123,19 @@ function adapterNamed({ adapters }: FoundImagePrompts, name: string): string | u
   return stems.find((file) => file.endsWith(ENDINGS[0]!)) ?? stems[0];
 }
 
-/** Those that it may be, of which one fits the adapter: `name` undefined stands for any. */
+/** Those that it may be: `name` undefined stands for any. */
+export function encodersOf({ encoders }: FoundImagePrompts, name: string | undefined): readonly string[] {
+  return encoders.filter((each) => name === undefined || [path.basename(each), nameOf(each)].includes(name));
+}
+
+/** As encodersOf, and by path; one of them fits the adapter. */
 async function encodersNamed(
   host: LibraryHost,
-  { encoders }: FoundImagePrompts,
+  found: FoundImagePrompts,
   name: string | undefined,
   { folder, onlyNames }: { readonly folder: string | undefined; readonly onlyNames: boolean },
 ): Promise<readonly string[]> {
-  const named = encoders.filter((each) => name === undefined || [path.basename(each), nameOf(each)].includes(name));
+  const named = encodersOf(found, name);
   if (named.length > 0) return named;
   if (name !== undefined && !onlyNames) return [await locateFiles(host, name)];
   if (name !== undefined) throw unnamed(name, "image encoder", folder);

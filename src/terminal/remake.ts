@@ -13,6 +13,7 @@ import { type FoundModel, findModelNamed } from "../library/find-model.ts";
 import type { LibraryHost } from "../library/host.ts";
 import { sharpName } from "../node/sharp.ts";
 import { SOLVAY_VERSION } from "../version.ts";
+import { networkReasons } from "./remake-networks.ts";
 import { hashReasons, type ModelHashes, partsOf } from "./remake-parts.ts";
 
 export interface Remake {
@@ -91,6 +92,8 @@ export async function remakeOf(
   }
   const parts = await partsOf(host, { source, facts }, { ...given, model }, hashes);
   reasons.push(...parts.reasons, ...(await pictureReasons(host, { job, facts })));
+  const absolute = (file: string) => host.absolute(file);
+  reasons.push(...(await networkReasons({ job, facts }, given, hashes, absolute)));
 
   const artifact = given.artifact ?? (await artifactOf(host, facts.artifact));
   if (facts.artifact !== undefined && artifact === undefined && !model?.startsWith("store:")) {

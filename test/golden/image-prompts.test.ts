@@ -91,6 +91,12 @@ test("the same picture for every budget, within the plan; told in the picture an
     assert.ok(facts.pictureHashes!.includes(`${name}: ${hashOf(reference)}`), name);
   }
   assert.deepEqual(await drawWithinPlan(engine, { ...job, ...read } as GenerateJob), picture);
+  const encoder = hashOf(pathOf("image-prompts/image_encoder/model.fp16.safetensors")).slice(0, 10);
+  const ownHashes = job.ipAdapters!.flatMap(({ file }, i) => [
+    `ipAdapters.${i}: ${hashOf(file).slice(0, 10)}`,
+    `ipAdapters.${i}.encoder: ${encoder}`,
+  ]);
+  assert.equal(facts.networkHashes, ownHashes.join(", "));
   const { ipAdapters, ...plain } = job;
   assert.notDeepEqual(pixels(await drawWithinPlan(engine, plain)), pixels(picture));
   const unmasked = ipAdapters!.map(({ masks: _, ...use }) => use);

@@ -17,7 +17,7 @@ function unions(stamp: () => string): ControlFiles {
 test("a mode is one of those that the network has, counted from 0", async () => {
   const files = unions(() => "1");
   const ofMode = (mode: string) => files.ofJob({ controls: [{ file: "union", mode }] } as never);
-  assert.equal((await ofMode("5"))![0]!.use.mode, "5");
+  assert.equal((await ofMode("5"))!.controls[0]!.use.mode, "5");
   await assert.rejects(ofMode("6"), /E_CONTROL union: it knows 6 kinds of pictures \(found mode 6, number 6\)/);
 });
 
@@ -25,7 +25,9 @@ test("a file that was changed is another network, the same file the same one", a
   let stamp = "1";
   const files = unions(() => stamp);
   const component = async () =>
-    (await files.ofJob({ controls: [{ file: "union", mode: "1" }] } as never))![0]!.component;
+    (await files.ofJob({ controls: [{ file: "union", mode: "1" }] } as never))!.controls[0]!.component;
+  const { files: named } = (await files.ofJob({ controls: [{ file: "union", mode: "1" }] } as never))!;
+  assert.deepEqual(named, [{ name: "controls.0", path: "/union" }]);
   const first = await component();
   assert.equal(await component(), first);
   stamp = "2";

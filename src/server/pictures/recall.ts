@@ -16,6 +16,7 @@ import { modelNamed } from "../../library/model-name.ts";
 import type { JsonObject } from "../../source/json-fields.ts";
 import { memorySource } from "../../source/memory.ts";
 import { cardReason, encoderReasons, makerReasons, unsaid } from "../../terminal/remake.ts";
+import { networkReasons } from "../../terminal/remake-networks.ts";
 import { hashReasons, type ModelHashes } from "../../terminal/remake-parts.ts";
 import type { OfferedModels } from "../models.ts";
 import { checkServed } from "../work/served-job.ts";
@@ -163,6 +164,7 @@ async function reasonsAgainst(
     else if (facts.modelHash !== undefined) reasons.push(`its model's hash ${facts.modelHash} was not compared`);
   }
   if (source !== "solvay") return reasons;
+  reasons.push(...(await networkReasons(settings, standing, hashes)));
   differs("VAE", facts.vae, partName(library, model.vae));
   if (model.vae !== undefined) {
     const file = library.absolute(model.vae);
