@@ -186,6 +186,30 @@ for (const name of Object.keys(SAMPLERS) as SamplerName[]) {
   });
 }
 
+test("each step draws as often as diffusers' scheduler (k-diffusion's function) does: what follows has its own noise by that", () => {
+  /** Counted in diffusers 0.42 with `randn_tensor` replaced; the others by k-diffusion's text: none for a step that ends at no noise. */
+  const DRAWS: Partial<Record<SamplerName, readonly number[]>> = {
+    "euler-a": [1, 1, 1, 1],
+    "dpm2-a": [1, 1, 1, 0],
+    "dpmpp-2m-sde": [1, 1, 1, 1],
+    "dpmpp-sde": [2, 2, 2, 0],
+    "dpmpp-2s-a": [1, 1, 1, 0],
+    "dpmpp-3m-sde": [1, 1, 1, 0],
+    ddpm: [1, 1, 1, 1],
+    lcm: [1, 1, 1, 0],
+    tcd: [1, 1, 1, 0],
+  };
+  const drawsOf = (config: Readonly<Record<string, unknown>>, name: SamplerName) => {
+    const { sampler, schedule } = wayOf(config, 4, name);
+    return Array.from(schedule.timesteps, (_, step) => sampler.draws(schedule, step));
+  };
+  for (const name of Object.keys(SAMPLERS) as SamplerName[]) {
+    assert.deepEqual(drawsOf({ ...SDXL, steps_offset: 1 }, name), DRAWS[name] ?? [0, 0, 0, 0], name);
+  }
+  // diffusers' DDPM draws while t > 0.
+  assert.deepEqual(drawsOf({ ...SDXL, steps_offset: 0 }, "ddpm"), [1, 1, 1, 0]);
+});
+
 test("A1111's schedules have its noise levels", () => {
   for (const { schedule, steps, sigmas, quantiles } of golden.levels) {
     for (const [share, value] of quantiles ?? []) {
