@@ -209,3 +209,14 @@ test("kinds side by side on one layer add up, each made from the unchanged weigh
   const { error } = await errorOf(devices.reference!, "convolution", changes, strengths);
   assert.ok(error < TOLERANCE, `${error}`);
 });
+
+test("factors beside each other kind, on few rows and on so many that they are summed into the weight", async () => {
+  for (const layer of ["product", "product of many rows"] as const) {
+    const { shape } = LAYERS[layer];
+    for (const [name, [layers, changeOf]] of Object.entries(KINDS)) {
+      if (!layers.includes(layer)) continue;
+      const { error } = await errorOf(devices.reference!, layer, [lowRank(shape), changeOf(shape)], [0.6, 0.4]);
+      assert.ok(error < TOLERANCE, `${name} on ${layer}: ${error}`);
+    }
+  }
+});

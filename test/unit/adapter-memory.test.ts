@@ -34,6 +34,17 @@ test("a gain whose first reading failed is made by the next one", async () => {
   assert.deepEqual(await valuesOf(gain), await valuesOf(gainOf(weight)));
 });
 
+test("where the changed weight is nothing, so is the gain: by outputs, and by inputs", async () => {
+  const halves = (name: string, shape: number[], values: number[]) => tensorOf(name, shape, values, "f32");
+  const own = halves("layer.weight", [2, 3], [3, 4, 0, 1, 2, 0]);
+  // Taken away from the weight: its second row and its third column are zero then.
+  const less = { kind: "difference", weight: halves("diff", [2, 3], [0, 0, 0, -1, -2, 0]) } as const;
+  const byRow = gainTensor(halves("m", [2], [10, 7]), own, less, false);
+  assert.deepEqual([...(await valuesOf(byRow))], [2, 0]);
+  const byColumn = gainTensor(halves("m", [3], [6, 2, 9]), own, less, true);
+  assert.deepEqual([...(await valuesOf(byColumn))], [2, 0.5, 0]);
+});
+
 test("factors in fp32 and what is kept of a gain are counted: by the tensor, and eight readings of them by the set", () => {
   const gain = gainOf(weight);
   const factorBytes = 4 * RANK * (IN + OUT);

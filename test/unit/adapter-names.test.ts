@@ -2,8 +2,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { openAdapter } from "../../src/adapters/adapter.ts";
+import type { AdapterFile } from "../../src/adapters/adapter-file.ts";
 import { splitKey } from "../../src/adapters/key-table.ts";
-import { pairShapes, SDXL_NAMES, SDXL_PARTS, shapesFile } from "../support/adapter-file.ts";
+import { pairShapes, SDXL_NAMES, SDXL_PARTS, shapesFile, wholeFile } from "../support/adapter-file.ts";
+import { valuesOf } from "../support/layer-delta.ts";
 import { originalNames } from "../support/single-file.ts";
 
 interface Module {
@@ -188,6 +190,50 @@ test("GLoRA's first release has its pairs the other way round", async () => {
     ["input-low-rank", "a1", "a2"],
     ["low-rank", "b1", "b2"],
   ]);
+});
+
+const ROOT = "lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn1_to_out_0";
+
+test("alpha over rank scales the factors, and the bias that goes with them", async () => {
+  const { down, up } = pairShapes([640, 640], 4);
+  const tensors = (alpha: number) =>
+    wholeFile([
+      [`${ROOT}.lora_down.weight`, down, 1],
+      [`${ROOT}.lora_up.weight`, up, 1],
+      [`${ROOT}.lora_up.bias`, [640], 3],
+      [`${ROOT}.alpha`, [], alpha],
+    ]);
+  for (const alpha of [4, 2, 12]) {
+    const { adapter } = await openAdapter(await tensors(alpha), SDXL_NAMES);
+    const [factors, bias] = [...adapter.layers.get("unet")!.values()].flat();
+    assert.equal(factors?.kind === "low-rank" && factors.scale, alpha / 4);
+    assert.ok(bias?.kind === "bias");
+    assert.deepEqual(new Set(await valuesOf(bias.bias)), new Set([(3 * alpha) / 4]));
+  }
+});
+
+test("an adapter is the same one while its file is: by its stamp on a disk, by its values in memory", async () => {
+  const { down, up } = pairShapes([640, 640], 4);
+  const idOf = async (file: AdapterFile) => (await openAdapter(file, SDXL_NAMES)).adapter.id;
+  const inMemory = (value: number) =>
+    wholeFile([
+      [`${ROOT}.lora_down.weight`, down, 1],
+      [`${ROOT}.lora_up.weight`, up, value],
+    ]);
+  assert.equal(await idOf(await inMemory(1)), await idOf(await inMemory(1)));
+  assert.notEqual(await idOf(await inMemory(1)), await idOf(await inMemory(2)));
+  const onDisk = (stamp: string) => {
+    const file = shapesFile([
+      [`${ROOT}.lora_down.weight`, down],
+      [`${ROOT}.lora_up.weight`, up],
+    ]);
+    const table = [...file.table].map(([name, entry]) => {
+      return [name, { ...entry, source: { ...entry.source, file: { path: "/style.safetensors", stamp } } }] as const;
+    });
+    return { ...file, table: new Map(table) };
+  };
+  assert.equal(await idOf(onDisk("1")), await idOf(onDisk("1")));
+  assert.notEqual(await idOf(onDisk("1")), await idOf(onDisk("2")));
 });
 
 test("keys: the longest end counts, and an adapter's name within is left out", () => {
