@@ -13,12 +13,15 @@ import { JOB_FIELDS } from "../../src/job/fields.ts";
 import { a1111Parameters, type ImageRecord } from "../../src/job/infotext.ts";
 import { settingsOfInfotext } from "../../src/job/infotext-settings.ts";
 import { checkJob } from "../../src/job/schema.ts";
+import { timestepEmbedding } from "../../src/models/embedding.ts";
 import type { JobShape } from "../../src/models/job-shape.ts";
 import { SDXL_BASE_CLIP_BIG_G, SDXL_BASE_CLIP_L, SDXL_BASE_UNET, SDXL_BASE_VAE } from "../../src/models/sdxl/base.ts";
 import { ControlLora } from "../../src/models/sdxl/control-lora.ts";
+import { openControls } from "../../src/models/sdxl/control-runs.ts";
 import { type ControlNetConfig, controlNetSchema } from "../../src/models/sdxl/controlnet.ts";
 import { unetWeightGraphs } from "../../src/models/sdxl/graphs.ts";
 import { SdxlJob } from "../../src/models/sdxl/job.ts";
+import { stageControls } from "../../src/models/sdxl/stage-controls.ts";
 import { unetSchema } from "../../src/models/sdxl/unet.ts";
 import { readPicture } from "../../src/node/pictures.ts";
 import type { JobControl } from "../../src/pipeline/job-controls.ts";
@@ -226,6 +229,85 @@ test("two of them, one for a part of the steps: the same latent for every budget
     assert.ok(small.ledger.state("device").peakBytes <= plan.peak.deviceBytes);
     assert.ok(small.ledger.state("ram").peakBytes <= plan.peak.ramBytes);
     assert.ok(plan.phases.some(({ residency }) => residency.streamed.some(({ key }) => key.startsWith("control-1/"))));
+  }
+});
+
+test("each network is told what is its own: the prompt's rows in guess mode, colours as it knows them, a union its kind", async () => {
+  const rowOf = (value: number) => Float32Array.of(value, value + 0.5);
+  const told = [1, 2].map((value) => ({ sequences: new Map([["context", rowOf(value)]]), vectors: new Map() }));
+  const calls = [10, 20].map((timestep) => ({ timestep, additions: [rowOf(timestep + 1), rowOf(timestep + 2)] }));
+  const graph = { inputs: new Map() };
+  const picture = Float32Array.of(1, 1, 2, 2, 3, 3); // two pixels: red, green, blue
+  const runOf = async (guess: boolean, config: Partial<ControlNetConfig>, mode?: number) => {
+    const heard = new Map<string, ReadonlyMap<string, ArrayLike<number>>>();
+    const phase = {
+      run: async (id: string, inputs: ReadonlyMap<string, ArrayLike<number>>) => {
+        heard.set(id, inputs);
+        return new Map();
+      },
+    };
+    const control = {
+      ...{ kind: "net", prefix: "c.", rows: guess ? 1 : 2, ids: { hint: "hint", text: "text", step: "step" } },
+      ...{ config: { ...FULL, ...config }, text: graph, step: graph, times: new Map([[2, { id: "time", graph }]]) },
+      shape: { mode },
+    };
+    const input = { picture, weights: [1] };
+    const [run] = await openControls([control] as never, [input], phase as never, undefined);
+    await run!.tell(told, [], undefined);
+    await run!.time(calls, [], undefined);
+    await run!.step(Float32Array.of(7), { at: { index: 0, count: 2 }, upcoming: [], strengths: [] }, undefined);
+    return (pass: string, name: string) => [...Array.from(heard.get(pass)!.get(name) ?? [])];
+  };
+  const both = await runOf(false, {});
+  assert.deepEqual(both("text", "context"), [1, 1.5, 2, 2.5]);
+  assert.deepEqual(both("time", "addition"), [11, 11.5, 12, 12.5, 21, 21.5, 22, 22.5]);
+  assert.deepEqual(
+    [both("hint", "picture"), both("step", "latent")],
+    [
+      [1, 1, 2, 2, 3, 3],
+      [7, 7],
+    ],
+  );
+  const guess = await runOf(true, { bgr: true });
+  assert.deepEqual(guess("text", "context"), [2, 2.5]);
+  assert.deepEqual(guess("time", "addition"), [12, 12.5, 22, 22.5]);
+  assert.deepEqual([guess("hint", "picture"), guess("step", "latent")], [[3, 3, 2, 2, 1, 1], [7]]);
+  assert.deepEqual(guess("hint", "mode"), []);
+  const union = { types: 3, heads: 1, layers: 1 };
+  const [first, last] = [await runOf(true, { union }, 0), await runOf(true, { union }, 2)];
+  assert.deepEqual([first("hint", "mode"), last("hint", "mode")], [[0], [2]]);
+  // A row of zeros, and 1 for its kind: as embeddings of timesteps 0 and 1.
+  const at = (value: number) => [...timestepEmbedding([value], FULL.additionTimeEmbedDim, FULL)];
+  const rows = (...kinds: number[]) => [...kinds, ...kinds].flatMap(at);
+  assert.deepEqual(first("time", "types"), rows(1, 0, 0));
+  assert.deepEqual(last("time", "types"), rows(0, 0, 1));
+});
+
+test("a T2I-Adapter's pictures fold twice, each way", () => {
+  const network = {
+    kind: "t2i-adapter",
+    guesses: false,
+    pictureChannels: 3,
+    fold: 16,
+    channels: [4, 4, 4, 4],
+    layers: 1,
+  };
+  const stage = (width: number, height: number) =>
+    stageControls(
+      {
+        ...{ pixelsPerCell: 8, width: width / 8, height: height / 8, textTokens: 77, fp32: false, adapters: undefined },
+        controls: [{ component: "control-1", network: network as never, guess: false, rows: 2, calls: 1 }],
+        callsAtOnce: [1],
+      },
+      "",
+    );
+  assert.equal(stage(64, 96).length, 1);
+  for (const [width, height] of [
+    [48, 64],
+    [64, 80],
+    [72, 72],
+  ] as const) {
+    assert.throws(() => stage(width, height), /E_CONTROL .*multiples of 32/, `${width}x${height}`);
   }
 });
 

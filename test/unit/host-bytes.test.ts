@@ -2,8 +2,11 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
+import { GraphBuilder } from "../../src/ir/builder.ts";
 import type { JobShape } from "../../src/models/job-shape.ts";
 import { SDXL } from "../../src/models/sdxl/family.ts";
+import { imageHostBytes } from "../../src/models/sdxl/image-runs.ts";
+import { controlHostBytes } from "../../src/models/sdxl/stage-controls.ts";
 import { Upscaling } from "../../src/models/upscaling.ts";
 import { openFileFolder } from "../../src/node/files/file-folder.ts";
 import { openUpscaler } from "../../src/node/upscaler-files.ts";
@@ -142,4 +145,51 @@ test("enlarging a picture: both pictures as bytes, a tile as it comes and as it 
     await hostOf("x4.pth", large, 1000),
     1000 + 3 * 300 * 170 * (1 + 16) + 2 * whole + 4 * 8 * 160 ** 2 + 16 * whole,
   );
+});
+
+/** A graph of these inputs, each of which it gives back. */
+function graphOf(inputs: Readonly<Record<string, readonly number[]>>, gives = false) {
+  const g = new GraphBuilder("g");
+  for (const [name, shape] of Object.entries(inputs)) {
+    const input = g.input(name, shape);
+    if (gives) g.output(`${name} out`, input);
+  }
+  return g.build();
+}
+
+test("ControlNets: pictures (twice where colours are exchanged, or folded), times in and out, the prompt's rows, the latent", () => {
+  const net = (bgr: boolean, text = true) => ({
+    ...{ kind: "net", config: { bgr }, hint: graphOf({ picture: [1, 3, 8, 8] }) },
+    text: text ? graphOf({ context: [2, 5, 6] }) : undefined,
+    // Of several numbers of calls the largest counts.
+    times: new Map([1, 2].map((calls) => [calls, { id: "t", graph: graphOf({ sinusoid: [calls, 7] }, true) }])),
+    // What comes from its other passes is no host memory.
+    step: graphOf({ latent: [2, 4, 2, 2], hint: [1, 9, 2, 2] }),
+  });
+  const bytesOf = (...controls: object[]) =>
+    controlHostBytes(controls as unknown as Parameters<typeof controlHostBytes>[0]);
+  const plain = 4 * (3 * 64 + 2 * (2 * 7) + 2 * 16 + 2 * 5 * 6);
+  assert.equal(bytesOf(net(false)), plain);
+  assert.equal(bytesOf(net(true)), plain + 4 * 3 * 64);
+  assert.equal(bytesOf(net(false, false)), plain - 4 * 2 * 5 * 6);
+  const features = { kind: "features", hint: graphOf({ picture: [1, 48, 2, 2] }) };
+  assert.equal(bytesOf(features), 2 * 4 * 48 * 4);
+  assert.equal(bytesOf(net(true), features, net(false)), 2 * plain + 4 * 3 * 64 + 2 * 4 * 48 * 4);
+});
+
+test("image prompts: the rows of one at a time, and every mask on every grid, also times its weight", () => {
+  const step = graphOf({
+    ...{ "ip.0.mask.0.4x4": [16], "ip.0.mask.0.2x2": [4], "ip.0.mask.1.4x4": [16], "ip.0.mask.1.2x2": [4] },
+    ...{ "ip.1.weight": [1], "ip.2.mask.0.2x2": [4], latent: [1, 4, 4, 4] },
+  });
+  const image = (at: number, rows: number, masked: boolean) => ({
+    link: { prefix: `ip.${at}.`, masked },
+    keys: { graph: graphOf({ context: [2, rows, 6] }) },
+  });
+  const bytesOf = (...images: object[]) =>
+    imageHostBytes(images as unknown as Parameters<typeof imageHostBytes>[0], step);
+  assert.equal(bytesOf(), 0);
+  assert.equal(bytesOf(image(1, 5, false)), 4 * 2 * 5 * 6);
+  assert.equal(bytesOf(image(0, 5, true)), 4 * (2 * 5 * 6 + 2 * 40));
+  assert.equal(bytesOf(image(0, 5, true), image(1, 9, false), image(2, 3, true)), 4 * (2 * 9 * 6 + 2 * (40 + 4)));
 });

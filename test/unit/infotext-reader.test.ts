@@ -382,7 +382,9 @@ test("what would change the picture and isn't understood is told and taken by no
     settingsOfInfotext(
       `a lake\nSteps: 20, Sampler: Euler a, CFG scale: 7, Seed: 1, Size: 512x512, ${more}, Version: v1.10.1`,
     )!;
-  assert.deepEqual(read("ENSD: 0").notes, []);
+  for (const neutral of ["ENSD: 0", "Hires resize: 0x0", "Hires resize: 0", "User: x", "Hashes: x"])
+    assert.deepEqual(read(neutral).notes, [], neutral);
+  assert.deepEqual(read("Hires resize: 900x900").notes, ["Hires resize: 900x900 is not understood here: left out"]);
   assert.deepEqual(read("ENSD: 31337").notes, ["ENSD: 31337 is not understood here: left out"]);
   const { job, notes } = read('ControlNet 0: "nonsense"');
   assert.deepEqual([job.controls, notes], [undefined, ["ControlNet 0: nonsense is not understood here: left out"]]);
