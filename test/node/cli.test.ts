@@ -8,8 +8,8 @@ import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { runCli } from "../../src/cli/program.ts";
 import { ArtifactError, BudgetError, DeviceError } from "../../src/errors.ts";
-import { openEngine } from "../../src/node.ts";
 import { largestPngBytes, requireFreeDisk } from "../../src/terminal/output-file.ts";
+import { openThreadlessEngine } from "../support/threadless-engine.ts";
 import { fakeContext } from "./fake-context.ts";
 
 const folder = () => mkdtempSync(path.join(tmpdir(), "solvay-cli-"));
@@ -45,7 +45,7 @@ test("--telemetry ends with what was measured beside what was planned, also wher
   const model = fileURLToPath(new URL("../../fixtures/golden/flat", import.meta.url));
   const line = ["generate", "x", "--model", model, "--backend", "reference", "--steps", "1", "--width", "16"];
   const more = ["--height", "16", "--telemetry"];
-  assert.equal(await runCli([...line, ...more], { ...fake.context, openEngine }), 0, fake.err());
+  assert.equal(await runCli([...line, ...more], { ...fake.context, openEngine: openThreadlessEngine }), 0, fake.err());
   assert.match(fake.err(), /\nMeasured \(planned\): VRAM [\d.]+ MiB \([\d.]+ MiB\), RAM .*; process at its peak .*\n$/);
 });
 
@@ -289,7 +289,7 @@ test("a job notes what its prompts lose before it computes", async () => {
   const model = fileURLToPath(new URL("../../fixtures/golden/flat", import.meta.url));
   const line = ["generate", "lake ".repeat(90), "--negative", "fog ".repeat(80), "--model", model, "--json"];
   const small = ["--backend", "reference", "--steps", "1", "--width", "16", "--height", "16"];
-  assert.equal(await runCli([...line, ...small], { ...fake.context, openEngine }), 0, fake.err());
+  assert.equal(await runCli([...line, ...small], { ...fake.context, openEngine: openThreadlessEngine }), 0, fake.err());
   const events = fake
     .out()
     .trimEnd()
@@ -302,7 +302,10 @@ test("a job notes what its prompts lose before it computes", async () => {
   );
   assert.match(events[at + 2].text, /^The negative prompt is too long for/);
   const unguided = fakeContext({ cwd: folder() });
-  assert.equal(await runCli([...line, ...small, "--guidance", "1"], { ...unguided.context, openEngine }), 0);
+  assert.equal(
+    await runCli([...line, ...small, "--guidance", "1"], { ...unguided.context, openEngine: openThreadlessEngine }),
+    0,
+  );
   assert.ok(!unguided.out().includes("The negative prompt"));
 });
 

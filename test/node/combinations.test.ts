@@ -14,7 +14,7 @@ import type { IpAdapterUse } from "../../src/job/ip-adapter-use.ts";
 import type { GenerateJob } from "../../src/job/job.ts";
 import type { LoraUse } from "../../src/job/lora-use.ts";
 import { settingsOfSolvayJson } from "../../src/job/solvay-record.ts";
-import { type Engine, openEngine } from "../../src/node.ts";
+import type { Engine } from "../../src/node.ts";
 import type { SamplerState } from "../../src/sampler/sampler.ts";
 import { encodeSafetensors, type SafetensorsTensor } from "../safetensors-writer.ts";
 import { drawer } from "../support/adapters.ts";
@@ -22,6 +22,7 @@ import { writtenTexts } from "../support/picture-files.ts";
 import { sameBytes } from "../support/same.ts";
 import { seededRandom } from "../support/seed.ts";
 import { searched } from "../support/thorough.ts";
+import { openThreadlessEngine } from "../support/threadless-engine.ts";
 
 const pathOf = (name: string) => fileURLToPath(new URL(`../../fixtures/${name}`, import.meta.url));
 const pictureOf = (name: string) => pathOf(`from-pictures/${name}.png`);
@@ -172,7 +173,7 @@ for (const refines of searched([false], [false, true])) {
   test(`together${refines ? ", with a refiner" : ""}: the same picture in any budget, from its record and from any step`, async () => {
     writeFileSync(MOSS, encodeSafetensors(MOSS_TENSORS));
     const refiner = refines ? { refiner: pathOf("from-pictures/refiner") } : {};
-    await using engine = await openEngine({ model: pathOf("golden/deep"), backend: "reference", ...refiner });
+    await using engine = await openThreadlessEngine({ model: pathOf("golden/deep"), backend: "reference", ...refiner });
     for (let i = 0; i < searched(1, refines ? 15 : 40); i++) {
       const job = drawnJob(refines);
       await requireSameHoweverDrawn(engine, job).catch((error: Error) => {

@@ -12,13 +12,14 @@ import { runCli } from "../../src/cli/program.ts";
 import { readSafetensorsHeader } from "../../src/container/safetensors.ts";
 import type { GenerateJob } from "../../src/job/job.ts";
 import type { OpenEngineOptions } from "../../src/job/types.ts";
-import { type Engine, openEngine } from "../../src/node.ts";
+import type { Engine } from "../../src/node.ts";
 import type { PlanReport } from "../../src/plan/report.ts";
 import { memorySource } from "../../src/source/memory.ts";
 import { elementCount } from "../../src/tensor/dtype.ts";
 import { encodeSafetensors, type SafetensorsTensor } from "../safetensors-writer.ts";
 import { openSdxlFolder } from "../sdxl-folder.ts";
 import { searched } from "../support/thorough.ts";
+import { openThreadlessEngine } from "../support/threadless-engine.ts";
 import { fakeContext } from "./fake-context.ts";
 
 const pathOf = (name: string) => fileURLToPath(new URL(`../../fixtures/${name}`, import.meta.url));
@@ -39,7 +40,7 @@ async function tensorsOf(file: string): Promise<SafetensorsTensor[]> {
 
 async function run(...line: string[]) {
   const fake = fakeContext({ cwd });
-  const rc = await runCli(line, { ...fake.context, openEngine });
+  const rc = await runCli(line, { ...fake.context, openEngine: openThreadlessEngine });
   assert.equal(rc, 0, fake.err());
   return fake.out();
 }
@@ -79,7 +80,7 @@ async function draw(engine: Engine, job: Partial<GenerateJob> = {}) {
 const LEAST = "1281K";
 
 test("over a folder, a single file and the store's model, packed or not, resident or not: the same pixels; the model's weights are there once", async () => {
-  const engineOf = (options: OpenEngineOptions) => openEngine({ backend: "reference", ...options });
+  const engineOf = (options: OpenEngineOptions) => openThreadlessEngine({ backend: "reference", ...options });
   await using folder = await engineOf({ model: DEEP });
   const expected = await draw(folder);
   const without = await draw(folder, { controls: [] });

@@ -17,6 +17,7 @@ import { requireInstalled } from "../../src/node/installation.ts";
 import { openOnnxBackend } from "../../src/node/onnx.ts";
 import { openEngine } from "../../src/node.ts";
 import { cleanStore } from "../../src/store/removal.ts";
+import { openThreadlessEngine } from "../support/threadless-engine.ts";
 import { type FakeOptions, fakeContext } from "./fake-context.ts";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
@@ -30,7 +31,7 @@ before(() => {
 /** One command line: its exit code, its last error, and what it printed as JSON. */
 async function run(line: readonly string[], env: Record<string, string> = {}, atStep?: FakeOptions["atStep"]) {
   const fake = fakeContext({ cwd, atStep });
-  const engine = atStep ? {} : { openEngine };
+  const engine = atStep ? {} : { openEngine: openThreadlessEngine };
   const exitCode = await runCli(line, { ...fake.context, env, ...engine });
   return { exitCode, error: fake.err().trimEnd().split("\n").at(-1)!, out: fake.out() };
 }

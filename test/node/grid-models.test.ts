@@ -6,7 +6,7 @@ import path from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { runCli } from "../../src/cli/program.ts";
-import { openEngine } from "../../src/node.ts";
+import { openThreadlessEngine } from "../support/threadless-engine.ts";
 import { fakeContext } from "./fake-context.ts";
 
 const [FLAT, DEEP] = ["flat", "deep"].map((name) =>
@@ -20,9 +20,9 @@ test("models as columns, steps as rows: two openings, four cells, each as drawn 
   const opened: (string | undefined)[] = [];
   const context = {
     ...fake.context,
-    openEngine: (options: Parameters<typeof openEngine>[0]) => {
+    openEngine: (options: Parameters<typeof openThreadlessEngine>[0]) => {
       opened.push(options?.model);
-      return openEngine(options);
+      return openThreadlessEngine(options);
     },
   };
   const axes = ["--x", `model=${FLAT},${DEEP}`, "--y", "steps=1,2"];

@@ -9,10 +9,10 @@ import { kindOfTables } from "../../src/checkpoint/file-kind.ts";
 import { tensorTables } from "../../src/checkpoint/tensor-file.ts";
 import { runCli } from "../../src/cli/program.ts";
 import { openFileSource } from "../../src/node/files/file.ts";
-import { openEngine } from "../../src/node.ts";
 import { encodeSafetensors } from "../safetensors-writer.ts";
 import { small } from "../support/single-file.ts";
 import { searched } from "../support/thorough.ts";
+import { openThreadlessEngine } from "../support/threadless-engine.ts";
 import { fakeContext } from "./fake-context.ts";
 
 const at = (name: string) => fileURLToPath(new URL(`../../fixtures/${name}`, import.meta.url));
@@ -87,7 +87,10 @@ for (const [i, [option, ...more]] of OPTIONS.entries()) {
     );
     for (const { file, words, next } of tried) {
       const fake = fakeContext({ cwd });
-      const rc = await runCli(["generate", "x", ...SMALL, ...more, option, file], { ...fake.context, openEngine });
+      const rc = await runCli(["generate", "x", ...SMALL, ...more, option, file], {
+        ...fake.context,
+        openEngine: openThreadlessEngine,
+      });
       const said = fake.err().trimEnd().split("\n").at(-1)!;
       assert.notEqual(rc, 0, said);
       assert.match(said, words);

@@ -11,11 +11,11 @@ import { createReferenceBackend } from "../../src/backend/reference/backend.ts";
 import { PREVIEWER_COMPONENT, Previewing } from "../../src/models/previewing.ts";
 import { nodeLibraryHost } from "../../src/node/library-host.ts";
 import { openPreviewer, previewerBeside } from "../../src/node/previewer-files.ts";
-import { openEngine } from "../../src/node.ts";
 import { TableBlocks } from "../../src/stream/blocks.ts";
 import type { PhaseRun } from "../../src/stream/phase.ts";
 import { runGraph } from "../graph-run.ts";
 import { sameBytes } from "../support/same.ts";
+import { openThreadlessEngine } from "../support/threadless-engine.ts";
 
 const FIXTURES = fileURLToPath(new URL("../../fixtures/", import.meta.url));
 const FOLDER = path.join(FIXTURES, "previews", "taesdxl");
@@ -63,7 +63,7 @@ for (const named of [FOLDER, FILE]) {
 
 test("an engine shows them seldom enough, planned, and draws the same picture as without", async () => {
   const job = { prompt: "a lake", seed: 3, steps: 3, width: 32, height: 16, sampler: "euler" } as const;
-  await using engine = await openEngine({ backend: "cpu", previewModel: FILE });
+  await using engine = await openThreadlessEngine({ backend: "cpu", previewModel: FILE });
   const pictures: Uint8Array[] = [];
   for (const previews of [false, true]) {
     const steps: number[] = [];
@@ -89,7 +89,7 @@ test("an engine shows them seldom enough, planned, and draws the same picture as
 });
 
 test("a decoder of other latents than the model's is refused before anything is drawn", async () => {
-  await using engine = await openEngine({
+  await using engine = await openThreadlessEngine({
     backend: "reference",
     model: path.join(FIXTURES, "golden", "flat"),
     previewModel: FOLDER,

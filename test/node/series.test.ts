@@ -2,8 +2,9 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { fileURLToPath } from "node:url";
-import { type Engine, type GenerateEvent, type GenerateJob, openEngine, type SeriesEvent } from "../../src/node.ts";
+import type { Engine, GenerateEvent, GenerateJob, SeriesEvent } from "../../src/node.ts";
 import { sameBytes } from "../support/same.ts";
+import { openThreadlessEngine } from "../support/threadless-engine.ts";
 
 const MODEL = fileURLToPath(new URL("../../fixtures/golden/flat", import.meta.url));
 const JOB = { prompt: "a lake", seed: 1, steps: 2, width: 16, height: 16 } satisfies GenerateJob;
@@ -16,7 +17,7 @@ const JOBS: readonly GenerateJob[] = [
 let tight: string;
 let engine: Engine;
 before(async () => {
-  engine = await openEngine({ backend: "reference", model: MODEL, budgets: { vram: "1G", ram: "1G" } });
+  engine = await openThreadlessEngine({ backend: "reference", model: MODEL, budgets: { vram: "1G", ram: "1G" } });
   const { peak } = await engine.plan(JOB);
   tight = `${peak.deviceBytes - 1}`;
 });

@@ -7,8 +7,8 @@ import { before, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { runCli } from "../../src/cli/program.ts";
 import { wildcardReader } from "../../src/node/wildcard-files.ts";
-import { openEngine } from "../../src/node.ts";
 import { writtenTexts } from "../support/picture-files.ts";
+import { openThreadlessEngine } from "../support/threadless-engine.ts";
 import { fakeContext } from "./fake-context.ts";
 
 const FLAT = fileURLToPath(new URL("../../fixtures/golden/flat", import.meta.url));
@@ -28,7 +28,7 @@ before(() => {
 
 async function run(...line: string[]) {
   const fake = fakeContext({ cwd });
-  const rc = await runCli(line, { ...fake.context, openEngine });
+  const rc = await runCli(line, { ...fake.context, openEngine: openThreadlessEngine });
   return { rc, out: fake.out(), error: fake.err().trimEnd().split("\n").at(-1)! };
 }
 

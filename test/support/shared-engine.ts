@@ -2,6 +2,7 @@
 import { after } from "node:test";
 import type { OpenEngineOptions } from "../../src/job/types.ts";
 import { type Engine, openEngine } from "../../src/node.ts";
+import { openThreadlessEngine } from "./threadless-engine.ts";
 
 /** Gives the engine that was asked for last, if it was opened with such options; else closes it and opens another. Closed after all tests. */
 export function sharedEngine(): (options: OpenEngineOptions) => Promise<Engine> {
@@ -26,8 +27,8 @@ export function sharedEngine(): (options: OpenEngineOptions) => Promise<Engine> 
 const KEPT = 3;
 
 /**
- * For commands, which open an engine and close it: gives one that was opened with such options before, and closes it after all tests.
- * Opening takes longer than what small models draw. Whoever opens it later gets no events of its opening.
+ * For commands, which open an engine and close it: gives one without a thread that was opened with such options before, and closes it
+ * after all tests. Opening takes longer than what small models draw. Whoever opens it later gets no events of its opening.
  */
 export function keptEngines(): (options: OpenEngineOptions) => Promise<Engine> {
   const kept = new Map<string, Engine>();
@@ -37,7 +38,8 @@ export function keptEngines(): (options: OpenEngineOptions) => Promise<Engine> {
   return async ({ signal, onEvent, ...asked }) => {
     const key = JSON.stringify([process.cwd(), asked]);
     const engine =
-      kept.get(key) ?? (await openEngine({ ...asked, ...(signal && { signal }), ...(onEvent && { onEvent }) }));
+      kept.get(key) ??
+      (await openThreadlessEngine({ ...asked, ...(signal && { signal }), ...(onEvent && { onEvent }) }));
     kept.delete(key);
     kept.set(key, engine);
     for (const [oldest, closed] of kept) {

@@ -4,7 +4,7 @@ import { test } from "node:test";
 import { latentPreview } from "../../src/image/latent-preview.ts";
 import { strip } from "../../src/image/strip.ts";
 import { SDXL_LATENT_COLOURS } from "../../src/models/sdxl/base.ts";
-import { openEngine } from "../../src/node.ts";
+import { openThreadlessEngine } from "../support/threadless-engine.ts";
 
 /**
  * PyTorch 2.15.0, latents_to_rgb of diffusers' documentation (using-diffusers/callback), of a latent [1, 4, 3, 5] whose value i is
@@ -25,7 +25,7 @@ test("SDXL's colours, as torch has them", () => {
 });
 
 test("an engine shows each step when asked, the last as it is decoded, and else nothing; the picture is the same", async () => {
-  await using engine = await openEngine({ backend: "reference" });
+  await using engine = await openThreadlessEngine({ backend: "reference" });
   const job = { prompt: "a lake", seed: 3, steps: 3, width: 32, height: 16, sampler: "euler" } as const;
   const pictures: Uint8Array[] = [];
   for (const previews of [true, false]) {
