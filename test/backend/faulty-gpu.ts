@@ -12,6 +12,8 @@ export function watchAwaits({ device }: OpenedGpu, before: (call: number) => voi
   const watch = <T extends object>(target: T, name: keyof T & string) => {
     const original = (target[name] as (...args: unknown[]) => unknown).bind(target);
     Object.defineProperty(target, name, {
+      // It may fail in other ways, too.
+      configurable: true,
       value: (...args: unknown[]) => {
         before(calls++);
         return original(...args);

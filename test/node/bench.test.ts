@@ -123,19 +123,19 @@ test("tuned tiles join what is remembered, and a device computes with them", opt
     const fake = fakeContext({ cwd: folder });
     const context = { ...fake.context, env: { SOLVAY_STATE: folder } };
     const args = ["bench", "--adapter", adapter.name, "--tune", "--json", "--shrink", "1024"];
-    assert.equal(await runCli([...args, "--only", "to_q, 32x32"], context), 0, fake.err());
+    assert.equal(await runCli([...args, "--only", "to_q, 64x64"], context), 0, fake.err());
     const document = JSON.parse(fake.out());
     assert.equal(describeAdapter(document.adapter), describeAdapter(device.adapter));
     assert.equal(
       document.command,
-      `solvay bench --adapter ${adapter.name} --shrink 1024 --only "to_q, 32x32" --tune --json`,
+      `solvay bench --adapter ${adapter.name} --shrink 1024 --only "to_q, 64x64" --tune --json`,
     );
     const [shape] = document.shapes;
     assert.equal(Object.keys(shape.tiles).length, TILE_NAMES.length);
     const kept = await loadAdapterState(file, device.adapter);
     assert.deepEqual(kept.pacing, pacing);
     assert.deepEqual(kept.tiles, { "1x1x1": "64x64", ...document.tiles });
-    assert.ok(document.tiles["64x1280x1280"]);
+    assert.ok(document.tiles["64x640x640"]);
     assert.ok((await readFile(file, "utf8")).length < 1000);
   } finally {
     await rm(folder, { recursive: true });
@@ -151,7 +151,7 @@ test("the CPU, and a model under budgets of which one can't be kept", async () =
       throw new BudgetError(error);
     },
   });
-  const args = ["bench", "--backend", "cpu", "--shrink", "1024", "--only", "to_q, 32x32", "--json"];
+  const args = ["bench", "--backend", "cpu", "--shrink", "1024", "--only", "to_q, 64x64", "--json"];
   // The first step, which compiles, and the slower one don't count; nor does what came before a picture began again.
   const openEngine = async (asked: OpenEngineOptions): Promise<Engine> => {
     const engine = await fake.context.openEngine(asked);
