@@ -132,7 +132,8 @@ export async function benchWebGpu(options: WebGpuBenchOptions): Promise<WebGpuBe
   }
   const { uploadBytes: bytes = software ? UPLOAD_BYTES / 4 : UPLOAD_BYTES } = options;
   const uploads = await uploadRates(device, bytes, rate);
-  const work = benchProblem(shrunk(all.find(({ kind }) => kind !== "groupNorm")!, shrink));
+  const busiest = all.find(({ kind }) => kind !== "groupNorm") ?? all[0]!;
+  const work = benchProblem(shrunk(busiest, shrink));
   const overlap = await measureOverlap(device, work, { bytes, repeats: software ? 1 : OVERLAP_REPEATS }, rate);
   return {
     adapter,

@@ -7,7 +7,8 @@ import type { Run, Step } from "./step.ts";
 const RESIDENT = "12G";
 /** Streamed more and more; in the order of their value. */
 const STREAMED = ["4G", "3G", "6G"];
-const DRY = "4G";
+/** Too small for any: a dry run has drawn pictures in the demo's steps, and asks here only for what comes before them. */
+const DRY = "1M";
 
 /** The last only differs where a card has matrices. */
 const ARITHMETICS = [
@@ -19,9 +20,8 @@ const ARITHMETICS = [
 /** On a slow card the three arithmetics of one budget would eat the time of all else. */
 const LIMIT_SECONDS = 100;
 
-/** Two groups: with all weights on the card, and streamed. In a dry run one small picture, under one budget. */
+/** Two groups: with all weights on the card, and streamed. In a dry run one, which is refused. */
 export function modelSteps(run: Run): { readonly resident: readonly Step[]; readonly streamed: readonly Step[] } {
-  // It has been drawn in the others already.
   if (run.quick) return { resident: pictures(run, [DRY]).slice(-1), streamed: [] };
   if (run.model === undefined) return { resident: [], streamed: [] };
   return { resident: pictures(run, [RESIDENT]), streamed: pictures(run, STREAMED) };
