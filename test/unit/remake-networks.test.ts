@@ -37,7 +37,7 @@ function pictureOf(encoder?: string): PictureSettings {
 }
 
 test("what holds the same is not told of, found by name, by path or as whichever fits; nor what no hash is known of", async () => {
-  const { dirs, folder } = library();
+  const { dirs, folder, write } = library();
   for (const encoder of ["vit", undefined]) {
     assert.deepEqual(await networkReasons(pictureOf(encoder), dirs, hashes), []);
   }
@@ -45,6 +45,8 @@ test("what holds the same is not told of, found by name, by path or as whichever
   const byPath = { ...job, controls: [{ file: "controls/edges.safetensors" }] };
   const absolute = (file: string) => path.join(folder, file);
   assert.deepEqual(await networkReasons({ job: byPath, facts }, { ipAdapterDir: folder }, hashes, absolute), []);
+  write("controls/edges.safetensors", "another");
+  assert.equal((await networkReasons({ job: byPath, facts }, { ipAdapterDir: folder }, hashes, absolute)).length, 1);
   assert.deepEqual(await networkReasons(pictureOf("vit"), dirs, unknown), []);
   assert.deepEqual(await networkReasons({ job, facts: {} }, dirs, hashes), []);
 });

@@ -65,11 +65,14 @@ export function wrongMethod(method: string, allowed: readonly string[]): Refusal
   return new Refusal(405, { code: "E_METHOD", problem, next: "use one of those" }, allowed);
 }
 
-/** A field beside a job that there is not. */
-export function unknownBeside(name: string, allowed: readonly string[]): Refusal {
-  const problem = `there is no such field beside a job (there are ${allowed.join(", ")})`;
-  const next = "leave it out, or put it into job";
-  return new Refusal(400, { code: "E_JOB", subject: name.slice(0, 60), problem, next });
+/** Refuses what stands beside a job, or an upscale, that there is not. `others`: what was left of the body. Throws Refusal. */
+export function requireNoOthers(others: object, what: "job" | "upscale", allowed: readonly string[]): void {
+  const [unknown] = Object.keys(others);
+  if (unknown === undefined) return;
+  const beside = what === "job" ? "a job" : "an upscale";
+  const problem = `there is no such field beside ${beside} (there are ${allowed.join(", ")})`;
+  const next = `leave it out, or put it into ${what}`;
+  throw new Refusal(400, { code: "E_JOB", subject: unknown.slice(0, 60), problem, next });
 }
 
 export function notReady(problem: string): Refusal {

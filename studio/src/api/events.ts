@@ -1,8 +1,9 @@
 /**
- * @file The server's events, from one connection for all views. The browser itself connects again and says which event it had last; what happened before the
- * first connection is asked for by who listens (`onConnected`).
+ * @file The server's events, from one connection for all views and tabs (`shared-stream.ts`). What happened before the first connection, or while none was there, is
+ * asked for by who listens (`onConnected`).
  */
 import { online } from "./client.ts";
+import { followStream } from "./shared-stream.ts";
 
 const EVENT_TYPES = ["queued", "started", "step", "note", "done", "failed", "cancelled", "returned"] as const;
 export type EventType = (typeof EVENT_TYPES)[number];
@@ -17,8 +18,8 @@ type Listener = (event: ServerEvent) => void;
 
 const listeners = new Set<Listener>();
 const connected = new Set<() => void>();
-let source: EventSource | undefined;
-const AGAIN_MS = 2_000;
+let isFollowing = false;
+let isOpen = false;
 
 /** Returns what ends it. */
 export function onServerEvent(listener: Listener): () => void {
@@ -30,30 +31,27 @@ export function onServerEvent(listener: Listener): () => void {
 /** Called whenever the connection is there (again): what a list says may have changed meanwhile. Returns what ends it. */
 export function onConnected(listener: () => void): () => void {
   connected.add(listener);
-  if (source?.readyState === EventSource.OPEN) listener();
+  if (isOpen) listener();
   connect();
   return () => connected.delete(listener);
 }
 
 function connect(): void {
-  if (source) return;
-  const opened = new EventSource("/api/events");
-  source = opened;
-  opened.addEventListener("open", () => {
-    online.value = true;
-    for (const listener of connected) listener();
-  });
-  opened.addEventListener("error", () => {
-    online.value = false;
-    // After an answer that is no stream (the server starts) a browser gives up.
-    if (opened.readyState !== EventSource.CLOSED) return;
-    source = undefined;
-    setTimeout(connect, AGAIN_MS);
-  });
-  for (const type of EVENT_TYPES) {
-    opened.addEventListener(type, ({ data: text }: MessageEvent<string>) => {
+  if (isFollowing) return;
+  isFollowing = true;
+  followStream("/api/events", EVENT_TYPES, {
+    onOpen() {
+      isOpen = true;
+      online.value = true;
+      for (const listener of connected) listener();
+    },
+    onLost() {
+      isOpen = false;
+      online.value = false;
+    },
+    onEvent(type, text) {
       const { job, ...data } = JSON.parse(text) as { readonly job: string } & Record<string, unknown>;
-      for (const listener of listeners) listener({ type, job, data });
-    });
-  }
+      for (const listener of listeners) listener({ type: type as EventType, job, data });
+    },
+  });
 }

@@ -1,10 +1,14 @@
 /** @file Tests of the queue: it is the server's, and every browser sees the same. The engine that pretends stays at step 2 of prompts that say "wait". */
 import assert from "node:assert/strict";
-import { test } from "node:test";
+import { type TestContext, test } from "node:test";
 import type { Locator, Page } from "playwright-core";
 import { assertAccessible, assertAlsoAccessible, type StudioUnderTest } from "./harness.ts";
 
 export function queueTests(studio: () => StudioUnderTest): void {
+  test("tabs of a browser share one stream of events; where the tab that has it goes, another takes it over", async (t) => {
+    await sharedStream(t, studio());
+  });
+
   test("what waits is put in another order, cancelled in mid-step and tried again, in two browsers at once", async (t) => {
     const pc = await studio().visit(t);
     const phone = await studio().visit(t, { path: "/#/queue", viewport: { width: 390, height: 844 }, hasTouch: true });
@@ -52,6 +56,33 @@ export function queueTests(studio: () => StudioUnderTest): void {
     await pc.getByRole("button", { name: "Try again: two" }).click();
     await doneIn(pc, "two").waitFor();
   });
+}
+
+/** Two tabs of one browser, which have few connections to a server. */
+async function sharedStream(t: TestContext, studio: StudioUnderTest): Promise<void> {
+  const first = await studio.visit(t, { path: "/#/queue" });
+  const second = await first.context().newPage();
+  const streams: Page[] = [];
+  for (const page of [first, second]) {
+    page.on("request", (request) => {
+      if (new URL(request.url()).pathname === "/api/events") streams.push(page);
+    });
+  }
+  await second.goto(`${studio.url}/#/queue`);
+  await second.getByRole("main").waitFor();
+  const ask = async (prompt: string) => {
+    const asked = { method: "POST", headers: { "content-type": "application/json" } };
+    const answer = await fetch(`${studio.url}/api/jobs`, { ...asked, body: JSON.stringify({ job: { prompt } }) });
+    assert.equal(answer.status, 201);
+  };
+  await ask("by the first's stream");
+  await doneIn(second, "by the first's stream").waitFor();
+  assert.deepEqual(streams, []);
+  const taken = second.waitForRequest((request) => new URL(request.url()).pathname === "/api/events");
+  await first.close();
+  await taken;
+  await ask("by its own stream");
+  await doneIn(second, "by its own stream").waitFor();
 }
 
 async function waitingIn(page: Page): Promise<string[]> {

@@ -12,7 +12,7 @@ import { previewPng } from "../../work/previews.ts";
 import { checkServed, MAX_COUNT, SERVED_LIMITS } from "../../work/served-job.ts";
 import { JOB, JOBS, WORKERS } from "../answers.ts";
 import { jsonOf, MAX_JSON_BYTES, MAX_PICTURE_BODY_BYTES } from "../bodies.ts";
-import { notFound, Refusal, unknownBeside } from "../failures.ts";
+import { notFound, Refusal, requireNoOthers } from "../failures.ts";
 import { type Parameter, type Route, type RouteContext, wholeOf } from "../route.ts";
 import { eventStream, type SentEvent } from "../sse.ts";
 
@@ -87,8 +87,7 @@ export function jobRoutes(services: Services): readonly Route[] {
       },
       async handle(context) {
         const { job, count = 1, priority, model, ...others } = await jsonOf(context, MAX_PICTURE_BODY_BYTES);
-        const [unknown] = Object.keys(others);
-        if (unknown !== undefined) throw unknownBeside(unknown, ["job", "count", "priority", "model"]);
+        requireNoOthers(others, "job", ["job", "count", "priority", "model"]);
         const asking = { ...askingOf(context, priority), ...(model !== undefined && { model: String(model) }) };
         const jobs = await ask(services, checkServed(job), within("count", count, 1, MAX_COUNT), asking);
         return context.json({ jobs: jobs.map(jobView) }, 201);

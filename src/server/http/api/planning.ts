@@ -8,7 +8,7 @@ import { drawingInfo, openEngineOf, type Services } from "../../services.ts";
 import { checkServed, withPictures } from "../../work/served-job.ts";
 import { PLANNED, TELEMETRY } from "../answers.ts";
 import { jsonOf, MAX_PICTURE_BODY_BYTES } from "../bodies.ts";
-import { failureOf, notReady, Refusal, unknownBeside } from "../failures.ts";
+import { failureOf, notReady, Refusal, requireNoOthers } from "../failures.ts";
 import type { Route } from "../route.ts";
 import { eventStream } from "../sse.ts";
 import { jobSchema } from "./jobs.ts";
@@ -51,8 +51,7 @@ export function planningRoutes(services: Services): readonly Route[] {
       },
       async handle(context) {
         const { job, variants, brief = false, ...others } = await jsonOf(context, MAX_PICTURE_BODY_BYTES);
-        const [unknown] = Object.keys(others);
-        if (unknown !== undefined) throw unknownBeside(unknown, ["job", "variants", "brief"]);
+        requireNoOthers(others, "job", ["job", "variants", "brief"]);
         if (typeof brief !== "boolean") throw refusal("brief", "true or false is wanted");
         const checked = checkPlanJob(job);
         const served = await withPictures(checkServed({ ...checked, prompt: checked.prompt ?? "" }), assets);

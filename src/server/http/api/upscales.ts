@@ -8,7 +8,7 @@ import { askUpscale, openEngineOf, type Services } from "../../services.ts";
 import { checkServedUpscale, withPicture } from "../../work/served-upscale.ts";
 import { PLAN, UPSCALE, UPSCALERS } from "../answers.ts";
 import { jsonOf, MAX_PICTURE_BODY_BYTES } from "../bodies.ts";
-import { Refusal } from "../failures.ts";
+import { requireNoOthers } from "../failures.ts";
 import type { Route } from "../route.ts";
 import { askingOf, IDEMPOTENCY_KEY, jobView, PRIORITY } from "./jobs.ts";
 
@@ -33,7 +33,7 @@ export function upscaleRoutes(services: Services): readonly Route[] {
       body: body({ priority: PRIORITY }),
       async handle(context) {
         const { upscale, priority, ...others } = await jsonOf(context, MAX_PICTURE_BODY_BYTES);
-        requireNoOthers(others, "upscale, priority");
+        requireNoOthers(others, "upscale", ["upscale", "priority"]);
         const job = await askUpscale(services, checkServedUpscale(upscale), askingOf(context, priority));
         return context.json({ job: jobView(job) }, 201);
       },
@@ -44,7 +44,7 @@ export function upscaleRoutes(services: Services): readonly Route[] {
       body: body({}),
       async handle(context) {
         const { upscale, ...others } = await jsonOf(context, MAX_PICTURE_BODY_BYTES);
-        requireNoOthers(others, "upscale");
+        requireNoOthers(others, "upscale", ["upscale"]);
         const job = checkServedUpscale(upscale);
         const upscaler = upscalerNamed(await upscalerNames(upscalerDir), job.upscaler) ?? job.upscaler;
         const full = job.image.startsWith("data:") ? job : await withPicture(job, services.assets);
@@ -57,12 +57,4 @@ export function upscaleRoutes(services: Services): readonly Route[] {
 function upscaleSchema(): JsonObject {
   const { $schema: _, ...schema } = z.toJSONSchema(schemaOf(UPSCALE_FIELDS), { io: "input" });
   return { ...schema };
-}
-
-/** Throws Refusal. */
-function requireNoOthers(others: JsonObject, there: string): void {
-  const [unknown] = Object.keys(others);
-  if (unknown === undefined) return;
-  const problem = `there is no such field beside an upscale (there are ${there})`;
-  throw new Refusal(400, { code: "E_JOB", subject: unknown.slice(0, 60), problem, next: "leave it out" });
 }
