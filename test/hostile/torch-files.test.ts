@@ -74,6 +74,18 @@ for (const [name, about] of [
   });
 }
 
+test("numbers of the other byte order are refused, in both forms", async () => {
+  const zip = fixture("zip.pth");
+  const order = Buffer.from(zip).indexOf("little");
+  zip.set(Buffer.from("big   "), order);
+  await assert.rejects(read("zip.pth", zip), refusal(/not little-endian/));
+  const legacy = fixture("legacy.pth");
+  // The key, where the unpickler remembers it, and True.
+  const yes = legacy.indexOf(0x88, Buffer.from(legacy).indexOf("little_endian"));
+  legacy[yes] = 0x89;
+  await assert.rejects(read("legacy.pth", legacy), refusal(/not little-endian/));
+});
+
 /** Instructions as bytes; text as Latin-1. */
 function pickle(...parts: readonly (string | readonly number[])[]): Uint8Array {
   return Buffer.concat(

@@ -2,7 +2,8 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
-import { fp8ToNumber } from "../../src/checkpoint/fp8.ts";
+import { fp8ToNumber, widenedFp8 } from "../../src/checkpoint/fp8.ts";
+import { transposed, VIEW_BYTES } from "../../src/checkpoint/views.ts";
 import { readWeightTable } from "../../src/checkpoint/weight-header.ts";
 import type { TensorEntry } from "../../src/container/table.ts";
 import { memorySource } from "../../src/source/memory.ts";
@@ -159,4 +160,22 @@ test("scales count only where the file says how: by prefix, by layer, in its met
     ],
   ];
   for (const [file, error] of refused) await assert.rejects(readWeightTable(file), error);
+});
+
+test("what reading takes of memory is told: by a view, and by a view of a view", async () => {
+  const tensor = { name: "w", dtype: "F8_E4M3" as const, shape: [4, 6] };
+  const source = memorySource(
+    "file",
+    Uint8Array.from({ length: 24 }, (_, i) => i),
+  );
+  const wide = widenedFp8({ ...tensor, source, startByte: 0, endByte: 24 });
+  assert.equal(wide.source.readingBytes, VIEW_BYTES);
+  const turned = transposed(wide);
+  assert.equal(turned.source.readingBytes, 2 * VIEW_BYTES);
+  assert.equal(transposed({ ...wide, source }).source.readingBytes, VIEW_BYTES);
+  const values = new Uint8Array(turned.endByte);
+  await turned.source.read(0, values);
+  const halves = new Uint16Array(values.buffer);
+  const expected = Array.from({ length: 24 }, (_, i) => fp8ToNumber(tensor.dtype, (i % 4) * 6 + Math.floor(i / 4)));
+  assert.deepEqual([...halves].map(f16ToNumber), expected);
 });

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
+import { rowLevels } from "../../src/codec/lattice.ts";
 import { overlayRowBytes } from "../../src/codec/overlay.ts";
 import { encodeLzr2Record, encodeUntouchedRecord, LZR2_SIGNATURE } from "../../src/container/lzr2-writer.ts";
 import { f16FromF32Bits, numberToF16 } from "../../src/tensor/dtype.ts";
@@ -87,6 +88,38 @@ test("arithmetic is fp32 at each step", async () => {
   );
   const expected = [-1, 0, 1].map((code) => numberToF16(Math.fround(Math.fround(code + mean) * scale)));
   assert.deepEqual([...record!.weight!], expected);
+});
+
+test("arithmetic is fp32 at each step, also where the step before decides how a tie is rounded", () => {
+  // 1 + 5.9e-8 is 1 in fp32, so that the middle between two fp16 stays one, and goes to the even.
+  const tie = 1.75 + 2 ** -11;
+  assert.deepEqual(rowLevels(Math.fround(5.9e-8), tie)[2], numberToF16(1.75));
+  assert.deepEqual(rowLevels(Math.fround(1.2e-7), tie)[2], numberToF16(1.75 + 2 ** -10));
+});
+
+test("a weight is finite up to 65,504: what rounds to more is refused, whether by scale or by mean", async () => {
+  const read = (scale: number, mean = 0) =>
+    readAll(artifactBytes({ key: "k", shape: [2, 3], dp: 3, indices: [13, 26], mean: [0, mean], scale: [1, scale] }));
+  // The first row's code is 0 0 0, the second's 1 1 1.
+  for (const [scale, mean] of [
+    [65504, 0],
+    [65519, 0],
+    [-32752, 1],
+    [70000, -1],
+  ] as const) {
+    const [record] = await read(scale, mean);
+    assert.ok(
+      record!.weight!.every((bits) => (bits & 0x7c00) !== 0x7c00),
+      `${scale} ${mean}`,
+    );
+  }
+  for (const [scale, mean] of [
+    [65520, 0],
+    [66000, 0],
+    [-32760, 1],
+    [7000, 8.4],
+  ] as const)
+    await assert.rejects(read(scale, mean), /E_NONFINITE/, `${scale} ${mean}`);
 });
 
 test("untouched records have no weight; an unknown kind is one with compat", async () => {

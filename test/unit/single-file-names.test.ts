@@ -7,6 +7,7 @@ import { SDXL_BASE_UNET } from "../../src/models/sdxl/base.ts";
 import { partsOf } from "../../src/models/sdxl/file-parts.ts";
 import { inferredConfig } from "../../src/models/sdxl/inferred-config.ts";
 import { unetConfig } from "../../src/models/sdxl/network-config.ts";
+import { CANONICAL_NAME } from "../../src/models/sdxl/rules.ts";
 import { unetSchema } from "../../src/models/sdxl/unet.ts";
 import { memorySource } from "../../src/source/memory.ts";
 import { elementCount } from "../../src/tensor/dtype.ts";
@@ -56,6 +57,28 @@ for (const model of ["sdxl", "ssd-1b", "vega", "refiner", "demo"] as const) {
     assert.deepEqual(got.sort(), expected.sort());
   });
 }
+
+test("older exports' names: the VAE's attention before diffusers 0.18, text encoders of transformers 5", () => {
+  const attention = "decoder.mid_block.attentions.0.";
+  for (const [older, now] of [
+    ["query", "to_q"],
+    ["key", "to_k"],
+    ["value", "to_v"],
+    ["proj_attn", "to_out.0"],
+  ] as const) {
+    for (const end of ["weight", "bias"]) {
+      for (const id of ["vae", "vaeEncoder"] as const)
+        assert.equal(CANONICAL_NAME[id](`${attention}${older}.${end}`), `${attention}${now}.${end}`);
+    }
+  }
+  for (const same of [`${attention}to_k.weight`, `${attention}group_norm.bias`, "decoder.conv_in.weight"])
+    assert.equal(CANONICAL_NAME.vae(same), same);
+  for (const id of ["textEncoder", "textEncoder2", "refiner.textEncoder2"] as const) {
+    assert.equal(CANONICAL_NAME[id]("final_layer_norm.weight"), "text_model.final_layer_norm.weight");
+    for (const same of ["text_model.embeddings.position_ids", "text_projection.weight"])
+      assert.equal(CANONICAL_NAME[id](same), same);
+  }
+});
 
 for (const model of ["sdxl", "ssd-1b", "vega", "refiner"] as const) {
   test(`${model}: its UNet's config follows from its tensors, and asks for just those`, () => {
