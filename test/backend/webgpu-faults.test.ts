@@ -265,7 +265,8 @@ test("tiles, cuts of submits and cuts of tensors move no bit", options, async ()
   const settings: WebGpuOptions[] = [
     { chooseTile: () => "32x32" },
     { chooseTile: () => "64x64" },
-    { chooseTile: () => "128x128" },
+    // As much for each thread as in the one before, in more threads: a second to compile.
+    ...searched([], [{ chooseTile: () => "128x128" as const }]),
     { chooseTile: () => "32x32", pacing: { costPerMs: 1 } },
     { chooseTile: () => "32x32", limits: { bindingBytes: 250_000 } },
   ];
@@ -278,7 +279,7 @@ test("tiles, cuts of submits and cuts of tensors move no bit", options, async ()
 });
 
 test(
-  `${searched("thirty devices and an engine", "a hundred devices and three engines")} started and stopped in a process, which then ends by itself`,
+  `${searched("twelve devices and an engine", "a hundred devices and three engines")} started and stopped in a process, which then ends by itself`,
   options,
   async () => {
     const url = (name: string) => JSON.stringify(new URL(`../../src/${name}`, import.meta.url).href);
@@ -288,9 +289,9 @@ test(
     const { openEngine } = await import(${url("node.ts")});
     // Far more than a start takes, also where software compiles the kernels of the self-test on a loaded machine: a hang.
     const watchdog = setInterval(() => process.exit(9), 60_000);
-    for (let i = 0; i < ${searched(30, 100)}; i++) {
+    for (let i = 0; i < ${searched(12, 100)}; i++) {
       const device = await createWebGpuDevice(await openDawn(${name}), { staging: ${JSON.stringify(STAGING)} });
-      if (i % 10 === 0) gc();
+      if (i % 4 === 0) gc();
       (await device.createArena(4096, "a"))[Symbol.dispose]();
       await device.settle();
       await device[Symbol.asyncDispose]();

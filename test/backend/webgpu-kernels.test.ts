@@ -187,7 +187,7 @@ async function tryOpen(): Promise<OpenedGpu | string> {
   }
 }
 
-test("kernel variants compile: of all that there are a third, whichever way they differ", options, async () => {
+test("kernel variants compile: of all that there are a fifth, whichever way they differ", options, async () => {
   const { device } = opened as OpenedGpu;
   const cache = new PipelineCache(device, new DeviceHealth());
   const texts = new Map<string, string>();
@@ -199,11 +199,11 @@ test("kernel variants compile: of all that there are a third, whichever way they
     assert.equal(texts.get(kernel.key) ?? text, text, kernel.key);
     if (texts.has(kernel.key)) continue;
     texts.set(kernel.key, text);
-    if (createHash("sha256").update(kernel.key).digest()[0]! % searched(3, 1) !== 0) continue;
+    if (createHash("sha256").update(kernel.key).digest()[0]! % searched(5, 1) !== 0) continue;
     await cache.get(kernel);
     compiled++;
   }
-  assert.ok(texts.size > 900 && compiled > searched(250, 900), `${compiled} of ${texts.size} variants`);
+  assert.ok(texts.size > 900 && compiled > searched(150, 900), `${compiled} of ${texts.size} variants`);
 });
 
 test("a kernel that is wrong is refused by name", options, async () => {

@@ -6,19 +6,22 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { compileByRadv, parseLog, radvMissing } from "../../bench/kernels/radv.ts";
+import { searched } from "../support/thorough.ts";
 
 const missing = await radvMissing();
 const options = missing === undefined ? {} : { skip: missing };
 
 test("RADV compiles products, attention and matrices without spills", options, async () => {
-  const patterns = ["^(linear|gate|conv of joined) (128x128|64x64|32x64)", "^conv of enlarged 128x128", "^attention"];
+  // A thread has as many registers in the tile of 64x64, and fewer in that of 32x64.
+  const tiles = searched("128x128", "(128x128|64x64|32x64)");
+  const patterns = [`^(linear|gate|conv of joined) ${tiles}`, "^conv of enlarged 128x128", "^attention"];
   const [polaris, navi] = await compileByRadv(["polaris10", "navi31"], patterns, false);
   // The first has no fp16 arithmetic; the second has, and matrices where Mesa is new enough (25).
   const matrices = navi!.kernels.filter(({ key }) => key.startsWith("matrix16x16x16-32-sized/"));
   const offered = (navi!.device.matrices as readonly unknown[]).length > 0;
-  assert.equal(polaris!.kernels.length, 14);
-  assert.equal(navi!.kernels.length, 28 + matrices.length);
-  assert.equal(matrices.length, offered ? 7 : 0);
+  assert.equal(polaris!.kernels.length, searched(8, 14));
+  assert.equal(navi!.kernels.length, searched(16, 28) + matrices.length);
+  assert.equal(matrices.length, offered ? searched(4, 7) : 0);
   for (const { card, kernels } of [polaris!, navi!]) {
     for (const kernel of kernels) {
       const name = `${card}: ${kernel.name}`;

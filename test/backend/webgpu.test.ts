@@ -1,4 +1,4 @@
-/** @file The `webgpu` device against the reference backend: the shared cases, other stored dtypes, and random shapes. */
+/** @file The `webgpu` device against the reference backend: the shared cases, guards, other stored dtypes, and random shapes. */
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import type { Backend } from "../../src/backend/backend.ts";
@@ -9,16 +9,18 @@ import { openDawn } from "../../src/node/gpu/dawn.ts";
 import { searched } from "../support/thorough.ts";
 import { computeGraph, conformanceTests, opGraph, requireAgreement } from "./conformance.ts";
 import { deviceBackend } from "./device-backend.ts";
+import { guardTests } from "./guards.ts";
 import { OP_CASES } from "./op-cases.ts";
 import { RANDOM_CASES } from "./random-cases.ts";
-import { findTestAdapter, openTestDevice } from "./software-vulkan.ts";
+import { findTestAdapter } from "./software-vulkan.ts";
 
 const adapter = await findTestAdapter();
 const options = adapter.skip === undefined ? {} : { skip: adapter.skip };
-let shared: Backend | undefined;
 /** One device for all: its kernels are compiled once. */
+const gpu = adapter.skip === undefined ? await openDawn(adapter.name) : undefined;
+let shared: Backend | undefined;
 const open = async () => {
-  shared ??= deviceBackend(await openTestDevice(adapter));
+  shared ??= deviceBackend(await createWebGpuDevice(gpu!));
   return shared;
 };
 before(async () => {
@@ -28,6 +30,8 @@ after(async () => shared?.[Symbol.asyncDispose]());
 
 // Weights in f16, as models have them; each other dtype where a kernel reads it in a way of its own.
 conformanceTests("webgpu", open, adapter.skip, ["f16"]);
+
+guardTests(gpu, adapter.skip);
 
 const OTHER_TYPES = new Map<string, readonly string[]>([
   ["conv2d", ["3x3"]],
@@ -47,12 +51,12 @@ for (const item of OP_CASES.filter(({ op, name }) => OTHER_TYPES.get(op)?.includ
 /** Mean square of the difference by that of the result: 1e-6 is a thousandth of the result's size. */
 const MAX_NMSE = 1e-6;
 
-test(`webgpu: ${searched("a sixth of ", "")}${RANDOM_CASES.length} random cases`, options, async () => {
+test(`webgpu: ${searched("a tenth of ", "")}${RANDOM_CASES.length} random cases`, options, async () => {
   assert.ok(RANDOM_CASES.length >= 1000);
   const backend = await open();
   const reference = createReferenceBackend();
   for (const [seed, item] of RANDOM_CASES.entries()) {
-    if (seed % searched(6, 1) !== 0) continue;
+    if (seed % searched(10, 1) !== 0) continue;
     const { graph, data } = opGraph(item, seed);
     const expected = (await computeGraph(reference, graph, data, "f32")).get("result")!;
     const found = (await computeGraph(backend, graph, data, "f16")).get("result")!;

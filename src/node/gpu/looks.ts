@@ -3,8 +3,8 @@
  * `setImmediate`, as long as anything is under way: that takes a whole core, which a software adapter would draw with.
  */
 
-/** Milliseconds: a thousandth of what a kernel takes to compile on a software adapter. */
-const REST_MS = 0.25;
+/** Milliseconds: hundredths of what a kernel takes to compile on a software adapter. Looks at each quarter were a tenth of all work. */
+const REST_MS = 1;
 
 type Callback = (...args: unknown[]) => void;
 

@@ -1,25 +1,18 @@
 /**
- * @file No kernel of the `webgpu` device reads or writes beyond its tensors, and what is cut for small bindings gives the same bits:
- * every op, and whole segments, with canaries behind each storage.
+ * @file The check that no kernel of the `webgpu` device reads or writes beyond its tensors, and that what is cut for small bindings
+ * gives the same bits: every op, and whole segments, with canaries behind each storage.
  */
 import assert from "node:assert/strict";
-import { after, test } from "node:test";
+import { test } from "node:test";
+import type { OpenedGpu } from "../../src/backend/webgpu/adapter/opened-gpu.ts";
 import { BASELINE } from "../../src/backend/webgpu/lower/paths.ts";
 import { GraphBuilder } from "../../src/ir/builder.ts";
 import type { Graph } from "../../src/ir/graph.ts";
-import { openDawn } from "../../src/node/gpu/dawn.ts";
 import { sameOutputs } from "../support/same.ts";
 import { drawData, type GraphData, opGraph, segmentGraph } from "./conformance.ts";
 import { LooseRunner, type LooseStorage } from "./loose-run.ts";
 import { OP_CASES } from "./op-cases.ts";
 import { SEGMENT_CASES } from "./segment-cases.ts";
-import { findTestAdapter } from "./software-vulkan.ts";
-
-const adapter = await findTestAdapter();
-const options = adapter.skip === undefined ? {} : { skip: adapter.skip };
-const opened = adapter.skip === undefined ? await openDawn(adapter.name) : undefined;
-const runner = opened && new LooseRunner(opened);
-after(() => opened?.device.destroy());
 
 const LIMITS = { bindingBytes: 2 ** 27, workgroupBytes: 16384 };
 /** More than a workgroup of any kernel writes. */
@@ -44,29 +37,6 @@ function requireGuarded(
     assert.equal(index, -1, `${what}: element ${index} of ${name} is ${values[index]}`);
   }
 }
-
-async function guard(what: string, graph: Graph, data: GraphData): Promise<void> {
-  const { storages, outputs } = await runner!.run(graph, data, { limits: LIMITS, paths: BASELINE }, GUARD_BYTES);
-  requireGuarded(what, storages, outputs);
-}
-
-test("one op at a time: nothing beyond its tensors is read or written", options, async () => {
-  for (const item of OP_CASES) {
-    const { graph, data } = opGraph(item, 1);
-    await guard(`${item.op}, ${item.name}`, graph, data);
-  }
-});
-
-test(
-  "whole segments, with what follows their products: nothing beyond their tensors is read or written",
-  options,
-  async () => {
-    for (const item of SEGMENT_CASES) {
-      const graph = segmentGraph(item, 2);
-      await guard(item.name, graph, drawData(graph, 1));
-    }
-  },
-);
 
 /** Tensors of several times the small binding, whose ends fall within a row, a pixel, a workgroup's share. */
 const LARGE: Readonly<Record<string, (g: GraphBuilder) => void>> = {
@@ -125,41 +95,72 @@ const LARGE: Readonly<Record<string, (g: GraphBuilder) => void>> = {
   },
 };
 
-for (const [name, build] of Object.entries(LARGE)) {
-  test(`cut for bindings of 48 KiB: ${name}`, options, async () => {
-    const g = new GraphBuilder(name);
-    g.segment("s", () => build(g));
-    const graph = g.build();
-    const data = drawData(graph, 4);
-    const small = { chooseTile: () => "32x32" as const, paths: BASELINE };
-    const whole = await runner!.run(graph, data, { ...small, limits: LIMITS }, GUARD_BYTES);
-    requireGuarded(name, whole.storages, whole.outputs);
-    const limits = { ...LIMITS, bindingBytes: 48 << 10 };
-    const cut = await runner!.run(graph, data, { ...small, limits });
-    assert.ok(
-      cut.list.dispatches.some(({ parts }) => parts.length > 1),
-      "something is cut",
-    );
-    sameOutputs(cut.outputs, whole.outputs);
+/**
+ * Registers the tests on a device that others compute on, too: Dawn keeps its kernels, most of which theirs are. With `skip` they are
+ * reported as skipped for that reason.
+ */
+export function guardTests(opened: OpenedGpu | undefined, skip: string | undefined): void {
+  const options = skip === undefined ? {} : { skip };
+  const runner = opened && new LooseRunner(opened);
+  const guard = async (what: string, graph: Graph, data: GraphData): Promise<void> => {
+    const { storages, outputs } = await runner!.run(graph, data, { limits: LIMITS, paths: BASELINE }, GUARD_BYTES);
+    requireGuarded(what, storages, outputs);
+  };
+
+  test("one op at a time: nothing beyond its tensors is read or written", options, async () => {
+    for (const item of OP_CASES) {
+      const { graph, data } = opGraph(item, 1);
+      await guard(`${item.op}, ${item.name}`, graph, data);
+    }
+  });
+
+  test(
+    "whole segments, with what follows their products: nothing beyond their tensors is read or written",
+    options,
+    async () => {
+      for (const item of SEGMENT_CASES) {
+        const graph = segmentGraph(item, 2);
+        await guard(item.name, graph, drawData(graph, 1));
+      }
+    },
+  );
+
+  for (const [name, build] of Object.entries(LARGE)) {
+    test(`cut for bindings of 48 KiB: ${name}`, options, async () => {
+      const g = new GraphBuilder(name);
+      g.segment("s", () => build(g));
+      const graph = g.build();
+      const data = drawData(graph, 4);
+      const small = { chooseTile: () => "32x32" as const, paths: BASELINE };
+      const whole = await runner!.run(graph, data, { ...small, limits: LIMITS }, GUARD_BYTES);
+      requireGuarded(name, whole.storages, whole.outputs);
+      const limits = { ...LIMITS, bindingBytes: 48 << 10 };
+      const cut = await runner!.run(graph, data, { ...small, limits });
+      assert.ok(
+        cut.list.dispatches.some(({ parts }) => parts.length > 1),
+        "something is cut",
+      );
+      sameOutputs(cut.outputs, whole.outputs);
+    });
+  }
+
+  test("what lies across a binding's order is refused, never read in part", options, async () => {
+    for (const build of [
+      (g: GraphBuilder) => g.node("reshape", [g.input("x", [1, 40, 24, 19])], { shape: [40 * 24 * 19] }),
+      (g: GraphBuilder) =>
+        g.node("groupNorm", [g.input("x", [1, 64, 300]), g.weight("w", [64]), g.weight("b", [64])], {
+          groups: 4,
+          eps: 1e-5,
+        }),
+    ]) {
+      const g = new GraphBuilder("across");
+      g.segment("s", () => g.output("y", build(g)));
+      const graph = g.build();
+      const run = runner!.run(graph, drawData(graph, 1), {
+        limits: { ...LIMITS, bindingBytes: 48 << 10 },
+        paths: BASELINE,
+      });
+      await assert.rejects(run, /E_GPU_LIMIT .*can't be bound in parts \(found \d+ bytes, allowed 49152\)/);
+    }
   });
 }
-
-test("what lies across a binding's order is refused, never read in part", options, async () => {
-  for (const build of [
-    (g: GraphBuilder) => g.node("reshape", [g.input("x", [1, 40, 24, 19])], { shape: [40 * 24 * 19] }),
-    (g: GraphBuilder) =>
-      g.node("groupNorm", [g.input("x", [1, 64, 300]), g.weight("w", [64]), g.weight("b", [64])], {
-        groups: 4,
-        eps: 1e-5,
-      }),
-  ]) {
-    const g = new GraphBuilder("across");
-    g.segment("s", () => g.output("y", build(g)));
-    const graph = g.build();
-    const run = runner!.run(graph, drawData(graph, 1), {
-      limits: { ...LIMITS, bindingBytes: 48 << 10 },
-      paths: BASELINE,
-    });
-    await assert.rejects(run, /E_GPU_LIMIT .*can't be bound in parts \(found \d+ bytes, allowed 49152\)/);
-  }
-});
