@@ -22,3 +22,16 @@ test("ledger: over the budget throws before anything is taken, twice released th
   assert.throws(() => ledger.reserve("ram", -1, "x"), RangeError);
   assert.throws(() => ledger.reserve("ram", 11, "x"), /E_RAM --ram/);
 });
+
+test("peaks that begin anew count from what is held", () => {
+  const ledger = new Ledger({ device: 100, ram: 10, disk: 0 });
+  const held = ledger.reserve("device", 60, "weights");
+  ledger.reserve("device", 30, "activations")[Symbol.dispose]();
+  ledger.reserve("ram", 7, "pictures")[Symbol.dispose]();
+  ledger.restartPeaks();
+  assert.deepEqual([ledger.state("device").peakBytes, ledger.state("ram").peakBytes], [60, 0]);
+  ledger.reserve("device", 5, "links")[Symbol.dispose]();
+  assert.equal(ledger.state("device").peakBytes, 65);
+  held[Symbol.dispose]();
+  assert.equal(ledger.state("device").peakBytes, 65);
+});

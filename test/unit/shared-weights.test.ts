@@ -283,3 +283,74 @@ test("a plan of another picture size takes over the blocks that lie as it wants 
   assert.equal(await pool.makeRoom(adapted([]), "draw"), true);
   assert.deepEqual(held(), [4 * 640]);
 });
+
+test("blocks that lie otherwise in another plan (wider, or narrower) are given back, whatever their names", async () => {
+  const device = new HostDevice(createReferenceBackend());
+  for (const deviceBytes of [576, 704]) {
+    const ledger = new Ledger({ device: PLENTY, ram: 0, disk: 0 });
+    await using pool = new WeightPool({ now: () => 0, onLoad: () => {} });
+    const plan = makePlan(inputFor([phase("draw", FOUR, 640)], PLENTY));
+    const base = phase("draw", FOUR, 640);
+    const segments = base.passes[0]!.segments.map((segment) => ({
+      ...segment,
+      blocks: segment.blocks.map((block) => ({ ...block, deviceBytes })),
+    }));
+    const other = makePlan(inputFor([{ ...base, passes: [{ ...base.passes[0]!, segments }] }], PLENTY));
+    await (await pool.open(plan, "draw", device, ledger))[Symbol.asyncDispose]();
+    assert.equal(await pool.makeRoom(plan, "draw"), false);
+    assert.equal(await pool.makeRoom(other, "draw"), true);
+    assert.deepEqual(ledger.held(), []);
+  }
+});
+
+test("no arena of weights is longer than the device lets them be, and each block has its own place", async () => {
+  const blockBytes = 640;
+  for (const [maxArenaBytes, lengths] of [
+    [4 * blockBytes, [4]],
+    [4 * blockBytes - 1, [3, 1]],
+    [2 * blockBytes + 100, [2, 2]],
+    [blockBytes, [1, 1, 1, 1]],
+  ] as const) {
+    const host = new HostDevice(createReferenceBackend());
+    const made: number[] = [];
+    const device = Object.create(host, {
+      maxArenaBytes: { value: maxArenaBytes },
+      createArena: {
+        value: async (bytes: number, label: string) => {
+          made.push(bytes);
+          return await host.createArena(bytes, label);
+        },
+      },
+    }) as HostDevice;
+    const ledger = new Ledger({ device: PLENTY, ram: 0, disk: 0 });
+    await using pool = new WeightPool({ now: () => 0, onLoad: () => {} });
+    const plan = makePlan(inputFor([phase("draw", FOUR, 640)], PLENTY));
+    await using _ = await pool.open(plan, "draw", device, ledger);
+    assert.deepEqual(
+      made,
+      lengths.map((count) => count * blockBytes),
+    );
+    assert.equal(ledger.state("device").usedBytes, 4 * blockBytes);
+  }
+});
+
+test("what is spilled counts where the plan says, and is given back there", async () => {
+  const device = new HostDevice(createReferenceBackend());
+  for (const spillTier of ["ram", "device"] as const) {
+    const ledger = new Ledger({ device: 0, ram: 0, disk: 0, [spillTier]: 256 });
+    const [draw] = makePlan(inputFor([phase("draw", [], 0)], PLENTY)).phases;
+    const plan = { ...draw!, spillTier, spilledBytes: 256 };
+    const context = { device, ledger, telemetry: new Telemetry(), now: () => 0, pause: async () => {} };
+    const open = await OpenPhase.open(plan, [], context as never);
+    assert.deepEqual(
+      ledger
+        .held()
+        .map(({ tier, lengthBytes }) => [tier, lengthBytes])
+        .filter(([, bytes]) => bytes !== 0),
+      [[spillTier, 256]],
+    );
+    assert.equal(open.spilled.byteLength, 256);
+    await open[Symbol.asyncDispose]();
+    assert.deepEqual(ledger.held(), []);
+  }
+});
