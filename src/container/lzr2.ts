@@ -95,8 +95,9 @@ export async function* readLzr2<B extends ArrayBufferLike = ArrayBuffer>(
   const reader = new SequentialReader(source, options.signal, options.readChunkBytes, options.headersOnly ? 1 : 2);
   await requireSignature(source, reader);
   const { from } = options;
+  const rowsBytes = Math.min(LZR2_LIMITS.overlayChunkBytes, source.byteLength);
   const memory: Memory = {
-    rows: new Uint32Array(options.headersOnly ? 0 : LZR2_LIMITS.overlayChunkBytes / 4),
+    rows: new Uint32Array(options.headersOnly ? 0 : Math.ceil(rowsBytes / 4)),
     packed: new Scratch(),
     written: new Scratch(),
   };

@@ -1,6 +1,7 @@
 /** @file Stores a component block after block, in execution order; blocks that the store has already are left out. */
 import { crc32 } from "#zlib";
 import type { TensorTable } from "../../container/table.ts";
+import { alignUp } from "../../tensor/align.ts";
 import { DTYPE_BYTES, tensorBytes } from "../../tensor/dtype.ts";
 import type { Field } from "../fields.ts";
 import { PAGE_BYTES, readFully, type StoreFile } from "../fs.ts";
@@ -58,9 +59,12 @@ export async function buildSequential(
   const path = `${folder}/${key}.part`;
   const results = await resume(context, key, path, layouts);
   const mode = results.length > 0 && (await store.fs.stat(path)) ? "edit" : "create";
-  await using opened = await openPart(store.fs, path, mode, new Uint8Array(CHUNKS_AHEAD * CHUNK_BYTES + PAGE_BYTES));
+  // Memory that none of the chunks would fill is not cleared: of a small model that took longer than all else.
+  const largestBytes = layouts.reduce((most, { plainBytes }) => Math.max(most, plainBytes), PAGE_BYTES);
+  const chunkBytes = Math.min(CHUNK_BYTES, alignUp(largestBytes, PAGE_BYTES));
+  await using opened = await openPart(store.fs, path, mode, new Uint8Array(CHUNKS_AHEAD * chunkBytes + PAGE_BYTES));
   const { file: part } = opened;
-  const pool = new BufferPool(CHUNK_BYTES, opened.memory);
+  const pool = new BufferPool(chunkBytes, opened.memory);
   const savePoint = new SavePoint(part, journal, context.requireLock);
   try {
     const own = new Map<string, PackBlock>();

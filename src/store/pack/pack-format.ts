@@ -46,10 +46,11 @@ export function encodeHeader(): Uint8Array<ArrayBuffer> {
   return header;
 }
 
+const HEADER = encodeHeader();
+
 export function requireHeader(header: Uint8Array, subject: string): void {
-  const expected = encodeHeader();
-  const wrong = expected.findIndex((byte, i) => header[i] !== byte);
-  if (wrong >= 0) throw damaged(subject, `the header is damaged at byte ${wrong}`);
+  for (let at = 0; at < HEADER_BYTES; at++)
+    if (header[at] !== HEADER[at]) throw damaged(subject, `the header is damaged at byte ${at}`);
 }
 
 export interface EncodedIndex {
@@ -178,6 +179,16 @@ export interface ChunkPlace {
   readonly storedBytes: number;
   /** What its checksum covers: with the zeros behind the last chunk. */
   readonly coveredBytes: number;
+}
+
+/** Of the largest chunk of these blocks, plain or as it is stored, whichever takes more. */
+export function largestChunkBytes(blocks: readonly PackBlock[]): number {
+  let largest = BLOCK_ALIGNMENT_BYTES;
+  for (const block of blocks) {
+    largest = Math.max(largest, chunkLength(block.plainBytes, 0));
+    for (const { coveredBytes } of chunkPlaces(block)) largest = Math.max(largest, coveredBytes);
+  }
+  return largest;
 }
 
 export function chunkPlaces(block: PackBlock): ChunkPlace[] {

@@ -7,7 +7,7 @@ import { crc32 } from "#zlib";
 import { unpackPlanes } from "../../codec/byte-planes.ts";
 import type { ByteRange } from "../../source/source.ts";
 import { damaged, MAX_IO_BYTES, readFully, type StoreFile, type StoreFs } from "../fs.ts";
-import { CHUNK_BYTES, chunkLength, MAX_COVERED_BYTES } from "./block-layout.ts";
+import { CHUNK_BYTES, chunkLength } from "./block-layout.ts";
 import { BufferPool, forEachConcurrent, mapAhead } from "./concurrency.ts";
 import { blockId } from "./digest.ts";
 import {
@@ -18,6 +18,7 @@ import {
   extentBytes,
   FOOTER_BYTES,
   HEADER_BYTES,
+  largestChunkBytes,
   type PackBlock,
   requireHeader,
 } from "./pack-format.ts";
@@ -47,7 +48,7 @@ export class Pack implements AsyncDisposable {
   readonly #subject: string;
   readonly #indexStart: number;
   readonly #open = new Map<string, OpenBlock>();
-  readonly #scratch = new BufferPool(MAX_COVERED_BYTES);
+  readonly #scratch: BufferPool;
   #stamp: string;
 
   private constructor(
@@ -62,12 +63,12 @@ export class Pack implements AsyncDisposable {
     this.name = name;
     this.#subject = packSubject(name);
     this.sizeBytes = sizeBytes;
+    this.#scratch = new BufferPool(largestChunkBytes(blocks));
     this.#stamp = stamp;
     this.#indexStart = indexStart;
     this.blocks = blocks;
-    for (const block of blocks) {
+    for (const block of blocks)
       this.#open.set(block.id, { block, chunks: chunkPlaces(block), checked: new Uint8Array(block.crcs.length) });
-    }
   }
 
   /** Checks header, footer, index and sizes. Throws ArtifactError `E_STORE_DAMAGED`. */
@@ -178,9 +179,9 @@ export class Pack implements AsyncDisposable {
     const buffer = this.#scratch.take();
     try {
       for (const { startByte, endByte } of this.gaps()) {
-        for (let at = startByte; at < endByte; at += CHUNK_BYTES) {
+        for (let at = startByte; at < endByte; at += buffer.byteLength) {
           signal?.throwIfAborted();
-          const part = buffer.subarray(0, Math.min(CHUNK_BYTES, endByte - at));
+          const part = buffer.subarray(0, Math.min(buffer.byteLength, endByte - at));
           await readFully(this.#file, part, at, this.#subject);
           const bad = part.findIndex((byte) => byte !== 0);
           if (bad >= 0) return `${this.#subject}: unused bytes are not zero at byte ${at + bad}`;
