@@ -12,11 +12,12 @@ import { fileURLToPath } from "node:url";
 import { decodePng } from "../../src/image/png.ts";
 import type { GenerateJob } from "../../src/job/types.ts";
 import { normalisedColours, SDXL_BASE_VAE, SDXL_LATENT_COLOURS, sdxlLatent } from "../../src/models/sdxl/base.ts";
-import { type Engine, openEngine } from "../../src/node.ts";
+import type { Engine } from "../../src/node.ts";
 import { sameBytes } from "../support/same.ts";
 import { requireSamePicture } from "../support/same-picture.ts";
 import { sharedEngine } from "../support/shared-engine.ts";
 import { searched } from "../support/thorough.ts";
+import { openThreadlessEngine } from "../support/threadless-engine.ts";
 
 interface GoldenPicture {
   readonly kind: string;
@@ -70,7 +71,7 @@ test("the other samplers draw on, but those that go by training steps; another s
   const model = await modelOf(pictures[1]!);
   const job = { prompt: "a mill", seed: 3, steps: 3, guidance: 3, width: 64, height: 64 };
   const engine = await engineOf({ model, backend: "cpu" });
-  await using tight = await openEngine({ model, backend: "cpu", budgets: { vram: "226M" } });
+  await using tight = await openThreadlessEngine({ model, backend: "cpu", budgets: { vram: "226M" } });
   const own = await draw(engine, job);
   sameBytes(await draw(tight, job), own);
   const pixels = (png: Uint8Array<ArrayBuffer>) => decodePng(png).then((picture) => picture.pixels);
@@ -86,7 +87,7 @@ test("the other samplers draw on, but those that go by training steps; another s
 
 test("no refiner goes on from such a model's latents, and none is advised", async () => {
   const refiner = fileURLToPath(new URL("../from-pictures/refiner", fixtures));
-  const opened = openEngine({ model: await modelOf(pictures[0]!), refiner, backend: "cpu" });
+  const opened = openThreadlessEngine({ model: await modelOf(pictures[0]!), refiner, backend: "cpu" });
   await assert.rejects(opened, /E_NOT_SDXL .*trained on noise levels.* Next: leave the refiner away\./);
 });
 

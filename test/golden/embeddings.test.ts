@@ -10,11 +10,12 @@ import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { readPictureTexts } from "../../src/image/metadata/picture-texts.ts";
 import { readPicture } from "../../src/job/read-picture.ts";
-import { type GenerateJob, openEngine } from "../../src/node.ts";
+import type { GenerateJob } from "../../src/node.ts";
 import { memorySource } from "../../src/source/memory.ts";
 import { drawWithinPlan } from "../support/draw-within-plan.ts";
 import { sameBytes } from "../support/same.ts";
 import { requireSamePicture } from "../support/same-picture.ts";
+import { openThreadlessEngine } from "../support/threadless-engine.ts";
 
 interface GoldenJob {
   readonly model: string;
@@ -36,7 +37,7 @@ const jobOf = ({ model: _, negative, embeddings, file: __, ...job }: GoldenJob):
 
 for (const golden of JOBS) {
   test(`${golden.model}: ${JSON.stringify(golden.prompt)} is diffusers' picture`, async () => {
-    await using engine = await openEngine({ model: join(MODELS, golden.model), backend: "cpu" });
+    await using engine = await openThreadlessEngine({ model: join(MODELS, golden.model), backend: "cpu" });
     await requireSamePicture(
       await drawWithinPlan(engine, jobOf(golden)),
       new Uint8Array(readFileSync(join(FOLDER, golden.file))),
@@ -51,7 +52,7 @@ test("found by name in a folder, recorded, remade; no part of a longer word; any
   copyFileSync(join(FOLDER, "flat/fox-fur.safetensors"), join(dir, "fox-fur.safetensors"));
   const model = join(MODELS, "flat");
   const job: GenerateJob = { prompt: "mist", seed: 2, steps: 1, guidance: 1, width: 32, height: 32 };
-  await using engine = await openEngine({ model, backend: "cpu", embeddingsDir: dir });
+  await using engine = await openThreadlessEngine({ model, backend: "cpu", embeddingsDir: dir });
   const png = await drawWithinPlan(engine, job);
   const settings = readPicture(await readPictureTexts(memorySource("a.png", png)));
   assert.deepEqual(settings?.job.embeddings, ["mist"]);

@@ -7,11 +7,12 @@ import { readFileSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
-import { type GenerateJob, openEngine, UsageError } from "../../src/node.ts";
+import { type GenerateJob, UsageError } from "../../src/node.ts";
 import { drawWithinPlan } from "../support/draw-within-plan.ts";
 import { sameBytes } from "../support/same.ts";
 import { requireSamePicture } from "../support/same-picture.ts";
 import { sharedEngine } from "../support/shared-engine.ts";
+import { openThreadlessEngine } from "../support/threadless-engine.ts";
 
 interface GoldenJob extends Omit<GenerateJob, "originalSize" | "crop" | "negativePrompt" | "negativePrompt2"> {
   readonly model: string;
@@ -53,7 +54,7 @@ test("three chunks, AND, what changes by step: the same picture under any budget
     promptSyntax: "a1111",
     ...{ clipSkip: 1, seed: 3, steps: 3, width: 64, height: 64 },
   };
-  await using engine = await openEngine(DEEP);
+  await using engine = await openThreadlessEngine(DEEP);
   const wide = await drawWithinPlan(engine, job);
   const { phases, peak } = await engine.plan(job);
   const passes = phases.flatMap((phase) => phase.passes);

@@ -9,13 +9,14 @@ import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { A1111_KEYWORD } from "../../src/job/infotext.ts";
 import type { GenerateJob, OpenEngineOptions } from "../../src/job/types.ts";
-import { type Engine, openEngine } from "../../src/node.ts";
+import type { Engine } from "../../src/node.ts";
 import { SAMPLERS } from "../../src/sampler/samplers.ts";
 import { writtenTexts } from "../support/picture-files.ts";
 import { sameBytes } from "../support/same.ts";
 import { requireSamePicture } from "../support/same-picture.ts";
 import { sharedEngine } from "../support/shared-engine.ts";
 import { searched } from "../support/thorough.ts";
+import { openThreadlessEngine } from "../support/threadless-engine.ts";
 
 interface GoldenPicture {
   readonly model: string;
@@ -49,7 +50,7 @@ const KINDS = ["heun", "dpmpp-3m-sde", "plms"];
 test("samplers draw the same bytes under a tight budget as under a wide one", async () => {
   const job = { prompt: "a mill", seed: 3, steps: 4, guidance: 3, width: 64, height: 64 };
   const wide = await engineOf(optionsOf("deep"));
-  await using tight = await openEngine(optionsOf("deep", { vram: "226M" }));
+  await using tight = await openThreadlessEngine(optionsOf("deep", { vram: "226M" }));
   for (const sampler of searched(KINDS, Object.keys(SAMPLERS))) {
     sameBytes(await draw(tight, { ...job, sampler }), await draw(wide, { ...job, sampler }));
   }

@@ -1,10 +1,10 @@
 /** @file Engines for the tests of one file that ask for the same, one after the other. */
 import { after } from "node:test";
 import type { OpenEngineOptions } from "../../src/job/types.ts";
-import { type Engine, openEngine } from "../../src/node.ts";
+import type { Engine } from "../../src/node.ts";
 import { openThreadlessEngine } from "./threadless-engine.ts";
 
-/** Gives the engine that was asked for last, if it was opened with such options; else closes it and opens another. Closed after all tests. */
+/** Gives the engine without a thread that was asked for last, if it was opened with such options; else closes it and opens another. Closed after all tests. */
 export function sharedEngine(): (options: OpenEngineOptions) => Promise<Engine> {
   let opened: { readonly options: string; readonly engine: Engine } | undefined;
   const close = async () => {
@@ -17,7 +17,7 @@ export function sharedEngine(): (options: OpenEngineOptions) => Promise<Engine> 
     const options = JSON.stringify(asked);
     if (opened?.options !== options) {
       await close();
-      opened = { options, engine: await openEngine(asked) };
+      opened = { options, engine: await openThreadlessEngine(asked) };
     }
     return opened.engine;
   };
