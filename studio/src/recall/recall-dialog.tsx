@@ -11,6 +11,7 @@ import { go } from "../shell/route.ts";
 import { fill, form, withoutSeed } from "../state/form.ts";
 import { modelChoice } from "../state/loras.ts";
 import { beginWithAsset, beginWithFile } from "../state/start-picture.ts";
+import { drawVariations } from "../views/draw/drawing.ts";
 import { type RecallSubject, subject } from "./recall.tsx";
 
 /** What the prompts' own part of the dialog shows. */
@@ -91,6 +92,11 @@ function Reading({ picture, close }: ReadingProps) {
     go("draw");
     close();
   };
+  const vary = (job: JobFields, model: string | undefined) => {
+    void drawVariations(job, model);
+    go("draw");
+    close();
+  };
   const job = recalled?.job;
   return (
     <>
@@ -115,6 +121,9 @@ function Reading({ picture, close }: ReadingProps) {
             </button>
             <button type="button" onClick={() => use({ ...form.peek(), ...promptsOf(job) })}>
               {t("recall.promptOnly")}
+            </button>
+            <button type="button" disabled={job.seed === undefined} onClick={() => vary(job, recalled.model)}>
+              {t("draw.variations")}
             </button>
           </>
         )}

@@ -78,6 +78,14 @@ Steps: 21, Sampler: Euler a, CFG scale: 6.5, Seed: 12345, Size: 128x64, Model: o
       .getByText(/a fox in snow/)
       .first()
       .waitFor();
+    await drop(page, "varied.png", await picture(infotext));
+    const submitted = page.waitForRequest(
+      (request) => request.method() === "POST" && /\/api\/jobs$/.test(request.url()),
+    );
+    await dialog.getByRole("button", { name: "Variations" }).click();
+    const { job, count } = (await submitted).postDataJSON() as { job: Record<string, unknown>; count: number };
+    assert.deepEqual([count, job.seed, job.subseed, job.subseedStrength], [4, 12345, undefined, 0.2]);
+    assert.deepEqual([job.steps, job.guidance, job.width, job.negativePrompt], [21, 6.5, 128, "blurry"]);
     assert.equal(await page.evaluate(() => "hacked" in window), false);
     assert.equal(await page.locator("main img[onerror], main script, main svg[onload]").count(), 0);
   });

@@ -18,9 +18,9 @@ export async function draw(): Promise<void> {
   await submit(job, count.peek());
 }
 
-async function submit(job: JobFields, pictures: number): Promise<void> {
+async function submit(job: JobFields, pictures: number, model = modelChoice.peek()): Promise<void> {
   try {
-    learnJobs(await api.submit(job, pictures, 0, modelChoice.peek()));
+    learnJobs(await api.submit(job, pictures, 0, model));
     selected.value = undefined;
     // Below the form, on a phone.
     if (isPhone.peek()) document.querySelector(".stage")?.scrollIntoView({ behavior: "smooth" });
@@ -46,9 +46,9 @@ export function useFields(job: JobFields, names: readonly string[]): void {
 const VARIATION_STRENGTH = 0.2;
 const VARIATIONS = 4;
 
-/** A few pictures whose noise is near this one's. */
-export async function drawVariations({ subseed: _, ...job }: JobFields): Promise<void> {
-  await submit({ ...job, subseedStrength: VARIATION_STRENGTH }, VARIATIONS);
+/** A few pictures whose noise is near this one's. `model`: default: that of the form. */
+export async function drawVariations({ subseed: _, ...job }: JobFields, model?: string): Promise<void> {
+  await submit({ ...job, subseedStrength: VARIATION_STRENGTH }, VARIATIONS, model);
 }
 
 const LARGER_TIMES = 2;
