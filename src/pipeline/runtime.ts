@@ -26,6 +26,7 @@ import { Telemetry } from "../stream/telemetry.ts";
 import { WeightPool } from "../stream/weight-pool.ts";
 import { alignUp } from "../tensor/align.ts";
 import { BoundedCache } from "./bounded-cache.ts";
+import { CompiledPlans } from "./compiled-plans.ts";
 import { JobGraphCache } from "./job-graphs.ts";
 
 export interface RuntimeSettings {
@@ -58,8 +59,6 @@ export interface PhaseHost {
 }
 
 const PLANS_KEPT = 4;
-/** Plans of one picture size (other numbers of steps, other budgets) whose compiled segments are held at once. */
-const COMPILED_PLANS = 4;
 
 export class Runtime implements PhaseHost, AsyncDisposable {
   readonly checkpoint: Checkpoint;
@@ -72,8 +71,7 @@ export class Runtime implements PhaseHost, AsyncDisposable {
   readonly #settings: RuntimeSettings;
   readonly #jobs = new BoundedCache<string, PlannedJob>(PLANS_KEPT);
   readonly #graphs = new JobGraphCache();
-  /** Plans whose segments the device holds compiled: all of them (true), or some. */
-  readonly #compiled = new Map<Plan, { readonly shape: JobShape; whole: boolean }>();
+  readonly #compiled = new CompiledPlans();
   /** Weights that outlive their phase. */
   readonly #weights: WeightPool;
   #device: Device;
@@ -199,7 +197,7 @@ export class Runtime implements PhaseHost, AsyncDisposable {
     const { plan } = job;
     const phase = plan.phases.find((other) => other.id === id)!;
     const description = job.described.phases.find((other) => other.id === id)!;
-    await this.#forgetOthers(job);
+    await this.#compiled.begin(job, device);
     await using scope = new AsyncDisposableStack();
     scope.use(ledger.reserve("ram", hostBytes(description, plan.lanes), `${id}: host buffers`));
     scope.use(ledger.reserve("device", device.overheadBytes, "device overhead"));
@@ -207,7 +205,7 @@ export class Runtime implements PhaseHost, AsyncDisposable {
     // Given back after the weights, whose last reads may still be on their way into it.
     scope.use(ledger.reserve("ram", phase.cachedBytes, `${id}: weights in RAM`));
     const cache = scope.use(new HostMemory(`${id}: weights in RAM`, phase.cachedBytes));
-    if (await this.#weights.makeRoom(plan, id)) await this.#forgetCompiled();
+    if (await this.#weights.makeRoom(plan, id)) await this.#compiled.release(device);
     const weights = await this.#weights.open(plan, id, device, ledger);
     if (!plan.keepsAll) scope.defer(() => device.release());
     scope.use(weights);
@@ -226,9 +224,8 @@ export class Runtime implements PhaseHost, AsyncDisposable {
     await using opening = new AsyncDisposableStack();
     const run = opening.use(await OpenPhase.open(phase, passes, context, scope.move()));
     // Unless an image before has: then all is kept.
-    const compiled = this.#compiled.get(plan)!;
-    if (!compiled.whole) await run.prepare(signal);
-    compiled.whole ||= plan.keepsAll && id === plan.phases.at(-1)!.id;
+    if (!this.#compiled.isWhole(plan)) await run.prepare(signal);
+    if (plan.keepsAll && id === plan.phases.at(-1)!.id) this.#compiled.complete(plan);
     opening.move();
     return run;
   }
@@ -252,20 +249,6 @@ export class Runtime implements PhaseHost, AsyncDisposable {
     return reader;
   }
 
-  /**
-   * Where weights stay, what was compiled for them stays as well. What was compiled for another picture size goes: the budget has room
-   * for one size.
-   */
-  async #forgetOthers({ plan, shape }: PlannedJob): Promise<void> {
-    if (this.#compiled.has(plan)) return;
-    const isAlike = ({ shape: other }: { readonly shape: JobShape }) => graphKey(other) === graphKey(shape);
-    if (this.#compiled.size >= COMPILED_PLANS || ![...this.#compiled.values()].every(isAlike)) {
-      await this.device.release();
-      this.#compiled.clear();
-    }
-    this.#compiled.set(plan, { shape, whole: false });
-  }
-
   /** Once an image has ended, however it did: weights kept for a next phase are given back. */
   async endImage(): Promise<void> {
     await this.#weights.endImage();
@@ -276,7 +259,7 @@ export class Runtime implements PhaseHost, AsyncDisposable {
   async releaseWeights(): Promise<void> {
     if (!(await this.#weights.release())) return;
     this.telemetry.changed(true);
-    await this.#forgetCompiled();
+    await this.#compiled.release(this.device);
   }
 
   /** Gives back all that pictures have left, on the device and beside it, for work of another kind within the same budgets. */
@@ -287,21 +270,11 @@ export class Runtime implements PhaseHost, AsyncDisposable {
     await this.device.release();
   }
 
-  async #forgetCompiled(): Promise<void> {
-    for (const compiled of this.#compiled.values()) compiled.whole = false;
-    await this.device.release();
-  }
-
   /** The device and the checkpoint are the caller's. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.releaseWeights();
     this.#process[Symbol.dispose]();
   }
-}
-
-/** Equal for jobs of the same graphs, but for the number of time embeddings at once. */
-function graphKey({ modelCalls: _, otherCalls: __, encoderBytesPerPixel: ___, text, ...rest }: JobShape): string {
-  return JSON.stringify([rest, text?.chunks ?? 1, text?.clipSkips ?? [0]]);
 }
 
 function newLedger({ deviceBytes, ramBytes }: PlanBudgets): Ledger {

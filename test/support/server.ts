@@ -6,21 +6,8 @@ import { once } from "node:events";
 import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
-import { DeviceError, UsageError } from "../../src/errors.ts";
-import { encodePng } from "../../src/image/png.ts";
-import type {
-  Engine,
-  GenerateEvent,
-  GenerateJob,
-  GenerateOptions,
-  GenerateRequest,
-  OpenEngineOptions,
-  PlanReport,
-  ResidencyEvent,
-  SeriesEvent,
-} from "../../src/job/types.ts";
+import type { Engine, OpenEngineOptions } from "../../src/job/types.ts";
 import { nodeLibraryHost } from "../../src/node/library-host.ts";
 import { EMBEDDED } from "../../src/server/backing.ts";
 import type { Keys } from "../../src/server/http/keys.ts";
@@ -29,6 +16,7 @@ import { openEmbedded } from "../../src/server/queue/database.ts";
 import { prepareTables } from "../../src/server/queue/tables.ts";
 import { type ServeOptions, serve } from "../../src/server/serve.ts";
 import { StudioFiles } from "../../src/server/studio/studio-files.ts";
+import { type PretendedEngine, pretendingEngine } from "./pretending-engine.ts";
 
 const MAIN = fileURLToPath(new URL("../../src/cli/main.ts", import.meta.url));
 
@@ -79,13 +67,6 @@ export async function serverFolder(): Promise<string> {
   return folder;
 }
 
-/** Of an engine that needs nothing. */
-const PRETENDED_PLAN: PlanReport = {
-  ...{ machine: "pretended", basis: "made up", predictedMs: 60_000, loadedBytes: 0, weightBytes: 0 },
-  ...{ budgets: { deviceBytes: 0, ramBytes: 0 }, peak: { deviceBytes: 0, ramBytes: 0 } },
-  ...{ overheadBytes: 0, processBytes: 0, keepsAll: true, phases: [], lanes: 1 },
-};
-
 /** What the files of models hold that nobody has. */
 export const SAME_CONTENT = "the same";
 
@@ -95,7 +76,7 @@ export interface RunningServer extends AsyncDisposable {
   readonly logs: () => string;
 }
 
-export interface Pretending {
+export interface Pretending extends PretendedEngine {
   /** A server of its own folder. */
   readonly folder: string;
   readonly keys?: Keys;
@@ -105,19 +86,10 @@ export interface Pretending {
   readonly port?: number;
   /** Called before the engine is there. */
   readonly opening?: (url: string) => Promise<void>;
-  readonly asked?: (job: GenerateJob, options: GenerateOptions) => void;
-  /** How many pictures its plans draw side by side. Default 1. */
-  readonly lanes?: number;
   /** With the studio's pages. */
   readonly studio?: boolean;
-  /** Prompts of what is drawn at once. */
-  readonly onSeries?: (prompts: readonly string[]) => void;
   /** Where the user's caches are. Default: the server's folder. */
   readonly home?: string;
-  /** What its weights do, told to who watches. Default: nothing. */
-  readonly moments?: readonly ResidencyEvent[];
-  /** Its plans. Default: one lane. */
-  readonly plan?: Engine["plan"];
   /** One that does not pretend. */
   readonly engine?: (options: OpenEngineOptions) => Promise<Engine>;
   /** URL of a PostgreSQL server. Default: embedded. */
@@ -129,10 +101,7 @@ export interface Pretending {
   readonly models?: ServeOptions["models"];
 }
 
-/**
- * A server in this process. Its engine draws one grey picture in as many steps as are asked for, 5 ms each, and does what the prompt says: "wait"
- * stays at step 2 until it is stopped, "refuse", "break" and "crash" throw a UsageError, a DeviceError and an Error there.
- */
+/** A server in this process. */
 export async function pretendingServer({
   folder,
   keys,
@@ -209,92 +178,6 @@ export async function pretendingServer({
       await over;
     },
   };
-}
-
-/** See pretendingServer. */
-export function pretendingEngine({
-  asked,
-  lanes = 1,
-  onSeries,
-  moments = [],
-  plan,
-}: Pick<Pretending, "asked" | "lanes" | "onSeries" | "moments" | "plan"> = {}): Engine {
-  const nothing = () => Promise.reject(new Error("not asked for in tests"));
-  return {
-    info: {
-      model: "/models/pretence",
-      demo: false,
-      backend: "cpu",
-      precision: "fp32",
-      defaultWidth: 64,
-      defaultHeight: 64,
-    },
-    generate: () => assert.fail("a server asks for many"),
-    generateMany: (requests) => {
-      for (const { job, ...options } of requests) asked?.(job, options);
-      onSeries?.(requests.map(({ job }) => job.prompt));
-      return pretendMany(requests, plan);
-    },
-    plan: plan ?? (async () => ({ ...PRETENDED_PLAN, lanes })),
-    async *watch({ signal } = {}) {
-      yield* moments;
-      await new Promise((resolve) => signal?.addEventListener("abort", resolve));
-    },
-    setBudgets: async () => {},
-    ...{ upscale: nothing, planUpscale: nothing },
-    ...{ tokens: nothing, cutText: nothing },
-    async [Symbol.asyncDispose]() {},
-  };
-}
-
-/** Step by step of each in turn. "collapse" ends all at once after step 2. */
-async function* pretendMany(
-  requests: readonly GenerateRequest[],
-  planOf: Engine["plan"] | undefined,
-): AsyncGenerator<SeriesEvent, void, undefined> {
-  const open = new Map(requests.map(({ job, ...options }, index) => [index, pretend(job, options)]));
-  while (open.size > 0) {
-    for (const [index, events] of open) {
-      try {
-        const { done, value } = await events.next();
-        if (done) open.delete(index);
-        else {
-          const plan = { ...(await planOf?.(requests[index]!.job)), lanes: requests.length } as PlanReport;
-          if (value.type === "step" && value.step === 1) yield { index, event: { type: "plan", plan } };
-          yield { index, event: value };
-        }
-      } catch (failure) {
-        if (requests[index]!.job.prompt.includes("collapse")) throw failure;
-        open.delete(index);
-        yield { index, failure };
-      }
-    }
-  }
-}
-
-async function* pretend(
-  job: GenerateJob,
-  { signal, from }: GenerateOptions,
-): AsyncGenerator<GenerateEvent, void, undefined> {
-  const { prompt, steps = 30, width = 64, height = 64, seed = 0 } = job;
-  const fields = { code: "E_PRETENDED", problem: "the prompt says so", next: "ask for something else" };
-  if (from && prompt.includes("break")) throw new DeviceError(fields);
-  for (let step = (from?.step ?? 0) + 1; step <= steps; step++) {
-    await delay(5, undefined, { signal });
-    const times = { elapsedMs: 5, stepMs: 5, etaMs: 5, readBytes: 0, bytesPerSecond: 0, waitMs: 0 };
-    yield { type: "step", step, steps, ...times, state: { step, x: new Float32Array(4).fill(step), history: [] } };
-    yield { type: "preview", step, steps, width: 8, height: 8, rgb: new Uint8Array(192).fill(step) };
-    if (step !== 2) continue;
-    signal?.throwIfAborted();
-    if (prompt.includes("wait"))
-      await new Promise((_, reject) => signal?.addEventListener("abort", () => reject(signal.reason)));
-    if (prompt.includes("refuse")) throw new UsageError(fields);
-    if (prompt.includes("break")) throw new DeviceError(fields);
-    if (prompt.includes("crash") || prompt.includes("collapse")) throw new Error("secret words");
-  }
-  const png = await encodePng({ width, height, rgb: new Uint8Array(3 * width * height).fill(Number(seed) % 256) });
-  const peaks = { elapsedMs: 1, peakRssBytes: 0, peakDeviceBytes: 0, peakRamBytes: 0, passes: [] };
-  yield { type: "image", bytes: png, format: "png", width, height, seed, precision: "fp32", ...peaks };
 }
 
 /** `solvay serve` as a process of its own, with the demo model on the CPU. */

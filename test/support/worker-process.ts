@@ -1,7 +1,8 @@
 /** @file A worker as a process of its own, whose engine only pretends: WORKER is JSON of what it stands on. Ends by SIGTERM. */
 import "../../src/node/disposal.ts";
 import { runWorker, type WorkerOptions } from "../../src/server/worker-process.ts";
-import { pretendingEngine, SAME_CONTENT } from "./server.ts";
+import { pretendingEngine } from "./pretending-engine.ts";
+import { SAME_CONTENT } from "./server.ts";
 
 type Told = Pick<WorkerOptions, "database" | "images" | "stateFolder" | "heartbeat">;
 

@@ -1,8 +1,8 @@
 /** @file An SDXL, opened: configs, tokenizers and the places of its weights, checked to belong together. */
 import { JsonConfig, MAX_CONFIG_BYTES } from "../../checkpoint/json-config.ts";
 import { parseSchedulerConfig, scheduleTypeName } from "../../checkpoint/scheduler-config.ts";
-import { type ComponentRules, compareWithSchema, requireSchema } from "../../checkpoint/schema.ts";
-import { type OpenWeightsOptions, openWeights } from "../../checkpoint/weight-folder.ts";
+import type { ComponentRules } from "../../checkpoint/schema.ts";
+import type { OpenWeightsOptions } from "../../checkpoint/weight-folder.ts";
 import { ArtifactError } from "../../errors.ts";
 import type { LatentColours } from "../../image/latent-preview.ts";
 import type { Graph } from "../../ir/graph.ts";
@@ -26,18 +26,11 @@ import type { FilePlace } from "../file-place.ts";
 import type { OpenedImagePrompt } from "../image-prompt.ts";
 import type { JobShape } from "../job-shape.ts";
 import { normalisedColours, SDXL_BASE_VAE, SDXL_LATENT_COLOURS } from "./base.ts";
+import { componentsOf } from "./components.ts";
 import { promptChunks, wordReader } from "./conditioning.ts";
 import type { GivenWeights, SdxlConfigs, SdxlParts } from "./config.ts";
 import { openSdxlControl } from "./control-file.ts";
-import {
-  MODEL_INDEX,
-  SCHEDULER_CONFIG,
-  SDXL_COMPONENTS,
-  type SdxlComponentId,
-  WEIGHT_FOLDERS,
-  type WeightFolder,
-  weightFiles,
-} from "./files.ts";
+import { MODEL_INDEX, SCHEDULER_CONFIG, type SdxlComponentId, type WeightFolder } from "./files.ts";
 import { sdxlWeightGraphs } from "./graphs.ts";
 import { openSdxlImagePrompt } from "./ip-adapter-file.ts";
 import { SdxlJob } from "./job.ts";
@@ -231,43 +224,6 @@ export async function openSdxl(
     zerosForAbsentPrompt: index.bool("force_zeros_for_empty_prompt", true),
   };
   return new SdxlCheckpoint(parts, components, sources.move());
-}
-
-interface WeightPlaces extends OpenWeightsOptions, Pick<OpenSdxlOptions, "weights" | "given"> {
-  readonly absent: Map<string, string>;
-  readonly onNote: (note: string) => void;
-}
-
-/** All networks, each from where it is. A VAE whose encoder isn't there, or isn't as expected, has none, and `absent` says why. */
-async function componentsOf(
-  folder: Folder,
-  configs: SdxlConfigs,
-  { sources, signal, weights, given, absent, onNote }: WeightPlaces,
-): Promise<ReadonlyMap<string, Component>> {
-  const tables = new Map<WeightFolder, GivenWeights>(given);
-  const found = new Map<SdxlComponentId, Component>();
-  for (const { id, folder: name, ...rest } of SDXL_COMPONENTS) {
-    const rules = rulesOf(configs, id);
-    if (weights && !given?.has(name)) {
-      const known = weights(id);
-      if (known)
-        found.set(id, { ...known, table: requireSchema(known.table, rules, `${folder.name}/${rules.component}`) });
-      continue;
-    }
-    if (!tables.has(name)) {
-      const { stem } = WEIGHT_FOLDERS.find((entry) => entry.folder === name)!;
-      const table = await openWeights(folder, name, weightFiles(stem, ["fp16", "none"]), { sources, signal });
-      tables.set(name, { table, subject: `${folder.name}/${name}` });
-    }
-    const { table, subject } = tables.get(name)!;
-    if (!("onDemand" in rest)) found.set(id, { table: requireSchema(table, rules, subject, onNote) });
-    else if (!absent.has(id)) {
-      const compared = compareWithSchema(table, rules);
-      if (compared.problems.length > 0) absent.set(id, compared.problems[0]!);
-      else found.set(id, { table: compared.table });
-    }
-  }
-  return found;
 }
 
 function requireMatchingWidths(folder: Folder, { unet, textEncoder, textEncoder2, vae }: SdxlConfigs): void {

@@ -1,8 +1,5 @@
 /** @file One claim, from its first step to its end: whatever ends it, the job is done, failed for a reason of its own, or back in the queue. */
-import { setTimeout as delay } from "node:timers/promises";
-import { sha256Hex } from "#hash";
 import { BudgetError, DeviceError } from "../../errors.ts";
-import { PICTURE_ENDINGS } from "../../image/picture-writer.ts";
 import type { DrawnState } from "../../job/events.ts";
 import { checkJob } from "../../job/schema.ts";
 import type {
@@ -13,29 +10,24 @@ import type {
   UpscaleEvent,
   UpscaleJob,
 } from "../../job/types.ts";
-import { systemProblem } from "../../terminal/failure.ts";
 import { Away, patiently } from "../away.ts";
 import { failureOf } from "../http/failures.ts";
 import type { Assets } from "../pictures/assets.ts";
-import { infotextOf } from "../pictures/infotexts.ts";
 import type { PictureStore } from "../pictures/picture-store.ts";
 import type { Claim, Claims } from "../queue/claims.ts";
 import type { EventLog } from "../queue/event-log.ts";
+import { handIn, type ImageEvent } from "./hand-in.ts";
 import type { LiveView } from "./live-view.ts";
 import type { Previews } from "./previews.ts";
 import { removeState, type SavedStates } from "./saved-states.ts";
 import { withPictures } from "./served-job.ts";
 import { withPicture } from "./served-upscale.ts";
 
-type ImageEvent = Extract<GenerateEvent, { type: "image" }>;
-
 /** Steps are told at most so often, and their states saved. */
 const TELL_MS = 250;
 const SAVE_MS = 5_000;
 /** Of a job whose claims have ended before: each claim of it should bring it further. */
 const SAVE_AGAIN_MS = 500;
-/** Between tries to write a picture where the disk is full. */
-const WRITE_AGAIN_MS = 5_000;
 /** How long what a job needs is waited for where its store is away, and how long one tries to say how it ended. */
 const PATIENCE_MS = 30_000;
 
@@ -174,7 +166,7 @@ export class Drawing {
     let drawn = false;
     try {
       const image = await this.#drawn.promise;
-      await this.#handIn(image);
+      await handIn(image, this.#claim, this.#parts, this.#stop.signal);
       drawn = true;
       if ("passes" in image) onImage(image, this.#sideBySide);
       await removeState(stateStore, id);
@@ -220,30 +212,6 @@ export class Drawing {
     const { id, job } = this.#claim.record;
     await this.#states?.save(id, job, state, steps);
     this.#savedMs = performance.now();
-  }
-
-  async #handIn({ bytes, format, width, height }: ImageEvent | UpscaledPicture): Promise<void> {
-    const { claims, store, onTrouble } = this.#parts;
-    const { record } = this.#claim;
-    const sha256 = sha256Hex(bytes);
-    // By the day it was asked for, the job and the content: whoever draws it again writes the same file.
-    const name = `${record.createdAt.slice(0, 10)}/${record.hash.slice(0, 16)}-${sha256.slice(0, 16)}${PICTURE_ENDINGS[format][0]}`;
-    const infotext = (await infotextOf(bytes)) ?? record.job.prompt;
-    const picture = { sha256, name, mediaType: `image/${format}`, bytes: bytes.length, width, height, infotext };
-    for (let tries = 1; ; tries++) {
-      try {
-        await store.put(name, [bytes]);
-        break;
-      } catch (error) {
-        // A full disk, a folder or a bucket that is gone for a moment: the picture is kept in memory, and the claim.
-        onTrouble("a picture can't be written yet", error);
-        const text = `the picture can't be written yet (${systemProblem(error)}): it is kept, and tried again`;
-        if (tries === 1) await claims.note(this.#claim, text).catch(() => {});
-        await delay(WRITE_AGAIN_MS, undefined, { signal: this.#stop.signal });
-      }
-    }
-    const patience = { patienceMs: Number.POSITIVE_INFINITY, signal: this.#stop.signal };
-    await patiently(() => claims.finish(this.#claim, picture), patience);
   }
 
   /** Resolves to true where the engine is broken. */
