@@ -2,7 +2,11 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
+import { encoded } from "../../src/engine/picture-file.ts";
+import { readJob } from "../../src/engine/read-job.ts";
+import type { PictureWriter } from "../../src/image/picture-writer.ts";
 import { GraphBuilder } from "../../src/ir/builder.ts";
+import { Ledger } from "../../src/ledger/ledger.ts";
 import type { JobShape } from "../../src/models/job-shape.ts";
 import { SDXL } from "../../src/models/sdxl/family.ts";
 import { imageHostBytes } from "../../src/models/sdxl/image-runs.ts";
@@ -145,6 +149,60 @@ test("enlarging a picture: both pictures as bytes, a tile as it comes and as it 
     await hostOf("x4.pth", large, 1000),
     1000 + 3 * 300 * 170 * (1 + 16) + 2 * whole + 4 * 8 * 160 ** 2 + 16 * whole,
   );
+});
+
+test("a further picture: its prompts, its latents, what denoises it, and at the end what its file takes", () => {
+  const lanes = (more: Partial<JobShape> = {}) =>
+    Object.fromEntries(checkpoint.describe({ ...SHAPE, ...more }).phases.map(({ id, laneBytes }) => [id, laneBytes]));
+  // One prompt's rows for both halves, and both prompts as they come from the encoders; two latents that wait.
+  const waits = 2 * CHUNK + 2 * CHUNK + 2 * latent(16, 16);
+  const work = 2 * CHUNK + times(2, 2) + 8 * 2 * latent(16, 16);
+  const png = { encode: waits, denoise: waits + work, decode: waits + (3 + 9) * 16 * 16 };
+  assert.deepEqual(lanes(), png);
+  assert.deepEqual(lanes({ encoderBytesPerPixel: 16 }), { ...png, decode: png.decode + (16 - 9) * 16 * 16 });
+});
+
+test("adapters' reading counts in every phase, that of one set once", () => {
+  const setOf = (bytes: number) => ({ components: new Map(), hostBytes: bytes, toJSON: () => `${bytes}` }) as never;
+  const plain = hostBytes();
+  const more = (bytes: number) => Object.fromEntries(Object.entries(plain).map(([id, own]) => [id, own + bytes]));
+  const [one, other] = [setOf(1000), setOf(30)];
+  assert.deepEqual(hostBytes({ adapters: { set: one, changes: 0 } as never }), more(1000));
+  assert.deepEqual(hostBytes({ adapters: { set: one, changes: 0 } as never, encoderAdapters: one }), more(1000));
+  assert.deepEqual(hostBytes({ adapters: { set: one, changes: 0 } as never, encoderAdapters: other }), more(1030));
+});
+
+test("what is held beside a plan's phases passes the ledger: pictures while they are prepared, a picture while its file is made", async () => {
+  const picture = { width: 40, height: 30, rgb: new Uint8Array(3 * 40 * 30).fill(90), notes: [] };
+  const ledgerOf = (ram: number) => new Ledger({ device: 0, ram, disk: 0 });
+  const reading = async (ledger: Ledger) =>
+    await readJob(
+      { runtime: { checkpoint, ledger } as never, readPicture: async () => picture },
+      {
+        ...{ prompt: "x", width: 16, height: 16, seed: 1, initImage: "a.png", maskImage: "b.png" },
+      },
+    );
+  const prepared = ledgerOf(2 ** 30);
+  await reading(prepared);
+  const { peakBytes } = prepared.state("ram");
+  // Both pictures, and as they are made fit.
+  assert.ok(peakBytes >= 2 * 2 * picture.rgb.length + 8 * 16 * 16, `${peakBytes}`);
+  const writer = { lost: () => [], write: async () => new Uint8Array(1) } as unknown as PictureWriter;
+  const rgb = { rgb: new Uint8Array(3 * 64), width: 8, height: 8 };
+  for (const [format, bytes] of [
+    ["png", 64 * (3 + 9)],
+    ["jpeg", 64 * (3 + 16)],
+    ["webp", 64 * (3 + 22)],
+  ] as const) {
+    const write = async (ledger: Ledger) => await encoded(ledger, writer, { format } as never, rgb, []);
+    const exact = ledgerOf(bytes);
+    await write(exact);
+    assert.deepEqual([exact.state("ram").peakBytes, exact.held()], [bytes, []]);
+    await assert.rejects(write(ledgerOf(bytes - 1)), { code: "E_RAM" }, format);
+  }
+  const short = ledgerOf(peakBytes - 1);
+  await assert.rejects(reading(short), { code: "E_RAM" });
+  for (const ledger of [prepared, short]) assert.deepEqual(ledger.held(), []);
 });
 
 /** A graph of these inputs, each of which it gives back. */
