@@ -69,11 +69,31 @@ function fakeQueue(budget: number) {
   const submits: (number | "copy")[][] = [];
   const ends: (() => void)[] = [];
   let recorded: (number | "copy")[] = [];
+  // As WebGPU has it: what is encoded otherwise would be an invalid submit.
+  let isInPass = false;
+  const requirePass = (wanted: boolean, what: string) => assert.equal(isInPass, wanted, what);
   const device = {
     createCommandEncoder: () => ({
-      beginComputePass: () => ({ ...pass, dispatchWorkgroups: (count: number) => void recorded.push(count) }),
-      copyBufferToBuffer: () => void recorded.push("copy"),
-      finish: () => ({}),
+      beginComputePass: () => {
+        requirePass(false, "a pass begins");
+        isInPass = true;
+        return {
+          ...pass,
+          dispatchWorkgroups: (count: number) => {
+            requirePass(true, "a dispatch");
+            recorded.push(count);
+          },
+          end: () => {
+            requirePass(true, "a pass ends");
+            isInPass = false;
+          },
+        };
+      },
+      copyBufferToBuffer: () => {
+        requirePass(false, "a copy");
+        recorded.push("copy");
+      },
+      finish: () => requirePass(false, "commands end"),
     }),
     queue: {
       submit: () => {

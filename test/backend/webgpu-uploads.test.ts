@@ -1,7 +1,9 @@
-/** @file Where weights pass on their way to the card: readers and checks never see mapped memory, from which cards are read slowly. */
+/** @file Where weights pass on their way to the card: readers and checks never see mapped memory, from which cards are read slowly; and nothing of what passed before. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { createWebGpuDevice } from "../../src/backend/webgpu/run/device.ts";
+import { MAP, USAGE } from "../../src/backend/webgpu/run/gpu-flags.ts";
+import type { GpuArena } from "../../src/backend/webgpu/run/memory.ts";
 import { ReadBuffers } from "../../src/backend/webgpu/run/read-buffers.ts";
 import { openDawn } from "../../src/node/gpu/dawn.ts";
 import { findTestAdapter } from "./software-vulkan.ts";
@@ -47,6 +49,39 @@ test("all reads go to plain memory, of as many pieces as RAM is planned for", op
   const taken = [...seen].reduce((sum, { byteLength }) => sum + byteLength, 0);
   assert.equal(taken, device.hostBytes);
 });
+
+test(
+  "what follows a tensor's last value up to its word is zero, whatever passed through the same memory before",
+  options,
+  async () => {
+    const opened = await openDawn(adapter.name);
+    await using device = await createWebGpuDevice(opened, { staging: { slots: 1, slotBytes: 65536 } });
+    using arena = await device.createArena(65536, "weights");
+    const put = async (shape: readonly number[], value: number) => {
+      const storedBytes = 2 * shape.reduce((product, dim) => product * dim, 1);
+      const span = { arena, offsetBytes: 0, lengthBytes: 4 * Math.ceil(storedBytes / 4) };
+      const read = async (_: number, into: Uint8Array) => void into.fill(value);
+      const tensors = [{ name: "w", stored: { dtype: "f16" as const, shape }, storedOffsetBytes: 0, span }];
+      await device.upload({ label: "block", storedBytes, tensors, read });
+    };
+    for (const shape of [[3], [5, 1], [3, 3, 1, 3], [1, 3, 3, 3]]) {
+      const count = shape.reduce((product, dim) => product * dim, 1);
+      await put([20_000], 0x3c);
+      await put([20_000], 0x3c);
+      await put(shape, 0x11);
+      await device.settle();
+      const bytes = 2 * (count + 1);
+      const back = opened.device.createBuffer({ size: bytes, usage: USAGE.mapRead | USAGE.copyTarget });
+      const encoder = opened.device.createCommandEncoder();
+      encoder.copyBufferToBuffer((arena as GpuArena).buffer, 0, back, 0, bytes);
+      opened.device.queue.submit([encoder.finish()]);
+      await back.mapAsync(MAP.read);
+      const halves = [...new Uint16Array(back.getMappedRange())];
+      assert.deepEqual(halves, [...Array<number>(count).fill(0x1111), 0], `[${shape}]`);
+      back.destroy();
+    }
+  },
+);
 
 test("buffers are lent to one at a time, and come back after failures", async () => {
   const buffers = new ReadBuffers(1, 8);
