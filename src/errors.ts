@@ -24,7 +24,7 @@ export class SolvayError extends Error {
   readonly next: string;
 
   constructor(fields: SolvayErrorFields) {
-    const subject = fields.subject ? ` ${fields.subject}:` : ":";
+    const subject = fields.subject ? ` ${oneLine(fields.subject)}:` : ":";
     super(`${fields.code}${subject} ${oneLine(fields.problem)}. Next: ${oneLine(fields.next)}.`, {
       cause: fields.cause,
     });

@@ -2,7 +2,7 @@
 import { ArtifactError, UsageError } from "../errors.ts";
 import type { SamplerName } from "../sampler/samplers.ts";
 import type { SolverSettings } from "../sampler/solver.ts";
-import { largestSigma, type SchedulerConfig } from "../sampler/training.ts";
+import { largestSigma, type SchedulerConfig, trainingSigmas } from "../sampler/training.ts";
 import { JsonFields, parseJsonObject } from "../source/json-fields.ts";
 import { ALLOWED_CLASSES, type SchedulerClass, schedulerClass } from "./scheduler-classes.ts";
 
@@ -68,6 +68,9 @@ export function parseSchedulerConfig(
     solver,
     ...(entry.isEdm && edmConfig(fields, refuse)),
   };
+  if (!trainingSigmas(config).every((sigma) => sigma > 0 && Number.isFinite(sigma))) {
+    throw refuse("its betas and sigmas come to noise levels that are no numbers above 0");
+  }
   if (knows("lambda_min_clipped")) requireAllLevels(fields, config, name);
   if (className === "UniPCMultistepScheduler" && config.finalSigmasType === "sigma_min" && spaced.length > 0) {
     throw unsupported(name, `final_sigmas_type sigma_min with use_${spaced[0]}_sigmas goes nowhere in the last step`);

@@ -16,6 +16,7 @@ import { addGrid } from "./grid.ts";
 import { addImport } from "./import.ts";
 import { addInspect } from "./inspect.ts";
 import { addJobs } from "./jobs.ts";
+import { misuse } from "./misuse.ts";
 import { addPack } from "./pack.ts";
 import { addPlan } from "./plan.ts";
 import { addPull } from "./pull.ts";
@@ -41,34 +42,8 @@ export async function runCli(argv: readonly string[], context: CliContext): Prom
     // Of a command that only has commands: its help, which is what was wanted.
     if (error.code === "commander.help") context.stdout.write(held);
     if (error.code === "commander.help" || error.exitCode === 0) return EXIT.ok;
-    return reportFailure(context, unquoted(error, argv) ?? misused(error, program, argv), argv.includes("--json"));
+    return reportFailure(context, misuse(error, program, argv), argv.includes("--json"));
   }
-}
-
-/** What is wrong where a prompt came without quotes, in as many words. */
-function unquoted({ code }: CommanderError, [command = "", ...rest]: readonly string[]): UsageError | undefined {
-  if (code !== "commander.excessArguments" || !["generate", "tokens"].includes(command)) return undefined;
-  const firstFlag = rest.findIndex((word) => word.startsWith("-"));
-  const words = firstFlag < 0 ? rest : rest.slice(0, firstFlag);
-  const prompt = words.length > 1 ? words.join(" ") : "PROMPT";
-  return new UsageError({
-    code: "E_USAGE",
-    problem: "the prompt must be one argument",
-    next: `put it in quotes: solvay ${command} ${JSON.stringify(prompt)}`,
-  });
-}
-
-/** What is wrong with a command line, and where its own command tells what it takes. */
-function misused(error: CommanderError, program: Command, argv: readonly string[]): UsageError {
-  const words = ["solvay"];
-  let command: Command | undefined = program;
-  for (const word of argv) {
-    command = command.commands.find((other) => other.name() === word);
-    if (!command) break;
-    words.push(word);
-  }
-  const problem = error.message.replace(/^error: /, "").replace(/\.$/, "");
-  return new UsageError({ code: "E_USAGE", problem, next: `run ${words.join(" ")} --help` });
 }
 
 /** Throws UsageError if npm took an option for one of its own: `npm start --model X`. */

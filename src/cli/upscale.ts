@@ -1,7 +1,9 @@
 /** @file `solvay upscale FILE`: a picture enlarged by an ESRGAN-family network, by itself. */
+
 import { createHash } from "node:crypto";
 import path from "node:path";
 import type { Command } from "commander";
+import { printable } from "../errors.ts";
 import type { EncodingChoice } from "../image/picture-writer.ts";
 import { BUDGET_FIELDS, OPEN_FIELDS } from "../job/fields.ts";
 import { OUTPUT_FIELDS } from "../job/output-fields.ts";
@@ -67,7 +69,7 @@ async function upscalePicture(context: CliContext, picture: string, options: Ups
       const { width, height, bytes, format } = made;
       const sha256 = createHash("sha256").update(bytes).digest("hex");
       if (json) print({ type: "image", file: saved.file, format, width, height, bytes: bytes.byteLength, sha256 });
-      else stdout.write(`Saved: ${saved.shown}\n`);
+      else stdout.write(`Saved: ${printable(saved.shown)}\n`);
     } finally {
       status.clear();
     }

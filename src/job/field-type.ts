@@ -201,3 +201,10 @@ export function explained(...fields: readonly [Field, ...Field[]]): string {
 export function flagName(flag: Pick<Flag, "usage">): string {
   return flag.usage.split(" ", 1)[0]!;
 }
+
+/** The field that other programs call `name`, or that differs from it only in capitals and underscores. */
+export function fieldMeant(fields: Fields, name: string): string | undefined {
+  const plain = (text: string) => text.replace(/[-_]/g, "").toLowerCase();
+  const same = (other: string) => plain(other) === plain(name);
+  return Object.entries(fields).find(([own, { aliases }]) => same(own) || aliases?.some(same))?.[0];
+}

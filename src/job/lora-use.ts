@@ -23,6 +23,8 @@ export const MAX_LORA_WEIGHT = 100;
 
 const WEIGHTS = ["unet", "te"] as const;
 const SHARES = ["from", "to"] as const;
+/** What one has beside its file. */
+export const LORA_SETTINGS: readonly string[] = ["weight", ...WEIGHTS, ...SHARES];
 /** `:0.8`, `:te=0.5` at the end of a text. */
 const LAST = /^(.+):(?:(unet|te|from|to)=)?([+-]?(?:\d+\.?\d*|\.\d+))$/s;
 

@@ -8,14 +8,25 @@ import type { Budgets, OpenRequest } from "./checked.ts";
 import type { GenerateOptions, GenerateRequest, PlanOptions, SeriesOptions } from "./engine.ts";
 import type { DrawnState } from "./events.ts";
 import { schemaOf } from "./field-schema.ts";
-import { allowed, type Field, type Fields, hasRange, nearestOf, type ValuesOf } from "./field-type.ts";
+import {
+  allowed,
+  type Field,
+  type Fields,
+  fieldMeant,
+  hasRange,
+  type Kind,
+  nearestOf,
+  type ValuesOf,
+} from "./field-type.ts";
 import { BUDGET_FIELDS, JOB_FIELDS, OPEN_FIELDS } from "./fields.ts";
 import { withListedAdapters } from "./ip-adapter-use.ts";
 import type { GenerateJob, PlanJob } from "./job.ts";
+import { LORA_SETTINGS } from "./lora-use.ts";
 import type { OpenEngineOptions } from "./open.ts";
 import { withNamesApart } from "./sampler-names.ts";
 import { MAX_SERIES } from "./series.ts";
 import { UPSCALE_FIELDS, type UpscaleJob } from "./upscale.ts";
+import { useTable } from "./use-tables.ts";
 
 /** What is checked, and how its refusals read. */
 interface Subject<F extends Fields> {
@@ -45,6 +56,10 @@ function refusal(subject: Subject<Fields>, value: unknown, issue: z.core.$ZodIss
     return new UsageError({ code, problem: `${what} is an object (found ${shown(value)})`, next: "pass an object" });
   }
   const field = fields[String(name)]!;
+  if (issue.path.length > 1 && field.kind.type !== "amount") {
+    const inside = insideList(issue, field.kind, value);
+    if (inside) return new UsageError({ code, ...inside });
+  }
   const found = (value as Readonly<Record<string, unknown>>)[String(name)];
   const asText = field.kind.type === "seed" ? ` (above ${Number.MAX_SAFE_INTEGER} as a string of digits)` : "";
   const near = typeof found === "string" ? nearestOf(field.kind, found) : "";
@@ -56,6 +71,50 @@ function refusal(subject: Subject<Fields>, value: unknown, issue: z.core.$ZodIss
         ? [`out of range (found ${shown(found)}, allowed ${wanted})`, `give ${String(name)} a value in that range`]
         : [`${wanted} is wanted (found ${shown(found)}${near})`, `give ${String(name)} such a value`];
   return new UsageError({ code, subject: String(name), problem, next });
+}
+
+/** What things are called that zod has other words for. */
+const WORDS: Readonly<Record<string, string>> = {
+  string: "text",
+  number: "a number",
+  boolean: "true or false",
+  object: "an object with a file and its settings",
+  array: "a list",
+};
+
+/** What is wrong inside a list's items: which item, and which of its settings. Undefined where that can't be told in more words. */
+function insideList(
+  issue: z.core.$ZodIssue,
+  kind: Kind,
+  value: unknown,
+): { readonly subject: string; readonly problem: string; readonly next: string } | undefined {
+  const [unknown] = issue.code === "unrecognized_keys" ? issue.keys : [];
+  const steps = unknown === undefined ? issue.path : [...issue.path, unknown];
+  const subject = steps
+    .map((step) => (typeof step === "number" ? `[${step}]` : `.${String(step)}`))
+    .join("")
+    .slice(1);
+  if (unknown !== undefined) {
+    const settings = kind.type === "loras" ? LORA_SETTINGS : Object.keys(useTable(kind)?.parts ?? {});
+    const next = `leave it out: there are ${["file", ...settings].join(", ")}`;
+    return { subject, problem: "there is no such setting", next };
+  }
+  const found = steps.reduce<unknown>((at, step) => (at as Readonly<Record<PropertyKey, unknown>>)[step], value);
+  const out = (limit: string) => ({
+    subject,
+    problem: `out of range (found ${shown(found)}, allowed ${limit})`,
+    next: "give it a value in that range",
+  });
+  const other = (wanted: string) => ({
+    subject,
+    problem: found === undefined ? `is missing (${wanted} is wanted)` : `${wanted} is wanted (found ${shown(found)})`,
+    next: found === undefined ? "give it" : "give it such a value",
+  });
+  if (issue.code === "too_big") return out(`at most ${issue.maximum}`);
+  if (issue.code === "too_small") return out(`at least ${issue.minimum}`);
+  if (issue.code === "invalid_value") return other(`one of ${issue.values.join(", ")}`);
+  if (issue.code === "invalid_type") return other(WORDS[issue.expected] ?? issue.expected);
+  return undefined;
 }
 
 /** What values with a range are to `typeof`. */
@@ -85,15 +144,13 @@ function unknownField({ code, what, fields, hints }: Subject<Fields>, name: stri
     code,
     subject: name.slice(0, QUOTED_CHARS),
     problem: `there is no such field${hint === undefined ? "" : ` (${hint})`}`,
-    next: `leave it out: ${what} has ${Object.keys(fields).join(", ")}`,
+    next:
+      meant !== undefined
+        ? `name it ${meant}`
+        : hint !== undefined
+          ? "put it there"
+          : `leave it out: ${what} has ${Object.keys(fields).join(", ")}`,
   });
-}
-
-/** The field that other programs call `name`, or that differs from it only in capitals and underscores. */
-export function fieldMeant(fields: Fields, name: string): string | undefined {
-  const plain = (text: string) => text.replace(/[-_]/g, "").toLowerCase();
-  const same = (other: string) => plain(other) === plain(name);
-  return Object.entries(fields).find(([own, { aliases }]) => same(own) || aliases?.some(same))?.[0];
 }
 
 const checkJobFields: (job: unknown) => GenerateJob = checker({

@@ -91,6 +91,7 @@ export function noiseSchedule(
   const ofLevel = continuous ? continuousTimestep : (sigma: number) => interpolatedTimestep(sigma, trained.logs);
   const timesteps = continuous ? placed.sigmas.slice(0, -1).map(ofLevel) : placed.timesteps;
   const sigmas = placed.sigmas.slice(0, timesteps.length + 1);
+  if (![...sigmas, ...timesteps].every(Number.isFinite)) throw noNumbers();
   return {
     timesteps,
     sigmas,
@@ -130,6 +131,14 @@ function continuousPlacement(placement: Placement): Placement {
     code: "E_SCHEDULER",
     problem: "the sampler goes by training steps, and the model was trained on noise levels themselves (EDM)",
     next: "choose another sampler, such as euler or dpmpp-2m",
+  });
+}
+
+function noNumbers(): UsageError {
+  return new UsageError({
+    code: "E_SCHEDULER",
+    problem: "the model's settings come to noise levels that are no numbers with these steps",
+    next: "choose another schedule or number of steps, or correct its scheduler_config.json",
   });
 }
 

@@ -13,8 +13,9 @@ import { systemProblem } from "./failure.ts";
 /** Only names like these are ours and count: a longer number is another program's, such as a time in nanoseconds. */
 const OUTPUT = /^output_(\d{3,6})\.(?:png|jpg|webp|resume)$/i;
 const LAST_NUMBER = 999_999;
-/** Formats that a name can ask for and that are not written. */
-const OTHER_FORMAT = /\.(jp2|gif|bmp|dib|tiff?|avif|heic|heif|jxl|svg|ico|exr|hdr|tga|ppm|psd|pdf|apng)$/i;
+/** Formats that a name can ask for and that are not written; other kinds of files, so that no picture takes a model's place. */
+const OTHER_FORMAT =
+  /\.(jp2|gif|bmp|dib|tiff?|avif|heic|heif|jxl|svg|ico|exr|hdr|tga|ppm|psd|pdf|apng|mp4|webm|safetensors|lzr2|ckpt|pth?|bin|gguf|onnx|resume|series|json|txt|zip)$/i;
 
 const FORMATS = Object.keys(PICTURE_ENDINGS) as PictureEncoding[];
 
@@ -62,16 +63,18 @@ function* namesAfter(last: number, folder: string, format: PictureEncoding = "pn
   });
 }
 
-/** Throws early what keeps the next pictures out of `folder`: better before the work than after it. */
-export async function checkNextOutput(folder: string): Promise<void> {
+/** Throws early what keeps the next `count` pictures out of `folder`: better before the work than after it. */
+export async function checkNextOutput(folder: string, count = 1): Promise<void> {
   await checkFolder(folder, folder, "the working folder does not exist any more", "change to a folder that exists");
-  namesAfter(await lastNumber(folder), folder).next();
+  const names = namesAfter(await lastNumber(folder), folder);
+  for (let i = 0; i < count; i++) names.next();
 }
 
 /** Throws early what keeps `file` from being written. `shown`: what the user calls it. */
 export async function checkOutput({ shown, file }: Target): Promise<void> {
   const refuse = (problem: string, next: string) => new UsageError({ code: "E_OUTPUT", subject: shown, problem, next });
   if (shown === "" || /[\\/]$/.test(shown)) throw refuse("this names no file", "name a file");
+  if (shown === "-") throw refuse("no file is written to standard output", "name a file");
   const nameProblem = fileNameProblem(file);
   if (nameProblem !== undefined) throw refuse(nameProblem, "choose another name");
   await checkFolder(path.dirname(file), shown, "its folder does not exist", "create the folder first");
@@ -85,13 +88,15 @@ export async function checkOutput({ shown, file }: Target): Promise<void> {
 
 /** The format that a name asks for by its ending; undefined where that says nothing. Throws UsageError for a format that is not written. */
 export function formatNamed(shown: string): PictureEncoding | undefined {
-  const other = OTHER_FORMAT.exec(shown)?.[1];
+  // A name may be an ending alone; blanks and dots behind it change nothing of what it asks for.
+  const name = shown.replace(/[. ]+$/, "");
+  const other = OTHER_FORMAT.exec(name)?.[1];
   if (other !== undefined) {
     const problem = `pictures are written as PNG, JPEG or WebP (found a name that ends in .${other})`;
-    const next = `name it ${JSON.stringify(shown.replace(OTHER_FORMAT, ".png"))}`;
+    const next = `name it ${JSON.stringify(name.replace(OTHER_FORMAT, ".png"))}`;
     throw new UsageError({ code: "E_OUTPUT", subject: shown, problem, next });
   }
-  const ending = path.extname(shown).toLowerCase();
+  const ending = /\.[^./\\]+$/.exec(name)?.[0].toLowerCase() ?? "";
   return FORMATS.find((format) => PICTURE_ENDINGS[format].includes(ending));
 }
 

@@ -1,6 +1,8 @@
 /** @file Pictures made for a command: room for them checked before the work, events shown or printed, each saved as it comes. */
+
 import { createHash } from "node:crypto";
 import path from "node:path";
+import { printable } from "../errors.ts";
 import type { PictureEncoding } from "../image/picture-writer.ts";
 import type { OpenRequest } from "../job/checked.ts";
 import type { PictureSize } from "../job/job.ts";
@@ -69,7 +71,8 @@ export async function paint(context: CliContext, painting: Painting): Promise<vo
   const { saveEvery, resumed } = painting;
   const cwd = resumed?.folder ?? context.cwd;
   const [first] = targets;
-  if (saves && targets.includes(undefined)) await checkNextOutput(cwd);
+  const unnamed = targets.filter((target) => target === undefined).length;
+  if (saves && unnamed > 0) await checkNextOutput(cwd, unnamed);
   const jobs = painting.jobs.map((job, i) => inFormatOf(targets[i], job));
   for (const job of jobs) requireEncodingFits(job);
   const lossy = jobs.find(({ format = "png" }) => format !== "png");
@@ -153,7 +156,7 @@ export async function paint(context: CliContext, painting: Painting): Promise<vo
           await series?.done(places[i]!);
           begun.delete(i);
           if (json) print({ ...imageLine(event, saved?.file), ...(jobs.length > 1 && { image: i + 1 }) });
-          else if (saved) context.stdout.write(`Saved: ${saved.shown}\n`);
+          else if (saved) context.stdout.write(`Saved: ${printable(saved.shown)}\n`);
           await onPicture?.(event, i);
         }
       } finally {

@@ -121,6 +121,51 @@ test("names with more than six digits are another program's; past 999 come four 
   assert.match(await saved(), /^2 E_OUTPUT .*output_999999\.png, the last number there is\. Next: move them/);
 });
 
+test("several pictures, and not as many numbers left: said before the first of them", async () => {
+  const cwd = folder();
+  writeFileSync(path.join(cwd, "output_999998.png"), "");
+  const fake = fakeContext({ cwd });
+  assert.equal(await runCli(["generate", "x", "--count", "2"], fake.context), 2);
+  assert.match(fake.err(), /^E_OUTPUT .*the last number there is/);
+  assert.equal(fake.opened.length, 0);
+});
+
+test("a name asks for a format by how it ends, whatever it is else; no picture takes the place of a model or a saved state", async () => {
+  for (const name of [".jpg", "a.JPG ", "a.b.jpg.", "é\u202e.jpeg"]) {
+    const fake = fakeContext({ cwd: folder() });
+    assert.equal(await runCli(["generate", "x", "--output", name], fake.context), 0, fake.err());
+    assert.equal(fake.jobs[0]?.format, "jpeg", name);
+    assert.match(fake.out(), /^Saved: [^\u202e]+\n$/);
+  }
+  for (const [name, next] of [
+    ["a.safetensors", 'name it "a.png"'],
+    ["a.resume", 'name it "a.png"'],
+    ["a.gif ", 'name it "a.png"'],
+    ["-", "name a file"],
+  ]) {
+    const fake = fakeContext({ cwd: folder() });
+    assert.equal(await runCli(["generate", "x", "--output", name!], fake.context), 2);
+    assert.match(fake.err(), new RegExp(`^E_OUTPUT ${name!.trim()}: .*\\. Next: ${next}\\.\n$`));
+    assert.equal(fake.opened.length, 0);
+  }
+});
+
+test("an option of other programs, the start of one, or an argument as one: what to write is said", async () => {
+  for (const [line, next] of [
+    ["generate x --num-inference-steps 3", "write --steps <n>"],
+    ["generate x --negative-prompt=bad", "write --negative <text>"],
+    ["generate x --out a.png", "write --outpaint or --output"],
+    ["--guidance_scale 3", "write --guidance <n>"],
+    ["import --model m", "give it without --model: solvay import <model>"],
+    ["generate x --nonsense", "run solvay generate --help"],
+  ] as const) {
+    const fake = fakeContext({ cwd: folder() });
+    assert.equal(await runCli(line.split(" "), fake.context), 2);
+    assert.match(fake.err(), /^E_USAGE: unknown option '--[a-z_-]+'[^\n]*\n$/);
+    assert.ok(fake.err().endsWith(`. Next: ${next}.\n`), fake.err());
+  }
+});
+
 test("a folder that takes no file is refused before the model opens", async () => {
   // Root may write to a folder without the right to; to /proc it can't.
   const cwd = process.getuid?.() === 0 ? "/proc" : folder();

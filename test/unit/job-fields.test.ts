@@ -4,10 +4,10 @@ import { test } from "node:test";
 import { Command } from "commander";
 import * as z from "zod";
 import { schemaOf } from "../../src/job/field-schema.ts";
-import type { Fields } from "../../src/job/field-type.ts";
+import { type Fields, fieldMeant } from "../../src/job/field-type.ts";
 import { JOB_FIELDS } from "../../src/job/fields.ts";
 import { a1111Parameters, type ImageRecord, solvayJson } from "../../src/job/infotext.ts";
-import { checker, fieldMeant } from "../../src/job/schema.ts";
+import { checker } from "../../src/job/schema.ts";
 import { fieldCommands, type Values } from "../../src/repl/field-commands.ts";
 import { addFields, valuesOf } from "../../src/terminal/options.ts";
 

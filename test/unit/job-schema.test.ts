@@ -5,7 +5,7 @@ import { test } from "node:test";
 import * as z from "zod";
 import { UsageError } from "../../src/errors.ts";
 import { schemaOf } from "../../src/job/field-schema.ts";
-import type { Field, ValuesOf } from "../../src/job/field-type.ts";
+import { type Field, fieldMeant, type ValuesOf } from "../../src/job/field-type.ts";
 import { BUDGET_FIELDS, JOB_FIELDS, type OPEN_FIELDS } from "../../src/job/fields.ts";
 import { completeJob, type FullJob, type GenerateJob, type PlanJob } from "../../src/job/job.ts";
 import {
@@ -15,7 +15,6 @@ import {
   checkOpen,
   checkPlanJob,
   checkPlanOptions,
-  fieldMeant,
 } from "../../src/job/schema.ts";
 import { seedAfter } from "../../src/job/seed.ts";
 import { valueFromText } from "../../src/job/text.ts";
@@ -150,6 +149,38 @@ test("unknown fields are refused by name, with the field that was meant", () => 
   refuseJob({ prompt: "x", signal: AbortSignal.abort() }, "signal", /beside the job/);
   refuseJob({ prompt: "x", telemetry: true }, "telemetry", /beside the job/);
   refuseJob({ prompt: "x", ["a".repeat(5000)]: 1 }, "a".repeat(60), /no such field/);
+});
+
+test("whoever calls a field otherwise is told its name, and not to leave it out", () => {
+  assert.throws(() => checkJob({ prompt: "x", num_inference_steps: 3 }), /\. Next: name it steps\.$/);
+  assert.throws(() => checkJob({ prompt: "x", signal: 1 }), /generate\(job, \{ signal \}\)\)\. Next: put it there\.$/);
+  assert.throws(() => checkOpen({ vram: "4G" } as OpenEngineOptions), /it goes into budgets\)\. Next: put it there\.$/);
+  assert.throws(
+    () => checkJob({ prompt: "x", "a\nb": 1 }),
+    /^UsageError: E_JOB a b: there is no such field\. Next: .*\.$/,
+  );
+});
+
+test("what is wrong inside a list is told by its item and setting", () => {
+  for (const [fields, subject, problem] of [
+    [{ loras: [{ file: "a", weight: "1" }] }, "loras[0].weight", 'a number is wanted (found a string "1")'],
+    [{ loras: [{ file: "a" }, { weight: 1 }] }, "loras[1].file", "is missing (text is wanted)"],
+    [{ loras: ["a:0.8"] }, "loras[0]", 'an object with a file and its settings is wanted (found a string "a:0.8")'],
+    [{ loras: [{ file: "a", weight: 101 }] }, "loras[0].weight", "out of range (found 101, allowed at most 100)"],
+    [{ loras: [{ file: "a", from: -0.5 }] }, "loras[0].from", "out of range (found -0.5, allowed at least 0)"],
+    [{ loras: [{ file: "a", strength: 1 }] }, "loras[0].strength", "there is no such setting"],
+    [{ controls: [{ file: "a", weight: null }] }, "controls[0].weight", "a number is wanted (found null)"],
+    [{ ipAdapters: [{ file: "a", scale: 1 }] }, "ipAdapters[0].scale", "there is no such setting"],
+    [{ embeddings: ["a", 5] }, "embeddings[1]", "text is wanted (found 5)"],
+  ] as const) {
+    const isTold = (error: Error) =>
+      error instanceof UsageError && error.subject === subject && error.problem === problem;
+    assert.throws(() => checkJob({ prompt: "x", ...fields }), isTold, JSON.stringify(fields));
+  }
+  assert.throws(
+    () => checkJob({ prompt: "x", loras: [{ file: "a", strength: 1 }] }),
+    /Next: leave it out: there are file, weight, unet, te, from, to\.$/,
+  );
 });
 
 test("no two fields are called the same by other programs", () => {

@@ -243,3 +243,15 @@ test("noise can't be read out of noise alone: a terminal signal of zero is refus
   assert.throws(() => read({ prediction_type: "epsilon" }), /E_SCHEDULER: .*zero signal.*epsilon/);
   assert.equal(read({ prediction_type: "v_prediction", timestep_spacing: "trailing" }).sigmas[0], 2 ** 24);
 });
+
+test("settings out of which no noise levels come are refused, and not drawn with", () => {
+  const parsed = (fields: object) => parseSchedulerConfig(JSON.stringify(fields)).config;
+  // 0.9^1000 and the like are 0 in fp32, and the noise level of no signal is infinite.
+  for (const fields of [{ trained_betas: new Array(1000).fill(0.1) }, { beta_start: 0.5, beta_end: 0.5 }]) {
+    assert.throws(() => parsed(fields), /E_SCHEDULER scheduler_config\.json: .*no numbers above 0/);
+  }
+  const edm = { _class_name: "EDMEulerScheduler", sigma_min: 1e-320 };
+  assert.throws(() => noiseSchedule(parsed(edm), 2), /E_SCHEDULER/);
+  const distilled = parsed({ _class_name: "LCMScheduler", num_train_timesteps: 2 });
+  assert.throws(() => noiseSchedule(distilled, 1, { placement: "lcm" }), /E_SCHEDULER: .*no numbers with these steps/);
+});

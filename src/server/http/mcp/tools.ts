@@ -1,6 +1,8 @@
 /** @file The tools that agents have over the Model Context Protocol: what is served, pictures, jobs, plans. */
+
+import { fieldMeant } from "../../../job/field-type.ts";
 import { JOB_FIELDS } from "../../../job/fields.ts";
-import { checkPlanJob, fieldMeant } from "../../../job/schema.ts";
+import { checkPlanJob } from "../../../job/schema.ts";
 import { modelNamed } from "../../../library/model-name.ts";
 import type { JsonObject } from "../../../source/json-fields.ts";
 import { planText } from "../../../terminal/plan-text.ts";

@@ -1,6 +1,7 @@
 /** @file A request of OpenAI's image routes as a job of ours: its own fields, and the job's under any name that people give them. */
+
+import { fieldMeant } from "../../../job/field-type.ts";
 import { JOB_FIELDS } from "../../../job/fields.ts";
-import { fieldMeant } from "../../../job/schema.ts";
 import type { GenerateJob } from "../../../job/types.ts";
 import { isJsonObject, type JsonObject } from "../../../source/json-fields.ts";
 import { checkServed, MAX_COUNT } from "../../work/served-job.ts";
