@@ -1,6 +1,7 @@
 /** @file Where weights pass on their way to the card: readers and checks never see mapped memory, from which cards are read slowly; and nothing of what passed before. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { stagingBytes } from "../../src/backend/webgpu/lower/upload-plan.ts";
 import { createWebGpuDevice } from "../../src/backend/webgpu/run/device.ts";
 import { MAP, USAGE } from "../../src/backend/webgpu/run/gpu-flags.ts";
 import type { GpuArena } from "../../src/backend/webgpu/run/memory.ts";
@@ -11,44 +12,53 @@ import { findTestAdapter } from "./software-vulkan.ts";
 const adapter = await findTestAdapter();
 const options = adapter.skip === undefined ? {} : { skip: adapter.skip };
 
-test("all reads go to plain memory, of as many pieces as RAM is planned for", options, async () => {
-  const opened = await openDawn(adapter.name);
-  const mapped = new Set<ArrayBufferLike>();
-  const createBuffer = opened.device.createBuffer.bind(opened.device);
-  Object.defineProperty(opened.device, "createBuffer", {
-    value: (descriptor: GPUBufferDescriptor) => {
-      const buffer = createBuffer(descriptor);
-      const getMappedRange = buffer.getMappedRange.bind(buffer);
-      Object.defineProperty(buffer, "getMappedRange", {
-        value: (...range: [number?, number?]) => {
-          const memory = getMappedRange(...range);
-          mapped.add(memory);
-          return memory;
-        },
-      });
-      return buffer;
-    },
-  });
-  const staging = { slots: 3, slotBytes: 65536 };
-  await using device = await createWebGpuDevice(opened, { staging });
-  const storedBytes = 5 * staging.slotBytes;
-  using arena = await device.createArena(storedBytes, "weights");
-  const stored = { dtype: "f16" as const, shape: [storedBytes / 2] };
-  const span = { arena, offsetBytes: 0, lengthBytes: storedBytes };
-  const read = async (_startByte: number, into: Uint8Array) => {
-    seen.add(into.buffer);
-  };
-  const seen = new Set<ArrayBufferLike>();
-  const tensors = [{ name: "w", stored, storedOffsetBytes: 0, span }];
-  const upload = () => device.upload({ label: "block", storedBytes, tensors, read });
-  await Promise.all([upload(), upload(), upload()]);
-  await device.settle();
-  assert.ok(mapped.size >= staging.slots);
-  assert.ok(seen.size > 0);
-  for (const memory of seen) assert.ok(!mapped.has(memory));
-  const taken = [...seen].reduce((sum, { byteLength }) => sum + byteLength, 0);
-  assert.equal(taken, device.hostBytes);
-});
+test(
+  "all reads go to plain memory, of as many pieces as RAM is planned for, and what is staged is in the device's own memory",
+  options,
+  async () => {
+    const opened = await openDawn(adapter.name);
+    const mapped = new Set<ArrayBufferLike>();
+    let stagedBytes = 0;
+    const createBuffer = opened.device.createBuffer.bind(opened.device);
+    Object.defineProperty(opened.device, "createBuffer", {
+      value: (descriptor: GPUBufferDescriptor) => {
+        const buffer = createBuffer(descriptor);
+        if (/^(staging|landing|repacking)/.test(descriptor.label ?? "")) stagedBytes += descriptor.size;
+        const getMappedRange = buffer.getMappedRange.bind(buffer);
+        Object.defineProperty(buffer, "getMappedRange", {
+          value: (...range: [number?, number?]) => {
+            const memory = getMappedRange(...range);
+            mapped.add(memory);
+            return memory;
+          },
+        });
+        return buffer;
+      },
+    });
+    const staging = { slots: 3, slotBytes: 65536 };
+    await using device = await createWebGpuDevice(opened, { staging });
+    const storedBytes = 5 * staging.slotBytes;
+    using arena = await device.createArena(storedBytes, "weights");
+    const stored = { dtype: "f16" as const, shape: [storedBytes / 2] };
+    const span = { arena, offsetBytes: 0, lengthBytes: storedBytes };
+    const read = async (_startByte: number, into: Uint8Array) => {
+      seen.add(into.buffer);
+    };
+    const seen = new Set<ArrayBufferLike>();
+    const tensors = [{ name: "w", stored, storedOffsetBytes: 0, span }];
+    const upload = () => device.upload({ label: "block", storedBytes, tensors, read });
+    await Promise.all([upload(), upload(), upload()]);
+    await device.settle();
+    assert.ok(mapped.size >= staging.slots);
+    assert.ok(seen.size > 0);
+    for (const memory of seen) assert.ok(!mapped.has(memory));
+    const taken = [...seen].reduce((sum, { byteLength }) => sum + byteLength, 0);
+    assert.equal(taken, device.hostBytes);
+    // And of the device's memory no more than it says that it takes besides arenas.
+    assert.equal(stagedBytes, stagingBytes(staging));
+    assert.ok(device.overheadBytes >= stagedBytes, `${device.overheadBytes}`);
+  },
+);
 
 test(
   "what follows a tensor's last value up to its word is zero, whatever passed through the same memory before",
