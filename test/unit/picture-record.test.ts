@@ -1,9 +1,11 @@
 /** @file What a picture says of how it was made: every field, in the PNG itself, and what follows from a retry. */
 import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
 import { test } from "node:test";
 import { isDeepStrictEqual } from "node:util";
 import { parseSchedulerConfig, scheduleTypeName } from "../../src/checkpoint/scheduler-config.ts";
 import { recordOf, recordTexts } from "../../src/engine/picture-record.ts";
+import { shownPictures } from "../../src/engine/read-job.ts";
 import { decodePng, encodePng } from "../../src/image/png.ts";
 import type { EngineInfo } from "../../src/job/engine.ts";
 import { a1111Parameters, type ImageRecord, solvayJson } from "../../src/job/infotext.ts";
@@ -169,4 +171,26 @@ test("a model's own schedule is drawn again from the infotext alone, by a title 
   // Pictures from before the mark are read as they were.
   const old = settingsOfInfotext("x\nSteps: 4, Sampler: Euler, Schedule type: SGM Uniform, Version: Solvay 0.1.0")!;
   assert.equal(old.job.schedule, "sgm-uniform");
+});
+
+test("pictures that lie in the job itself are told by their hashes, wherever they are; files and assets as they are named", () => {
+  const dataOf = (text: string) => `data:image/png;base64,${Buffer.from(text).toString("base64")}`;
+  const hashOf = (text: string) => `sha256:${createHash("sha256").update(text).digest("hex")}`;
+  const asset = `sha256:${"0f".repeat(32)}`;
+  const job = (of: (text: string) => string) => ({
+    ...JOB,
+    ...{ initImage: of("first"), maskImage: "mask.png" },
+    controls: [
+      { file: "a", image: of("second") },
+      { file: "b", image: asset },
+      { file: "c", image: "edges.png" },
+    ],
+    ipAdapters: [{ file: "d", images: ["cat.png", of("third")], masks: [of("fourth"), asset] }],
+  });
+  const shown = shownPictures(job(dataOf));
+  assert.deepEqual(shown, job(hashOf));
+  const texts = recordTexts(recordOf(shown, { ...PICTURE }, INFO, CHECKPOINT)).map(({ text }) => text);
+  for (const text of texts) assert.doesNotMatch(text, /base64/);
+  const plain = { ...JOB, initImage: "a.png" };
+  assert.deepEqual(shownPictures(plain), plain);
 });
