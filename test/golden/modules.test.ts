@@ -28,7 +28,7 @@ import { memorySource } from "../../src/source/memory.ts";
 import { TableBlocks } from "../../src/stream/blocks.ts";
 import { toFloat32 } from "../../src/tensor/dtype.ts";
 import { runBandProgram, runGraph, TEST_MACHINE } from "../graph-run.ts";
-import { openSdxlFolder } from "../sdxl-folder.ts";
+import { openSdxlInMemory } from "../sdxl-folder.ts";
 import { searched } from "../support/thorough.ts";
 
 const TOLERANCE = 5e-5;
@@ -53,7 +53,7 @@ const backends = new Map<"cpu" | "reference", Device>();
 before(async () => {
   for (const name of MODELS) {
     const folder = fileURLToPath(new URL(`golden/${name}`, fixtures));
-    loaded.set(name, { golden: await readGolden(name), checkpoint: await openSdxlFolder(folder) });
+    loaded.set(name, { golden: await readGolden(name), checkpoint: await openSdxlInMemory(folder) });
   }
   backends.set("cpu", new HostDevice(await openOnnxBackend()));
   backends.set("reference", new HostDevice(createReferenceBackend()));

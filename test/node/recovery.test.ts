@@ -18,13 +18,13 @@ import { Runtime } from "../../src/pipeline/runtime.ts";
 import type { TextToImageJob } from "../../src/pipeline/text-to-image.ts";
 import { type DeviceCall, type DeviceFaults, FaultyDevice, lostError, shortError } from "../faulty-device.ts";
 import { TEST_MACHINE } from "../graph-run.ts";
-import { openSdxlFolder } from "../sdxl-folder.ts";
+import { openSdxlInMemory } from "../sdxl-folder.ts";
 import { sameBytes } from "../support/same.ts";
 import { searched } from "../support/thorough.ts";
 
 const MODEL = fileURLToPath(new URL("../../fixtures/golden/flat", import.meta.url));
 const LARGER = fileURLToPath(new URL("../../fixtures/golden/conv-proj", import.meta.url));
-const checkpoint = await openSdxlFolder(MODEL);
+const checkpoint = await openSdxlInMemory(MODEL);
 const JOB: TextToImageJob = {
   ...{ prompt: "a lake", seed: 1, steps: 2, guidance: 5, width: 16, height: 16 },
   sampler: "euler",
