@@ -6,6 +6,7 @@
  * webgpu (lavapipe), 1.1e-6 there and back.
  */
 import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
 import { after, before, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import type { Device } from "../../src/backend/device.ts";
@@ -21,7 +22,6 @@ import { folderComponent } from "../../src/library/on-demand.ts";
 import { type VaeConfig, vaeEncoderGraph, vaeScaleFactor } from "../../src/models/autoencoder.ts";
 import { vaeConfig } from "../../src/models/sdxl/network-config.ts";
 import { vaeEncoderRules } from "../../src/models/sdxl/rules.ts";
-import { openFileSource } from "../../src/node/files/file.ts";
 import { openOnnxBackend } from "../../src/node/onnx.ts";
 import { componentReaders } from "../../src/pipeline/readers.ts";
 import { Runtime } from "../../src/pipeline/runtime.ts";
@@ -35,7 +35,7 @@ import { WeightPool } from "../../src/stream/weight-pool.ts";
 import { toFloat32 } from "../../src/tensor/dtype.ts";
 import { findTestAdapter, openTestDevice } from "../backend/software-vulkan.ts";
 import { runBandProgram, runGraph, TEST_MACHINE } from "../graph-run.ts";
-import { openSdxlFolder } from "../sdxl-folder.ts";
+import { openSdxlInMemory } from "../sdxl-folder.ts";
 import { searched } from "../support/thorough.ts";
 
 const TOLERANCE = 5e-5;
@@ -60,8 +60,8 @@ before(async () => {
   devices.set("cpu", opened.use(new HostDevice(await openOnnxBackend())));
   devices.set("reference", opened.use(new HostDevice(createReferenceBackend())));
   if (adapter.skip === undefined) devices.set("webgpu", opened.use(await openTestDevice(adapter)));
-  const source = opened.use(await openFileSource(fixture("module/vae-encoder.safetensors")));
-  const header = await readSafetensorsHeader(source);
+  const bytes = new Uint8Array(await readFile(fixture("module/vae-encoder.safetensors")));
+  const header = await readSafetensorsHeader(memorySource("vae-encoder.safetensors", bytes));
   golden = header.table;
   const configs = JSON.parse(header.metadata.get("configs")!) as Record<string, object>;
   for (const name of OWN) {
@@ -73,7 +73,7 @@ before(async () => {
     vaes.set(name, { config, table: requireSchema(new Map(stored), vaeEncoderRules(config), name) });
   }
   for (const name of MODELS) {
-    const checkpoint = opened.use(await openSdxlFolder(fixture(`golden/${name}`)));
+    const checkpoint = opened.use(await openSdxlInMemory(fixture(`golden/${name}`)));
     const { table } = folderComponent(checkpoint, "vaeEncoder");
     vaes.set(name, { config: checkpoint.parts.configs.vae, table });
   }
@@ -152,7 +152,7 @@ test(`half as much again in any ${searched("third ", "")}tensor of an encoder is
 
 for (const name of MODELS) {
   test(`a picture encoded and decoded again by ${name} equals diffusers'`, async () => {
-    await using checkpoint = await openSdxlFolder(fixture(`golden/${name}`));
+    await using checkpoint = await openSdxlInMemory(fixture(`golden/${name}`));
     const device = new HostDevice(createReferenceBackend());
     const budgets = { deviceBytes: TEST_MACHINE.deviceBytes, ramBytes: TEST_MACHINE.ramBytes };
     await using runtime = new Runtime(checkpoint, device, componentReaders(checkpoint, performance.now), {

@@ -118,7 +118,7 @@ const whole = new Bench(() => ({ before: (call) => void trace.push(call) }));
 const expected = await whole.draw();
 const CALLS = trace.length;
 /** All that are rare, and some of the others. */
-const POINTS = [...trace.keys()].filter((at) => at % searched(18, 9) === 0 || at > CALLS - 8 || !OFTEN.has(trace[at]!));
+const POINTS = [...trace.keys()].filter((at) => at % searched(30, 9) === 0 || at > CALLS - 8 || !OFTEN.has(trace[at]!));
 const losing = (at: number): DeviceFaults => ({ before: (_, count, device) => void (count === at && device.lose()) });
 
 const FACTS: FailedAttempt = { broken: true, short: false, canReopen: true, reopened: false, lessBytes: undefined };
