@@ -64,7 +64,7 @@ function memoryModel(files: Files): ModelSource {
 }
 
 /** Opens the model and draws with it; returns what it said while it opened. */
-async function draw(files: Files, prompt = "a lake, 4k!", side = 24): Promise<LoadEvent[]> {
+async function draw(files: Files, prompt = "a lake, 4k!", side = 16): Promise<LoadEvent[]> {
   const events: LoadEvent[] = [];
   const parts = await openNodeParts({ backend: "reference" }, (path) => path);
   const model = memoryModel(files);

@@ -36,10 +36,12 @@ export function componentOf(
     graph: name,
     label,
     tensors: Object.entries(tensors).map(([tensor, [dtype, shape]]) => {
-      const data = Uint8Array.from({ length: elementCount(shape) * DTYPE_BYTES[dtype] }, () => random() * 256);
+      const data = new Uint8Array(elementCount(shape) * DTYPE_BYTES[dtype]);
+      for (let i = 0; i < data.length; i++) data[i] = random() * 256;
       // fp16 like weights: high bytes of few kinds.
       if (DTYPE_BYTES[dtype] === 2) for (let i = 1; i < data.length; i += 2) data[i] = 0x28 + (data[i]! & 0x83);
-      const padded = Uint8Array.from([9, 9, 9, ...data]);
+      const padded = new Uint8Array(3 + data.length).fill(9);
+      padded.set(data, 3);
       const source = memorySource(tensor, padded);
       table.set(tensor, { name: tensor, dtype, shape, source, startByte: 3, endByte: padded.length });
       bytes.set(tensor, data);

@@ -92,6 +92,8 @@ function encodeValue({ name, type, shape }: OnnxValue): Message {
   return new Message().string(1, name).message(2, new Message().message(1, tensor));
 }
 
+const UTF8 = new TextEncoder();
+
 const VARINT = 0;
 const LENGTH_DELIMITED = 2;
 const FIXED_32 = 5;
@@ -110,7 +112,7 @@ class Message {
   }
 
   string(field: number, value: string): this {
-    return this.raw(field, new TextEncoder().encode(value));
+    return this.raw(field, UTF8.encode(value));
   }
 
   message(field: number, value: Message): this {
@@ -141,6 +143,7 @@ class Message {
 }
 
 function varint(value: number): Uint8Array {
+  if (value >= 0 && value <= 0x7f) return Uint8Array.of(value);
   const out: number[] = [];
   let rest = BigInt.asUintN(64, BigInt(value));
   while (rest > 0x7fn) {
