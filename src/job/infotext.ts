@@ -120,7 +120,9 @@ export function a1111Parameters(record: ImageRecord, fields: Fields = JOB_FIELDS
     .concat(Object.entries(fields).flatMap(([name, { infotext }]) => itemEntries(infotext, values[name])))
     .toSorted((a, b) => infotextRank(a.name) - infotextRank(b.name))
     .flatMap(({ name, text }) => (text === undefined ? [] : [name === text ? name : `${name}: ${quoted(text)}`]));
-  const negative = record.negativePrompt ? `\nNegative prompt: ${record.negativePrompt}` : "";
+  // An empty one of its own, which not every model takes for none, has a line without words.
+  const empty = record.emptyNegativePrompt ? "\nNegative prompt:" : "";
+  const negative = record.negativePrompt ? `\nNegative prompt: ${record.negativePrompt}` : empty;
   // As the extension dynamic prompts adds them.
   const template = record.template ? `\nTemplate: ${record.template}` : "";
   const negativeTemplate = record.negativeTemplate ? `\nNegative Template: ${record.negativeTemplate}` : "";

@@ -350,11 +350,14 @@ test("what is written of any job is read back: each entry of the infotext, and t
   );
 });
 
-test("no negative prompt, and an empty one, are told apart where our JSON tells them", () => {
+test("no negative prompt, and an empty one, are told apart", () => {
   const record = { ...MADE, prompt: "x", negativePrompt: "", seed: 1, steps: 2, guidance: 3, width: 64, height: 64 };
   const read = (more: object) => settingsOfSolvayJson(solvayJson({ ...record, ...more } as ImageRecord))!.job;
   assert.equal(read({}).negativePrompt, undefined);
   assert.equal(read({ emptyNegativePrompt: true }).negativePrompt, "");
+  const text = (more: object) => settingsOfInfotext(a1111Parameters({ ...record, ...more } as ImageRecord))!.job;
+  assert.deepEqual([text({}).negativePrompt, text({ emptyNegativePrompt: true }).negativePrompt], [undefined, ""]);
+  assert.equal(text({ prompt: "", emptyNegativePrompt: true }).prompt, "");
 });
 
 test("our JSON with values that can't be: each is left out with a note, the others stay", () => {
