@@ -28,6 +28,20 @@ async function settings(key: string, changes?: unknown): Promise<unknown> {
   return json.settings ?? [answer.status, json.error?.code];
 }
 
+test("without a key nothing is told but that the server lives", async () => {
+  const statusOf = async (path: string, authorization?: string) =>
+    (await fetch(server.url + path, { headers: authorization === undefined ? {} : { authorization } })).status;
+  for (const path of [
+    ...["/metrics", "/openapi.json", "/api/jobs", "/api/settings", "/api/gallery", "/", "/nowhere"],
+    ...["/sdapi/v1/options", "/v1/models", "/mcp"],
+  ]) {
+    assert.equal(await statusOf(path), 401, path);
+    assert.equal(await statusOf(path, `Bearer ${ONE.slice(1)}`), 401, path);
+  }
+  assert.deepEqual([await statusOf("/metrics", `Bearer ${ONE}`), await statusOf("/healthz")], [200, 200]);
+  assert.notEqual(await statusOf("/readyz"), 401);
+});
+
 test("what one key keeps is its own; null takes a value away", async () => {
   assert.deepEqual(await settings(ONE), {});
   const kept = { language: "de", prompts: ["a lake", "'; drop table solvay.settings; --"] };

@@ -70,7 +70,13 @@ test("claims and events", async (t) => {
     assert.equal(await claims.finish(old, picture), false);
     await claims.fail(old, { code: "E_X", message: "x" });
     await claims.giveBack(old, "again", true);
+    await claims.progress(old, 5, 9, {});
+    await claims.started(old, worker);
     assert.equal(await stateOf(id), "running");
+    const [row] = await database.query("select step, started_at from solvay.jobs where id = $1", [id]);
+    assert.deepEqual(row, { step: 0, started_at: null });
+    const events = await database.query<{ type: string }>("select type from solvay.events where job = $1", [id]);
+    assert.ok(events.every(({ type }) => type !== "step" && type !== "started"));
     // A later fence than there is says nothing either.
     assert.equal(await claims.finish({ ...latest, fence: latest.fence + 1 }, picture), false);
     assert.equal(await claims.finish(latest, picture), true);

@@ -350,3 +350,43 @@ test("closing stops all work, waits for all of it, then for the engine, then let
   await turns();
   assert.deepEqual(log.slice(3), ["engine closed", "port closed"]);
 });
+
+test("a series: each picture is stopped by its own signal, before it is sent or after, and ends with its own reason", async () => {
+  const { thread, client } = await opened();
+  const [early, late] = [new AbortController(), new AbortController()];
+  early.abort(new Error("never mind"));
+  const requests = [
+    { job: { prompt: "a" } },
+    { job: { prompt: "b" }, signal: early.signal },
+    { job: { prompt: "c" }, signal: late.signal },
+  ];
+  const told: unknown[] = [];
+  const series = (async () => {
+    for await (const event of client.generateMany(requests)) {
+      told.push("failure" in event ? [event.index, (event.failure as Error).message] : [event.index, event.event]);
+    }
+  })();
+  const { id, requests: sent } = await thread.next("series");
+  assert.deepEqual(
+    sent.map(({ job }) => job.prompt),
+    ["a", "b", "c"],
+  );
+  assert.deepEqual(thread.posted, [{ type: "abort", id, index: 1 }]);
+  thread.posted.length = 0;
+  const stopped = packError(new DOMException("stopped", "AbortError"));
+  thread.tell({ type: "ended-in-series", id, index: 1, error: stopped });
+  late.abort(new Error("enough"));
+  assert.deepEqual(thread.posted, [{ type: "abort", id, index: 2 }]);
+  thread.tell({ type: "of-series", id, index: 0, event: note("drawn") });
+  thread.tell({ type: "ended-in-series", id, index: 2, error: stopped });
+  thread.tell({ type: "done", id });
+  await series;
+  assert.deepEqual(told, [
+    [1, "never mind"],
+    [0, note("drawn")],
+    [2, "enough"],
+  ]);
+  // What is over is stopped no more.
+  thread.posted.length = 0;
+  assert.deepEqual(thread.log.at(-1), "idle");
+});
