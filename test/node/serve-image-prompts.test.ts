@@ -9,8 +9,9 @@ import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import type { IpAdapterUse } from "../../src/job/ip-adapter-use.ts";
 import { readPicture } from "../../src/node/pictures.ts";
-import { type Engine, type GenerateJob, openEngine } from "../../src/node.ts";
+import type { Engine, GenerateJob } from "../../src/node.ts";
 import { pretendingServer, serverFolder } from "../support/server.ts";
+import { openThreadlessEngine } from "../support/threadless-engine.ts";
 
 const pathOf = (name: string) => fileURLToPath(new URL(`../../fixtures/${name}`, import.meta.url));
 const MODEL = pathOf("golden/deep");
@@ -54,7 +55,7 @@ test("a job of two adapters with a mask: assets, the schema's names, refusals, a
     pretendingServer({
       ...{ folder, models: new Map([["deep", { model: MODEL, ipAdapterDir: ADAPTERS }]]) },
       async engine(options) {
-        engine = await openEngine({ ...options, backend: "cpu" });
+        engine = await openThreadlessEngine({ ...options, backend: "cpu" });
         return engine;
       },
     });

@@ -10,9 +10,9 @@ import { fileURLToPath } from "node:url";
 import { Client } from "@modelcontextprotocol/sdk/client/index.js";
 import { StreamableHTTPClientTransport } from "@modelcontextprotocol/sdk/client/streamableHttp.js";
 import { readPictureHeader } from "../../src/image/picture-header.ts";
-import { openEngine } from "../../src/node.ts";
 import { Keys } from "../../src/server/http/keys.ts";
 import { pretendingServer, type RunningServer, serverFolder } from "../support/server.ts";
+import { openThreadlessEngine } from "../support/threadless-engine.ts";
 
 interface Content {
   readonly type: string;
@@ -68,7 +68,7 @@ async function call(client: Client, name: string, given: Record<string, unknown>
 test("a real engine: what is served, a plan, a picture that is looked at and fetched as a resource and by its address", async () => {
   await using server = await pretendingServer({
     ...{ folder: await folderOf(), models: new Map([["flat", {}]]) },
-    engine: () => openEngine({ backend: "reference", model: MODEL, budgets: { vram: "1G", ram: "1G" } }),
+    engine: () => openThreadlessEngine({ backend: "reference", model: MODEL, budgets: { vram: "1G", ram: "1G" } }),
   });
   const client = await connected(server.url);
   assert.deepEqual(client.getServerVersion()?.name, "solvay");

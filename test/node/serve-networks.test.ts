@@ -9,8 +9,9 @@ import { fileURLToPath } from "node:url";
 import { decodePng, encodePng } from "../../src/image/png.ts";
 import { resample } from "../../src/image/resample.ts";
 import type { ControlUse } from "../../src/job/control-use.ts";
-import { type GenerateJob, openEngine } from "../../src/node.ts";
+import type { GenerateJob } from "../../src/node.ts";
 import { pretendingServer, type RunningServer, serverFolder } from "../support/server.ts";
+import { openThreadlessEngine } from "../support/threadless-engine.ts";
 
 const FIXTURES = fileURLToPath(new URL("../../fixtures/", import.meta.url));
 const UPSCALERS = `${FIXTURES}upscalers`;
@@ -44,7 +45,7 @@ before(async () => {
   server = await pretendingServer({
     folder,
     models: new Map([["deep", OPEN]]),
-    engine: (options) => openEngine({ ...options, backend: "cpu", budgets: { vram: "512M", ram: "800M" } }),
+    engine: (options) => openThreadlessEngine({ ...options, backend: "cpu", budgets: { vram: "512M", ram: "800M" } }),
   });
 });
 after(async () => {
@@ -200,7 +201,7 @@ test("ControlNets through A1111's API: the engine's own picture, which equals di
   const { images, info } = await ask<{ images: string[]; info: string }>("/sdapi/v1/txt2img", body);
   const { infotexts } = JSON.parse(info) as { readonly infotexts: readonly string[] };
   assert.match(infotexts[0]!, /ControlNet 1: "Module: none, Model: light, Weight: 1.25, Resize Mode: Crop and Resize/);
-  await using engine = await openEngine({ ...OPEN, backend: "cpu" });
+  await using engine = await openThreadlessEngine({ ...OPEN, backend: "cpu" });
   const drawn = async (...controls: ControlUse[]) => {
     const job: GenerateJob = { ...size, guidance: 3, promptSyntax: "a1111", sampler: "euler", controls };
     for await (const event of engine.generate(job))

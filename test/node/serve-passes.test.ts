@@ -4,9 +4,9 @@ import { rmSync } from "node:fs";
 import { after, test } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
-import { type Engine, openEngine } from "../../src/node.ts";
 import { sameBytes } from "../support/same.ts";
 import { pretendingServer, serverFolder } from "../support/server.ts";
+import { openThreadlessEngine } from "../support/threadless-engine.ts";
 
 interface JobJson {
   readonly id: string;
@@ -114,13 +114,13 @@ test("neighbours of one shape are drawn at once, in the queue's order; one is ca
 test("a real engine draws two jobs of the queue beside each other, to the bytes that each has alone, and moves less for each", async () => {
   const budgets = { vram: "1G", ram: "1G" };
   const job = { prompt: "a lake", steps: 2, width: 64, height: 64 };
-  const alone: Engine = await openEngine({ backend: "reference", model: MODEL, budgets });
+  const alone = await openThreadlessEngine({ backend: "reference", model: MODEL, budgets });
   const vram = `${(await alone.plan(job)).peak.deviceBytes - 1}`;
   await alone.setBudgets({ vram });
   await using _ = alone;
   await using server = await pretendingServer({
     folder: await folderOf(),
-    engine: () => openEngine({ backend: "reference", model: MODEL, budgets: { ...budgets, vram } }),
+    engine: () => openThreadlessEngine({ backend: "reference", model: MODEL, budgets: { ...budgets, vram } }),
   });
   const { url } = server;
   const blocking = await ask(url, { ...job, steps: 150 });

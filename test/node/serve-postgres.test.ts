@@ -30,6 +30,7 @@ import { pretendingEngine } from "../support/pretending-engine.ts";
 import { sameBytes } from "../support/same.ts";
 import { seededRandom } from "../support/seed.ts";
 import { searched } from "../support/thorough.ts";
+import { openThreadlessEngine } from "../support/threadless-engine.ts";
 import { ask, call, type JobJson, LOST_AFTER_S, Machines, over, type Place, QUICK } from "../support/workers.ts";
 import { fakeContext } from "./fake-context.ts";
 
@@ -50,7 +51,7 @@ test("three workers, killed with -9 at random, over a database that is restarted
     jobs: many,
     kills,
     restarts,
-  } = searched({ jobs: 100, kills: 2, restarts: 1 }, { jobs: 300, kills: 25, restarts: 4 });
+  } = searched({ jobs: 60, kills: 2, restarts: 1 }, { jobs: 300, kills: 25, restarts: 4 });
   const { server, place } = await machines.taking("chaos");
   await using _ = server;
   const { url } = server;
@@ -255,16 +256,17 @@ test("a worker that is told to stop gives its picture on: another one goes on fr
   });
   await using _ = server;
   const { url } = server;
-  const open = () => openEngine({ backend: "reference", model: MODEL, budgets });
-  await using first = machines.worker(place, { pretence: () => {} }, open);
-  const [asked] = await ask(url, job);
-  while ((await call<JobJson>(`${url}/api/jobs/${asked!.id}`)).step < 1) await delay(20);
+  const asked = { backend: "reference", model: MODEL, budgets } as const;
+  await using first = machines.worker(place, { pretence: () => {} }, () => openEngine(asked));
+  const [passed] = await ask(url, job);
+  while ((await call<JobJson>(`${url}/api/jobs/${passed!.id}`)).step < 1) await delay(20);
   await first.stop();
-  const given = await call<JobJson>(`${url}/api/jobs/${asked!.id}`);
+  const given = await call<JobJson>(`${url}/api/jobs/${passed!.id}`);
   assert.deepEqual([given.state, given.startedAt], ["queued", undefined]);
 
+  const open = () => openThreadlessEngine(asked);
   await using second = machines.worker(place, { pretence: () => {} }, open);
-  const done = await over(url, asked!.id);
+  const done = await over(url, passed!.id);
   assert.equal(done.state, "done");
   const bytes = new Uint8Array(await (await fetch(`${url}/api/assets/${done.asset}`)).arrayBuffer());
   await second.stop();

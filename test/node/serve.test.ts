@@ -9,6 +9,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { after, before, test } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
 import OpenAI from "openai";
 import { readPictureHeader } from "../../src/image/picture-header.ts";
 import { decodePng, encodePng } from "../../src/image/png.ts";
@@ -51,6 +52,9 @@ interface Refused {
   readonly error: { readonly code: string; readonly message: string };
 }
 
+const FLAT = fileURLToPath(new URL("../../fixtures/golden/flat", import.meta.url));
+/** What processes draw with. */
+const SMALL = ["--model", FLAT, "--backend", "reference"];
 const KEY = "0123456789abcdef0123";
 const OTHER_KEY = "fedcba98765432100000";
 /** What SOLVAY_STATE names for processes. */
@@ -468,14 +472,14 @@ test("H01: keys for any other address (E_NO_KEY), asked for on every route but h
 });
 
 test("kill -9 in the middle of a job loses nothing; a stopped server goes on from its last step, to the same picture", async () => {
-  const job = { prompt: "a lake at dawn", steps: 20, width: 64, height: 64, seed: 11 };
-  const first = new ServerProcess(folder);
+  const job = { prompt: "a lake at dawn", steps: 40, width: 64, height: 64, seed: 11 };
+  const first = new ServerProcess(folder, SMALL);
   let base = await first.url;
   const jobs = await ask(base, job, { count: 2 });
   await events(base, (type, data) => type === "step" && data.job === jobs[0]!.id, 0);
   assert.equal(await first.end("SIGKILL"), "SIGKILL");
 
-  const second = new ServerProcess(folder);
+  const second = new ServerProcess(folder, SMALL);
   base = await second.url;
   for (const { id } of jobs) assert.equal((await finished(base, id)).state, "done");
   const { json } = await call<{ pictures: { job: string }[] }>(`${base}/api/gallery?limit=200`);
@@ -485,11 +489,11 @@ test("kill -9 in the middle of a job loses nothing; a stopped server goes on fro
   const before = await events(
     base,
     (type, data) => type === "step" && data.job === again!.id && Number(data.step) < 30,
-    undefined,
+    0,
   );
   assert.equal(await second.end("SIGTERM"), 0);
 
-  const third = new ServerProcess(folder);
+  const third = new ServerProcess(folder, SMALL);
   base = await third.url;
   const done = await finished(base, again!.id);
   assert.equal(done.state, "done");

@@ -180,15 +180,15 @@ export async function pretendingServer({
   };
 }
 
-/** `solvay serve` as a process of its own, with the demo model on the CPU. */
+/** `solvay serve` as a process of its own. `args`: the demo model on the CPU, if nothing else is asked for. */
 export class ServerProcess {
   static readonly #all: ServerProcess[] = [];
   readonly child: ChildProcess;
   readonly #out = Promise.withResolvers<string>();
   #logs = "";
 
-  constructor(stateFolder: string, args: readonly string[] = []) {
-    const line = [MAIN, "serve", "--backend", "cpu", "--port", "0", ...args];
+  constructor(stateFolder: string, args: readonly string[] = ["--backend", "cpu"]) {
+    const line = [MAIN, "serve", "--port", "0", ...args];
     const env = { ...process.env, SOLVAY_STATE: stateFolder };
     ServerProcess.#all.push(this);
     this.child = spawn(process.execPath, line, { env, stdio: ["ignore", "pipe", "pipe"] });
