@@ -26,6 +26,9 @@ export interface PretendedEngine {
   readonly plan?: Engine["plan"] | undefined;
 }
 
+/** What the files of models hold that nobody has. */
+export const SAME_CONTENT = "the same";
+
 /** Of an engine that needs nothing. */
 const PRETENDED_PLAN: PlanReport = {
   ...{ machine: "pretended", basis: "made up", predictedMs: 60_000, loadedBytes: 0, weightBytes: 0 },

@@ -16,7 +16,7 @@ import { openEmbedded } from "../../src/server/queue/database.ts";
 import { prepareTables } from "../../src/server/queue/tables.ts";
 import { type ServeOptions, serve } from "../../src/server/serve.ts";
 import { StudioFiles } from "../../src/server/studio/studio-files.ts";
-import { type PretendedEngine, pretendingEngine } from "./pretending-engine.ts";
+import { type PretendedEngine, pretendingEngine, SAME_CONTENT } from "./pretending-engine.ts";
 
 const MAIN = fileURLToPath(new URL("../../src/cli/main.ts", import.meta.url));
 
@@ -66,9 +66,6 @@ export async function serverFolder(): Promise<string> {
   cpSync(ready, path.join(folder, "database"), { recursive: true });
   return folder;
 }
-
-/** What the files of models hold that nobody has. */
-export const SAME_CONTENT = "the same";
 
 export interface RunningServer extends AsyncDisposable {
   readonly url: string;

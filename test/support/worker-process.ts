@@ -1,8 +1,7 @@
 /** @file A worker as a process of its own, whose engine only pretends: WORKER is JSON of what it stands on. Ends by SIGTERM. */
 import "../../src/node/disposal.ts";
 import { runWorker, type WorkerOptions } from "../../src/server/worker-process.ts";
-import { pretendingEngine } from "./pretending-engine.ts";
-import { SAME_CONTENT } from "./server.ts";
+import { pretendingEngine, SAME_CONTENT } from "./pretending-engine.ts";
 
 type Told = Pick<WorkerOptions, "database" | "images" | "stateFolder" | "heartbeat">;
 

@@ -9,8 +9,8 @@ import { fileURLToPath } from "node:url";
 import type { Engine, GenerateJob } from "../../src/job/types.ts";
 import { runWorker } from "../../src/server/worker-process.ts";
 import { TestPostgres } from "./postgres.ts";
-import { pretendingEngine } from "./pretending-engine.ts";
-import { pretendingServer, type RunningServer, SAME_CONTENT } from "./server.ts";
+import { pretendingEngine, SAME_CONTENT } from "./pretending-engine.ts";
+import { pretendingServer, type RunningServer } from "./server.ts";
 
 const WORKER = fileURLToPath(new URL("./worker-process.ts", import.meta.url));
 /** Workers that die are missed soon. */

@@ -36,9 +36,18 @@ export async function work(parts: WorkerParts, signal: AbortSignal): Promise<voi
   const contents = await parts.contents();
   const offer = (): WorkerOffer => ({ models: holder.models, contents, info: holder.info });
   const id = await patiently(() => entries.enter(offer()), { patienceMs: PATIENCE_MS, signal });
+  let sign: Promise<void> | undefined;
+  const giveSign = async () => {
+    try {
+      await entries.seen(id, offer());
+      await claims.endRefused();
+    } catch (error) {
+      onTrouble("no sign of life can be given", error);
+    }
+    sign = undefined;
+  };
   const beat = setInterval(() => {
-    const seen = entries.seen(id, offer()).then(() => claims.endRefused());
-    seen.catch((error: unknown) => onTrouble("no sign of life can be given", error));
+    sign ??= giveSign();
   }, touchMs);
   try {
     await holder.hold(holder.models[0]!);
@@ -47,6 +56,8 @@ export async function work(parts: WorkerParts, signal: AbortSignal): Promise<voi
     await drawAll({ ...parts, worker: id }, holder, contents, signal);
   } finally {
     clearInterval(beat);
+    // One that came after the end would bring the entry back.
+    await sign;
     await entries.leave(id).catch(() => {});
   }
 }
