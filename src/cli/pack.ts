@@ -1,12 +1,13 @@
 /** @file `solvay pack`: the UNet of a folder (or one safetensors file) as an LZR2 artifact, lossless or smaller. */
 
+import { open } from "node:fs/promises";
 import { type Command, Option } from "commander";
-import type { Lzr2Mode } from "../container/lzr2-writer.ts";
+import { LZR2_SIGNATURE, type Lzr2Mode } from "../container/lzr2-writer.ts";
 import { UsageError } from "../errors.ts";
 import { byteCount } from "../ledger/byte-text.ts";
 import { type PackTotals, packModel } from "../library/pack.ts";
 import { type CliContext, interruptible, libraryOf } from "../terminal/context.ts";
-import { checkOutput } from "../terminal/output-file.ts";
+import { checkOutput, type Target } from "../terminal/output-file.ts";
 
 interface PackOptions {
   readonly output: string;
@@ -34,7 +35,9 @@ export function addPack(program: Command, context: CliContext): void {
 async function pack(context: CliContext, model: string, options: PackOptions, signal: AbortSignal): Promise<void> {
   const mode = packMode(options);
   const library = libraryOf(context);
-  await checkOutput({ shown: options.output, file: library.absolute(options.output) });
+  const target = { shown: options.output, file: library.absolute(options.output) };
+  await checkOutput(target);
+  await requireNoOther(target);
   const totals = await packModel(library, { model, output: options.output, mode }, signal);
   if (options.json) {
     context.stdout.write(`${JSON.stringify({ file: options.output, ...totals })}\n`);
@@ -44,6 +47,26 @@ async function pack(context: CliContext, model: string, options: PackOptions, si
   context.stdout.write(
     `${options.output}: ${tensors} tensors, ${byteCount(bytes)}, ${overlayRows} overlay rows; ${exactness(mode, totals)}\n`,
   );
+}
+
+/** Throws UsageError where something else than an artifact would be replaced: such as the very weights that are read. */
+async function requireNoOther({ shown, file }: Target): Promise<void> {
+  const start = await readFirst(file, LZR2_SIGNATURE.length);
+  if (start.length === 0 || start.equals(Buffer.from(LZR2_SIGNATURE))) return;
+  const problem = "is there and is no LZR2 artifact, and only artifacts are replaced";
+  throw new UsageError({ code: "E_OUTPUT", subject: shown, problem, next: "give another name that ends in .lzr2" });
+}
+
+/** Up to `count` bytes from the start; none of a file that isn't there. */
+async function readFirst(file: string, count: number): Promise<Buffer> {
+  try {
+    await using opened = await open(file);
+    const { buffer, bytesRead } = await opened.read(Buffer.alloc(count), 0, count, 0);
+    return buffer.subarray(0, bytesRead);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return Buffer.alloc(0);
+    throw error;
+  }
 }
 
 function exactness(

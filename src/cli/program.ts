@@ -30,7 +30,9 @@ import { addVerify } from "./verify.ts";
 import { addWorker } from "./worker.ts";
 
 /** Runs one command line (without node and script). Resolves to the exit code and never rejects. */
-export async function runCli(argv: readonly string[], context: CliContext): Promise<number> {
+export async function runCli(line: readonly string[], context: CliContext): Promise<number> {
+  // pnpm hands the dashes on that npm takes away: `pnpm start -- --model X`.
+  const argv = line[0] === "--" ? line.slice(1) : line;
   let held = "";
   const program = createProgram(context, (text) => (held = text));
   try {

@@ -90,6 +90,7 @@ const FLOATS: ReadonlySet<string> = new Set(["f16", "bf16", "f32", "f64"]);
 /** Throws ArtifactError `E_PACK` for a file of another layout, or with tensors that LZR2 can't hold. */
 function requirePackable(file: string, table: TensorTable): void {
   const refuse = (problem: string, next: string) => new ArtifactError({ code: "E_PACK", subject: file, problem, next });
+  if (table.size === 0) throw refuse("it holds no tensors", "give a file with a UNet's weights, or a model folder");
   for (const { name, dtype, shape } of table.values()) {
     const shown = JSON.stringify(name.slice(0, 120));
     const next = "give a file with a UNet's weights alone";

@@ -150,6 +150,12 @@ test("a name asks for a format by how it ends, whatever it is else; no picture t
   }
 });
 
+test("dashes before everything are those that npm would have taken", async () => {
+  const fake = fakeContext({ cwd: folder() });
+  assert.equal(await runCli(["--", "generate", "x", "--steps", "3"], fake.context), 0, fake.err());
+  assert.equal(fake.jobs[0]?.steps, 3);
+});
+
 test("an option of other programs, the start of one, or an argument as one: what to write is said", async () => {
   for (const [line, next] of [
     ["generate x --num-inference-steps 3", "write --steps <n>"],

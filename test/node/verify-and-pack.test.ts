@@ -1,6 +1,15 @@
 /** @file `inspect`, `verify` and `pack`: what they say of files, those that are something else than they seem among them. */
 import assert from "node:assert/strict";
-import { copyFileSync, cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import {
+  copyFileSync,
+  cpSync,
+  linkSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { test } from "node:test";
@@ -152,6 +161,28 @@ test("pack says how many weights fp16 could not hold; --lossless and --overlay e
   assert.equal(await runCli(["pack", "w.safetensors", "-o", "no/x.lzr2"], nowhere.context), 2);
   assert.match(nowhere.err(), /E_OUTPUT .*its folder does not exist/);
   assert.deepEqual(readdirSync(cwd).sort(), ["w.lzr2", "w.safetensors"]);
+});
+
+test("pack replaces artifacts alone, never the weights that it reads; what holds no tensors is no UNet", async () => {
+  const cwd = folder();
+  const file = encodeSafetensors([{ name: "w", dtype: "f32", shape: [1], bytes: new Uint8Array(4) }]);
+  const weights = path.join(cwd, "w.safetensors");
+  writeFileSync(weights, file);
+  linkSync(weights, path.join(cwd, "same.lzr2"));
+  writeFileSync(path.join(cwd, "empty.lzr2"), "");
+  writeFileSync(path.join(cwd, "none.safetensors"), encodeSafetensors([]));
+  for (const [source, output, told] of [
+    ["w.safetensors", "w.safetensors", /^2 E_OUTPUT w\.safetensors: .*no LZR2 artifact/],
+    ["w.safetensors", "same.lzr2", /^2 E_OUTPUT same\.lzr2: /],
+    ["none.safetensors", "new.lzr2", /^3 E_PACK none\.safetensors: it holds no tensors/],
+    ["w.safetensors", "empty.lzr2", /^0 $/],
+    ["w.safetensors", "empty.lzr2", /^0 $/],
+  ] as const) {
+    const fake = fakeContext({ cwd });
+    const exitCode = await runCli(["pack", source, "-o", output], fake.context);
+    assert.match(`${exitCode} ${fake.err()}`, told);
+  }
+  assert.deepEqual(readFileSync(weights), Buffer.from(file));
 });
 
 test("verify holds a lone weight file against the network it is of, in one JSON document", async () => {
