@@ -3,8 +3,8 @@ import assert from "node:assert/strict";
 import { rm } from "node:fs/promises";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
-import { openEngine } from "../../../src/node.ts";
 import { pretendingServer, serverFolder } from "../../support/server.ts";
+import { openThreadlessEngine } from "../../support/threadless-engine.ts";
 import { assertAccessible, type StudioUnderTest } from "./harness.ts";
 import { drop } from "./recall.ts";
 
@@ -17,7 +17,7 @@ export function firstMinuteTests(studio: () => StudioUnderTest): void {
     const start = (port = 0) =>
       pretendingServer({
         ...{ folder, port, studio: true, models: new Map([["demo", { upscalerDir: UPSCALERS }]]) },
-        engine: () => openEngine({ backend: "cpu", upscalerDir: UPSCALERS }),
+        engine: () => openThreadlessEngine({ backend: "cpu", upscalerDir: UPSCALERS }),
       });
     let server = await start();
     t.after(() => server[Symbol.asyncDispose]());

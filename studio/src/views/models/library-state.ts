@@ -26,14 +26,21 @@ export async function refreshLibrary(): Promise<void> {
 export function followLibrary(onFailure: (error: unknown) => void): () => void {
   let timer: ReturnType<typeof setTimeout> | undefined;
   let over = false;
-  const look = async () => {
-    await refreshLibrary().catch(onFailure);
+  const wait = () => {
     const isOpen = ({ state }: Library["imports"][number]) => state === "waiting" || state === "running";
+    clearTimeout(timer);
     if (!over) timer = setTimeout(look, library.peek()?.imports.some(isOpen) ? IMPORTING_MS : IMPORTING_MS * 10);
   };
+  const look = async () => {
+    await refreshLibrary().catch(onFailure);
+    wait();
+  };
+  // An import that begins is not waited for as long as a change that nobody asked for.
+  const forget = library.subscribe(wait);
   void look();
   return () => {
     over = true;
+    forget();
     clearTimeout(timer);
   };
 }
