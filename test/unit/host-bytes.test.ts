@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
+import { composeEngine } from "../../src/engine/engine.ts";
 import { encoded } from "../../src/engine/picture-file.ts";
 import { readJob } from "../../src/engine/read-job.ts";
 import type { PictureWriter } from "../../src/image/picture-writer.ts";
@@ -14,6 +15,7 @@ import { controlHostBytes } from "../../src/models/sdxl/stage-controls.ts";
 import { Upscaling } from "../../src/models/upscaling.ts";
 import { openFileFolder } from "../../src/node/files/file-folder.ts";
 import { openUpscaler } from "../../src/node/upscaler-files.ts";
+import type { ImportBudget } from "../../src/store/import/import-types.ts";
 import { openSdxlFolder } from "../sdxl-folder.ts";
 
 const checkpoint = await openSdxlFolder(fileURLToPath(new URL("../../fixtures/golden/flat", import.meta.url)));
@@ -203,6 +205,36 @@ test("what is held beside a plan's phases passes the ledger: pictures while they
   const short = ledgerOf(peakBytes - 1);
   await assert.rejects(reading(short), { code: "E_RAM" });
   for (const ledger of [prepared, short]) assert.deepEqual(ledger.held(), []);
+});
+
+test("an import within an engine has the engine's budget, of which the process has its part already", async () => {
+  const stop = new Error("enough");
+  for (const [sharesHostMemory, memory] of [
+    [true, "device"],
+    [false, "ram"],
+  ] as const) {
+    let budget: ImportBudget | undefined;
+    const store = { folder: "s", fs: { freeBytes: async () => 7000 } };
+    const model = {
+      open: async ({ importBudget }: { readonly importBudget: (of: unknown) => Promise<ImportBudget> }) => {
+        budget = await importBudget(store);
+        throw stop;
+      },
+    };
+    const compute = { device: { sharesHostMemory, async [Symbol.asyncDispose]() {} }, machine: {} };
+    const host = { processBytes: 300, resolveBudgets: () => ({ deviceBytes: 5000, ramBytes: 1000 }), now: () => 0 };
+    await assert.rejects(composeEngine({ compute, model, host, budgets: {} } as never), stop);
+    const states = (["device", "ram", "disk"] as const).map((tier) => budget!.ledger.state(tier));
+    assert.deepEqual(
+      states.map(({ budgetBytes, usedBytes }) => [budgetBytes, usedBytes]),
+      [
+        [5000, 0],
+        [1000, 300],
+        [7000, 0],
+      ],
+    );
+    assert.equal(budget!.memory, memory);
+  }
 });
 
 /** A graph of these inputs, each of which it gives back. */

@@ -1,6 +1,7 @@
 /** @file Previews of latents: the linear map as PyTorch computes it, and the events that carry them. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { PictureEvents } from "../../src/engine/picture-events.ts";
 import { latentPreview } from "../../src/image/latent-preview.ts";
 import { strip } from "../../src/image/strip.ts";
 import { SDXL_LATENT_COLOURS } from "../../src/models/sdxl/base.ts";
@@ -68,4 +69,23 @@ test("pictures beside one another: each in its place from the top on, black belo
   assert.deepEqual([width, height], [3, 2]);
   const firsts = Array.from({ length: 6 }, (_, pixel) => rgb[3 * pixel]);
   assert.deepEqual(firsts, [1, 2, 2, 1, 0, 0]);
+});
+
+test("a network shows every so many steps, and the last, whatever their number; who didn't ask is shown nothing", async () => {
+  const shownAt = async (steps: number, everySteps: number, previews = true) => {
+    const context = { runtime: { telemetry: { loaded: { bytes: 0, ms: 0 } }, checkpoint: {} }, now: () => 0 };
+    const told = new PictureEvents(context as never, {} as never, {} as never, { previews, jobFiles: {} }, 0);
+    const shown: number[] = [];
+    for (let step = 1; step <= steps; step++) {
+      const previewing = { everySteps, decode: async () => shown.push(step) };
+      const stage = { previewing, latentShape: [1, 4, 2, 2] };
+      await told.onClean?.(new Float32Array(16), { stage, phase: {}, step, steps } as never);
+    }
+    return shown;
+  };
+  assert.deepEqual(await shownAt(7, 3), [3, 6, 7]);
+  assert.deepEqual(await shownAt(6, 3), [3, 6]);
+  assert.deepEqual(await shownAt(2, 5), [2]);
+  assert.deepEqual(await shownAt(3, 1), [1, 2, 3]);
+  assert.deepEqual(await shownAt(3, 1, false), []);
 });
