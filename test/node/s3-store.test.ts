@@ -99,6 +99,28 @@ test("requests are signed as AWS says, with the region, the session and the hash
   assert.deepEqual(seen, [`PUT ${rest}`, `GET ${rest}`, `DELETE ${rest}`, `GET ${rest}`]);
 });
 
+test("a bucket that sends elsewhere is not followed: nobody else gets what was signed", async () => {
+  const elsewhere: string[] = [];
+  const other = createServer((request, answer) => {
+    elsewhere.push(`${request.method} ${request.headers.authorization ?? ""}`);
+    answer.end("other bytes");
+  });
+  const sending = createServer((_, answer) => {
+    answer.writeHead(307, { location: `http://127.0.0.1:${(other.address() as AddressInfo).port}/x` }).end();
+  });
+  for (const server of [other, sending]) await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  try {
+    const env = { ...bucket.env, AWS_ENDPOINT_URL: `http://127.0.0.1:${(sending.address() as AddressInfo).port}` };
+    const redirected = await s3Store("s3://pictures", env);
+    await assert.rejects(redirected.get("a.png"), { code: "E_BUCKET" });
+    await assert.rejects(redirected.put("a.png", [bytes("x")]), { code: "E_BUCKET" });
+    await assert.rejects(redirected.remove("a.png"), { code: "E_BUCKET" });
+    assert.deepEqual(elsewhere, []);
+  } finally {
+    for (const server of [other, sending]) server.close();
+  }
+});
+
 test("E_BUCKET: wrong keys, no such bucket, no server; E_BUCKET_KEYS, E_USAGE: what it was told", async () => {
   const wrong = await s3Store(`s3://${bucket.name}`, { ...bucket.env, AWS_ACCESS_KEY_ID: "another" });
   for (const work of [() => wrong.put("x.png", [bytes("x")]), () => wrong.get("x.png"), () => wrong.remove("x.png")]) {

@@ -22,6 +22,10 @@ before(() => {
   writeFileSync(path.join(cwd, "secret.txt"), "secret\n");
   symlinkSync(path.join(cwd, "secret.txt"), path.join(cwd, "cards/link.txt"));
   symlinkSync("size.txt", path.join(cwd, "cards/inner.txt"));
+  // A folder beside it whose name begins alike.
+  mkdirSync(path.join(cwd, "cards-of-others"));
+  writeFileSync(path.join(cwd, "cards-of-others/x.txt"), "secret\n");
+  symlinkSync(path.join(cwd, "cards-of-others/x.txt"), path.join(cwd, "cards/beside.txt"));
   writeFileSync(path.join(cwd, "cards/large.txt"), Buffer.alloc(4 * 1024 ** 2 + 1, "x"));
   writeFileSync(path.join(cwd, "cards/latin.txt"), Buffer.from([0xe9, 0x0a]));
 });
@@ -84,6 +88,7 @@ test("nothing is read from outside the folder, and each refusal is one error", a
     ["a\0b", /that is no name/],
     ["none", /there is no file none\.txt/],
     ["link", /outside the folder/],
+    ["beside", /outside the folder/],
     ["large", /too large \(found 4194305 bytes, allowed 4194304\)/],
     ["latin", /no UTF-8/],
   ] as const) {

@@ -125,3 +125,18 @@ test("a picture gives the sides that a job doesn't name: too large a one is refu
   assert.equal((await ask({ width: 512, height: 512 }, 2056, 2056)).length, 1);
   assert.equal((await ask({ width: 512 }, 4096, 2048)).length, 1);
 });
+
+test("texts that no database holds are refused, in whatever field and however deep", () => {
+  for (const bad of ["a \0 b", "\ud800", "x\udc00y"]) {
+    for (const [field, value] of [
+      ["prompt", bad],
+      ["negativePrompt", bad],
+      ["hiresPrompt", bad],
+      ["embeddings", ["fine", bad]],
+    ] as const) {
+      const job = { prompt: "a", ...(field === "hiresPrompt" && { hiresScale: 2 }), [field]: value };
+      assert.throws(() => checkServed(job), { code: "E_JOB", subject: field }, `${field} ${JSON.stringify(bad)}`);
+    }
+  }
+  assert.equal(checkServed({ prompt: "a \u{1f98a} fox\n" }).prompt, "a \u{1f98a} fox\n");
+});
