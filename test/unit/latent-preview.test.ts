@@ -74,7 +74,7 @@ test("pictures beside one another: each in its place from the top on, black belo
 test("a network shows every so many steps, and the last, whatever their number; who didn't ask is shown nothing", async () => {
   const shownAt = async (steps: number, everySteps: number, previews = true) => {
     const context = { runtime: { telemetry: { loaded: { bytes: 0, ms: 0 } }, checkpoint: {} }, now: () => 0 };
-    const told = new PictureEvents(context as never, {} as never, {} as never, { previews, jobFiles: {} }, 0);
+    const told = new PictureEvents(context as never, {} as never, {} as never, { previews } as never, 0);
     const shown: number[] = [];
     for (let step = 1; step <= steps; step++) {
       const previewing = { everySteps, decode: async () => shown.push(step) };
