@@ -20,6 +20,7 @@ const LONG = [
   "node/budgets",
   "node/package",
   "node/webgpu-recovery",
+  "backend/webgpu",
   "node/single-file-kinds",
   "node/picture-jobs",
   "node/serve-postgres",
@@ -27,14 +28,12 @@ const LONG = [
   "node/import",
   "node/single-file",
   "node/resume",
-  "golden/sampler-pictures",
   "golden/pipeline",
   "node/again",
   "backend/webgpu-faults",
   "node/bench",
   "golden/pictures",
   "node/no-telemetry",
-  "backend/webgpu",
 ].map((name) => `test/${name}.test.ts`);
 
 const root = path.resolve(import.meta.dirname, "..");
