@@ -14,6 +14,7 @@ import type { Engine } from "../../src/job/types.ts";
 import { createFile, renamePatiently, replaceFile, syncFolder } from "../../src/node/disk/atomic-file.ts";
 import { interruptible } from "../../src/terminal/context.ts";
 import { describeFailure, reportFailure, systemProblem } from "../../src/terminal/failure.ts";
+import { savePicture } from "../../src/terminal/output-file.ts";
 import { type FakeContext, type FakeOptions, fakeContext, runFake } from "./fake-context.ts";
 import { namedAt, traceFiles, unsyncedBefore } from "./file-trace.ts";
 
@@ -353,4 +354,19 @@ test("plan asks for the job, the machine and the budgets that were given", async
   assert.deepEqual([fake.opened[0]?.backend, fake.opened[0]?.budgets], ["reference", undefined]);
   assert.equal(await runCli(line, { ...fake.context, openEngine }), 0);
   assert.deepEqual(fake.opened[1]?.budgets, { vram: { bytes: 2 ** 32 } });
+});
+
+test("a picture that can't be saved as it was named is kept in the working folder, under a number that is free", async () => {
+  const cwd = folder();
+  writeFileSync(path.join(cwd, "output_004.png"), "there");
+  const target = { shown: "gone/a.png", file: path.join(cwd, "gone", "a.png") };
+  const kept = path.join(cwd, "output_005.jpg");
+  const picture = { bytes: Uint8Array.of(1, 2, 3), format: "jpeg" } as const;
+  await assert.rejects(savePicture(cwd, target, picture), (error: UsageError) => {
+    assert.equal(error.code, "E_OUTPUT");
+    assert.ok(error.problem.endsWith(`saved as ${kept}`), error.problem);
+    return true;
+  });
+  assert.deepEqual([...readFileSync(kept)], [1, 2, 3]);
+  assert.deepEqual(readdirSync(cwd).toSorted(), ["output_004.png", "output_005.jpg"]);
 });

@@ -114,6 +114,43 @@ test("claims and events", async (t) => {
     await queue.cancel(id);
   });
 
+  await t.test("an idempotency key stands for itself alone, whatever is in it (E_IDEMPOTENCY)", async () => {
+    const ask = async (idempotencyKey: string, prompt: string) => {
+      const job = { job: { prompt }, model: "a", hash: prompt, askedHash: prompt };
+      return (await queue.submit([job], { owner: "kim", idempotencyKey }))[0]!.id;
+    };
+    const first = await ask("axb", "one");
+    assert.equal(await ask("axb", "one"), first);
+    await assert.rejects(ask("axb", "two"), { code: "E_IDEMPOTENCY" });
+    const others = [await ask("a%b", "three"), await ask("a_b", "four")];
+    assert.equal(new Set([first, ...others]).size, 3);
+    for (const id of [first, ...others]) await queue.cancel(id);
+  });
+
+  await t.test("a job is for workers that have its very model, and have not refused it", async () => {
+    const asked = async (content?: string) => {
+      const job = { job: { prompt: "c" }, model: "a", hash: "c", askedHash: "c", ...(content && { content }) };
+      return (await queue.submit([job], { owner: "" }))[0]!.id;
+    };
+    const claimed = async (contents: Readonly<Record<string, string>>, by = worker, models = ["a"]) =>
+      (await claims.claim({ models, contents, worker: by }))?.record.id;
+    const meant = await asked("1");
+    assert.equal(await claimed({ a: "2" }), undefined);
+    assert.equal(await claimed({ a: "1" }, worker, ["b"]), undefined);
+    assert.equal(await claimed({ a: "1" }), meant);
+    await queue.cancel(meant);
+    const any = await asked();
+    assert.equal(await claimed({ a: "2" }), any);
+    await queue.cancel(any);
+    const other = await new WorkerEntries(database).enter({ models: ["a"], contents: {} });
+    const refused = await asked();
+    await claims.refuse((await next())!, worker, { code: "E_VRAM", message: "too small" });
+    assert.equal(await stateOf(refused), "queued");
+    assert.equal(await claimed({}), undefined);
+    assert.equal(await claimed({}, other), refused);
+    await queue.cancel(refused);
+  });
+
   await t.test(
     "keys take turns, whoever asked first; a key has its share, which is inclusive (E_QUEUE_SHARE)",
     async () => {
