@@ -57,7 +57,7 @@ test("a union that is not told the kind of its picture, or one that it doesn't k
   const engine = await engineOf({ model: pathOf("golden/deep"), backend: "cpu" });
   for (const [mode, words] of [
     [undefined, /E_CONTROL .*union: it looks at several kinds of pictures, and none was named/],
-    ["12", /E_JOB controls: /],
+    ["12", /E_JOB controls\[0\]\.mode: /],
   ] as const) {
     const control = { file: pathOf("controls/union"), image: pathOf("from-pictures/init.png"), ...(mode && { mode }) };
     const drawn = async () => {
