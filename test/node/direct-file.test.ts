@@ -78,6 +78,8 @@ async function writeAndCompare(path: string, direct: DirectWriter | undefined): 
   const largestBytes = 80_000;
   const layouts = layoutOf();
   const file: StoreFile = await NODE_FS.open(path, "edit");
+  await using opened = new AsyncDisposableStack();
+  opened.defer(() => file.close());
   const ring = new WeightRing(largestBytes, direct?.memory ?? new Uint8Array(ringBytes(largestBytes)));
   const placed = new PlacedFile(new PartFile(file, direct), layouts);
   await file.truncate(placed.endByte);
@@ -94,7 +96,6 @@ async function writeAndCompare(path: string, direct: DirectWriter | undefined): 
     inUse.push(placed.write(place.startByte, bytes).then(() => ring.give(weights.fill(0xdead))));
   }
   await placed.written();
-  await file.close();
   const expected = new Uint16Array(placed.endByte / 2);
   for (const [i, tensor] of layouts[0]!.tensors.entries()) {
     const start = (placed.starts[0]! + tensor.offsetBytes) / 2;
