@@ -65,7 +65,15 @@ export function wrongMethod(method: string, allowed: readonly string[]): Refusal
   return new Refusal(405, { code: "E_METHOD", problem, next: "use one of those" }, allowed);
 }
 
-/** Refuses what stands beside a job, or an upscale, that there is not. `others`: what was left of the body. Throws Refusal. */
+/** Refuses fields of a body that there are not. Throws Refusal. */
+export function requireOnly(body: object, allowed: readonly string[]): void {
+  const unknown = Object.keys(body).find((name) => !allowed.includes(name));
+  if (unknown === undefined) return;
+  const problem = `there is no such field here (there are ${allowed.join(", ")})`;
+  throw new Refusal(400, { code: "E_BODY", subject: unknown.slice(0, 60), problem, next: "leave it out" });
+}
+
+/** The same for what stands beside a job, or an upscale. Throws Refusal. */
 export function requireNoOthers(others: object, what: "job" | "upscale", allowed: readonly string[]): void {
   const [unknown] = Object.keys(others);
   if (unknown === undefined) return;

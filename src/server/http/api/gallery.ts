@@ -14,7 +14,7 @@ import {
 import type { Services } from "../../services.ts";
 import { CHANGED, GALLERY, GALLERY_INDEX } from "../answers.ts";
 import { jsonOf, MAX_JSON_BYTES } from "../bodies.ts";
-import { notFound, Refusal } from "../failures.ts";
+import { notFound, Refusal, requireOnly } from "../failures.ts";
 import { type Parameter, type Route, type RouteContext, wholeOf } from "../route.ts";
 
 const MAX_ID = 1e15;
@@ -44,20 +44,21 @@ export function galleryRoutes(services: Services): readonly Route[] {
   const change = (
     name: string,
     summary: string,
+    more: JsonObject,
     what: (ids: readonly number[], body: JsonObject) => Promise<JsonObject>,
-  ) => ({
-    ...({ method: "post", path: `/api/gallery/${name}`, summary, answer: CHANGED } as const),
-    async handle(context: RouteContext) {
-      const body = await jsonOf(context, MAX_JSON_BYTES);
-      return context.json(await what(idsOf(body.ids), body));
-    },
-  });
-  const idsBody = (more: JsonObject = {}) => ({
-    schema: {
-      ...{ type: "object", properties: { ids: IDS, ...more }, required: ["ids", ...Object.keys(more)] },
-      additionalProperties: false,
-    },
-  });
+  ) => {
+    const properties: JsonObject = { ids: IDS, ...more };
+    const names = Object.keys(properties);
+    return {
+      ...({ method: "post", path: `/api/gallery/${name}`, summary, answer: CHANGED } as const),
+      body: { schema: { type: "object", properties, required: names, additionalProperties: false } },
+      async handle(context: RouteContext) {
+        const body = await jsonOf(context, MAX_JSON_BYTES);
+        requireOnly(body, names);
+        return context.json(await what(idsOf(body.ids), body));
+      },
+    };
+  };
   return [
     {
       ...{ method: "get", path: "/api/gallery", summary: "The pictures that were drawn, the newest first" },
@@ -119,25 +120,21 @@ export function galleryRoutes(services: Services): readonly Route[] {
         return new Response(bytes, { headers });
       },
     },
-    {
-      ...change("favourite", "Mark pictures as favourites, or not any more", async (ids, { favourite }) => {
+    change(
+      "favourite",
+      "Mark pictures as favourites, or not any more",
+      { favourite: { type: "boolean" } },
+      async (ids, { favourite }) => {
         if (typeof favourite !== "boolean") throw wrong("favourite", "true or false is wanted");
         return { changed: await markFavourite(database, ids, favourite) };
-      }),
-      body: idsBody({ favourite: { type: "boolean" } }),
-    },
-    {
-      ...change("delete", `Delete pictures, which can be brought back for ${KEPT_DAYS} days`, async (ids) => {
-        return { changed: await deletePictures(database, ids), keptDays: KEPT_DAYS };
-      }),
-      body: idsBody(),
-    },
-    {
-      ...change("restore", "Bring deleted pictures back", async (ids) => {
-        return { changed: await restorePictures(database, ids) };
-      }),
-      body: idsBody(),
-    },
+      },
+    ),
+    change("delete", `Delete pictures, which can be brought back for ${KEPT_DAYS} days`, {}, async (ids) => {
+      return { changed: await deletePictures(database, ids), keptDays: KEPT_DAYS };
+    }),
+    change("restore", "Bring deleted pictures back", {}, async (ids) => {
+      return { changed: await restorePictures(database, ids) };
+    }),
   ];
 }
 

@@ -12,7 +12,7 @@ import { previewPng } from "../../work/previews.ts";
 import { checkServed, MAX_COUNT, SERVED_LIMITS } from "../../work/served-job.ts";
 import { JOB, JOBS, WORKERS } from "../answers.ts";
 import { jsonOf, MAX_JSON_BYTES, MAX_PICTURE_BODY_BYTES } from "../bodies.ts";
-import { notFound, Refusal, requireNoOthers } from "../failures.ts";
+import { notFound, Refusal, requireNoOthers, requireOnly } from "../failures.ts";
 import { type Parameter, type Route, type RouteContext, wholeOf } from "../route.ts";
 import { eventStream, type SentEvent } from "../sse.ts";
 
@@ -167,7 +167,9 @@ export function jobRoutes(services: Services): readonly Route[] {
         },
       },
       async handle(context) {
-        const { priority } = await jsonOf(context, MAX_JSON_BYTES);
+        const body = await jsonOf(context, MAX_JSON_BYTES);
+        requireOnly(body, ["priority"]);
+        const { priority } = body;
         const number = within("priority", priority, -MAX_PRIORITY, MAX_PRIORITY);
         return await found(context, (id) => queue.prioritise(id, number));
       },
@@ -184,7 +186,9 @@ export function jobRoutes(services: Services): readonly Route[] {
         },
       },
       async handle(context) {
-        const { before } = await jsonOf(context, MAX_PICTURE_BODY_BYTES);
+        const body = await jsonOf(context, MAX_JSON_BYTES);
+        requireOnly(body, ["before"]);
+        const { before } = body;
         if (before !== null && typeof before !== "string") {
           const problem = "a job's id is wanted, or null";
           throw new Refusal(400, { code: "E_JOB", subject: "before", problem, next: "name the job that comes next" });

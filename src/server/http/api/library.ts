@@ -6,7 +6,7 @@ import { smallPicture } from "../../pictures/thumbnails.ts";
 import type { Services } from "../../services.ts";
 import { IMPORT, LIBRARY } from "../answers.ts";
 import { jsonOf, MAX_JSON_BYTES } from "../bodies.ts";
-import { notFound, Refusal } from "../failures.ts";
+import { notFound, Refusal, requireOnly } from "../failures.ts";
 import type { Route } from "../route.ts";
 
 export function libraryRoutes(services: Services): readonly Route[] {
@@ -64,7 +64,9 @@ export function libraryRoutes(services: Services): readonly Route[] {
         },
       },
       async handle(context) {
-        const { model } = await jsonOf(context, MAX_JSON_BYTES);
+        const body = await jsonOf(context, MAX_JSON_BYTES);
+        requireOnly(body, ["model"]);
+        const { model } = body;
         const own = typeof model === "string" ? ownFiles(model) : undefined;
         if (own) return context.json(imports.begin(String(model), own), 202);
         const known = (await cached()).find(({ id }) => id === model);

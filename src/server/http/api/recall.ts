@@ -3,7 +3,7 @@ import { recallOf, recallOfText } from "../../pictures/recall.ts";
 import { drawingInfo, type Services } from "../../services.ts";
 import { RECALLED } from "../answers.ts";
 import { bytesOf, jsonOf, MAX_JSON_BYTES, MAX_PICTURE_BODY_BYTES } from "../bodies.ts";
-import { notFound, Refusal } from "../failures.ts";
+import { notFound, Refusal, requireOnly } from "../failures.ts";
 import type { Route } from "../route.ts";
 
 /** What pictures are sent as. */
@@ -38,7 +38,9 @@ export function recallRoutes(services: Services): readonly Route[] {
         },
       },
       async handle(context) {
-        const { text } = await jsonOf(context, MAX_JSON_BYTES);
+        const body = await jsonOf(context, MAX_JSON_BYTES);
+        requireOnly(body, ["text"]);
+        const { text } = body;
         if (typeof text !== "string") {
           const problem = "a text is wanted";
           throw new Refusal(400, { code: "E_BODY", subject: "text", problem, next: 'send {"text": "..."}' });

@@ -5,7 +5,7 @@ import { keepSettings, keptSettings, SETTING_LIMITS, SETTING_NAME } from "../../
 import type { Services } from "../../services.ts";
 import { SETTINGS } from "../answers.ts";
 import { jsonOf, MAX_JSON_BYTES } from "../bodies.ts";
-import { Refusal } from "../failures.ts";
+import { Refusal, requireOnly } from "../failures.ts";
 import type { Route } from "../route.ts";
 
 export function settingRoutes({ database }: Services): readonly Route[] {
@@ -32,7 +32,9 @@ export function settingRoutes({ database }: Services): readonly Route[] {
         },
       },
       async handle(context) {
-        const { settings } = await jsonOf(context, MAX_JSON_BYTES);
+        const body = await jsonOf(context, MAX_JSON_BYTES);
+        requireOnly(body, ["settings"]);
+        const { settings } = body;
         if (!isJsonObject(settings)) {
           const problem = "an object of values by name is wanted";
           throw new Refusal(400, { code: "E_SETTING", subject: "settings", problem, next: "send such an object" });
