@@ -60,6 +60,65 @@ test("a refusal by a device that works stays what it is", async () => {
   assert.equal(await new DeviceHealth().guard(Promise.reject(refusal)).catch((error: unknown) => error), refusal);
 });
 
+test("whatever the order of answer and loss, the first loss is what all who wait or ask hear", async () => {
+  const later = lostError("unknown", "another");
+  const turn = () => new Promise((next) => setImmediate(next));
+  const never = new Promise<string>(() => undefined);
+  const outcomes: Readonly<Record<string, (health: DeviceHealth) => Promise<unknown>>> = {
+    "in the turn of the answer": (health) => {
+      const { promise, resolve } = Promise.withResolvers<string>();
+      const guarded = health.guard(promise);
+      resolve("an answer");
+      health.fail(lost);
+      return guarded;
+    },
+    "before the question": (health) => {
+      health.fail(lost);
+      return health.guard(never);
+    },
+    "before a question that is answered": (health) => {
+      health.fail(lost);
+      return health.guard(Promise.resolve("an answer"));
+    },
+    "while nobody answers": (health) => {
+      const guarded = health.guard(never);
+      health.fail(lost);
+      return guarded;
+    },
+    "before a refusal": (health) => {
+      health.fail(lost);
+      return health.guard(Promise.reject(new Error("no")));
+    },
+    "a turn after a refusal": async (health) => {
+      const guarded = health.guard(Promise.reject(new Error("no")));
+      setImmediate(() => health.fail(lost));
+      return await guarded;
+    },
+  };
+  for (const [when, outcome] of Object.entries(outcomes)) {
+    const told: unknown[] = [];
+    const health = new DeviceHealth(1e6, (failure) => told.push(failure));
+    const silence = turn().then(turn).then(turn).then(turn);
+    const heard = await Promise.race([outcome(health).catch((error: unknown) => error), silence.then(() => "nothing")]);
+    assert.equal(heard, lost, when);
+    health.fail(later);
+    assert.equal(health.failure, lost, when);
+    assert.deepEqual(told, [lost], when);
+  }
+});
+
+test("silence is looked at in ten ticks: a computer that slept through one has not waited for all", async (t) => {
+  t.mock.timers.enable({ apis: ["setInterval"] });
+  const health = new DeviceHealth(1000);
+  const unanswered = health.answer(new Promise(() => undefined)).catch((error: unknown) => error);
+  for (let tick = 1; tick <= 10; tick++) {
+    assert.equal(health.failure, undefined, `before tick ${tick}`);
+    t.mock.timers.tick(100);
+  }
+  assert.equal(health.failure?.code, "E_GPU_SILENT");
+  assert.equal(await unanswered, health.failure);
+});
+
 test("memory that ran out where nobody asked is short memory, not refused work", () => {
   class GPUOutOfMemoryError extends Error {}
   class GPUValidationError extends Error {}
