@@ -8,7 +8,7 @@ import { HostDevice } from "../../src/backend/host-device.ts";
 import { createReferenceBackend } from "../../src/backend/reference/backend.ts";
 import { WebGpuSizes } from "../../src/backend/webgpu/lower/sizes.ts";
 import type { TensorEntry } from "../../src/container/table.ts";
-import { CONTROL_PREPROCESSORS, controlPicture } from "../../src/image/control-picture.ts";
+import { CONTROL_PREPROCESSORS, controlPicture, controlPictureBytes } from "../../src/image/control-picture.ts";
 import { JOB_FIELDS } from "../../src/job/fields.ts";
 import { a1111Parameters, type ImageRecord } from "../../src/job/infotext.ts";
 import { settingsOfInfotext } from "../../src/job/infotext-settings.ts";
@@ -41,6 +41,7 @@ import { addFields, valuesOf } from "../../src/terminal/options.ts";
 import { TEST_MACHINE } from "../graph-run.ts";
 import { openSdxlFolder } from "../sdxl-folder.ts";
 import { drawer, tensorOf } from "../support/adapters.ts";
+import { allocatedBytes } from "../support/allocated.ts";
 
 const fixtures = new URL("../../fixtures/", import.meta.url);
 const pathOf = (name: string) => fileURLToPath(new URL(name, fixtures));
@@ -390,4 +391,20 @@ test("edges as OpenCV's Canny finds them (fixtures/controls, made by cv2), and w
     threshold: [0, 0, 0, 0, 0, 0],
     tile: [105, 60, 15, 105, 60, 15],
   });
+});
+
+test("what is counted for a control's picture holds what each preprocessor takes, Canny's stack with it", () => {
+  for (const size of [
+    { width: 40, height: 24 },
+    { width: 8, height: 120 },
+  ]) {
+    const pixels = size.width * size.height;
+    const picture = { ...size, rgb: Uint8Array.from({ length: 3 * pixels }, (_, i) => (i * 151) % 256) };
+    for (const name of CONTROL_PREPROCESSORS) {
+      const { uint8, int32 } = allocatedBytes(() => controlPicture(picture, name));
+      // The last copy of the marks is made when the stack, of at most 4 bytes a pixel, is empty.
+      const stack = name === "canny" ? (4 - 1) * pixels : 0;
+      assert.ok(uint8 + int32 + stack <= controlPictureBytes(size), `${name}: ${uint8} + ${int32}`);
+    }
+  }
 });

@@ -229,3 +229,20 @@ test("names of the folder are found in each of a job's prompts, and told by the 
     full.embeddings,
   );
 });
+
+test("a word is another one where any of its vectors' values is another: chunks of it are never taken for those of a namesake", async () => {
+  const width = 5;
+  const checkpoint = { family: { encoderWidths: () => [{ folder: "text_encoder", width }] } };
+  const idOf = async (values: readonly number[]) => {
+    const vectors = tensorOf("clip_l", [2, width], values);
+    const tables = new Map([["", new Map([["clip_l", vectors]])]]);
+    const files = { names: async () => [], open: async () => ({ source: vectors.source, tables, name: "fox" }) };
+    const job = { prompt: "fox", embeddings: ["fox"] };
+    return (await learnedJob(checkpoint as never, job as never, files as never)).words[0]!.id;
+  };
+  const values = Array.from({ length: 2 * width }, (_, i) => i / 8);
+  const ids = [await idOf(values)];
+  for (const at of values.keys()) ids.push(await idOf(values.with(at, 9)));
+  assert.equal(new Set(ids).size, 1 + values.length);
+  assert.equal(await idOf(values), ids[0]);
+});

@@ -68,3 +68,31 @@ test("a blur of an odd number reaches as far as A1111's: 2 int(2.5 blur + 0.5) +
   // exp(-d^2 / 2) for d up to 3, of their sum 2.50596.
   assert.deepEqual([...blurredMask(line, 9, 1, 1)], [0, 1, 14, 62, 102, 62, 14, 1, 0]);
 });
+
+test("each side fades and stays as the one across from it: a mask of mirrored margins is the mirrored mask", () => {
+  const [width, height] = [40, 21];
+  for (const [left, right, top, bottom] of [
+    [3, 0, 0, 0],
+    [0, 0, 5, 0],
+    [1, 2, 7, 0],
+  ] as const) {
+    const own = Uint8Array.from({ length: width * height }, (_, i) => (i * 37) % 251);
+    const there = grownMask({ width, height }, { left, right, top, bottom }, own);
+    const turned = grownMask(
+      { width, height },
+      { left: right, right: left, top: bottom, bottom: top },
+      own.toReversed(),
+    );
+    assert.deepEqual(turned, there.toReversed());
+  }
+});
+
+test("beyond its edges a mask is blurred as if it were mirrored there, the outermost pixel not twice", () => {
+  // A line, and the same with its mirrored neighbours in full: within, both have one blur. A column the same.
+  const line = [200, 10, 0, 255, 90, 30, 140, 7, 66, 180, 255, 0, 31];
+  const reach = 5; // 2.5 * 2 taps at each side
+  const wide = [...line.slice(1, 1 + reach).toReversed(), ...line, ...line.slice(-1 - reach, -1).toReversed()];
+  const within = blurredMask(Uint8Array.from(wide), wide.length, 1, 2).subarray(reach, reach + line.length);
+  assert.deepEqual(blurredMask(Uint8Array.from(line), line.length, 1, 2), within);
+  assert.deepEqual(blurredMask(Uint8Array.from(line), 1, line.length, 2), within);
+});

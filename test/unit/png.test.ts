@@ -230,6 +230,19 @@ test("sizes and keywords that can't be are refused", async () => {
   }
 });
 
+test("chunks that are no part of the pixels change nothing of them: a suggested palette, and any that need not be known", async () => {
+  const rgb = Uint8Array.from({ length: 18 }, (_, i) => 3 * i);
+  const good = await encodePng({ width: 3, height: 2, rgb });
+  const headerEnd = 8 + 25;
+  for (const type of ["PLTE", "tEXt", "gAMA", "quQu"]) {
+    const more = makeChunk(type, Buffer.from("a\0b", "latin1"));
+    for (const at of [headerEnd, good.length - 12]) {
+      const file = new Uint8Array(Buffer.concat([good.subarray(0, at), more, good.subarray(at)]));
+      assert.deepEqual(await decodePng(file), { width: 3, height: 2, channels: 3, pixels: rgb }, `${type} at ${at}`);
+    }
+  }
+});
+
 test("hostile pictures are refused, saying what and where", async () => {
   const good = await encodePng({ width: 3, height: 2, rgb: new Uint8Array(18) });
   const flipped = good.slice();

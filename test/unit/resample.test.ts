@@ -4,7 +4,8 @@ import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { type Interpolation, interpolate } from "../../src/image/interpolate.ts";
 import { greyOf } from "../../src/image/picture.ts";
-import { type Filter, resample } from "../../src/image/resample.ts";
+import { type Filter, resample, resampleBytes } from "../../src/image/resample.ts";
+import { allocatedBytes } from "../support/allocated.ts";
 import { sameBytes } from "../support/same.ts";
 
 interface Golden {
@@ -24,6 +25,8 @@ interface Golden {
     readonly values: readonly number[];
   }[];
 }
+
+type Size = { readonly width: number; readonly height: number };
 
 const golden = JSON.parse(
   readFileSync(new URL("../../fixtures/pictures/golden.json", import.meta.url), "utf8"),
@@ -46,6 +49,47 @@ test("the same size is a copy", () => {
   const copy = resample({ width, height, channels: 3, bytes: rgb }, { width, height }, "lanczos");
   sameBytes(copy, rgb);
   assert.notEqual(copy.buffer, rgb.buffer);
+});
+
+test("what is counted for another size holds what it takes: the picture between the passes, whichever is first, and the result", () => {
+  for (const [from, to] of [
+    [
+      [4, 40],
+      [30, 5],
+    ],
+    [
+      [40, 4],
+      [5, 30],
+    ],
+    [
+      [40, 30],
+      [5, 7],
+    ],
+    [
+      [3, 5],
+      [20, 30],
+    ],
+    [
+      [20, 20],
+      [20, 3],
+    ],
+    [
+      [20, 20],
+      [3, 20],
+    ],
+  ] as const) {
+    const [source, size] = [from, to].map(([across, down]) => ({ width: across, height: down })) as [Size, Size];
+    for (const channels of [1, 3]) {
+      const pixels = { ...source, channels, bytes: new Uint8Array(source.width * source.height * channels) };
+      for (const filter of ["nearest", "lanczos"] as const) {
+        const { uint8 } = allocatedBytes(() => resample(pixels, size, filter));
+        assert.ok(
+          uint8 > 0 && uint8 <= resampleBytes(pixels, size),
+          `${filter} ${JSON.stringify([from, to])}: ${uint8}`,
+        );
+      }
+    }
+  }
 });
 
 for (const { mode, values, ...size } of golden.interpolated) {
