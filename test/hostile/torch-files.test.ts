@@ -3,8 +3,10 @@ import assert from "node:assert/strict";
 import { existsSync, readFileSync } from "node:fs";
 import { test } from "node:test";
 import { unpickle } from "../../src/container/pickle.ts";
-import { PickleError } from "../../src/container/pickle-value.ts";
+import { called, globalNamed } from "../../src/container/pickle-globals.ts";
+import { PickledStorage, PickledTensor, PickleError, PickleTuple } from "../../src/container/pickle-value.ts";
 import { readTorchFile } from "../../src/container/torch-file.ts";
+import { entryStart, readZipDirectory } from "../../src/container/zip-directory.ts";
 import { ArtifactError } from "../../src/errors.ts";
 import { memorySource } from "../../src/source/memory.ts";
 import { bytesOf } from "../support/table-bytes.ts";
@@ -128,6 +130,55 @@ for (const [what, bytes, about] of [
   });
 }
 
+test("a tensor lies in its storage row by row, wherever it begins and whatever its sizes, or is refused", () => {
+  const rebuilt = (offset: number, shape: readonly number[], strides: readonly number[]) =>
+    called(
+      globalNamed("torch._utils", "_rebuild_tensor_v2"),
+      new PickleTuple([
+        new PickledStorage("0", "f32", 12),
+        offset,
+        new PickleTuple(shape),
+        new PickleTuple(strides),
+        false,
+        new Map(),
+      ]),
+    );
+  for (const [offset, shape, strides] of [
+    [0, [3, 4], [4, 1]],
+    [3, [3, 3], [3, 1]],
+    [11, [], []],
+    [12, [0, 5], [5, 1]],
+    [0, [0, 5], [1, 7]],
+    [0, [3, 1, 4], [4, 99, 1]],
+    [0, [1, 12], [3, 1]],
+  ] as const) {
+    const tensor = rebuilt(offset, shape, strides);
+    assert.ok(tensor instanceof PickledTensor);
+    assert.deepEqual([tensor.offsetElements, tensor.shape], [offset, shape]);
+  }
+  for (const [offset, shape, strides, about] of [
+    [1, [3, 4], [4, 1], /beyond its storage/],
+    [4, [3, 3], [3, 1], /beyond its storage/],
+    [12, [], [], /beyond its storage/],
+    [13, [0], [1], /beyond its storage/],
+    [0, [13], [1], /beyond its storage/],
+    [0, [2 ** 27, 2 ** 27], [2 ** 27, 1], /beyond its storage/],
+    [0, [3, 3], [1, 3], /not row by row/],
+    [0, [2, 2, 2], [2, 4, 1], /not row by row/],
+    [0, [2, 2], [4, 1], /not row by row/],
+    [0, [2, 2], [4, 2], /not row by row/],
+    [0, [3, 3], [0, 1], /not row by row/],
+    [0, [3], [0], /not row by row/],
+    [0, [3, 3], [1], /not row by row/],
+    [0, [3], [3, 1], /not row by row/],
+    [-1, [3], [1], /no counts/],
+    [0, [-3], [1], /no counts/],
+    [0, [1.5], [1], /no counts/],
+    [0, new Array(9).fill(1), new Array(9).fill(1), /no counts/],
+  ] as const)
+    assert.throws(() => rebuilt(offset, shape, strides), about, JSON.stringify([offset, shape, strides]));
+});
+
 test("dictionaries within themselves, and many of many, end", async () => {
   // zip.pth with its pickle replaced by one of the same length.
   const whole = Buffer.from(fixture("zip.pth"));
@@ -192,4 +243,45 @@ test("a zip file whose entries are packed, overlap or lie elsewhere is refused",
   await assert.rejects(read("overlap.pth", overlap), refusal(/overlaps/));
   const moved = change((bytes, at) => bytes.writeUInt32LE(bytes.readUInt32LE(at + 42) + 1, at + 42));
   await assert.rejects(read("moved.pth", moved), refusal(/not where its directory says|overlaps/));
+});
+
+/** A zip file of one stored entry (APPNOTE 4.3, 4.5.3): of its length, packed length and place, those in `wide` are in 64 bits behind another field. */
+function zip64(wide: readonly boolean[], content: Uint8Array) {
+  const name = Buffer.from("é.bin");
+  const gap = Buffer.alloc(70, 1);
+  const local = Buffer.alloc(30);
+  local.writeUInt32LE(0x0403_4b50, 0);
+  local.writeUInt16LE(name.length, 26);
+  local.writeUInt16LE(5, 28); // an extra field that the directory lacks
+  const place = gap.length;
+  const values = [content.length, content.length, place];
+  const wides = values.filter((_, i) => wide[i]).map((value) => Buffer.from(BigUint64Array.of(BigInt(value)).buffer));
+  const extra = Buffer.concat([Buffer.from("5554020000ff", "hex"), Buffer.from([1, 0, 8 * wides.length, 0]), ...wides]);
+  const record = Buffer.alloc(46);
+  record.writeUInt32LE(0x0201_4b50, 0);
+  [24, 20, 42].forEach((at, i) => {
+    record.writeUInt32LE(wide[i] ? 0xffff_ffff : values[i]!, at);
+  });
+  record.writeUInt16LE(name.length, 28);
+  record.writeUInt16LE(extra.length, 30);
+  const directory = Buffer.concat([record, name, extra]);
+  const end = Buffer.alloc(22);
+  end.writeUInt32LE(0x0605_4b50, 0);
+  end.writeUInt16LE(1, 10);
+  end.writeUInt32LE(directory.length, 12);
+  end.writeUInt32LE(place + 30 + name.length + 5 + content.length, 16);
+  return Buffer.concat([gap, local, name, Buffer.alloc(5, 9), content, directory, end]);
+}
+
+test("sizes and places of 64 bits: any of them, in the order in which the format has them", async () => {
+  const content = Uint8Array.from({ length: 300 }, (_, i) => i);
+  for (let mask = 0; mask < 8; mask++) {
+    const wide = [1, 2, 4].map((bit) => (mask & bit) !== 0);
+    const source = memorySource("x.pth", new Uint8Array(zip64(wide, content)));
+    const entry = (await readZipDirectory(source)).get("é.bin")!;
+    assert.deepEqual([entry.lengthBytes, entry.packedBytes, entry.headerByte, entry.packed], [300, 300, 70, false]);
+    const into = new Uint8Array(300);
+    await source.read(await entryStart(source, entry), into);
+    assert.deepEqual(into, content, String(mask));
+  }
 });

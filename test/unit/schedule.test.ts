@@ -90,6 +90,18 @@ test("a solver is the one that its settings ask for; what a class doesn't know i
   assert.deepEqual(parseSchedulerConfig(euler), parseSchedulerConfig("{}"));
 });
 
+test("the class that the pipeline names is the one that runs, whatever the file says: its sampler, its betas, its fields", () => {
+  const names = ["EulerDiscrete", "HeunDiscrete", "DDIM", "UniPCMultistep"].map((name) => `${name}Scheduler`);
+  const fields = { use_karras_sigmas: true, timestep_spacing: "trailing", rescale_betas_zero_snr: true };
+  for (const [i, name] of names.entries()) {
+    const other = names[(i + 1) % names.length]!;
+    const written = JSON.stringify({ ...fields, _class_name: other });
+    const own = parseSchedulerConfig(JSON.stringify({ ...fields, _class_name: name }));
+    assert.deepEqual(parseSchedulerConfig(written, "x", name), own, name);
+    assert.notDeepEqual(parseSchedulerConfig(written, "x"), own, name);
+  }
+});
+
 test("where a file is silent, the betas are those of the class that it names", () => {
   const betas = (name: string) => {
     const { betaStart, betaEnd } = parseSchedulerConfig(`{"_class_name":"${name}Scheduler"}`).config;

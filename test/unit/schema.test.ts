@@ -98,3 +98,42 @@ test("a model with tensors that nothing reads opens, and says so", async () => {
   ]);
   assert.ok(!checkpoint.components.get("textEncoder2")!.table.has("logit_scale"));
 });
+
+test("what is stored otherwise than it is meant is a mistake by any of its parts, in any writing", () => {
+  const layer = "mid_block.attentions.0.proj_in";
+  const parts = [
+    ...["scaled_fp8", "comfy_quant", "scale_weight", "scale_input", "weight_scale", "input_scale", "output_scale"],
+    ...["weight_scale_2", "absmax", "quant_map", "quant_state", "qweight", "qzeros", "scales", "g_idx"],
+    ...["weight_g", "weight_v", "lora", "dora"],
+  ];
+  for (const name of parts.flatMap((part) => [part, `${layer}.${part}`, `${layer}.weight_${part}`, `${part}.x`]))
+    assert.deepEqual(compareWithSchema(withMore("unet", [name]), RULES.unet).problems, [
+      `1 tensors are not SDXL's, first "${name}"`,
+    ]);
+});
+
+test("two stored tensors that are one parameter are refused, and what is missing is told beside what is wrong", () => {
+  const source = memorySource("x", new Uint8Array(8));
+  const table = new Map(
+    [
+      ["a", [2]],
+      ["old.a", [2]],
+      ["b", [3]],
+    ].map(([name, shape]) => {
+      const entry = { dtype: "f16" as const, source, startByte: 0, endByte: 0 };
+      return [name as string, { ...entry, name: name as string, shape: shape as number[] }];
+    }),
+  );
+  const rules = {
+    component: "c",
+    schema: new Map(["a", "b", "c"].map((name) => [name, [2]])),
+    canonical: (name: string) => name.replace(/^old\./, ""),
+    ignored: () => false,
+    familiar: () => false,
+  };
+  assert.deepEqual(compareWithSchema(table, rules).problems, [
+    'tensor "old.a": there is another one that is "a" as well',
+    'tensor "b": shape [3] expected [2]',
+    '1 tensors are missing, first "c"',
+  ]);
+});

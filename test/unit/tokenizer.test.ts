@@ -5,6 +5,7 @@ import { test } from "node:test";
 import fc from "fast-check";
 import { ArtifactError } from "../../src/errors.ts";
 import { cutNote, cutPrompts } from "../../src/job/cut-text.ts";
+import { splitAtTokens } from "../../src/tokenizer/added-tokens.ts";
 import { mergePairs, pairKey } from "../../src/tokenizer/byte-pairs.ts";
 import { type ClipTokenizer, type ClipTokenizerFiles, loadClipTokenizer } from "../../src/tokenizer/clip.ts";
 import { characterClass } from "../../src/tokenizer/unicode.ts";
@@ -113,6 +114,37 @@ test("a merge goes one pair at a time, lowest rank first, then leftmost", () => 
   assert.deepEqual(mergePairs([0, 0, 0, 0], table), [2, 0]);
   assert.deepEqual(mergePairs([0, 0, 3, 0, 0], table), [1, 3, 1]);
   assert.deepEqual(mergePairs([], table), []);
+});
+
+test("added tokens: leftmost, then longest, alone where they are words, with the space that they take", () => {
+  const token = { content: "", normalized: false, singleWord: false, lstrip: false, rstrip: false };
+  const needles = [
+    { pattern: "<a>", id: 0, token },
+    { pattern: "<a>b", id: 1, token },
+    { pattern: "<l>", id: 2, token: { ...token, lstrip: true } },
+    { pattern: "<r>", id: 3, token: { ...token, rstrip: true } },
+    { pattern: "<lr>", id: 4, token: { ...token, lstrip: true, rstrip: true } },
+    { pattern: "<w>", id: 5, token: { ...token, singleWord: true } },
+  ];
+  // Tokenizer(WordLevel) of tokenizers 0.23 with these as AddedToken: its ids and offsets.
+  for (const [text, parts] of [
+    ["x<a>by", ["x", 1, "y"]],
+    ["<a><a>b<a>", [0, 1, 0]],
+    ["x  <l>  y", ["x", 2, "  y"]],
+    ["x  <r> \t\n y", ["x  ", 3, "y"]],
+    ["x  <lr>  y", ["x", 4, "y"]],
+    ["<r>  <l>", [3, 2]],
+    ["<r>  <a>  <l>", [3, 0, 2]],
+    ["<l> <l>", [2, 2]],
+    ["<r>  ", [3]],
+    ["<w> a<w>b <w>. _<w> <w>", [5, " a<w>b ", 5, ". _<w> ", 5]],
+    ["é<w>é", ["é<w>é"]],
+    ["<w>-<w>", [5, "-", 5]],
+  ] as const) {
+    const found = splitAtTokens(text, needles).map((part) => ("id" in part ? part.id : part.text));
+    assert.deepEqual(found, parts, JSON.stringify(text));
+    assert.deepEqual(splitAtTokens(text, needles.toReversed()), splitAtTokens(text, needles), "in any order");
+  }
 });
 
 test("malformed files name the file and the fault", () => {
