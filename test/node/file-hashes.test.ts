@@ -37,6 +37,26 @@ test("a hash is computed once a file, remembered while the file is the same, and
   assert.equal(await hashes.fileWith(ABC), undefined);
 });
 
+test("of a thousand hashes the oldest goes for a new one; what the file holds otherwise is no hash", async () => {
+  const [state, home] = [folder(), folder()];
+  const file = path.join(home, "m.safetensors");
+  writeFileSync(file, "abc");
+  const kept = path.join(state, "file-hashes.json");
+  const entry = { stamp: "1:1", sha256: "0".repeat(64) };
+  writeFileSync(kept, JSON.stringify(Object.fromEntries(Array.from({ length: 1000 }, (_, i) => [`/f${i}`, entry]))));
+  const hashes = new FileHashes(state);
+  await hashes.of(file);
+  assert.equal(await hashes.known(file), ABC);
+  const names = Object.keys(JSON.parse(readFileSync(kept, "utf8")));
+  assert.deepEqual([names.length, names[0], names.at(-1)], [1000, "/f1", file]);
+  for (const text of ["[]", "null", '"abc"', "3", "{", ""]) {
+    writeFileSync(kept, text);
+    assert.equal(await hashes.known(file), undefined, text);
+    assert.equal(await hashes.of(file), ABC);
+    assert.deepEqual(Object.keys(JSON.parse(readFileSync(kept, "utf8"))), [file], text);
+  }
+});
+
 test("a remake takes the file with the picture's hash, or says that the one of its name is another", async () => {
   const home = folder();
   const hashes = new FileHashes(folder());

@@ -4,7 +4,8 @@ import { test } from "node:test";
 import { HashThread } from "../../src/node/disk/hashing.ts";
 import { LOCAL_HASHER } from "../../src/store/pack/hasher.ts";
 
-const memory = new Uint8Array(new SharedArrayBuffer(64 * 1024 ** 2));
+/** Begins within its buffer, as what begins at a page of the system does. */
+const memory = new Uint8Array(new SharedArrayBuffer(64 * 1024 ** 2 + 4096), 1040, 64 * 1024 ** 2);
 memory.forEach((_, i) => {
   memory[i] = i * 7;
 });
@@ -20,6 +21,8 @@ test("sums of a stretch are those that this thread takes, also of other memory",
   const expected = await LOCAL_HASHER.sums(copy, pieces);
   assert.deepEqual(await thread.sums(bytes, pieces), expected);
   assert.deepEqual(await thread.sums(copy, pieces), expected);
+  for (const end of [memory.subarray(0, 8000), memory.subarray(-8000)])
+    assert.deepEqual(await thread.sums(end, pieces), await LOCAL_HASHER.sums(Uint8Array.from(end), pieces));
 });
 
 test("who waits for a thread that ends is told, and so is who asks later", async () => {

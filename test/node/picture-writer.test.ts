@@ -69,6 +69,18 @@ test("alpha: a WebP keeps it, behind a JPEG there is white", async () => {
   assert.ok(rgb.at(-1)! > 250, `${rgb.at(-1)}`);
 });
 
+test("behind a JPEG's every pixel there is as much white as its own alpha leaves", async () => {
+  // Blocks of 8 x 8, as JPEG has them, each of one cover: black on white is 255 less the cover.
+  const coverAt = (x: number, y: number) => (Math.floor(y / 8) * 3 + Math.floor(x / 8)) * 51;
+  const alpha = Uint8Array.from({ length: 24 * 16 }, (_, at) => coverAt(at % 24, Math.floor(at / 24)));
+  const writer = await openPictureWriter({ format: "jpeg", quality: 100 });
+  const { rgb } = await readPicture(await writer.write({ ...SIZE, rgb: new Uint8Array(RGB.length), alpha, text: [] }), {
+    name: "x",
+  });
+  for (const [at, value] of rgb.entries())
+    assert.ok(Math.abs(value - (255 - alpha[Math.floor(at / 3)]!)) <= 3, `${at}: ${value}`);
+});
+
 test("a JPEG says which texts it can't hold, and is written without them; quality makes it smaller", async () => {
   const long = [{ keyword: "parameters", text: "é".repeat(32_800) }];
   const jpeg = await openPictureWriter({ format: "jpeg" });

@@ -2,8 +2,16 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { crc32 } from "node:zlib";
+import { SolvayError } from "../../src/errors.ts";
 import { memorySource } from "../../src/source/memory.ts";
-import { type DirectWriter, PAGE_BYTES, readFully, type StoreFile, writeFully } from "../../src/store/fs.ts";
+import {
+  type DirectWriter,
+  PAGE_BYTES,
+  readFully,
+  type StoreFile,
+  storeFailure,
+  writeFully,
+} from "../../src/store/fs.ts";
 import { CHUNK_BYTES, layoutBlock } from "../../src/store/pack/block-layout.ts";
 import { Pack } from "../../src/store/pack/pack.ts";
 import { PartFile } from "../../src/store/pack/part-file.ts";
@@ -43,6 +51,22 @@ function watched(fail?: "head" | "pages") {
   const direct: DirectWriter = { memory, write: write("pages"), close: async () => {} };
   return { part: new PartFile({ write: write("head") } as unknown as StoreFile, direct), memory, log };
 }
+
+test("what the system refuses is told by what helps: room, rights, another folder, another disk", () => {
+  const codeOf = (code: string) => {
+    const told = storeFailure(Object.assign(new Error(`${code}: x`), { code }), "s", 5);
+    return told instanceof SolvayError ? [told.code, told.subject] : told;
+  };
+  for (const [name, codes] of [
+    ["E_DISK_FULL", ["ENOSPC", "EDQUOT"]],
+    ["E_ACCESS", ["EACCES", "EPERM", "EROFS"]],
+    ["E_STORE_FOLDER", ["ENOTDIR", "EEXIST"]],
+    ["E_DISK", ["EIO", "EMFILE", "ESTALE"]],
+  ] as const)
+    for (const code of codes) assert.deepEqual(codeOf(code), [name, "s"], code);
+  for (const other of [new TypeError("ours"), Object.assign(new Error("ours"), { code: "ERR_X" }), "text"])
+    assert.equal(storeFailure(other, "s"), other);
+});
 
 test("whole pages go past the cache where memory and file meet in them; what lies otherwise goes the usual way", async () => {
   const { part, memory, log } = watched();

@@ -10,6 +10,7 @@ import type { StoreFile } from "../../src/store/fs.ts";
 import { importModel } from "../../src/store/import/import.ts";
 import { Journal } from "../../src/store/import/journal.ts";
 import { SavePoint } from "../../src/store/import/save-point.ts";
+import { SerialWork } from "../../src/store/import/serial-work.ts";
 import { decodePackBlock, extentBytes } from "../../src/store/pack/pack-format.ts";
 import { cleanStore, removeModel } from "../../src/store/removal.ts";
 import { listModels, modelIds } from "../../src/store/store.ts";
@@ -116,6 +117,31 @@ test("a save point that fails writes none of its lines, and nothing is saved aft
     await assert.rejects(savePoint.flush(), { message: `${failing} failed` });
     assert.equal(fs.bytes("s/journal").byteLength, 0, failing);
   }
+});
+
+test("work in turn: after a failure nothing begins, whoever asks is told the first one, and who must wait waits", async () => {
+  const begun: string[] = [];
+  const work = new SerialWork();
+  const step = (name: string, fails: boolean) =>
+    work.add(async () => {
+      begun.push(name);
+      await new Promise((resolve) => setImmediate(resolve));
+      begun.push(`${name} ends`);
+      if (fails) throw new Error(`${name} failed`);
+    });
+  step("a", false);
+  await work.done();
+  for (const name of ["b", "c", "d"]) step(name, true);
+  assert.equal(work.waiting, 3);
+  work.throwFailure();
+  const settled = work.settled().then(() => begun.length);
+  await assert.rejects(work.done(), { message: "b failed" });
+  assert.equal(await settled, 4);
+  assert.deepEqual([begun, work.waiting], [["a", "a ends", "b", "b ends"], 0]);
+  assert.throws(() => work.throwFailure(), { message: "b failed" });
+  step("e", false);
+  await assert.rejects(work.done(), { message: "b failed" });
+  assert.equal(begun.length, 4);
 });
 
 test("removal: the model's name goes for good before its packs do; crashes leave whole models only", async () => {

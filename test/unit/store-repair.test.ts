@@ -92,6 +92,37 @@ test("room between blocks that is not zero is made so, and that is on the disk",
   await checkModel(store, over, fixtures[1].expected);
 });
 
+test("all that is damaged in a pack is told: blocks, and room that isn't zero, which is made so whatever becomes of them", async () => {
+  const { fs, store, over, fixtures } = await twoModels();
+  const { model, pack } = await openUnet(store, fs, over);
+  await model[Symbol.asyncDispose]();
+  const file = await fs.open(pack, "edit");
+  for (const at of [4096 + 9, 4096 + 4096 + 100]) await file.write(Uint8Array.of(fs.bytes(pack)[at]! ^ 4), at);
+  await file.sync();
+  const kinds = (await verifyModel(store, over)).map(({ kind }) => kind);
+  assert.deepEqual(kinds.sort(), ["block", "gap"]);
+  // The base model's weights aren't those that the artifact gave.
+  const { repaired, left } = await repairModel(store, over, readerOf(fixtures[0].request));
+  assert.deepEqual([repaired, left.map(({ kind }) => kind)], [[], ["block"]]);
+  assert.equal(fs.bytes(pack)[4096 + 4096 + 100], 0);
+});
+
+test("a damaged block is told in each place that has it, and made once", async () => {
+  const fs = new MemoryFs();
+  const store = memoryStore(fs);
+  const { request } = twoBlocks("off");
+  const [c] = request.components;
+  const twice = { ...request, components: [c!, { ...c!, name: "d" }] };
+  const { id } = await importModel(store, twice);
+  const places = async () =>
+    (await verifyModel(store, id)).map(({ component, block }) => `${component} ${block?.label}`);
+  const pack = fs.paths().find((path) => path.endsWith(".pack"))!;
+  fs.bytes(pack)[4096 + 9]! ^= 1;
+  assert.deepEqual((await places()).sort(), ["c a", "d a"]);
+  const { repaired, left } = await repairModel(store, id, readerOf(twice));
+  assert.deepEqual([repaired, left], [["a"], []]);
+});
+
 async function openUnet(store: Store, fs: MemoryFs, id: string) {
   const model = await openStoredModel(store, id);
   const own = Buffer.from(model.block("unet", "unet", "b0")!.id);
