@@ -8,6 +8,7 @@ import { type TestContext, test } from "node:test";
 import { DeviceError, SolvayError } from "../../src/errors.ts";
 import { acquireLock } from "../../src/node/disk/lock.ts";
 import { hubCacheDir, hubHome, hubRepoDir, isCommit, isHubId, resolveHubModel } from "../../src/node/hub/cache.ts";
+import { cachedModels } from "../../src/node/hub/cached-models.ts";
 import type { Blob } from "../../src/node/hub/download.ts";
 import { HubHttp } from "../../src/node/hub/http.ts";
 import { listModel } from "../../src/node/hub/listing.ts";
@@ -299,6 +300,36 @@ test("offline: what there is, whole or not, and which variable says so", async (
   );
   await assert.rejects(ask([], new SolvayError({ code: "E_NOT_SDXL", ...fields })), refused(/can't be used \(x: y\)/));
   await assert.rejects(ask([], new TypeError("ours")), TypeError);
+});
+
+test("what lies in the cache is listed by its id, with what keeps it from being opened; what is no model isn't", async (t) => {
+  const env = { HF_HUB_CACHE: temporary(t) };
+  assert.deepEqual(await cachedModels({ HF_HUB_CACHE: path.join(env.HF_HUB_CACHE, "none") }), []);
+  const index = (folder: string) => path.join(env.HF_HUB_CACHE, folder, "snapshots", COMMIT, "model_index.json");
+  const add = (folder: string, text: string, commit = COMMIT) => {
+    put(path.join(env.HF_HUB_CACHE, folder, "refs", "main"), commit);
+    put(index(folder), text);
+  };
+  const sdxl = '{"_class_name": "StableDiffusionXLPipeline"}';
+  add("models--o--z", sdxl);
+  add("models--o--a-b", '{"_class_name":"FluxPipeline"}');
+  add("models--o--odd", "{}");
+  add("models--o--huge", sdxl);
+  fs.truncateSync(index("models--o--huge"), 2 ** 20 + 1);
+  add("models--o--most", sdxl.padEnd(2 ** 20));
+  add("models--o--elsewhere", sdxl, COMMIT.replace("0", "1"));
+  add("models--single", sdxl);
+  add("datasets--o--d", sdxl);
+  put(path.join(env.HF_HUB_CACHE, "models--o--file"), "");
+  fs.mkdirSync(path.join(env.HF_HUB_CACHE, "models--o--empty"));
+  const other = "this is a model of another family";
+  assert.deepEqual(await cachedModels(env), [
+    { id: "o/a-b", problem: "this is FluxPipeline" },
+    { id: "o/huge", problem: other },
+    { id: "o/most" },
+    { id: "o/odd", problem: other },
+    { id: "o/z" },
+  ]);
 });
 
 test("a listing: sizes and checksums of the large storage first, git's id only of what is in git", async (t) => {

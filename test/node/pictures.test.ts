@@ -1,7 +1,7 @@
 /** @file Pictures that come in: Pillow's pixels of every kind, and hostile files. Fixtures by scripts/golden/picture_golden.py. */
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, rm, truncate, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { test } from "node:test";
@@ -9,7 +9,7 @@ import { crc32 } from "node:zlib";
 import sharp from "sharp";
 import { ArtifactError, UsageError } from "../../src/errors.ts";
 import { overWhite } from "../../src/image/picture.ts";
-import { decodeBytes, readPictureHeader } from "../../src/image/picture-header.ts";
+import { decodeBytes, MAX_PICTURE_BYTES, readPictureHeader } from "../../src/image/picture-header.ts";
 import { checker } from "../../src/job/schema.ts";
 import { valueFromText } from "../../src/job/text.ts";
 import { readPictureBytes } from "../../src/node/picture-files.ts";
@@ -217,6 +217,11 @@ test("a job's picture is a file, its bytes or an asset", async () => {
     await assert.rejects(read(""), usage(/no file/));
     await assert.rejects(read("none.png"), (error: unknown) => (error as ArtifactError).code === "E_MISSING");
     await assert.rejects(read("."), (error: unknown) => (error as ArtifactError).code === "E_NOT_A_FILE");
+    // One byte more than a picture may have, none of them read.
+    await writeFile(path.join(folder, "huge.png"), "");
+    await truncate(path.join(folder, "huge.png"), MAX_PICTURE_BYTES + 1);
+    const found = `found ${MAX_PICTURE_BYTES + 1} bytes, allowed ${MAX_PICTURE_BYTES}`;
+    await assert.rejects(read("huge.png"), refused("E_IMAGE_SIZE", new RegExp(found)));
   } finally {
     await rm(folder, { recursive: true });
   }
