@@ -279,3 +279,37 @@ function changeBytes(bytes: Uint8Array, random: () => number): Uint8Array<ArrayB
   }
   return changed;
 }
+
+test("a field of a list has its count, its range and its kind in every place, or is refused by name", () => {
+  const config = (value: Json) => new JsonConfig("config.json", JSON.stringify({ field: value }));
+  const ints = (value: Json) => config(value).ints("field", 1, 9, 3);
+  const each = (value: Json) => config(value).intOrInts("field", 2, 1, 9);
+  const nested = (value: Json) => config(value).nestedInts("field", 2, 9);
+  const strings = (value: Json) => config(value).strings("field");
+  for (const [read, value, expected] of [
+    [ints, [1], [1]],
+    [ints, [9, 1, 5], [9, 1, 5]],
+    [each, 3, [3, 3]],
+    [each, [1, 9], [1, 9]],
+    [nested, 4, [4, 4]],
+    [nested, [0, [9, 1, 2]], [0, [9, 1, 2]]],
+    [strings, [], []],
+    [strings, ["a", ""], ["a", ""]],
+  ] as const)
+    assert.deepEqual(read(value as Json), expected, JSON.stringify(value));
+  assert.deepEqual(config(null).intOrInts("field", 2, 1, 9, 7), [7, 7]);
+  assert.equal(config(null).nestedInts("field", 2, 9), undefined);
+  const long = new Array<number>(4097).fill(1);
+  for (const [read, values] of [
+    [ints, [[], [1, 2, 3, 4], [1, 0], [10, 1], [1, 1.5], [1, "2"], 1, "1", null, { length: 1 }]],
+    [each, [[1], [1, 2, 3], [], [1, 10], [0, 1], 0, 10, 1.5, "1", null, true]],
+    [nested, [[1], [1, 2, 3], [1, [10]], [[-1], 1], [1, [1.5]], [1, [[1]]], [1, long], -1, 10, "1", true]],
+    [strings, [[1], ["a", null], "a", null, long.map(String)]],
+  ] as const)
+    for (const value of values)
+      assert.throws(
+        () => read(value as unknown as Json),
+        (error: unknown) => error instanceof ArtifactError && /E_CONFIG .*field "field"/.test(error.message),
+        JSON.stringify(value).slice(0, 60),
+      );
+});

@@ -21,7 +21,7 @@ import { verifyPath } from "../../src/library/verify.ts";
 import { openFileSource } from "../../src/node/files/file.ts";
 import { nodeLibraryHost } from "../../src/node/library-host.ts";
 import { importModel } from "../../src/store/import/import.ts";
-import { listModels } from "../../src/store/store.ts";
+import { listModels, openPack, packNames } from "../../src/store/store.ts";
 import { openStoredModel } from "../../src/store/stored-model.ts";
 import { verifyModel } from "../../src/store/verify.ts";
 import { f16ToNumber, numberToF16 } from "../../src/tensor/dtype.ts";
@@ -225,14 +225,24 @@ test("reads through views take memory of their own: eight at a time, of weights 
   assert.equal(folder.heldBytes, 0);
 });
 
-test("a pack that can't be opened is made again from model and artifact, with what was accepted then", async () => {
+test("blocks, and packs that can't be opened, are made again from model and artifact, with what was accepted then", async () => {
   const artifact = path.join(root, "fixtures/lzr2/deep-compat.lzr2");
   const request = { model: MODEL, artifact, packed: "off", store: "s3" } as const;
   await assert.rejects(importNamedModel(host, request), ArtifactError);
   const { id } = await importNamedModel(host, { ...request, compat: true });
   const packs = path.join(cwd, "s3/packs");
-  for (const pack of readdirSync(packs)) writeFileSync(path.join(packs, pack), "no pack");
   const store = host.store("s3");
+  let blocks = 0;
+  for (const name of await packNames(store)) {
+    await using pack = await openPack(store, name);
+    const bytes = readFileSync(path.join(packs, `${name}.pack`));
+    for (const { startByte } of pack.blocks) bytes[startByte]! ^= 1;
+    blocks += pack.blocks.length;
+    writeFileSync(path.join(packs, `${name}.pack`), bytes);
+  }
+  const mended = await repairStored(host, store, id);
+  assert.deepEqual([mended.repaired.length, mended.left], [blocks, []]);
+  for (const pack of readdirSync(packs)) writeFileSync(path.join(packs, pack), "no pack");
   const { repaired, left } = await repairStored(host, store, id);
   assert.deepEqual([repaired.at(-1), left], ["whole packs", []]);
   assert.deepEqual(await verifyModel(store, id), []);

@@ -5,6 +5,7 @@ import { importModel } from "../../src/store/import/import.ts";
 import { Journal } from "../../src/store/import/journal.ts";
 import { cleanStore, removeModel } from "../../src/store/removal.ts";
 import { repairModel } from "../../src/store/repair.ts";
+import { findModelId, lockToWrite } from "../../src/store/store.ts";
 import { MemoryFs, MemoryLock, memoryStore } from "./memory-store-fs.ts";
 import { checkModel, fixture } from "./store-fixture.ts";
 
@@ -129,4 +130,33 @@ test("a journal is believed up to its first line that is not sound, and goes on 
       );
     }
   }
+});
+
+test("who writes first removes what killed processes left: unpublished names and a repair's folder, nothing else", async () => {
+  const fs = new MemoryFs();
+  const store = memoryStore(fs);
+  const id = "a".repeat(64);
+  const keep = [`s/models/${id}.model`, `s/packs/${id}.pack`, `s/imports/${id}/journal`, "s/models/notes.txt"];
+  const left = [`s/models/${id}.model.partial`, "s/models/x.partial", `s/imports/repair/${id}.part`];
+  for (const file of [...keep, ...left]) {
+    await fs.makeFolder(file.slice(0, file.lastIndexOf("/")));
+    await (await fs.open(file, "create")).close();
+  }
+  await (await lockToWrite(store, { onWait: () => undefined }))[Symbol.asyncDispose]();
+  assert.deepEqual(fs.paths().sort(), keep.sort());
+});
+
+test("a model is named by four digits of its id or more, which are its alone", async () => {
+  const fs = new MemoryFs();
+  const store = memoryStore(fs);
+  const none = (prefix: string) =>
+    assert.rejects(findModelId(store, prefix), { code: "E_STORE_MODEL", problem: /no model in the store/ });
+  await fs.makeFolder("s/models");
+  const ids = ["abcd0", "abcd1", "ef012"].map((start) => start.padEnd(64, "7"));
+  for (const id of ids) await (await fs.open(`s/models/${id}.model`, "create")).close();
+  for (const id of ids)
+    for (const digits of [5, 12, 64]) assert.equal(await findModelId(store, id.slice(0, digits)), id);
+  assert.equal(await findModelId(store, "ef01"), ids[2]);
+  for (const prefix of ["", "e", "ef0", "EF01", "ef013", "f012", "ef01*", `${ids[2]}7`, "../ef01"]) await none(prefix);
+  await assert.rejects(findModelId(store, "abcd"), { code: "E_STORE_MODEL", problem: "2 models begin so" });
 });
