@@ -31,5 +31,19 @@ test("models by the names that pictures give them; VAEs, LoRAs and damaged files
     [...(await modelsIn(folder))],
     [["toon.safetensors", path.join(folder, "sdxl/anime/toon.safetensors")]],
   );
+  // Of one name the first in the folder's order of names, whatever order the disk has.
+  for (const other of ["zebra", "a"]) {
+    mkdirSync(path.join(folder, other));
+    writeFileSync(path.join(folder, other, "toon.safetensors"), model);
+    mkdirSync(path.join(folder, other, "flat"));
+    writeFileSync(path.join(folder, other, "flat/model_index.json"), "{}");
+  }
+  assert.deepEqual(
+    [...(await modelsIn(folder))],
+    [
+      ["flat", path.join(folder, "a/flat")],
+      ["toon.safetensors", path.join(folder, "a/toon.safetensors")],
+    ],
+  );
   await assert.rejects(modelsIn(path.join(folder, "none")), { code: "ENOENT" });
 });

@@ -154,11 +154,22 @@ test("E_EMBEDDING_NAME: names that no file has, or two; paths are files; a folde
   const dir = mkdtempSync(join(tmpdir(), "solvay-embeddings-"));
   for (const name of ["a", "b"]) mkdirSync(join(dir, name));
   const bytes = encodeSafetensors([{ name: "clip_l", dtype: "f16", shape: [1, 1], bytes: new Uint8Array(2) }]);
-  for (const file of ["a/fox.safetensors", "b/fox.safetensors", "b/owl.safetensors", "b/notes.txt"]) {
+  for (const file of [
+    "a/fox.safetensors",
+    "b/fox.safetensors",
+    "b/owl.safetensors",
+    "b/notes.txt",
+    "a/Lynx-XL.SAFETENSORS",
+  ]) {
     writeFileSync(join(dir, file), bytes);
   }
   const files = embeddingFiles(dir, (file) => join(dir, file));
-  assert.deepEqual([...(await files.names())].sort(), ["fox", "fox", "owl"]);
+  assert.deepEqual([...(await files.names())].sort(), ["Lynx-XL", "fox", "fox", "owl"]);
+  for (const reference of ["lynx-xl", "LYNX-XL", "Lynx-XL", "lynx-xl.safetensors"]) {
+    const { source, name } = await files.open(reference);
+    await source[Symbol.asyncDispose]();
+    assert.equal(name, "Lynx-XL", reference);
+  }
   for (const reference of ["Owl", "owl.safetensors", "b/owl.safetensors"]) {
     const { source, name, tables } = await files.open(reference);
     await source[Symbol.asyncDispose]();
