@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { after, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { JsonConfig } from "../../src/checkpoint/json-config.ts";
+import { findModel } from "../../src/library/open.ts";
 import { SDXL_BASE_CLIP_BIG_G } from "../../src/models/sdxl/base.ts";
 import { baseFile } from "../../src/models/sdxl/base-files.ts";
 import { isRefinerIndex } from "../../src/models/sdxl/model-index.ts";
@@ -15,6 +16,7 @@ import { openSdxlRefinerFiles } from "../../src/models/sdxl/refiner-files.ts";
 import { unetSchema } from "../../src/models/sdxl/unet.ts";
 import { openFileSource } from "../../src/node/files/file.ts";
 import { openFileFolder } from "../../src/node/files/file-folder.ts";
+import { nodeLibraryHost } from "../../src/node/library-host.ts";
 import { elementCount } from "../../src/tensor/dtype.ts";
 import { type OriginalName, originalNames } from "../support/single-file.ts";
 
@@ -55,7 +57,13 @@ async function opened(path: string): Promise<SdxlRefiner> {
 
 test("sd_xl_refiner_1.0.safetensors opens as the diffusers folder of it", async () => {
   const names = originalNames("refiner");
-  await using refiner = await opened(await holes("sd_xl_refiner_1.0.safetensors", names));
+  const path = await holes("sd_xl_refiner_1.0.safetensors", names);
+  await using refiner = await opened(path);
+  // A file's text projection lies otherwise than it is read: eight reads at once of 256 KiB, beside what the model's own take.
+  const host = nodeLibraryHost((name) => name, {});
+  const importBudget = () => assert.fail("nothing is imported");
+  await using both = await (await findModel(host, { model: host.demoModel, refiner: path })).open({ importBudget });
+  assert.equal(both.heldBytes, 8 * 256 * 1024);
   const { parts, components, folder: texts } = refiner;
   // As in the published folder's model_index.json; by it the block store's entry is known as a refiner's.
   assert.ok(isRefinerIndex((await texts.readText("model_index.json", 10_000))!));
