@@ -182,8 +182,7 @@ function takeModel(graph: ComfyGraph, sampler: ComfyNode, found: SettingsFound):
     const { kind, inputs, id } = node;
     if (typeof inputs.lora_name === "string") {
       const [unet, te] = [graph.value(node, "strength_model"), graph.value(node, "strength_clip")];
-      if (typeof unet === "number")
-        loras.unshift({ file: inputs.lora_name, unet, te: typeof te === "number" ? te : 0 });
+      if (typeof unet === "number") loras.push({ file: inputs.lora_name, unet, te: typeof te === "number" ? te : 0 });
       else found.pass(`LoRA ${inputs.lora_name}`, "its strength");
     } else if (!PLAIN.test(kind) && !/Guider$|Scheduler$/.test(kind))
       found.pass(`node ${kind} ${id}`, "its change of the model");

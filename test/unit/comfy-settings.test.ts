@@ -168,3 +168,59 @@ test("graphs that lead in circles, nowhere, or are of wrong types: notes, no end
   }
   assert.match(read(graph).notes.join(), /no sampler/);
 });
+
+test("of three samplers one after the other the one that begins is read, the others are told", () => {
+  const pass = (from: string, steps: number) =>
+    node("KSampler", { ...BASE[3]!.inputs, steps, latent_image: [from, 0] });
+  const graph = { ...BASE, 50: pass("3", 11), 51: pass("50", 12), 8: node("VAEDecode", { samples: ["51", 0] }) };
+  const { job, notes } = read(graph);
+  assert.deepEqual(fieldsOf(job), JOB);
+  for (const id of [50, 51])
+    assert.ok(
+      notes.some((note) => note.includes(`KSampler ${id}`)),
+      `${id}: ${notes}`,
+    );
+});
+
+test("LoRAs in the order in which the model passes them, each with both of its strengths", () => {
+  const lora = (name: string, from: string, unet: number, te: number) =>
+    node("LoraLoader", { lora_name: name, strength_model: unet, strength_clip: te, model: [from, 0], clip: [from, 1] });
+  const { job, notes } = read({
+    ...BASE,
+    3: node("KSampler", { ...BASE[3]!.inputs, model: ["62", 0] }),
+    60: lora("a", "4", 0.1, 1),
+    61: lora("b", "60", 0.2, 2),
+    62: lora("c", "61", -0.3, 0),
+  });
+  assert.deepEqual(job.loras, [
+    { file: "a", unet: 0.1, te: 1 },
+    { file: "b", unet: 0.2, te: 2 },
+    { file: "c", unet: -0.3, te: 0 },
+  ]);
+  assert.deepEqual(notes, []);
+});
+
+test("CLIP's last layer: -2, SDXL's own, skips none, -3 one more; and a sampler that begins in the middle is told", () => {
+  for (const [layer, skip] of [
+    [-2, 0],
+    [-3, 1],
+    [-4, 2],
+  ] as const) {
+    const set = node("CLIPSetLastLayer", { stop_at_clip_layer: layer, clip: ["4", 1] });
+    const text = node("CLIPTextEncode", { text: "beautiful scenery, bottle", clip: ["70", 0] });
+    const { job, notes } = read({ ...BASE, 6: text, 70: set });
+    assert.deepEqual([job.clipSkip, notes], [skip, []], String(layer));
+  }
+  for (const [start, told] of [
+    [0, false],
+    [1, true],
+    [5, true],
+  ] as const) {
+    const { notes } = read({ ...BASE, 3: node("KSamplerAdvanced", { ...BASE[3]!.inputs, start_at_step: start }) });
+    assert.equal(
+      notes.some((note) => note.includes(`start_at_step: ${start}`)),
+      told,
+      notes.join(),
+    );
+  }
+});

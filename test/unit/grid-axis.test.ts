@@ -13,6 +13,8 @@ for (const [text, values] of [
   ["steps = 1-10 (+3)", [1, 4, 7, 10]],
   ["steps=10-1 (-3)", [10, 7, 4, 1]],
   ["steps=5-3", [5, 4, 3]],
+  ["steps=40-20:10", [40, 30, 20]],
+  ["guidance=2-1:0.5", [2, 1.5, 1]],
   ["steps=1-10 [5]", [1, 3, 5, 7, 10]],
   ["guidance=5-7 (+0.5)", [5, 5.5, 6, 6.5, 7]],
   ["cfg=0.1-0.3 (+0.1), 9", [0.1, 0.2, 0.3, 9]],
@@ -76,12 +78,24 @@ test("values in quotes hold commas and quotes; words are replaced everywhere, as
     axis.texts.map((_, i) => axis.apply(JOB, i).prompt),
     ["a cat and a cat", 'a dog, "big" and a dog, "big"', "a $& and a $&", "a  and a "],
   );
+  const both = { prompt: "a cat", negativePrompt: "cat, no cat", steps: 3 };
+  assert.deepEqual(parseAxis("--x", "sr=cat,ox").apply(both, 1), {
+    prompt: "a ox",
+    negativePrompt: "ox, no ox",
+    steps: 3,
+  });
+  const negative = { prompt: "a dog", negativePrompt: "cat" };
+  assert.deepEqual(parseAxis("--x", "sr=cat,ox").apply(negative, 1), { prompt: "a dog", negativePrompt: "ox" });
   assert.throws(() => parseAxis("--y", "sr=bird,cow").apply(JOB, 1), /E_GRID --y: the prompt does not have "bird"/);
 });
 
 test("a seed of chance is drawn once for its whole column", () => {
   const axis = parseAxis("--x", "seed=-1,-1");
-  assert.equal(axis.apply(JOB, 0).seed, axis.apply({ prompt: "y" }, 0).seed);
+  for (const i of [0, 1]) {
+    const { seed } = axis.apply(JOB, i);
+    assert.equal(typeof seed, "number");
+    assert.deepEqual([axis.apply({ prompt: "y" }, i).seed, axis.texts[i]], [seed, String(seed)]);
+  }
 });
 
 test("Clip skip by A1111's name counts as A1111, by ours as diffusers", () => {
@@ -149,6 +163,30 @@ test("letters differ, widths add up, and what the font has not is a box", () => 
   assert.equal(letteringWidth("ab"), letteringWidth("a") + letteringWidth("b"));
   assert.ok(!hasBoxes("steps: 10 ~"));
   assert.ok(hasBoxes("山") && drawn("山") !== drawn(" "));
+});
+
+test("letters that hang over an edge are cut there: what is seen of them is a part of the same on a larger picture", () => {
+  const [side, margin] = [14, 20];
+  const drawn = (size: number, left: number, top: number) => {
+    const picture = { width: size, height: size, rgb: new Uint8Array(3 * size * size).fill(255) };
+    drawLettering(picture, "W山#", left, top);
+    return picture;
+  };
+  for (const [left, top] of [
+    [-5, 2],
+    [3, -6],
+    [9, 1],
+    [2, 8],
+    [-8, -3],
+    [13, 13],
+  ] as const) {
+    const whole = drawn(side + 2 * margin, margin + left, margin + top);
+    const rows = Array.from({ length: side }, (_, y) => {
+      const at = 3 * ((margin + y) * whole.width + margin);
+      return [...whole.rgb.subarray(at, at + 3 * side)];
+    });
+    assert.deepEqual([...drawn(side, left, top).rgb], rows.flat(), `${left}, ${top}`);
+  }
 });
 
 test("two axes over one field are refused, two over the prompt's words are not", () => {

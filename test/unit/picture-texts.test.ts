@@ -2,7 +2,11 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { deflateSync } from "node:zlib";
+import { TextList } from "../../src/image/metadata/bounds.ts";
+import { embedInJpeg, embedInWebp } from "../../src/image/metadata/embed-texts.ts";
 import { type PictureTexts, readPictureTexts } from "../../src/image/metadata/picture-texts.ts";
+import { readXmp } from "../../src/image/metadata/xmp.ts";
+import { xmpPacket } from "../../src/image/metadata/xmp-packet.ts";
 import { encodePng } from "../../src/image/png.ts";
 import { readPicture } from "../../src/job/read-picture.ts";
 import { memorySource } from "../../src/source/memory.ts";
@@ -10,6 +14,7 @@ import { exifBlock, jpegOf, pngChunk, pngOf, webpOf } from "../support/picture-f
 
 const read = (bytes: Uint8Array): Promise<PictureTexts> => readPictureTexts(memorySource("x", new Uint8Array(bytes)));
 const TEXT = "a café, 山\nNegative prompt: fog\nSteps: 20, Sampler: Euler a, CFG scale: 7, Seed: 5, Size: 512x768";
+const latin1 = (bytes: Uint8Array) => Buffer.from(bytes).toString("latin1");
 const latin = (text: string) => Buffer.from(text, "latin1");
 
 /**
@@ -137,4 +142,82 @@ test("XMP: a comment in an element's list or an attribute, entities read", async
   });
   const { texts } = await read(jpegOf(packet('<rdf:Description dc:description="&#x5c71;&#33;"/>')));
   assert.deepEqual(texts, [{ keyword: "description", text: "山!" }]);
+});
+
+test("a user's comment that has no Latin letter is in the order of its block", async () => {
+  const text = "山川海空木花鳥風月";
+  const utf16 = Buffer.from(text, "utf16le");
+  for (const little of [true, false]) {
+    const body = little ? utf16 : Buffer.from(utf16).swap16();
+    const block = exifBlock(little, [], Buffer.concat([latin("UNICODE\0"), body]));
+    assert.deepEqual((await read(jpegOf(block))).texts, [{ keyword: "UserComment", text }], String(little));
+  }
+});
+
+test("what is written into XMP comes back to the letter, and no XML reader would take a blank or a break of it away", () => {
+  const texts = ["a\nb", "\n a \r\n\t", " ", "a  b", "<&>\"'", "&#10;", "&lt;", "山\u{1f600}", "]]>", "\u0085"];
+  for (const text of texts) {
+    const packet = xmpPacket([{ keyword: "solvay", text }])!;
+    const list = new TextList();
+    readXmp(packet, list);
+    assert.deepEqual(list.texts, [{ keyword: "solvay", text }]);
+    // XML's line ends become \n, and blanks at the ends are often cut.
+    const inner = /<solvay:solvay>(.*)<\/solvay:solvay>/s.exec(new TextDecoder().decode(packet))![1]!;
+    assert.match(inner, /^(?! )[^\t\r\n<>]*(?<! )$/, JSON.stringify(text));
+  }
+});
+
+test("texts stand in a JPEG behind the JFIF header if there is one, and no other byte of it changes", async () => {
+  const texts = [
+    { keyword: "parameters", text: TEXT },
+    { keyword: "solvay", text: "{}" },
+  ];
+  const jfif = [0xff, 0xe0, 0, 16, ...latin("JFIF\0"), 1, 1, 0, 0, 1, 0, 1, 0, 0];
+  const rest = [0xff, 0xdb, 0, 4, 1, 2, 0xff, 0xda, 0, 2, 7, 0xff, 0xd9];
+  for (const head of [[], jfif]) {
+    const before = Uint8Array.from([0xff, 0xd8, ...head, ...rest]);
+    const after = embedInJpeg(before, texts);
+    assert.deepEqual([...after.subarray(0, 2 + head.length)], [0xff, 0xd8, ...head]);
+    assert.deepEqual([...after.subarray(-rest.length)], rest);
+    let at = 2 + head.length;
+    for (const name of ["Exif\0\0", "http://ns.adobe.com/xap/1.0/\0"]) {
+      assert.deepEqual([...after.subarray(at, at + 2)], [0xff, 0xe1]);
+      assert.equal(latin1(after.subarray(at + 4, at + 4 + name.length)), name);
+      at += 2 + 256 * after[at + 2]! + after[at + 3]!;
+    }
+    assert.equal(at, after.length - rest.length);
+  }
+});
+
+test("a WebP with texts says what is in it, alpha where there was some, keeps its pixels' chunk, and is as long as it says", async () => {
+  const [XMP, EXIF, ALPHA] = [0x04, 0x08, 0x10];
+  const size = { width: 300, height: 70_000 };
+  const lossless = (alpha: number) => Buffer.from([0x2f, 0, 0, 0, alpha, 9, 9]);
+  const extended = (flags: number) => Buffer.concat([Buffer.from([flags]), Buffer.alloc(9)]);
+  const infotext = { keyword: "parameters", text: TEXT };
+  const own = { keyword: "solvay", text: "{}" };
+  for (const [file, texts, flags] of [
+    [webpOf("VP8 ", Buffer.alloc(10)), [infotext], EXIF],
+    [webpOf("VP8 ", Buffer.alloc(9)), [infotext, own], EXIF | XMP],
+    [webpOf("VP8L", lossless(0xef)), [own], XMP],
+    [webpOf("VP8L", lossless(0x10)), [own], XMP | ALPHA],
+    [webpOf("VP8X", extended(ALPHA)), [infotext], EXIF | ALPHA],
+    [webpOf("VP8X", extended(0)), [infotext], EXIF],
+  ] as const) {
+    const after = Buffer.from(embedInWebp(new Uint8Array(file), size, texts));
+    assert.deepEqual([after.toString("latin1", 8, 16), after[20]], ["WEBPVP8X", flags]);
+    assert.deepEqual([after.readUIntLE(24, 3) + 1, after.readUIntLE(27, 3) + 1], [size.width, size.height]);
+    assert.equal(after.readUInt32LE(4), after.length - 8);
+    const pixels = file.toString("latin1", 12, 16) === "VP8X" ? file.subarray(30) : file.subarray(12);
+    assert.deepEqual(after.subarray(30, 30 + pixels.length), pixels);
+    const found = await read(after);
+    assert.deepEqual(
+      found.texts.map(({ text }) => text),
+      texts.map(({ text }) => text),
+    );
+    assert.deepEqual(found.notes, []);
+    // Cut within the last text's chunk: it isn't there, and that is told.
+    const cut = await read(after.subarray(0, -3));
+    assert.deepEqual([cut.texts.length, cut.notes.length], [texts.length - 1, 1]);
+  }
 });
