@@ -1,6 +1,6 @@
 /** @file The palette: every command by its name, with the keyboard alone (a combobox over a listbox, as WAI-ARIA has it). */
 import { signal } from "@preact/signals";
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { t } from "../messages/translate.ts";
 import { type Command, commands } from "./commands.ts";
 
@@ -13,7 +13,8 @@ export function openPalette(): void {
 export function Palette() {
   const dialog = useRef<HTMLDialogElement>(null);
   const shown = open.value;
-  useEffect(() => {
+  // Before the next key: what is typed at once goes into its field.
+  useLayoutEffect(() => {
     if (shown) dialog.current?.showModal();
     else dialog.current?.close();
   }, [shown]);
