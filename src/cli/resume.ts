@@ -162,13 +162,14 @@ async function resumePicture(context: CliContext, file: string, options: ResumeF
     if (options.json) context.stdout.write(`${JSON.stringify({ type: "note", text })}\n`);
     else say.say(printable(`Note: ${text}`));
   };
-  await requireSameFiles(context, { shown, read, job, request: recorded }, note);
+  const pictures = hashesHere(read, begun, job);
+  await requireSameFiles(context, { shown, read: { ...read, pictures }, job, request: recorded }, note);
   const folder = path.dirname(file) === stateFolderOf(env) ? cwd : path.dirname(file);
   if (!options.json) say.say(printable(`Going on after step ${read.state.step} of ${read.steps}: ${job.prompt}`));
   await paint(context, {
     ...{ request, json: options.json, preview: previewOf(options), jobs: [job], targets: [target] },
     saveEvery: saveEveryOf(options),
-    resumed: { state: read.state, file, output: read.output, folder, pictures: hashesHere(read, begun, job) },
+    resumed: { state: read.state, file, output: read.output, folder, pictures },
     place: read.place,
     onOpened: (info) => {
       for (const text of differences(read, info)) note(text);

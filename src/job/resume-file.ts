@@ -33,7 +33,7 @@ export interface UnfinishedPicture {
   readonly computed: Pick<EngineInfo, "model" | "backend" | "adapter" | "precision">;
   /** Of the model's files; undefined where they could not be read. */
   readonly modelContent?: string | undefined;
-  /** sha256 of the pictures that the job's fields name; "lora FILE": as A1111 abbreviates it. */
+  /** sha256 of the pictures that the job's fields name; "lora FILE": as A1111 abbreviates it; "control FILE" and others (terminal/unfinished.ts): what the file holds. */
   readonly pictures: Readonly<Record<string, string>>;
   /** Where the job's relative paths begin. */
   readonly cwd: string;

@@ -5,6 +5,7 @@ import { namedPictures, withNamedPictures } from "../job/named-pictures.ts";
 import { pictureReference } from "../job/picture.ts";
 import type { ReadUnfinished } from "../job/resume-file.ts";
 import type { GenerateJob } from "../job/types.ts";
+import { networksOf } from "./unfinished.ts";
 
 /** Files that the job names lie where they lay; one whose path means another file here is named by its whole path. */
 export function jobHere(job: GenerateJob, then: string, now: string): GenerateJob {
@@ -39,16 +40,21 @@ export function jobHere(job: GenerateJob, then: string, now: string): GenerateJo
 
 /** What its files held, by the names that they have now. */
 export function hashesHere(
-  { pictures }: ReadUnfinished,
+  { pictures }: Pick<ReadUnfinished, "pictures">,
   then: GenerateJob,
   now: GenerateJob,
 ): ReadUnfinished["pictures"] {
   const hashes: Record<string, string> = { ...pictures };
-  for (const field of ["loras", "hiresLoras"] as const) {
-    for (const [i, { file }] of (then[field] ?? []).entries()) {
-      const hash = pictures[`lora ${file}`];
-      if (hash !== undefined) hashes[`lora ${now[field]![i]!.file}`] = hash;
-    }
+  const names = filesOf(now);
+  for (const [i, [what, file]] of filesOf(then).entries()) {
+    const hash = pictures[`${what} ${file}`];
+    if (hash !== undefined) hashes[`${what} ${names[i]![1]}`] = hash;
   }
   return hashes;
+}
+
+/** All that `pictures` of an unfinished picture knows by their names. */
+function filesOf(job: GenerateJob): readonly (readonly [string, string])[] {
+  const { loras = [], hiresLoras = [] } = job;
+  return [...[...loras, ...hiresLoras].map(({ file }) => ["lora", file] as const), ...networksOf(job)];
 }

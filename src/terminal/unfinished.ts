@@ -47,6 +47,17 @@ export async function modelContent(host: LibraryHost, request: OpenRequest): Pro
   return stored.join("") + (await contentOf(places.flatMap((each) => (each.kind === "stored" ? [] : [each.path]))));
 }
 
+/** Files of the job's ControlNets, IP-Adapters and their image encoders, as it names them; for jobs of one form in one order. */
+export function networksOf({ controls = [], ipAdapters = [] }: GenerateJob): readonly (readonly [string, string])[] {
+  return [
+    ...controls.map(({ file }) => ["control", file] as const),
+    ...ipAdapters.flatMap(({ file, encoder }) => [
+      ["ipAdapter", file] as const,
+      ...(encoder === undefined ? [] : [["imageEncoder", encoder] as const]),
+    ]),
+  ];
+}
+
 /** sha256 of each picture that the job begins with, and what its ControlNets' files hold. */
 export async function pictureContents(job: GenerateJob, cwd: string): Promise<Readonly<Record<string, string>>> {
   const contents: Record<string, string> = {};
@@ -54,13 +65,7 @@ export async function pictureContents(job: GenerateJob, cwd: string): Promise<Re
     if (pictureReference(field, text).kind !== "file") continue;
     contents[field] = sha256Hex((await readPictureBytes(field, text, { cwd })).bytes);
   }
-  const { controls = [], ipAdapters = [] } = job;
-  const named = [
-    ...controls.map(({ file }) => ["control", file] as const),
-    ...ipAdapters.flatMap(({ file, encoder }) => [["ipAdapter", file] as const, ["imageEncoder", encoder] as const]),
-  ] as const;
-  for (const [what, file] of named) {
-    if (file === undefined) continue;
+  for (const [what, file] of networksOf(job)) {
     // One that is named otherwise than by its path is not looked at.
     const content = await contentOf([path.resolve(cwd, file)]).catch(() => undefined);
     if (content !== undefined) contents[`${what} ${file}`] = content;

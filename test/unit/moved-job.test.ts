@@ -1,0 +1,38 @@
+/** @file A job that goes on in another folder: every file of it is still compared with what it held. */
+import assert from "node:assert/strict";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { test } from "node:test";
+import type { GenerateJob } from "../../src/job/types.ts";
+import { hashesHere, jobHere } from "../../src/terminal/moved-job.ts";
+import { pictureContents } from "../../src/terminal/unfinished.ts";
+
+test("in another folder files have other names, and are known by what they held; one that was changed is told by its name", async (t) => {
+  const folder = mkdtempSync(path.join(tmpdir(), "solvay-moved-"));
+  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  const [then, now] = [folder, path.join(folder, "elsewhere")];
+  for (const name of ["net", "adapter", "encoder", "fur"]) writeFileSync(path.join(then, name), name);
+  const job: GenerateJob = {
+    prompt: "a",
+    loras: [{ file: "fur", weight: 1 }],
+    controls: [{ file: "net" }, { file: "a name alone" }],
+    ipAdapters: [{ file: "adapter", encoder: "encoder" }],
+  } as GenerateJob;
+  const pictures = { ...(await pictureContents(job, then)), "lora fur": "0123" };
+  assert.equal(Object.keys(pictures).length, 4);
+  const moved = jobHere(job, then, now);
+  const known = hashesHere({ pictures }, job, moved);
+  assert.equal(known[`lora ${path.join(then, "fur")}`], "0123");
+  const differing = async () => {
+    const found = Object.entries(await pictureContents(moved, now));
+    assert.equal(found.length, 3);
+    return found.flatMap(([name, content]) => (known[name] === content ? [] : [name]));
+  };
+  assert.deepEqual(await differing(), []);
+  for (const [what, name] of Object.entries({ control: "net", ipAdapter: "adapter", imageEncoder: "encoder" })) {
+    writeFileSync(path.join(then, name), "something else");
+    assert.deepEqual(await differing(), [`${what} ${path.join(then, name)}`]);
+    writeFileSync(path.join(then, name), name);
+  }
+});
