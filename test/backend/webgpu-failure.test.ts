@@ -1,6 +1,7 @@
 /** @file How failures of the graphics device become one error, whenever and wherever they are reported. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { setTimeout as delay } from "node:timers/promises";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { DeviceMemoryError } from "../../src/backend/device.ts";
@@ -62,7 +63,6 @@ test("a refusal by a device that works stays what it is", async () => {
 
 test("whatever the order of answer and loss, the first loss is what all who wait or ask hear", async () => {
   const later = lostError("unknown", "another");
-  const turn = () => new Promise((next) => setImmediate(next));
   const never = new Promise<string>(() => undefined);
   const outcomes: Readonly<Record<string, (health: DeviceHealth) => Promise<unknown>>> = {
     "in the turn of the answer": (health) => {
@@ -98,8 +98,8 @@ test("whatever the order of answer and loss, the first loss is what all who wait
   for (const [when, outcome] of Object.entries(outcomes)) {
     const told: unknown[] = [];
     const health = new DeviceHealth(1e6, (failure) => told.push(failure));
-    const silence = turn().then(turn).then(turn).then(turn);
-    const heard = await Promise.race([outcome(health).catch((error: unknown) => error), silence.then(() => "nothing")]);
+    const silence = delay(10_000, "nothing", { ref: false });
+    const heard = await Promise.race([outcome(health).catch((error: unknown) => error), silence]);
     assert.equal(heard, lost, when);
     health.fail(later);
     assert.equal(health.failure, lost, when);
