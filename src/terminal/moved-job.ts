@@ -5,7 +5,7 @@ import { namedPictures, withNamedPictures } from "../job/named-pictures.ts";
 import { pictureReference } from "../job/picture.ts";
 import type { ReadUnfinished } from "../job/resume-file.ts";
 import type { GenerateJob } from "../job/types.ts";
-import { networksOf } from "./unfinished.ts";
+import { networkFilesOf } from "./unfinished.ts";
 
 /** Files that the job names lie where they lay; one whose path means another file here is named by its whole path. */
 export function jobHere(job: GenerateJob, then: string, now: string): GenerateJob {
@@ -56,5 +56,5 @@ export function hashesHere(
 /** All that `pictures` of an unfinished picture knows by their names. */
 function filesOf(job: GenerateJob): readonly (readonly [string, string])[] {
   const { loras = [], hiresLoras = [] } = job;
-  return [...[...loras, ...hiresLoras].map(({ file }) => ["lora", file] as const), ...networksOf(job)];
+  return [...[...loras, ...hiresLoras].map(({ file }) => ["lora", file] as const), ...networkFilesOf(job)];
 }

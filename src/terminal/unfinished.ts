@@ -48,7 +48,10 @@ export async function modelContent(host: LibraryHost, request: OpenRequest): Pro
 }
 
 /** Files of the job's ControlNets, IP-Adapters and their image encoders, as it names them; for jobs of one form in one order. */
-export function networksOf({ controls = [], ipAdapters = [] }: GenerateJob): readonly (readonly [string, string])[] {
+export function networkFilesOf({
+  controls = [],
+  ipAdapters = [],
+}: GenerateJob): readonly (readonly [string, string])[] {
   return [
     ...controls.map(({ file }) => ["control", file] as const),
     ...ipAdapters.flatMap(({ file, encoder }) => [
@@ -65,7 +68,7 @@ export async function pictureContents(job: GenerateJob, cwd: string): Promise<Re
     if (pictureReference(field, text).kind !== "file") continue;
     contents[field] = sha256Hex((await readPictureBytes(field, text, { cwd })).bytes);
   }
-  for (const [what, file] of networksOf(job)) {
+  for (const [what, file] of networkFilesOf(job)) {
     // One that is named otherwise than by its path is not looked at.
     const content = await contentOf([path.resolve(cwd, file)]).catch(() => undefined);
     if (content !== undefined) contents[`${what} ${file}`] = content;
