@@ -93,6 +93,78 @@ test(
   },
 );
 
+/** Bytes of a tensor as it is stored, and as kernels read it: images of convolutions [Co, Ci, taps] as [Co, taps, Ci], f64 as f32. */
+function storedAndHeld(dtype: "f16" | "f32" | "f64", shape: readonly number[], seed: number) {
+  const count = shape.reduce((product, dim) => product * dim, 1);
+  const [, channels = 1, ...sides] = shape.length === 4 ? shape : [];
+  const taps = sides.reduce((product, side) => product * side, 1);
+  const numbers = Array.from({ length: count }, (_, i) => (i * 40_503 + seed * 7919) % 65_521);
+  const ordered = numbers.map((_, i) => {
+    const [row, place] = [Math.floor(i / (taps * channels)), i % (taps * channels)];
+    return numbers[row * taps * channels + (place % channels) * taps + Math.floor(place / channels)]!;
+  });
+  const bytesOf = (values: readonly number[], type: "f16" | "f32" | "f64") => {
+    if (type === "f16") return new Uint8Array(Uint16Array.from(values).buffer);
+    // A third has no end in binary: f32 rounds it.
+    const thirds = values.map((value) => value / 3);
+    return new Uint8Array((type === "f32" ? Float32Array.from(thirds) : Float64Array.from(thirds)).buffer);
+  };
+  return { stored: bytesOf(numbers, dtype), held: bytesOf(ordered, dtype === "f64" ? "f32" : dtype) };
+}
+
+test(
+  "weights of any type lie as kernels read them: through several slots, beside others in one, convolutions with channels last",
+  options,
+  async () => {
+    const opened = await openDawn(adapter.name);
+    await using device = await createWebGpuDevice(opened, { staging: { slots: 2, slotBytes: 65536 } });
+    const kinds = [
+      ["f16", [3]],
+      ["f16", [70, 64, 3, 3]],
+      ["f64", [10_001]],
+      ["f64", [5, 3, 3, 3]],
+      ["f16", [3, 5, 3, 3]],
+      ["f32", [20_003]],
+      ["f32", [4, 3, 2, 3]],
+      ["f16", [6, 5, 1, 1]],
+      ["f16", [7, 1, 3, 3]],
+    ] as const;
+    const weights = kinds.map(([dtype, shape], i) => ({ dtype, shape, ...storedAndHeld(dtype, shape, i) }));
+    const block = new Uint8Array(await new Blob(weights.map(({ stored }) => stored)).arrayBuffer());
+    const lengths = weights.map(({ dtype, shape }) => device.weightBytes({ dtype, shape }));
+    const sum = (counts: readonly number[]) => counts.reduce((total, count) => total + count, 0);
+    using arena = await device.createArena(sum(lengths), "weights");
+    const offsets = lengths.map((_, i) => sum(lengths.slice(0, i)));
+    const tensors = weights.map(({ dtype, shape, stored }, i) => ({
+      name: `w${i}`,
+      stored: { dtype, shape },
+      storedOffsetBytes: sum(weights.slice(0, i).map((before) => before.stored.length)),
+      span: { arena, offsetBytes: offsets[i]!, lengthBytes: lengths[i]! },
+      bytes: stored.length,
+    }));
+    const read = async (startByte: number, into: Uint8Array) =>
+      into.set(block.subarray(startByte, startByte + into.length));
+    // What lay in the place of the larger convolution before was shorter: as where blocks of weights come one after the other.
+    const shorter = { ...tensors[1]!, stored: { dtype: "f16" as const, shape: [2, 2, 3, 3] } };
+    shorter.span = { ...shorter.span, lengthBytes: 256 };
+    await device.upload({ label: "before", storedBytes: 72, tensors: [shorter], read });
+    await device.upload({ label: "block", storedBytes: block.length, tensors, read });
+    await device.settle();
+    const back = opened.device.createBuffer({ size: sum(lengths), usage: USAGE.mapRead | USAGE.copyTarget });
+    const encoder = opened.device.createCommandEncoder();
+    encoder.copyBufferToBuffer((arena as GpuArena).buffer, 0, back, 0, sum(lengths));
+    opened.device.queue.submit([encoder.finish()]);
+    await back.mapAsync(MAP.read);
+    const found = new Uint8Array(back.getMappedRange());
+    weights.forEach(({ dtype, shape, held }, i) => {
+      const own = found.subarray(offsets[i], offsets[i]! + held.length);
+      const other = own.findIndex((byte, at) => byte !== held[at]);
+      assert.equal(other, -1, `${dtype} [${shape}]: byte ${other} is ${own[other]}, expected ${held[other]}`);
+    });
+    back.destroy();
+  },
+);
+
 test("buffers are lent to one at a time, and come back after failures", async () => {
   const buffers = new ReadBuffers(1, 8);
   const order: string[] = [];

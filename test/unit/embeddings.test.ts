@@ -134,6 +134,34 @@ test("chunks: vectors stand in the tokens' places, and no word is cut in two", (
     both.map(({ learned = [] }) => learned.length),
     [1, 3],
   );
+  // 72 tokens leave room for the three of the first word: the one that follows is none of them.
+  const apart = tokenChunks(`${filler.slice(4)} fox owl`, "a1111", tokenizer, words);
+  assert.deepEqual(
+    apart.map(({ learned = [] }) => learned.length),
+    [3, 1],
+  );
+});
+
+test("prompts: where the two texts make not as many chunks, the shorter goes on with empty ones, whichever it is", () => {
+  const long = Array.from({ length: 80 }, () => "a").join(" ");
+  const tokenizers = { tokenizer, tokenizer2: tokenizer };
+  const empty = { ids: tokenizer.encode("") };
+  for (const [text, second, short, other] of [
+    ["a", long, "tokenizer", "tokenizer_2"],
+    [long, "a", "tokenizer_2", "tokenizer"],
+  ] as const) {
+    const chunks = promptChunks(tokenizers, { text, second, syntax: "a1111", clipSkip: 1 });
+    assert.equal(chunks.length, 2);
+    assert.deepEqual(chunks[1]!.tokens[short], empty);
+    assert.deepEqual(
+      chunks.map(({ tokens }) => tokens[other]),
+      tokenChunks(long, "a1111", tokenizer),
+    );
+    assert.deepEqual(
+      chunks.map(({ clipSkip }) => clipSkip),
+      [1, 1],
+    );
+  }
 });
 
 test("prompts: chunks of both tokenizers name the same vectors, and are plain JSON", () => {

@@ -156,7 +156,8 @@ test("parts joined by AND: one answer each in one pass, mixed by their weights",
 test("prompts that change are told anew at their step, with their own rows of time embeddings", async () => {
   const [first, later] = [conditioning(10), conditioning(30)];
   const guide: Guide = {
-    parts: [{ timeline: [first, later, later], weight: 1 }],
+    // The last holds for all later steps.
+    parts: [{ timeline: [first, later], weight: 1 }],
     negative: [conditioning(20)],
     scale: 3,
   };

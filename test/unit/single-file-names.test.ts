@@ -102,3 +102,18 @@ test("dimensions that shapes don't tell are not guessed", () => {
     assert.equal(inferredConfig(folder, table.get(folder)!), undefined);
   }
 });
+
+test("a middle that is deeper or flatter than the last level is not taken: diffusers' config has one number for both", () => {
+  const names = originalNames("sdxl").filter(({ folder }) => folder === "unet");
+  const table = partsOf(storedTable(names), "file").tables.get("unet")!;
+  const without = (part: string) => new Map([...table].filter(([name]) => !name.startsWith(part)));
+  // Ten transformer blocks each, of which the last is missing in the one or in the other.
+  const middle = "mid_block.attentions.0.transformer_blocks.9.";
+  assert.equal(inferredConfig("unet", without(middle)), undefined);
+  assert.equal(inferredConfig("unet", without("down_blocks.2.attentions.0.transformer_blocks.9.")), undefined);
+  // Without any it is a middle of its own kind.
+  const { mid_block_type, transformer_layers_per_block } = JSON.parse(
+    inferredConfig("unet", without("mid_block.attentions."))!,
+  );
+  assert.deepEqual([mid_block_type, transformer_layers_per_block], ["UNetMidBlock2D", [1, 2, 10]]);
+});
