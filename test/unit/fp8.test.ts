@@ -159,7 +159,48 @@ test("scales count only where the file says how: by prefix, by layer, in its met
       { code: "E_FP8_SCALE", message: /f32 \[16\], allowed/ },
     ],
   ];
+  const rows = (count: number, dtype = "F32") => ({ dtype, shape: [count, 1], bytes: new Uint8Array(count * 4) });
+  for (const [scale, found] of [
+    // Neither one for all nor one for each of the 16 rows.
+    [rows(8), "f32 [8,1]"],
+    [rows(17), "f32 [17,1]"],
+    [{ ...rows(32), shape: [16, 2] }, "f32 [16,2]"],
+    [floats([0]), "f32 [0]"],
+    [rows(16, "I32"), "i32 [16,1]"],
+  ] as const) {
+    const file = fileOf({ ...scaled, scaled_fp8: floats([0]), "m.a.weight_scale": scale });
+    const message = `the scale "m.a.weight_scale" is ${found}, allowed`;
+    await assert.rejects(readWeightTable(file), (error: Error) => error.message.includes(message), found);
+  }
   for (const [file, error] of refused) await assert.rejects(readWeightTable(file), error);
+});
+
+test("rows of more scales than any weight has are refused before they are read", async () => {
+  const file = (count: number) =>
+    fileOf({
+      "a.weight": { dtype: "F8_E4M3", shape: [count, 1], bytes: new Uint8Array(count).fill(0x38) },
+      "a.weight_scale": { dtype: "F32", shape: [count, 1], bytes: new Uint8Array(4 * count) },
+      scaled_fp8: floats([0]),
+    });
+  assert.equal((await readWeightTable(file(65_536))).get("a.weight")!.dtype, "f32");
+  await assert.rejects(readWeightTable(file(65_537)), { code: "E_FP8_SCALE", message: /f32 \[65537,1\]/ });
+});
+
+test("beside 8-bit weights, what nothing here computes with is refused all the same", async () => {
+  const others = { dtype: "F4", shape: [2], bytes: Uint8Array.of(1) };
+  await assert.rejects(readWeightTable(fileOf({ "a.weight": eight(), "b.weight": others })), {
+    code: "E_ST_DTYPE",
+    message: /"b\.weight" is F4/,
+  });
+});
+
+test("what says how one layer is meant is short: a longer one says nothing", async () => {
+  const quant = (bytes: Uint8Array) => ({ dtype: "U8", shape: [bytes.length], bytes });
+  const text = (length: number) => Buffer.from(JSON.stringify({ format: "float8_e4m3fn" }).padEnd(length));
+  const file = (length: number) =>
+    fileOf({ "a.weight": eight(), "a.weight_scale": floats([1], 2), "a.comfy_quant": quant(text(length)) });
+  assert.deepEqual([...(await readWeightTable(file(4096))).keys()], ["a.weight"]);
+  await assert.rejects(readWeightTable(file(4097)), { code: "E_FP8_SCALE" });
 });
 
 test("what reading takes of memory is told: by a view, and by a view of a view", async () => {

@@ -190,3 +190,10 @@ test("B24 an index without tensors, with a tensor twice, or that is no JSON is r
     /E_DUP_KEY/,
   );
 });
+
+test("B24 an index names at most 1,024 shards", () => {
+  const shards = (count: number) =>
+    index(Object.fromEntries(Array.from({ length: count }, (_, i) => [`t${i}`, `m-${i}.safetensors`])));
+  assert.equal(parseShardIndex(shards(1024), "i.json").shards.length, 1024);
+  assert.throws(() => parseShardIndex(shards(1025), "i.json"), { code: "E_SHARD_INDEX", message: /found 1025/ });
+});

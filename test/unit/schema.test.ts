@@ -137,3 +137,22 @@ test("two stored tensors that are one parameter are refused, and what is missing
     '1 tensors are missing, first "c"',
   ]);
 });
+
+test("a weight of 1x1 is read as a matrix, one of any other width is not", () => {
+  const name = "mid_block.attentions.0.to_q.weight";
+  const rules = RULES.vae;
+  const shape = [...rules.schema].find(([key]) => key.endsWith(name))![1];
+  const stored = (ends: readonly number[]) => {
+    const whole = new Map(withMore("vae", []));
+    const key = [...whole.keys()].find((key) => key.endsWith(name))!;
+    whole.set(key, { ...whole.get(key)!, shape: [...shape, ...ends] });
+    return compareWithSchema(whole, rules).problems;
+  };
+  assert.deepEqual(stored([]), []);
+  assert.deepEqual(stored([1, 1]), []);
+  for (const ends of [[1], [1, 3], [3, 1], [3, 3], [1, 1, 1]])
+    assert.deepEqual(
+      stored(ends).map((problem) => problem.replace(/^.*: /, "")),
+      [`shape [${[...shape, ...ends]}] expected [${shape}]`],
+    );
+});

@@ -21,7 +21,7 @@ function modelFiles(): Files {
   return new Map(names.map((file) => [file.replaceAll("\\", "/"), Uint8Array.from(readFileSync(`${MODEL}/${file}`))]));
 }
 
-function folderOf(files: Files, opened: string[] = []): Folder {
+function folderOf(files: Files, opened: string[] = [], closed: string[] = []): Folder {
   return {
     name: "model",
     readText: async (path) => {
@@ -31,7 +31,7 @@ function folderOf(files: Files, opened: string[] = []): Folder {
     open: async (path) => {
       const bytes = files.get(path);
       if (bytes) opened.push(path);
-      return bytes && memorySource(path, bytes);
+      return bytes && { ...memorySource(path, bytes), [Symbol.asyncDispose]: async () => void closed.push(path) };
     },
   };
 }
@@ -107,6 +107,50 @@ test("a tensor comes from the shard that the index names, whatever other shards 
   });
   files.delete("unet/two.safetensors");
   await assert.rejects(marksOf(files), { code: "E_MISSING", message: /two\.safetensors/ });
+  const alone: Files = new Map([
+    ["unet/m.safetensors.index.json", indexOf({ a: "one.safetensors", b: "one.safetensors" })],
+    ["unet/one.safetensors", marked(1, "a")],
+  ]);
+  await assert.rejects(marksOf(alone), {
+    code: "E_SCHEMA",
+    message: /tensor "b" is not in its shard one\.safetensors/,
+  });
+});
+
+test("what was opened is closed with its owner, also where a later shard is missing", async () => {
+  const files: Files = new Map([
+    ["unet/m.safetensors.index.json", indexOf({ a: "one.safetensors", b: "two.safetensors" })],
+    ["unet/one.safetensors", marked(1, "a")],
+    ["unet/two.safetensors", marked(2, "b")],
+  ]);
+  const openAndClose = async () => {
+    const [opened, closed]: [string[], string[]] = [[], []];
+    {
+      await using sources = new AsyncDisposableStack();
+      await openWeights(folderOf(files, opened, closed), "unet", weightFiles("m", ["none"]), { sources }).catch(
+        () => undefined,
+      );
+      assert.deepEqual(closed, []);
+    }
+    assert.deepEqual(closed.toSorted(), opened);
+    return closed.length;
+  };
+  assert.equal(await openAndClose(), 2);
+  files.delete("unet/two.safetensors");
+  assert.equal(await openAndClose(), 1);
+});
+
+test("the headers of all shards are read under the signal", async () => {
+  const files: Files = new Map([
+    ["unet/m.safetensors.index.json", indexOf({ a: "one.safetensors" })],
+    ["unet/one.safetensors", marked(1, "a")],
+  ]);
+  const stop = new Error("stop");
+  const signal = AbortSignal.abort(stop);
+  for (const names of [weightFiles("m", ["none"]), ["one.safetensors"]]) {
+    await using sources = new AsyncDisposableStack();
+    await assert.rejects(openWeights(folderOf(files), "unet", names, { sources, signal }), stop);
+  }
 });
 
 interface Stored {
