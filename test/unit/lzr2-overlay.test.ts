@@ -31,7 +31,8 @@ const C: RawRecord = { key: "c.weight", shape: [2], tf: 0 };
 function base(): TensorTable {
   return new Map(
     SHAPES.map(([name, shape]) => {
-      const bytes = new Uint8Array(f16Bits(new Array<number>(shape.reduce((x, dim) => x * dim, 1)).fill(8)).buffer);
+      const eights = f16Bits(new Array<number>(shape.reduce((x, dim) => x * dim, 1)).fill(8));
+      const bytes = Uint8Array.from(new Uint8Array(eights.buffer));
       const source = memorySource("model", bytes);
       return [name, { name, dtype: "f16", shape, source, startByte: 0, endByte: bytes.length }];
     }),
