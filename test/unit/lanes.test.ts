@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { getEventListeners } from "node:events";
 import { test } from "node:test";
+import type { Arena, Device } from "../../src/backend/device.ts";
 import { HostDevice } from "../../src/backend/host-device.ts";
 import { createReferenceBackend } from "../../src/backend/reference/backend.ts";
 import type { TensorEntry } from "../../src/container/table.ts";
@@ -93,15 +94,17 @@ test("what goes wrong for all is told to each that goes on; one that was stopped
   assert.deepEqual(fates(runs), ["disk", "mine", "disk"]);
 });
 
-/** Segments of one weight each, by name ("": of none): x becomes x * 0.75 + weight. */
-function network(names: string) {
+/** Segments, each with weights of one letter ("-": none): x becomes x * 0.75, plus each of them. */
+function network(segments: Iterable<string>) {
   const g = new GraphBuilder("net");
   let x = g.input("x", [4]);
-  const weights = new Map([...names].filter((name) => name !== "-").map((name) => [name, g.weight(name, [4])]));
-  for (const [i, name] of [...names].entries()) {
+  const letters = new Set([...segments].join("").replaceAll("-", ""));
+  const weights = new Map([...letters].map((name) => [name, g.weight(name, [4])]));
+  for (const [i, names] of [...segments].entries()) {
     x = g.segment(`s${i}`, () => {
-      const scaled = g.node("scale", [x], { factor: 0.75 });
-      return name === "-" ? scaled : g.node("add", [scaled, weights.get(name)!], {});
+      let y = g.node("scale", [x], { factor: 0.75 });
+      for (const name of names) if (name !== "-") y = g.node("add", [y, weights.get(name)!], {});
+      return y;
     });
   }
   g.output("y", x);
@@ -140,9 +143,11 @@ test("looked ahead: the next three uses of weights, of which one that is read ag
     [["a", "-", "ba"], "aba"],
     [["ab", "bc"], "abc"],
     [["--"], ""],
+    [[["ab", "a", "ab", "ab"]], "ab a ab"],
   ] as const) {
-    const uses = upcomingUses(passes.map((names) => ({ graph: network(names), reader })));
-    assert.equal(uses.map(({ blocks }) => blocks.map(({ key }) => key.at(-1)).join("+")).join(""), expected);
+    const uses = upcomingUses(passes.map((segments) => ({ graph: network(segments), reader })));
+    const letters = uses.map(({ blocks }) => blocks.map(({ key }) => key.at(-1)).join(""));
+    assert.equal(letters.join(expected.includes(" ") ? " " : ""), expected);
   }
 });
 
@@ -151,8 +156,9 @@ async function threeLanes(
   { names, streams = false }: { readonly names: string; readonly streams?: boolean },
   read: Parameters<typeof readerOf>[0],
   body: (phase: OpenPhase, telemetry: Telemetry) => Promise<void>,
+  device: HostDevice = new HostDevice(createReferenceBackend()),
 ) {
-  const [graph, reader, device] = [network(names), readerOf(read), new HostDevice(createReferenceBackend())];
+  const [graph, reader] = [network(names), readerOf(read)];
   const pass = { id: "step", graph, component: "t", repeats: 2, cyclic: true, links: [] };
   const described = { id: "run", title: "run", passes: [pass], hostBytes: 0, spilledBytes: 0 };
   const input = {
@@ -277,4 +283,66 @@ test("what comes after is read ahead for the picture that goes on longest, where
     );
     assert.deepEqual(reads, ["a", "b", "c", "d", "a"]);
   }
+});
+
+/** Says what it is asked to read and write, in which order it lies, and when it gives memory back. */
+class ToldDevice extends HostDevice {
+  readonly calls: string[] = [];
+
+  constructor() {
+    super(createReferenceBackend());
+  }
+
+  override async write(...args: Parameters<Device["write"]>): Promise<void> {
+    this.calls.push(`write ${args[4] ?? "logical"}`);
+    await super.write(args[0], args[1], args[2], args[3]);
+  }
+
+  override async read(...args: Parameters<Device["read"]>): Promise<void> {
+    this.calls.push(`read ${args[4] ?? "logical"}`);
+    await super.read(args[0], args[1], args[2], args[3]);
+  }
+
+  override async createArena(lengthBytes: number, label: string): Promise<Arena> {
+    const arena = await super.createArena(lengthBytes, label);
+    const free = arena[Symbol.dispose].bind(arena);
+    return Object.assign(arena, {
+      [Symbol.dispose]: () => {
+        this.calls.push("free");
+        free();
+      },
+    });
+  }
+
+  override async settle(): Promise<void> {
+    this.calls.push("settle");
+  }
+}
+
+test("the device is told which inputs and results lie in its order: those that were named, of that picture alone", async () => {
+  const device = new ToldDevice();
+  const run = async (phase: OpenPhase) => {
+    const named = [["x"], [], ["y"]];
+    await phase.runTogether(
+      "step",
+      together((at) => ({ inDeviceOrder: new Set(named[at]) })),
+    );
+    assert.deepEqual(device.calls, [
+      ...["write device", "write logical", "write logical"],
+      ...["read logical", "read logical", "read device"],
+    ]);
+  };
+  await threeLanes({ names: "ab" }, async () => {}, run, device);
+});
+
+test("a phase gives no memory back before its device has done what it was asked for", async () => {
+  const device = new ToldDevice();
+  await threeLanes(
+    { names: "ab" },
+    async () => {},
+    async () => {},
+    device,
+  );
+  // Activations of three lanes, and weights.
+  assert.deepEqual(device.calls, ["settle", "free", "free", "free", "free"]);
 });

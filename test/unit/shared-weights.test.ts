@@ -282,6 +282,27 @@ test("a plan of another picture size takes over the blocks that lie as it wants 
   assert.deepEqual(held(), [4 * 640, 4 * 64]);
   assert.equal(await pool.makeRoom(adapted([]), "draw"), true);
   assert.deepEqual(held(), [4 * 640]);
+  // The same where they have come together.
+  await pool.release();
+  await open(adapted(["lora"]));
+  assert.equal(await pool.makeRoom(adapted([]), "draw"), true);
+  assert.deepEqual(held(), [4 * 640]);
+});
+
+test("each block stays until the last of the phases in a row that keep it, and no longer", async () => {
+  const device = new HostDevice(createReferenceBackend());
+  const phases = [phase("one", FOUR, 640), phase("two", ["c", "d"], 640), phase("three", ["d"], 640)];
+  const plan = makePlan(inputFor([...phases, phase("far", ["w", "x", "y", "z"], 640)], OVERHEAD + 640 + 4 * 640));
+  assert.equal(plan.keepsAll, false);
+  const ledger = new Ledger({ device: PLENTY, ram: 0, disk: 0 });
+  await using pool = new WeightPool({ now: () => 0, onLoad: () => {} });
+  const left: number[] = [];
+  for (const { id } of plan.phases) {
+    await (await pool.open(plan, id, device, ledger))[Symbol.asyncDispose]();
+    left.push(ledger.state("device").usedBytes / 640);
+  }
+  assert.deepEqual(left, [2, 1, 0, 0]);
+  assert.equal(ledger.state("device").peakBytes, 4 * 640);
 });
 
 test("blocks that lie otherwise in another plan (wider, or narrower) are given back, whatever their names", async () => {
@@ -301,6 +322,20 @@ test("blocks that lie otherwise in another plan (wider, or narrower) are given b
     assert.equal(await pool.makeRoom(other, "draw"), true);
     assert.deepEqual(ledger.held(), []);
   }
+});
+
+test("under a plan that keeps less than the one before, a phase begins with its own weights alone", async () => {
+  const device = new HostDevice(createReferenceBackend());
+  const phases = [phase("draw", FOUR, 640), phase("other", ["x", "y"], 640)];
+  const all = makePlan(inputFor(phases, PLENTY));
+  const tight = makePlan(inputFor(phases, OVERHEAD + 640 + 4 * 640));
+  assert.deepEqual([all.keepsAll, tight.keepsAll], [true, false]);
+  const ledger = new Ledger({ device: 6 * 640, ram: 0, disk: 0 });
+  await using pool = new WeightPool({ now: () => 0, onLoad: () => {} });
+  for (const id of ["draw", "other"]) await (await pool.open(all, id, device, ledger))[Symbol.asyncDispose]();
+  assert.equal(ledger.state("device").usedBytes, 6 * 640);
+  await using _ = await pool.open(tight, "draw", device, ledger);
+  assert.equal(ledger.state("device").usedBytes, 4 * 640);
 });
 
 test("no arena of weights is longer than the device lets them be, and each block has its own place", async () => {
