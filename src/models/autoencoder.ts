@@ -5,6 +5,7 @@
 import type { LatentColours } from "../image/latent-preview.ts";
 import { GraphBuilder, type Tensor } from "../ir/builder.ts";
 import type { Graph } from "../ir/graph.ts";
+import type { LatentMoments } from "./family.ts";
 import { add, conv, groupNorm, linear, resnet, silu, upsample } from "./layers.ts";
 
 /** diffusers AutoencoderKL. */
@@ -57,6 +58,18 @@ export function scaledLatent(latent: Float32Array, config: VaeConfig): Float32Ar
     const mean = latentStatistics?.mean[channel] ?? 0;
     return Math.fround(Math.fround(value - mean) * scalingFactor) / std;
   });
+}
+
+/**
+ * Of an encoder's answer [1, 2 Cl, H, W]: means, then logarithms of variances, which are kept within -30 and 20 (diffusers
+ * DiagonalGaussianDistribution).
+ */
+export function latentMoments(answer: Float32Array): LatentMoments {
+  const half = answer.length / 2;
+  const deviation = Float32Array.from(answer.subarray(half), (logarithm) =>
+    Math.exp(Math.fround(0.5 * Math.min(Math.max(logarithm, -30), 20))),
+  );
+  return { mean: answer.subarray(0, half), deviation };
 }
 
 /**

@@ -100,6 +100,69 @@ test("a second pass takes its own size's latents and pictures", () => {
   });
 });
 
+test("prompts of a second pass: their rows where it denoises, whichever pass has the longer ones", () => {
+  const text = (chunks: number) => ({ chunks, clipSkips: [0], encodes: 2, tellings: 1, heldChunks: 0 });
+  const hires = { width: 32, height: 32, modelCalls: 1, enlarges: "latent" } as const;
+  const waits = 2 * CHUNK + (2 + 5) * latent(32, 32);
+  for (const [first, second] of [
+    [1, 3],
+    [4, 2],
+  ] as const) {
+    const shape = { ...SHAPE, text: text(first), hires: { ...hires, batch: 3, text: text(second) } };
+    const { phases } = checkpoint.describe(shape);
+    const hostOf = (id: string) => phases.find((phase) => phase.id === id)!.hostBytes;
+    assert.equal(hostOf("denoise"), KEPT + 2 * first * CHUNK + times(2, 2) + 8 * 2 * latent(16, 16));
+    assert.equal(hostOf("hires.denoise"), KEPT + 3 * second * CHUNK + times(1, 3) + (8 + 5) * 3 * latent(32, 32));
+    // A picture that waits has room for the rows of either.
+    assert.equal(phases[0]!.laneBytes, waits + Math.max(2 * first, 3 * second) * CHUNK);
+  }
+});
+
+test("learned words: their vectors in every phase, and the rows that an encoder is given; a chunk for each layer that is read", () => {
+  const text = { chunks: 1, clipSkips: [0], encodes: 2, tellings: 1, heldChunks: 0 };
+  const plain = hostBytes();
+  // Both encoders' widths, 8 and 12.
+  const vector = 4 * (8 + 12);
+  assert.deepEqual(hostBytes({ text: { ...text, learned: 5 } }), {
+    encode: plain.encode! + 5 * vector + 77 * vector,
+    denoise: plain.denoise! + 5 * vector,
+    decode: plain.decode! + 5 * vector,
+  });
+  assert.deepEqual(hostBytes({ text: { ...text, clipSkips: [0, 1] } }), { ...plain, encode: plain.encode! + CHUNK });
+});
+
+test("previews by colours: a pixel for each cell of the latent, and once more as it is sent", () => {
+  const plain = hostBytes({ width: 48 });
+  assert.deepEqual(hostBytes({ width: 48, preview: "colours" }), { ...plain, denoise: plain.denoise! + 2 * 3 * 3 });
+});
+
+test("pictures that steer lie in every phase, at the size of each pass that they steer", () => {
+  const { outChannels: _, sampleSize: __, upLevels: ___, ...half } = checkpoint.parts.configs.unet;
+  const network = { ...half, kind: "controlnet", pictureChannels: 3, hintChannels: [4, 4, 4, 4, 4], bgr: false };
+  const control = { component: "control", network, guess: false, rows: 2, calls: 1 };
+  const hires = { width: 32, height: 48, modelCalls: 1, enlarges: "latent" } as const;
+  for (const [first, second] of [
+    [1, 0],
+    [0, 1],
+    [2, 1],
+  ] as const) {
+    const of = (count: number) => (count === 0 ? {} : { controls: Array.from({ length: count }, () => control) });
+    const { encode } = hostBytes({ ...of(first), hires: { ...hires, ...of(second) } });
+    assert.equal(encode! - KEPT - 2 * CHUNK, 3 * (first * 16 * 16 + second * 32 * 48), `${first} and ${second}`);
+  }
+});
+
+test("pictures that are drawn beside and ask less often have times of their own, in the pass that they are of", () => {
+  const hires = { width: 32, height: 32, modelCalls: 3, enlarges: "latent" } as const;
+  const { phases } = checkpoint.describe({ ...SHAPE, modelCalls: 40, otherCalls: [33, 5, 4], hires });
+  const passesOf = (id: string) =>
+    phases.find((phase) => phase.id === id)!.passes.map((pass) => `${pass.id} ${pass.repeats}`);
+  // 64 rows at once: of two halves 32 calls, so that 33 calls are timed as 40 are.
+  const others = ["unet.time-5 8", "unet.time-4 10"];
+  assert.deepEqual(passesOf("denoise"), ["unet.text 1", "unet.time 2", ...others, "unet.step 40"]);
+  assert.deepEqual(passesOf("hires.denoise"), ["hires.unet.text 1", "hires.unet.time 1", "hires.unet.step 3"]);
+});
+
 test("where a band's rows lie in several parts, the room to put them together counts", () => {
   const large = hostBytes({ width: 1024, height: 1024, pictures: { encoded: 1, masked: false } });
   const bytes = 3 * 1024 ** 2;
@@ -127,6 +190,23 @@ test("a refiner's prompts, and the latent that waits for its turn", async () => 
   assert.equal(bytes.get("refiner.encode"), kept + 2 * refined + (1 + 2) * latentBytes);
   // Its residual blocks read 282 values by call and half.
   assert.equal(bytes.get("refiner.denoise"), kept + 2 * refined + 4 * 282 * 3 * 2 + (8 + 2) * 2 * latentBytes);
+  // Long prompts, with learned words: rows of all its chunks, and what is held of both encodings.
+  const text = { chunks: 2, clipSkips: [0], encodes: 5, tellings: 1, heldChunks: 3, learned: 4 };
+  const told = base.withRefiner(refiner).describe({
+    ...{ ...size, text },
+    refined: { modelCalls: 3, historyLength: 0, text: { ...text, chunks: 3, encodes: 7 } },
+  });
+  const chunk = kept / 32;
+  const always = kept + 2 * 3 * chunk + 4 * 4 * (24 + 16);
+  const [encode, denoise] = ["refiner.encode", "refiner.denoise"].map((id) => told.phases.find((it) => it.id === id)!);
+  assert.equal(encode!.hostBytes, always + 2 * refined + 4 * 77 * 20 + (1 + 1) * latentBytes);
+  assert.deepEqual(
+    encode!.passes.map(({ repeats }) => repeats),
+    [7],
+  );
+  assert.equal(denoise!.hostBytes, always + 2 * 3 * refined + 4 * 282 * 3 * 2 + (8 + 1) * 2 * latentBytes);
+  const waits = 2 * (2 * 2 * chunk + (5 + 3) * chunk) + 4 * 4 * (24 + 16) + (2 + 1) * latentBytes;
+  assert.equal(encode!.laneBytes, waits);
 });
 
 test("enlarging a picture: both pictures as bytes, a tile as it comes and as it goes, and what its caller holds", async () => {
@@ -153,6 +233,19 @@ test("enlarging a picture: both pictures as bytes, a tile as it comes and as it 
   );
 });
 
+test("what a network enlarges too far is brought to the size that is wanted: between the filter's passes, and twice as it comes", async () => {
+  const path = fileURLToPath(new URL("../../fixtures/upscalers/compact-x4.pth", import.meta.url));
+  const { config, source } = await openUpscaler(path, "compact-x4.pth");
+  await using _ = source;
+  const enlarging = (side: number) => {
+    const upscaler = { component: "upscaler", config };
+    const hires = { width: side, height: side, modelCalls: 1, enlarges: "picture", upscaler } as const;
+    return hostBytes({ hires })["hires.enlarge"]!;
+  };
+  // 16 by 4 is 64; to 32 by 32 first the width is halved.
+  assert.equal(enlarging(32) - enlarging(64), 3 * (32 * 64 + 2 * 32 * 32));
+});
+
 test("a further picture: its prompts, its latents, what denoises it, and at the end what its file takes", () => {
   const lanes = (more: Partial<JobShape> = {}) =>
     Object.fromEntries(checkpoint.describe({ ...SHAPE, ...more }).phases.map(({ id, laneBytes }) => [id, laneBytes]));
@@ -162,6 +255,13 @@ test("a further picture: its prompts, its latents, what denoises it, and at the 
   const png = { encode: waits, denoise: waits + work, decode: waits + (3 + 9) * 16 * 16 };
   assert.deepEqual(lanes(), png);
   assert.deepEqual(lanes({ encoderBytesPerPixel: 16 }), { ...png, decode: png.decode + (16 - 9) * 16 * 16 });
+  // Its enlarged picture waits as bytes; of the enlarged latent there is no more than five others.
+  const hires = { width: 32, height: 32, modelCalls: 1 } as const;
+  const larger = waits - 2 * latent(16, 16) + (2 + 5) * latent(32, 32);
+  assert.equal(lanes({ hires: { ...hires, enlarges: "latent" } }).encode, larger);
+  assert.equal(lanes({ hires: { ...hires, enlarges: "picture" } }).encode, larger + 3 * 32 * 32);
+  const text = { chunks: 1, clipSkips: [0], encodes: 4, tellings: 1, heldChunks: 3 };
+  assert.equal(lanes({ text }).encode, waits + (4 + 3 - 2) * CHUNK);
 });
 
 test("adapters' reading counts in every phase, that of one set once", () => {
@@ -172,6 +272,12 @@ test("adapters' reading counts in every phase, that of one set once", () => {
   assert.deepEqual(hostBytes({ adapters: { set: one, changes: 0 } as never }), more(1000));
   assert.deepEqual(hostBytes({ adapters: { set: one, changes: 0 } as never, encoderAdapters: one }), more(1000));
   assert.deepEqual(hostBytes({ adapters: { set: one, changes: 0 } as never, encoderAdapters: other }), more(1030));
+  const hires = { width: 16, height: 16, modelCalls: 1, enlarges: "latent" } as const;
+  const second = hostBytes({ hires }).encode!;
+  for (const set of [one, other]) {
+    const both = { adapters: { set: one, changes: 0 }, hires: { ...hires, adapters: { set, changes: 0 } } };
+    assert.equal(hostBytes(both).encode, second + (set === one ? 1000 : 1030));
+  }
 });
 
 test("what is held beside a plan's phases passes the ledger: pictures while they are prepared, a picture while its file is made", async () => {

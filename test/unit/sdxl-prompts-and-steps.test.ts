@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { HostData } from "../../src/backend/device.ts";
 import { ArtifactError, DeviceError } from "../../src/errors.ts";
+import { latentMoments, scaledLatent, unscaledLatent, type VaeConfig } from "../../src/models/autoencoder.ts";
 import type { Conditioning, Guide } from "../../src/models/conditioning.ts";
 import { timestepEmbedding } from "../../src/models/embedding.ts";
 import type { ModelCall } from "../../src/models/family.ts";
@@ -238,4 +239,23 @@ test("a prompt: the encoders' states side by side, the second's pooled end, foun
     encode(10, tokens, 10),
     (error) => error instanceof ArtifactError && /token 10, .* vocabulary of 10 lacks/.test(error.message),
   );
+});
+
+test("an encoder's answer: means first; variances by their logarithms, from -30 to 20, whatever it gives", () => {
+  const logarithms = [-1000, -30, -2, 0, 20, 1000];
+  const { mean, deviation } = latentMoments(Float32Array.of(1, 2, 3, 4, 5, 6, ...logarithms));
+  assert.deepEqual(mean, Float32Array.of(1, 2, 3, 4, 5, 6));
+  const exponents = [-15, -15, -1, 0, 10, 10];
+  assert.deepEqual(deviation, Float32Array.from(exponents, Math.exp));
+});
+
+test("latents as samplers have them: a channel's mean taken away, scaled, by its deviation; and back", () => {
+  const plain = { latentChannels: 2, scalingFactor: 0.5 } as VaeConfig;
+  const normalised = { ...plain, latentStatistics: { mean: [1, -2], std: [4, 8] } };
+  const encoded = Float32Array.of(5, 9, -2, 6);
+  assert.deepEqual(scaledLatent(encoded, plain), Float32Array.of(2.5, 4.5, -1, 3));
+  // (5 - 1) 0.5 / 4, (9 - 1) 0.5 / 4; (-2 + 2) 0.5 / 8, (6 + 2) 0.5 / 8
+  assert.deepEqual(scaledLatent(encoded, normalised), Float32Array.of(0.5, 1, 0, 0.5));
+  for (const config of [plain, normalised])
+    assert.deepEqual(unscaledLatent(scaledLatent(encoded, config), config), encoded);
 });

@@ -9,7 +9,7 @@ import type { PassDescription, PhaseDescription } from "../../plan/describe.ts";
 import type { Denoise } from "../../sampler/sampler.ts";
 import type { PhaseRun } from "../../stream/phase.ts";
 import { elementCount } from "../../tensor/dtype.ts";
-import { scaledLatent, unscaledLatent, vaeScaleFactor } from "../autoencoder.ts";
+import { latentMoments, scaledLatent, unscaledLatent, vaeScaleFactor } from "../autoencoder.ts";
 import type { DenoiserOptions, DescribedStage, LatentMoments } from "../family.ts";
 import { readsStrengths } from "../layer-builder.ts";
 import { Previewing } from "../previewing.ts";
@@ -188,17 +188,11 @@ export class SdxlStage implements DescribedStage {
     return decoded.get("image")!; // [1, 3, H, W]
   }
 
-  /** diffusers DiagonalGaussianDistribution: the logarithm of the variance is kept within -30 and 20. */
   async encodePicture(phase: PhaseRun, picture: Float32Array, signal?: AbortSignal): Promise<LatentMoments> {
     if (!this.#looking) throw new Error("the job was described without a picture");
     const { program, storage } = this.#looking;
     const encoded = await runProgram(phase, program, storage, new Map([["image", picture]]), signal);
-    const moments = encoded.get("moments")!; // [1, 2 C, H, W]
-    const half = moments.length / 2;
-    const deviation = Float32Array.from(moments.subarray(half), (logarithm) =>
-      Math.exp(Math.fround(0.5 * Math.min(Math.max(logarithm, -30), 20))),
-    );
-    return { mean: moments.subarray(0, half), deviation };
+    return latentMoments(encoded.get("moments")!);
   }
 
   sampleLatent({ mean, deviation }: LatentMoments, noise: Float32Array): Float32Array<ArrayBuffer> {
