@@ -210,6 +210,13 @@ test("an alpha beyond all use is told, but not that of LoKr's whole factors, whi
   const alpha = [`${Q}.alpha`, [], 6e4] as const;
   const down = [`${Q}.lora_down.weight`, [4, 640], 1] as const;
   assert.deepEqual(await excessOf([down, [`${Q}.lora_up.weight`, [640, 4], 1], alpha]), { layers: 1, scale: 15_000 });
+  const layers = [FF, OUT, Q].flatMap((root, i) => [
+    [`${root}.lora_down.weight`, [4, root === FF ? 2560 : 640], 1] as const,
+    [`${root}.lora_up.weight`, [640, 4], 1] as const,
+    [`${root}.alpha`, [], [800, 6e4, 400][i]!] as const,
+  ]);
+  // Of 200, 15000 and 100, of which 100 is still borne.
+  assert.deepEqual(await excessOf(layers), { layers: 2, scale: 15_000 });
   const whole = [[`${Q}.lokr_w1`, [8, 8], 1] as const, [`${Q}.lokr_w2`, [80, 80], 1] as const];
   assert.equal(await excessOf([...whole, alpha]), undefined);
 });
@@ -262,8 +269,9 @@ test("NaN in factors comes out as NaN, for the check of weights to find", async 
 test("100,000 keys: refused at once, and those of no layer are counted where others fit", async () => {
   const many = Array.from({ length: 50_000 }, (_, i) => pair(`lora_unet_layer_${i}`, 1, 1, 1)).flat();
   assert.match(await refused(many, "E_LORA_NO_MATCH"), /: 0 of its 100000 tensors fit/);
-  const { report } = await openAdapter(shapesFile([...many.slice(0, 2000), ...pair(Q)]), SDXL_NAMES);
-  assert.deepEqual([report.tensors, report.matched, report.unmatched.length], [2002, 2, 2000]);
+  const { report } = await openAdapter(shapesFile([["step", [1]], ...many.slice(0, 2000), ...pair(Q)]), SDXL_NAMES);
+  assert.deepEqual([report.tensors, report.matched, report.unmatched.length], [2003, 2, 2001]);
+  assert.equal(report.unmatched[0], "step");
 });
 
 test("files of other kinds are refused by what they are", async () => {

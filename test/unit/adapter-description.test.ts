@@ -56,11 +56,12 @@ test("inspect: what it was made for, its words, and how it wants to be sampled",
     ss_tag_frequency: JSON.stringify(captions),
     ss_sd_model_name: "sd_xl_base_1.0.safetensors",
     "modelspec.trigger_phrase": "ohwx fox, in the snow",
+    ss_trigger_words: "another",
     ss_long: "y".repeat(1000),
   };
   const tensors = [
-    [`${KEY}.lora_down.weight`, [8, 2048]],
-    [`${KEY}.lora_up.weight`, [640, 8]],
+    [`${KEY}.lora_down.weight`, [16, 2048]],
+    [`${KEY}.lora_up.weight`, [640, 16]],
     ["lora_te1_x.lora_down.weight", [4, 768]],
   ] as const;
   const stored = tensors.map(([name, shape]) => ({
@@ -73,7 +74,7 @@ test("inspect: what it was made for, its words, and how it wants to be sampled",
     writeFileSync(join(folder, "sdxl_lightning_8step_lora.safetensors"), encodeSafetensors(stored, metadata));
   const out = await inspected(write, "sdxl_lightning_8step_lora.safetensors");
   assert.deepEqual(out.split("\n").slice(-7, -2), [
-    "this is an adapter for SDXL: LoRA of 2 layers, rank 4 to 8",
+    "this is an adapter for SDXL: LoRA of 2 layers, rank 4 to 16",
     "trained on: sd_xl_base_1.0.safetensors",
     "trigger words: ohwx fox, in the snow",
     "frequent in its captions: fox (12), fur (4), snow (4), grass (1)",
@@ -82,7 +83,7 @@ test("inspect: what it was made for, its words, and how it wants to be sampled",
   assert.match(out, /^metadata ss_long: y{400} \.\.\. \(1000 characters\)$/m);
   const json = JSON.parse(await inspected(write, "sdxl_lightning_8step_lora.safetensors", "--json"));
   assert.deepEqual(json.adapter.kinds, { LoRA: 2 });
-  assert.deepEqual([json.adapter.ranks, json.adapter.advice.steps], [[4, 8], 8]);
+  assert.deepEqual([json.adapter.ranks, json.adapter.advice.steps], [[4, 16], 8]);
   assert.equal(json.metadata.ss_long.length, 1000);
 });
 
@@ -97,6 +98,10 @@ test("files of other models, and models, are told apart", () => {
   assert.equal(madeFor(KEY, 768), "an adapter for Stable Diffusion 1.5");
   assert.equal(madeFor("lora_unet_x", 8, [["ss_base_model_version", "sdxl_base_v1-0"]]), "an adapter for SDXL");
   assert.equal(madeFor("lora_unet_x"), undefined);
+  // What its tensors show counts before what it says, and the newer of two sayings before the older.
+  const said = { "modelspec.architecture": "flux-1-dev/lora", ss_base_model_version: "sd_v1" };
+  assert.equal(madeFor("lora_unet_x", 8, Object.entries(said)), "an adapter for Flux");
+  assert.equal(madeFor(KEY, 1280, Object.entries(said)), "an adapter for SDXL's refiner");
   assert.equal(describeAdapter("x", [{ name: "conv_in.weight", shape: [4, 4, 3, 3] }], new Map()), undefined);
   for (const text of ["{", "[1]", '{"a":1}']) {
     assert.deepEqual(describeAdapter("x", tensors("y"), new Map([["ss_tag_frequency", text]]))?.tags, []);
@@ -122,6 +127,9 @@ test("adapters for few steps are known by name, with samplers that there are", (
     assert.deepEqual(advice && [advice.title, advice.sampler, advice.steps, advice.guidanceScale], expected, name);
     if (advice) assert.equal(courseNamed(advice.sampler)?.sampler, advice.sampler);
   }
+  const schedules = (name: string) => samplingAdvice(name, new Map())?.schedule;
+  assert.deepEqual(["dmd2", "xl-lightning", "hyper-sdxl", "hyper-sdxl-cfg"].map(schedules), Array(4).fill("trailing"));
+  assert.deepEqual(["lcm", "tcd", "hyper-sdxl-1step"].map(schedules), Array(3).fill(undefined));
   const dmd2 = samplingAdvice("x", new Map([["ss_output_name", "my dmd2 mix"]]))!;
   assert.equal(dmd2.title, "DMD2");
   const job = { sampler: "lcm", schedule: "trailing", steps: 4, guidance: 1 };
@@ -151,6 +159,9 @@ test("alphas in diffusers' metadata: the network's, a module's own, by the root 
   // The end of a name begins behind a dot.
   assert.equal(await scaleOf({ "unet.lora_alpha": 8, "unet.alpha_pattern": { roj_in: 2 } }), 2);
   assert.equal(await scaleOf({ "text_encoder.lora_alpha": 8 }), 1);
+  assert.equal(await scaleOf({ lora_alpha: 8 }), 2);
+  // A tensor counts before the metadata; this one is 0, which stands for the rank.
+  assert.equal(await scaleOf({ "unet.lora_alpha": 8 }, [[`unet.${module}.alpha`, []]]), 1);
   for (const bad of ["{", "[]", { "unet.lora_alpha": "8" }])
     await assert.rejects(scaleOf(bad), { code: "E_LORA_TENSOR" });
 });

@@ -17,6 +17,11 @@ const change: LowRankChange = {
 };
 const magnitude: MagnitudeChange = { kind: "magnitude", change, magnitude: drawn("magnitude", OUT), onInput: false };
 const weight = drawn("layer.weight", OUT, IN);
+/** As if reading took memory of its own. */
+const reading = (tensor: TensorEntry, readingBytes: number) => ({
+  ...tensor,
+  source: { ...tensor.source, readingBytes },
+});
 const gainOf = (of: TensorEntry) => gainTensor(magnitude.magnitude, of, change, false);
 
 test("a gain whose first reading failed is made by the next one", async () => {
@@ -49,15 +54,34 @@ test("factors in fp32 and what is kept of a gain are counted: by the tensor, and
   const gain = gainOf(weight);
   const factorBytes = 4 * RANK * (IN + OUT);
   assert.ok(gain.source.readingBytes! >= 3 * factorBytes + 4 * 2 ** 20);
-  const layers = new Map([["unet", new Map([["layer", [magnitude]]])]]);
-  const set = new AdapterSet([{ id: "a", layers }], () => new Map([[weight.name, weight]]));
+  const layers = new Map([["unet", new Map(["layer", "other"].map((name) => [name, [magnitude]]))]]);
+  const set = new AdapterSet(
+    [{ id: "a", layers }],
+    () => new Map(["layer", "other"].map((name) => [`${name}.weight`, weight])),
+  );
   const made = Math.max(
     ...[...set.components.get("unet")!.table.values()].map(({ source }) => source.readingBytes ?? 0),
   );
-  assert.equal(set.hostBytes, 8 * made + 4 * OUT + WORKSPACE_BYTES);
+  assert.equal(set.hostBytes, 8 * made + 2 * 4 * OUT + WORKSPACE_BYTES);
   const plain = new AdapterSet(
     [{ id: "b", layers: new Map([["unet", new Map([["layer", [change]]])]]) }],
     () => new Map(),
   );
   assert.equal(plain.hostBytes, 0);
+});
+
+test("a convolution's gain counts factors with all taps, and the most that lies below", () => {
+  const wide = drawn("layer.weight", OUT, IN, 3, 3);
+  const factors = { ...change, down: drawn("down", RANK, IN, 3, 3), up: drawn("up", OUT, RANK, 1, 1) };
+  const bytesOf = (m: TensorEntry, of: LowRankChange) => gainTensor(m, wide, of, false).source.readingBytes!;
+  const alone = bytesOf(magnitude.magnitude, factors);
+  assert.ok(alone >= 3 * 4 * RANK * (9 * IN + OUT) + 4 * 2 ** 20);
+  assert.equal(bytesOf(reading(magnitude.magnitude, 300), { ...factors, up: reading(factors.up, 900) }), alone + 900);
+  assert.equal(
+    bytesOf(reading(magnitude.magnitude, 700), { ...factors, down: reading(factors.down, 500) }),
+    alone + 700,
+  );
+  const difference = { kind: "difference", weight: reading(wide, 400) } as const;
+  const of = (weight: TensorEntry) => gainTensor(magnitude.magnitude, weight, difference, true).source.readingBytes!;
+  assert.equal(of(reading(wide, 600)) - of(wide), 200);
 });

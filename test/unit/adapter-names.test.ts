@@ -166,7 +166,7 @@ test("blocks by both names: diffusers' counts, layers under one name alone are k
 });
 
 test("GLoRA's first release has its pairs the other way round", async () => {
-  const root = "lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_ff_net_2";
+  const root = FF;
   const [outputs, inputs, rank] = [640, 2560, 4];
   const released = (a1: number[], a2: number[], b1: number[], b2: number[]) =>
     shapesFile(Object.entries({ a1, a2, b1, b2 }).map(([name, shape]) => [`${root}.${name}.weight`, shape] as const));
@@ -192,6 +192,7 @@ test("GLoRA's first release has its pairs the other way round", async () => {
   ]);
 });
 
+const FF = "lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_ff_net_2";
 const ROOT = "lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn1_to_out_0";
 
 test("alpha over rank scales the factors, and the bias that goes with them", async () => {
@@ -232,6 +233,17 @@ test("an adapter is the same one while its file is: by its stamp on a disk, by i
     });
     return { ...file, table: new Map(table) };
   };
+  // Read in pieces of a megabyte: this one has three and a bit, and differs in its last byte.
+  const large = (last: number) => {
+    const file = shapesFile([[`${FF}.diff`, [640, 2560]]]);
+    const [name, entry] = [...file.table][0]!;
+    const read = async (at: number, into: Uint8Array) => {
+      into.fill(0);
+      if (at + into.length === entry.endByte) into[into.length - 1] = last;
+    };
+    return { ...file, table: new Map([[name, { ...entry, source: { ...entry.source, file: undefined, read } }]]) };
+  };
+  assert.notEqual(await idOf(large(1)), await idOf(large(2)));
   assert.equal(await idOf(onDisk("1")), await idOf(onDisk("1")));
   assert.notEqual(await idOf(onDisk("1")), await idOf(onDisk("2")));
 });
