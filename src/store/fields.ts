@@ -51,12 +51,6 @@ export class Field {
     throw this.#wrong(`a whole number from ${min} to ${max}`);
   }
 
-  bool(): boolean {
-    const value = this.#value;
-    if (typeof value !== "boolean") throw this.#wrong("true or false");
-    return value;
-  }
-
   oneOf<const T extends string>(...allowed: readonly T[]): T {
     const found = allowed.find((item) => item === this.#value);
     if (found === undefined) throw this.#wrong(allowed.join(" or "));

@@ -7,13 +7,17 @@ import { memorySource } from "../../src/source/memory.ts";
 import {
   type DirectWriter,
   PAGE_BYTES,
+  publishSmallFile,
   readFully,
+  readSmallFile,
   type StoreFile,
   storeFailure,
   writeFully,
 } from "../../src/store/fs.ts";
 import { CHUNK_BYTES, layoutBlock } from "../../src/store/pack/block-layout.ts";
+import { ChunkSums } from "../../src/store/pack/chunk-sums.ts";
 import { Pack } from "../../src/store/pack/pack.ts";
+import { writeBlock } from "../../src/store/pack/pack-writer.ts";
 import { PartFile } from "../../src/store/pack/part-file.ts";
 import { PlacedFile } from "../../src/store/pack/placed-file.ts";
 import { openPack } from "../../src/store/store.ts";
@@ -34,6 +38,53 @@ test("a file that is read byte by byte is read to its last one, or ends too soon
   await readFully(file, into, 0, "f");
   sameBytes(into, BYTES);
   await assert.rejects(readFully(file, new Uint8Array(8), 0, "f"), /ends too soon \(needs 8 bytes\) at byte 7/);
+});
+
+test("a file that takes few bytes at a time gets all of them in their places; one that takes none is no success", async () => {
+  const taken = new Uint8Array(9).fill(0xee);
+  const asked: number[] = [];
+  const file = (most: number) => ({
+    async write(bytes: Uint8Array, at: number) {
+      asked.push(bytes.byteLength);
+      const count = at < 6 ? Math.min(most, bytes.byteLength) : bytes.byteLength;
+      taken.set(bytes.subarray(0, count), at);
+      return count;
+    },
+  });
+  await writeFully(file(2), BYTES, 1, 3);
+  sameBytes(taken, Uint8Array.of(0xee, 1, 2, 3, 4, 5, 6, 7, 0xee));
+  // Never more than three at once; after each two, the rest.
+  assert.deepEqual(asked, [3, 3, 3, 1]);
+  await assert.rejects(writeFully(file(0), BYTES, 0), { code: "EIO" });
+});
+
+test("a small file is read whole up to its limit, and is not there, or too large, otherwise", async () => {
+  const fs = new MemoryFs();
+  await publishSmallFile(fs, "folder", "small", BYTES);
+  sameBytes((await readSmallFile(fs, "folder/small", 7))!, BYTES);
+  await assert.rejects(readSmallFile(fs, "folder/small", 6), {
+    code: "E_STORE_DAMAGED",
+    message: /found 7, allowed 6/,
+  });
+  assert.equal(await readSmallFile(fs, "folder/none", 7), undefined);
+});
+
+test("a small file that can't be published leaves nothing, and why is what failed first", async () => {
+  for (const failing of ["open", "write", "sync", "rename"]) {
+    const fs = new MemoryFs();
+    fs.hook = (op) => {
+      if (op === failing || op === "remove") throw Object.assign(new Error(op), { code: "EIO" });
+      return undefined;
+    };
+    await assert.rejects(publishSmallFile(fs, "folder", "small", BYTES), { message: failing });
+    assert.equal(fs.names.has("folder/small"), false);
+    fs.hook = (op) => {
+      if (op === failing) throw Object.assign(new Error(op), { code: "EIO" });
+      return undefined;
+    };
+    await assert.rejects(publishSmallFile(fs, "folder", "small", BYTES), { message: failing });
+    assert.deepEqual(fs.paths(), []);
+  }
 });
 
 /** A part whose writes are noted: where they went, how, and when they ended. */
@@ -144,6 +195,9 @@ test("a part's places: what spans chunks is compared, copied and zeroed to its l
   sameBytes(fs.bytes("part").subarray(startByte, startByte + bytes.length), bytes, "copied");
   assert.deepEqual([fs.bytes("part")[startByte - 1], fs.bytes("part")[startByte + bytes.length]], [7, 7]);
 
+  const stop = new Error("stop");
+  await assert.rejects(placed.copy("w", new Map([["w", entry]]), AbortSignal.abort(stop)), stop);
+
   // Pieces end where the block's chunks do.
   const first = CHUNK_BYTES - tensor.offsetBytes;
   const ends = [first, first + CHUNK_BYTES, bytes.length];
@@ -243,4 +297,25 @@ test("a pack that can't be opened is closed; a read of many pieces hears its sig
   fs.bytes(path!)[3]! ^= 1;
   await assert.rejects(Pack.open(fs, path!, name), { code: "E_STORE_DAMAGED" });
   assert.equal(fs.openFiles, 0);
+});
+
+test("a block of many chunks hears its signal between them, where it is written and where it is only summed", async () => {
+  const plainBytes = 40 * CHUNK_BYTES;
+  for (const work of ["write", "sum"] as const) {
+    const stop = new Error("stop");
+    const controller = new AbortController();
+    let reads = 0;
+    const read = async () => {
+      if (++reads === 3) controller.abort(stop);
+    };
+    const { signal } = controller;
+    const file = await new MemoryFs().open("part", "create");
+    await assert.rejects(
+      work === "write"
+        ? writeBlock(file, 4096, { plainBytes, codec: "plain" }, read, { signal })
+        : new ChunkSums(plainBytes).finish(read, signal),
+      stop,
+    );
+    assert.equal(reads, 3, work);
+  }
 });
