@@ -253,3 +253,19 @@ test("where all fits, a change of adapters moves none of the model's weights; th
   await draw();
   assert.deepEqual(loads, []);
 });
+
+test("networks are changed by their pass's set, encoders by that of all passes where a second pass has its own", () => {
+  const asked: string[] = [];
+  const set = (name: string) => ({
+    components: { get: (id: string) => void asked.push(`${id}: ${name}`) },
+    hostBytes: 0,
+  });
+  const adapters = (name: string) => ({ set: set(name), changes: 0 }) as never;
+  const size = { width: 16, height: 16, modelCalls: 1 };
+  const hires = { ...size, enlarges: "latent", adapters: adapters("second") } as const;
+  const shape = { ...{ ...size, batch: 1, historyLength: 0, fp32: false }, adapters: adapters("first") };
+  checkpoint.describe(shape);
+  assert.deepEqual(asked.splice(0).sort(), ["textEncoder2: first", "textEncoder: first", "unet: first"]);
+  checkpoint.describe({ ...shape, encoderAdapters: set("both") as never, hires });
+  assert.deepEqual(asked.sort(), ["textEncoder2: both", "textEncoder: both", "unet: first", "unet: second"]);
+});

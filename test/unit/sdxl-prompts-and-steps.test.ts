@@ -56,7 +56,21 @@ const SCHEDULE: NoiseSchedule = {
   timestepOf: (sigma, step) => 100 * step + sigma,
 };
 
-async function denoiser(guide: Guide, batch: number, firstCall = 0, predictionType = "epsilon", spoil = false) {
+async function denoiser(
+  guide: Guide,
+  batch: number,
+  firstCall = 0,
+  predictionType = "epsilon",
+  spoil = false,
+  {
+    edm,
+    scores,
+    answers,
+  }: Partial<Pick<SdxlParts, "scores">> & {
+    readonly edm?: { readonly sigmaData: number };
+    readonly answers?: readonly number[];
+  } = {},
+) {
   const dim = (await import("../../src/models/sdxl/unet-blocks.ts")).timeEmbeddingDim(UNET as never);
   const { phase, asked } = fakePhase((pass, inputs) => {
     // The time pass gives, a row for each half of each call, the row's first number, so that rows can be told apart.
@@ -66,9 +80,9 @@ async function denoiser(guide: Guide, batch: number, firstCall = 0, predictionTy
     }
     if (pass !== "unet.step") return {};
     const { length } = inputs.get("latent") as Float32Array;
-    return { prediction: Array.from({ length }, (_, i) => (spoil ? Number.NaN : i + 1)) };
+    return { prediction: answers ?? Array.from({ length }, (_, i) => (spoil ? Number.NaN : i + 1)) };
   });
-  const parts = { configs: { unet: UNET }, scheduler: { predictionType } } as unknown as SdxlParts;
+  const parts = { configs: { unet: UNET }, scheduler: { predictionType, edm }, scores } as unknown as SdxlParts;
   const shape = { batch, width: 64, height: 32, modelCalls: CALLS.length, fp32: false, looks: 0 };
   const ids = { text: "unet.text", time: "unet.time", step: "unet.step" };
   const without = { inputs: new Map() };
@@ -110,6 +124,41 @@ test("unguided: the prompt alone, and its answer as it is", async () => {
   assert.deepEqual(asked[0]!.inputs.context, [10, 11]);
   assert.deepEqual(await ask(X, 8), Float32Array.of(1, 2));
   assert.deepEqual(asked[2]!.inputs.latent, [...scaleModelInput(X, 8)]);
+});
+
+test("a guide's rescale, and the deviation of latents that a model was trained on, go with each call", async () => {
+  const answers = [1, 2, 3, 8];
+  const [uncond, cond] = [Float32Array.of(1, 2), Float32Array.of(3, 8)];
+  const rescaled = await denoiser({ ...GUIDED, rescale: 0.75 }, 2, 0, "epsilon", false, { answers });
+  const expected = denoisedFrom(combineGuidance(uncond, cond, 3, 0.75), X, 8, "epsilon");
+  assert.deepEqual(await rescaled.ask(X, 8), expected);
+  const plain = await denoiser(GUIDED, 2, 0, "epsilon", false, { answers });
+  assert.notDeepEqual(await plain.ask(X, 8), expected);
+  const { ask, asked } = await denoiser(GUIDED, 2, 0, "v_prediction", false, { answers, edm: { sigmaData: 0.5 } });
+  const clean = await ask(X, 8);
+  assert.deepEqual(clean, denoisedFrom(combineGuidance(uncond, cond, 3), X, 8, "v_prediction", 0.5));
+  // EDM (arXiv 2206.00364): by the root of the level's square and the deviation's.
+  const scaled = [...X].map((value) => value / Math.hypot(8, 0.5));
+  for (const [i, value] of asked[2]!.inputs.latent!.entries()) assert.ok(Math.abs(value - scaled[i % 2]!) < 1e-6);
+});
+
+test("a refiner's rows end with its score: the prompt's, also where there is no other, and the negative's", async () => {
+  const scores = { positive: 6, negative: 2.5 };
+  const rowOf = (pooled: number, score: number) => [
+    ...[pooled, ...timestepEmbedding([32, 64, 7, 5, score], 2, EMBEDDING)],
+  ];
+  const origin = { top: 7, left: 5 };
+  const guided = await denoiser({ ...GUIDED, origin }, 2, 4, "epsilon", false, { scores });
+  await guided.ask(X, 4);
+  assert.deepEqual(guided.asked[1]!.inputs.addition, [
+    ...rowOf(20.5, 2.5),
+    ...rowOf(10.5, 6),
+    ...rowOf(20.5, 2.5),
+    ...rowOf(10.5, 6),
+  ]);
+  const alone = await denoiser({ parts: [told(10)], scale: 1, origin }, 1, 4, "epsilon", false, { scores });
+  await alone.ask(X, 4);
+  assert.deepEqual(alone.asked[1]!.inputs.addition, [...rowOf(10.5, 6), ...rowOf(10.5, 6)]);
 });
 
 for (const firstCall of [0, 1, 2, 3, 4]) {
