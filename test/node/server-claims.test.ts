@@ -11,6 +11,8 @@ import { JobQueue } from "../../src/server/queue/job-queue.ts";
 import { prepareTables } from "../../src/server/queue/tables.ts";
 import { WorkerEntries } from "../../src/server/queue/workers.ts";
 import { serverFolder } from "../support/server.ts";
+import { pruneCases } from "./prune-cases.ts";
+import { queueCases } from "./queue-cases.ts";
 
 test("claims and events", async (t) => {
   const folder = await serverFolder();
@@ -193,4 +195,8 @@ test("claims and events", async (t) => {
       );
     },
   );
+
+  for (const open of await queue.list(100)) await queue.cancel(open.id);
+  await queueCases(t, database, boss);
+  await pruneCases(t, database);
 });

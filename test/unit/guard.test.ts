@@ -107,8 +107,8 @@ test("bodies: what a form of another site could send is not taken, nor what is p
 });
 
 test("keys: one a line, with a name or without, long enough; known as bearer and as password", () => {
-  const [long, other] = ["0123456789abcdef", "fedcba9876543210"];
-  const keys = Keys.fromText(`# ours\r\n\n ann : ${long} \n${other}\n`, "keys");
+  const [long, other, colons] = ["0123456789abcdef", "fedcba9876543210", "0123:4567:89abcdef"];
+  const keys = Keys.fromText(`# ours\r\n\n ann : ${long} \n${other}\nben:${colons}\n`, "keys");
   const basic = (text: string) => `Basic ${Buffer.from(text).toString("base64")}`;
   for (const [authorization, name] of [
     [`Bearer ${long}`, "ann"],
@@ -117,6 +117,8 @@ test("keys: one a line, with a name or without, long enough; known as bearer and
     [basic(`anybody:${long}`), "ann"],
     [basic(`:${other}`), "key-4"],
     [basic(other), "key-4"],
+    [`Bearer ${colons}`, "ben"],
+    [basic(`x:${colons}`), "ben"],
     [undefined, undefined],
     ["", undefined],
     [long, undefined],

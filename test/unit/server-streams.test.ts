@@ -40,3 +40,34 @@ test("nothing is asked of the events before somebody reads; a reader who goes en
     assert.deepEqual([told, ended], [1, true]);
   }
 });
+
+test("a stream in which nothing happens says every 15 s that it lives, and loses nothing of what comes then", async ({
+  mock,
+}) => {
+  mock.timers.enable({ apis: ["setTimeout"] });
+  const coming = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  const reader = eventStream(async function* () {
+    for (const [at, { promise }] of coming.entries()) {
+      await promise;
+      yield { event: "step", data: at };
+    }
+  }).body!.getReader();
+  const next = async () => {
+    const { value } = await reader.read();
+    return value === undefined ? undefined : new TextDecoder().decode(value);
+  };
+  for (const [at, { resolve }] of coming.entries()) {
+    for (let signs = 0; signs < 2; signs++) {
+      const sign = next();
+      await turn();
+      mock.timers.tick(15_000);
+      assert.equal(await sign, ": still here\n\n");
+    }
+    const event = next();
+    await turn();
+    mock.timers.tick(14_999);
+    resolve();
+    assert.equal(await event, `event: step\ndata: ${at}\n\n`);
+  }
+  assert.equal(await next(), undefined);
+});
