@@ -170,9 +170,14 @@ test("E_LORA_NO_MATCH: UNets of the same names and other widths, by the text tha
     [1024, "Stable Diffusion 2"],
     [1280, "SDXL's refiner"],
   ] as const) {
+    const dotted = `unet.${KEY.replaceAll(/_(?=\d)|(?<=\d)_|_(?=attn|to_k)/g, ".")}`;
     for (const [root, end] of [
       [`lora_unet_${KEY}`, ".lora_down.weight"],
-      [`unet.${KEY.replaceAll(/_(?=\d)|(?<=\d)_|_(?=attn|to_k)/g, ".")}`, ".lora_A.weight"],
+      [`lora_unet_${KEY}`, ".hada_w1_b"],
+      [`lora_unet_${KEY}`, ".diff"],
+      [dotted, ".lora_A.default.weight"],
+      [dotted.replace("to_k", "processor.to_k"), "_lora.down.weight"],
+      [dotted, ".lora_A.weight"],
     ] as const) {
       const message = await refused([...pair(Q), [root + end, [4, width]]], "E_LORA_NO_MATCH");
       assert.match(

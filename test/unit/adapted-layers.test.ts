@@ -59,6 +59,10 @@ const lowRank = (shape: readonly number[], rank = 3): Extract<LayerChange, { kin
   up: tensor("up", [shape[0]!, rank, ...ones(shape)]),
   scale: 0.7,
 });
+const withMiddle = ([out, inputs, ...taps]: readonly number[]) => ({
+  ...lowRank([out!, inputs!, 1, 1]),
+  mid: tensor("mid", [3, 3, ...taps]),
+});
 const difference = (shape: readonly number[]) => ({ kind: "difference", weight: tensor("diff", shape) }) as const;
 const blocks = (count: number, width: number) => tensor("blocks", [count, width, width]);
 
@@ -72,12 +76,10 @@ const WHOLE: readonly LayerName[] = [
 /** By name: the layers that it is tried on, and the change of one with such a weight. */
 const KINDS: Readonly<Record<string, readonly [readonly LayerName[], (shape: readonly number[]) => LayerChange]>> = {
   "low rank": [WHOLE, (shape) => lowRank(shape)],
-  "low rank with a middle": [
+  "low rank with a middle": [["convolution"], (shape) => withMiddle(shape)],
+  "a magnitude of a low rank with a middle": [
     ["convolution"],
-    ([out, inputs, ...taps]) => ({
-      ...lowRank([out!, inputs!, 1, 1]),
-      mid: tensor("mid", [3, 3, ...taps]),
-    }),
+    (shape) => ({ kind: "magnitude", change: withMiddle(shape), magnitude: tensor("m", [shape[0]!]), onInput: false }),
   ],
   "low rank before the layer": [
     WHOLE,

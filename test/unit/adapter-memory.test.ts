@@ -50,6 +50,32 @@ test("where the changed weight is nothing, so is the gain: by outputs, and by in
   assert.deepEqual([...(await valuesOf(byColumn))], [2, 0.5, 0]);
 });
 
+test("a weight of several strips: each row with its own part of the change", async () => {
+  // A strip has 1 MiB: 1024 of these rows, of which each is 1 to 7 everywhere, and so 16 to 112 long.
+  const [rows, width] = [1100, 256];
+  const own = Array.from({ length: rows }, (_, row) => (row % 7) + 1);
+  const f32 = (name: string, shape: number[], values: number[]) => tensorOf(name, shape, values);
+  const zeros = f32("w", [rows, width], new Array(rows * width).fill(0));
+  const weight = f32(
+    "diff",
+    [rows, width],
+    own.flatMap((value) => new Array<number>(width).fill(value)),
+  );
+  const lengths = f32(
+    "m",
+    [rows],
+    own.map((value) => 16 * value),
+  );
+  const ones = f32("down", [1, width], new Array(width).fill(1));
+  const factors = { kind: "low-rank", down: ones, up: f32("up", [rows, 1], own), scale: 0.5 } as const;
+  const gains = [
+    gainTensor(lengths, zeros, { kind: "difference", weight }, false),
+    gainTensor(lengths, zeros, factors, false),
+  ];
+  assert.deepEqual(new Set(await valuesOf(gains[0]!)), new Set([1]));
+  assert.deepEqual(new Set(await valuesOf(gains[1]!)), new Set([2]));
+});
+
 test("factors in fp32 and what is kept of a gain are counted: by the tensor, and eight readings of them by the set", () => {
   const gain = gainOf(weight);
   const factorBytes = 4 * RANK * (IN + OUT);

@@ -4,6 +4,7 @@ import { test } from "node:test";
 import { openAdapter } from "../../src/adapters/adapter.ts";
 import type { AdapterFile } from "../../src/adapters/adapter-file.ts";
 import { splitKey } from "../../src/adapters/key-table.ts";
+import { findRoot } from "../../src/adapters/layer-names.ts";
 import { pairShapes, SDXL_NAMES, SDXL_PARTS, shapesFile, wholeFile } from "../support/adapter-file.ts";
 import { valuesOf } from "../support/layer-delta.ts";
 import { originalNames } from "../support/single-file.ts";
@@ -127,6 +128,43 @@ for (const [style, [nameOf, down, up]] of Object.entries(STYLES)) {
     );
   });
 }
+
+test("what stands before a module's name: each program's words for each of the three networks", () => {
+  const unet = "down_blocks.1.attentions.0.proj_in";
+  const encoder = "text_model.encoder.layers.0.self_attn.q_proj";
+  const prefixes = {
+    unet: [
+      ...["lora_unet_", "oft_unet_", "lycoris_", "lycoris_unet_"],
+      ...["", "unet.", "unet.unet.", "unet.base_model.model.", "base_model.model.", "base_model.model.unet."],
+      ...["diffusion_model.", "model.diffusion_model."],
+    ],
+    text_encoder: [
+      ...["lora_te_", "lora_te1_", "oft_te1_", "lycoris_te1_", "lycoris_text_encoder_"],
+      ...["text_encoder.", "text_encoder.base_model.model.", "base_model.model.text_encoder.", "te1."],
+      ...["clip_l.", "clip_l.transformer.", "text_encoders.clip_l.", "text_encoders.clip_l.transformer."],
+    ],
+    text_encoder_2: [
+      ...["lora_te2_", "oft_te2_", "lycoris_te2_", "lycoris_text_encoder_2_"],
+      ...["text_encoder_2.", "text_encoder_2.base_model.model.", "base_model.model.text_encoder_2.", "te2."],
+      ...["clip_g.", "clip_g.transformer.", "text_encoders.clip_g.", "text_encoders.clip_g.transformer."],
+    ],
+  };
+  for (const [folder, all] of Object.entries(prefixes)) {
+    const module = folder === "unet" ? unet : encoder;
+    for (const prefix of all) {
+      const found = findRoot(SDXL_NAMES, prefix + (prefix.endsWith("_") ? flat(module) : module));
+      assert.deepEqual([found?.layer.folder, found?.layer.module], [folder, module], prefix);
+    }
+  }
+  // Attention processors of old: their names for a text encoder's projections are the UNet's.
+  const old = { to_q: "q_proj", to_k: "k_proj", to_v: "v_proj", to_out: "out_proj" };
+  for (const [name, own] of Object.entries(old)) {
+    for (const folder of ["text_encoder", "text_encoder_2"]) {
+      const found = findRoot(SDXL_NAMES, `${folder}.text_model.encoder.layers.3.self_attn.${name}`);
+      assert.deepEqual([found?.layer.folder, found?.layer.module.split(".").at(-1)], [folder, own]);
+    }
+  }
+});
 
 test("no name of one module is another's, flattened or not", () => {
   for (const { folder, schema, otherNames } of SDXL_PARTS) {
@@ -257,6 +295,15 @@ test("keys: the longest end counts, and an adapter's name within is left out", (
     "a.b1.weight": ["a", "gloraB1"],
     "a.b3.weight": ["a.b3", "weight"],
     "a.hada_w1_a.default": ["a", "hadaW1A"],
+    "a.hada_t2.default": ["a", "hadaT2"],
+    "a.lokr_w1.default": ["a", "lokrW1"],
+    "a.lokr_w2_b.default": ["a", "lokrW2B"],
+    "a.lokr_t2.default": ["a", "lokrT2"],
+    "a.oft_R.default.weight": ["a", "oftR"],
+    "a.ia3_l.default": ["a", "ia3"],
+    "a.lora_B.default.bias": ["a", "upBias"],
+    "a.lora_linear_layer.alpha": ["a", "alpha"],
+    "a.to_q_lora.alpha": ["a.to_q", "alpha"],
     "a.lora_embedding_A": undefined,
     "a.bias": undefined,
     "": undefined,
