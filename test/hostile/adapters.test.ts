@@ -7,11 +7,12 @@ import { memorySource } from "../../src/source/memory.ts";
 import { SDXL_NAMES, type Shapes, shapesFile, wholeFile } from "../support/adapter-file.ts";
 import { valuesOf } from "../support/layer-delta.ts";
 
-/** A layer of 640 by 640, without a bias; one with; one of 640 by 2560; a convolution [320, 320, 3, 3]; a norm of 320. */
+/** A layer of 640 by 640, without a bias; one with; one of 640 by 2560; one of 5120 by 640; a convolution [320, 320, 3, 3]; a norm of 320. */
 const Q = "lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn1_to_q";
 const KEY = "down_blocks_1_attentions_0_transformer_blocks_0_attn2_to_k";
 const OUT = "lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn1_to_out_0";
 const FF = "lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_ff_net_2";
+const WIDE = "lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_ff_net_0_proj";
 const CONV = "lora_unet_down_blocks_0_resnets_0_conv1";
 const NORM = "lora_unet_down_blocks_0_resnets_0_norm1";
 
@@ -100,6 +101,23 @@ test("E_LORA_TENSOR: shapes that don't fit, rank 0, layers that are not whole", 
     ],
     [[[`${Q}.w_norm`, [640]]], /is no norm/],
     [[[`${Q}.alpha`, [2]], ...pair(Q)], /is no single number \(found \[2\]\)/],
+    [[...pair(Q), [`${Q}.lora_mid.weight`, [4, 4]]], /a core between the factors of a linear layer/],
+    [[[`${WIDE}.oft_blocks`, [1, 5120, 5120]]], /too large to invert \(found 5120, allowed 2560\)/],
+    [
+      [
+        [`${NORM}.weight`, [320]],
+        [`${NORM}.on_input`, []],
+      ],
+      /is a norm/,
+    ],
+    // Each half of a product of rank 60000 holds 60000 * 640 values, and one row.
+    [
+      ["hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b"].map((role) => [
+        `${Q}.${role}`,
+        role.endsWith("a") ? [640, 60_000] : [60_000, 640],
+      ]),
+      /would take \d{9} bytes to multiply \(allowed 134217728\)/,
+    ],
     [[[`${Q}.weight`, [640]], ...pair(OUT)], /nothing that it belongs to|says not whether/],
   ];
   for (const [shapes, expected] of cases) assert.match(await refused(shapes, "E_LORA_TENSOR"), expected);
@@ -119,6 +137,7 @@ test("E_LORA_KIND: what is whole, and not computed here, is named", async () => 
       ],
       /a magnitude goes with one change/,
     ],
+    [[...pair(Q), [`${Q}.diff`, [640, 640]], [`${Q}.dora_scale`, [640, 1]]], /a magnitude goes with one change/],
   ];
   for (const [shapes, expected] of cases) assert.match(await refused(shapes, "E_LORA_KIND"), expected);
 });

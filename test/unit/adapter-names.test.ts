@@ -4,7 +4,7 @@ import { test } from "node:test";
 import { openAdapter } from "../../src/adapters/adapter.ts";
 import type { AdapterFile } from "../../src/adapters/adapter-file.ts";
 import { splitKey } from "../../src/adapters/key-table.ts";
-import { findRoot } from "../../src/adapters/layer-names.ts";
+import { findRoot, LayerNames } from "../../src/adapters/layer-names.ts";
 import { pairShapes, SDXL_NAMES, SDXL_PARTS, shapesFile, wholeFile } from "../support/adapter-file.ts";
 import { valuesOf } from "../support/layer-delta.ts";
 import { originalNames } from "../support/single-file.ts";
@@ -174,6 +174,28 @@ test("no name of one module is another's, flattened or not", () => {
     for (const name of modules) assert.equal(SDXL_NAMES.find(folder, flat(name), true)?.layer.module, name);
     for (const [other, name] of otherNames) assert.equal(SDXL_NAMES.find(folder, other, false)?.layer.module, name);
   }
+});
+
+test("a module's own name counts before another's alias; its bias is its own", () => {
+  const schema = new Map([
+    ["a.weight", [4, 4]],
+    ["b.weight", [4, 4]],
+    ["b.bias", [4]],
+  ]);
+  const otherNames = new Map([
+    ["b", "a"],
+    ["c", "a"],
+    ["d", "none"],
+  ]);
+  const names = new LayerNames([{ component: "unet", folder: "unet", schema, otherNames }]);
+  const found = (name: string) => {
+    const { layer, byOtherName } = names.find("unet", name, false) ?? {};
+    return [layer?.module, layer?.hasBias, byOtherName];
+  };
+  assert.deepEqual(found("a"), ["a", false, false]);
+  assert.deepEqual(found("b"), ["b", true, false]);
+  assert.deepEqual(found("c"), ["a", false, true]);
+  assert.deepEqual(found("d"), [undefined, undefined, undefined]);
 });
 
 test("blocks by both names: diffusers' counts, layers under one name alone are kept", async () => {
