@@ -89,6 +89,8 @@ test("E_LORA_TENSOR: shapes that don't fit, rank 0, layers that are not whole", 
       [[`base_model.model.down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q.oft_R.weight`, [3, 5]]],
       /triangles do not fit/,
     ],
+    // Of 4 by 4, as 6 is 4 * 3 / 2: 160 are needed, or one for all.
+    [[["unet.down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q.oft_R.weight", [3, 6]]], /\(found \[3,6\]\)/],
     [[[`${Q}.diff`, [640, 641]]], /needs \[640,640\]/],
     // As many values, in another order: transposed, channels last.
     [[[`${FF}.diff`, [2560, 640]]], /\(found \[2560,640\], needs \[640,2560\]\)/],

@@ -4,7 +4,18 @@ import { test } from "node:test";
 import { AdapterSet } from "../../src/adapters/adapter-set.ts";
 import { gainTensor } from "../../src/adapters/gain.ts";
 import type { LowRankChange, MagnitudeChange } from "../../src/adapters/layer-change.ts";
+import { madeTensor } from "../../src/adapters/made/made-tensor.ts";
 import { WORKSPACE_BYTES } from "../../src/adapters/made/product-kernel.ts";
+import {
+  elementwise,
+  kronecker,
+  pairedRows,
+  product,
+  type Rows,
+  rowProducts,
+  storedRows,
+  tucker,
+} from "../../src/adapters/made/rows.ts";
 import type { TensorEntry } from "../../src/container/table.ts";
 import { drawer, tensorOf, valuesOf } from "../support/adapters.ts";
 
@@ -110,4 +121,26 @@ test("a convolution's gain counts factors with all taps, and the most that lies 
   const difference = { kind: "difference", weight: reading(wide, 400) } as const;
   const of = (weight: TensorEntry) => gainTensor(magnitude.magnitude, weight, difference, true).source.readingBytes!;
   assert.equal(of(reading(wide, 600)) - of(wide), 200);
+});
+
+test("what is held while rows are made: factors, rows of them as long as a strip, and the right side packed in fours", () => {
+  const rows = (...shape: number[]) => storedRows(drawn("rows", ...shape));
+  const cases: readonly (readonly [string, Rows, stripRows: number, bytes: number])[] = [
+    ["stored", rows(6, 5), 3, 0],
+    ["stored, of a source that takes some", storedRows(reading(drawn("rows", 6, 5), 700)), 3, 700],
+    // 3 rows of 2; one of 5; [2, 5] as two panels of 4.
+    ["product", product(rows(6, 2), rows(2, 5)), 3, 4 * (3 * 2 + 5 + 2 * 4 * 2)],
+    ["products of rows", rowProducts(rows(6, 2), rows(6, 3)), 3, 4 * 3 * (2 + 3)],
+    ["pairs of rows", pairedRows(rows(2, 5), rows(3, 5)), 3, 4 * 5],
+    ["value by value", elementwise(rows(6, 5), rows(6, 5), 2), 3, 4 * 3 * 5],
+    // A row of the first; of the second as many as a strip has, or all of its 4.
+    ["Kronecker's", kronecker(rows(2, 3), rows(4, 5), 1), 3, 4 * (3 + 3 * 5)],
+    ["Kronecker's of a long strip", kronecker(rows(2, 3), rows(4, 5), 1), 7, 4 * (3 + 4 * 5)],
+    // All three, and a row mixed: 3 of 9 places.
+    ["Tucker's", tucker(drawn("g", 2, 3, 3, 3), drawn("a", 2, 6), drawn("b", 3, 5)), 3, 4 * (54 + 12 + 15 + 27)],
+  ];
+  for (const [name, made, strip, bytes] of cases) assert.equal(made.memoryBytes(strip), bytes, name);
+  // A whole strip of all 8 rows is made at once here.
+  const whole = madeTensor("made", [8, 15], kronecker(rows(2, 3), rows(4, 5), 1), weight.source);
+  assert.equal(whole.source.readingBytes, 4 * 8 * 15 + 4 * (3 + 4 * 5));
 });
