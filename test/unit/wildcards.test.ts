@@ -148,10 +148,31 @@ test("a job: drawn by its seed in A1111's syntax, once; the template stays; prom
   assert.deepEqual(await withDrawnPrompts({ ...both, seed: 6 }, undefined), { ...both, seed: 6 });
   // Drawn: another seed changes nothing any more.
   assert.deepEqual(await withDrawnPrompts({ ...job, seed: 6 }, undefined), { ...job, seed: 6 });
+  const named = { ...JOB, template: "{b|c}", negativePrompt: "{x|y}", negativeTemplate: "{{x|y}}" };
+  assert.deepEqual(await withDrawnPrompts(named, undefined), named);
   const prompts = await Promise.all(
     Array.from({ length: 20 }, async (_, seed) => (await withDrawnPrompts({ ...JOB, seed }, undefined)).prompt),
   );
   assert.equal(new Set(prompts).size, 5);
+  // Both passes of one picture draw alike; the negative prompt by itself, of the same template too.
+  const passes = await Promise.all(
+    Array.from({ length: 20 }, (_, seed) =>
+      withDrawnPrompts(
+        { ...JOB, seed, negativePrompt: JOB.prompt, hiresPrompt: JOB.prompt, hiresNegativePrompt: JOB.prompt },
+        undefined,
+      ),
+    ),
+  );
+  for (const drawn of passes) {
+    assert.deepEqual([drawn.hiresPrompt, drawn.hiresNegativePrompt], [drawn.prompt, drawn.negativePrompt]);
+    const { template, negativeTemplate, hiresTemplate, hiresNegativeTemplate } = drawn;
+    for (const each of [template, negativeTemplate, hiresTemplate, hiresNegativeTemplate]) {
+      assert.equal(each, JOB.prompt);
+    }
+  }
+  assert.ok(passes.some(({ prompt, negativePrompt }) => prompt !== negativePrompt));
+  const drawnNothing = { ...JOB, prompt: "a lake" };
+  assert.deepEqual(await withDrawnPrompts(drawnNothing, undefined), drawnNothing);
   const plain = { ...JOB, promptSyntax: "plain" } as const;
   assert.equal(await withDrawnPrompts(plain, undefined), plain);
   await assert.rejects(withDrawnPrompts({ ...JOB, prompt: "__a__" }, undefined), {
@@ -165,4 +186,11 @@ test("a job: drawn by its seed in A1111's syntax, once; the template stays; prom
   };
   assert.match((await withDrawnPrompts({ ...JOB, prompt: "__a__ __a__ __a__" }, read)).prompt, /^[xy] [xy] [xy]$/);
   assert.equal(reads, 1);
+  const stop = new AbortController();
+  const stopping = async () => {
+    stop.abort("enough");
+    return ["x"];
+  };
+  const two = withDrawnPrompts({ ...JOB, prompt: "__a__ __b__" }, stopping, stop.signal);
+  assert.equal(await two.catch((reason: unknown) => reason), "enough");
 });
