@@ -145,7 +145,8 @@ export class OpenedUpscale implements AsyncDisposable {
       // The file; the picture itself where another one is enlarged; the result of another size; alpha; what the encoder takes.
       const pixels = size.width * size.height;
       const channels = alpha ? 4 : 3;
-      const resized = size.width === upscaling.width ? 0 : resampleBytes({ ...upscaling, channels: 3 }, size);
+      const isResized = size.width !== upscaling.width || size.height !== upscaling.height;
+      const resized = isResized ? resampleBytes({ ...upscaling, channels: 3 }, size) : 0;
       const alphas = alpha ? alpha.length + resampleBytes({ ...source, channels: 1 }, size) + pixels * channels : 0;
       const encoding = (pixels * encoderBytesPerPixel(encodingOf(this.#job)) * channels) / 3;
       const before = at === 0 ? 0 : source.rgb.length;
