@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import { parseShardIndex } from "../../src/checkpoint/sharded.ts";
-import { parseHeaderJson } from "../../src/container/header-json.ts";
+import { HeaderSyntaxError, parseHeaderJson } from "../../src/container/header-json.ts";
 import { readSafetensorsHeader, requireKnownDTypes } from "../../src/container/safetensors.ts";
 import { memorySource } from "../../src/source/memory.ts";
 import { DTYPE_BYTES, type DType } from "../../src/tensor/dtype.ts";
@@ -48,6 +48,9 @@ test("what the safetensors library reads: no metadata, empty tensors, white spac
       ["a", 1],
     ],
   );
+  // An empty one stands where another begins, in whichever order they are named.
+  const behind = '"z":{"dtype":"F32","shape":[0,3],"data_offsets":[0,0]}';
+  assert.deepEqual([...(await read(`{${one},${behind}}`)).table.keys()], ["a", "z"]);
   assert.equal((await read("{}", 0)).table.size, 0);
 });
 
@@ -141,6 +144,85 @@ test("header values are JSON's own, apart from what no header needs", () => {
       },
     ),
   );
+});
+
+test("a tensor's bytes are as many as its shape and dtype say, of every dtype of the format", async () => {
+  // Bits of an element (safetensors 0.8, Dtype::bitsize); eight elements, so that each ends at a byte.
+  const bits = {
+    ...{ F64: 64, F32: 32, F16: 16, BF16: 16, I64: 64, I32: 32, I16: 16, I8: 8, U64: 64, U32: 32, U16: 16, U8: 8 },
+    ...{ BOOL: 8, F4: 4, F6_E2M3: 6, F6_E3M2: 6, F8_E4M3: 8, F8_E5M2: 8, F8_E8M0: 8, C64: 64 },
+  };
+  for (const [dtype, each] of Object.entries(bits)) {
+    const read = (count: number) =>
+      readSafetensorsHeader(
+        memorySource("x", handMade(`{"w":{"dtype":"${dtype}","shape":[2,4],"data_offsets":[0,${count}]}}`, count)),
+      );
+    const { table, foreign } = await read(each);
+    const known = { BOOL: "bool" }[dtype] ?? dtype.toLowerCase();
+    assert.equal(table.get("w")?.dtype ?? foreign.get("w")?.dtype.toLowerCase(), known);
+    for (const other of [each - 1, each + 1, 2 * each, each / 2])
+      await assert.rejects(read(other), { code: "E_SIZE", message: new RegExp(`needs ${each} bytes`) }, dtype);
+  }
+});
+
+test("the reader of headers takes JSON as strictly as JSON.parse, four levels deep, and says where it ends", () => {
+  const refused = (text: string, maxFields = 9) => {
+    try {
+      return [parseHeaderJson(text, maxFields)];
+    } catch (error) {
+      return error instanceof HeaderSyntaxError ? `${error.code} ${error.offset}` : error;
+    }
+  };
+  assert.deepEqual(refused("[[[1]]]"), [[[[1]]]]);
+  assert.equal(refused("[[[[1]]]]"), "E_ST_HEADER 4");
+  assert.equal(refused("{}{"), "E_ST_HEADER 2");
+  assert.deepEqual(refused(' { "a" : [ ] , "b" : { } } \n'), [
+    new Map<string, unknown>([
+      ["a", []],
+      ["b", new Map()],
+    ]),
+  ]);
+  for (const text of [
+    '{"a":1,}',
+    "{,}",
+    "[1,]",
+    "[,]",
+    '{"a"}',
+    '{"a" 1}',
+    '{"a":}',
+    '{"a":1 "b":2}',
+    "[1 2]",
+    "{a:1}",
+    "{1:1}",
+  ])
+    assert.match(String(refused(text)), /E_ST_HEADER/, text);
+  for (const text of [
+    '"\n"',
+    '"\t"',
+    '"\u001f"',
+    '"abc',
+    '"\\"',
+    '"\\x"',
+    '"\\u12"',
+    '"',
+    "'a'",
+    "tru",
+    "nul",
+    "01",
+    "+1",
+    ".5",
+    "1.",
+    "",
+  ])
+    assert.match(String(refused(text)), /E_ST_HEADER/, JSON.stringify(text));
+  assert.deepEqual(refused('"\\"\\u00e9\\n"'), ['"\u00e9\n']);
+  const twice = '{"\u00e9":1,"b":{"b":2,"c":3},"\\u00e9":4}';
+  assert.equal(refused(twice), `E_DUP_KEY ${Buffer.from(twice).lastIndexOf('"\\u')}`);
+  assert.equal((refused('{"a":1,"b":2}', 2) as [Map<string, number>])[0].size, 2);
+  assert.match(String(refused('{"a":1,"b":2,"c":3}', 2)), /E_ST_HEADER/);
+  assert.deepEqual(refused("[9007199254740991,9007199254740992,-1,1.5,1e2,NaN,-Infinity]"), [
+    [9007199254740991, ...["9007199254740992", "-1", "1.5", "1e2", "NaN", "-Infinity"].map((digits) => ({ digits }))],
+  ]);
 });
 
 const index = (map: object) => JSON.stringify({ metadata: { total_size: 12 }, weight_map: map });
