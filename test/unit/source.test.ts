@@ -93,3 +93,44 @@ test("the sequential reader keeps its place over chunks, skips and jumps", async
     await assert.rejects(reader.take(1), RangeError);
   }
 });
+
+test("the sequential reader reads each byte once, in order, so many chunks ahead, and none that is passed over", async () => {
+  const bytes = Uint8Array.from({ length: 100 }, (_, i) => i);
+  const asked: number[] = [];
+  const source = {
+    ...memorySource("m", bytes),
+    async read(startByte: number, into: Uint8Array) {
+      asked.push(startByte);
+      into.set(bytes.subarray(startByte, startByte + into.byteLength));
+    },
+  };
+  const reader = new SequentialReader(source, undefined, 10, 2);
+  await reader.take(5);
+  assert.deepEqual(asked, [0, 10, 20]);
+  await reader.take(10);
+  assert.deepEqual(asked, [0, 10, 20, 30]);
+  reader.skip(50);
+  assert.deepEqual([...(await reader.take(2))], [65, 66]);
+  // What was on its way is of no use; from 65 on it is read anew.
+  assert.deepEqual(asked, [0, 10, 20, 30, 65, 75, 85]);
+  assert.deepEqual(await reader.take(33), bytes.slice(67));
+  assert.deepEqual(asked, [0, 10, 20, 30, 65, 75, 85, 95]);
+});
+
+test("a chunk ahead that can't be read is told when its turn comes, and to nobody else", async () => {
+  const gone = new Error("gone");
+  const source = {
+    ...memorySource("m", new Uint8Array(40)),
+    async read(startByte: number) {
+      if (startByte >= 10) throw gone;
+    },
+  };
+  const reader = new SequentialReader(source, undefined, 10, 2);
+  await reader.take(4);
+  for (let turn = 0; turn < 3; turn++) await new Promise((resolve) => setImmediate(resolve));
+  await reader.take(6);
+  await assert.rejects(reader.take(1), gone);
+  const stop = new Error("stop");
+  const stopped = new SequentialReader(memorySource("m", new Uint8Array(40)), AbortSignal.abort(stop), 10, 2);
+  await assert.rejects(stopped.take(1), stop);
+});
