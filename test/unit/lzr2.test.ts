@@ -4,6 +4,7 @@ import { test } from "node:test";
 import fc from "fast-check";
 import { rowLevels } from "../../src/codec/lattice.ts";
 import { overlayRowBytes } from "../../src/codec/overlay.ts";
+import { lzr2MemoryBytes } from "../../src/container/lzr2.ts";
 import { encodeLzr2Record, encodeUntouchedRecord, LZR2_SIGNATURE } from "../../src/container/lzr2-writer.ts";
 import { f16FromF32Bits, numberToF16 } from "../../src/tensor/dtype.ts";
 import { artifactBytes, f16Bits, f32, readAll, recordBytes, slowDecode, u16, u32 } from "./lzr2-fixture.ts";
@@ -350,4 +351,51 @@ test("every prefix is refused, or ends where a record does", async () => {
         code: length < 4 ? "E_LZR_SIGNATURE" : "E_TRUNCATED",
       });
   }
+});
+
+test("going on at a record gives the rest as it stands; a key from before is still one too many, told by both places", async () => {
+  const one = { key: "a", shape: [2, 2], indices: [0, 1, 2, 0] };
+  const two = { key: "b", shape: [1, 2], indices: [2, 2] };
+  const whole = artifactBytes(one, two, one);
+  const at = artifactBytes(one).length;
+  const end = artifactBytes(one, two).length;
+  const [, , third] = await readAll(artifactBytes(one, two, { ...one, key: "c" }));
+  const after = { startByte: at, number: 2, keys: new Map([["x", 4]]) };
+  const rest = await readAll(artifactBytes(one, two, { ...one, key: "c" }), { from: after });
+  assert.deepEqual(
+    rest.map(({ key, startByte, endByte }) => [key, startByte, endByte]),
+    [
+      ["b", at, end],
+      ["c", end, third!.endByte],
+    ],
+  );
+  assert.deepEqual(rest[1]!.weight, third!.weight);
+  const twice = {
+    code: "E_DUP_KEY",
+    message: new RegExp(`record 3 at byte ${end}: "a" stands twice, at bytes 4 and ${end}`),
+  };
+  await assert.rejects(readAll(whole), twice);
+  await assert.rejects(readAll(whole, { from: { startByte: at, number: 2, keys: new Map([["a", 4]]) } }), twice);
+});
+
+test("what can't be meant is refused before memory is taken for it", async () => {
+  // Twice the one block that is needed, and 16 to spare: 36 bytes of indices, an eighth more, and 64 KiB.
+  const most = 2 * 18 + 5 + 65_536;
+  const long = (zlen: number) => readAll(artifactBytes({ key: "k", shape: [1, 1], packed: new Uint8Array(zlen) }));
+  await assert.rejects(long(most + 1), {
+    code: "E_LZR_ZLIB",
+    message: new RegExp(`zlen ${most + 1}, allowed up to ${most}`),
+  });
+  await assert.rejects(long(most), { code: "E_LZR_ZLIB", message: /zlib stream is damaged/ });
+  const huge = artifactBytes({ key: "k", shape: [2 ** 13, 2 ** 12 + 1], indices: [] });
+  const unknown = { code: "E_LZR_HEADER", message: /for a key of no known model/ };
+  await assert.rejects(readAll(huge), unknown);
+  await assert.rejects(readAll(huge, { expectedShape: () => undefined }), unknown);
+});
+
+test("memory of reading, beside weights: three chunks, overlay rows, a bit a cell, and indices packed and not", () => {
+  const MIB = 1024 ** 2;
+  assert.equal(lzr2MemoryBytes(0), 15 * MIB);
+  assert.equal(lzr2MemoryBytes(80) - 15 * MIB, 10 + 2 * 80);
+  assert.equal(lzr2MemoryBytes(81) - 15 * MIB, 11 + 2 * 82);
 });
