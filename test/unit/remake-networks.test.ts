@@ -72,3 +72,17 @@ test("each file of another content is a reason", async () => {
   ]);
   assert.match((await changed("vit/model.safetensors", "vit"))[0]!, /^its image encoder vit had the hash/);
 });
+
+test("the encoder of an adapter before stands for those that name none; other encoders that fit are not asked", async () => {
+  const { dirs, folder, write } = library();
+  mkdirSync(path.join(folder, "other"));
+  write("other/config.json", '{"model_type":"clip_vision_model"}');
+  write("other/model.safetensors", "another encoder");
+  const job = { ipAdapters: [{ file: "plus", encoder: "vit" }, { file: "plus" }] };
+  const told = (text: string) =>
+    networkReasons({ job, facts: { networkHashes: `ipAdapters.1.encoder: ${hashOf(text)}` } }, dirs, hashes);
+  assert.deepEqual(await told("an encoder"), []);
+  assert.deepEqual(await told("another encoder"), [
+    `its image encoder vit had the hash ${hashOf("another encoder")}, here it is ${hashOf("an encoder")}`,
+  ]);
+});
