@@ -156,7 +156,10 @@ export async function paint(context: CliContext, painting: Painting): Promise<vo
           await series?.done(places[i]!);
           begun.delete(i);
           if (json) print({ ...imageLine(event, saved?.file), ...(jobs.length > 1 && { image: i + 1 }) });
-          else if (saved) context.stdout.write(`Saved: ${printable(saved.shown)}\n`);
+          else if (saved) {
+            const isNamed = targets[i] !== undefined || cwd === context.cwd;
+            context.stdout.write(`Saved: ${printable(isNamed ? saved.shown : saved.file)}\n`);
+          }
           await onPicture?.(event, i);
         }
       } finally {

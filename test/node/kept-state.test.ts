@@ -178,3 +178,19 @@ test("what the model's files hold: another text for each part that is another", 
     assert.equal(await modelContent(host, request), content);
   }
 });
+
+test("a stored model is known by its id, beside what lies in files; another one of the store is another", async () => {
+  const cwd = folder();
+  const host = libraryOf({ cwd, env: {} });
+  mkdirSync(path.join(cwd, "s/models"), { recursive: true });
+  for (const digit of ["1", "2"]) writeFileSync(path.join(cwd, `s/models/${digit.repeat(64)}.model`), "");
+  writeFileSync(path.join(cwd, "v"), "a VAE");
+  const of = (model: string, vae?: string) =>
+    modelContent(host, { model, store: "s", ...(vae !== undefined && { vae }) });
+  const contents = [await of("store:1111"), await of("store:2222"), await of("store:1111", "v")];
+  assert.equal(new Set(contents).size, 3);
+  // However many of its digits are given.
+  assert.equal(await of("store:11111"), contents[0]);
+  writeFileSync(path.join(cwd, "v"), "another VAE");
+  assert.notEqual(await of("store:1111", "v"), contents[2]);
+});

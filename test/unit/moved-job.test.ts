@@ -12,18 +12,20 @@ test("in another folder files have other names, and are known by what they held;
   const folder = mkdtempSync(path.join(tmpdir(), "solvay-moved-"));
   t.after(() => rmSync(folder, { recursive: true, force: true }));
   const [then, now] = [folder, path.join(folder, "elsewhere")];
-  for (const name of ["net", "adapter", "encoder", "fur"]) writeFileSync(path.join(then, name), name);
+  for (const name of ["net", "adapter", "encoder", "fur", "ink"]) writeFileSync(path.join(then, name), name);
   const job: GenerateJob = {
     prompt: "a",
     loras: [{ file: "fur", weight: 1 }],
+    hiresLoras: [{ file: "ink", weight: 1 }],
     controls: [{ file: "net" }, { file: "a name alone" }],
     ipAdapters: [{ file: "adapter", encoder: "encoder" }],
   } as GenerateJob;
-  const pictures = { ...(await pictureContents(job, then)), "lora fur": "0123" };
-  assert.equal(Object.keys(pictures).length, 4);
+  const pictures = { ...(await pictureContents(job, then)), "lora fur": "0123", "lora ink": "4567" };
+  assert.equal(Object.keys(pictures).length, 5);
   const moved = jobHere(job, then, now);
   const known = hashesHere({ pictures }, job, moved);
   assert.equal(known[`lora ${path.join(then, "fur")}`], "0123");
+  assert.equal(known[`lora ${path.join(then, "ink")}`], "4567");
   const differing = async () => {
     const found = Object.entries(await pictureContents(moved, now));
     assert.equal(found.length, 3);
