@@ -93,6 +93,8 @@ export class Session implements AsyncDisposable {
       negativeTemplate: undefined,
       template2: undefined,
       negativeTemplate2: undefined,
+      hiresTemplate: undefined,
+      hiresNegativeTemplate: undefined,
     };
     this.job = { ...settings, ...drawn };
     this.lastPrompt = prompt ?? this.lastPrompt;

@@ -56,6 +56,8 @@ test("the new file beside the old one, in words", async () => {
     [await png(OLD, { ...RECORD, retry: "x" }), "The same pixels; what the file says of them differs."],
     [await png([0, 3, 0, 10, 10, 5]), "Other pixels: 2 of 6 values differ, by up to 5 of 255."],
     [await png([0, 0, 0, 10, 10, 255]), "Other pixels: 1 of 6 values differ, by up to 245 of 255."],
+    [await png([0, 1, 0, 10, 9, 10]), "Other pixels: 2 of 6 values differ, by up to 1 of 255."],
+    [Buffer.concat([old, Buffer.of(0)]), "The same pixels; what the file says of them differs."],
     [await png(OLD, RECORD, 1), "Another size than before, 2x1."],
     [await png([...OLD, ...OLD]), "Another size than before, 2x1."],
     [old.subarray(0, 30), "Another file than before."],

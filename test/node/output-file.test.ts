@@ -119,7 +119,7 @@ test("room: what the system keeps for itself is free for root alone; a disk that
   let told = disk;
   mockFs(t, "statfs", async () => told);
   let uid: number | undefined = 1000;
-  t.mock.method(process, "getuid", () => uid);
+  t.mock.method(process as { getuid: () => number | undefined }, "getuid", () => uid);
   const refuses = async (bytes: number) => {
     const refused = await requireFreeDisk("/", "a.png", bytes).then(
       () => "",

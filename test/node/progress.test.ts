@@ -58,6 +58,29 @@ test("several pictures side by side have one line, of the one that is behind, an
   assert.equal(take(), "\r\u001b[KDecoding (image 3) ...");
 });
 
+test("previews: as large as the terminal has room beside its text, side by side where several are drawn, none where there is none", () => {
+  const shownIn = (columns: number, rows: number, images: readonly number[] = [0]) => {
+    const { stderr, take } = watchedStream(true);
+    Object.assign(stderr, { columns, rows });
+    const progress = new Progress({ stderr, env: { TERM: "xterm" } }, "auto");
+    assert.deepEqual(progress.asked, { previews: true });
+    const rgb = new Uint8Array(192).fill(128);
+    for (const image of images)
+      progress.generate({ type: "preview", step: 1, steps: 2, width: 8, height: 8, rgb }, image);
+    const drawn = take().split("\u001b[?2026h").at(-1)!;
+    const lines = drawn.split("\r\n").slice(0, -1);
+    return [lines[0]?.match(/\u2580/g)?.length ?? 0, lines.length];
+  };
+  assert.deepEqual(shownIn(80, 40), [40, 20]);
+  // Four rows are left for text, and a column.
+  assert.deepEqual(shownIn(80, 12), [16, 8]);
+  assert.deepEqual(shownIn(10, 40), [9, 5]);
+  assert.deepEqual(shownIn(80, 8), [8, 4]);
+  assert.deepEqual(shownIn(80, 7), [0, 0]);
+  assert.deepEqual(shownIn(80, 40, [0, 1]), [64, 16]);
+  assert.deepEqual(new Progress({ stderr: watchedStream(false).stderr, env: { TERM: "xterm" } }, "auto").asked, {});
+});
+
 test("where nobody watches only lasting lines are written", () => {
   const { stderr, take } = watchedStream(false);
   const progress = new Progress({ stderr, env: {} });

@@ -166,14 +166,22 @@ test(":load takes settings and prompt from a picture, and says what it can't", a
 
 test(":load takes a picture's drawn prompts without what they were drawn from, names a model only if it is another, and wants a name", async () => {
   const cwd = folder();
-  const record = { version: "0.1.0", prompt: "a", prompt2: "b", template: "{a|c}", template2: "{b|d}", model: "demo" };
+  const templates = ["template", "template2", "hiresTemplate"];
+  const negative = ["negativeTemplate", "negativeTemplate2", "hiresNegativeTemplate"];
+  const drawn = Object.fromEntries([...templates, ...negative].map((name) => [name, "{a|c}"]));
+  const record = { version: "0.1.0", prompt: "a", prompt2: "b", hiresPrompt: "c", model: "demo", ...drawn };
   const text = [{ keyword: "solvay", text: JSON.stringify(record) }];
   writeFileSync(path.join(cwd, "a.png"), await encodePng({ width: 1, height: 1, rgb: new Uint8Array(3), text }));
   const fake = fakeContext({ cwd, input: ":load a.png\n:prompt2 {x|y}\n:again\n:load\n:samplr\n" });
   assert.equal(await runCli([], fake.context), 0, fake.err());
   assert.doesNotMatch(fake.out(), /Its model was/);
-  const { prompt, prompt2, template, template2 } = fake.jobs[0]!;
-  assert.deepEqual([prompt, prompt2, template, template2], ["a", "{x|y}", undefined, undefined]);
+  const job: Readonly<Record<string, unknown>> = { ...fake.jobs[0]! };
+  assert.deepEqual([job.prompt, job.prompt2, job.hiresPrompt], ["a", "{x|y}", "c"]);
+  // Beside them what is typed next would not be drawn.
+  assert.deepEqual(
+    Object.keys(drawn).filter((name) => job[name] !== undefined),
+    [],
+  );
   assert.match(fake.err(), /^E_USAGE: no picture is named\. Next: type :load FILE\.$/m);
   assert.match(fake.err(), /^E_USAGE: unknown command :samplr \(nearest is :sampler\)\. Next: type :help\.$/m);
 });

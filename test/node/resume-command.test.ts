@@ -1,11 +1,14 @@
 /** @file `solvay resume` with an engine that only pretends: what is asked of it, where pictures go, and what is listed, refused and told. */
 import assert from "node:assert/strict";
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { test } from "node:test";
 import { runCli } from "../../src/cli/program.ts";
-import type { EngineInfo, GenerateEvent, GenerateJob, OpenRequest } from "../../src/job/types.ts";
+import type { OpenRequest } from "../../src/job/checked.ts";
+import { readUnfinished } from "../../src/job/resume-file.ts";
+import type { EngineInfo, GenerateEvent, GenerateJob } from "../../src/job/types.ts";
+import { openFileSource } from "../../src/node/files/file.ts";
 import { KeptSeries } from "../../src/terminal/kept-series.ts";
 import { KeptState, type KeptStateOptions } from "../../src/terminal/kept-state.ts";
 import { SOLVAY_VERSION } from "../../src/version.ts";
@@ -62,7 +65,9 @@ async function resume(cwd: string, ...line: string[]) {
 
 test("what it was opened with, on what computed it; the user's budgets beside the recorded; the job from its state", async () => {
   const cwd = folder();
-  await begin(cwd, "a", { request: { model: "m.safetensors", backend: "auto", budgets: { vram: "2G", ram: "3G" } } });
+  await begin(cwd, "a", {
+    request: { model: "m.safetensors", backend: "auto", budgets: { vram: { bytes: 2 ** 31 }, ram: { bytes: 3e9 } } },
+  });
   const { rc, out, err, opened, jobs, beside, files } = await resume(cwd, "--ram", "1G");
   assert.deepEqual([rc, out, files], [0, "Saved: a.png\n", ["a.png"]]);
   const { signal: _, onEvent: __, ...request } = opened[0]!;
@@ -142,13 +147,63 @@ test("a picture or a model that is another is refused before anything opens", as
   assert.ok(existsSync(path.join(cwd, "a.png")));
 });
 
+test("in another folder networks are known by what they held, whatever they are called there", async () => {
+  const cwd = folder();
+  const elsewhere = path.join(cwd, "elsewhere");
+  mkdirSync(elsewhere);
+  writeFileSync(path.join(cwd, "net"), "a network");
+  await begin(cwd, "a", { job: { controls: [{ file: "net" }] } });
+  writeFileSync(path.join(cwd, "net"), "another");
+  const { rc, err } = await resume(elsewhere, "../a.resume");
+  assert.equal(rc, 3);
+  assert.match(
+    err,
+    /^E_RESUME_CHANGED .*a\.resume: the picture control .*net is not what it was when the picture was begun/,
+  );
+});
+
+test("--save-every is the user's, for a new picture and for one that goes on", async () => {
+  const cwd = folder();
+  /** The step that is kept when the engine has told of step 2. */
+  const keptAt2 = async (...line: string[]) => {
+    const fake = fakeContext({ cwd });
+    let kept: number | undefined;
+    await runCli(line, {
+      ...fake.context,
+      env: envOf(cwd),
+      openEngine: async (options) => ({
+        ...(await fake.context.openEngine(options)),
+        async *generateMany(requests) {
+          const { job } = requests[0]!;
+          yield { index: 0, event: { type: "start", negativePrompt: "", ...job } as unknown as GenerateEvent };
+          const state = { step: 2, x: new Float32Array(4), history: [] };
+          yield { index: 0, event: { type: "step", step: 2, steps: 3, ...PACE, state } };
+          const [file] = readdirSync(cwd).filter((name) => name.endsWith(".resume"));
+          if (file === undefined) return;
+          await using source = await openFileSource(path.join(cwd, file));
+          kept = (await readUnfinished(source)).state.step;
+        },
+      }),
+    });
+    return kept;
+  };
+  assert.equal(await keptAt2("generate", "x"), undefined);
+  for (const name of readdirSync(cwd)) if (name.endsWith(".resume")) rmSync(path.join(cwd, name));
+  assert.equal(await keptAt2("generate", "x", "--save-every", "2"), 2);
+  for (const name of readdirSync(cwd)) if (name.endsWith(".resume")) rmSync(path.join(cwd, name));
+  await begin(cwd, "a");
+  assert.equal(await keptAt2("resume"), 1);
+  await begin(cwd, "b");
+  assert.equal(await keptAt2("resume", "b.resume", "--save-every", "2"), 2);
+});
+
 test("a series: pictures that were begun in their order, then the others; what lies there meanwhile is not replaced", async () => {
   const cwd = folder();
   const jobs: GenerateJob[] = ["p0", "p1", "p2", "p3"].map((prompt) => ({ prompt, seed: 5, steps: 3 }));
   const targets = jobs.map((_, i) => targetIn(cwd, `p${i}.png`));
   const series = (await KeptSeries.begin(
     { cwd, env: envOf(cwd) },
-    { request: { model: "m.safetensors", budgets: { vram: "2G" } }, jobs, targets },
+    { request: { model: "m.safetensors", budgets: { vram: { bytes: 2 ** 31 } } }, jobs, targets },
   ))!;
   await begin(cwd, "z", { place: { series: series.id, index: 0 } });
   await begin(cwd, "b", { place: { series: series.id, index: 1 } });

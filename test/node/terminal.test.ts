@@ -53,6 +53,9 @@ test("a line that rewrites itself stays in its row, and lasting ones break betwe
     line.rewrite(`Step 1/2 ${"湖".repeat(60)}`);
     const row = shown().slice("\r\u001b[K".length);
     assert.ok(textWidth(row) < width && textWidth(row) >= width - 2, row);
+    // A line that fills its row wraps at the next letter: the last column stays empty.
+    line.rewrite("x".repeat(width));
+    assert.ok(shown().endsWith(`\u001b[K${"x".repeat(width - 1)}`));
     line.say("word ".repeat(30).trim());
     const lines = shown().split("\u001b[K").at(-1)!.trimEnd().split("\n");
     assert.ok(lines.length > 1 && lines.every((text) => text.length <= width && !/wor$/.test(text)), String(lines));

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { PassThrough } from "node:stream";
 import { test } from "node:test";
 import { hasTrueColour, pictureKind } from "../../src/terminal/picture-kind.ts";
-import { areaOf, pictureText } from "../../src/terminal/picture-text.ts";
+import { areaOf, pictureEnd, pictureText } from "../../src/terminal/picture-text.ts";
 import { sixelText } from "../../src/terminal/sixel.ts";
 import { StatusLine } from "../../src/terminal/status-line.ts";
 
@@ -108,6 +108,40 @@ test("iTerm2: a bitmap of the very pixels", () => {
   );
 });
 
+test("a bitmap's rows are filled up to four bytes", () => {
+  const rgb = Uint8Array.from({ length: 18 }, (_, at) => at + 1);
+  const text = pictureText({ width: 3, height: 2, rgb }, { columns: 3, rows: 1 }, { kind: "iterm", trueColour: true });
+  const file = Buffer.from(/:([^`:]+)`/.exec(visible(text))![1]!, "base64");
+  assert.deepEqual(
+    [...file.subarray(54)],
+    [3, 2, 1, 6, 5, 4, 9, 8, 7, 0, 0, 0, 12, 11, 10, 15, 14, 13, 18, 17, 16, 0, 0, 0],
+  );
+  assert.equal(file.readUInt32LE(2), 54 + 24);
+});
+
+test("without true colour: the nearest of xterm's colours and greys", () => {
+  const index = (...rgb: readonly number[]) => {
+    const picture = { width: 1, height: 1, rgb: Uint8Array.from(rgb) };
+    const text = pictureText(picture, { columns: 1, rows: 1 }, { kind: "blocks", trueColour: false });
+    return Number(/38;5;(\d+);48;5;\1m/.exec(text)![1]);
+  };
+  // Of 6 x 6 x 6 from 16 on, levels 0, 95, 135, 175, 215, 255; greys from 232 on, 8, 18, ..., 238.
+  assert.deepEqual([index(0, 0, 0), index(3, 3, 3), index(8, 8, 8), index(238, 238, 238)], [16, 232, 232, 255]);
+  assert.deepEqual([index(243, 243, 243), index(255, 255, 255), index(100, 104, 109)], [231, 231, 242]);
+  assert.deepEqual([index(255, 0, 0), index(0, 255, 0), index(0, 0, 255)], [196, 46, 21]);
+  assert.deepEqual([index(0, 95, 135), index(175, 215, 0), index(47, 0, 0), index(48, 0, 0)], [24, 148, 16, 52]);
+  assert.deepEqual([index(114, 0, 0), index(115, 0, 0)], [52, 88]);
+});
+
+test("Sixel's picture fills the area's cells of 8 x 16, and the cursor ends below it; Kitty's is taken away by its number", () => {
+  const text = pictureText(PICTURE, { columns: 5, rows: 2 }, { kind: "sixel", trueColour: true });
+  assert.match(visible(text), /^\^7\^P0;1;0q"1;1;40;32#.*\^\\\^8\r\^\[2B$/s);
+  const kitty = pictureText(PICTURE, { columns: 5, rows: 2 }, { kind: "kitty", trueColour: true });
+  const [, id] = /,i=(\d+),/.exec(kitty)!;
+  assert.equal(visible(pictureEnd("kitty")), `^_Ga=d,d=I,i=${id},q=2^\\`);
+  for (const kind of ["blocks", "iterm", "sixel"] as const) assert.equal(pictureEnd(kind), "");
+});
+
 /** Draws Sixel after DEC's manual. */
 function drawn(text: string, width: number, height: number): Uint8Array {
   const rgb = new Uint8Array(3 * width * height);
@@ -165,6 +199,17 @@ test("the picture stands above the line, is drawn in place, and both are taken a
   assert.ok(chunks.join("").includes("<end>"));
   const before = screenOf(chunks.join("").split("<end>")[0]!);
   assert.deepEqual(before, ["P2", "P2", "Step 2"]);
+});
+
+test("a picture of fewer rows takes the higher one's place, and leaves nothing of it", () => {
+  const chunks: string[] = [];
+  const stderr = Object.assign(new PassThrough(), { isTTY: true, columns: 40, rows: 12 });
+  stderr.on("data", (chunk: Buffer) => chunks.push(chunk.toString()));
+  const line = new StatusLine({ stderr });
+  line.rewrite("Step");
+  line.draw("P1\r\nP1\r\nP1\r\n", 3, "");
+  line.draw("P2\r\n", 1, "");
+  assert.deepEqual(screenOf(chunks.join("")), ["P2", "Step"]);
 });
 
 /** What a terminal shows: text, returns, line feeds, up, clearing of a line and of all below. */

@@ -5,7 +5,7 @@ import { test } from "node:test";
 import type { PlanReport } from "../../src/job/types.ts";
 import { GiB } from "../../src/ledger/byte-text.ts";
 import { wrapped } from "../../src/terminal/format.ts";
-import { planText } from "../../src/terminal/plan-text.ts";
+import { measuredText, planText } from "../../src/terminal/plan-text.ts";
 
 const PASS = {
   id: "unet.step",
@@ -91,4 +91,36 @@ test("lines are cut at spaces, and what follows is indented", () => {
   assert.deepEqual(wrapped("  - one two three", 9), ["  - one", "    two", "    three"]);
   assert.deepEqual(wrapped("", 9), [""]);
   assert.deepEqual(wrapped("  endless-word", 5), ["  endless-word"]);
+});
+
+test("the map: each stretch of blocks by its bytes and its place, adapters in one of their own", () => {
+  const block = (segment: string, bytes: number, place: "pinned" | "streamed" | "passing", owner = "unet") => ({
+    ...{ segment, key: "x", owner, bytes, place },
+  });
+  const map = [
+    ...[block("a", 25e6, "pinned"), block("b", 50e6, "streamed"), block("c", 25e6, "passing")],
+    ...[block("d", 1e6, "streamed", "lora-0"), block("e", 3e6, "pinned", "lora-0")],
+  ];
+  const linesOf = (passes: readonly (typeof PASS)[]) => {
+    const phase = { ...PLAN.phases[0]!, passes: passes as PlanReport["phases"][number]["passes"] };
+    return planText({ ...PLAN, phases: [phase] }).split("\n");
+  };
+  const whole = linesOf([{ ...PASS, map } as unknown as typeof PASS]);
+  const at = whole.indexOf(`  [${"█".repeat(16)}${"░".repeat(32)}${"·".repeat(16)}]`);
+  assert.ok(at > 0, whole.join("\n"));
+  assert.deepEqual(whole.slice(at + 1, at + 3), ["  adapters 3.8 MiB", `  [${"░".repeat(16)}${"█".repeat(48)}]`]);
+});
+
+test("what was measured beside what was planned, each in its place, of the pass that takes longest", () => {
+  const plan = { ...PLAN, lanes: 4, loadedBytes: GiB };
+  const passes = [
+    { pass: "unet.other", runs: 30, totalMs: 30, waitMs: 0, loadedBytes: 2 * GiB },
+    { pass: "unet.step", runs: 30, totalMs: 60_000, waitMs: 30_000, loadedBytes: GiB },
+  ];
+  const image = { passes, peakDeviceBytes: 2 * GiB, peakRamBytes: 3 * GiB, peakRssBytes: 4 * GiB };
+  assert.equal(
+    measuredText(plan, image as unknown as Parameters<typeof measuredText>[1]),
+    "Measured (planned): VRAM 2.00 GiB (1.00 GiB), RAM 3.00 GiB (1.00 GiB), 2.00 s a step (25.7 s), 1.00 s of it " +
+      "waiting for weights, 4 images a pass with 3.00 GiB (1.00 GiB) of weights for each; process at its peak 4.00 GiB",
+  );
 });

@@ -53,6 +53,15 @@ test("attention: escapes, colons, breaks", () => {
   assert.deepEqual(spans("(a:1.2.3)"), [["a:1.2.3)", 1.1]]);
   assert.deepEqual(spans("(a:-1)"), [["a", -1]]);
   assert.deepEqual(spans("a ) b ]"), [["a ) b ]", 1]]);
+  // What stays open runs to the end.
+  assert.deepEqual(spans("a [b"), [
+    ["a ", 1],
+    ["b", 1 / 1.1],
+  ]);
+  assert.deepEqual(spans("[a [b"), [
+    ["a ", 1 / 1.1],
+    ["b", 1 / 1.1 / 1.1],
+  ]);
   assert.deepEqual(spans("a \n BREAK  b, BREAKs"), [["a", 1], "BREAK", ["b, BREAKs", 1]]);
   assert.deepEqual(spans("(a BREAK b:1.2)"), [["a", 1.2], "BREAK", ["b", 1.2]]);
   assert.deepEqual(spans("BREAK"), [["", 1], "BREAK", ["", 1]]);
@@ -139,6 +148,13 @@ test("schedules: the published cases", () => {
     [5, "a  c"],
     [10, "a b c"],
   ]);
+  // Whole steps go on counting.
+  assert.deepEqual(moments("[a:b:13]", 10, 10), [
+    [3, "a"],
+    [10, "b"],
+  ]);
+  assert.deepEqual(moments("[a:b:10]", 10, 10), [[10, "b"]]);
+  assert.deepEqual(moments("[a:b:3]", 10, 10), [[10, "b"]]);
 });
 
 test("schedules: steps and fractions, ends, what is no schedule", () => {
@@ -200,6 +216,7 @@ test("AND: parts and their weights", () => {
   assert.deepEqual(parts("a cat:-.5"), [["a cat", -0.5]]);
   assert.deepEqual(parts("SAND ANDs (a:1.2) [b:c:0.5]"), [["SAND ANDs (a:1.2) [b:c:0.5]", 1]]);
   assert.deepEqual(parts(""), [["", 1]]);
+  assert.equal(promptParts(new Array(64).fill("a").join(" AND ")).length, 64);
   assert.throws(() => promptParts(new Array(65).fill("a").join(" AND ")), isRefusal);
 });
 
@@ -212,6 +229,9 @@ test("networks are taken out of the text and told", () => {
       { kind: "hypernet", name: "h", values: [], named: {} },
     ],
   });
+  assert.deepEqual(networkTags("<LoRA:X:1:te=0.5:a=b=c>").networks, [
+    { kind: "lora", name: "X", values: ["1"], named: { te: "0.5", a: "b=c" } },
+  ]);
 });
 
 const isRefusal = (error: unknown) => error instanceof UsageError && error.code === "E_PROMPT";

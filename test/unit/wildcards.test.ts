@@ -70,7 +70,7 @@ test("wildcards: lines of files, with weights, that may hold templates", () => {
 });
 
 test("what is no template stays, with A1111's own syntax; escapes are text", () => {
-  for (const text of ["(a:1.2), [b:c:0.5] [d|e] \\(f\\) _ ____ $5 50$$", "", "\\", "snake_case a_b__"]) {
+  for (const text of ["(a:1.2), [b:c:0.5] [d|e] \\(f\\) _ ____ $5 50$$ \\_a b\\", "", "\\", "snake_case a_b__"]) {
     assert.equal(drawn(text, 1), text);
     assert.equal(isTemplate(text), false, text);
   }
