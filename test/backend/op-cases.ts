@@ -84,6 +84,7 @@ export const OP_CASES: readonly OpCase[] = [
   linear("one output", x(4, 12), w(1, 12), w(1)),
   linear("long rows", x(1, 2, 1280), w(8, 1280), w(8)),
   linear("four axes", x(2, 1, 3, 8), w(4, 8), w(4)),
+  linear("images by their last axis", x(2, 5, 3, 8), w(6, 8), w(6)),
 
   { op: "groupNorm", name: "4 groups", attrs: { groups: 4, eps: 1e-5 }, inputs: [x(2, 12, 5, 3), w(12), w(12)] },
   { op: "groupNorm", name: "1 group", attrs: { groups: 1, eps: 1e-6 }, inputs: [x(1, 6, 4, 4), w(6), w(6)] },
@@ -180,6 +181,12 @@ export const OP_CASES: readonly OpCase[] = [
     name: "batch of 2",
     attrs: { groups: 4, eps: 1e-5 },
     inputs: [x(2, 8, 5, 3), statistics(2, 4), w(8), w(8)],
+  },
+  {
+    op: "groupNormApply",
+    name: "tokens",
+    attrs: { groups: 3, eps: 1e-5 },
+    inputs: [x(2, 6, 7), statistics(2, 3), w(6), w(6)],
   },
   {
     op: "groupNormApply",

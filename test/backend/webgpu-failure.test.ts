@@ -143,6 +143,35 @@ test("an adapter that gives no device is told as one, so that auto can go on wit
   });
 });
 
+test("a device is asked for with all that its adapter allows, and with those of its features that kernels use", async () => {
+  const limits = { maxBufferSize: 7e9, maxStorageBufferBindingSize: 2 ** 31, maxComputeWorkgroupStorageSize: 49152 };
+  const asked: GPUDeviceDescriptor[] = [];
+  const adapter = {
+    info: {
+      vendor: "v",
+      architecture: "a",
+      device: "",
+      description: "a card",
+      subgroupMinSize: 8,
+      subgroupMaxSize: 32,
+    },
+    limits: { ...limits, maxTextureDimension2D: 4096 },
+    features: new Set(["timestamp-query", "subgroups", "shader-f16", "texture-compression-bc"]),
+    requestDevice: async (descriptor: GPUDeviceDescriptor) => asked.push(descriptor),
+  };
+  const { facts } = await openFrom({ requestAdapter: async () => adapter } as unknown as GPU, "vulkan", {});
+  const { requiredLimits, requiredFeatures } = asked[0]!;
+  assert.equal(asked.length, 1);
+  const set = Object.entries(requiredLimits!).filter(([, limit]) => limit !== undefined);
+  assert.deepEqual(Object.fromEntries(set), limits);
+  assert.deepEqual([...requiredFeatures!].sort(), ["shader-f16", "subgroups", "timestamp-query"]);
+  assert.deepEqual(facts.subgroups, { min: 8, max: 32 });
+  // Where a backend gives no name of its own, the description is one.
+  assert.deepEqual([facts.device, facts.description], ["a card", ""]);
+  const gone = { requestAdapter: async () => null } as unknown as GPU;
+  await assert.rejects(openFrom(gone, "vulkan", {}), { code: "E_NO_ADAPTER" });
+});
+
 const dawn = await openNullDevice().catch((error: unknown) => error);
 const options = dawn instanceof DeviceError ? { skip: `skipped: ${dawn.problem}` } : {};
 

@@ -202,6 +202,119 @@ test("memory that was given back, that is another device's, or that ends too ear
   assert.throws(() => arena[Symbol.dispose](), /twice/);
 });
 
+test(
+  "a segment computes with the memory of this call: other places of one arena, other segments at the same places",
+  options,
+  async () => {
+    const device = await open();
+    using arena = await device.createArena(5 * 256, "all");
+    const places = Array.from({ length: 5 }, (_, i): Span => ({ arena, offsetBytes: 256 * i, lengthBytes: 256 }));
+    const of = (op: "add" | "affine") => {
+      const g = new GraphBuilder(op);
+      const [a, b] = [g.input("a", [64]), g.input("b", [64])];
+      g.segment("s", () => g.output("y", g.node(op, [a, b], {})));
+      return g.build();
+    };
+    const [sum, product] = [of("add"), of("affine")];
+    const compute = async (graph: Graph, a: number, b: number, into: number) => {
+      const segment = graph.segments[0]!;
+      const [left, right] = segment.inputs;
+      const inputs = new Map([
+        [left!, places[a]!],
+        [right!, places[b]!],
+      ]);
+      await device.run({
+        graph,
+        segment,
+        inputs,
+        weights: new Map(),
+        outputs: new Map([[segment.outputs[0]!, places[into]!]]),
+      });
+      const values = new Float32Array(64);
+      await device.read(graph, segment.outputs[0]!, places[into]!, values);
+      return [...new Set(values)];
+    };
+    for (const [place, value] of [3, 10].entries())
+      await device.write(sum, sum.segments[0]!.inputs[0]!, places[place]!, new Float32Array(64).fill(value));
+    assert.deepEqual(await compute(sum, 0, 1, 2), [13]);
+    assert.deepEqual(await compute(sum, 2, 1, 3), [23]);
+    assert.deepEqual(await compute(sum, 2, 3, 4), [36]);
+    assert.deepEqual(await compute(product, 0, 1, 2), [30]);
+    assert.deepEqual(await compute(sum, 0, 1, 2), [13]);
+    await device.release();
+    assert.deepEqual(await compute(product, 0, 1, 2), [30]);
+    assert.equal(device.boundCount, 1);
+  },
+);
+
+test("temporaries lie in scratch of their size or more, and in none that was given back", options, async () => {
+  const device = await open();
+  const g = new GraphBuilder("two");
+  const x = g.input("x", [250]);
+  g.segment("s", () => g.output("y", g.node("scale", [g.node("affine", [x, x], {})], { factor: 2 })));
+  const graph = g.build();
+  const segment = graph.segments[0]!;
+  assert.deepEqual(device.scratchBytes(graph, segment, []), { sharedBytes: 1024, privateBytes: 0 });
+  using arena = await device.createArena(2048, "all");
+  const [from, to] = [0, 1024].map((offsetBytes): Span => ({ arena, offsetBytes, lengthBytes: 1024 }));
+  await device.write(graph, x.id, from!, new Float32Array(250).fill(3));
+  const outputs = new Map([[segment.outputs[0]!, to!]]);
+  const run = () => device.run({ graph, segment, inputs: new Map([[x.id, from!]]), weights: new Map(), outputs });
+  const none = /needs 1024 bytes of scratch memory, none so large is held/;
+  await assert.rejects(run(), none);
+  {
+    using _less = await device.createScratch(768);
+    await assert.rejects(run(), none);
+    using _exact = await device.createScratch(1024);
+    await run();
+    const found = new Float32Array(250);
+    await device.read(graph, segment.outputs[0]!, to!, found);
+    assert.ok(found.every((value) => value === 18));
+    assert.equal(device.heldBytes, 2048 + 768 + 1024);
+  }
+  await assert.rejects(run(), none);
+  assert.equal(device.heldBytes, 2048);
+});
+
+test("the end of a device is no loss: the pace is kept as it was, before the device is gone", options, async () => {
+  const kept: object[] = [];
+  const keepPacing = async (state: object) => {
+    await new Promise((resume) => setImmediate(resume));
+    kept.push(state);
+  };
+  const device = await open({ keepPacing, pacing: { costPerMs: 5e6, caution: 1 } });
+  await device[Symbol.asyncDispose]();
+  await new Promise((resume) => setImmediate(resume));
+  assert.deepEqual(kept, [{ costPerMs: 5e6, caution: 1, steadyMs: 0 }]);
+  assert.equal(device.failure, undefined);
+});
+
+test(
+  "a result is given only when the queue is done: an error may be reported after the data that it spoiled",
+  options,
+  async () => {
+    let asked = -1;
+    const device = await open({}, (gpu) => {
+      const done = gpu.queue.onSubmittedWorkDone.bind(gpu.queue);
+      gpu.queue.onSubmittedWorkDone = async () => {
+        await done();
+        // The first time for the copy that brings the result.
+        if (asked >= 0 && ++asked === 2)
+          gpu.onuncapturederror!({ error: { message: "late" } } as unknown as GPUUncapturedErrorEvent);
+      };
+    });
+    const graph = sumGraph(8);
+    const { arena, x, call, upload, read, segment } = await placesOf(device, graph, 8);
+    await upload(1);
+    await device.write(graph, segment.inputs[0]!, x, new Float32Array(8));
+    await device.run(call);
+    await device.settle();
+    asked = 0;
+    await assert.rejects(read(), (error) => error instanceof DeviceError && error.code === "E_GPU");
+    arena[Symbol.dispose]();
+  },
+);
+
 test("a kernel that was refused once is tried again, and what compiled is compiled once", options, async () => {
   let refuse = true;
   const device = await open({}, (gpu) => {
@@ -227,6 +340,26 @@ test("what an adapter was found good for is remembered by precision", options, a
   assert.match((await probePaths(plain, "fp16", limits)).notes.join(), /offers no shader-f16/);
   assert.deepEqual((await probePaths(plain, "fp32", limits)).notes, []);
   found.device.destroy();
+  forgetProbes();
+});
+
+test("a driver whose subgroups give other bits loses them, with a note, be they ever so near", options, async () => {
+  forgetProbes();
+  const device = await open({ paths: undefined }, (gpu) => {
+    const create = gpu.createShaderModule.bind(gpu);
+    gpu.createShaderModule = (descriptor) => {
+      const code = descriptor.code.replaceAll(
+        "subgroupShuffleXor(own, 1u)",
+        "(1.0000002 * subgroupShuffleXor(own, 1u))",
+      );
+      return create({ ...descriptor, code });
+    };
+  });
+  assert.equal(device.chosen.paths.lanes, undefined);
+  assert.match(
+    device.chosen.notes.join(),
+    /^subgroups is not used: its self-test gave other bits in \d+ of \d+ results$/,
+  );
   forgetProbes();
 });
 

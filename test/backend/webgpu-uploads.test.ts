@@ -117,6 +117,13 @@ test(
   options,
   async () => {
     const opened = await openDawn(adapter.name);
+    const bound = new Set<string>();
+    const bind = opened.device.createBindGroup.bind(opened.device);
+    opened.device.createBindGroup = (descriptor) => {
+      const [, out] = [...descriptor.entries].map(({ resource }) => resource as GPUBufferBinding);
+      bound.add(`${out!.offset} ${out!.size}`);
+      return bind(descriptor);
+    };
     await using device = await createWebGpuDevice(opened, { staging: { slots: 2, slotBytes: 65536 } });
     const kinds = [
       ["f16", [3]],
@@ -162,6 +169,9 @@ test(
       assert.equal(other, -1, `${dtype} [${shape}]: byte ${other} is ${own[other]}, expected ${held[other]}`);
     });
     back.destroy();
+    // Cards read and write what is bound, whatever the kernel asks for.
+    const spans = [1, 3, 4, 6].map((i) => `${offsets[i]} ${lengths[i]}`);
+    assert.deepEqual([...bound].sort(), [`${offsets[1]} 256`, ...spans].sort());
   },
 );
 
