@@ -31,10 +31,12 @@ function shapeOf({ job, upscale }: Pick<Job, "job" | "upscale">): string {
 let asking = false;
 
 effect(() => {
-  if (!schema.value || asking) return;
+  // Read at once: what isn't read while a plan is on its way doesn't call this again.
   const open = [...running.value, ...waiting.value];
-  const unknown = open.find((job) => !predicted.value.has(shapeOf(job)));
-  if (!unknown || predicted.value.size >= MAX_SHAPES) return;
+  const known = predicted.value;
+  if (!schema.value || asking) return;
+  const unknown = open.find((job) => !known.has(shapeOf(job)));
+  if (!unknown || known.size >= MAX_SHAPES) return;
   asking = true;
   const shape = shapeOf(unknown);
   const { seed: _, ...job } = unknown.job as JobFields & { readonly seed?: unknown };
