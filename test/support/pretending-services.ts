@@ -22,6 +22,8 @@ export interface PretendedServices {
   /** Numbers of the jobs that routes cancelled. */
   readonly cancelled: string[];
   readonly failures: unknown[];
+  /** How lists of jobs were asked for. */
+  readonly listed: readonly (readonly [limit: number, state: string | undefined])[];
   readonly close: () => void;
 }
 
@@ -30,10 +32,13 @@ export function pretendingServices(happenings: readonly Happening[] = []): Prete
   const asked: { jobs: readonly NewJob[]; asking: Asking }[] = [];
   const cancelled: string[] = [];
   const failures: unknown[] = [];
+  const listed: (readonly [limit: number, state: string | undefined])[] = [];
   const closing = new AbortController();
   const previews = new Previews();
   const records = new Map<string, JobRecord>();
   const events: JobEvent[] = [];
+  /** Listeners that have not yet asked for what comes next. */
+  const busy = new Set<AbortSignal>();
   let news = Promise.withResolvers<void>();
   const tell = (job: string, type: JobEvent["type"], data: JobEvent["data"] = {}) => {
     events.push({ seq: events.length + 1, job, type, data, at: "2026-11-26T14:05:09.000Z" });
@@ -44,8 +49,9 @@ export function pretendingServices(happenings: readonly Happening[] = []): Prete
   const set = (id: string, change: Partial<JobRecord>) => records.set(id, { ...records.get(id)!, ...change });
   const happen = async () => {
     for (const [at, what, step = 0, steps = 0] of happenings) {
-      // As long as whoever listens has something to do.
+      // Time to begin to listen; and whoever listens has done with what was before.
       for (let turns = 0; turns < 20; turns++) await turn();
+      while (busy.size > 0) await turn();
       const id = `job${at}`;
       if (what === "step") {
         const rgb = new Uint8Array(2 * 1 * 3).fill(step);
@@ -97,6 +103,10 @@ export function pretendingServices(happenings: readonly Happening[] = []): Prete
         return made;
       },
       get: async (id: string) => records.get(id),
+      list: async (limit: number, state?: string) => {
+        listed.push([limit, state]);
+        return [];
+      },
       cancel: async (id: string) => {
         cancelled.push(id);
         set(id, { state: "cancelled" });
@@ -109,15 +119,28 @@ export function pretendingServices(happenings: readonly Happening[] = []): Prete
       },
       async *since(after: number, signal: AbortSignal) {
         const stopped = new Promise<void>((resolve) => signal.addEventListener("abort", () => resolve()));
-        for (let at = after; !signal.aborted; ) {
-          const waiting = news.promise;
-          while (at < events.length && !signal.aborted) yield events[at++];
-          if (!signal.aborted) await Promise.race([waiting, stopped]);
+        try {
+          for (let at = after; !signal.aborted; ) {
+            const waiting = news.promise;
+            busy.add(signal);
+            while (at < events.length && !signal.aborted) yield events[at++];
+            busy.delete(signal);
+            if (!signal.aborted) await Promise.race([waiting, stopped]);
+          }
+        } finally {
+          busy.delete(signal);
         }
       },
     },
   };
-  return { services: services as unknown as Services, asked, cancelled, failures, close: () => closing.abort() };
+  return {
+    services: services as unknown as Services,
+    asked,
+    listed,
+    cancelled,
+    failures,
+    close: () => closing.abort(),
+  };
 }
 
 /** An app of these routes alone, asked by the key "ann". */

@@ -101,6 +101,47 @@ test("what failed here is in the log and not in the answer; what the client can 
   assert.deepEqual([await asked(), keyed.failures.map(String)], [[500, null, "E_INTERNAL"], ["Error: secret"]]);
 });
 
+test("what a request says beside a job is bounded, bounds inclusive, and refused before anything is asked for", async () => {
+  const { app, asked, listed } = open;
+  const list = async (query: string) => (await app.request(`/api/jobs${query}`)).status;
+  for (const query of ["?limit=0", "?limit=501", "?limit=1.5", "?limit=", "?limit=-1", "?state=over"])
+    assert.equal(await list(query), 400, query);
+  for (const query of ["", "?limit=1", "?limit=500", "?state=failed"]) assert.equal(await list(query), 200, query);
+  assert.deepEqual(listed, [
+    [50, undefined],
+    [1, undefined],
+    [500, undefined],
+    [50, "failed"],
+  ]);
+  const before = asked.length;
+  const ask = async (beside: object, key = "k") => {
+    const body = asJson({ job: { prompt: "x" }, ...beside });
+    return (await app.request("/api/jobs", { ...body, headers: { ...body.headers, "idempotency-key": key } })).status;
+  };
+  const refused = [
+    { count: 0 },
+    { count: 11 },
+    { count: "1" },
+    { priority: 101 },
+    { priority: -101 },
+    { priority: 0.5 },
+  ];
+  for (const beside of refused) assert.equal(await ask(beside), 400, JSON.stringify(beside));
+  for (const key of ["", "k".repeat(201), "k\u00e9"]) assert.equal(await ask({}, key), 400, key);
+  assert.equal(asked.length, before);
+  assert.equal(await ask({ count: 10, priority: -100, model: "lake" }, "k".repeat(200)), 201);
+  assert.equal(await ask({ priority: 100 }), 201);
+  assert.deepEqual(
+    asked
+      .slice(before)
+      .map(({ jobs, asking }) => [jobs.length, jobs[0]!.model, asking.priority, asking.idempotencyKey]),
+    [
+      [10, "lake", -100, "k".repeat(200)],
+      [1, "mill", 100, "k"],
+    ],
+  );
+});
+
 test("statuses by what went wrong: the client's to change, ours, or better later", () => {
   const usage = (code: string) => new UsageError({ ...fields, code });
   const cases: readonly (readonly [unknown, number, string, number?])[] = [
