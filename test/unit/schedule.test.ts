@@ -5,6 +5,7 @@ import { test } from "node:test";
 import { parseSchedulerConfig, scheduleTypeName } from "../../src/checkpoint/scheduler-config.ts";
 import { ArtifactError, UsageError } from "../../src/errors.ts";
 import { noiseSchedule } from "../../src/sampler/schedule.ts";
+import { spacedTimesteps } from "../../src/sampler/spacing.ts";
 
 interface Row {
   readonly config: Record<string, unknown>;
@@ -71,6 +72,34 @@ function dpm(fields: object): string {
   const betas = { beta_schedule: "scaled_linear", beta_start: 0.00085, beta_end: 0.012 };
   return JSON.stringify({ _class_name: "DPMSolverMultistepScheduler", ...betas, ...fields });
 }
+
+test("Karras' levels go by the model's own exponent", () => {
+  const edm = { _class_name: "EDMEulerScheduler", sigma_min: 1, sigma_max: 81, rho: 4 };
+  // The fourth roots are 3 and 1; half way lies 2.
+  const { sigmas } = noiseSchedule(parseSchedulerConfig(JSON.stringify(edm)).config, 3);
+  [81, 16, 1, 0].forEach((sigma, at) => void close(sigmas[at]!, sigma, 1e-5, `sigma ${at}`));
+});
+
+test("as many steps as there are places for them, and not one more", () => {
+  // Of 1000 training steps; a DPM-Solver's have an interval more unless they trail.
+  const most = [
+    ["k", "linspace", 10_000],
+    ["kdpm2", "linspace", 10_000],
+    ...(["leading", "trailing"] as const).map((spacing) => ["k", spacing, 1000] as const),
+    ...(["linspace", "leading", "trailing"] as const).map((spacing) => ["ddim", spacing, 1000] as const),
+    ...(["linspace", "leading"] as const).map((spacing) => ["dpm", spacing, 999] as const),
+    ["dpm", "trailing", 1000],
+  ] as const;
+  const { config } = parseSchedulerConfig("{}");
+  for (const [placement, timestepSpacing, steps] of most) {
+    const spaced = { ...config, timestepSpacing };
+    const timesteps = spacedTimesteps(spaced, placement, steps);
+    assert.equal(timesteps.length, steps, `${placement} ${timestepSpacing}`);
+    assert.ok(timesteps.every((t, at) => t >= 0 && t <= 1000 && (at === 0 || t < timesteps[at - 1]!)));
+    assert.throws(() => spacedTimesteps(spaced, placement, steps + 1), { code: "E_STEPS" });
+    assert.throws(() => spacedTimesteps(spaced, placement, 0), { code: "E_STEPS" });
+  }
+});
 
 test("a solver is the one that its settings ask for; what a class doesn't know is passed over", () => {
   const { config, sampler } = parseSchedulerConfig(dpm({}));

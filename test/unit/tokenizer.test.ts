@@ -50,6 +50,7 @@ function checkIds(tokenizer: ClipTokenizer, expected: readonly (readonly number[
     const wanted = [...expected[index]!];
     while (wanted.length < tokenizer.modelMaxLength) wanted.push(tokenizer.padId);
     assert.deepEqual(tokenizer.encode(prompt), wanted, JSON.stringify(prompt));
+    assert.ok(Math.max(...wanted) < tokenizer.idLimit);
   });
 }
 
@@ -58,6 +59,8 @@ for (const given of golden.cases) {
     const tokenizer = loadClipTokenizer(filesOf(given), "tokenizer");
     assert.deepEqual([tokenizer.bosId, tokenizer.eosId, tokenizer.padId], [given.bos, given.eos, given.pad]);
     checkIds(tokenizer, given.ids);
+    // Words of one's own leave all others what they are.
+    if (given.name === "odd tokens") checkIds(tokenizer.withWords([{ name: "<own-word>", ids: [5] }]), given.ids);
   });
 }
 
@@ -211,6 +214,10 @@ test("a vocabulary without some byte uses the unknown token, or says what it lac
   const config = JSON.stringify({ model_max_length: 6 });
   const files = { vocabJson: JSON.stringify(small), mergesTxt: "", tokenizerConfigJson: config };
   assert.deepEqual(loadClipTokenizer(files, "").encode("a ba"), [2, 0, 1, 0, 1, 1]);
+  // What the table of embeddings must have rows for: added tokens' too.
+  const added = loadClipTokenizer({ ...files, addedTokensJson: '{"<new>":7}' }, "");
+  assert.deepEqual([loadClipTokenizer(files, "").idLimit, added.idLimit], [3, 4]);
+  assert.equal(added.encode("<new>")[1], 3, "the next that is free, as transformers gives it");
   const unknown = JSON.stringify({ unk_token: null });
   assert.throws(
     () => loadClipTokenizer({ ...files, tokenizerConfigJson: unknown }, "").encode("b"),
