@@ -9,6 +9,7 @@ import { splitAtTokens } from "../../src/tokenizer/added-tokens.ts";
 import { mergePairs, pairKey } from "../../src/tokenizer/byte-pairs.ts";
 import { type ClipTokenizer, type ClipTokenizerFiles, loadClipTokenizer } from "../../src/tokenizer/clip.ts";
 import { characterClass } from "../../src/tokenizer/unicode.ts";
+import { vocabularyOf } from "../../src/tokenizer/vocabulary.ts";
 
 interface Case {
   readonly name: string;
@@ -95,6 +96,16 @@ test("every code point falls in the class that tokenizers gives it", (context) =
 
 test("lone surrogates count as the replacement character", () => {
   assert.deepEqual(sdxl.encode("a\ud800b \udc00"), sdxl.encode("a\ufffdb \ufffd"));
+});
+
+test("a vocabulary follows from its merges: the demo model's whole file, and CLIP's known ids", () => {
+  const made = (folder: string) => JSON.parse(vocabularyOf(read(`${folder}/merges.txt`), "merges.txt"));
+  assert.deepEqual(made("models/demo/tokenizer"), JSON.parse(read("models/demo/tokenizer/vocab.json")));
+  // Of openai/clip-vit-large-patch14's vocab.json, which transformers reads.
+  const known = { "!": 0, ÿ: 187, Ā: 188, Ń: 255, "!</w>": 256, "a</w>": 320, "photo</w>": 1125 };
+  const clip = made("models/clip");
+  for (const [token, id] of Object.entries(known)) assert.equal(clip[token], id, token);
+  assert.deepEqual([clip["<|startoftext|>"], clip["<|endoftext|>"]], [49_406, 49_407]);
 });
 
 test("any string gives bos, the text, eos and padding, all below idLimit", () => {
