@@ -2,9 +2,9 @@
 import assert from "node:assert/strict";
 import { mkdtemp, readFile, rename, rm, utimes, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { test } from "node:test";
-import { openDirect } from "../../src/node/disk/direct-file.ts";
+import { openDirect, pageOffset } from "../../src/node/disk/direct-file.ts";
 import { NODE_FS } from "../../src/node/disk/node-fs.ts";
 import { type DirectWriter, PAGE_BYTES, type StoreFile } from "../../src/store/fs.ts";
 import { ringBytes, WeightRing } from "../../src/store/import/weight-ring.ts";
@@ -46,12 +46,53 @@ test("what isn't there is nothing, but a folder whose names can't be made to las
     assert.equal(await NODE_FS.usedBytes(gone), 0);
     await NODE_FS.remove(gone);
     await NODE_FS.removeFolder(gone);
-    assert.ok((await NODE_FS.freeBytes(`${gone}/a/b`)) > 0);
+    const freeBytes = await NODE_FS.freeBytes(`${gone}/a/b`);
+    assert.ok(freeBytes > 0 && Number.isFinite(freeBytes));
     if (process.platform !== "win32") await assert.rejects(NODE_FS.syncFolder(gone), { code: "ENOENT" });
     await assert.rejects(NODE_FS.open(gone, "edit"), { code: "ENOENT" });
     await assert.rejects(NODE_FS.rename(gone, path), { code: "ENOENT" });
     assert.equal(await readFile(path, "utf8"), "");
+    // What can't be looked at isn't nothing.
+    if (process.platform !== "win32") {
+      const within = `${path}/x`;
+      for (const call of [NODE_FS.stat, NODE_FS.list, NODE_FS.remove, NODE_FS.usedBytes]) {
+        await assert.rejects(call(within), { code: "ENOTDIR" });
+      }
+    }
   });
+});
+
+test("a folder's bytes are those that its files take of the disk: holes take none", async () => {
+  if (process.platform === "win32") return;
+  await inFolder(async (path) => {
+    const file = await NODE_FS.open(path, "edit");
+    await file.truncate(64 * 2 ** 20);
+    await file.write(new Uint8Array(2 ** 20).fill(1), 0);
+    await file.sync();
+    await file.close();
+    const usedBytes = await NODE_FS.usedBytes(dirname(path));
+    assert.ok(usedBytes > 0 && usedBytes < 2 ** 22, `${usedBytes}`);
+  });
+});
+
+test("the place in memory where direct transfers begin: the first that the system takes, and a whole page of it", async () => {
+  const memory = new Uint8Array(3 * PAGE_BYTES);
+  const tried: number[] = [];
+  const found = (answer: (offset: number) => number | string) =>
+    pageOffset(memory, async (page) => {
+      assert.equal(page.byteLength, PAGE_BYTES);
+      tried.push(page.byteOffset);
+      const bytes = answer(page.byteOffset);
+      if (typeof bytes === "number") return bytes;
+      throw Object.assign(new Error(bytes), { code: bytes });
+    });
+  assert.equal(await found((offset) => (offset < 48 ? "EINVAL" : PAGE_BYTES)), 48);
+  assert.deepEqual(tried.splice(0), [0, 16, 32, 48]);
+  assert.equal(await found((offset) => (offset < 16 ? "EINVAL" : PAGE_BYTES - 512)), undefined);
+  assert.equal(await found(() => "EIO"), undefined);
+  assert.deepEqual(tried.splice(0), [0, 16, 0]);
+  assert.equal(await found(() => "EINVAL"), undefined);
+  assert.equal(tried.at(-1), PAGE_BYTES - 16);
 });
 
 /** In an order of their own; sizes that begin and end within pages, and one that fills none. */
@@ -113,6 +154,7 @@ test("tensors written directly stand in the file as those written through the ca
   await inFolder(async (path) => {
     const direct = await openDirect(path, new Uint8Array(ringBytes(80_000) + PAGE_BYTES));
     if (!direct) return t.skip("this file system has no direct writes");
+    assert.equal(direct.memory.byteLength, ringBytes(80_000));
     let pages = 0;
     const counted: DirectWriter = {
       ...direct,

@@ -1,0 +1,94 @@
+/** @file Networks that jobs name: where only names count, nothing outside the folders is opened, whatever is written; by path, all of it is. */
+import assert from "node:assert/strict";
+import { copyFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { after, test } from "node:test";
+import { fileURLToPath } from "node:url";
+import type { EngineParts } from "../../src/engine/engine.ts";
+import { openNodeParts } from "../../src/node/engine-parts.ts";
+import { encodeSafetensors } from "../safetensors-writer.ts";
+
+const root = mkdtempSync(path.join(tmpdir(), "solvay-named-"));
+after(() => rmSync(root, { recursive: true, force: true }));
+const FILE = encodeSafetensors([{ name: "x", dtype: "f16", shape: [1], bytes: new Uint8Array(2) }]);
+for (const name of ["inside/known", "inside/deep/down", "inside/.hidden", "secret", "other/secret"]) {
+  mkdirSync(path.dirname(path.join(root, name)), { recursive: true });
+  writeFileSync(path.join(root, `${name}.safetensors`), FILE);
+}
+const FLAT = fileURLToPath(new URL("../../fixtures/golden/flat", import.meta.url));
+mkdirSync(path.join(root, "folder"));
+copyFileSync(path.join(FLAT, "unet/config.json"), path.join(root, "folder/config.json"));
+
+async function partsOf(dir: string | undefined, onlyNames: boolean): Promise<EngineParts & AsyncDisposable> {
+  const dirs = { loraDir: dir, embeddingsDir: dir, controlDir: dir, ipAdapterDir: dir, upscalerDir: dir };
+  const request = { model: FLAT, backend: "reference", onlyNames, ...(dir !== undefined && dirs) } as const;
+  const parts = await openNodeParts(request as never, (file) => path.resolve(root, file));
+  const dispose = () => parts.compute.device[Symbol.asyncDispose]();
+  return Object.assign(parts, { [Symbol.asyncDispose]: dispose });
+}
+
+/** Each opens what a job names so, and lets go of it. By the code that it refuses with. */
+const OPENERS: Readonly<Record<string, (host: EngineParts["host"], name: string) => Promise<void>>> = {
+  E_LORA: async ({ openLora }, name) => {
+    await using _ = await openLora!(name, false);
+  },
+  E_EMBEDDING_NAME: async ({ embeddings }, name) => {
+    await using _ = (await embeddings!.open(name)).source;
+  },
+  E_CONTROL: async ({ openControl }, name) => {
+    await using owned = new AsyncDisposableStack();
+    await openControl!(name, owned);
+  },
+  E_IP_ADAPTER: async ({ openImagePrompt }, name) => {
+    await using owned = new AsyncDisposableStack();
+    await openImagePrompt!(name, undefined, owned);
+  },
+  "E_IP_ADAPTER of an encoder": async ({ openImagePrompt }, name) => {
+    await using owned = new AsyncDisposableStack();
+    await openImagePrompt!("known", name, owned);
+  },
+  E_UPSCALER: async ({ openUpscaler }, name) => {
+    await using _ = (await openUpscaler!(name)).source;
+  },
+};
+
+const OUTSIDE = [
+  ...[path.join(root, "secret.safetensors"), path.join(root, "folder")],
+  ...["secret.safetensors", "../secret.safetensors", "../secret", "../folder", "..", ".", "./", "", "/"],
+  ...["deep/../../secret.safetensors", "..\\secret.safetensors", "../other/secret", "known/../../secret", "known\0"],
+];
+
+for (const [code, open] of Object.entries(OPENERS)) {
+  test(`${code}: where only names count no path leads out of the folder; without a folder there are none`, async () => {
+    await using parts = await partsOf("inside", true);
+    for (const name of OUTSIDE) {
+      const what = JSON.stringify(name);
+      await assert.rejects(open(parts.host, name), { code: code.split(" ")[0] }, what);
+    }
+    await using none = await partsOf(undefined, true);
+    for (const name of ["known", path.join(root, "secret.safetensors"), "secret.safetensors", "folder"]) {
+      // Without its own folder an encoder's adapter is refused first.
+      await assert.rejects(open(none.host, name), { code: code.split(" ")[0] }, name);
+    }
+  });
+}
+
+test("by name, with its ending or without, in the folder or below it; by path where paths count, and then before names", async () => {
+  await using named = await partsOf("inside", true);
+  await using free = await partsOf("inside", false);
+  const { E_LORA: lora, E_CONTROL: control } = OPENERS;
+  for (const { host } of [named, free]) {
+    for (const name of ["known", "known.safetensors", "down", "deep/down"]) await lora!(host, name);
+    for (const name of ["known", "known.safetensors"]) await control!(host, name);
+    // Hidden files and those of folders within are no ControlNets.
+    await assert.rejects(control!(host, "down"));
+  }
+  await assert.rejects(control!(named.host, ".hidden"), { code: "E_CONTROL" });
+  for (const open of [lora!, control!]) {
+    for (const file of ["secret.safetensors", path.join(root, "secret.safetensors")]) await open(free.host, file);
+  }
+  await control!(free.host, "folder");
+  // What stands in a prompt is a name whatever it looks like.
+  await assert.rejects(free.host.openLora!(path.join(root, "secret.safetensors"), true), { code: "E_LORA" });
+});
