@@ -85,19 +85,13 @@ export class OverlayTarget {
     return length;
   }
 
-  /** Marks cells as written; false, and nothing is marked, if some of them are already. */
+  /** Marks `MIN_RUN` cells or more, which are in two words at least, as written; false, and nothing is marked, if some of them are already. */
   #mark(start: number, end: number): boolean {
     const written = this.#written;
     if (!written) return true;
     const [firstWord, lastWord] = [start >>> 5, (end - 1) >>> 5];
     const headMask = -1 << (start & 31);
     const tailMask = -1 >>> (31 - ((end - 1) & 31));
-    if (firstWord === lastWord) {
-      const mask = headMask & tailMask;
-      if ((written[firstWord]! & mask) !== 0) return false;
-      written[firstWord] = written[firstWord]! | mask;
-      return true;
-    }
     if ((written[firstWord]! & headMask) !== 0 || (written[lastWord]! & tailMask) !== 0) return false;
     for (let word = firstWord + 1; word < lastWord; word++) if (written[word] !== 0) return false;
     written[firstWord] = written[firstWord]! | headMask;

@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { test } from "node:test";
 import { ArtifactError } from "../../src/errors.ts";
+import { memorySource } from "../../src/source/memory.ts";
 import { isCompanionOf, originComponent, strayCompanions } from "../../src/store/companion.ts";
 import { importModel } from "../../src/store/import/import.ts";
 import { type Manifest, modelId, publishManifest, readManifest } from "../../src/store/manifest.ts";
@@ -11,6 +12,7 @@ import { encodeFooter, encodeHeader, encodeIndex, type PackBlock } from "../../s
 import { listModels, openPack, packPath } from "../../src/store/store.ts";
 import { openStoredModel } from "../../src/store/stored-model.ts";
 import { verifyModel } from "../../src/store/verify.ts";
+import { artifactBytes } from "./lzr2-fixture.ts";
 import { MemoryFs, memoryStore } from "./memory-store-fs.ts";
 import { checkModel, fixture } from "./store-fixture.ts";
 
@@ -333,4 +335,28 @@ test("a companion belongs to files that are known and the same", () => {
   assert.deepEqual(strayCompanions([model, companion]), []);
   const other: Manifest = { ...model, components: [{ name: "vae", sources: [{ ...source, stamp: "2" }], blocks: [] }] };
   assert.deepEqual(strayCompanions([other, companion]), [companion]);
+});
+
+test("an artifact of other names or shapes, or of none, leaves nothing, plain or packed", async () => {
+  const record = { key: "u.b2.w", shape: [4, 6] };
+  for (const packed of ["off", "on"] as const) {
+    for (const [records, code, message] of [
+      [
+        [record, { ...record, key: "u.b9.w" }],
+        "E_SCHEMA",
+        /record "u\.b9\.w" is no parameter of this unet at byte \d+/,
+      ],
+      [[{ ...record, shape: [6, 4] }], "E_SCHEMA", /"u\.b2\.w" has shape \[6,4\], expected \[4,6\]/],
+      [[{ ...record, shape: [4, 6, 1] }], "E_SCHEMA", /expected \[4,6\]/],
+      [[], "E_LZR_EMPTY", /the artifact holds no record/],
+    ] as const) {
+      const fs = new MemoryFs();
+      const { request } = fixture({ packed });
+      const artifact = { source: memorySource("x.lzr2", artifactBytes(...records)), compat: false };
+      const components = request.components.map((part) => (part.artifact ? { ...part, artifact } : part));
+      const importing = importModel(memoryStore(fs), { ...request, components });
+      await assert.rejects(importing, { code, message });
+      assert.deepEqual(await listModels(memoryStore(fs)), []);
+    }
+  }
 });

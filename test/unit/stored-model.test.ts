@@ -222,8 +222,20 @@ test("whatever the store does, it closes what it opens, once", async () => {
   // Its packs are there, and its index is not: each gets its name a second time.
   fs.names.delete(`s/models/${id}.model`);
   await done("an import into packs of the same names", () => importModel(store, request));
-  const pack = fs.paths().find((path) => path.endsWith(".pack"))!;
-  fs.bytes(pack)[4096]! ^= 1;
+  // All blocks are damaged: they are written anew, into packs of the names that the damaged ones have.
+  fs.names.delete(`s/models/${id}.model`);
+  const packs = fs.paths().filter((path) => path.endsWith(".pack"));
+  for (const bytes of packs.map((path) => fs.bytes(path))) {
+    const indexStart = Number(new DataView(bytes.buffer).getBigUint64(bytes.length - 56, true));
+    for (let at = 4096; at < indexStart; at += 4096) bytes[at]! ^= 1;
+  }
+  await done("an import over damaged packs", () => importModel(store, request));
+  assert.deepEqual(
+    fs.paths().filter((path) => path.endsWith(".pack")),
+    packs,
+  );
+  const [pack] = packs;
+  fs.bytes(pack!)[4096]! ^= 1;
   const before = request.components;
   await done("a check", () => verifyModel(store, id));
   await done("a repair", () =>
@@ -239,7 +251,7 @@ test("whatever the store does, it closes what it opens, once", async () => {
     assert.rejects(importModel(store, fixture({ unetSeed: 5, textSeed: 5 }).request), { code: "E_DISK" }),
   );
   fs.hook = () => undefined;
-  fs.bytes(pack)[0]! ^= 1;
+  fs.bytes(pack!)[0]! ^= 1;
   await done("a model whose pack is refused", () =>
     assert.rejects(openStoredModel(store, id), { code: "E_STORE_DAMAGED" }),
   );

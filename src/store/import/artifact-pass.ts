@@ -148,16 +148,17 @@ export class ArtifactPass {
     });
   }
 
-  #requirePlace({ key, shape, startByte }: Lzr2Record<ArrayBufferLike>): Place {
-    const place = this.#work.placed.places.get(key);
-    const expected = place?.tensor.shape;
-    if (place && expected!.length === shape.length && expected!.every((dim, axis) => dim === shape[axis])) return place;
-    const name = JSON.stringify(key.slice(0, 120));
-    const problem = place
-      ? `record ${name}: shape [${shape}] expected [${expected}] at byte ${startByte}`
-      : `record ${name} is no parameter of this ${this.#work.component.name} at byte ${startByte}`;
-    const next = "use the artifact with the base model it was made for";
-    throw new ArtifactError({ code: "E_SCHEMA", subject: this.#work.component.artifact!.source.name, problem, next });
+  /** Of a record, whose shape the reader has held against it. */
+  #requirePlace({ key, startByte }: Lzr2Record<ArrayBufferLike>): Place {
+    const { placed, component } = this.#work;
+    const place = placed.places.get(key);
+    if (place) return place;
+    throw new ArtifactError({
+      code: "E_SCHEMA",
+      subject: component.artifact!.source.name,
+      problem: `record ${JSON.stringify(key.slice(0, 120))} is no parameter of this ${component.name} at byte ${startByte}`,
+      next: "use the artifact with the base model it was made for",
+    });
   }
 
   /** Sends a record's tensor on its way, and writes the record down once it is hashed. Returns the tensor's place. */
