@@ -285,3 +285,63 @@ test("sizes and places of 64 bits: any of them, in the order in which the format
     assert.deepEqual(into, content, String(mask));
   }
 });
+
+/** A zip file of empty entries of these names; `change` may change its end record, and `behind` follows it. */
+function zipOf(names: readonly string[], { behind = Buffer.alloc(0), change = (_: Buffer) => {}, end64 = 0 } = {}) {
+  const locals: Buffer[] = [];
+  const records: Buffer[] = [];
+  let at = 0;
+  for (const name of names.map((text) => Buffer.from(text))) {
+    const [local, record] = [Buffer.alloc(30), Buffer.alloc(46)];
+    local.writeUInt32LE(0x0403_4b50, 0);
+    local.writeUInt16LE(name.length, 26);
+    record.writeUInt32LE(0x0201_4b50, 0);
+    record.writeUInt16LE(name.length, 28);
+    record.writeUInt32LE(at, 42);
+    locals.push(local, name);
+    records.push(record, name);
+    at += 30 + name.length;
+  }
+  const directory = Buffer.concat(records);
+  const [wide, locator, end] = [Buffer.alloc(56), Buffer.alloc(20), Buffer.alloc(22)];
+  wide.writeUInt32LE(0x0606_4b50, 0);
+  wide.writeBigUInt64LE(BigInt(names.length), 32);
+  wide.writeBigUInt64LE(BigInt(directory.length), 40);
+  wide.writeBigUInt64LE(BigInt(at), 48);
+  locator.writeUInt32LE(0x0706_4b50, 0);
+  locator.writeBigUInt64LE(BigInt(at + directory.length), 8);
+  end.writeUInt32LE(0x0605_4b50, 0);
+  end.writeUInt16LE(end64 ? 0xffff : names.length, 10);
+  end.writeUInt32LE(end64 ? 0xffff_ffff : directory.length, 12);
+  end.writeUInt32LE(end64 ? 0xffff_ffff : at, 16);
+  end.writeUInt16LE(behind.length, 20);
+  change(end);
+  const wides = end64 === 2 ? [wide, locator] : [];
+  return new Uint8Array(Buffer.concat([...locals, directory, ...wides, end, behind]));
+}
+
+test("a zip file's end: behind it a comment of any length, before it, where it says so, one of 64 bits", async () => {
+  const names = async (bytes: Uint8Array<ArrayBuffer>) => [
+    ...(await readZipDirectory(memorySource("z", bytes))).keys(),
+  ];
+  const two = ["a", "é"];
+  // A comment may hold what an end begins with: one that doesn't end with the file is none.
+  const signature = Buffer.concat([Buffer.from("504b0506", "hex"), Buffer.alloc(19)]);
+  for (const behind of [Buffer.alloc(0), Buffer.alloc(65_535), signature, Buffer.concat([Buffer.alloc(50), signature])])
+    assert.deepEqual(await names(zipOf(two, { behind })), two);
+  assert.deepEqual(await names(zipOf(two, { end64: 2 })), two);
+  for (const [bytes, about] of [
+    [zipOf(["a", "b", "a"]), /the name "a" stands twice/],
+    [zipOf(two, { end64: 1 }), /zip64 record is missing/],
+    [
+      zipOf(two, { behind: Buffer.alloc(65_536 - 65_535), change: (end) => end.writeUInt16LE(0, 20) }),
+      /directory is missing/,
+    ],
+    [zipOf(two, { change: (end) => end.writeUInt16LE(3, 10) }), /entry 2 is damaged/],
+    [zipOf(two, { change: (end) => end.writeUInt32LE(2 ** 20, 16) }), /directory lies beyond its end/],
+    [zipOf(two, { change: (end) => end.writeUInt32LE(33 * 2 ** 20, 12) }), /directory is too large/],
+    [zipOf(two, { change: (end) => end.writeUInt32LE(end.readUInt32LE(12) - 1, 12) }), /damaged|cut/],
+    [Uint8Array.from(Buffer.alloc(100)), /directory is missing/],
+  ] as const)
+    await assert.rejects(names(bytes), refusal(about, /^E_ZIP$/), about.source);
+});

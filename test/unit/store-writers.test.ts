@@ -2,10 +2,12 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { importModel } from "../../src/store/import/import.ts";
+import type { ImportEvent } from "../../src/store/import/import-types.ts";
 import { Journal } from "../../src/store/import/journal.ts";
 import { cleanStore, removeModel } from "../../src/store/removal.ts";
 import { repairModel } from "../../src/store/repair.ts";
 import { findModelId, lockToWrite } from "../../src/store/store.ts";
+import { verifyModel } from "../../src/store/verify.ts";
 import { MemoryFs, MemoryLock, memoryStore } from "./memory-store-fs.ts";
 import { checkModel, fixture } from "./store-fixture.ts";
 
@@ -159,4 +161,31 @@ test("a model is named by four digits of its id or more, which are its alone", a
   assert.equal(await findModelId(store, "ef01"), ids[2]);
   for (const prefix of ["", "e", "ef0", "EF01", "ef013", "f012", "ef01*", `${ids[2]}7`, "../ef01"]) await none(prefix);
   await assert.rejects(findModelId(store, "abcd"), { code: "E_STORE_MODEL", problem: "2 models begin so" });
+});
+
+test("an import that was cut off anywhere, and what it had written came into the store otherwise since: a sound pack all the same", async () => {
+  let wasKilled = true;
+  let shared = 0;
+  for (let count = 1; wasKilled; count += 2) {
+    const fs = new MemoryFs();
+    const store = memoryStore(fs);
+    let left = count;
+    wasKilled = false;
+    fs.hook = () => {
+      if (left-- > 0) return undefined;
+      wasKilled = true;
+      throw Object.assign(new Error("killed"), { code: "KILLED" });
+    };
+    await importModel(store, fixture().request).catch(() => undefined);
+    fs.hook = () => undefined;
+    const base = await importModel(store, fixture({ artifact: false }).request);
+    const { request, expected } = fixture();
+    const onEvent = (event: ImportEvent) => {
+      if (event.type === "component" && event.component === "unet") shared += event.sharedBlocks;
+    };
+    const { id } = await importModel(store, request, { onEvent });
+    await checkModel(store, id, expected);
+    for (const model of [base.id, id]) assert.deepEqual(await verifyModel(store, model), [], `killed at ${count}`);
+  }
+  assert.ok(shared > 3, `${shared} shared`);
 });
