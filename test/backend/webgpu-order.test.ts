@@ -277,15 +277,25 @@ test("temporaries lie in scratch of their size or more, and in none that was giv
 });
 
 test("the end of a device is no loss: the pace is kept as it was, before the device is gone", options, async () => {
-  const kept: object[] = [];
+  const events: string[] = [];
+  const writing = Promise.withResolvers<void>();
   const keepPacing = async (state: object) => {
-    await new Promise((resume) => setImmediate(resume));
-    kept.push(state);
+    events.push(JSON.stringify(state));
+    await writing.promise;
+    events.push("kept");
   };
-  const device = await open({ keepPacing, pacing: { costPerMs: 5e6, caution: 1 } });
-  await device[Symbol.asyncDispose]();
-  await new Promise((resume) => setImmediate(resume));
-  assert.deepEqual(kept, [{ costPerMs: 5e6, caution: 1, steadyMs: 0 }]);
+  const device = await open({ keepPacing, pacing: { costPerMs: 5e6, caution: 1 } }, (gpu) => {
+    const destroy = gpu.destroy.bind(gpu);
+    gpu.destroy = () => {
+      events.push("gone");
+      destroy();
+    };
+  });
+  const end = device[Symbol.asyncDispose]();
+  for (let turn = 0; turn < 50; turn++) await new Promise((resume) => setImmediate(resume));
+  writing.resolve();
+  await end;
+  assert.deepEqual(events, ['{"costPerMs":5000000,"caution":1,"steadyMs":0}', "kept", "gone"]);
   assert.equal(device.failure, undefined);
 });
 
