@@ -52,7 +52,7 @@ test("a program that names itself beside its JSON", () => {
 test("what has enlarged it is one more note, beside what was not understood", () => {
   const infotext = text("parameters", `a\n${LINE}, Tiling: True, Version: v1.10.1`);
   const before = readPicture({ texts: [infotext] })!.notes;
-  assert.equal(before.length, 1);
+  assert.ok(before.some((note) => note.startsWith("Tiling: True")));
   const notes = readPicture({ texts: [infotext, text("Upscaler", "y".repeat(101))] })!.notes;
   assert.deepEqual(notes, [...before, `it was enlarged after it was made, by ${"y".repeat(100)}`]);
 });
