@@ -1,7 +1,8 @@
 /** @file How the command is started on a terminal: Dawn's known lines go, all else that native code says comes through at once. */
 import assert from "node:assert/strict";
-import { spawnSync } from "node:child_process";
-import { mkdtempSync, writeFileSync } from "node:fs";
+import { spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
+import { mkdtempSync, readFileSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { test } from "node:test";
@@ -79,4 +80,42 @@ test("on a terminal the command has it as descriptor 3, and its exit code comes 
   const plain = start(false);
   assert.equal(plain.status, 7);
   assert.deepEqual(plain.lines, [...KNOWN.trim().split("\n"), "native words", "own words by undefined"].sort());
+});
+
+/** Starts `launch` on a program of this text; tells what its stdout says first, and ends with it. */
+function launched(text: string, env: Readonly<Record<string, string>>) {
+  const main = path.join(mkdtempSync(path.join(tmpdir(), "solvay-launch-")), "main.mjs");
+  writeFileSync(main, text);
+  const script = `const { launch } = await import(${JSON.stringify(LAUNCH.href)});
+    process.exitCode = await launch(process.execPath, ${JSON.stringify(main)}, ["--a", "b c"], undefined, false);`;
+  return spawn(process.execPath, ["--input-type=module", "-e", script], {
+    stdio: ["ignore", "pipe", "inherit"],
+    env: { ...process.env, ...env },
+  });
+}
+
+test("the command's memory settings are there, the user's own before them; reporting is off whatever is said", async () => {
+  const text =
+    "console.log(JSON.stringify({ env: process.env, args: process.argv.slice(2), flags: process.execArgv }))";
+  const child = launched(text, { MALLOC_ARENA_MAX: "7", ORT_DISABLE_TELEMETRY: "0" });
+  const { env, args, flags } = JSON.parse((await child.stdout.toArray()).join(""));
+  const { malloc, nodeOptions } = JSON.parse(readFileSync(new URL("memory-settings.json", LAUNCH), "utf8"));
+  const expected = { ...malloc, MALLOC_ARENA_MAX: "7", ORT_DISABLE_TELEMETRY: "1" };
+  assert.deepEqual(Object.fromEntries(Object.keys(expected).map((name) => [name, env[name]])), expected);
+  assert.deepEqual([args, flags], [["--a", "b c"], nodeOptions]);
+});
+
+test("signals reach the command, and how it ended is told", {
+  skip: process.platform === "win32" && "no signals",
+}, async () => {
+  const text = "setInterval(() => {}, 1000); console.log('ready');";
+  const codes = (["SIGTERM", "SIGHUP", "SIGINT"] as const).map(async (signal) => {
+    const child = launched(text, {});
+    const closed = once(child, "close");
+    await once(child.stdout, "data");
+    child.kill(signal);
+    return (await closed)[0];
+  });
+  // As shells tell it: 128 and the signal's number.
+  assert.deepEqual(await Promise.all(codes), [128 + 15, 128 + 1, 128 + 2]);
 });
