@@ -7,6 +7,8 @@ import { after, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import type { EngineParts } from "../../src/engine/engine.ts";
 import { openNodeParts } from "../../src/node/engine-parts.ts";
+import { adapterNamed } from "../../src/node/image-prompt-files.ts";
+import { loraOpener } from "../../src/node/lora-files.ts";
 import { encodeSafetensors } from "../safetensors-writer.ts";
 
 const root = mkdtempSync(path.join(tmpdir(), "solvay-named-"));
@@ -91,4 +93,38 @@ test("by name, with its ending or without, in the folder or below it; by path wh
   await control!(free.host, "folder");
   // What stands in a prompt is a name whatever it looks like.
   await assert.rejects(free.host.openLora!(path.join(root, "secret.safetensors"), true), { code: "E_LORA" });
+});
+
+test("of files of one name: the safe format before torch's; of two of one format none; else the name that its training gave it", async (t) => {
+  const folder = path.join(root, "twins");
+  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  const trained = encodeSafetensors([{ name: "x", dtype: "f16", shape: [1], bytes: new Uint8Array(2) }], {
+    ss_output_name: "snow",
+  });
+  const files = ["a/twin.ckpt", "b/twin.safetensors", "c/twin.pt", "a/only.bin", "a/two.pt", "b/two.pt", "b/junk.pt"];
+  for (const name of [...files, "z/v3.safetensors"]) {
+    mkdirSync(path.dirname(path.join(folder, name)), { recursive: true });
+    writeFileSync(path.join(folder, name), name.startsWith("z") ? trained : "no file of tensors");
+  }
+  const open = loraOpener(folder);
+  for (const [name, file] of [
+    ["twin", "twin.safetensors"],
+    ["only", "only.bin"],
+    ["c/twin", "twin.pt"],
+    ["b/two", "two.pt"],
+    ["snow", "v3.safetensors"],
+  ] as const) {
+    await using source = await open(name, true);
+    assert.equal(source.name, file);
+  }
+  await assert.rejects(open("two", true), /more than one file is called so: .*two\.pt and .*two\.pt/);
+  const adapters = ["/n/a/ip.bin", "/n/b/ip.safetensors", "/n/b/only.bin"];
+  const named = (name: string) => adapterNamed({ adapters, encoders: [] }, name);
+  assert.deepEqual(["ip", "ip.bin", "only", "b/ip", ".ip"].map(named), [
+    adapters[1],
+    adapters[0],
+    adapters[2],
+    undefined,
+    undefined,
+  ]);
 });

@@ -43,6 +43,11 @@ test("the model's, the VAE's and each network's under its own name; of a file th
     found.notes,
     ["/vae", "/gone", "/bcd"].map((file) => `reading ${file} once for its hash, which pictures record`),
   );
+  // The model's own VAE is in the model's file.
+  assert.deepEqual((await factsOf({ file: "/known-model", partNames }, [], files)).facts, {
+    ...partNames,
+    modelHash: "k12",
+  });
   // A folder of a model has no file of its own.
   assert.deepEqual(await factsOf({ partNames }, [], files), { facts: partNames, notes: [] });
   assert.deepEqual(await factsOf(model, ["/bcd"], undefined), { facts: partNames, notes: [] });
