@@ -227,7 +227,7 @@ test("reads through views take memory of their own: eight at a time, of weights 
 
 test("blocks, and packs that can't be opened, are made again from model and artifact, with what was accepted then", async () => {
   const artifact = path.join(root, "fixtures/lzr2/deep-compat.lzr2");
-  const request = { model: MODEL, artifact, packed: "off", store: "s3" } as const;
+  const request = { model: MODEL, artifact, packed: "on", store: "s3" } as const;
   await assert.rejects(importNamedModel(host, request), ArtifactError);
   const { id } = await importNamedModel(host, { ...request, compat: true });
   const packs = path.join(cwd, "s3/packs");
@@ -242,10 +242,23 @@ test("blocks, and packs that can't be opened, are made again from model and arti
   }
   const mended = await repairStored(host, store, id);
   assert.deepEqual([mended.repaired.length, mended.left], [blocks, []]);
-  for (const pack of readdirSync(packs)) writeFileSync(path.join(packs, pack), "no pack");
+  // One is left, which tells how the others were stored: what has planes was packed.
+  const codecs = async () => {
+    await using model = await openStoredModel(store, id);
+    return [...model.components.values()].map(({ blocks }) => blocks.map(({ codec }) => codec));
+  };
+  const before = await codecs();
+  assert.ok(before.flat().includes("planes"));
+  let kept: string | undefined;
+  for (const name of await packNames(store)) {
+    await using pack = await openPack(store, name);
+    if (kept === undefined && pack.blocks.some(({ codec }) => codec === "planes")) kept = `${name}.pack`;
+  }
+  for (const pack of readdirSync(packs)) if (pack !== kept) writeFileSync(path.join(packs, pack), "no pack");
   const { repaired, left } = await repairStored(host, store, id);
   assert.deepEqual([repaired.at(-1), left], ["whole packs", []]);
   assert.deepEqual(await verifyModel(store, id), []);
+  assert.deepEqual(await codecs(), before);
 });
 
 test("verify counts the overlay rows that lie outside of their matrices, as the published loader skips them", async () => {

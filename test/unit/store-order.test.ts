@@ -4,6 +4,7 @@
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { memorySource } from "../../src/source/memory.ts";
 import { companionComponent, originComponent } from "../../src/store/companion.ts";
 import { Field } from "../../src/store/fields.ts";
 import type { StoreFile } from "../../src/store/fs.ts";
@@ -69,6 +70,57 @@ test("the journal's lines name bytes that were synced, in any prefix of the work
     }
   }
   assert.ok(lines > 10, `${lines}`);
+});
+
+/** A disk that takes its time: writes end, and read what they are given, some turns later. `told`: what was done too soon. */
+function slowDisk() {
+  const fs = new MemoryFs();
+  const told: string[] = [];
+  const open = fs.open.bind(fs);
+  fs.open = async (path, mode) => {
+    const file = await open(path, mode);
+    let writing = 0;
+    const write = file.write.bind(file);
+    file.write = async (bytes, at) => {
+      writing++;
+      for (let turn = 0; turn < 4; turn++) await new Promise((resolve) => setImmediate(resolve));
+      writing--;
+      return await write(bytes, at);
+    };
+    for (const op of ["sync", "close"] as const) {
+      const now = file[op].bind(file);
+      file[op] = async () => {
+        if (writing > 0) told.push(`${op} of ${path} while ${writing} writes are under way`);
+        await now();
+      };
+    }
+    return file;
+  };
+  return { fs, store: memoryStore(fs), told };
+}
+
+test("on a slow disk: nothing is hashed, synced or closed before what was written to it is there", async () => {
+  for (const packed of ["off", "on"] as const) {
+    const { store, told } = slowDisk();
+    const { request, expected } = fixture({ packed });
+    await checkModel(store, (await importModel(store, request)).id, expected);
+    assert.deepEqual(told, []);
+  }
+});
+
+test("on a slow disk: an import that fails lets what is under way end before it closes its files", async () => {
+  const { request } = fixture();
+  const { source, compat } = request.components[1]!.artifact!;
+  const whole = new Uint8Array(source.byteLength);
+  await source.read(0, whole);
+  for (const packed of ["off", "on"] as const) {
+    const { store, told } = slowDisk();
+    // Its last record is cut: what the others hold is on its way then.
+    const artifact = { source: memorySource("cut.lzr2", whole.slice(0, -2)), compat };
+    const components = request.components.map((part) => (part.artifact ? { ...part, artifact } : part));
+    await assert.rejects(importModel(store, { ...request, components, packed }), { code: "E_TRUNCATED" });
+    assert.deepEqual(told, []);
+  }
 });
 
 test("a save point in the midst of the work: its writes end, then the lock is looked at, the part synced, its lines written", async () => {

@@ -180,11 +180,19 @@ test("an import that was cut off anywhere, and what it had written came into the
     fs.hook = () => undefined;
     const base = await importModel(store, fixture({ artifact: false }).request);
     const { request, expected } = fixture();
+    const progress: [number, number][] = [];
     const onEvent = (event: ImportEvent) => {
       if (event.type === "component" && event.component === "unet") shared += event.sharedBlocks;
+      if (event.type === "progress") progress.push([event.doneBytes, event.totalBytes]);
     };
-    const { id } = await importModel(store, request, { onEvent });
+    const { id, reused, plainBytes } = await importModel(store, request, { onEvent });
     await checkModel(store, id, expected);
+    // Whatever is made, found or taken up counts, once.
+    if (!reused) assert.deepEqual(progress.at(-1), [plainBytes, plainBytes], `killed at ${count}`);
+    assert.deepEqual(
+      progress.map(([done]) => done),
+      progress.map(([done]) => done).toSorted((a, b) => a - b),
+    );
     for (const model of [base.id, id]) assert.deepEqual(await verifyModel(store, model), [], `killed at ${count}`);
   }
   assert.ok(shared > 3, `${shared} shared`);

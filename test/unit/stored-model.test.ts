@@ -1,11 +1,12 @@
 /** @file A model in the store as it is opened: what is told of it, what reads take and check, and that files are closed. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { memorySource } from "../../src/source/memory.ts";
 import type { StoreFs } from "../../src/store/fs.ts";
 import { tableReader } from "../../src/store/import/build-table.ts";
 import { importModel } from "../../src/store/import/import.ts";
 import type { PackedChoice } from "../../src/store/import/import-types.ts";
-import { CHUNK_BYTES } from "../../src/store/pack/block-layout.ts";
+import { CHUNK_BYTES, layoutBlock } from "../../src/store/pack/block-layout.ts";
 import { Pack } from "../../src/store/pack/pack.ts";
 import { chunkPlaces } from "../../src/store/pack/pack-format.ts";
 import { ReadMeter } from "../../src/store/pack/read-meter.ts";
@@ -13,6 +14,7 @@ import { removeModel } from "../../src/store/removal.ts";
 import { repairModel } from "../../src/store/repair.ts";
 import { openStoredModel } from "../../src/store/stored-model.ts";
 import { verifyModel } from "../../src/store/verify.ts";
+import { artifactBytes } from "./lzr2-fixture.ts";
 import { MemoryFs, memoryStore } from "./memory-store-fs.ts";
 import { checkModel, componentOf, type Fixture, fixture } from "./store-fixture.ts";
 
@@ -49,6 +51,68 @@ test("what an artifact brought is told: how many records, what it left alone, wh
       assert.equal(Buffer.from(named.subarray(4)).toString(), key);
     }
   }
+});
+
+test("a block is its tensors, each at its place, and zeros between and behind them, whatever the memory held; any piece of it", async () => {
+  const { blocks, table, bytes } = componentOf("c", { a: { x: ["f16", [5]], y: ["f32", [40]], z: ["f16", [1]] } }, 8);
+  const layout = layoutBlock(blocks[0]!);
+  const whole = new Uint8Array(4096);
+  // At multiples of 64: 10 bytes, 160 bytes, 2 bytes.
+  for (const [name, at] of Object.entries({ x: 0, y: 64, z: 256 })) whole.set(bytes.get(name)!, at);
+  for (const [from, to] of [
+    [0, 4096],
+    [0, 10],
+    [3, 70],
+    [9, 65],
+    [10, 64],
+    [100, 258],
+    [223, 257],
+    [258, 4096],
+  ] as const) {
+    const into = new Uint8Array(to - from).fill(0xee);
+    await tableReader(layout, table)(from, into);
+    assert.deepEqual(into, whole.slice(from, to), `${from}..${to}`);
+  }
+  const stop = new Error("stop");
+  await assert.rejects(tableReader(layout, table, AbortSignal.abort(stop))(0, new Uint8Array(9)), stop);
+});
+
+test("artifacts that are alike in some blocks: each model is whole, and its packs hold nothing else", async () => {
+  const { request } = fixture();
+  const over = async (value: number) => {
+    const records = [
+      { key: "u.b0.b", shape: [2], overlay: [[0, 0, value] as const, [1, 0, 1] as const] },
+      { key: "u.b2.b", shape: [4], overlay: [[3, 0, 5] as const] },
+    ];
+    const artifact = { source: memorySource("x.lzr2", artifactBytes(...records)), compat: false };
+    const sources = [{ role: "artifact", path: "", stamp: `${value}` }];
+    const components = request.components.map((part) => (part.artifact ? { ...part, artifact, sources } : part));
+    const { id } = await importModel(store, { ...request, components });
+    return { id, ...(await open(id)) };
+  };
+  const store = memoryStore(new MemoryFs());
+  const open = async (id: string) => {
+    await using model = await openStoredModel(store, id);
+    const [b0, , b2] = model.components.get("unet")!.blocks.map((block) => block.id);
+    return { b0, b2 };
+  };
+  const [one, two] = [await over(2), await over(3)];
+  assert.deepEqual([one.b0 === two.b0, one.b2 === two.b2], [false, true]);
+  for (const { id } of [one, two]) assert.deepEqual(await verifyModel(store, id), []);
+});
+
+test("overlay rows that lie outside of their matrices are counted over all records", async () => {
+  const records = [
+    { key: "u.b2.w", shape: [4, 6], overlay: [[4, 0, 1] as const, [0, 6, 1] as const] },
+    { key: "u.b0.b", shape: [2], overlay: [[2, 0, 1] as const] },
+    { key: "u.b2.b", shape: [4] },
+  ];
+  const { request } = fixture();
+  const artifact = { source: memorySource("x.lzr2", artifactBytes(...records)), compat: false };
+  const components = request.components.map((part) => (part.artifact ? { ...part, artifact } : part));
+  const imported = await importModel(memoryStore(new MemoryFs()), { ...request, components });
+  const { records: _, ...counts } = imported.artifact!;
+  assert.deepEqual(counts, { applied: 3, untouched: 0, missing: 3, skippedOverlayRows: 3 });
 });
 
 test("a read of a whole block takes from the disk what is told of it, to the byte; every part of it counts what it reads", async () => {
@@ -182,6 +246,9 @@ test("what is shared is stored as it is asked for, whichever way the store has i
     await using model = await openStoredModel(store, id);
     const codecs = model.components.get("unet")!.blocks.map(({ codec }) => codec);
     assert.deepEqual(new Set(codecs), new Set([packed === "on" ? "planes" : "plain"]));
+    // Weights of 32 bits have no planes.
+    const others = ["text", "vae"].flatMap((name) => model.components.get(name)!.blocks.map(({ codec }) => codec));
+    assert.deepEqual(others, packed === "on" ? ["plain", "planes", "plain", "planes"] : new Array(4).fill("plain"));
   }
 });
 
