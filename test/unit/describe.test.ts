@@ -9,10 +9,10 @@ import { type BlockCatalog, describePhase, layOutBlock, type PassDescription } f
 
 const device = new HostDevice(createReferenceBackend());
 
-/** keys = context + w, 16 numbers. */
-function textGraph(): Graph {
-  const g = new GraphBuilder("text");
-  const context = g.input("context", [16]);
+/** keys = context + w, for each row. */
+function textGraph(name = "text", rows = 1): Graph {
+  const g = new GraphBuilder(name);
+  const context = g.input("context", rows === 1 ? [16] : [rows, 16]);
   g.output(
     "keys",
     g.segment("keys", () => g.node("add", [context, g.weight("w", [16])], {})),
@@ -87,6 +87,12 @@ test("a phase is described by what its graphs say: blocks of each segment, lifet
 test("an input that a pass doesn't name as a link is its own, though another pass's link has the same name", () => {
   const phase = describe(pass(textGraph(), ["keys"]), pass(stepGraph(), []));
   assert.equal(phase.passes[1]!.values.length, 4);
+});
+
+test("a link is as long as what the pass makes that names it, whatever others call theirs", () => {
+  const own = pass(textGraph("other", 3), []);
+  const linked = [pass(textGraph(), ["keys"]), pass(stepGraph(), ["keys"])];
+  assert.deepEqual(describe(own, ...linked).links, [{ name: "keys", lengthBytes: 64 }]);
 });
 
 test("links that nobody makes, or that a graph has not, are refused", () => {

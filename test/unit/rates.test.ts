@@ -77,6 +77,28 @@ test("rates of work of another size are not used; what was too short, or hidden,
   assert.equal(read(8e9, 1000), 2);
 });
 
+test("measured memory is the link only where the device computes in host memory", () => {
+  const { phases } = input();
+  const table = { "1e10": { gflops: 200, memoryGBps: 20 } };
+  for (const [kind, linkGBps] of [
+    ["host", 20],
+    ["card", 12],
+    ["described", 12],
+  ] as const) {
+    const rated = ratedMachine({ ...MACHINE, kind, linkGBps: 12, diskGBps: 3 }, table, phases);
+    assert.deepEqual([rated.memoryGBps, rated.linkGBps, rated.diskGBps], [20, linkGBps, 3]);
+  }
+});
+
+test("the heaviest pass is the one with the most to do in all its runs", () => {
+  const [phase] = input().phases;
+  const [small, step] = phase!.passes;
+  const large = { ...small!, segments: small!.segments.map((segment) => ({ ...segment, flops: 2.9e11 })) };
+  // 3e10 ten times.
+  assert.equal(workSize([{ ...phase!, passes: [large, step!] }]), "1e10");
+  assert.equal(workSize([{ ...phase!, passes: [{ ...large, repeats: 2 }, step!] }]), "1e11");
+});
+
 test("rates are kept by device and size of work; damaged ones are forgotten", async () => {
   const folder = await mkdtemp(path.join(tmpdir(), "solvay-rates-"));
   try {
