@@ -13,7 +13,7 @@ import { resample, resampleBytes } from "../../src/image/resample.ts";
 import type { UpscaleEvent, UpscaleJob } from "../../src/job/upscale.ts";
 import { MiB } from "../../src/ledger/byte-text.ts";
 import { openUpscaler } from "../../src/node/upscaler-files.ts";
-import { FaultyDevice } from "../faulty-device.ts";
+import { FaultyDevice, shortError } from "../faulty-device.ts";
 import { TEST_MACHINE } from "../graph-run.ts";
 import { exifBlock, jpegOf } from "../support/picture-files.ts";
 
@@ -174,6 +174,33 @@ test("stopped when the last tile is made, it is stopped: nothing is written", as
   const run = upscale.run(computeOn(new HostDevice(createReferenceBackend())), { onEvent, signal: stop.signal });
   assert.equal(await run.then(String, (reason: unknown) => reason), "enough");
   assert.deepEqual(written, []);
+});
+
+test("whoever has stopped it gets no new device, and neither does what a new device can't help", async () => {
+  for (const [fault, expected] of [
+    [
+      (stop: AbortController, device: FaultyDevice) => {
+        stop.abort("enough");
+        device.lose();
+      },
+      /^enough$/,
+    ],
+    [() => assert.fail("short"), /short/],
+    [
+      () => {
+        throw shortError("an arena");
+      },
+      /E_VRAM/,
+    ],
+  ] as const) {
+    const stop = new AbortController();
+    const device: FaultyDevice = new FaultyDevice({ before: (call) => void (call === "run" && fault(stop, device)) });
+    const { upscale } = await opened({});
+    await using _ = upscale;
+    const reopen = async () => assert.fail("opened again");
+    const run = upscale.run(computeOn(device, 64 * MiB, reopen), { signal: stop.signal });
+    assert.match(await run.then(String, String), expected);
+  }
 });
 
 test("a device that broke in the first run is not asked for the second", async () => {
