@@ -55,13 +55,12 @@ test("a folder that takes files is left as it was; one that isn't there is named
   await tryFolder(folder);
   assert.deepEqual(readdirSync(folder), ["a"]);
   const gone = path.join(folder, "gone");
-  const calls = [
-    tryFolder(gone),
-    createFile(gone, ["b"], async () => undefined),
-    replaceFile(path.join(gone, "b"), async () => undefined),
-  ];
-  for (const [i, call] of calls.entries()) {
-    const named = i === 2 ? path.join(gone, "b") : gone;
+  const target = path.join(gone, "b");
+  for (const [named, call] of [
+    [gone, () => tryFolder(gone)],
+    [gone, () => createFile(gone, ["b"], async () => undefined)],
+    [target, () => replaceFile(target, async () => undefined)],
+  ] as const) {
     await assert.rejects(call, (error: NodeJS.ErrnoException) => {
       assert.deepEqual([error.code, error.path, error.syscall], ["ENOENT", named, "open"]);
       assert.ok(error.message.includes(`'${named}'`) && !error.message.includes(".partial"), error.message);

@@ -108,13 +108,13 @@ test("the command's memory settings are there, the user's own before them; repor
 test("signals reach the command, and how it ended is told", {
   skip: process.platform === "win32" && "no signals",
 }, async () => {
-  const text = "setInterval(() => {}, 1000); console.log('ready');";
+  const text = "setTimeout(() => {}, 5000); console.log('ready');";
   const codes = (["SIGTERM", "SIGHUP", "SIGINT"] as const).map(async (signal) => {
     const child = launched(text, {});
-    const closed = once(child, "close");
+    const ended = once(child, "exit");
     await once(child.stdout, "data");
     child.kill(signal);
-    return (await closed)[0];
+    return (await ended)[0];
   });
   // As shells tell it: 128 and the signal's number.
   assert.deepEqual(await Promise.all(codes), [128 + 15, 128 + 1, 128 + 2]);

@@ -1,14 +1,18 @@
-/** @file Networks that jobs name: where only names count, nothing outside the folders is opened, whatever is written; by path, all of it is. */
+/** @file What jobs name on this machine, networks and pictures: where only names count, nothing outside the folders is opened, whatever is written; by path, all of it is. */
 import assert from "node:assert/strict";
-import { copyFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { copyFileSync, cpSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { after, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import type { EngineParts } from "../../src/engine/engine.ts";
+import { encodePng } from "../../src/image/png.ts";
+import { embeddingFiles } from "../../src/node/embedding-files.ts";
 import { openNodeParts } from "../../src/node/engine-parts.ts";
+import { sha256Hex } from "../../src/node/hash.ts";
 import { adapterNamed } from "../../src/node/image-prompt-files.ts";
 import { loraOpener } from "../../src/node/lora-files.ts";
+import { upscalerOpener } from "../../src/node/upscaler-files.ts";
 import { encodeSafetensors } from "../safetensors-writer.ts";
 
 const root = mkdtempSync(path.join(tmpdir(), "solvay-named-"));
@@ -118,6 +122,20 @@ test("of files of one name: the safe format before torch's; of two of one format
     assert.equal(source.name, file);
   }
   await assert.rejects(open("two", true), /more than one file is called so: .*two\.pt and .*two\.pt/);
+  // Of two of one name none is taken, by any of those who look for them.
+  for (const name of ["a/two.pth", "b/two.pth", "a/two.bin", "b/TWO.BIN"]) {
+    writeFileSync(path.join(folder, name), "no file of tensors");
+  }
+  await assert.rejects(upscalerOpener(folder)("two.pth"), { code: "E_UPSCALER" });
+  await assert.rejects(embeddingFiles(folder).open("two.bin"), { code: "E_EMBEDDING_NAME" });
+  // Endings as Windows writes them, and links to files elsewhere.
+  writeFileSync(path.join(folder, "LOUD.SAFETENSORS"), "no file of tensors");
+  const names = ["LOUD"];
+  if (process.platform !== "win32") {
+    symlinkSync(path.join(root, "secret.safetensors"), path.join(folder, "linked.safetensors"));
+    names.push("linked");
+  }
+  for (const name of names) await (await open(name, true))[Symbol.asyncDispose]();
   const adapters = ["/n/a/ip.bin", "/n/b/ip.safetensors", "/n/b/only.bin"];
   const named = (name: string) => adapterNamed({ adapters, encoders: [] }, name);
   assert.deepEqual(["ip", "ip.bin", "only", "b/ip", ".ip"].map(named), [
@@ -127,4 +145,43 @@ test("of files of one name: the safe format before torch's; of two of one format
     undefined,
     undefined,
   ]);
+});
+
+test("files that can't be used are let go of", {
+  skip: process.platform !== "linux" && "only Linux lists open files",
+}, async () => {
+  writeFileSync(path.join(root, "inside/damaged.safetensors"), "no file of tensors");
+  await using parts = await partsOf("inside", true);
+  const openFiles = () => readdirSync("/proc/self/fd").length;
+  const before = openFiles();
+  for (const open of Object.values(OPENERS).filter((each) => each !== OPENERS.E_LORA)) {
+    for (const name of ["damaged", "damaged.safetensors"]) await open(parts.host, name).catch(() => undefined);
+  }
+  assert.ok(openFiles() <= before, `${openFiles()} files are open, ${before} were`);
+});
+
+test("a picture that is named by its file is recorded with its hash; one in the job itself needs none", async () => {
+  await using parts = await partsOf(undefined, true);
+  const bytes = await encodePng({ width: 1, height: 1, rgb: Uint8Array.of(1, 2, 3), text: [] } as never);
+  writeFileSync(path.join(root, "dot.png"), bytes);
+  const file = await parts.host.readPicture!("initImage", "dot.png");
+  assert.deepEqual([[...file.rgb], file.sha256], [[1, 2, 3], sha256Hex(bytes)]);
+  const data = await parts.host.readPicture!(
+    "initImage",
+    `data:image/png;base64,${Buffer.from(bytes).toString("base64")}`,
+  );
+  assert.deepEqual([[...data.rgb], data.sha256], [[1, 2, 3], undefined]);
+});
+
+test("a damaged file for previews beside the model costs the previews alone, unless it was asked for", async () => {
+  const model = path.join(root, "model");
+  cpSync(FLAT, model, { recursive: true });
+  writeFileSync(path.join(model, "taesdxl_decoder.safetensors"), "no file of tensors");
+  const request = { model, backend: "reference" } as const;
+  const absolute = (file: string) => path.resolve(root, file);
+  const { compute, previewer } = await openNodeParts(request as never, absolute);
+  await compute.device[Symbol.asyncDispose]();
+  assert.equal(previewer, undefined);
+  const asked = { ...request, previewModel: path.join(model, "taesdxl_decoder.safetensors") };
+  await assert.rejects(openNodeParts(asked as never, absolute), { name: "ArtifactError" });
 });
