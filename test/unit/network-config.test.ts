@@ -233,6 +233,9 @@ test("a VAE's file: where each field goes, what stands for silence, what is refu
       bias: [7, 8, 9],
     },
   });
+  // Encoder and decoder have a convolution of their own each.
+  assert.deepEqual(vaeConfig(json({ ...VAE, use_quant_conv: false })), { ...silent, quantConv: false });
+  assert.deepEqual(vaeConfig(json({ ...VAE, use_post_quant_conv: false })), { ...silent, postQuantConv: false });
   for (const one of [{ latents_mean: [1, 2, 3, 4] }, { latents_std: [1, 2, 3, 4] }])
     assert.equal(vaeConfig(json({ ...VAE, ...one })).latentStatistics, undefined);
   for (const [field, value] of Object.entries({

@@ -1,9 +1,15 @@
 /** @file What a single file's markers and metadata say of its training: fields of the config files that it comes without. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { fileURLToPath } from "node:url";
 import type { TensorTable } from "../../src/container/table.ts";
+import { SDXL } from "../../src/models/sdxl/family.ts";
 import { toldSampleSize, toldTraining } from "../../src/models/sdxl/markers.ts";
+import { openFileFolder } from "../../src/node/files/file-folder.ts";
+import { memorySource } from "../../src/source/memory.ts";
+import { encodeSafetensors } from "../safetensors-writer.ts";
 import { tensorOf } from "../support/adapters.ts";
+import { originalDemo } from "../support/single-file.ts";
 
 const markers = (values: Readonly<Record<string, readonly number[]>>): TensorTable =>
   new Map(Object.entries(values).map(([name, numbers]) => [name, tensorOf(name, [numbers.length], numbers)]));
@@ -80,4 +86,24 @@ test("the size that a file was trained for: squares of whole 64 pixels, from 256
   const unusable = ["", "1024", "1024x768", "768x1024", "1000x1000", "192x192", "2112x2112", "01024x01024"];
   for (const text of [...unusable, " 1024x1024", "1024x1024 ", "1024X1024"]) assert.equal(size(text), undefined, text);
   assert.equal(toldSampleSize(new Map()), undefined);
+});
+
+test("a file's own size is its model's where no config is given; a given config's, and what is asked for, come first", async () => {
+  const demo = await openFileFolder(fileURLToPath(new URL("../../models/demo", import.meta.url)));
+  const bytes = encodeSafetensors(originalDemo(), {
+    ...{ "modelspec.resolution": "512x512", "modelspec.prediction_type": "v" },
+  });
+  const opened = async (more: object) => {
+    const model = { kind: "file", path: "model.safetensors", file: memorySource("model", bytes) } as const;
+    const base = { name: "demo", asked: true, open: async () => demo };
+    const { checkpoint } = await SDXL.openFiles!({ model, base, vocabulary: demo, ...more });
+    const { width, height } = checkpoint.defaults;
+    const { predictionType } = checkpoint.scheduler;
+    await checkpoint[Symbol.asyncDispose]();
+    return [width, height, predictionType];
+  };
+  const own = JSON.parse((await demo.readText("unet/config.json", 1e6))!).sample_size * 8;
+  assert.deepEqual(await opened({}), [512, 512, "v_prediction"]);
+  assert.deepEqual(await opened({ config: demo }), [own, own, "v_prediction"]);
+  assert.deepEqual(await opened({ config: demo, prediction: "epsilon" }), [own, own, "epsilon"]);
 });
