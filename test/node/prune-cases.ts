@@ -1,6 +1,8 @@
 /** @file What a server forgets, over a database that server-claims.test.ts has opened: all rows there are go with it. */
 import assert from "node:assert/strict";
 import type { TestContext } from "node:test";
+import { encodePng } from "../../src/image/png.ts";
+import { Assets } from "../../src/server/pictures/assets.ts";
 import type { Database } from "../../src/server/queue/database.ts";
 import { prune } from "../../src/server/queue/prune.ts";
 
@@ -113,7 +115,38 @@ export async function pruneCases(t: TestContext, database: Database): Promise<vo
         (await events()).map(({ data }) => data.at),
         [1, 1_000_000],
       );
-      await database.run("delete from solvay.jobs where state in ('queued', 'running')");
+      await database.run("delete from solvay.gallery; delete from solvay.jobs; delete from solvay.assets");
+    },
+  );
+
+  await t.test(
+    "a picture that is sent again is new again, and whole where its file was gone or damaged, wherever that lies",
+    async () => {
+      const files = new Map<string, Uint8Array>();
+      const store = {
+        put: async (name: string, [bytes]: readonly Uint8Array[]) => void files.set(name, bytes!),
+        get: async (name: string) => files.get(name),
+        remove: async (name: string) => void files.delete(name),
+      };
+      const assets = new Assets(database, store as never);
+      const png = await encodePng({ width: 3, height: 2, rgb: new Uint8Array(18) });
+      const { sha256, ...facts } = await assets.add(png, "a picture");
+      assert.deepEqual(facts, { mediaType: "image/png", bytes: png.length, width: 3, height: 2 });
+      const upload = `uploads/${sha256.slice(0, 2)}/${sha256}.png`;
+      assert.deepEqual([...files.keys()], [upload]);
+      for (const name of [upload, "drawn/it.png"]) {
+        await database.query("update solvay.assets set name = $1, created_at = now() - interval '31 days'", [name]);
+        files.clear();
+        files.set(name, png.slice(0, -1));
+        assert.equal(await assets.read(sha256), undefined);
+        await assets.add(png, "a picture");
+        assert.deepEqual([...files], [[name, png]]);
+        assert.deepEqual((await assets.read(sha256))?.asset, { sha256, ...facts });
+        const old = "select 1 from solvay.assets where name = $1 and created_at > now() - interval '1 day'";
+        assert.equal((await database.query(old, [name])).length, 1);
+      }
+      await assets.remove(sha256);
+      assert.deepEqual([files.size, await assets.find(sha256)], [0, undefined]);
     },
   );
 }

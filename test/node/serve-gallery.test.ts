@@ -74,6 +74,8 @@ test("search: words by their beginnings, phrases, without, settings by field", a
     // What the job leaves to the model stands in its infotext.
     ["seed:7 width:512 height:768 guidance:6.5", [2]],
     ["sampler:euler", [3, 2]],
+    // Those that name none are without it, too.
+    ["-sampler:euler", [4, 1]],
     ["guidance:>=6.5 dawn", [3]],
     ["boat'); drop table solvay.jobs; --", []],
     ["%' or 1=1 --", []],
@@ -87,6 +89,8 @@ test("search: words by their beginnings, phrases, without, settings by field", a
 test("a query is bounded, and its values never stand in the text", () => {
   const conditions = galleryConditions(`${"x ".repeat(400)}sampler:'; steps:1`);
   assert.equal(conditions.length, 24);
+  // What stands for anything in a pattern stands for itself.
+  assert.deepEqual(galleryConditions("sampler:5%_\\x")[0]?.values, ["%5\\%\\_\\\\x%"]);
   for (const { text, values } of galleryConditions("sampler:a'b steps:1 it's")) {
     assert.equal(text.split("$").length - 1, values.length);
     assert.ok(!text.includes("a'b"));

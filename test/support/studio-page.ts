@@ -15,9 +15,9 @@ export interface StudioPage {
   readonly told: { readonly text?: string; readonly error?: unknown; readonly undo?: () => void }[];
   /** What is kept in this browser. */
   readonly kept: Map<string, string>;
-  /** What the server answers from now on; a number is a status. Default: 404. */
+  /** What the server answers from now on, at once or later; a number is a status. Default: 404. */
   answer: (request: Request) => unknown;
-  /** Something that happened, as the stream of events tells it. */
+  /** Something that happened, as the stream of events tells it; "open": the connection is there again. */
   readonly happens: (type: string, data: object) => void;
   /** The page is left. */
   readonly leave: () => void;
@@ -34,7 +34,7 @@ const NOTICES = `
 /** For this process, once. `kept`: what an earlier visit left. */
 export function openStudioPage(kept: Readonly<Record<string, string>> = {}): StudioPage {
   const window = new EventTarget();
-  const stream = new EventTarget();
+  const stream = Object.assign(new EventTarget(), { close() {} });
   const stored = new Map(Object.entries(kept));
   const page: StudioPage = {
     ...{ requests: [], told: [], kept: stored, answer: () => 404 },
@@ -55,7 +55,7 @@ export function openStudioPage(kept: Readonly<Record<string, string>> = {}): Stu
     window,
     addEventListener: window.addEventListener.bind(window),
     location: { hash: "", href: "http://studio.example/#/draw" },
-    document: { documentElement: {}, querySelector: () => null },
+    document: Object.assign(new EventTarget(), { documentElement: {}, hidden: false, querySelector: () => null }),
     navigator: { languages: ["en"] },
     localStorage: {
       getItem: (key: string) => stored.get(key) ?? null,
@@ -69,7 +69,7 @@ export function openStudioPage(kept: Readonly<Record<string, string>> = {}): Stu
     fetch: async (path: string, { method = "GET", body }: { method?: string; body?: unknown } = {}) => {
       const request = { method, path, body: typeof body === "string" ? JSON.parse(body) : body };
       page.requests.push(request);
-      const answer = page.answer(request);
+      const answer = await page.answer(request);
       if (answer instanceof Error) throw answer;
       return typeof answer === "number" ? new Response(null, { status: answer }) : Response.json(answer);
     },

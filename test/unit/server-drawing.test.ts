@@ -51,7 +51,11 @@ async function drawing({ mock }: TestContext, suspect = false) {
   };
   const record = { id: "1", job: { prompt: "a lake" }, hash: "h".repeat(64), createdAt: "2026-11-26T10:00:00.000Z" };
   const drawn = new Drawing(parts as unknown as DrawingParts, { record, suspect, fence: 1 } as never, closing.signal);
-  const states = { read: async () => undefined, save: says("saved", 3) };
+  const states = {
+    read: async () => undefined,
+    save: async (...[, , state, steps]: readonly [string, object, { step: number }, number]) =>
+      void said.push(`saved ${state.step} of ${steps}`),
+  };
   const { signal } = await drawn.request(states as never);
   const step = async (step: number, atMs: number, steps = 9) => {
     nowMs = atMs;
@@ -80,7 +84,7 @@ test("a job whose worker closes is saved and given back; one that is cancelled o
   closes.closing.abort();
   assert.ok(closes.signal.aborted);
   assert.equal(await closes.end(), false);
-  assert.deepEqual(closes.said, ["started w", "step 1 9", "saved 9", "back true", "over false"]);
+  assert.deepEqual(closes.said, ["started w", "step 1 9", "saved 1 of 9", "back true", "over false"]);
   t.mock.reset();
 
   const cancelled = await drawing(t);
@@ -109,7 +113,7 @@ test("an engine that breaks leaves the latest state to the next claim", async (t
   const broken = await drawing(t);
   await broken.step(1, 0);
   assert.equal(await broken.end(new DeviceError({ code: "E_X", problem: "broken", next: "none" })), true);
-  assert.deepEqual(broken.said, ["started w", "step 1 9", "saved 9", "back false", "over false"]);
+  assert.deepEqual(broken.said, ["started w", "step 1 9", "saved 1 of 9", "back false", "over false"]);
 });
 
 test("steps are told four times a second and at the end; states are saved every 5 s, of a job that ended claims every half a second", async (t) => {
@@ -133,9 +137,9 @@ test("steps are told four times a second and at the end; states are saved every 
       saves.filter((each) => each.startsWith("step")),
       steps.map((each) => `step ${each} 9`),
     );
-    assert.equal(saves.filter((each) => each === "saved 9").length, 1);
+    assert.equal(saves.filter((each) => each === "saved 5 of 9").length, 1);
     // Before the step is told of, which is lost where it is not.
-    if (suspect) assert.ok(saves.indexOf("saved 9") < saves.indexOf("step 5 9"));
+    if (suspect) assert.ok(saves.indexOf("saved 5 of 9") < saves.indexOf("step 5 9"));
     t.mock.reset();
   }
 });

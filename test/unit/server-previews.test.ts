@@ -1,10 +1,17 @@
 /**
- * @file Served previews: a pixel a cell is enlarged, what a tiny decoder made is as large as the picture already; those of stopped jobs stay for a
+ * @file Previews, thumbnails and the folder of pictures: a pixel a cell is enlarged, what a tiny decoder made is as large as the picture; those of stopped jobs stay for a
  * while, in bounded memory.
  */
 import assert from "node:assert/strict";
+import { mkdir, mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import path from "node:path";
 import { test } from "node:test";
+import { readPictureHeader } from "../../src/image/picture-header.ts";
 import { decodePng } from "../../src/image/png.ts";
+import { loadSharp } from "../../src/node/sharp.ts";
+import { folderStore } from "../../src/server/pictures/picture-store.ts";
+import { smallPicture } from "../../src/server/pictures/thumbnails.ts";
 import { Previews, previewPng } from "../../src/server/work/previews.ts";
 
 test("previews are enlarged up to 1024 pixels a side, and never past what they are then", async () => {
@@ -53,4 +60,32 @@ test("what a stopped job looked like last stays, the latest ones, in no more tha
   previews.set("large7", preview(8));
   assert.equal(end(names("other", 64), 8), 64);
   assert.equal(previews.get("large7")?.width, 8);
+});
+
+test("a thumbnail has the picture's shape within 384 pixels, turned as its camera says, and is never larger than the picture", async () => {
+  const sharp = await loadSharp("makes a picture");
+  const picture = async (width: number, height: number, orientation: number) => {
+    const made = sharp({ create: { width, height, channels: 3, background: "red" } });
+    return new Uint8Array(await made.withMetadata({ orientation }).jpeg().toBuffer());
+  };
+  for (const [width, height, orientation, wide, high] of [
+    [800, 400, 1, 384, 192],
+    [400, 800, 1, 192, 384],
+    [800, 400, 6, 192, 384],
+    [96, 64, 1, 96, 64],
+  ] as const) {
+    const small = readPictureHeader(await smallPicture(await picture(width, height, orientation)), "small");
+    assert.deepEqual([small.format, small.width, small.height], ["WebP", wide, high]);
+  }
+});
+
+test("what can't be read is a fault, what isn't there is none; what is put is whole, in all its pieces", async (t) => {
+  const folder = await mkdtemp(path.join(tmpdir(), "solvay-pictures-"));
+  t.after(() => rm(folder, { recursive: true }));
+  const store = folderStore(folder);
+  await mkdir(path.join(folder, "a.png"));
+  await assert.rejects(store.get("a.png"), { code: "EISDIR" });
+  assert.equal(await store.get("b.png"), undefined);
+  await store.put("c/d.png", [Buffer.from("one, "), Buffer.from("two")]);
+  assert.equal(String(Buffer.from((await store.get("c/d.png"))!)), "one, two");
 });

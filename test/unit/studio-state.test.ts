@@ -270,11 +270,22 @@ test("events say what becomes of jobs, unknown ones are asked for, and one that 
   assert.deepEqual([ids(jobs.over.value), ids(jobs.waiting.value), now("a")[3]], [["a"], ["b", "c"], undefined]);
   // Given back, it waits again.
   there.set("b", job("b", { number: 2, priority: 7 }));
-  page.happens("started", { job: "b" });
+  page.happens("step", { job: "b", step: 1, steps: 4 });
+  assert.equal(now("b")[0], "running");
   page.happens("returned", { job: "b", why: "x" });
   await turns();
   assert.equal(now("b")[0], "queued");
+  // The connection is there again: a list is asked for, and is older than what happens until it comes.
+  const list = Promise.withResolvers<object>();
+  page.answer = ({ path }) => (path.startsWith("/api/jobs?") ? list.promise : job("b", { state: "done" }));
+  page.happens("open", {});
+  await turns();
+  page.happens("done", { job: "b" });
+  list.resolve({ jobs: [job("b"), job("c", { number: 3 })] });
+  await turns();
+  assert.deepEqual([now("b")[0], now("c")[0], jobs.jobs.value.size], ["done", "queued", 2]);
   assert.deepEqual(failures, []);
+  page.answer = () => 404;
   page.happens("done", { job: "gone" });
   await turns();
   assert.equal(failures.length, 1);
