@@ -9,7 +9,7 @@ import { repairModel } from "../../src/store/repair.ts";
 import { findModelId, lockToWrite } from "../../src/store/store.ts";
 import { verifyModel } from "../../src/store/verify.ts";
 import { MemoryFs, MemoryLock, memoryStore } from "./memory-store-fs.ts";
-import { checkModel, fixture } from "./store-fixture.ts";
+import { checkModel, componentOf, fixture } from "./store-fixture.ts";
 
 const ID = (digit: string) => digit.repeat(64);
 
@@ -196,4 +196,35 @@ test("an import that was cut off anywhere, and what it had written came into the
     for (const model of [base.id, id]) assert.deepEqual(await verifyModel(store, model), [], `killed at ${count}`);
   }
   assert.ok(shared > 3, `${shared} shared`);
+});
+
+test("an import that was cut off goes on with blocks that are cut as it cuts them, and with no others", async () => {
+  const { bytes, ...one } = componentOf("c", { a: { x: ["f16", [900]] }, b: { y: ["f16", [900]] } }, 4);
+  const [a, b] = one.blocks;
+  // As another version may cut the same files: equally long, and of other tensors.
+  const otherwise = {
+    ...one,
+    blocks: [
+      { ...a!, tensors: b!.tensors },
+      { ...b!, tensors: a!.tensors },
+    ],
+  };
+  let wasKilled = true;
+  for (let count = 1; wasKilled; count++) {
+    const fs = new MemoryFs();
+    const store = memoryStore(fs);
+    let left = count;
+    wasKilled = false;
+    fs.hook = () => {
+      if (left-- > 0) return undefined;
+      wasKilled = true;
+      throw Object.assign(new Error("killed"), { code: "KILLED" });
+    };
+    await importModel(store, { name: "n", components: [one], packed: "off" }).catch(() => undefined);
+    fs.hook = () => undefined;
+    // Also one that is whole is no model that is cut otherwise.
+    const { id, reused } = await importModel(store, { name: "n", components: [otherwise], packed: "off" });
+    assert.equal(reused, false);
+    await checkModel(store, id, bytes);
+  }
 });

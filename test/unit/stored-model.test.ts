@@ -12,6 +12,7 @@ import { chunkPlaces } from "../../src/store/pack/pack-format.ts";
 import { ReadMeter } from "../../src/store/pack/read-meter.ts";
 import { removeModel } from "../../src/store/removal.ts";
 import { repairModel } from "../../src/store/repair.ts";
+import { openPack, packNames } from "../../src/store/store.ts";
 import { openStoredModel } from "../../src/store/stored-model.ts";
 import { verifyModel } from "../../src/store/verify.ts";
 import { artifactBytes } from "./lzr2-fixture.ts";
@@ -233,6 +234,23 @@ test("of two equal blocks the second leaves nothing behind, also where it is the
   const pack = fs.bytes(fs.paths().find((path) => path.endsWith(".pack"))!);
   // The header, one block of three pages, its index, and the footer.
   assert.ok(pack.length < 4096 + 3 * 4096 + 1024, `${pack.length} bytes`);
+});
+
+test("what two components have alike is stored once, and both have it", async () => {
+  for (const packed of ["off", "on"] as const) {
+    const store = memoryStore(new MemoryFs());
+    const plan = { a: { x: ["f16", [5000]] }, b: { y: ["f16", [9]] } } as const;
+    const { bytes, ...one } = componentOf("c", plan, 4);
+    const { bytes: more, ...other } = componentOf("d", { ...plan, e: { z: ["f16", [8]] } }, 4);
+    const { id } = await importModel(store, { name: "n", components: [one, other], packed });
+    await checkModel(store, id, new Map([...bytes, ...more]));
+    let blocks = 0;
+    for (const name of await packNames(store)) {
+      await using pack = await openPack(store, name);
+      blocks += pack.blocks.length;
+    }
+    assert.equal(blocks, 3);
+  }
 });
 
 test("what is shared is stored as it is asked for, whichever way the store has it, too", async () => {

@@ -7,7 +7,7 @@ import { ArtifactError } from "../../errors.ts";
 import { Catalog } from "../catalog.ts";
 import { storeFailure } from "../fs.ts";
 import { decodeFacts, type Manifest, type ManifestComponent, modelId, publishManifest } from "../manifest.ts";
-import { type BlockLayout, layoutBlock } from "../pack/block-layout.ts";
+import { type BlockLayout, type BlockSpec, layoutBlock } from "../pack/block-layout.ts";
 import type { BlockCodec } from "../pack/pack-format.ts";
 import { importsFolder, listModels, lockToWrite, modelsFolder, packsFolder, type Store } from "../store.ts";
 import { buildPlaced, decodeToScratch } from "./artifact-component.ts";
@@ -95,12 +95,21 @@ async function findImported(store: Store, request: ImportRequest): Promise<Impor
 /** Of the same files, and cut as it is read now: an older version's blocks may be others. */
 function isSame(stored: ManifestComponent, wanted: ImportComponent): boolean {
   if (stored.name !== wanted.name || stored.sources.length !== wanted.sources.length) return false;
-  if (stored.blocks.length !== wanted.blocks.length) return false;
-  if (!wanted.blocks.every(({ label }, i) => stored.blocks[i]!.label === label)) return false;
+  if (cutOf(stored.blocks) !== cutOf(wanted.blocks)) return false;
   return wanted.sources.every(({ role, stamp }, i) => {
     const source = stored.sources[i]!;
     return stamp !== "" && source.role === role && source.stamp === stamp;
   });
+}
+
+/** Which tensors make up which block; not their types, since an artifact gives some of them another one. */
+function cutOf(blocks: readonly BlockSpec[]): string {
+  const cut = blocks.map(({ graph, label, tensors }) => [
+    graph,
+    label,
+    tensors.map(({ name, shape }) => [name, shape]),
+  ]);
+  return JSON.stringify(cut);
 }
 
 function isStored(component: ManifestComponent, catalog: Catalog, packed: ImportRequest["packed"]): boolean {
@@ -237,10 +246,11 @@ async function attemptsAt(store: Store, sources: string): Promise<string[]> {
   return names.filter((name) => name.startsWith(`${sources}-`)).map((name) => `${importsFolder(store)}/${name}`);
 }
 
-/** Names an import by its sources. A source without a stamp could be any file: its key is never the same again. */
+/** Names an import by its sources, and by how they are cut into blocks, which another version may do otherwise. A source without a stamp could be any file: its key is never the same again. */
 function sourcesKey({ components }: ImportRequest): string {
-  const parts = components.map(({ name, sources }) => [
+  const parts = components.map(({ name, sources, blocks }) => [
     name,
+    cutOf(blocks),
     sources.map(({ role, stamp }) => [role, stamp === "" ? crypto.randomUUID() : stamp]),
   ]);
   return sha256Hex(JSON.stringify([LAYOUT, parts])).slice(0, 32);
