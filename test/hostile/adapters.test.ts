@@ -239,9 +239,9 @@ test("an alpha beyond all use is told, but not that of LoKr's whole factors, whi
   const layers = [FF, OUT, Q].flatMap((root, i) => [
     [`${root}.lora_down.weight`, [4, root === FF ? 2560 : 640], 1] as const,
     [`${root}.lora_up.weight`, [640, 4], 1] as const,
-    [`${root}.alpha`, [], [800, 6e4, 400][i]!] as const,
+    [`${root}.alpha`, [], [6e4, 400, 800][i]!] as const,
   ]);
-  // Of 200, 15000 and 100, of which 100 is still borne.
+  // Of 15000, 100 and 200, of which 100 is still borne.
   assert.deepEqual(await excessOf(layers), { layers: 2, scale: 15_000 });
   const whole = [[`${Q}.lokr_w1`, [8, 8], 1] as const, [`${Q}.lokr_w2`, [80, 80], 1] as const];
   assert.equal(await excessOf([...whole, alpha]), undefined);

@@ -49,6 +49,11 @@ test("of a thousand hashes the oldest goes for a new one; what the file holds ot
   assert.equal(await hashes.known(file), ABC);
   const names = Object.keys(JSON.parse(readFileSync(kept, "utf8")));
   assert.deepEqual([names.length, names[0], names.at(-1)], [1000, "/f1", file]);
+  const { stamp } = JSON.parse(readFileSync(kept, "utf8"))[file];
+  for (const sha256 of ["../..", "0".repeat(63), "A".repeat(64), 5, null]) {
+    writeFileSync(kept, JSON.stringify({ [file]: { stamp, sha256 } }));
+    assert.equal(await hashes.known(file), undefined, `${sha256}`);
+  }
   for (const text of ["[]", "null", '"abc"', "3", "{", ""]) {
     writeFileSync(kept, text);
     assert.equal(await hashes.known(file), undefined, text);

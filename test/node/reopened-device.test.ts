@@ -37,7 +37,8 @@ function bench(t: TestContext) {
       nowMs = ms;
     },
     noted: (): unknown => JSON.parse(readFileSync(rebuilds, "utf8")),
-    recoverable: () => openRecoverable({ adapter: "card", stateFolder, wallClock: () => nowMs, open }),
+    recoverable: () =>
+      openRecoverable({ adapter: "card", precision: "fp16", stateFolder, wallClock: () => nowMs, open }),
   };
 }
 
@@ -48,7 +49,10 @@ test("the one before is ended, then the same adapter opened with the same kernel
   assert.deepEqual(b.happened.splice(0), ["open card"]);
   const second = await reopen();
   assert.deepEqual(b.happened.splice(0), ["end", `open ${name}`]);
+  // Chosen once: that fp16 can't be had here is told by the first alone.
   assert.equal(second.chosen.paths, device.chosen.paths);
+  assert.ok(device.chosen.notes.length > 0);
+  assert.deepEqual(second.chosen.notes, []);
   b.at(2000);
   const third = await reopen();
   assert.deepEqual(
@@ -106,6 +110,10 @@ test("what is remembered of an adapter: its pace with the least caution there wa
   assert.deepEqual(kept.tiles, { a: "32x32" });
   const other = await loadAdapterState(b.states, { ...facts, description: "another" });
   assert.deepEqual(other, { pacing: { costPerMs: 3, caution: 1 } });
+  // What can't be is not remembered.
+  const odd = { pacing: { costPerMs: 1, caution: 1.5 }, tiles: { a: "32x32", b: "7x7" } };
+  writeFileSync(b.states, JSON.stringify({ [describeAdapter(facts)]: odd }));
+  assert.deepEqual(await loadAdapterState(b.states, facts), { tiles: { a: "32x32" } });
   // Nothing remembered any more: the pace of the device before goes on.
   writeFileSync(b.states, "{}");
   const third = await reopen();

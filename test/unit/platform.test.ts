@@ -70,11 +70,18 @@ for (const [name, { deflate, inflate }] of Object.entries(PLATFORMS)) {
   });
 }
 
-test("memory that threads share is packed and unpacked", async () => {
+test("memory that threads share is packed and unpacked, and parts of larger memory", async () => {
   const shared = new Uint8Array(new SharedArrayBuffer(1000)).fill(7);
   for (const { deflate, inflate } of Object.values(PLATFORMS)) {
     const found = await inflate(await deflate(shared, { format: "raw" }), { format: "raw", maxBytes: 1000 });
     assert.deepEqual(Uint8Array.from(found as Uint8Array), Uint8Array.from(shared));
+    // Nor is what lies around the bytes in their memory part of them.
+    const within = bytesOf(1000).subarray(100, 900);
+    const packed = await deflate(within, { format: "raw" });
+    const around = new Uint8Array(packed.byteLength + 20).fill(9);
+    around.set(packed, 10);
+    const cut = around.subarray(10, 10 + packed.byteLength);
+    sameBytes((await inflate(cut, { format: "raw", maxBytes: 800 })) as Uint8Array, within);
   }
 });
 
