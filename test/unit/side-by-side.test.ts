@@ -197,6 +197,18 @@ test("jobs whose graphs differ are drawn apart, each by its own plan", async () 
   for (const [i, job] of jobs.entries()) sameBytes(ends[i] as Uint8Array, await alone(plain, job), `job ${i}`);
 });
 
+test("a plan for several is that of as many as it draws at a time, and is not taken for one of fewer", () => {
+  const { runtime } = runtimeOf(THREE);
+  const plansOf = (count: number) => runtime.planSeries(new Array(count).fill(shapes[0]!));
+  const lanes = [4, 3, 2, 1, 2, 4].map((count) => plansOf(count).plan.lanes);
+  assert.deepEqual(lanes, [3, 3, 2, 1, 2, 3]);
+  // Those of other steps that come after do not count.
+  const longer = { ...shapes[0]!, modelCalls: 9 };
+  const mixed = runtime.planSeries([...new Array(3).fill(shapes[0]!), longer]);
+  assert.ok(mixed.plan.lanes > 1 && mixed.plan.lanes < 4);
+  assert.equal(mixed.shape.modelCalls, shapes[0]!.modelCalls);
+});
+
 test("one that is stopped, or fails, ends alone: the others have their bytes", async () => {
   const bench = runtimeOf(THREE);
   const mine = new AbortController();
