@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
 import { fileURLToPath } from "node:url";
+import { timestepEmbedding } from "../../src/models/embedding.ts";
 import { encodeRefinerPrompt } from "../../src/models/sdxl/conditioning.ts";
 import { SDXL } from "../../src/models/sdxl/family.ts";
 import { openSdxlRefiner, SdxlRefiner } from "../../src/models/sdxl/refiner.ts";
@@ -143,4 +144,35 @@ test("E_NOT_SDXL: text or added values that are not as wide as a refiner's", asy
       /E_NOT_SDXL .*this is no refiner .*its UNet reads \d+ channels of text/,
     );
   }
+});
+
+test("it is told an aesthetic score of 6 for the prompt and of 2.5 for the negative one, as diffusers' pipeline is", async () => {
+  const { unet } = refiner.parts;
+  const size = { batch: 2, width: 64, height: 48, modelCalls: 1, historyLength: 0, fp32: false };
+  const { refined } = base.withRefiner(refiner).describe({ ...size, refined: { modelCalls: 1, historyLength: 0 } });
+  let added = new Float32Array(0);
+  const phase = {
+    run: async (_: string, inputs: ReadonlyMap<string, Float32Array<ArrayBuffer>>) => {
+      added = inputs.get("addition") ?? added;
+      return new Map([["prediction", new Float32Array(2 * 4 * 16 * 12)]]);
+    },
+  } as unknown as PhaseRun;
+  const told = {
+    sequences: new Map([["context", new Float32Array(1)]]),
+    vectors: new Map([["pooled", new Float32Array(20)]]),
+  };
+  const guide = { parts: [{ timeline: [told], weight: 1 }], negative: [told], scale: 5 };
+  const schedule = { timestepOf: () => 1 } as never;
+  const ask = await refined!.denoiser(phase, {
+    guide,
+    schedule,
+    calls: [{ step: 0, sigma: 1 }],
+    firstCall: 0,
+  } as never);
+  await ask(new Float32Array(4 * 16 * 12), 1);
+  const { length } = added;
+  const width = unet.additionTimeEmbedDim;
+  const scoreOf = (end: number) => [...added.subarray(end - width, end)];
+  assert.deepEqual(scoreOf(length / 2), [...timestepEmbedding([2.5], width, unet)]);
+  assert.deepEqual(scoreOf(length), [...timestepEmbedding([6], width, unet)]);
 });

@@ -3,9 +3,12 @@ import assert from "node:assert/strict";
 import { after, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { SDXL_LATENT_COLOURS, sdxlLatent } from "../../src/models/sdxl/base.ts";
-import { SdxlCheckpoint } from "../../src/models/sdxl/checkpoint.ts";
+import { openSdxl, SdxlCheckpoint } from "../../src/models/sdxl/checkpoint.ts";
 import type { SdxlConfigs } from "../../src/models/sdxl/config.ts";
+import { SDXL } from "../../src/models/sdxl/family.ts";
 import { boundedLatent } from "../../src/models/tiny-decoder.ts";
+import { openFileFolder } from "../../src/node/files/file-folder.ts";
+import type { Folder } from "../../src/source/folder.ts";
 import type { PhaseRun } from "../../src/stream/phase.ts";
 import { openSdxlFolder } from "../sdxl-folder.ts";
 
@@ -104,4 +107,40 @@ test("a preview's decoder reads latents in SDXL's measure, also of a model whose
   // Of the first channel 5 / 0.5 times as much and 1 more, scaled as SDXL's.
   const [first] = sdxlLatent(latent, normalised.parts.configs.vae);
   assert.ok(Math.abs(first! - (-3 * 10 + 1) * 0.13025) < 1e-5);
+});
+
+test("E_SCHEMA: networks that don't belong together, by whichever width; an absent negative prompt is zeros unless the folder says otherwise", async () => {
+  const path = fileURLToPath(new URL("../../fixtures/golden/deep", import.meta.url));
+  const folder = await openFileFolder(path);
+  const openedWith = async (file: string, fields: object) => {
+    const readText: Folder["readText"] = async (name, maxBytes) => {
+      const text = await folder.readText(name, maxBytes);
+      return name === file && text !== undefined ? JSON.stringify({ ...JSON.parse(text), ...fields }) : text;
+    };
+    return await openSdxl(SDXL, { name: folder.name, readText, open: (name) => folder.open(name) });
+  };
+  const { unet } = deep.parts.configs;
+  for (const [field, value, words] of [
+    ["cross_attention_dim", unet.crossAttentionDim + 4, /the text encoders give \d+ channels, the UNet reads \d+/],
+    [
+      "projection_class_embeddings_input_dim",
+      unet.additionInputDim - unet.additionTimeEmbedDim,
+      /pooled text and time ids/,
+    ],
+    ["in_channels", 5, /the UNet reads 5 latent channels and gives 4, the VAE has 4/],
+    ["out_channels", 8, /the UNet reads 4 latent channels and gives 8, the VAE has 4/],
+  ] as const) {
+    await assert.rejects(openedWith("unet/config.json", { [field]: value }), (error: Error & { code?: string }) => {
+      assert.equal(error.code, "E_SCHEMA", error.message);
+      return words.test(error.message);
+    });
+  }
+  for (const [told, zeros] of [
+    [undefined, true],
+    [true, true],
+    [false, false],
+  ] as const) {
+    await using found = await openedWith("model_index.json", { force_zeros_for_empty_prompt: told });
+    assert.equal(found.zerosForAbsentPrompt, zeros, `${told}`);
+  }
 });
