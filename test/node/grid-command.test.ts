@@ -8,6 +8,7 @@ import { runCli } from "../../src/cli/program.ts";
 import { UsageError } from "../../src/errors.ts";
 import { decodePng, encodePng } from "../../src/image/png.ts";
 import type { GenerateJob, OpenEngineOptions } from "../../src/job/types.ts";
+import { openPictureWriter } from "../../src/node/picture-writer.ts";
 import { readSettings } from "../../src/terminal/picture-settings.ts";
 import { fakeContext } from "./fake-context.ts";
 
@@ -18,6 +19,9 @@ async function grid(line: readonly string[], cwd = mkdtempSync(path.join(tmpdir(
   const opened: OpenEngineOptions[] = [];
   const rc = await runCli(["grid", ...line], {
     ...fake.context,
+    checkModel: async ({ vae }) => {
+      if (vae === "gone") throw new UsageError({ code: "E_GONE", problem: "no such VAE", next: "-" });
+    },
     openEngine: async (options) => {
       opened.push(options);
       return {
@@ -35,9 +39,19 @@ async function grid(line: readonly string[], cwd = mkdtempSync(path.join(tmpdir(
             const { width = 16, height = 16 } = job;
             const rgb = new Uint8Array(3 * width * height).fill(10 * jobs.length);
             const text = [{ keyword: "parameters", text: `${job.prompt}\nSteps: ${job.steps}, Seed: 1, Size: 16x16` }];
-            const bytes = await encodePng({ width, height, rgb, text });
+            const writer = job.format === "jpeg" ? await openPictureWriter({ format: "jpeg" }) : undefined;
+            const picture = { width, height, rgb, text };
+            const bytes = new Uint8Array(writer ? await writer.write(picture) : await encodePng(picture));
             const peaks = { elapsedMs: 1, peakRssBytes: 1, peakDeviceBytes: 1, peakRamBytes: 1, passes: [] };
-            const image = { type: "image", bytes, format: "png", width, height, seed: 1, precision: "fp32" } as const;
+            const image = {
+              type: "image",
+              bytes,
+              format: writer ? "jpeg" : "png",
+              width,
+              height,
+              seed: 1,
+              precision: "fp32",
+            } as const;
             yield { index, event: { ...image, ...peaks } };
           }
         },
@@ -71,7 +85,7 @@ test("columns by rows by blocks; cells that share a plan and a prompt are drawn 
 test("one seed for all that name none, and one subseed for those that vary", async () => {
   const { jobs } = await grid(["a", "--x", "subseed-strength=0,0.5,1", ...SMALL]);
   const seeds = new Set(jobs.map(({ seed }) => seed));
-  assert.equal(seeds.size, 1);
+  assert.deepEqual([seeds.size, typeof jobs[0]!.seed], [1, "number"]);
   const [none, half, whole] = jobs.map(({ subseed }) => subseed);
   assert.deepEqual([none, half === whole, typeof half], [undefined, true, "number"]);
 });
@@ -89,11 +103,21 @@ test("cells as files: named by their place, in the grid's format, and the grid s
   assert.deepEqual(JSON.parse(out.trimEnd().split("\n").at(-1)!), {
     ...{ type: "grid", file: path.join(cwd, "g.png"), images: 4 },
   });
-  const { others } = await readSettings({ cwd, env: {} }, "g.png", new AbortController().signal);
+  const { job, others } = await readSettings({ cwd, env: {} }, "g.png", new AbortController().signal);
+  // The first cell's settings.
+  assert.deepEqual([job.prompt, job.steps], ["a", 2]);
   assert.deepEqual(
     ["Script", "X Type", "X Values", "Y Type", "Y Values"].map((name) => others.get(name)),
     ["X/Y/Z plot", "steps", "2,3", "prompt-sr", "a,b"],
   );
+});
+
+test("cells of a grid in JPEG are JPEGs, and the grid has the settings of the first", async () => {
+  const { cwd, jobs, files } = await grid(["a", "--x", "steps=2,3", ...SMALL, "--cells", "--output", "g.jpg"]);
+  assert.deepEqual(files, ["g.jpg", "g_001.jpg", "g_002.jpg"]);
+  assert.deepEqual(new Set(jobs.map(({ format }) => format)), new Set(["jpeg"]));
+  const { job, tool } = await readSettings({ cwd, env: {} }, "g.jpg", new AbortController().signal);
+  assert.deepEqual([job.prompt, job.steps, tool.startsWith("unknown")], ["a", 2, true]);
 });
 
 test("one cell fails: the grid of those that were made is kept, and the failure is told", async () => {
@@ -116,6 +140,14 @@ test("what is opened for the cells, each once, and nothing of a grid that is too
     ],
   );
   assert.deepEqual(names(jobs), ["a 2", "a 3", "a 2", "a 3"]);
+  const below = await grid(["a", "--x", "steps=2,3", "--z", "vae=v1,v2", ...SMALL]);
+  assert.deepEqual(
+    below.opened.map(({ vae }) => vae),
+    ["v1", "v2"],
+  );
+  // A name that is mistyped doesn't wait for its turn.
+  const gone = await grid(["a", "--x", "vae=v1,gone", ...SMALL]);
+  assert.deepEqual([gone.opened.length, gone.err], [0, "E_GONE: no such VAE. Next: -.\n"]);
   for (const [line, found] of [
     [["--x", "steps=1-34", "--y", "seed=1-30"], "found 1020 images, allowed 1000"],
     [["--x", "seed=1-7", "--width", "4096", "--height", "4096"], "million pixels"],

@@ -186,6 +186,22 @@ test(":load takes a picture's drawn prompts without what they were drawn from, n
   assert.match(fake.err(), /^E_USAGE: unknown command :samplr \(nearest is :sampler\)\. Next: type :help\.$/m);
 });
 
+test(":load of a picture that says no prompt leaves the last one to :again", async () => {
+  const cwd = folder();
+  const text = [{ keyword: "solvay", text: JSON.stringify({ version: "0.1.0", steps: 3 }) }];
+  writeFileSync(path.join(cwd, "a.png"), await encodePng({ width: 1, height: 1, rgb: new Uint8Array(3), text }));
+  const fake = fakeContext({ cwd, input: "a lake\n:load a.png\n:again\n" });
+  assert.equal(await runCli([], fake.context), 0, fake.err());
+  assert.match(fake.out(), /\nSettings of Solvay 0\.1\.0, without a prompt\n/);
+  assert.deepEqual(
+    fake.jobs.map(({ prompt, steps }) => [prompt, steps]),
+    [
+      ["a lake", 30],
+      ["a lake", 3],
+    ],
+  );
+});
+
 test("completion knows the line commands", () => {
   const [found, typed] = completeLine(":s", ".") as [string[], string];
   assert.ok(found.every((command) => command.startsWith(":s")));
