@@ -24,6 +24,9 @@ test("the command prints the folder; --json prints events alone; the last line o
     .map((line) => JSON.parse(line) as PullEvent);
   assert.deepEqual([json.code, json.err], [0, ""]);
   assert.deepEqual([...new Set(events.map((e) => e.type))], ["file", "plan", "progress", "done"]);
+  // Only what happens often passes now and then.
+  const begun = events.flatMap((e) => (e.type === "file" ? [e.file] : []));
+  assert.deepEqual([begun.length > 10, new Set(begun).size], [true, begun.length]);
 
   const plain = await run(MODEL);
   assert.equal(plain.out, `${path.join(b.repo, "snapshots", b.hub.commit)}\n`);
@@ -59,4 +62,7 @@ test("the command passes on which revision and weights are wanted, says how to u
   };
   assert.equal(await runCli(["pull", MODEL], { ...fake.context, env: b.env, onInterrupt }), 130);
   assert.match(fake.err(), /^What has come is kept: the same command goes on from there\.\nInterrupted\.\n$/);
+  const json = fakeContext({ cwd: tmpdir() });
+  assert.equal(await runCli(["pull", MODEL, "--json"], { ...json.context, env: b.env, onInterrupt }), 130);
+  assert.equal(json.err(), "Interrupted.\n");
 });
