@@ -65,10 +65,10 @@ test("pictures beside one another: each in its place from the top on, black belo
   });
   const only = picture(2, 2, 7);
   assert.equal(strip([only]), only);
-  const { width, height, rgb } = strip([picture(1, 2, 1), picture(2, 1, 2)]);
-  assert.deepEqual([width, height], [3, 2]);
-  const firsts = Array.from({ length: 6 }, (_, pixel) => rgb[3 * pixel]);
-  assert.deepEqual(firsts, [1, 2, 2, 1, 0, 0]);
+  const { width, height, rgb } = strip([picture(1, 2, 1), picture(2, 1, 2), picture(1, 1, 3)]);
+  assert.deepEqual([width, height], [4, 2]);
+  const firsts = Array.from({ length: 8 }, (_, pixel) => rgb[3 * pixel]);
+  assert.deepEqual(firsts, [1, 2, 2, 3, 1, 0, 0, 0]);
 });
 
 test("a network shows every so many steps, and the last, whatever their number; who didn't ask is shown nothing", async () => {

@@ -7,7 +7,7 @@ import { readPictureTexts } from "../../src/image/metadata/picture-texts.ts";
 import { readPictureHeader } from "../../src/image/picture-header.ts";
 import { decodePng } from "../../src/image/png.ts";
 import { memorySource } from "../../src/source/memory.ts";
-import { pngChunk, pngOf } from "../support/picture-files.ts";
+import { exifBlock, jpegOf, pngChunk, pngOf, webpOf } from "../support/picture-files.ts";
 
 const latin = (text: string) => Buffer.from(text, "latin1");
 const u32 = (value: number) => Buffer.from([value >>> 24, (value >> 16) & 255, (value >> 8) & 255, value & 255]);
@@ -189,6 +189,24 @@ test("ComfyUI's graph and workflow stand as the camera's model and maker, with A
     assert.deepEqual((await told(embedInJpeg(plain.jpeg, kept)))[0], expected);
     assert.deepEqual((await told(embedInWebp(plain.webp, size, kept)))[0], expected);
   }
+  // Whatever length a segment has.
+  for (let length = 1; length <= 130; length++) {
+    const infotext = { keyword: "parameters", text: "x".repeat(length) };
+    assert.deepEqual((await told(embedInJpeg(plain.jpeg, [infotext])))[0], [`UserComment=${infotext.text}`]);
+  }
+});
+
+test("texts that are as short as their entry, and XMP elements with a list around their text or without", async () => {
+  const block = (text: string) => exifBlock(false, [[0x010e, latin(text)]]);
+  // Four bytes stand in the entry itself, in place of where they would be.
+  const four = block("abcd");
+  four.write("wxyz", 6 + 8 + 2 + 8, "latin1");
+  assert.deepEqual((await told(jpegOf(four)))[0], ["ImageDescription=wxyz"]);
+  assert.deepEqual((await told(jpegOf(block("abcde"))))[0], ["ImageDescription=abcde"]);
+  const xmp = (inner: string) => latin(`<x><dc:description>${inner}</dc:description></x>`);
+  for (const inner of ["a &lt;b&gt; &amp;", "<rdf:Alt><rdf:li xml:lang='x'>a &lt;b&gt; &amp;</rdf:li></rdf:Alt>"]) {
+    assert.deepEqual((await told(webpOf("XMP ", xmp(inner))))[0], ["description=a <b> &"]);
+  }
 });
 
 test("a PNG that is no PNG of ours is told by its kind", async () => {
@@ -208,6 +226,11 @@ test("a PNG that is no PNG of ours is told by its kind", async () => {
   }
   const short = png(pngChunk("IHDR", u32(1)), pngChunk("IEND", latin("")));
   assert.match(await kind(short), /^E_IMAGE image\.png: its header is not 13 bytes long/);
+  for (const method of ["\b\x02\x01\0\0", "\b\x02\0\x01\0"]) {
+    const header = pngChunk("IHDR", Buffer.concat([u32(1), u32(1), latin(method)]));
+    const pixels = pngChunk("IDAT", deflateSync(Buffer.alloc(4)));
+    assert.match(await kind(png(header, pixels, pngChunk("IEND", latin("")))), /^E_IMAGE_KIND .*unknown PNG/);
+  }
   const trailing = Buffer.concat([deflateSync(Buffer.alloc(4)), latin("more")]);
   const more = png(ihdr(1, 1), pngChunk("IDAT", trailing), pngChunk("IEND", latin("")));
   assert.match(await kind(more), /its pixels do not unpack to 1 x 1 \(4 bytes follow its end\)/);
