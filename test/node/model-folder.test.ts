@@ -1,10 +1,11 @@
 /** @file The models in a folder: diffusers' folders and single files at any depth, and nothing else. */
 import assert from "node:assert/strict";
-import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, truncateSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
+import { nodeLibraryHost } from "../../src/node/library-host.ts";
 import { modelsIn } from "../../src/node/model-folder.ts";
 import { encodeSafetensors } from "../safetensors-writer.ts";
 import { originalDemo } from "../support/single-file.ts";
@@ -31,6 +32,15 @@ test("models by the names that pictures give them; VAEs, LoRAs and damaged files
     [...(await modelsIn(folder))],
     [["toon.safetensors", path.join(folder, "sdxl/anime/toon.safetensors")]],
   );
+  // One network in the layout of whole files is no model; beside a diffusers folder's index lie parts of that model.
+  const vae = originalDemo().filter(({ name }) => name.startsWith("first_stage_model."));
+  assert.ok(vae.length > 0);
+  writeFileSync(path.join(folder, "sdxl/vae.safetensors"), encodeSafetensors(vae));
+  mkdirSync(path.join(folder, "sdxl/base"));
+  writeFileSync(path.join(folder, "sdxl/base/model_index.json"), "{}");
+  writeFileSync(path.join(folder, "sdxl/base/whole.safetensors"), model);
+  assert.deepEqual([...(await modelsIn(folder)).keys()].toSorted(), ["base", "toon.safetensors"]);
+  rmSync(path.join(folder, "sdxl/base"), { recursive: true });
   // Of one name the first in the folder's order of names, whatever order the disk has.
   for (const other of ["zebra", "a"]) {
     mkdirSync(path.join(folder, other));
@@ -46,4 +56,17 @@ test("models by the names that pictures give them; VAEs, LoRAs and damaged files
     ],
   );
   await assert.rejects(modelsIn(path.join(folder, "none")), { code: "ENOENT" });
+});
+
+test("what lies beside a model's file is read, if it is no larger than config files are", async (t) => {
+  const folder = mkdtempSync(path.join(tmpdir(), "solvay-beside-"));
+  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  const host = nodeLibraryHost((file) => file, {});
+  const index = path.join(folder, "model_index.json");
+  const beside = () => host.readBeside(path.join(folder, "model.safetensors"), "model_index.json");
+  assert.equal(await beside(), undefined);
+  writeFileSync(index, "{}");
+  assert.deepEqual(await beside(), { folder: path.basename(folder), text: "{}" });
+  truncateSync(index, 4 * 2 ** 20 + 1);
+  assert.equal(await beside(), undefined);
 });

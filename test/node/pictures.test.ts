@@ -165,6 +165,9 @@ test("other formats never reach a decoder", async () => {
   await assert.rejects(readPicture(new Uint8Array(0), { name: "x" }), refused("E_IMAGE_KIND", /empty/));
   // Not only by us: sharp's own loaders of them are shut.
   await assert.rejects(sharp(svg).raw().toBuffer(), /unsupported image format/);
+  // It keeps no memory that a budget doesn't know of, and takes one core.
+  const { memory, files, items } = sharp.cache();
+  assert.deepEqual([memory.max, files.max, items.max, sharp.concurrency()], [0, 0, 0, 1]);
 });
 
 test("EXIF that goes deep, points everywhere or never ends costs nothing", async () => {
