@@ -250,6 +250,18 @@ test("another device: its own plans, and everything compiled on it", async () =>
   sameBytes(await draw(runtime), first);
 });
 
+test("for work of another kind all that pictures have left goes: weights, what was compiled, what is remembered of prompts", async () => {
+  const { device, runtime } = runtimeOf();
+  const first = await draw(runtime);
+  const { prepared } = device;
+  assert.ok(device.live.size > 0);
+  await runtime.vacate();
+  assert.equal(device.live.size, 0);
+  assert.deepEqual(runtime.ledger.held(), [PROCESS]);
+  sameBytes(await draw(runtime), first);
+  assert.equal(device.prepared, 2 * prepared, "the prompt is encoded again, too");
+});
+
 test("the end of a runtime gives back weights and the process", async () => {
   const { device, runtime } = runtimeOf();
   await draw(runtime);
