@@ -97,7 +97,7 @@ export const SEGMENT_CASES: readonly SegmentCase[] = [
     name: "upsampling to an odd size",
     build(g, batch) {
       const x = g.input("x", [batch, 6, 4, 3]);
-      g.segment("up", () => g.output("y", upsample(g, x, "up", 7, 6)));
+      g.segment("up", () => g.output("y", upsample(g, x, "up", 7, 7)));
     },
   },
   {

@@ -123,6 +123,36 @@ test("a table that is larger than a binding is looked up in parts that fit with 
     for (const { windows } of parts) for (const [from, to] of windows) assert.ok(to - from <= 16384);
 });
 
+test("what is cut for small bindings: each part is bound to all that its workgroups read and write", () => {
+  // 1024 values a workgroup, or quads of them where channels are whole quads; pixels of 6, 70 and 72 values are cut across.
+  for (const [channels, height, perWorkgroup] of [
+    [6, 91, 4 * 1024],
+    [70, 21, 4 * 1024],
+    [72, 21, 16 * 1024],
+  ] as const) {
+    const list = lowered(
+      graphOf((g) => {
+        const [w, b] = [g.weight("w", [channels]), g.weight("b", [channels])];
+        return g.node("groupNorm", [g.input("x", [2, channels, height, 23]), w, b], { groups: 2, eps: 1e-5 });
+      }),
+      BASELINE,
+      48 << 10,
+    );
+    const norm = list.dispatches.find(({ kernel }) => kernel.key.startsWith("normalize/"))!;
+    assert.ok(norm.parts.length > 1);
+    for (const { windows, runs } of norm.parts) {
+      const first = runs[0]!.first * perWorkgroup;
+      const last = (runs.at(-1)!.first + runs.at(-1)!.workgroups) * perWorkgroup;
+      for (const [slot, storage] of norm.slots.entries()) {
+        if (!["input", "output"].includes(list.storages[storage]!.kind)) continue;
+        const [from, to] = windows[slot]!;
+        const end = Math.min(last, 4 * 2 * channels * height * 23);
+        assert.ok(from <= first && to >= end, `${channels}: ${first} to ${end} in ${from} to ${to}`);
+      }
+    }
+  }
+});
+
 const MATRIX: MatrixShape = { m: 16, n: 16, k: 16, lanes: 32, tiles: ["64x64", "128x128"] };
 
 test("an fp32 graph takes no kernel of less, whatever the device has; others take matrices before fp16", () => {
