@@ -311,7 +311,7 @@ test("what lies in the cache is listed by its id, with what keeps it from being 
     put(index(folder), text);
   };
   const sdxl = '{"_class_name": "StableDiffusionXLPipeline"}';
-  add("models--o--z", sdxl);
+  add("models--o--z--z", sdxl);
   add("models--o--a-b", '{"_class_name":"FluxPipeline"}');
   add("models--o--odd", "{}");
   add("models--o--huge", sdxl);
@@ -328,7 +328,7 @@ test("what lies in the cache is listed by its id, with what keeps it from being 
     { id: "o/huge", problem: other },
     { id: "o/most" },
     { id: "o/odd", problem: other },
-    { id: "o/z" },
+    { id: "o/z--z" },
   ]);
 });
 

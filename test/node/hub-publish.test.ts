@@ -79,3 +79,19 @@ test("a lock without a key is known by its text: another program's, which comes 
   assert.deepEqual(fs.readdirSync(path.dirname(file)), ["x.lock"]);
   assert.equal(fs.readFileSync(file, "utf8"), "another program's");
 });
+
+test("a lock that was moved aside and left goes once it shows no life; what is no such file stays", async (t) => {
+  const file = path.join(temporary(t), "x.lock");
+  const asides = ["0", "1"].map((digit) => `${file}.0123456${digit}-0123-0123-0123-0123456789ab`);
+  const others = [`${file}.notes`, `${file}.0123`, `${file}2.01234567-0123-0123-0123-0123456789ab`];
+  const old = new Date(Date.now() - 61_000);
+  for (const each of [...asides, ...others]) {
+    fs.writeFileSync(each, "{}");
+    fs.utimesSync(each, old, old);
+  }
+  fs.utimesSync(asides[1]!, new Date(), new Date());
+  const lock = await acquireLock(file, { clock: { sleep: async () => {} }, onWait: () => {} });
+  const left = [...asides.slice(1), ...others, file].map((each) => path.basename(each));
+  assert.deepEqual(fs.readdirSync(path.dirname(file)).toSorted(), left.toSorted());
+  await lock[Symbol.asyncDispose]();
+});

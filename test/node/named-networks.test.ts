@@ -157,6 +157,10 @@ test("files that can't be used are let go of", {
   for (const open of Object.values(OPENERS).filter((each) => each !== OPENERS.E_LORA)) {
     for (const name of ["damaged", "damaged.safetensors"]) await open(parts.host, name).catch(() => undefined);
   }
+  writeFileSync(path.join(root, "inside/empty.safetensors"), "");
+  for (const open of Object.values(OPENERS)) {
+    for (const name of ["empty", "empty.safetensors"]) await open(parts.host, name).catch(() => undefined);
+  }
   assert.ok(openFiles() <= before, `${openFiles()} files are open, ${before} were`);
 });
 
