@@ -126,7 +126,9 @@ test("E_CONTROL: a ControlNet of another model, by whichever of its sizes is ano
   await refused({ addition_time_embed_dim: 4 }, /values beside the time/);
   await refused({ block_out_channels: [48] }, /its levels \(2x48\) are not those of .* \(2x24\)/);
   await refused({ layers_per_block: 1 }, /its levels \(1x24\)/);
-  await refused({ in_channels: 4 }, /it reads 4 latent channels, and .* has 8/);
+  for (const channels of [4, 9]) {
+    await refused({ in_channels: channels }, new RegExp(`it reads ${channels} latent channels, and .* has 8`));
+  }
   await refused({}, /it makes one cell of 8 pixels, and .* of 16/, [3, 3]);
   await refused({}, /it makes one cell of 32 pixels/, [3, 5]);
   await refused({}, /it reads pictures of 1 channels \(allowed 3\)/, [1, 4]);

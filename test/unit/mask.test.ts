@@ -51,6 +51,10 @@ test("a cell of the latent takes the mask of its first pixel; black and white ar
     maskedDecoded(decoded, pictures).reduce((sum, value) => sum + value, 0),
     3 * 8,
   );
+  // 128 is white, for both.
+  const half = { width: 2, height: 1, rgb: new Uint8Array(6), mask: Uint8Array.of(127, 128) };
+  assert.deepEqual([...hardMask(half).mask!], [0, 255]);
+  assert.deepEqual([...maskedDecoded(new Float32Array(6).fill(1), half)], [1, 0, 1, 0, 1, 0]);
 });
 
 test("a job without a size takes the picture's own, with its margins, cut to whole multiples of 8", () => {

@@ -7,6 +7,7 @@ import { SDXL_BASE_UNET } from "../../src/models/sdxl/base.ts";
 import { partsOf } from "../../src/models/sdxl/file-parts.ts";
 import { inferredConfig } from "../../src/models/sdxl/inferred-config.ts";
 import { unetConfig } from "../../src/models/sdxl/network-config.ts";
+import { originalUnetModules } from "../../src/models/sdxl/original-unet.ts";
 import { CANONICAL_NAME } from "../../src/models/sdxl/rules.ts";
 import { unetSchema } from "../../src/models/sdxl/unet.ts";
 import { memorySource } from "../../src/source/memory.ts";
@@ -57,6 +58,23 @@ for (const model of ["sdxl", "ssd-1b", "vega", "refiner", "demo"] as const) {
     assert.deepEqual(got.sort(), expected.sort());
   });
 }
+
+test("a UNet's modules under their original names, as adapters name them: those of the tensors", () => {
+  const moduleOf = (name: string) => name.replace(/\.(weight|bias)$/, "");
+  for (const model of ["sdxl", "ssd-1b", "vega", "refiner", "demo"] as const) {
+    const names = originalNames(model).filter(({ folder }) => folder === "unet");
+    const found = originalUnetModules(names.map(({ parameter }) => moduleOf(parameter)));
+    const prefix = "model.diffusion_model.";
+    const expected = names.map(({ original, parameter }) => {
+      assert.ok(original.startsWith(prefix), original);
+      return [moduleOf(original.slice(prefix.length)), moduleOf(parameter)] as const;
+    });
+    assert.deepEqual(new Map([...found].sort()), new Map(expected.toSorted()), model);
+  }
+  // A level without attention, as SD 1.5's first: what enlarges is the second of its last block.
+  const plain = originalUnetModules(["up_blocks.0.resnets.0.conv1", "up_blocks.0.upsamplers.0.conv"]);
+  assert.equal(plain.get("output_blocks.0.1.conv"), "up_blocks.0.upsamplers.0.conv");
+});
 
 test("older exports' names: the VAE's attention before diffusers 0.18, text encoders of transformers 5", () => {
   const attention = "decoder.mid_block.attentions.0.";

@@ -411,6 +411,13 @@ test("blocks that stay in RAM are read once, from any byte on; a failed reading 
   const expected = new Uint8Array(kept.storedBytes);
   await plain.read(kept, 0, expected);
   sameBytes(whole, expected);
+  // Also where a part of it is what is read first.
+  using later = new HostMemory("cache", kept.storedBytes);
+  const partFirst = new RamBlocks(plain, new BlocksInRam(later, new Map([[kept.key, 0]])));
+  for (const start of [64, 0]) {
+    await partFirst.read(kept, start, part);
+    sameBytes(part, expected.subarray(start, start + 64));
+  }
   from.reads.length = 0;
   for (let i = 0; i < 2; i++) await blocks.read(other, 0, new Uint8Array(other.storedBytes));
   assert.deepEqual(from.reads, ["s1.w0", "s1.w0"]);
