@@ -256,6 +256,8 @@ test("hostile pictures are refused, saying what and where", async () => {
     ["svg", Buffer.from("<svg xmlns=''/>"), /it is an SVG/],
     ["empty", new Uint8Array(0), /it is not a PNG/],
     ["huge", makePng(makeHeader(14_000, 14_000, RGB)), /E_IMAGE_SIZE x\.png: .*found 14000 x 14000, allowed 4096/],
+    ["wide", makePng(makeHeader(4097, 1, RGB)), /E_IMAGE_SIZE x\.png: .*found 4097 x 1,/],
+    ["tall", makePng(makeHeader(1, 4097, RGB)), /E_IMAGE_SIZE x\.png: .*found 1 x 4097,/],
     ["zero", makePng(makeHeader(0, 4, RGB)), /it is 0 x 4 pixels/],
     ["16 bits", makePng(makeHeader(1, 1, [16, 2, 0, 0, 0])), /16 bits and colour type 2/],
     ["palette", makePng(makeHeader(1, 1, [8, 3, 0, 0, 0])), /colour type 3/],

@@ -287,6 +287,9 @@ test("a plan of another picture size takes over the blocks that lie as it wants 
   await open(adapted(["lora"]));
   assert.equal(await pool.makeRoom(adapted([]), "draw"), true);
   assert.deepEqual(held(), [4 * 640]);
+  // What has one memory is given back whole where some of it is not wanted.
+  assert.equal(await pool.makeRoom(makePlan(inputFor([phase("draw", ["a", "b"], 640)], PLENTY)), "draw"), true);
+  assert.deepEqual(held(), []);
 });
 
 test("each block stays until the last of the phases in a row that keep it, and no longer", async () => {
