@@ -1,11 +1,11 @@
 /** @file The adapters in the user's folders as people choose among them: which count, what keeps one from being used, and their pictures. */
 import assert from "node:assert/strict";
-import { mkdirSync, mkdtempSync, rmSync, truncateSync, utimesSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { truncateSync, utimesSync, writeFileSync } from "node:fs";
 import path from "node:path";
-import { type TestContext, test } from "node:test";
+import { test } from "node:test";
 import { AdapterFiles } from "../../src/node/adapter-files.ts";
 import { encodeSafetensors } from "../safetensors-writer.ts";
+import { madeFolder } from "../support/made-folder.ts";
 
 const zeros = (name: string, ...shape: number[]) => ({
   ...{ name, dtype: "f16" as const, shape },
@@ -15,19 +15,9 @@ const lora = (root: string, width = 4) =>
   encodeSafetensors([zeros(`${root}.lora_down.weight`, 2, width), zeros(`${root}.lora_up.weight`, 4, 2)]);
 const KEY = "lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn2_to_k";
 
-function folderOf(t: TestContext, files: Readonly<Record<string, string | Uint8Array>>): string {
-  const folder = mkdtempSync(path.join(tmpdir(), "solvay-adapters-"));
-  t.after(() => rmSync(folder, { recursive: true, force: true }));
-  for (const [name, content] of Object.entries(files)) {
-    mkdirSync(path.dirname(path.join(folder, name)), { recursive: true });
-    writeFileSync(path.join(folder, name), content);
-  }
-  return folder;
-}
-
 test("LoRAs and embeddings by name: of twins the ending that jobs take, and why one can't be used", async (t) => {
   const embedding = encodeSafetensors([zeros("clip_l", 2, 768), zeros("clip_g", 2, 1280)]);
-  const folder = folderOf(t, {
+  const folder = madeFolder(t, {
     "lora/style.safetensors": lora(KEY, 2048),
     "lora/old/style.pt": "not looked into",
     "lora/a/same.safetensors": lora(KEY, 2048),
@@ -67,7 +57,7 @@ test("LoRAs and embeddings by name: of twins the ending that jobs take, and why 
 });
 
 test("a file that was changed is described anew, be its size the same", async (t) => {
-  const folder = folderOf(t, { "style.safetensors": lora(KEY, 2048) });
+  const folder = madeFolder(t, { "style.safetensors": lora(KEY, 2048) });
   const file = path.join(folder, "style.safetensors");
   const files = new AdapterFiles({ lora: folder });
   const [before] = await files.list();
@@ -80,7 +70,7 @@ test("a file that was changed is described anew, be its size the same", async (t
 
 test("the picture beside a file: the preview first, and none that is too large for one", async (t) => {
   const content = { "a.safetensors": "x", "a.png": "own", "b.safetensors": "x", "b.jpg": "b", "c.safetensors": "x" };
-  const folder = folderOf(t, { ...content, "c.png": "", "c.webp": "c", "d.safetensors": "x" });
+  const folder = madeFolder(t, { ...content, "c.png": "", "c.webp": "c", "d.safetensors": "x" });
   const files = new AdapterFiles({ lora: folder });
   truncateSync(path.join(folder, "c.png"), 32 * 2 ** 20 + 1);
   const pictures = async () => {

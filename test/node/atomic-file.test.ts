@@ -1,23 +1,16 @@
 /** @file Files that are whole or not there: whatever fails, a folder holds afterwards what it held before, and errors name no hidden file. */
 import assert from "node:assert/strict";
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { readdirSync, readFileSync } from "node:fs";
 import path from "node:path";
-import { type TestContext, test } from "node:test";
+import { test } from "node:test";
 import { createFile, replaceFile, tryFolder } from "../../src/node/disk/atomic-file.ts";
-
-function folderOf(t: TestContext): string {
-  const folder = mkdtempSync(path.join(tmpdir(), "solvay-atomic-"));
-  t.after(() => rmSync(folder, { recursive: true, force: true }));
-  writeFileSync(path.join(folder, "a"), "old");
-  return folder;
-}
+import { madeFolder } from "../support/made-folder.ts";
 
 const broken = new Error("the picture broke");
 
 for (const durable of [true, false]) {
   test(`${durable ? "durable" : "not durable"}: a file is whole, or as it was`, async (t) => {
-    const folder = folderOf(t);
+    const folder = madeFolder(t, { a: "old" });
     const inside = () => readdirSync(folder).map((name) => [name, readFileSync(path.join(folder, name), "utf8")]);
     const target = path.join(folder, "a");
     const half = async (file: { writeFile(text: string): Promise<void> }) => {
@@ -51,7 +44,7 @@ for (const durable of [true, false]) {
 }
 
 test("a folder that takes files is left as it was; one that isn't there is named, and not what was tried in it", async (t) => {
-  const folder = folderOf(t);
+  const folder = madeFolder(t, { a: "old" });
   await tryFolder(folder);
   assert.deepEqual(readdirSync(folder), ["a"]);
   const gone = path.join(folder, "gone");

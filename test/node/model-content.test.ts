@@ -1,25 +1,14 @@
 /** @file Whether a model's files are what they were: every change that matters is seen, in samples of large files, too, and nothing else. */
 import assert from "node:assert/strict";
-import { mkdirSync, mkdtempSync, renameSync, rmSync, utimesSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { renameSync, utimesSync, writeFileSync } from "node:fs";
 import path from "node:path";
-import { type TestContext, test } from "node:test";
+import { test } from "node:test";
 import { contentOf } from "../../src/node/model-content.ts";
+import { madeFolder } from "../support/made-folder.ts";
 
 const SMALL = new Uint8Array(2 ** 20).fill(7);
 /** Beyond a megabyte 16 samples of 64 KiB are read. */
 const LARGE = new Uint8Array(3 * 2 ** 20 + 5).fill(7);
-
-/** A folder with such files, made in this order. */
-function folderOf(t: TestContext, files: Readonly<Record<string, string | Uint8Array>>): string {
-  const folder = mkdtempSync(path.join(tmpdir(), "solvay-content-"));
-  t.after(() => rmSync(folder, { recursive: true, force: true }));
-  for (const [name, content] of Object.entries(files)) {
-    mkdirSync(path.dirname(path.join(folder, name)), { recursive: true });
-    writeFileSync(path.join(folder, name), content);
-  }
-  return folder;
-}
 
 const FILES = {
   "model_index.json": "{}",
@@ -29,8 +18,8 @@ const FILES = {
 };
 
 test("the same files are the same model: elsewhere, at another time, made in another order, beside other things", async (t) => {
-  const content = await contentOf([folderOf(t, FILES)]);
-  const again = folderOf(t, Object.fromEntries(Object.entries(FILES).toReversed()));
+  const content = await contentOf([madeFolder(t, FILES)]);
+  const again = madeFolder(t, Object.fromEntries(Object.entries(FILES).toReversed()));
   for (const other of ["README.md", "unet/preview.png"]) writeFileSync(path.join(again, other), "more");
   utimesSync(path.join(again, "model_index.json"), 1, 1);
   assert.equal(await contentOf([again]), content);
@@ -50,19 +39,19 @@ test("a file that is changed, renamed, moved, added or gone is another model", a
     { ...FILES, "unet/w.safetensors": SMALL.subarray(1) },
     ...["bin", "pt", "ckpt", "pth", "json", "model", "lzr2"].map((ending) => ({ ...FILES, [`more.${ending}`]: "" })),
   ];
-  const contents = await Promise.all([FILES, ...others].map((files) => contentOf([folderOf(t, files)])));
+  const contents = await Promise.all([FILES, ...others].map((files) => contentOf([madeFolder(t, files)])));
   assert.equal(new Set(contents).size, 1 + others.length);
-  const moved = folderOf(t, FILES);
+  const moved = madeFolder(t, FILES);
   renameSync(path.join(moved, "vae/vocab.txt"), path.join(moved, "unet/vocab.txt"));
   assert.notEqual(await contentOf([moved]), contents[0]);
   // Of files by themselves the order tells whose they are.
-  const [a, b] = ["model_index.json", "vae/vocab.txt"].map((name) => path.join(folderOf(t, FILES), name));
+  const [a, b] = ["model_index.json", "vae/vocab.txt"].map((name) => path.join(madeFolder(t, FILES), name));
   assert.notEqual(await contentOf([a!, b!]), await contentOf([b!, a!]));
   await assert.rejects(contentOf([path.join(moved, "none")]), { code: "ENOENT" });
 });
 
 test("samples of a large file: its first and last bytes, and fourteen places evenly between", async (t) => {
-  const file = path.join(folderOf(t, { "w.safetensors": LARGE }), "w.safetensors");
+  const file = path.join(madeFolder(t, { "w.safetensors": LARGE }), "w.safetensors");
   const content = await contentOf([file]);
   const contentWith = async (at: number) => {
     const changed = LARGE.slice();

@@ -1,6 +1,7 @@
 /** @file Which pictures may share passes, and what their plan then counts: of all amounts the largest, of what graphs are made from all the same. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { atStep } from "../../src/models/conditioning.ts";
 import { type JobShape, joinedShape, type TextShape } from "../../src/models/job-shape.ts";
 
 const text = (encodes: number, tellings: number, heldChunks: number): TextShape => ({
@@ -72,6 +73,7 @@ test("pictures whose graphs differ in anything share no pass", () => {
     "another network that steers": { controls: [control("depth", 4), control("lines", 2)] },
     "networks in another order": { controls: [control("pose", 4), control("depth", 2)] },
     "one network fewer": { controls: [control("depth", 4)] },
+    "one network more": { controls: [control("depth", 4), control("pose", 2), control("pose", 2)] },
     "steered in guess mode": { controls: [{ ...control("depth", 4), guess: true }, control("pose", 2)] },
     "a union's other mode": { controls: [{ ...control("depth", 4), mode: 1 }, control("pose", 2)] },
     "another second size": { hires: { ...SHAPE.hires!, width: 192 } },
@@ -82,10 +84,73 @@ test("pictures whose graphs differ in anything share no pass", () => {
     "prompts of a refiner": { refined: { ...SHAPE.refined!, text: { ...text(1, 1, 9), learned: 1 } } },
     "pictures as prompts": { imagePrompts: [{ ...SHAPE.imagePrompts![0]!, pictures: 2 }] },
     "a mask": { pictures: { encoded: 1, masked: true } },
+    "no picture to begin with": { pictures: undefined },
+    "all of prompts": { text: undefined },
+    "what enlarges between the passes": { hires: { ...SHAPE.hires!, enlarges: "picture" } },
+    "adapters of the second pass": { hires: { ...SHAPE.hires!, adapters: { set: { id: "b" } as never, changes: 0 } } },
+    "learned words of the second pass": { hires: { ...SHAPE.hires!, text: { ...text(4, 6, 2), learned: 1 } } },
+    "no refiner": { refined: undefined },
+    "layers of a refiner's encoder": { refined: { ...SHAPE.refined!, text: { ...text(1, 1, 9), clipSkips: [0] } } },
+    "no networks that steer": { controls: [] },
+    "another picture network": { imagePrompts: [{ component: "j" } as never] },
   };
   for (const [what, changed] of Object.entries(others)) {
     assert.equal(joinedShape([SHAPE, { ...SHAPE, ...changed }]), undefined, what);
     assert.equal(joinedShape([{ ...SHAPE, ...changed }, SHAPE]), undefined, what);
+    assert.equal(joinedShape([SHAPE, SHAPE, { ...SHAPE, ...changed }]), undefined, what);
   }
   assert.equal(joinedShape([SHAPE, untold]), undefined, "no prompts");
+  assert.ok(joinedShape([SHAPE, structuredClone(SHAPE)]), "equal ones");
+});
+
+const { batch, width, height, fp32 } = SHAPE;
+const PLAIN: JobShape = { batch, width, height, fp32, modelCalls: 10, historyLength: 1, text: text(2, 1, 0) };
+const adapters = (changes: number) => ({ set: SHAPE.adapters!.set, changes });
+
+test("of what pictures take by themselves, one plan for all counts the most, whichever of them it is", () => {
+  const shapes: JobShape[] = [
+    { ...PLAIN, modelCalls: 10, historyLength: 1, text: text(2, 9, 1), adapters: adapters(0) },
+    { ...PLAIN, modelCalls: 30, historyLength: 0, text: text(7, 1, 0), adapters: adapters(4) },
+    { ...PLAIN, modelCalls: 20, historyLength: 3, text: text(3, 2, 5), adapters: adapters(1) },
+  ].map((shape, i) => ({
+    ...shape,
+    hires: { ...SHAPE.hires!, text: text(i, 2 - i, 3 * i) },
+    refined: { ...SHAPE.refined!, text: text(5 - i, i, 1) },
+    controls: [control("depth", 10 + i), control("pose", 5 - i)] as never,
+  }));
+  for (const order of [
+    [0, 1, 2],
+    [2, 1, 0],
+    [1, 0, 2],
+  ]) {
+    assert.deepEqual(joinedShape(order.map((i) => shapes[i]!)), {
+      ...PLAIN,
+      modelCalls: 30,
+      otherCalls: [20, 10],
+      historyLength: 3,
+      text: text(7, 9, 5),
+      adapters: adapters(4),
+      hires: { ...SHAPE.hires!, text: text(2, 2, 6) },
+      refined: { ...SHAPE.refined!, text: text(5, 2, 1) },
+      controls: [control("depth", 12), control("pose", 5)] as never,
+    });
+  }
+});
+
+test("pictures that are written otherwise share passes; the plan has room for the one whose writing takes most", () => {
+  const bytesOf = (...all: (number | undefined)[]) =>
+    joinedShape(all.map((encoderBytesPerPixel) => ({ ...PLAIN, encoderBytesPerPixel })))!.encoderBytesPerPixel;
+  const png = bytesOf(undefined, 0)!;
+  assert.ok(png > 0, "a PNG's, where nothing is said");
+  assert.equal(bytesOf(png + 1, undefined), png + 1);
+  assert.equal(bytesOf(undefined, png + 1, png), png + 1);
+  assert.equal(bytesOf(4, 4), 4);
+});
+
+test("what is given by step: its own, and the last one for all later steps", () => {
+  assert.deepEqual(
+    [0, 1, 2, 3, 9].map((step) => atStep(["a", "b", "c"], step)),
+    ["a", "b", "c", "c", "c"],
+  );
+  assert.equal(atStep(["a"], 5), "a");
 });
